@@ -1,0 +1,38 @@
+// What the theme adds where scripts run: a switch for light and dark, and a button that copies a block of code.
+// It is loaded before the first paint, so that a chosen colour scheme never flashes. Pages work without it.
+(() => {
+  const root = document.documentElement;
+  const read = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+  const keep = (value) => { try { localStorage.setItem("theme", value); } catch { /* private window: for this page only */ } };
+  const chosen = read();
+  if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+  document.addEventListener("DOMContentLoaded", () => {
+    const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "theme";
+    const show = () => {
+      button.textContent = dark() ? "☀" : "☾";
+      button.setAttribute("aria-label", dark() ? "Light colours" : "Dark colours");
+    };
+    button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; keep(root.dataset.theme); show(); });
+    show();
+    document.querySelector(".top")?.append(button);
+    if (!navigator.clipboard) return;
+    for (const code of document.querySelectorAll("pre > code")) {
+      const copy = document.createElement("button");
+      copy.type = "button";
+      copy.className = "copy";
+      copy.textContent = "Copy";
+      copy.addEventListener("click", () => navigator.clipboard.writeText(code.textContent).then(
+        () => { copy.textContent = "Copied"; setTimeout(() => { copy.textContent = "Copy"; }, 1500); },
+        () => { copy.textContent = "Not allowed"; },
+      ));
+      // The frame stays where it is while the block scrolls under it.
+      const frame = document.createElement("div");
+      frame.className = "code";
+      code.parentElement.before(frame);
+      frame.append(code.parentElement, copy);
+    }
+  });
+})();
