@@ -1,0 +1,25 @@
+//! Dynamic sources: data that is not in the site's folder.
+//!
+//! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch`], [`fetch_all`]),
+//! the recorded result ([`Snapshot`], [`DataSet`]) and the pages that rows make ([`pages`]). Leaves out: when to fetch
+//! (`schedule`), where snapshots are stored, and how pages are rendered. A fetch that fails fails as a whole, so that
+//! the caller can keep the snapshot it has; there is no half of a source.
+
+mod backoff;
+mod config;
+mod error;
+mod fetch;
+mod http;
+mod page;
+mod snapshot;
+mod sql;
+
+pub use backoff::Backoff;
+pub use config::{
+    BYTES_MAX_DEFAULT, HttpConfig, PageConfig, Paging, ROWS_MAX_DEFAULT, SourceConfig, SourceKind, SqlConfig,
+    TIMEOUT_DEFAULT, check,
+};
+pub use error::{CellError, DataError};
+pub use fetch::{Fingerprint, fetch, fetch_all, fingerprint};
+pub use page::{RowPage, pages};
+pub use snapshot::{DataSet, Snapshot, record_path};

@@ -1,0 +1,383 @@
+//! The `[[source]]` tables of `bakehouse.toml`: what may be written, and what it means.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::DataError;
+
+/// Rows of a source unless `rows_max` says otherwise: a page each would make a render of ten thousand pages.
+pub const ROWS_MAX_DEFAULT: usize = 10_000;
+/// Bytes of a source unless `bytes_max` says otherwise: the body of an API, or the cells of a query.
+pub const BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
+/// Time for a whole fetch unless `timeout` says otherwise: a render waits for it.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Longest `timeout`: a source that needs more wants to be a job that writes a file.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Pages that are followed unless `paging.pages_max` says otherwise.
+const PAGES_MAX_DEFAULT: usize = 20;
+/// Longest name of a source: it is a file name of the bucket and a metric's label.
+const NAME_BYTES_MAX: usize = 64;
+
+/// One `[[source]]` table, checked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "RawSource")]
+#[non_exhaustive]
+pub struct SourceConfig {
+    /// Its name: templates see its rows as `data.NAME`.
+    pub name: String,
+    /// Where the rows come from.
+    pub kind: SourceKind,
+    /// The time that a whole fetch may take.
+    pub timeout: Duration,
+    /// The most rows that it may give.
+    pub rows_max: usize,
+    /// The most bytes that it may give: bodies as received, or cells of a query.
+    pub bytes_max: usize,
+    /// The pages that its rows make.
+    pub page: Option<PageConfig>,
+}
+
+/// Where the rows of a source come from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SourceKind {
+    /// A query of an SQLite file.
+    Sql(SqlConfig),
+    /// A JSON API.
+    Http(HttpConfig),
+}
+
+/// `type = "sql"`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlConfig {
+    /// The SQLite file, relative to the site's folder. It is only ever read.
+    pub database: PathBuf,
+    /// One SELECT.
+    pub query: String,
+    /// Values for the query's `?1`, `?2`…
+    pub parameters: Vec<serde_json::Value>,
+}
+
+/// `type = "http"`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    /// What to GET; `${NAME}` is a variable of the environment.
+    pub url: String,
+    /// Header fields; `${NAME}` is a variable of the environment. Sent only to the host of `url`.
+    pub headers: BTreeMap<String, String>,
+    /// JSON pointer (RFC 6901) to the array of rows; empty: the document is the array.
+    pub rows: String,
+    /// How to get further pages.
+    pub paging: Option<Paging>,
+}
+
+/// `[source.paging]`: an API that answers with a part and a link to the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// JSON pointer to the address of the next page; it ends where that is missing, null or empty.
+    pub next: String,
+    /// The most pages: one more is an error, as what is there would be incomplete.
+    #[serde(default = "pages_max_default")]
+    pub pages_max: usize,
+}
+
+fn pages_max_default() -> usize {
+    PAGES_MAX_DEFAULT
+}
+
+/// `[source.page]`: one page a row. `slug`, `title`, `description` and `body` name a column, or are a pattern such as
+/// `"{{ id }}-{{ name }}"`; the others name a column.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageConfig {
+    /// The folder below `content/` in which the pages appear; empty: `content/` itself.
+    #[serde(default)]
+    pub section: String,
+    /// The last part of the page's address; made safe for URLs.
+    pub slug: String,
+    /// The title.
+    pub title: String,
+    /// The description.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The text, in Markdown. Without it the page has none, and its template shows the columns.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// Column with the date: RFC 3339, `YYYY-MM-DD`, `YYYY-MM-DD HH:MM:SS` (UTC), or seconds since 1970.
+    #[serde(default)]
+    pub date: Option<String>,
+    /// Column with the date of the last change.
+    #[serde(default)]
+    pub updated: Option<String>,
+    /// Column with the date from which the page is gone.
+    #[serde(default)]
+    pub expiry_date: Option<String>,
+    /// The template, if not the section's.
+    #[serde(default)]
+    pub template: Option<String>,
+    /// Taxonomy → column. The column holds an array of texts, or one text with commas.
+    #[serde(default)]
+    pub taxonomies: BTreeMap<String, String>,
+    /// The columns that templates find below `page.extra`; all, unless given.
+    #[serde(default)]
+    pub extra: Option<Vec<String>>,
+}
+
+/// What is written. All keys of all kinds, since serde cannot refuse unknown keys of a tagged enum beside common ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSource {
+    name: String,
+    r#type: RawType,
+    timeout: Option<String>,
+    rows_max: Option<usize>,
+    bytes_max: Option<usize>,
+    page: Option<PageConfig>,
+    database: Option<PathBuf>,
+    query: Option<String>,
+    parameters: Option<Vec<serde_json::Value>>,
+    url: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+    rows: Option<String>,
+    paging: Option<Paging>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum RawType {
+    Sql,
+    Http,
+}
+
+impl TryFrom<RawSource> for SourceConfig {
+    type Error = DataError;
+
+    fn try_from(raw: RawSource) -> Result<Self, DataError> {
+        let name = raw.name;
+        let wrong =
+            |key: &str, problem: String| DataError::Config { name: name.clone(), key: key.into(), problem };
+        let word = !name.is_empty()
+            && name.len() <= NAME_BYTES_MAX
+            && !name.starts_with(|first: char| first.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !word {
+            return Err(wrong(
+                "name",
+                format!(
+                    "must be 1 to {NAME_BYTES_MAX} letters, digits or `_`, and not begin with a digit: templates say data.NAME"
+                ),
+            ));
+        }
+        let timeout = match &raw.timeout {
+            None => TIMEOUT_DEFAULT,
+            Some(text) => text
+                .parse::<jiff::SignedDuration>()
+                .ok()
+                .and_then(|duration| Duration::try_from(duration).ok())
+                .filter(|duration| !duration.is_zero() && *duration <= TIMEOUT_MAX)
+                .ok_or_else(|| {
+                    wrong(
+                        "timeout",
+                        format!(
+                            "must be a time such as \"10s\", at most {} s, not {text:?}",
+                            TIMEOUT_MAX.as_secs()
+                        ),
+                    )
+                })?,
+        };
+        let rows_max = raw.rows_max.unwrap_or(ROWS_MAX_DEFAULT);
+        let bytes_max = raw.bytes_max.unwrap_or(BYTES_MAX_DEFAULT);
+        for (key, value) in [("rows_max", rows_max), ("bytes_max", bytes_max)] {
+            if value == 0 {
+                return Err(wrong(key, "must be at least 1".into()));
+            }
+        }
+        // A key of the other kind would have no effect, and its author would wonder.
+        let foreign = match raw.r#type {
+            RawType::Sql => [
+                ("url", raw.url.is_some()),
+                ("headers", raw.headers.is_some()),
+                ("rows", raw.rows.is_some()),
+                ("paging", raw.paging.is_some()),
+            ]
+            .to_vec(),
+            RawType::Http => [
+                ("database", raw.database.is_some()),
+                ("query", raw.query.is_some()),
+                ("parameters", raw.parameters.is_some()),
+            ]
+            .to_vec(),
+        };
+        let kind_name = if raw.r#type == RawType::Sql { "sql" } else { "http" };
+        if let Some((key, _)) = foreign.into_iter().find(|(_, given)| *given) {
+            return Err(wrong(key, format!("means nothing with type = \"{kind_name}\"")));
+        }
+        let missing = |key: &str| wrong(key, format!("is missing; type = \"{kind_name}\" needs it"));
+        let kind = match raw.r#type {
+            RawType::Sql => SourceKind::Sql(SqlConfig {
+                database: raw
+                    .database
+                    .filter(|path| !path.as_os_str().is_empty())
+                    .ok_or_else(|| missing("database"))?,
+                query: raw.query.filter(|query| !query.trim().is_empty()).ok_or_else(|| missing("query"))?,
+                parameters: raw.parameters.unwrap_or_default(),
+            }),
+            RawType::Http => {
+                let url = raw.url.ok_or_else(|| missing("url"))?;
+                if !(url.starts_with("http://") || url.starts_with("https://") || url.starts_with("${")) {
+                    return Err(wrong("url", "must begin with http:// or https://".into()));
+                }
+                let rows = raw.rows.unwrap_or_default();
+                for (key, pointer) in
+                    [("rows", Some(&rows)), ("paging.next", raw.paging.as_ref().map(|paging| &paging.next))]
+                {
+                    if pointer.is_some_and(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
+                        return Err(wrong(
+                            key,
+                            "must be a JSON pointer: it begins with `/`, such as \"/items\"".into(),
+                        ));
+                    }
+                }
+                if raw.paging.as_ref().is_some_and(|paging| paging.pages_max == 0) {
+                    return Err(wrong("paging.pages_max", "must be at least 1".into()));
+                }
+                SourceKind::Http(HttpConfig {
+                    url,
+                    headers: raw.headers.unwrap_or_default(),
+                    rows,
+                    paging: raw.paging,
+                })
+            }
+        };
+        if let SourceKind::Sql(sql) = &kind
+            && let Some(index) = sql.parameters.iter().position(|value| value.is_array() || value.is_object())
+        {
+            return Err(wrong(
+                "parameters",
+                format!("number {} must be a text, number or boolean", index + 1),
+            ));
+        }
+        if let Some(page) = &raw.page {
+            page.check().map_err(|(key, problem)| wrong(&format!("page.{key}"), problem))?;
+        }
+        Ok(Self { name, kind, timeout, rows_max, bytes_max, page: raw.page })
+    }
+}
+
+impl PageConfig {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let safe = self.section.is_empty()
+            || self.section.split('/').all(|part| {
+                !part.is_empty()
+                    && part != "."
+                    && part != ".."
+                    && !part.contains(['\\', '\0'])
+                    && !part.starts_with('_')
+            });
+        if !safe {
+            return Err((
+                "section",
+                format!(
+                    "must be a folder below content/ such as \"news\", without `/` at its ends, not {:?}",
+                    self.section
+                ),
+            ));
+        }
+        for (key, value) in [
+            ("slug", Some(&self.slug)),
+            ("title", Some(&self.title)),
+            ("description", self.description.as_ref()),
+            ("body", self.body.as_ref()),
+        ] {
+            let Some(value) = value else { continue };
+            if let Err(problem) = super::page::Pattern::parse(value) {
+                return Err((key, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks what no single table can tell: that names are not used twice.
+///
+/// # Errors
+/// [`DataError::DuplicateName`].
+pub fn check(sources: &[SourceConfig]) -> Result<(), DataError> {
+    let mut names = BTreeSet::new();
+    match sources.iter().find(|source| !names.insert(source.name.as_str())) {
+        Some(source) => Err(DataError::DuplicateName { name: source.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<SourceConfig, String> {
+        toml::from_str(text).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn reads_both_kinds_with_defaults() {
+        let sql = parse(
+            "name = 'news'\ntype = 'sql'\ndatabase = 'news.db'\nquery = 'SELECT 1'\nparameters = ['a', 2]",
+        )
+        .unwrap();
+        assert_eq!(
+            (sql.timeout, sql.rows_max, sql.bytes_max),
+            (TIMEOUT_DEFAULT, ROWS_MAX_DEFAULT, BYTES_MAX_DEFAULT)
+        );
+        let http = parse(
+            "name = 'rates'\ntype = 'http'\nurl = 'http://x/'\ntimeout = '1m 500ms'\n[headers]\nauthorization = 'Bearer ${T}'\n\
+             [paging]\nnext = '/next'\n[page]\nsection='a/b'\nslug='id'\ntitle='{{ a }} of {{ b }}'",
+        )
+        .unwrap();
+        assert_eq!(http.timeout, Duration::from_millis(60_500));
+        let SourceKind::Http(HttpConfig { paging: Some(paging), .. }) = http.kind else { panic!("not http") };
+        assert_eq!(paging.pages_max, PAGES_MAX_DEFAULT);
+    }
+
+    #[test]
+    fn refuses_what_cannot_work() {
+        let sql = "type='sql'\ndatabase='d'\nquery='q'\n";
+        let http = "type='http'\nurl='http://x/'\n";
+        for (text, expected) in [
+            (format!("name='2x'\n{sql}"), "`name` must be"),
+            (format!("name='x-y'\n{sql}"), "`name` must be"),
+            (format!("name='x'\n{sql}timeout='0s'"), "`timeout` must be"),
+            (format!("name='x'\n{sql}timeout='soon'"), "`timeout` must be"),
+            (format!("name='x'\n{sql}timeout='2h'"), "`timeout` must be"),
+            (format!("name='x'\n{sql}rows_max=0"), "`rows_max` must be at least 1"),
+            (format!("name='x'\n{sql}url='http://x'"), "`url` means nothing with type = \"sql\""),
+            (format!("name='x'\n{http}query='q'"), "`query` means nothing with type = \"http\""),
+            (format!("name='x'\n{sql}parameters=[[1]]"), "`parameters` number 1"),
+            ("name='x'\ntype='sql'\nquery='q'".into(), "`database` is missing"),
+            ("name='x'\ntype='http'".into(), "`url` is missing"),
+            ("name='x'\ntype='ftp'".into(), "unknown variant `ftp`"),
+            ("name='x'\ntype='http'\nurl='ftp://x'".into(), "`url` must begin"),
+            (format!("name='x'\n{http}rows='items'"), "`rows` must be a JSON pointer"),
+            (
+                format!("name='x'\n{http}[page]\nsection='../a'\nslug='s'\ntitle='t'"),
+                "`page.section` must be",
+            ),
+            (format!("name='x'\n{http}[page]\nslug='{{{{ id'\ntitle='t'"), "`page.slug`"),
+            (format!("name='x'\n{http}[page]\nslug='s'"), "missing field `title`"),
+            (format!("name='x'\n{http}quary='q'"), "unknown field `quary`"),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(expected), "{text}\n→ {error}");
+        }
+    }
+
+    #[test]
+    fn names_are_used_once() {
+        let one = parse("name='x'\ntype='sql'\ndatabase='d'\nquery='q'").unwrap();
+        assert!(check(std::slice::from_ref(&one)).is_ok());
+        assert_eq!(check(&[one.clone(), one]).unwrap_err().to_string(), "two sources are named `x`");
+    }
+}

@@ -1,0 +1,86 @@
+//! Asking sources: one, or all of them at once.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use futures_util::{StreamExt, stream};
+
+use super::config::{SourceConfig, SourceKind};
+use super::error::DataError;
+use super::page::pages;
+use super::snapshot::Snapshot;
+use super::{http, sql};
+
+/// Sources that are asked at the same time. A render has few, and more at once would only queue elsewhere.
+const CONCURRENT_MAX: usize = 8;
+
+/// Asks a source and checks its rows, so that what is returned makes its pages without an error.
+///
+/// `root` is the site's folder; `env` looks a variable of the environment up.
+///
+/// # Errors
+/// Why there is no data: see [`DataError`]. The caller keeps the data that it has.
+pub async fn fetch(
+    source: &SourceConfig,
+    root: &Path,
+    env: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<Snapshot, DataError> {
+    let asked = async {
+        match &source.kind {
+            SourceKind::Sql(config) => sql::query(source, config, root).await,
+            SourceKind::Http(config) => http::get(source, config, env).await,
+        }
+    };
+    let snapshot = tokio::time::timeout(source.timeout, asked).await.unwrap_or_else(|_| {
+        Err(DataError::Timeout {
+            name: source.name.clone(),
+            timeout_ms: u64::try_from(source.timeout.as_millis()).unwrap_or(u64::MAX),
+        })
+    })?;
+    pages(source, &snapshot)?;
+    Ok(snapshot)
+}
+
+/// Asks sources concurrently, each with its own deadline; one that fails holds no other back. In the order of `sources`.
+pub async fn fetch_all<'a>(
+    sources: impl IntoIterator<Item = &'a SourceConfig>,
+    root: &Path,
+    env: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Vec<(String, Result<Snapshot, DataError>)> {
+    let asked: Vec<_> = sources
+        .into_iter()
+        .map(|source| async move { (source.name.clone(), fetch(source, root, env).await) })
+        .collect();
+    stream::iter(asked).buffered(CONCURRENT_MAX).collect().await
+}
+
+/// What tells whether a source's file was written to, without reading it. Two that are equal: nothing was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    database: Option<FileState>,
+    wal: Option<FileState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FileState {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+/// The fingerprint of an SQL source: its database and the write-ahead log beside it, where a commit may stay for hours.
+/// `None` for sources without a file.
+#[must_use]
+pub fn fingerprint(source: &SourceConfig, root: &Path) -> Option<Fingerprint> {
+    let SourceKind::Sql(config) = &source.kind else { return None };
+    let database = root.join(&config.database);
+    let mut wal = database.clone().into_os_string();
+    wal.push("-wal");
+    // A reader makes and removes an empty log: it says nothing, and would set off the next read for ever.
+    let wal = state(Path::new(&wal)).filter(|state| state.len > 0);
+    Some(Fingerprint { database: state(&database), wal })
+}
+
+fn state(path: &Path) -> Option<FileState> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(FileState { len: metadata.len(), modified: metadata.modified().ok() })
+}

@@ -1,0 +1,341 @@
+//! One page a row.
+
+use std::collections::BTreeMap;
+
+use jiff::civil;
+use serde_json::{Map, Value};
+
+use super::config::{PageConfig, SourceConfig};
+use super::error::{CellError, DataError, show};
+use super::snapshot::Snapshot;
+
+/// Longest slug: it becomes a file name, of which most file systems allow 255 bytes.
+const SLUG_BYTES_MAX: usize = 200;
+/// Bad rows that are reported one by one; a table that is wholly wrong needs no more to be understood.
+const ERRORS_MAX: usize = 20;
+
+/// A page that a row makes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowPage {
+    /// Where the page's file would be, below `content/`: `news/some-slug.md`.
+    pub path: String,
+    /// Its front matter, as a file's would be: `title`, `slug`, `date`, `taxonomies`, `extra`…
+    pub front_matter: toml::Table,
+    /// Its text, in Markdown.
+    pub body: String,
+    /// The source.
+    pub source: String,
+    /// The row, counted from 1.
+    pub row: usize,
+}
+
+/// The pages that the rows of `snapshot` make, in their order; none where the source makes no pages.
+///
+/// # Errors
+/// [`DataError::BadRows`] with every bad row (the first 20). One bad row fails the source: a page that is missing
+/// without a word is worse than yesterday's.
+pub fn pages(source: &SourceConfig, snapshot: &Snapshot) -> Result<Vec<RowPage>, DataError> {
+    let Some(config) = &source.page else { return Ok(Vec::new()) };
+    let mut pages = Vec::with_capacity(snapshot.len());
+    let mut errors = Vec::new();
+    let mut rows_by_slug = BTreeMap::new();
+    for (index, cells) in snapshot.rows().iter().enumerate() {
+        let row = Row { source: &source.name, number: index + 1, cells };
+        let made =
+            page(config, &row).and_then(|(slug, made)| match rows_by_slug.insert(slug.clone(), row.number) {
+                None => Ok(made),
+                Some(first) => {
+                    Err(row.error(&config.slug, &slug, format!("makes the same slug as row {first}")))
+                }
+            });
+        match made {
+            Ok(made) => pages.push(made),
+            Err(error) => errors.push(error),
+        }
+        if errors.len() == ERRORS_MAX {
+            break;
+        }
+    }
+    if errors.is_empty() { Ok(pages) } else { Err(DataError::BadRows { name: source.name.clone(), errors }) }
+}
+
+/// `"column"` or `"{{ column }} and {{ another }}"`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pattern<'a> {
+    Column(&'a str),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    Text(&'a str),
+    Column(&'a str),
+}
+
+impl<'a> Pattern<'a> {
+    /// Reads a column's name or a pattern; the error completes "`key` …".
+    pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Err("must name a column".into());
+        }
+        if !text.contains("{{") && !text.contains("}}") {
+            return Ok(Self::Column(text));
+        }
+        let malformed =
+            || format!("must be a column or a pattern such as \"{{{{ id }}}}-{{{{ name }}}}\", not {text:?}");
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (column, after) = after.split_once("}}").ok_or_else(malformed)?;
+            let column = column.trim();
+            if before.contains("}}") || column.is_empty() || column.contains('{') {
+                return Err(malformed());
+            }
+            if !before.is_empty() {
+                parts.push(Part::Text(before));
+            }
+            parts.push(Part::Column(column));
+            rest = after;
+        }
+        if rest.contains("}}") {
+            return Err(malformed());
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest));
+        }
+        Ok(Self::Parts(parts))
+    }
+}
+
+struct Row<'a> {
+    source: &'a str,
+    number: usize,
+    cells: &'a Map<String, Value>,
+}
+
+impl Row<'_> {
+    fn error(&self, column: &str, value: &str, problem: impl Into<String>) -> CellError {
+        CellError {
+            name: self.source.to_owned(),
+            row: self.number,
+            column: column.to_owned(),
+            value: value.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    fn bad(&self, column: &str, value: &Value, problem: impl Into<String>) -> CellError {
+        self.error(column, &show(value), problem)
+    }
+
+    /// The cell, or nothing where it is null. A column that is not there at all is an error with the nearest there is.
+    fn cell(&self, column: &str) -> Result<Option<&Value>, CellError> {
+        match self.cells.get(column) {
+            Some(Value::Null) => Ok(None),
+            Some(value) => Ok(Some(value)),
+            None => {
+                let columns: Vec<&str> = self.cells.keys().map(String::as_str).collect();
+                let shown = Value::from(columns.join(", "));
+                Err(self.error(
+                    column,
+                    "",
+                    format!("is not there; the row has {}", show(&shown).replace('"', "")),
+                ))
+            }
+        }
+    }
+
+    /// A text, or a number written as one.
+    fn text(&self, column: &str) -> Result<Option<String>, CellError> {
+        match self.cell(column)? {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(value) => Err(self.bad(column, value, "must be a text")),
+        }
+    }
+
+    /// A column's text or a pattern's, null columns of a pattern being an error.
+    fn pattern(&self, text: &str) -> Result<Option<String>, CellError> {
+        match Pattern::parse(text).map_err(|problem| self.error(text, "", problem))? {
+            Pattern::Column(column) => self.text(column),
+            Pattern::Parts(parts) => {
+                let mut out = String::new();
+                for part in parts {
+                    match part {
+                        Part::Text(text) => out.push_str(text),
+                        Part::Column(column) => match self.text(column)? {
+                            Some(text) => out.push_str(&text),
+                            None => return Err(self.error(column, "null", "must not be null")),
+                        },
+                    }
+                }
+                Ok(Some(out))
+            }
+        }
+    }
+
+    fn required(&self, pattern: &str) -> Result<String, CellError> {
+        match self.pattern(pattern)? {
+            None => Err(self.error(pattern, "null", "must not be null")),
+            Some(text) if text.trim().is_empty() => Err(self.error(pattern, "\"\"", "must not be empty")),
+            Some(text) => Ok(text),
+        }
+    }
+}
+
+fn page(config: &PageConfig, row: &Row<'_>) -> Result<(String, RowPage), CellError> {
+    let given = row.required(&config.slug)?;
+    let slug = slug(&given);
+    if slug.is_empty() {
+        return Err(row.error(&config.slug, &given, "has no letter or digit to make an address of"));
+    }
+    if slug.len() > SLUG_BYTES_MAX {
+        return Err(row.bad(
+            &config.slug,
+            &Value::from(given),
+            format!("makes a slug longer than {SLUG_BYTES_MAX} bytes"),
+        ));
+    }
+    let mut front = toml::Table::new();
+    front.insert("title".into(), row.required(&config.title)?.into());
+    front.insert("slug".into(), slug.clone().into());
+    if let Some(pattern) = &config.description
+        && let Some(text) = row.pattern(pattern)?
+    {
+        front.insert("description".into(), text.into());
+    }
+    for (key, column) in
+        [("date", &config.date), ("updated", &config.updated), ("expiry_date", &config.expiry_date)]
+    {
+        if let Some(column) = column
+            && let Some(value) = row.cell(column)?
+        {
+            front.insert(key.into(), date(row, column, value)?.into());
+        }
+    }
+    if let Some(template) = &config.template {
+        front.insert("template".into(), template.clone().into());
+    }
+    let mut taxonomies = toml::Table::new();
+    for (taxonomy, column) in &config.taxonomies {
+        let terms = terms(row, column)?;
+        if !terms.is_empty() {
+            taxonomies.insert(taxonomy.clone(), toml::Value::Array(terms));
+        }
+    }
+    if !taxonomies.is_empty() {
+        front.insert("taxonomies".into(), taxonomies.into());
+    }
+    let mut extra = toml::Table::new();
+    match &config.extra {
+        Some(columns) => {
+            for column in columns {
+                if let Some(value) = row.cell(column)? {
+                    extra.insert(column.clone(), to_toml(row, column, value)?);
+                }
+            }
+        }
+        None => {
+            for (column, value) in row.cells {
+                if !value.is_null() {
+                    extra.insert(column.clone(), to_toml(row, column, value)?);
+                }
+            }
+        }
+    }
+    front.insert("extra".into(), extra.into());
+    let body = match &config.body {
+        Some(pattern) => row.pattern(pattern)?.unwrap_or_default(),
+        None => String::new(),
+    };
+    let path = if config.section.is_empty() {
+        format!("{slug}.md")
+    } else {
+        format!("{}/{slug}.md", config.section)
+    };
+    let page = RowPage { path, front_matter: front, body, source: row.source.to_owned(), row: row.number };
+    Ok((slug, page))
+}
+
+/// Letters and digits, lower-cased; runs of anything else become one `-`. What comes out is a safe file name whatever
+/// went in: no slash, no dot, nothing that ends a path or begins an option.
+fn slug(text: &str) -> String {
+    let mut slug = String::with_capacity(text.len());
+    for char in text.chars().flat_map(char::to_lowercase) {
+        if char.is_alphanumeric() {
+            slug.push(char);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    if slug.ends_with('-') {
+        slug.pop();
+    }
+    slug
+}
+
+/// A date as front matter has it.
+fn date(row: &Row<'_>, column: &str, value: &Value) -> Result<toml::value::Datetime, CellError> {
+    let bad = || row.bad(column, value, "must be a date: RFC 3339, YYYY-MM-DD, or seconds since 1970");
+    let text = match value {
+        Value::Number(number) => {
+            let seconds = number.as_i64().ok_or_else(bad)?;
+            jiff::Timestamp::from_second(seconds).map_err(|_| bad())?.to_string()
+        }
+        Value::String(text) => {
+            let text = text.trim();
+            if text.len() == 10 {
+                text.parse::<civil::Date>().map_err(|_| bad())?.to_string()
+            } else if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+                instant.to_string()
+            } else {
+                // SQLite's datetime() gives UTC and does not say so.
+                let civil: civil::DateTime = text.parse().map_err(|_| bad())?;
+                format!("{civil}Z")
+            }
+        }
+        _ => return Err(bad()),
+    };
+    text.parse().map_err(|_| bad())
+}
+
+fn terms(row: &Row<'_>, column: &str) -> Result<Vec<toml::Value>, CellError> {
+    let Some(value) = row.cell(column)? else { return Ok(Vec::new()) };
+    let texts: Vec<String> = match value {
+        Value::String(text) => text.split(',').map(|term| term.trim().to_owned()).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<_>>()
+            .ok_or_else(|| row.bad(column, value, "must hold texts only"))?,
+        _ => return Err(row.bad(column, value, "must be an array of texts, or a text with commas")),
+    };
+    Ok(texts.into_iter().filter(|term| !term.is_empty()).map(toml::Value::String).collect())
+}
+
+/// TOML has no null: in an object it is left out; in an array, where leaving it out would shift the others, refused.
+fn to_toml(row: &Row<'_>, column: &str, value: &Value) -> Result<toml::Value, CellError> {
+    Ok(match value {
+        Value::Null => return Err(row.bad(column, value, "holds a null in an array")),
+        Value::Bool(flag) => (*flag).into(),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => integer.into(),
+            (None, Some(float)) if !number.is_u64() => float.into(),
+            _ => return Err(row.bad(column, value, "is a number beyond 64 bits with sign")),
+        },
+        Value::String(text) => text.clone().into(),
+        Value::Array(items) => {
+            toml::Value::Array(items.iter().map(|item| to_toml(row, column, item)).collect::<Result<_, _>>()?)
+        }
+        Value::Object(object) => {
+            let mut table = toml::Table::new();
+            for (key, item) in object {
+                if !item.is_null() {
+                    table.insert(key.clone(), to_toml(row, column, item)?);
+                }
+            }
+            table.into()
+        }
+    })
+}
