@@ -1,0 +1,231 @@
+//! URLs brought to one spelling, and the way between URL paths and manifest paths.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// Bytes of the longest request target that is looked at.
+pub const TARGET_BYTES_MAX: usize = 8 << 10;
+
+/// What is escaped in a path that we write: all but unreserved characters, sub-delimiters, `:`, `@`
+/// and `/` (RFC 3986 §3.3).
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// A URL as a purge names it, brought to one spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// `scheme://host[:port]` in lower case without a default port; none for a path of the site.
+    pub authority: Option<String>,
+    /// The path, normalised (RFC 3986 §6.2.2); begins with a slash.
+    pub path: String,
+    /// The query, as it was written; without one, all query variants are meant.
+    pub query: Option<String>,
+}
+
+/// A text that is no URL and no path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither an absolute http or https URL nor a path that begins with a slash")]
+pub struct BadTarget(String);
+
+impl std::str::FromStr for Target {
+    type Err = BadTarget;
+
+    fn from_str(text: &str) -> Result<Self, BadTarget> {
+        let bad = || BadTarget(text.chars().take(200).collect());
+        if text.len() > TARGET_BYTES_MAX || text.chars().any(|c| c.is_control() || c == ' ') {
+            return Err(bad());
+        }
+        let (authority, rest) = match text.split_once("://") {
+            Some((scheme, rest)) if !text.starts_with('/') => {
+                let scheme = scheme.to_ascii_lowercase();
+                let default_port = match scheme.as_str() {
+                    "http" => ":80",
+                    "https" => ":443",
+                    _ => return Err(bad()),
+                };
+                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                let host = rest[..end].to_ascii_lowercase();
+                let host = host.strip_suffix(default_port).unwrap_or(&host).trim_end_matches(':');
+                if host.is_empty() || host.contains('@') {
+                    return Err(bad());
+                }
+                (Some(format!("{scheme}://{host}")), &rest[end..])
+            }
+            _ if text.starts_with('/') => (None, text),
+            _ => return Err(bad()),
+        };
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (rest, None),
+        };
+        Ok(Self { authority, path: normalise(path).into_owned(), query })
+    }
+}
+
+/// Normalises a path (RFC 3986 §6.2.2): hexadecimal digits in upper case, unreserved characters
+/// unescaped, characters that no path may hold escaped, dot segments removed. The empty path is `/`.
+pub fn normalise(path: &str) -> Cow<'_, str> {
+    let plain = path.starts_with('/')
+        && !path.contains("/.")
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"%\"#<>?[]\\^`{|}".contains(&b));
+    if plain {
+        return Cow::Borrowed(path);
+    }
+    let mut text = String::with_capacity(path.len() + 1);
+    let bytes = path.as_bytes();
+    let mut rest = path;
+    while !rest.is_empty() {
+        let at = path.len() - rest.len();
+        if rest.starts_with('%')
+            && let Some(byte) = escaped(bytes, at)
+        {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(byte as char);
+            } else {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+            rest = &rest[3..];
+            continue;
+        }
+        let next = rest.chars().next().map_or(1, char::len_utf8);
+        text.extend(utf8_percent_encode(&rest[..next], PATH));
+        rest = &rest[next..];
+    }
+    Cow::Owned(without_dots(&text))
+}
+
+/// The byte that the escape at `at` stands for.
+fn escaped(bytes: &[u8], at: usize) -> Option<u8> {
+    let digits = std::str::from_utf8(bytes.get(at + 1..at + 3)?).ok()?;
+    if digits.starts_with('+') { None } else { u8::from_str_radix(digits, 16).ok() }
+}
+
+/// Removes dot segments (RFC 3986 §5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." if last => kept.push(""),
+            "." => {}
+            ".." => {
+                kept.pop();
+                if last {
+                    kept.push("");
+                }
+            }
+            _ => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+/// The path of a URL as the site means it: normalised, then unescaped, so that all spellings of one
+/// page are one key: `/caf%C3%A9/` and `/café/` both give `/café/`. None where it is not UTF-8, or
+/// holds a control character: no site has such a page.
+pub fn site_path(url_path: &str) -> Option<String> {
+    let normal = normalise(url_path);
+    let text = percent_decode_str(&normal).decode_utf8().ok()?;
+    if text.chars().any(char::is_control) { None } else { Some(text.into_owned()) }
+}
+
+/// A site path as it stands in a URL: the opposite of [`site_path`].
+pub fn escape(site_path: &str) -> String {
+    utf8_percent_encode(site_path, PATH).to_string()
+}
+
+/// The manifest path that serves a site path, by itself or as the index of a folder.
+pub fn manifest_path(site_path: &str) -> String {
+    let path = site_path.strip_prefix('/').unwrap_or(site_path);
+    if path.is_empty() || path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() }
+}
+
+/// The site paths whose responses depend on a manifest path: itself, and for the index of a folder
+/// the folder with and without its slash. A change of `404.html` besides changes every 404.
+pub fn dependents(manifest_path: &str) -> Vec<String> {
+    let mut paths = vec![format!("/{manifest_path}")];
+    if manifest_path == "index.html" {
+        paths.push("/".to_owned());
+    } else if let Some(folder) = manifest_path.strip_suffix("/index.html") {
+        paths.push(format!("/{folder}/"));
+        paths.push(format!("/{folder}"));
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn paths_are_brought_to_one_spelling() {
+        for (path, normal) in [
+            ("", "/"),
+            ("/", "/"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/b/..", "/a/"),
+            ("/../..", "/"),
+            ("/%7euser/%2e%2E/x", "/x"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/café", "/caf%C3%A9"),
+            ("/100%", "/100%25"),
+            ("/a b", "/a%20b"),
+            ("/a//b", "/a//b"),
+        ] {
+            assert_eq!(normalise(path), normal, "{path}");
+        }
+    }
+
+    #[test]
+    fn targets_of_purges() {
+        let target: Target = "HTTPS://Example.ORG:443/a/../b?x=1#f".parse().unwrap();
+        assert_eq!(target.authority.as_deref(), Some("https://example.org"));
+        assert_eq!((target.path.as_str(), target.query.as_deref()), ("/b", Some("x=1")));
+        assert_eq!("http://h:8080".parse::<Target>().unwrap().path, "/");
+        for bad in ["a/b", "ftp://x/", "http:///x", "http://u@h/", "/a b", ""] {
+            assert!(bad.parse::<Target>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_path_and_the_urls_that_show_it() {
+        assert_eq!(manifest_path("/"), "index.html");
+        assert_eq!(manifest_path("/a/"), "a/index.html");
+        assert_eq!(manifest_path("/a.css"), "a.css");
+        assert_eq!(dependents("index.html"), ["/index.html", "/"]);
+        assert_eq!(dependents("a/index.html"), ["/a/index.html", "/a/", "/a"]);
+        assert_eq!(dependents("a/myindex.html"), ["/a/myindex.html"]);
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_is_normalising_once(path in "(/|%2e|%2F|\\.|a|é|%|%41| ){0,12}") {
+            let once = normalise(&path).into_owned();
+            prop_assert_eq!(normalise(&once), once.as_str());
+        }
+
+        #[test]
+        fn escaping_is_undone(path in "/[a-zé%?# .]{0,20}") {
+            prop_assume!(!path.contains("/."));
+            prop_assert_eq!(site_path(&escape(&path)), Some(path));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What the API's JSON looks like. All paths begin with `/v1/`; every call carries a bearer token.
+//!
+//! | call | body | answer |
+//! | --- | --- | --- |
+//! | `GET /v1/journal?after=…&ack=…&edge=…&wait_ms=…` | | [`Poll`] |
+//! | `POST /v1/wake` | | nothing (204) |
+//! | `POST /v1/purge` | [`PurgeRequest`] | [`Receipt`] |
+//! | `POST /v1/publish` | [`PublishRequest`] | [`Published`] |
+//! | `POST /v1/blobs/missing` | list of digests | those that the site's sources lack |
+//! | `PUT /v1/blobs/<digest>` | the bytes | nothing (204) |
+//! | `GET /v1/releases` | | list of [`ReleaseLine`] |
+//! | `GET /v1/diff?from=…&to=…` | | [`Diff`](crate::tree::Diff) |
+//! | `POST /v1/rollback` | [`RollbackRequest`] | [`Published`] |
+//! | `POST /v1/resume` | | [`Committed`] |
+//! | `GET /v1/status` | | [`Status`] |
+//! | `GET /v1/receipts/<seq>` | | [`Receipt`] |
+//!
+//! A call that fails answers with a 4xx or 5xx and a [`Failure`].
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{JournalEntry, Selector, State};
+use crate::keys::Site;
+use crate::record::{Counts, Trigger};
+use crate::tree::Diff;
+use crate::{Digest, ReleaseId};
+
+/// Bytes of the largest diff that is sent along with an activation, as JSON.
+pub const DIFF_BYTES_MAX: usize = 16 << 10;
+/// The longest that a poll waits, in milliseconds.
+pub const POLL_MS_MAX: u64 = 3_000;
+
+/// Answer to a poll of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Poll {
+    /// What the origin calls itself.
+    pub origin: String,
+    /// Every site that the origin serves.
+    pub sites: Vec<SitePoll>,
+}
+
+/// News of one site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SitePoll {
+    /// The site.
+    pub site: Site,
+    /// The fold of its journal, the entries below included.
+    pub state: State,
+    /// Milliseconds since the origin began its last look at the bucket that found this state.
+    pub verified_ms: u64,
+    /// Entries after the one that the poll named, in order.
+    pub entries: Vec<PolledEntry>,
+    /// Whether `entries` does not reach back to what the poll named: then all that is held may be
+    /// wrong. A poll that named nothing gets the state alone, and `true`.
+    pub reset: bool,
+}
+
+/// An entry of the journal, with what an edge needs to apply it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolledEntry {
+    /// Its number.
+    pub seq: u64,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// What it says.
+    pub entry: JournalEntry,
+    /// For an activation that replaced another: what differs, unless that is too long to send.
+    pub diff: Option<Diff>,
+}
+
+/// An edge's word that it has applied everything up to an entry; `ack=<site>:<seq>:<dropped>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// The site.
+    pub site: Site,
+    /// The entry.
+    pub seq: u64,
+    /// Copies that this entry dropped or marked.
+    pub dropped: u64,
+}
+
+impl std::fmt::Display for Ack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.site, self.seq, self.dropped)
+    }
+}
+
+impl std::str::FromStr for Ack {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{text}` is not SITE:SEQ:DROPPED");
+        let mut parts = text.split(':');
+        let site = parts.next().ok_or_else(bad)?.parse().map_err(|_| bad())?;
+        let mut number = || parts.next().and_then(|n| n.parse().ok()).ok_or_else(bad);
+        Ok(Self { site, seq: number()?, dropped: number()? })
+    }
+}
+
+/// Asks for a purge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeRequest {
+    /// The site; may be left out where there is one.
+    #[serde(default)]
+    pub site: Option<Site>,
+    /// What to drop.
+    pub selectors: Vec<Selector>,
+    /// Whether copies may still be shown while a new one is fetched.
+    #[serde(default)]
+    pub soft: bool,
+    /// Why; kept in the journal.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Whether to answer only when every edge has applied it, or has fallen silent for its lease.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// Says that something is in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The site.
+    pub site: Site,
+    /// Number of the entry.
+    pub seq: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+/// What came of a purge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// That it is committed.
+    #[serde(flatten)]
+    pub committed: Committed,
+    /// For each selector, what it means today.
+    pub selectors: Vec<SelectorReceipt>,
+    /// Every edge that polled within a lease.
+    pub edges: Vec<EdgeReceipt>,
+    /// Whether every edge has applied it.
+    pub applied_everywhere: bool,
+    /// Whether `edges` is all edges: false where a fellow origin did not answer.
+    pub complete: bool,
+}
+
+/// What a selector means today.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelectorReceipt {
+    /// The selector.
+    pub selector: Selector,
+    /// Paths of the active release that it matches (counted up to 10,000); none where that cannot be
+    /// told from the release, as for a group or another host's URL.
+    pub paths: Option<u64>,
+}
+
+/// An edge's part in a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeReceipt {
+    /// What the edge calls itself.
+    pub edge: String,
+    /// How far it is.
+    pub state: EdgeProgress,
+    /// Copies that it dropped or marked; 0 until it has applied the entry.
+    pub dropped: u64,
+}
+
+/// How far an edge is with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeProgress {
+    /// It has said that it applied the entry.
+    Applied,
+    /// It polled within its lease, and has not said so yet.
+    Pending,
+    /// It has not polled for a whole lease: it no longer serves as if it were up to date.
+    Lapsed,
+}
+
+/// Asks for a publish.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishRequest {
+    /// The site; may be left out where there is one.
+    #[serde(default)]
+    pub site: Option<Site>,
+    /// The files to render, whose bytes were sent before; without them the folder that the renderer
+    /// watches, or the sources of the active release.
+    #[serde(default)]
+    pub sources: Option<Vec<SourceLine>>,
+    /// Why.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Who.
+    #[serde(default)]
+    pub author: Option<String>,
+    /// Whether only to say what would change.
+    #[serde(default)]
+    pub plan: bool,
+    /// Whether to answer only when every edge has applied it.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// A file of the sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// Its path in the site's folder.
+    pub path: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+}
+
+/// What came of a publish or rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The release that is now served, or would be.
+    pub release: ReleaseId,
+    /// That it is committed; none where nothing changed, or nothing was to be done.
+    pub committed: Option<Committed>,
+    /// What differs from the release served before.
+    pub diff: Diff,
+    /// Objects that were uploaded.
+    pub uploaded: u64,
+    /// Sources that could not be read, whose last good data was used; with the reason.
+    pub stale_sources: Vec<String>,
+    /// Warnings of the render.
+    pub warnings: Vec<String>,
+    /// Every edge that polled within a lease, where the call waited.
+    pub edges: Vec<EdgeReceipt>,
+}
+
+/// A line of the list of releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseLine {
+    /// Its name.
+    pub id: ReleaseId,
+    /// Whether it is the one that is served.
+    pub active: bool,
+    /// The release that was active when it was made.
+    pub parent: Option<ReleaseId>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// What made it come about.
+    pub trigger: Trigger,
+    /// How many paths, pages, bytes.
+    pub counts: Counts,
+}
+
+/// Asks for a rollback.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// The site; may be left out where there is one.
+    #[serde(default)]
+    pub site: Option<Site>,
+    /// Which release; the one served before where it is left out.
+    #[serde(default)]
+    pub release: Option<ReleaseId>,
+    /// Why.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Whether to answer only when every edge has applied it.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+/// How a site is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Every site of this origin.
+    pub sites: Vec<SiteStatus>,
+}
+
+/// How one site is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// The site.
+    pub site: Site,
+    /// The fold of its journal.
+    pub state: State,
+    /// Milliseconds since the origin began its last look at the bucket.
+    pub verified_ms: u64,
+    /// Edges that polled within a lease, and the entry that each has applied.
+    pub edges: Vec<EdgeReceipt>,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What failed.
+    pub error: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
