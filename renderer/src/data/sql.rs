@@ -71,7 +71,7 @@ impl Work {
         let connection = self.open(deadline).map_err(|error| self.failed(error, true))?;
         let mut statement =
             connection.prepare(&self.config.query).map_err(|error| self.failed(error, false))?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         if let Some((index, name)) =
             columns.iter().enumerate().find(|(index, name)| columns[..*index].contains(name))
         {
