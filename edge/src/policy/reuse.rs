@@ -1,0 +1,356 @@
+//! Whether a stored response may answer a request (RFC 9111 §4), fresh, stale, or after validation.
+
+use http::StatusCode;
+
+use super::{
+    directives::{MaxStale, RequestDirectives},
+    freshness::{Freshness, Millis, StaleRefused},
+};
+
+/// Why a request went to the upstream (RFC 9211 §2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// The cache was told not to handle this request.
+    Bypass,
+    /// The method is not cached.
+    Method,
+    /// Nothing stored for the URI.
+    UriMiss,
+    /// Something stored for the URI, but not for these request fields.
+    VaryMiss,
+    /// The request's own directives demanded it.
+    Request,
+    /// What is stored is stale, or must be validated.
+    Stale,
+}
+
+impl Forward {
+    /// The token of RFC 9211 §2.2.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What may be done with a stored response that matches a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// Use it as it is.
+    Fresh {
+        /// Milliseconds of freshness left, above 0.
+        left_ms: i64,
+    },
+    /// Use it, because the request accepts staleness (RFC 9111 §5.2.1.2).
+    MaxStale {
+        /// 0 or less.
+        left_ms: i64,
+    },
+    /// Use it and validate it behind (RFC 5861 §3).
+    WhileRevalidate {
+        /// 0 or less.
+        left_ms: i64,
+    },
+    /// Validate first.
+    Validate {
+        /// What made it so: [`Forward::Stale`] or [`Forward::Request`].
+        why: Forward,
+    },
+}
+
+/// Whether browsers may force validation with `no-cache` and `max-age`. A reload must not reach the origin, so
+/// it is off unless an operator says otherwise; the other request directives hold always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientValidation {
+    /// `no-cache`, `max-age` and `Pragma` in requests are ignored.
+    #[default]
+    Ignored,
+    /// They are obeyed (RFC 9111 §5.2.1).
+    Obeyed,
+}
+
+/// Decides in the order of RFC 9111 §4. `stale_from`: when a soft purge ended its freshness.
+pub fn reuse(
+    freshness: &Freshness,
+    stale_from: Option<Millis>,
+    request: RequestDirectives,
+    clients: ClientValidation,
+    now: Millis,
+) -> Reuse {
+    if freshness.no_cache {
+        return Reuse::Validate { why: Forward::Stale };
+    }
+    if clients == ClientValidation::Obeyed {
+        if request.no_cache {
+            return Reuse::Validate { why: Forward::Request };
+        }
+        // max-age: the age must not be greater (RFC 9111 §5.2.1.1).
+        if let Some(seconds) = request.max_age
+            && freshness.age_ms(now) > Millis::from(seconds) * 1_000
+            && request.max_stale.is_none()
+        {
+            return Reuse::Validate { why: Forward::Request };
+        }
+    }
+    let left_ms = freshness.left_ms(now, stale_from);
+    if let Some(seconds) = request.min_fresh
+        && left_ms < i64::from(seconds) * 1_000
+    {
+        return Reuse::Validate { why: if left_ms > 0 { Forward::Request } else { Forward::Stale } };
+    }
+    if left_ms > 0 {
+        return Reuse::Fresh { left_ms };
+    }
+    if freshness.stale_refused.is_some() {
+        return Reuse::Validate { why: Forward::Stale };
+    }
+    let accepted = match request.max_stale {
+        Some(MaxStale::Any) => true,
+        Some(MaxStale::Seconds(seconds)) => -left_ms <= i64::from(seconds) * 1_000,
+        None => false,
+    };
+    // A soft purge asks for a new copy; a client's patience does not undo it.
+    if accepted && stale_from.is_none() {
+        return Reuse::MaxStale { left_ms };
+    }
+    if freshness.stale_while_revalidate_ms.is_some_and(|window| within(left_ms, window)) {
+        return Reuse::WhileRevalidate { left_ms };
+    }
+    Reuse::Validate { why: Forward::Stale }
+}
+
+/// How a fetch failed, as far as staleness depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No response: refused, timed out, broken. The cache counts as disconnected (RFC 9111 §4.2.4).
+    Disconnected,
+    /// A response with this status.
+    Status(StatusCode),
+}
+
+/// May a stale copy stand in for a failure? (RFC 9111 §4.2.4, RFC 5861 §4.) `Err` carries what forbids it.
+pub fn stale_on_failure(
+    freshness: &Freshness,
+    stale_from: Option<Millis>,
+    request: RequestDirectives,
+    failure: Failure,
+    now: Millis,
+) -> Result<(), Option<StaleRefused>> {
+    if let Some(refused) = freshness.stale_refused {
+        return Err(Some(refused));
+    }
+    let left_ms = freshness.left_ms(now, stale_from);
+    match failure {
+        Failure::Disconnected => Ok(()),
+        Failure::Status(status) if is_stale_if_error_status(status) => {
+            let response = freshness.stale_if_error_ms;
+            let request = request.stale_if_error.map(|s| Millis::from(s) * 1_000);
+            match response.max(request) {
+                Some(window) if within(left_ms, window) => Ok(()),
+                _ => Err(None),
+            }
+        }
+        Failure::Status(_) => Err(None),
+    }
+}
+
+/// RFC 5861 §4.
+pub fn is_stale_if_error_status(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Stale by no more than `window`.
+fn within(left_ms: i64, window: Millis) -> bool {
+    left_ms.unsigned_abs() <= window || left_ms > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::freshness::LifetimeSource;
+    use proptest::prelude::*;
+
+    fn lasting(seconds: u64) -> Freshness {
+        Freshness {
+            lifetime_ms: seconds * 1_000,
+            source: LifetimeSource::MaxAge,
+            initial_age_ms: 0,
+            got: 0,
+            no_cache: false,
+            stale_refused: None,
+            stale_while_revalidate_ms: None,
+            stale_if_error_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_row_for_each_clause() {
+        use ClientValidation::{Ignored, Obeyed};
+        let none = RequestDirectives::default();
+        let validate = |why| Reuse::Validate { why };
+        let f = lasting(10);
+        let swr = Freshness { stale_while_revalidate_ms: Some(5_000), ..lasting(10) };
+        let must = Freshness { stale_refused: Some(StaleRefused::MustRevalidate), ..swr.clone() };
+        let rows: [(&Freshness, Option<u64>, RequestDirectives, ClientValidation, u64, Reuse); 25] = [
+            (&f, None, none, Ignored, 9_999, Reuse::Fresh { left_ms: 1 }),
+            (&f, None, none, Ignored, 10_000, validate(Forward::Stale)),
+            (&Freshness { no_cache: true, ..lasting(10) }, None, none, Ignored, 0, validate(Forward::Stale)),
+            (
+                &f,
+                None,
+                RequestDirectives { no_cache: true, ..none },
+                Ignored,
+                0,
+                Reuse::Fresh { left_ms: 10_000 },
+            ),
+            (&f, None, RequestDirectives { no_cache: true, ..none }, Obeyed, 0, validate(Forward::Request)),
+            (
+                &f,
+                None,
+                RequestDirectives { max_age: Some(0), ..none },
+                Ignored,
+                1,
+                Reuse::Fresh { left_ms: 9_999 },
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { max_age: Some(0), ..none },
+                Obeyed,
+                0,
+                Reuse::Fresh { left_ms: 10_000 },
+            ),
+            (&f, None, RequestDirectives { max_age: Some(0), ..none }, Obeyed, 1, validate(Forward::Request)),
+            (
+                &f,
+                None,
+                RequestDirectives { max_age: Some(3), ..none },
+                Obeyed,
+                3_000,
+                Reuse::Fresh { left_ms: 7_000 },
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { min_fresh: Some(1), ..none },
+                Ignored,
+                9_000,
+                Reuse::Fresh { left_ms: 1_000 },
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { min_fresh: Some(1), ..none },
+                Ignored,
+                9_001,
+                validate(Forward::Request),
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { min_fresh: Some(1), ..none },
+                Ignored,
+                10_000,
+                validate(Forward::Stale),
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
+                Ignored,
+                99_000,
+                Reuse::MaxStale { left_ms: -89_000 },
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { max_stale: Some(MaxStale::Seconds(2)), ..none },
+                Ignored,
+                12_000,
+                Reuse::MaxStale { left_ms: -2_000 },
+            ),
+            (
+                &f,
+                None,
+                RequestDirectives { max_stale: Some(MaxStale::Seconds(2)), ..none },
+                Ignored,
+                12_001,
+                validate(Forward::Stale),
+            ),
+            (
+                &must,
+                None,
+                RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
+                Ignored,
+                10_000,
+                validate(Forward::Stale),
+            ),
+            (&swr, None, none, Ignored, 10_000, Reuse::WhileRevalidate { left_ms: 0 }),
+            (&swr, None, none, Ignored, 15_000, Reuse::WhileRevalidate { left_ms: -5_000 }),
+            (&swr, None, none, Ignored, 15_001, validate(Forward::Stale)),
+            (&must, None, none, Ignored, 12_000, validate(Forward::Stale)),
+            (&must, None, none, Ignored, 9_000, Reuse::Fresh { left_ms: 1_000 }),
+            // Soft purges: stale from then on, with the window counted from there.
+            (&f, Some(2_000), none, Ignored, 2_000, validate(Forward::Stale)),
+            (&swr, Some(2_000), none, Ignored, 7_000, Reuse::WhileRevalidate { left_ms: -5_000 }),
+            (&swr, Some(2_000), none, Ignored, 7_001, validate(Forward::Stale)),
+            (
+                &f,
+                Some(2_000),
+                RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
+                Ignored,
+                3_000,
+                validate(Forward::Stale),
+            ),
+        ];
+        for (index, (freshness, soft, request, clients, now, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(reuse(freshness, soft, request, clients, now), expected, "row {index}");
+        }
+    }
+
+    #[test]
+    fn failures() {
+        let none = RequestDirectives::default();
+        let status = |code| Failure::Status(StatusCode::from_u16(code).unwrap());
+        let sie = Freshness { stale_if_error_ms: Some(5_000), ..lasting(10) };
+        assert_eq!(stale_on_failure(&lasting(10), None, none, Failure::Disconnected, 99_000), Ok(()));
+        for code in [500, 502, 503, 504] {
+            assert_eq!(stale_on_failure(&sie, None, none, status(code), 15_000), Ok(()));
+            assert_eq!(stale_on_failure(&sie, None, none, status(code), 15_001), Err(None));
+            assert_eq!(stale_on_failure(&lasting(10), None, none, status(code), 10_000), Err(None));
+        }
+        for code in [400, 404, 501, 505] {
+            assert_eq!(stale_on_failure(&sie, None, none, status(code), 12_000), Err(None));
+        }
+        let asked = RequestDirectives { stale_if_error: Some(60), ..none };
+        assert_eq!(stale_on_failure(&lasting(10), None, asked, status(503), 20_000), Ok(()));
+        for refused in [
+            StaleRefused::MustRevalidate,
+            StaleRefused::ProxyRevalidate,
+            StaleRefused::NoCache,
+            StaleRefused::SMaxage,
+        ] {
+            let strict = Freshness { stale_refused: Some(refused), ..sie.clone() };
+            assert_eq!(
+                stale_on_failure(&strict, None, asked, Failure::Disconnected, 11_000),
+                Err(Some(refused))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_past_its_end_is_fresh(lifetime in 0u64..1_000_000, now in any::<u64>(), soft in proptest::option::of(any::<u64>())) {
+            let f = lasting(lifetime);
+            let decided = reuse(&f, soft, RequestDirectives::default(), ClientValidation::Ignored, now);
+            let fresh = now < lifetime * 1_000 && soft.is_none_or(|at| now < at);
+            let is_fresh = matches!(decided, Reuse::Fresh { .. });
+            prop_assert_eq!(is_fresh, fresh);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Validation: the client's conditions answered from the store (RFC 9110 §13), our own conditions towards the
+//! upstream, and what a 304 changes (RFC 9111 §3.2, §4.3).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{
+    date::{self, UnixSeconds},
+    directives::split_outside_quotes,
+    freshness::date_of,
+};
+
+/// An entity tag, as the field carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag<'a> {
+    /// Whether it was marked `W/`.
+    pub weak: bool,
+    /// What stands between the quotes.
+    pub opaque: &'a [u8],
+}
+
+impl<'a> Tag<'a> {
+    /// RFC 9110 §8.8.3. `None`: not an entity tag.
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
+        let text = text.trim_ascii();
+        let (weak, rest) = match text.strip_prefix(b"W/") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let opaque = rest.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let valid = opaque.iter().all(|b| *b == 0x21 || (0x23..=0x7e).contains(b) || *b >= 0x80);
+        valid.then_some(Self { weak, opaque })
+    }
+
+    /// The tag of a response, if it has one.
+    pub fn of(headers: &'a HeaderMap) -> Option<Self> {
+        Self::parse(headers.get(header::ETAG)?.as_bytes())
+    }
+
+    /// RFC 9110 §8.8.3.2.
+    pub fn strongly_equals(self, other: Tag<'_>) -> bool {
+        !self.weak && !other.weak && self.opaque == other.opaque
+    }
+
+    /// RFC 9110 §8.8.3.2.
+    pub fn weakly_equals(self, other: Tag<'_>) -> bool {
+        self.opaque == other.opaque
+    }
+}
+
+/// How to answer a GET or HEAD with conditions from a stored response that may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditional {
+    /// Send the response.
+    Send,
+    /// Send 304.
+    NotModified,
+}
+
+/// Evaluates `If-None-Match`, or else `If-Modified-Since` (RFC 9110 §13.2.2, RFC 9111 §4.3.2), for a stored 200.
+pub fn conditional(
+    request: &HeaderMap,
+    stored: &HeaderMap,
+    stored_wall: UnixSeconds,
+    now: UnixSeconds,
+) -> Conditional {
+    if request.contains_key(header::IF_NONE_MATCH) {
+        let held = Tag::of(stored);
+        let matched = request.get_all(header::IF_NONE_MATCH).iter().any(|line| {
+            split_outside_quotes(line.as_bytes()).any(|member| match member.trim_ascii() {
+                b"*" => true,
+                tag => match (Tag::parse(tag), held) {
+                    (Some(tag), Some(held)) => tag.weakly_equals(held),
+                    _ => false,
+                },
+            })
+        });
+        return if matched { Conditional::NotModified } else { Conditional::Send };
+    }
+    let mut since = request.get_all(header::IF_MODIFIED_SINCE).iter();
+    if let (Some(value), None) = (since.next(), since.next())
+        && let Some(since) = date::parse(value.as_bytes(), now)
+    {
+        // Without Last-Modified the time of the response counts (RFC 9111 §4.3.2).
+        let modified = match stored.get(header::LAST_MODIFIED).map(|value| date::parse(value.as_bytes(), now))
+        {
+            Some(Some(at)) => at,
+            _ => date_of(stored, stored_wall),
+        };
+        if modified <= since {
+            return Conditional::NotModified;
+        }
+    }
+    Conditional::Send
+}
+
+/// Whether a request carries conditions that only an origin can judge (RFC 9111 §4.3.2).
+pub fn for_origin_only(request: &HeaderMap) -> bool {
+    request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
+}
+
+/// Replaces a request's conditions by our own, with both validators of what is held (RFC 9111 §4.3.1). `tags` are
+/// further tags for which the body is at hand.
+pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap, tags: &[HeaderValue]) {
+    strip_conditions(request);
+    let mut all: Vec<&HeaderValue> = stored.get(header::ETAG).into_iter().collect();
+    all.extend(tags.iter().filter(|tag| Some(*tag) != stored.get(header::ETAG)));
+    let joined = all.iter().map(|tag| tag.as_bytes()).collect::<Vec<_>>().join(&b", "[..]);
+    if !joined.is_empty()
+        && let Ok(value) = HeaderValue::from_bytes(&joined)
+    {
+        request.insert(header::IF_NONE_MATCH, value);
+    }
+    if let Some(modified) = stored.get(header::LAST_MODIFIED) {
+        request.insert(header::IF_MODIFIED_SINCE, modified.clone());
+    }
+}
+
+/// Removes the conditions of a request: what is stored answers any.
+pub fn strip_conditions(request: &mut HeaderMap) {
+    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+        request.remove(name);
+    }
+}
+
+/// Whether a 304 speaks of this stored response (RFC 9111 §4.3.4): a strong tag selects strongly, a weak one or a
+/// date weakly; one without validators speaks of the one that was asked about.
+pub fn selects(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+    if let Some(tag) = Tag::of(not_modified) {
+        return Tag::of(stored).is_some_and(|held| {
+            if tag.weak {
+                tag.weakly_equals(held)
+            } else {
+                tag.strongly_equals(held) || (held.weak && tag.weakly_equals(held))
+            }
+        });
+    }
+    match not_modified.get(header::LAST_MODIFIED) {
+        Some(modified) => stored.get(header::LAST_MODIFIED) == Some(modified),
+        None => true,
+    }
+}
+
+/// The stored fields after a 304: each field it carries replaces the stored ones of that name, but for
+/// `Content-Length` (RFC 9111 §3.2). Fields of the connection were removed on arrival.
+pub fn update(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
+    let mut updated = stored.clone();
+    let kept = |name: &HeaderName| name == header::CONTENT_LENGTH;
+    for name in not_modified.keys().filter(|name| !kept(name)) {
+        updated.remove(name);
+    }
+    for (name, value) in not_modified.iter().filter(|(name, _)| !kept(name)) {
+        updated.append(name.clone(), value.clone());
+    }
+    updated
+}
+
+/// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): all but those that describe the content.
+pub fn strip_for_304(headers: &mut HeaderMap) {
+    for name in [
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::CONTENT_RANGE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        map
+    }
+
+    const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATE: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    #[test]
+    fn conditions() {
+        use Conditional::{NotModified, Send};
+        type Fields = &'static [(&'static str, &'static str)];
+        let rows: [(Fields, Fields, Conditional); 18] = [
+            (&[], &[("etag", "\"a\"")], Send),
+            (&[("if-none-match", "\"a\"")], &[("etag", "\"a\"")], NotModified),
+            (&[("if-none-match", "W/\"a\"")], &[("etag", "\"a\"")], NotModified),
+            (&[("if-none-match", "\"a\"")], &[("etag", "W/\"a\"")], NotModified),
+            (&[("if-none-match", "\"b\"")], &[("etag", "\"a\"")], Send),
+            (&[("if-none-match", "\"b\" , \"a\"")], &[("etag", "\"a\"")], NotModified),
+            (&[("if-none-match", "\"b\""), ("if-none-match", "\"a\"")], &[("etag", "\"a\"")], NotModified),
+            (&[("if-none-match", "\"a,b\"")], &[("etag", "\"a,b\"")], NotModified),
+            (&[("if-none-match", "*")], &[], NotModified),
+            (&[("if-none-match", "a")], &[("etag", "\"a\"")], Send),
+            (
+                &[("if-none-match", "\"b\""), ("if-modified-since", LATE)],
+                &[("etag", "\"a\""), ("last-modified", EARLY)],
+                Send,
+            ),
+            (&[("if-modified-since", EARLY)], &[("last-modified", EARLY)], NotModified),
+            (&[("if-modified-since", LATE)], &[("last-modified", EARLY)], NotModified),
+            (&[("if-modified-since", EARLY)], &[("last-modified", LATE)], Send),
+            (&[("if-modified-since", "junk")], &[("last-modified", EARLY)], Send),
+            (&[("if-modified-since", LATE), ("if-modified-since", LATE)], &[("last-modified", EARLY)], Send),
+            (&[("if-modified-since", EARLY)], &[("date", EARLY)], NotModified),
+            (&[("if-modified-since", EARLY)], &[("date", LATE)], Send),
+        ];
+        for (request, stored, expected) in rows {
+            assert_eq!(
+                conditional(&map(request), &map(stored), 0, 1_790_000_000),
+                expected,
+                "{request:?} {stored:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_304_selects_and_changes() {
+        let stored = map(&[
+            ("etag", "\"a\""),
+            ("content-length", "3"),
+            ("x", "1"),
+            ("x", "2"),
+            ("content-type", "a/b"),
+        ]);
+        assert!(selects(&map(&[("etag", "\"a\"")]), &stored));
+        assert!(selects(&map(&[("etag", "W/\"a\"")]), &stored));
+        assert!(!selects(&map(&[("etag", "\"b\"")]), &stored));
+        assert!(selects(&map(&[]), &stored));
+        assert!(!selects(&map(&[("last-modified", EARLY)]), &stored));
+        let updated = update(
+            &stored,
+            &map(&[("x", "3"), ("content-length", "0"), ("content-type", "c/d"), ("y", "4")]),
+        );
+        assert_eq!(
+            updated,
+            map(&[
+                ("etag", "\"a\""),
+                ("content-length", "3"),
+                ("x", "3"),
+                ("content-type", "c/d"),
+                ("y", "4")
+            ])
+        );
+    }
+
+    #[test]
+    fn our_own_conditions() {
+        let mut request = map(&[("if-none-match", "\"client\""), ("range", "bytes=0-1"), ("accept", "x")]);
+        let stored = map(&[("etag", "\"a\""), ("last-modified", EARLY)]);
+        let tags = [HeaderValue::from_static("\"a\""), HeaderValue::from_static("\"old\"")];
+        make_conditional(&mut request, &stored, &tags);
+        assert_eq!(
+            request,
+            map(&[("accept", "x"), ("if-none-match", "\"a\", \"old\""), ("if-modified-since", EARLY)])
+        );
+    }
+}
