@@ -18,8 +18,10 @@
     button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; keep(root.dataset.theme); show(); });
     show();
     document.querySelector(".top")?.append(button);
-    if (!navigator.clipboard) return;
     for (const code of document.querySelectorAll("pre > code")) {
+      const block = code.parentElement;
+      if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+      if (!navigator.clipboard) continue;
       const copy = document.createElement("button");
       copy.type = "button";
       copy.className = "copy";
@@ -31,8 +33,8 @@
       // The frame stays where it is while the block scrolls under it.
       const frame = document.createElement("div");
       frame.className = "code";
-      code.parentElement.before(frame);
-      frame.append(code.parentElement, copy);
+      block.before(frame);
+      frame.append(block, copy);
     }
   });
 })();
