@@ -201,7 +201,9 @@ struct Change {
 
 /// What the wall clock shows, as seconds, as if it showed UTC.
 fn wall(moment: Timestamp, offset: Offset) -> Option<i64> {
-    moment.as_second().checked_add(i64::from(offset.seconds()))
+    // Rounded down: `as_second` rounds towards 1970.
+    let second = moment.as_nanosecond().div_euclid(1_000_000_000);
+    i64::try_from(second).ok()?.checked_add(i64::from(offset.seconds()))
 }
 
 fn reason(error: &croner::errors::CronError) -> String {
@@ -225,4 +227,314 @@ fn nearest(given: &str, known: impl IntoIterator<Item = String>) -> Option<Strin
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::DateTime;
+    use jiff::tz::AmbiguousOffset;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(cron: &str, timezone: &str) -> ScheduleConfig {
+        ScheduleConfig { name: "test".into(), cron: cron.into(), timezone: timezone.into(), sources: None }
+    }
+
+    fn schedule(cron: &str, timezone: &str) -> Schedule {
+        Schedule::new(&config(cron, timezone)).unwrap()
+    }
+
+    /// The firings after a moment, as RFC 3339 with the zone's offset.
+    fn firings(cron: &str, timezone: &str, after: &str, count: usize) -> Vec<String> {
+        let schedule = schedule(cron, timezone);
+        let mut moment: Timestamp = after.parse().unwrap();
+        let mut found = Vec::new();
+        for _ in 0..count {
+            moment = schedule.next_after(moment).unwrap();
+            found.push(moment.display_with_offset(schedule.zone.to_offset(moment)).to_string());
+        }
+        found
+    }
+
+    #[test]
+    fn berlin_in_spring() {
+        // 2026-03-29: at 02:00 the clock goes to 03:00.
+        assert_eq!(
+            firings("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00+01:00", 3),
+            ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]
+        );
+        // Four times inside the gap are one firing at its end.
+        assert_eq!(
+            firings("*/15 2 * * *", "Europe/Berlin", "2026-03-29T01:59:59+01:00", 2),
+            ["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00"]
+        );
+        // A time at the end of the gap is itself, once.
+        assert_eq!(
+            firings("0 2,3 * * *", "Europe/Berlin", "2026-03-29T00:00:00+01:00", 2),
+            ["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00"]
+        );
+        // The rhythm goes on by the time that passes.
+        assert_eq!(
+            firings("*/30 * * * *", "Europe/Berlin", "2026-03-29T01:00:00+01:00", 3),
+            ["2026-03-29T01:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]
+        );
+        assert_eq!(
+            firings("30 * * * *", "Europe/Berlin", "2026-03-29T01:00:00+01:00", 2),
+            ["2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"]
+        );
+    }
+
+    #[test]
+    fn berlin_in_autumn() {
+        // 2026-10-25: at 03:00 the clock goes back to 02:00.
+        assert_eq!(
+            firings("30 2 * * *", "Europe/Berlin", "2026-10-25T00:00:00+02:00", 2),
+            ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]
+        );
+        assert_eq!(
+            firings("*/30 * * * *", "Europe/Berlin", "2026-10-25T01:30:00+02:00", 6),
+            [
+                "2026-10-25T02:00:00+02:00",
+                "2026-10-25T02:30:00+02:00",
+                "2026-10-25T02:00:00+01:00",
+                "2026-10-25T02:30:00+01:00",
+                "2026-10-25T03:00:00+01:00",
+                "2026-10-25T03:30:00+01:00",
+            ]
+        );
+        // Started inside the second pass: it has been.
+        assert_eq!(
+            firings("45 2 * * *", "Europe/Berlin", "2026-10-25T02:10:00+01:00", 1),
+            ["2026-10-26T02:45:00+01:00"]
+        );
+        // Seconds.
+        assert_eq!(
+            firings("*/20 59 2 * * *", "Europe/Berlin", "2026-10-25T02:59:15+02:00", 3),
+            ["2026-10-25T02:59:20+02:00", "2026-10-25T02:59:40+02:00", "2026-10-26T02:59:00+01:00"]
+        );
+    }
+
+    #[test]
+    fn new_york_in_spring_and_autumn() {
+        assert_eq!(
+            firings("30 2 * * *", "America/New_York", "2026-03-07T12:00:00-05:00", 2),
+            ["2026-03-08T03:00:00-04:00", "2026-03-09T02:30:00-04:00"]
+        );
+        assert_eq!(
+            firings("30 1 * * *", "America/New_York", "2026-11-01T00:00:00-04:00", 2),
+            ["2026-11-01T01:30:00-04:00", "2026-11-02T01:30:00-05:00"]
+        );
+        assert_eq!(
+            firings("0 * * * *", "America/New_York", "2026-11-01T00:30:00-04:00", 3),
+            ["2026-11-01T01:00:00-04:00", "2026-11-01T01:00:00-05:00", "2026-11-01T02:00:00-05:00"]
+        );
+        // Winter and summer, with the same wall clock: what went wrong elsewhere.
+        assert_eq!(
+            firings("0 9 1 1,7 *", "America/New_York", "2026-02-01T00:00:00Z", 2),
+            ["2026-07-01T09:00:00-04:00", "2027-01-01T09:00:00-05:00"]
+        );
+    }
+
+    #[test]
+    fn south_of_the_equator() {
+        // Sydney: forward on 2026-10-04 at 02:00, back on 2026-04-05 at 03:00.
+        assert_eq!(
+            firings("15 2 * * *", "Australia/Sydney", "2026-10-03T12:00:00+10:00", 2),
+            ["2026-10-04T03:00:00+11:00", "2026-10-05T02:15:00+11:00"]
+        );
+        assert_eq!(
+            firings("15 2 * * *", "Australia/Sydney", "2026-04-04T12:00:00+11:00", 2),
+            ["2026-04-05T02:15:00+11:00", "2026-04-06T02:15:00+10:00"]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_changes_by_half_an_hour() {
+        // Lord Howe: 2026-10-04 at 02:00 (+10:30) to 02:30 (+11); 2026-04-05 at 02:00 (+11) back to 01:30 (+10:30).
+        assert_eq!(
+            firings("10 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00+10:30", 2),
+            ["2026-10-04T02:30:00+11:00", "2026-10-05T02:10:00+11:00"]
+        );
+        assert_eq!(
+            firings("45 1 * * *", "Australia/Lord_Howe", "2026-04-05T00:00:00+11:00", 2),
+            ["2026-04-05T01:45:00+11:00", "2026-04-06T01:45:00+10:30"]
+        );
+        assert_eq!(
+            firings("*/15 * * * *", "Australia/Lord_Howe", "2026-04-05T01:15:00+11:00", 5),
+            [
+                "2026-04-05T01:30:00+11:00",
+                "2026-04-05T01:45:00+11:00",
+                "2026-04-05T01:30:00+10:30",
+                "2026-04-05T01:45:00+10:30",
+                "2026-04-05T02:00:00+10:30",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_changes_at_midnight_and_one_that_lost_a_day() {
+        // Cairo: 2026-04-24 at 00:00 goes to 01:00.
+        assert_eq!(
+            firings("@daily", "Africa/Cairo", "2026-04-23T12:00:00+02:00", 2),
+            ["2026-04-24T01:00:00+03:00", "2026-04-25T00:00:00+03:00"]
+        );
+        // Apia had no 30 December 2011.
+        assert_eq!(
+            firings("0 12 * * *", "Pacific/Apia", "2011-12-29T13:00:00-10:00", 2),
+            ["2011-12-31T00:00:00+14:00", "2011-12-31T12:00:00+14:00"]
+        );
+    }
+
+    #[test]
+    fn leaps_over_years() {
+        assert_eq!(firings("0 0 29 2 *", "UTC", "2096-03-01T00:00:00Z", 1), ["2104-02-29T00:00:00+00:00"]);
+        assert_eq!(
+            firings("30 2 29 2 *", "Europe/Berlin", "2026-01-01T00:00:00Z", 1),
+            ["2028-02-29T02:30:00+01:00"]
+        );
+    }
+
+    #[test]
+    fn is_strictly_after_also_between_seconds() {
+        assert_eq!(firings("* * * * * *", "UTC", "2026-01-01T00:00:00.5Z", 1), ["2026-01-01T00:00:01+00:00"]);
+        assert_eq!(firings("* * * * * *", "UTC", "2026-01-01T00:00:00Z", 1), ["2026-01-01T00:00:01+00:00"]);
+        assert_eq!(firings("* * * * *", "UTC", "1969-12-31T23:59:59.5Z", 1), ["1970-01-01T00:00:00+00:00"]);
+    }
+
+    #[test]
+    fn tells_what_was_missed() {
+        let daily = schedule("0 6 * * *", "Europe/Berlin");
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert!(daily.missed_between(at("2026-11-20T05:00:00Z"), at("2026-11-21T05:00:00Z")));
+        assert!(!daily.missed_between(at("2026-11-20T05:00:00Z"), at("2026-11-21T04:59:59Z")));
+        assert!(!daily.missed_between(at("2026-11-22T05:00:00Z"), at("2026-11-20T05:00:00Z")));
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_nearest_right_value() {
+        let error = |cron: &str, zone: &str| {
+            let error = Schedule::new(&config(cron, zone)).unwrap_err();
+            (error.to_string(), error.hint().unwrap())
+        };
+        let (message, hint) = error("* * * * *", "Europe/Berln");
+        assert_eq!(message, "schedule `test`: `timezone` = \"Europe/Berln\" is not a known time zone");
+        assert_eq!(hint, "did you mean \"Europe/Berlin\"?");
+        assert!(error("* * * * *", "../etc/passwd").1.contains("IANA"));
+        for cron in [
+            "",
+            "* * * *",
+            "* * * * * * *",
+            "61 * * * *",
+            "* * * * FOO",
+            "* * 0 * *",
+            "*/0 * * * *",
+            "@never",
+        ] {
+            let (message, hint) = error(cron, "UTC");
+            assert!(
+                message.contains("`cron`") && message.contains("is not a cron expression"),
+                "{cron}: {message}"
+            );
+            assert!(hint.contains("five fields"), "{hint}");
+        }
+        assert!(error(&"*,".repeat(200), "UTC").0.contains("longer than 256 bytes"));
+        assert!(error("0 0 30 2 *", "UTC").0.contains("never comes"));
+    }
+
+    #[test]
+    fn all_checks_names_and_sources() {
+        let mut one = config("* * * * *", "UTC");
+        one.sources = Some(vec!["nwes".into()]);
+        let error = Schedule::all(std::slice::from_ref(&one), ["news", "rates"]).unwrap_err();
+        assert_eq!(error.to_string(), "schedule `test`: `sources` names \"nwes\", which is no [[source]]");
+        assert_eq!(error.hint().unwrap(), "did you mean \"news\"?");
+        one.sources = None;
+        let twice = Schedule::all(&[one.clone(), one.clone()], []).unwrap_err();
+        assert_eq!(twice.to_string(), "two schedules are named `test`");
+        one.name = "a/b".into();
+        assert!(matches!(Schedule::new(&one).unwrap_err(), ScheduleError::Name { .. }));
+    }
+
+    /// All firings in (after, until], found by walking through every minute instead of by searching.
+    fn walked(schedule: &Schedule, after: Timestamp, until: Timestamp) -> BTreeSet<Timestamp> {
+        let matches = |wall: DateTime| {
+            let seconds = Offset::UTC.to_timestamp(wall).unwrap().as_second();
+            let time = chrono::DateTime::<chrono::Utc>::from_timestamp(seconds, 0).unwrap();
+            schedule.cron.is_time_matching(&time).unwrap()
+        };
+        let mut found = BTreeSet::new();
+        if schedule.every_hour {
+            let mut moment = Timestamp::from_second(after.as_second().div_euclid(60) * 60).unwrap();
+            while moment <= until {
+                if matches(schedule.zone.to_datetime(moment)) {
+                    found.insert(moment);
+                }
+                moment = moment.checked_add(SignedDuration::from_secs(60)).unwrap();
+            }
+        } else {
+            let day = SignedDuration::from_hours(36);
+            let mut wall =
+                TimeZone::UTC.to_datetime(after.checked_sub(day).unwrap()).round(jiff::Unit::Minute).unwrap();
+            let end = TimeZone::UTC.to_datetime(until.checked_add(day).unwrap());
+            while wall <= end {
+                if matches(wall) {
+                    found.insert(match schedule.zone.to_ambiguous_timestamp(wall).offset() {
+                        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall).unwrap(),
+                        AmbiguousOffset::Fold { before, .. } => before.to_timestamp(wall).unwrap(),
+                        AmbiguousOffset::Gap { before, .. } => {
+                            // The end of the gap is the change before the moment that the old offset gives.
+                            let inside = before.to_timestamp(wall).unwrap();
+                            let past = inside.checked_add(SignedDuration::from_nanos(1)).unwrap();
+                            schedule.zone.preceding(past).next().unwrap().timestamp()
+                        }
+                    });
+                }
+                wall = wall.checked_add(SignedDuration::from_secs(60)).unwrap();
+            }
+        }
+        found.retain(|moment| *moment > after && *moment <= until);
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        #[test]
+        fn finds_what_walking_finds(
+            zone in prop::sample::select(vec![
+                "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Australia/Sydney", "America/St_Johns",
+                "Africa/Casablanca", "Asia/Kathmandu", "Africa/Cairo", "America/Santiago", "UTC",
+            ]),
+            minute in prop::sample::select(vec!["*", "*/7", "0", "30", "59", "5,35"]),
+            hour in prop::sample::select(vec!["*", "*/2", "0", "1", "2", "3", "1-3", "23", "0,12"]),
+            day in prop::sample::select(vec!["*", "*/2", "1", "L"]),
+            change in 0_usize..24,
+            around in -100_000_i64..100_000,
+        ) {
+            let schedule = schedule(&format!("{minute} {hour} {day} * *"), zone);
+            let base: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
+            // Most changes of a clock are somewhere near one of these; the others are ordinary days.
+            let near = schedule.zone.following(base).nth(change % 6).map_or(base, |next| next.timestamp());
+            let after = near.checked_add(SignedDuration::from_secs(around)).unwrap();
+            let until = after.checked_add(SignedDuration::from_hours(60)).unwrap();
+            let mut found = BTreeSet::new();
+            let mut moment = after;
+            while let Some(next) = schedule.next_after(moment) {
+                prop_assert!(next > moment);
+                if next > until { break; }
+                found.insert(next);
+                moment = next;
+            }
+            prop_assert_eq!(found, walked(&schedule, after, until));
+        }
+
+        #[test]
+        fn no_expression_panics(text in "[-*/,0-9@#LW?+A-Za-zß ]{0,30}") {
+            if let Ok(schedule) = Schedule::new(&config(&text, "Europe/Berlin")) {
+                let now: Timestamp = "2026-11-23T18:00:00Z".parse().unwrap();
+                if let Some(next) = schedule.next_after(now) { prop_assert!(next > now); }
+            }
+        }
+    }
 }

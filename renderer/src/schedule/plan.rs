@@ -15,7 +15,8 @@ const CLOCK_STEP_BACK_MAX: SignedDuration = SignedDuration::from_secs(60);
 pub struct Firing {
     /// Why.
     pub reason: Reason,
-    /// The moment at which it was due; of several that are one run now, the last.
+    /// The moment at which it was due; of several that are one run now, one of them, or now for what was missed while
+    /// no process ran. What was due up to it is done with this run.
     pub due: Timestamp,
 }
 
@@ -154,5 +155,113 @@ impl Plan {
             .iter()
             .filter_map(|entry| Some((entry.schedule.name().to_owned(), entry.next?)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::ScheduleConfig;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-11-23T{text}Z").parse().unwrap()
+    }
+
+    fn schedule(name: &str, cron: &str) -> Schedule {
+        let config =
+            ScheduleConfig { name: name.into(), cron: cron.into(), timezone: "UTC".into(), sources: None };
+        Schedule::new(&config).unwrap()
+    }
+
+    fn plan(now: &str) -> Plan {
+        Plan::new(vec![schedule("minute", "* * * * *")], &BTreeMap::new(), at(now))
+    }
+
+    /// (due, late) of each firing.
+    fn due(plan: &mut Plan, now: &str) -> Vec<(Timestamp, bool)> {
+        plan.due(at(now))
+            .into_iter()
+            .map(|(_, firing)| (firing.due, matches!(firing.reason, Reason::Schedule { late: true, .. })))
+            .collect()
+    }
+
+    const FIRST: Slot = Slot::Schedule(0);
+
+    #[test]
+    fn fires_when_due_and_says_when_next() {
+        let mut plan = plan("12:00:30");
+        assert_eq!(plan.next(), Some(at("12:01:00")));
+        assert_eq!(due(&mut plan, "12:00:59"), []);
+        assert_eq!(due(&mut plan, "12:01:00"), [(at("12:01:00"), false)]);
+        assert_eq!(plan.next(), Some(at("12:02:00")));
+        assert_eq!(plan.upcoming()["minute"], at("12:02:00"));
+    }
+
+    #[test]
+    fn never_overlaps_with_itself_and_runs_once_more_after() {
+        let mut plan = plan("12:00:30");
+        assert_eq!(due(&mut plan, "12:01:00").len(), 1);
+        // Due twice while the run goes on: one run after it, for the later of the two.
+        assert_eq!(due(&mut plan, "12:02:00"), []);
+        assert_eq!(due(&mut plan, "12:03:10"), []);
+        plan.done(FIRST);
+        assert_eq!(due(&mut plan, "12:03:20"), [(at("12:03:00"), true)]);
+        plan.done(FIRST);
+        assert_eq!(due(&mut plan, "12:03:30"), []);
+    }
+
+    #[test]
+    fn what_was_missed_while_down_runs_once() {
+        let last = |text: &str| BTreeMap::from([("minute".to_owned(), at(text))]);
+        let mut missed = Plan::new(vec![schedule("minute", "* * * * *")], &last("08:00:00"), at("12:00:30"));
+        assert_eq!(due(&mut missed, "12:00:30"), [(at("12:00:30"), true)]);
+        missed.done(FIRST);
+        assert_eq!(due(&mut missed, "12:00:31"), []);
+        let mut none = Plan::new(vec![schedule("minute", "* * * * *")], &last("12:00:00"), at("12:00:30"));
+        assert_eq!(due(&mut none, "12:00:30"), []);
+        // Never fired: the start renders anyway.
+        assert_eq!(due(&mut plan("12:00:30"), "12:00:30"), []);
+    }
+
+    #[test]
+    fn a_machine_that_slept_fires_once() {
+        let mut plan = plan("12:00:30");
+        assert_eq!(due(&mut plan, "18:00:30").len(), 1);
+        plan.done(FIRST);
+        assert_eq!(due(&mut plan, "18:00:31"), []);
+        assert_eq!(plan.next(), Some(at("18:01:00")));
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_is_believed_when_set_right() {
+        let mut plan = plan("18:00:30");
+        // Six hours too far; set back, the next firing is the right one.
+        assert_eq!(due(&mut plan, "12:00:30"), []);
+        assert_eq!(plan.next(), Some(at("12:01:00")));
+        // A correction of a second does not fire the same time again.
+        assert_eq!(due(&mut plan, "12:01:00").len(), 1);
+        plan.done(FIRST);
+        assert_eq!(due(&mut plan, "12:00:59"), []);
+        assert_eq!(due(&mut plan, "12:01:00"), []);
+    }
+
+    #[test]
+    fn the_content_s_own_date_fires_once_and_not_over_itself() {
+        let mut plan = Plan::new(Vec::new(), &BTreeMap::new(), at("12:00:00"));
+        assert_eq!(plan.next(), None);
+        plan.set_deadline(Some(at("12:05:00")));
+        assert_eq!(plan.next(), Some(at("12:05:00")));
+        assert!(plan.due(at("12:04:59")).is_empty());
+        let fired = plan.due(at("12:05:00"));
+        assert_eq!(fired.len(), 1);
+        assert_eq!(fired[0].1, Firing { reason: Reason::Content, due: at("12:05:00") });
+        plan.set_deadline(Some(at("12:05:01")));
+        assert_eq!((plan.due(at("12:06:00")).len(), plan.next()), (0, None));
+        plan.done(Slot::Content);
+        assert_eq!(plan.due(at("12:06:00")).len(), 1);
+        plan.done(Slot::Content);
+        plan.set_deadline(Some(at("12:07:00")));
+        plan.set_deadline(None);
+        assert!(plan.due(at("12:08:00")).is_empty());
     }
 }

@@ -195,3 +195,197 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::{Notify, Semaphore, mpsc};
+
+    use super::*;
+    use crate::schedule::{Reason, ScheduleConfig};
+
+    /// A clock that the test turns, and an alarm that rings when it does.
+    #[derive(Clone)]
+    struct Hand {
+        now: Arc<Mutex<Timestamp>>,
+        bell: Arc<Notify>,
+        set: mpsc::UnboundedSender<Duration>,
+    }
+
+    impl Hand {
+        fn new(now: &str) -> (Self, mpsc::UnboundedReceiver<Duration>) {
+            let (set, was_set) = mpsc::unbounded_channel();
+            (Self { now: Arc::new(Mutex::new(at(now))), bell: Arc::new(Notify::new()), set }, was_set)
+        }
+
+        fn turn(&self, to: &str) {
+            *self.now.lock().unwrap() = at(to);
+            self.bell.notify_one();
+        }
+    }
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            *self.now.lock().unwrap()
+        }
+    }
+
+    impl Alarm for Hand {
+        async fn set(&mut self, after: Duration) -> Result<(), ScheduleError> {
+            let _ = self.set.send(after);
+            Ok(())
+        }
+
+        async fn rang(&mut self) {
+            self.bell.notified().await;
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-11-23T{text}Z").parse().unwrap()
+    }
+
+    fn schedules(of: &[(&str, &str)]) -> Vec<Schedule> {
+        let config = |(name, cron): &(&str, &str)| ScheduleConfig {
+            name: (*name).into(),
+            cron: (*cron).into(),
+            timezone: "UTC".into(),
+            sources: None,
+        };
+        of.iter().map(|of| Schedule::new(&config(of)).unwrap()).collect()
+    }
+
+    fn start(
+        of: &[(&str, &str)],
+        hand: &Hand,
+        shutdown: &CancellationToken,
+    ) -> (Runner, mpsc::UnboundedReceiver<Firing>, Arc<Semaphore>) {
+        let (sender, fired) = mpsc::unbounded_channel();
+        // A run goes on until it gets a permit.
+        let go_on = Arc::new(Semaphore::new(0));
+        let wait = Arc::clone(&go_on);
+        let on_fire = move |firing: Firing| {
+            let (sender, wait) = (sender.clone(), Arc::clone(&wait));
+            async move {
+                sender.send(firing).unwrap();
+                wait.acquire().await.unwrap().forget();
+            }
+        };
+        let clock: Arc<dyn Clock> = Arc::new(hand.clone());
+        let runner =
+            Runner::start_with(schedules(of), &BTreeMap::new(), on_fire, shutdown, clock, hand.clone());
+        (runner, fired, go_on)
+    }
+
+    fn name(firing: &Firing) -> String {
+        match &firing.reason {
+            Reason::Schedule { name, .. } => name.clone(),
+            Reason::Content => "content".into(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fires_waits_at_most_a_minute_and_merges_what_comes_while_it_runs() {
+        let (hand, mut was_set) = Hand::new("12:00:30");
+        let shutdown = CancellationToken::new();
+        let (runner, mut fired, go_on) = start(&[("hour", "0 * * * *")], &hand, &shutdown);
+        assert_eq!(was_set.recv().await, Some(LOOK_MAX));
+        hand.turn("12:59:50");
+        assert_eq!(was_set.recv().await, Some(Duration::from_secs(10)));
+        // Rang early: nothing fires, the alarm is set again.
+        hand.turn("12:59:59.5");
+        assert_eq!(was_set.recv().await, Some(Duration::from_millis(500)));
+        hand.turn("13:00:00.1");
+        assert_eq!(fired.recv().await.map(|firing| firing.due), Some(at("13:00:00")));
+        was_set.recv().await;
+        hand.turn("14:00:00");
+        was_set.recv().await;
+        hand.turn("15:00:00");
+        was_set.recv().await;
+        assert!(fired.try_recv().is_err(), "it overlapped with itself");
+        go_on.add_permits(1);
+        assert_eq!(fired.recv().await.map(|firing| firing.due), Some(at("15:00:00")));
+        go_on.add_permits(1);
+        runner.stop().await;
+        assert!(fired.recv().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_runs_holds_no_other_back() {
+        let (hand, _was_set) = Hand::new("12:00:30");
+        let shutdown = CancellationToken::new();
+        let (runner, mut fired, go_on) = start(&[("a", "* * * * *"), ("b", "* * * * *")], &hand, &shutdown);
+        hand.turn("12:01:00");
+        let mut names = [name(&fired.recv().await.unwrap()), name(&fired.recv().await.unwrap())];
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(runner.upcoming().borrow()["a"], at("12:02:00"));
+        runner.set_deadline(Some(at("12:01:00")));
+        assert_eq!(name(&fired.recv().await.unwrap()), "content");
+        go_on.add_permits(3);
+        runner.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_at_the_clock_also_when_the_alarm_is_lost() {
+        let (hand, _was_set) = Hand::new("12:00:30");
+        let shutdown = CancellationToken::new();
+        let (runner, mut fired, go_on) = start(&[("minute", "* * * * *")], &hand, &shutdown);
+        *hand.now.lock().unwrap() = at("12:01:00");
+        assert_eq!(fired.recv().await.map(|firing| firing.due), Some(at("12:01:00")));
+        go_on.add_permits(1);
+        shutdown.cancel();
+        runner.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_panics_is_ended() {
+        let (hand, mut was_set) = Hand::new("12:00:30");
+        let (sender, mut fired) = mpsc::unbounded_channel();
+        let on_fire = move |firing: Firing| {
+            let sender = sender.clone();
+            async move {
+                sender.send(firing.due).unwrap();
+                assert!(firing.due > at("12:01:00"), "on purpose");
+            }
+        };
+        let clock: Arc<dyn Clock> = Arc::new(hand.clone());
+        let shutdown = CancellationToken::new();
+        let runner = Runner::start_with(
+            schedules(&[("minute", "* * * * *")]),
+            &BTreeMap::new(),
+            on_fire,
+            &shutdown,
+            clock,
+            hand.clone(),
+        );
+        was_set.recv().await;
+        hand.turn("12:01:00");
+        assert_eq!(fired.recv().await, Some(at("12:01:00")));
+        hand.turn("12:02:00");
+        assert_eq!(fired.recv().await, Some(at("12:02:00")));
+        runner.stop().await;
+    }
+
+    /// The real clock, the real scheduler: every second, three times, never early.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fires_on_tokio_cron_scheduler() {
+        let (sender, mut fired) = mpsc::unbounded_channel();
+        let on_fire = move |firing: Firing| {
+            let sender = sender.clone();
+            async move { sender.send((firing.due, Timestamp::now())).unwrap() }
+        };
+        let shutdown = CancellationToken::new();
+        let schedules = schedules(&[("second", "* * * * * *")]);
+        let runner = Runner::start(schedules, &BTreeMap::new(), on_fire, &shutdown).await.unwrap();
+        let mut last = Timestamp::MIN;
+        for _ in 0..3 {
+            let wait = tokio::time::timeout(Duration::from_secs(30), fired.recv()).await;
+            let (due, now) = wait.expect("nothing fired within 30 s").unwrap();
+            assert!(due > last && now >= due, "due {due}, last {last}, now {now}");
+            last = due;
+        }
+        runner.stop().await;
+    }
+}
