@@ -42,8 +42,9 @@ pub(super) async fn get(
         })?;
         drop(body);
         let next = config.paging.as_ref().and_then(|paging| document.pointer(&paging.next).cloned());
-        let Some(Value::Array(items)) = document.pointer_mut(&config.rows).map(Value::take) else {
-            return Err(fetcher.no_rows(shown, &document));
+        let items = match document.pointer_mut(&config.rows) {
+            Some(Value::Array(items)) => std::mem::take(items),
+            _ => return Err(fetcher.no_rows(shown, &document)),
         };
         if rows.len() + items.len() > source.rows_max {
             return Err(DataError::TooManyRows { name: source.name.clone(), rows_max: source.rows_max });
@@ -326,4 +327,288 @@ fn tls(name: &str) -> Result<rustls::ClientConfig, DataError> {
             .with_root_certificates(roots)
             .with_no_client_auth();
     Ok(CONFIG.get_or_init(|| config).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use axum::Router;
+    use axum::body::{Body, Bytes};
+    use axum::extract::Request;
+    use axum::http::header;
+    use axum::response::{IntoResponse, Redirect};
+    use axum::routing::get;
+    use futures_util::stream;
+    use serde_json::json;
+
+    use super::super::{DataError, Snapshot, SourceConfig, fetch, fetch_all};
+
+    /// A server on loopback; it ends with the test's runtime.
+    async fn serve(router: Router) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
+    }
+
+    fn json_route(body: &str) -> axum::routing::MethodRouter {
+        let body = body.to_owned();
+        get(move || async move { ([(header::CONTENT_TYPE, "application/json")], body) })
+    }
+
+    fn source(url: &str, keys: &str) -> SourceConfig {
+        toml::from_str(&format!("name = 'api'\ntype = 'http'\nurl = '{url}'\n{keys}")).unwrap()
+    }
+
+    fn env(name: &str) -> Option<String> {
+        (name == "TOKEN").then(|| "s3cret".to_owned())
+    }
+
+    async fn ask(url: &str, keys: &str) -> Result<Snapshot, DataError> {
+        fetch(&source(url, keys), Path::new("/nowhere"), &env).await
+    }
+
+    async fn error(url: &str, keys: &str) -> String {
+        ask(url, keys).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn gives_rows_from_where_the_pointer_says() {
+        let base = serve(
+            Router::new()
+                .route("/list", json_route(r#"[{"b":1,"a":null},{"b":2}]"#))
+                .route("/deep", json_route(r#"{"data":{"items":[{"x":"ä"}]}}"#)),
+        )
+        .await;
+        assert_eq!(
+            ask(&format!("{base}/list"), "").await.unwrap().to_value(),
+            json!([{"a":null,"b":1},{"b":2}])
+        );
+        let deep = ask(&format!("{base}/deep"), "rows = '/data/items'").await.unwrap();
+        assert_eq!(deep.to_value(), json!([{"x":"ä"}]));
+        assert_eq!(
+            error(&format!("{base}/deep"), "rows = '/data'").await,
+            format!("source `api`: {base}/deep: expected an array at `/data`, found an object")
+        );
+        assert!(error(&format!("{base}/deep"), "rows = '/none'").await.ends_with("found nothing"));
+    }
+
+    #[tokio::test]
+    async fn sends_header_fields_with_secrets_to_the_configured_host_only() {
+        let seen = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let record = |name: &'static str, seen: &std::sync::Arc<Mutex<Vec<String>>>| {
+            let seen = seen.clone();
+            move |request: &Request| {
+                let token = request.headers().get("x-token").map(|value| value.to_str().unwrap().to_owned());
+                seen.lock().unwrap().push(format!("{name} {token:?}"));
+            }
+        };
+        let there = record("there", &seen);
+        let elsewhere = serve(Router::new().route(
+            "/",
+            get(move |request: Request| async move {
+                there(&request);
+                "[]"
+            }),
+        ))
+        .await;
+        let here = record("here", &seen);
+        let base = serve(Router::new().route(
+            "/",
+            get(move |request: Request| async move {
+                here(&request);
+                Redirect::temporary(&format!("{elsewhere}/"))
+            }),
+        ))
+        .await;
+        ask(&format!("{base}/?key=${{TOKEN}}"), "[headers]\nx-token = 'Bearer ${TOKEN}'").await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), ["here Some(\"Bearer s3cret\")", "there None"]);
+    }
+
+    #[tokio::test]
+    async fn no_error_shows_a_secret() {
+        let base = serve(Router::new().route("/s3cret/json", json_route("nope"))).await;
+        for (url, keys) in [
+            (format!("{base}/${{TOKEN}}/x?k=${{TOKEN}}"), "[headers]\nx = '${TOKEN}'"),
+            (format!("{base}/${{TOKEN}}/json"), ""),
+            ("http://user:s3cret@127.0.0.1:1/${TOKEN}".to_owned(), ""),
+            (base.clone(), "[headers]\nx = \"${TOKEN}\\n\""),
+        ] {
+            let error = ask(&url, keys).await.unwrap_err();
+            let text = format!("{error} {error:?} {:?}", error.hint());
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+        let missing = ask(&base, "[headers]\nauthorization = 'Bearer ${OTHER}'").await.unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "source `api`: `headers.authorization` needs the environment variable OTHER, which is not set"
+        );
+        assert!(!missing.is_transient());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_or_fails_is_named() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let refused = ask(&gone, "").await.unwrap_err();
+        assert!(refused.to_string().contains("refused"), "{refused}");
+        assert!(refused.is_transient());
+        let base = serve(Router::new().route(
+            "/500",
+            get(|| async { (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "[]").into_response() }),
+        ))
+        .await;
+        assert_eq!(error(&format!("{base}/500"), "").await, format!("source `api`: {base}/500 answered 500"));
+        assert_eq!(error(&format!("{base}/404"), "").await, format!("source `api`: {base}/404 answered 404"));
+    }
+
+    #[tokio::test]
+    async fn is_bounded_in_time_bytes_and_rows() {
+        let rows: Vec<_> = (0..20).map(|id| json!({"id": id})).collect();
+        let base = serve(
+            Router::new()
+                .route("/silent", get(|| async { std::future::pending::<&str>().await }))
+                .route(
+                    "/stuck",
+                    get(|| async {
+                        let first = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b"[")) });
+                        Body::from_stream(futures_util::StreamExt::chain(first, stream::pending()))
+                    }),
+                )
+                .route(
+                    "/endless",
+                    get(|| async {
+                        Body::from_stream(stream::repeat_with(|| {
+                            Ok::<_, Infallible>(Bytes::from_static(&[b' '; 4096]))
+                        }))
+                    }),
+                )
+                .route("/announced", get(|| async { " ".repeat(5000) }))
+                .route("/rows", json_route(&serde_json::Value::from(rows).to_string())),
+        )
+        .await;
+        for path in ["silent", "stuck"] {
+            assert_eq!(
+                error(&format!("{base}/{path}"), "timeout = '60ms'").await,
+                "source `api`: no complete answer within 60 ms"
+            );
+        }
+        for path in ["endless", "announced"] {
+            assert_eq!(
+                error(&format!("{base}/{path}"), "bytes_max = 4999").await,
+                "source `api`: more than 4999 bytes"
+            );
+        }
+        assert_eq!(error(&format!("{base}/rows"), "rows_max = 19").await, "source `api`: more than 19 rows");
+        assert_eq!(ask(&format!("{base}/rows"), "rows_max = 20").await.unwrap().len(), 20);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_json_or_no_row_is_named() {
+        let base = serve(
+            Router::new()
+                .route("/html", get(|| async { "<html>" }))
+                .route("/half", json_route(r#"[{"a":1}"#))
+                .route("/deep", json_route(&"[".repeat(100_000)))
+                .route("/latin1", get(|| async { Bytes::from_static(b"[{\"a\":\"\xe4\"}]") }))
+                .route("/mixed", json_route(r#"[{"a":1},7]"#)),
+        )
+        .await;
+        for path in ["html", "half", "deep", "latin1"] {
+            let text = error(&format!("{base}/{path}"), "").await;
+            assert!(
+                text.starts_with(&format!("source `api`: {base}/{path} did not answer with JSON: ")),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            error(&format!("{base}/mixed"), "").await,
+            "source `api`: row 2: column `(whole row)` must be an object (value: 7)"
+        );
+    }
+
+    #[tokio::test]
+    async fn redirects_are_followed_but_not_for_ever() {
+        let base = serve(
+            Router::new()
+                .route("/a", get(|| async { Redirect::permanent("/b") }))
+                .route("/b", get(|| async { Redirect::to("list") }))
+                .route("/list", json_route("[{}]"))
+                .route("/loop", get(|| async { Redirect::temporary("/loop") }))
+                .route("/file", get(|| async { Redirect::temporary("file:///etc/passwd") }))
+                .route("/nowhere", get(|| async { axum::http::StatusCode::FOUND })),
+        )
+        .await;
+        assert_eq!(ask(&format!("{base}/a"), "").await.unwrap().len(), 1);
+        assert_eq!(
+            error(&format!("{base}/loop"), "").await,
+            format!("source `api`: {base}/loop redirects more than 5 times")
+        );
+        assert!(error(&format!("{base}/file"), "").await.contains("leads to file:///etc/passwd"));
+        assert!(error(&format!("{base}/nowhere"), "").await.ends_with("answered 302"));
+    }
+
+    #[tokio::test]
+    async fn follows_pages_within_bounds_on_the_same_host() {
+        let base = serve(
+            Router::new()
+                .route("/1", json_route(r#"{"rows":[{"id":1}],"next":"/2"}"#))
+                .route("/2", json_route(r#"{"rows":[{"id":2}],"next":"3?x=1"}"#))
+                .route("/3", json_route(r#"{"rows":[{"id":3}],"next":null}"#))
+                .route("/round", json_route(r#"{"rows":[],"next":"/round"}"#))
+                .route("/away", json_route(r#"{"rows":[],"next":"http://other.example/2"}"#))
+                .route("/odd", json_route(r#"{"rows":[],"next":7}"#)),
+        )
+        .await;
+        let keys = "rows = '/rows'\n[paging]\nnext = '/next'\n";
+        let all = ask(&format!("{base}/1"), keys).await.unwrap();
+        assert_eq!(all.to_value(), json!([{"id":1},{"id":2},{"id":3}]));
+        let few = error(&format!("{base}/1"), &format!("{keys}pages_max = 2")).await;
+        assert_eq!(
+            few,
+            format!("source `api`: {base}/2 leads to {base}/3: it has more than 2 pages (`pages_max`)")
+        );
+        assert!(error(&format!("{base}/round"), keys).await.ends_with("that page was read already"));
+        assert!(error(&format!("{base}/away"), keys).await.ends_with("the next page is on another host"));
+        assert!(error(&format!("{base}/odd"), keys).await.contains("is not a text"));
+        // The limits are for all pages together.
+        assert!(
+            error(&format!("{base}/1"), &format!("rows_max = 2\n{keys}")).await.ends_with("more than 2 rows")
+        );
+        assert!(
+            error(&format!("{base}/1"), &format!("bytes_max = 50\n{keys}"))
+                .await
+                .ends_with("more than 50 bytes")
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_holds_no_other_back() {
+        let base = serve(
+            Router::new()
+                .route("/good", json_route("[{}]"))
+                .route("/silent", get(|| async { std::future::pending::<&str>().await })),
+        )
+        .await;
+        let mut bad = source(&format!("{base}/silent"), "timeout = '60ms'");
+        bad.name = "bad".into();
+        let good = source(&format!("{base}/good"), "");
+        let results = fetch_all([&bad, &good], Path::new("/nowhere"), &env).await;
+        assert!(matches!(&results[0], (name, Err(DataError::Timeout { .. })) if name == "bad"));
+        assert!(matches!(&results[1], (name, Ok(snapshot)) if name == "api" && snapshot.len() == 1));
+    }
+
+    #[tokio::test]
+    async fn a_bad_row_fails_the_source() {
+        let base =
+            serve(Router::new().route("/", json_route(r#"[{"id":1,"t":"x"},{"id":2,"t":null}]"#))).await;
+        assert_eq!(
+            error(&base, "[page]\nslug = 'id'\ntitle = 't'").await,
+            "source `api`: row 2: column `t` must not be null (value: null)"
+        );
+    }
 }

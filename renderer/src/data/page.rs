@@ -339,3 +339,175 @@ fn to_toml(row: &Row<'_>, column: &str, value: &Value) -> Result<toml::Value, Ce
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn source(page: &str) -> SourceConfig {
+        toml::from_str(&format!("name='news'\ntype='sql'\ndatabase='d'\nquery='q'\n[page]\n{page}")).unwrap()
+    }
+
+    fn snapshot(rows: Value) -> Snapshot {
+        let Value::Array(rows) = rows else { panic!("not rows") };
+        Snapshot::new(rows.into_iter().map(|row| row.as_object().unwrap().clone()).collect())
+    }
+
+    fn made(page: &str, rows: Value) -> Vec<RowPage> {
+        pages(&source(page), &snapshot(rows)).unwrap()
+    }
+
+    fn errors(page: &str, rows: Value) -> Vec<String> {
+        match pages(&source(page), &snapshot(rows)).unwrap_err() {
+            DataError::BadRows { errors, .. } => errors.iter().map(ToString::to_string).collect(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn makes_a_page_of_a_row() {
+        let pages = made(
+            "section='news/world'\nslug='{{ id }}-{{title}}'\ntitle='title'\nbody='text'\ndate='at'\nexpiry_date='until'\n\
+             description='{{ title }} ({{ id }})'\ntemplate='story.html'\nextra=['id','deep','none']\n\
+             taxonomies={ topics='topics', authors='by' }",
+            json!([{"id": 7, "title": "Größe & \"Maß\"", "text": "# Hi", "at": "2026-11-23 18:00:00", "until": 1_800_000_000,
+                    "topics": "a, b,,", "by": ["x"], "deep": {"a": [1, 2.5, true], "null": null}, "none": null}]),
+        );
+        let [page] = pages.as_slice() else { panic!("{pages:?}") };
+        assert_eq!(page.path, "news/world/7-größe-maß.md");
+        assert_eq!((page.body.as_str(), page.source.as_str(), page.row), ("# Hi", "news", 1));
+        let expected: toml::Table = toml::from_str(
+            "title = 'Größe & \"Maß\"'\nslug = '7-größe-maß'\ndate = 2026-11-23T18:00:00Z\nexpiry_date = 2027-01-15T08:00:00Z\n\
+             description = 'Größe & \"Maß\" (7)'\ntemplate = 'story.html'\ntaxonomies = { topics = ['a', 'b'], authors = ['x'] }\n\
+             extra = { id = 7, deep = { a = [1, 2.5, true] } }",
+        )
+        .unwrap();
+        assert_eq!(page.front_matter, expected);
+    }
+
+    #[test]
+    fn all_columns_are_extra_unless_said() {
+        let pages = made("slug='id'\ntitle='t'", json!([{"id": 1, "t": "x", "n": null}]));
+        assert_eq!(pages[0].path, "1.md");
+        assert_eq!(pages[0].front_matter["extra"], toml::toml! { id = 1 t = "x" }.into());
+    }
+
+    #[test]
+    fn no_pages_without_a_page_table() {
+        let source: SourceConfig = toml::from_str("name='x'\ntype='sql'\ndatabase='d'\nquery='q'").unwrap();
+        assert_eq!(pages(&source, &snapshot(json!([{}]))).unwrap(), []);
+    }
+
+    #[test]
+    fn dates_in_every_form_and_no_other() {
+        let date = |value: Value| {
+            let pages =
+                pages(&source("slug='id'\ntitle='id'\ndate='d'"), &snapshot(json!([{"id": 1, "d": value}])));
+            pages.map(|pages| pages[0].front_matter.get("date").map(ToString::to_string)).map_err(|_| ())
+        };
+        for (value, expected) in [
+            (json!("2026-02-28"), Some("2026-02-28")),
+            (json!("2026-02-28T10:00:00+01:00"), Some("2026-02-28T09:00:00Z")),
+            (json!("2026-02-28 10:00:00Z"), Some("2026-02-28T10:00:00Z")),
+            (json!("2026-02-28 10:00:00"), Some("2026-02-28T10:00:00Z")),
+            (json!("2026-02-28T10:00:00.5"), Some("2026-02-28T10:00:00.5Z")),
+            (json!(0), Some("1970-01-01T00:00:00Z")),
+            (json!(null), None),
+        ] {
+            assert_eq!(date(value.clone()), Ok(expected.map(str::to_owned)), "{value}");
+        }
+        for value in [
+            json!("2026-02-30"),
+            json!("2026-13-01"),
+            json!("soon"),
+            json!(""),
+            json!("2026-02-28T25:00:00"),
+            json!(1e300),
+            json!(true),
+            json!(9_000_000_000_000_000_000_i64),
+        ] {
+            assert_eq!(date(value.clone()), Err(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn slugs_are_safe_names() {
+        for (text, expected) in [
+            ("Hello, World!", "hello-world"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("a/b\\c\0d", "a-b-c-d"),
+            ("--rm -rf", "rm-rf"),
+            ("ÄÖ日本", "äö日本"),
+            ("  ", ""),
+            ("...", ""),
+        ] {
+            assert_eq!(slug(text), expected);
+        }
+    }
+
+    #[test]
+    fn every_bad_row_is_named_with_column_and_value() {
+        let page = "slug='slug'\ntitle='title'\ndate='at'\ntaxonomies={ t='terms' }";
+        let good = json!({"slug": "a", "title": "A", "at": null, "terms": null});
+        let with = |key: &str, value: Value| {
+            let mut row = good.clone();
+            row[key] = value;
+            row
+        };
+        assert_eq!(
+            errors(
+                page,
+                json!([
+                    good, with("slug", json!("A!")), with("slug", json!(null)), with("slug", json!("?!")),
+                    with("title", json!(" ")), with("title", json!(true)), with("at", json!("2026-02-30")),
+                    with("terms", json!([1])), with("terms", json!(5)), with("slug", json!("x".repeat(300))), {"slug": "b"},
+                ])
+            ),
+            [
+                "source `news`: row 2: column `slug` makes the same slug as row 1 (value: a)".to_owned(),
+                "source `news`: row 3: column `slug` must not be null (value: null)".into(),
+                "source `news`: row 4: column `slug` has no letter or digit to make an address of (value: ?!)".into(),
+                "source `news`: row 5: column `title` must not be empty (value: \"\")".into(),
+                "source `news`: row 6: column `title` must be a text (value: true)".into(),
+                "source `news`: row 7: column `at` must be a date: RFC 3339, YYYY-MM-DD, or seconds since 1970 \
+                 (value: \"2026-02-30\")"
+                    .into(),
+                "source `news`: row 8: column `terms` must hold texts only (value: [1])".into(),
+                "source `news`: row 9: column `terms` must be an array of texts, or a text with commas (value: 5)".into(),
+                format!(
+                    "source `news`: row 10: column `slug` makes a slug longer than 200 bytes (value: \"{}…)",
+                    "x".repeat(79)
+                ),
+                "source `news`: row 11: column `title` is not there; the row has slug".into(),
+            ]
+        );
+        let many: Vec<Value> = (0..50).map(|_| json!({"slug": null})).collect();
+        assert_eq!(errors(page, many.into()).len(), ERRORS_MAX);
+    }
+
+    #[test]
+    fn what_toml_cannot_hold_is_named() {
+        let page = "slug='id'\ntitle='id'";
+        assert_eq!(
+            errors(page, json!([{"id": 1, "x": u64::MAX}])),
+            [
+                "source `news`: row 1: column `x` is a number beyond 64 bits with sign (value: 18446744073709551615)"
+            ]
+        );
+        assert!(errors(page, json!([{"id": 1, "x": [null]}]))[0].contains("`x` holds a null in an array"));
+    }
+
+    #[test]
+    fn patterns_are_read_or_refused() {
+        assert_eq!(Pattern::parse("a b"), Ok(Pattern::Column("a b")));
+        assert_eq!(
+            Pattern::parse("{{a}}-{{ b }}!"),
+            Ok(Pattern::Parts(vec![Part::Column("a"), Part::Text("-"), Part::Column("b"), Part::Text("!")]))
+        );
+        for bad in ["", " ", "{{", "}}", "{{ }}", "a}}b{{c}}", "{{a}} {{", "{{a {{b}}", "{{a}}}}"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

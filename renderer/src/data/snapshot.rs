@@ -184,3 +184,54 @@ impl FromIterator<(String, Snapshot)> for DataSet {
         Self { snapshots: items.into_iter().collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let rows = json!([{"b": 1, "a": "x\n\u{2028}"}, {"c": [null, 1.5, {"z": true, "y": -1}]}, {}]);
+        Snapshot::new(rows.as_array().unwrap().iter().map(|row| row.as_object().unwrap().clone()).collect())
+    }
+
+    #[test]
+    fn the_encoding_is_fixed_and_read_back() {
+        let bytes = snapshot().to_bytes();
+        assert_eq!(
+            String::from_utf8(bytes.clone()).unwrap(),
+            "{\"version\":1,\"rows\":[\n{\"a\":\"x\\n\u{2028}\",\"b\":1},\n{\"c\":[null,1.5,{\"y\":-1,\"z\":true}]},\n{}\n]}\n"
+        );
+        assert_eq!(Snapshot::from_bytes("x", &bytes).unwrap(), snapshot());
+        let empty = Snapshot::default();
+        assert_eq!(Snapshot::from_bytes("x", &empty.to_bytes()).unwrap(), empty);
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "{\"version\":1}",
+            "{\"version\":1,\"rows\":[1]}",
+            "{\"version\":1,\"rows\":[],\"x\":1}",
+        ] {
+            let error = Snapshot::from_bytes("news", bad.as_bytes()).unwrap_err();
+            assert!(error.to_string().starts_with("recorded data of source `news`: "), "{bad}: {error}");
+        }
+        let newer = Snapshot::from_bytes("news", b"{\"version\":2,\"lines\":7}").unwrap_err();
+        assert!(newer.to_string().contains("version 2 is not known"), "{newer}");
+    }
+
+    #[test]
+    fn templates_get_rows_by_name() {
+        let set: DataSet = [("news".to_owned(), snapshot()), ("empty".to_owned(), Snapshot::default())]
+            .into_iter()
+            .collect();
+        assert_eq!(set.to_value()["news"][0]["b"], json!(1));
+        assert_eq!(set.to_value()["empty"], json!([]));
+        assert_eq!(record_path("news"), ".bakehouse/data/news.json");
+    }
+}

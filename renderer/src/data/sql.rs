@@ -200,3 +200,198 @@ impl rusqlite::ToSql for Parameter<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{DataError, SourceConfig, fetch, fingerprint};
+    use super::*;
+
+    struct Site {
+        folder: tempfile::TempDir,
+    }
+
+    impl Site {
+        fn new(sql: &str) -> Self {
+            let site = Self { folder: tempfile::tempdir().unwrap() };
+            site.write(sql);
+            site
+        }
+
+        fn write(&self, sql: &str) {
+            Connection::open(self.folder.path().join("news.db")).unwrap().execute_batch(sql).unwrap();
+        }
+
+        fn source(&self, keys: &str) -> SourceConfig {
+            toml::from_str(&format!("name = 'news'\ntype = 'sql'\ndatabase = 'news.db'\n{keys}")).unwrap()
+        }
+
+        async fn fetch(&self, keys: &str) -> Result<Snapshot, DataError> {
+            fetch(&self.source(keys), self.folder.path(), &|_| None).await
+        }
+
+        async fn error(&self, keys: &str) -> String {
+            self.fetch(keys).await.unwrap_err().to_string()
+        }
+    }
+
+    const STORIES: &str = "CREATE TABLE story (id INTEGER PRIMARY KEY, title TEXT, score REAL, note TEXT);
+        INSERT INTO story VALUES (1, 'Erste', 1.5, NULL), (2, 'Zweite', 2, 'ä'), (3, 'Dritte', -1, '');";
+
+    #[tokio::test]
+    async fn gives_rows_in_the_order_of_the_query() {
+        let site = Site::new(STORIES);
+        let rows = site
+            .fetch("query = 'SELECT id, title, score, note FROM story WHERE id > ?1 ORDER BY id DESC'\nparameters = [1]")
+            .await
+            .unwrap();
+        assert_eq!(
+            rows.to_value(),
+            json!([
+                {"id": 3, "title": "Dritte", "score": -1.0, "note": ""},
+                {"id": 2, "title": "Zweite", "score": 2.0, "note": "ä"},
+            ])
+        );
+        let typed = site
+            .fetch("query = 'SELECT ?1 AS a, ?2 AS b, ?3 AS c'\nparameters = ['x', 1.5, true]")
+            .await
+            .unwrap();
+        assert_eq!(typed.to_value(), json!([{"a": "x", "b": 1.5, "c": 1}]));
+        assert!(site.fetch("query = 'SELECT * FROM story WHERE 0'").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn never_writes() {
+        let site = Site::new(STORIES);
+        for query in [
+            "DELETE FROM story",
+            "INSERT INTO story (id) VALUES (9) RETURNING id",
+            "DROP TABLE story",
+            "SELECT 1 AS a; DELETE FROM story",
+            "ATTACH DATABASE 'other.db' AS other",
+            "PRAGMA journal_mode = WAL",
+            "VACUUM INTO 'copy.db'",
+        ] {
+            let result = site.fetch(&format!("query = \"{query}\"")).await;
+            // A pragma that cannot do what it says answers with what is; that is a row.
+            assert!(result.is_err() || query.starts_with("PRAGMA"), "{query}: {result:?}");
+        }
+        assert_eq!(site.fetch("query = 'SELECT * FROM story'").await.unwrap().len(), 3);
+        let names: Vec<_> =
+            std::fs::read_dir(site.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["news.db"]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_or_foreign_file_is_named() {
+        let site = Site { folder: tempfile::tempdir().unwrap() };
+        let error = site.fetch("query = 'SELECT 1'").await.unwrap_err();
+        let path = site.folder.path().join("news.db");
+        assert!(
+            error.to_string().contains(&format!("cannot open the database {}", path.display())),
+            "{error}"
+        );
+        assert!(!path.exists(), "it made the file");
+        assert!(error.hint().unwrap().contains("relative to the site's folder"));
+        std::fs::write(
+            &path,
+            "not a database, but long enough to have a header of a hundred bytes".repeat(9),
+        )
+        .unwrap();
+        assert!(matches!(site.fetch("query = 'SELECT * FROM story'").await, Err(DataError::Open { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_query_that_cannot_be_is_refused() {
+        let site = Site::new(STORIES);
+        assert!(site.error("query = 'SELECT x FROM story'").await.contains("no such column: x"));
+        assert!(
+            site.error("query = 'SELECT id FROM story WHERE id = ?1'").await.contains("the query failed")
+        );
+        assert_eq!(
+            site.error("query = 'SELECT id, title AS id FROM story'").await,
+            "source `news`: `query` gives two columns the name `id` (number 2); name one of them with AS"
+        );
+    }
+
+    #[tokio::test]
+    async fn is_bounded_in_rows_bytes_and_time() {
+        let site = Site::new(STORIES);
+        let endless =
+            "query = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n'";
+        assert_eq!(
+            site.error(&format!("{endless}\nrows_max = 50")).await,
+            "source `news`: more than 50 rows"
+        );
+        assert_eq!(
+            site.error(&format!("{endless}\nrows_max = 1000000\nbytes_max = 9000")).await,
+            "source `news`: more than 9000 bytes"
+        );
+        // One cell, larger than all may be: refused before it is memory.
+        assert!(
+            site.error("query = 'SELECT hex(zeroblob(100000000)) AS a'\nbytes_max = 100000")
+                .await
+                .contains("bytes")
+        );
+        // Computes for ever without giving a row.
+        let silent = "query = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS c FROM n'";
+        let error = site.fetch(&format!("{silent}\ntimeout = '50ms'")).await.unwrap_err();
+        assert_eq!(error.to_string(), "source `news`: no complete answer within 50 ms");
+        assert_eq!(error.kind(), "timeout");
+    }
+
+    #[tokio::test]
+    async fn a_locked_file_is_waited_for_within_the_timeout() {
+        let site = Site::new(STORIES);
+        let writer = Connection::open(site.folder.path().join("news.db")).unwrap();
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let error = site.fetch("query = 'SELECT * FROM story'\ntimeout = '100ms'").await.unwrap_err();
+        assert!(matches!(error, DataError::Timeout { .. } | DataError::Query { .. }), "{error}");
+        let source = site.source("query = 'SELECT * FROM story'\ntimeout = '60s'");
+        let root = site.folder.path().to_owned();
+        let waiting = tokio::spawn(async move { fetch(&source, &root, &|_| None).await });
+        tokio::task::yield_now().await;
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_cell_that_is_no_json_is_named() {
+        let site = Site::new(STORIES);
+        let row = "SELECT 1 AS a UNION ALL SELECT";
+        assert_eq!(
+            site.error(&format!("query = \"{row} x'0102'\"")).await,
+            "source `news`: row 2: column `a` is a BLOB; select hex(…) or CAST(… AS TEXT) of it (value: 2 bytes)"
+        );
+        assert!(
+            site.error(&format!("query = \"{row} CAST(x'ff41' AS TEXT)\""))
+                .await
+                .contains("row 2: column `a` is not UTF-8")
+        );
+        assert!(site.error(&format!("query = \"{row} 9e999\"")).await.contains("is not a finite number"));
+    }
+
+    #[tokio::test]
+    async fn sees_that_a_file_was_written_to_also_beside_it() {
+        let site = Site::new(&format!("PRAGMA journal_mode = WAL; {STORIES}"));
+        let source = site.source("query = 'SELECT count(*) AS n FROM story'");
+        let root = site.folder.path();
+        let before = fingerprint(&source, root);
+        // Reading changes nothing, however often.
+        assert_eq!(
+            site.fetch("query = 'SELECT count(*) AS n FROM story'").await.unwrap().to_value(),
+            json!([{"n": 3}])
+        );
+        assert_eq!(fingerprint(&source, root), before);
+        // A writer that stays: its commit is in the log beside the database, and is read from there.
+        let writer = Connection::open(root.join("news.db")).unwrap();
+        writer.execute_batch("INSERT INTO story (id) VALUES (4)").unwrap();
+        let after = fingerprint(&source, root);
+        assert_ne!(after, before);
+        assert_eq!(fetch(&source, root, &|_| None).await.unwrap().to_value(), json!([{"n": 4}]));
+        assert_eq!(fingerprint(&source, root), after);
+        let http: SourceConfig = toml::from_str("name='x'\ntype='http'\nurl='http://x/'").unwrap();
+        assert_eq!(fingerprint(&http, root), None);
+    }
+}
