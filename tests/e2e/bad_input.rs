@@ -1,0 +1,400 @@
+//! Everything that can be wrong with what is given: one clear message, the old release stays, nothing hangs.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::harness::http::{connect, raw};
+use crate::harness::{Request, SOON, Up, World, site, wait_until};
+
+/// A site that can be broken in many ways: the file to write, its content, and what the message must hold.
+fn breakages() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
+    vec![
+        ("content/about.md", b"+++\ntitle = \"About\n+++\nText.\n".to_vec(), &["content/about.md:2"]),
+        ("content/about.md", b"---\ntitle: [About\n---\nText.\n".to_vec(), &["content/about.md:"]),
+        (
+            "content/about.md",
+            b"+++\ntitle = \"About\"\nText without an end.\n".to_vec(),
+            &["content/about.md", "+++"],
+        ),
+        (
+            "content/about.md",
+            b"+++\ntitle = \"About\"\n+++\nInvalid: \xff\xfe\n".to_vec(),
+            &["content/about.md", "UTF-8"],
+        ),
+        (
+            "content/about.md",
+            b"+++\ntitle = \"About\"\n+++\n\nA [link](@/nowhere.md).\n".to_vec(),
+            &["content/about.md:5:", "nowhere.md"],
+        ),
+        (
+            "content/twin.md",
+            b"+++\ntitle = \"Twin\"\npath = \"about\"\n+++\n".to_vec(),
+            &["content/twin.md", "content/about.md", "about/"],
+        ),
+        ("templates/page.html", b"<p>{{ page.title }</p>".to_vec(), &["templates/page.html", "1:"]),
+        (
+            "templates/page.html",
+            b"<p>\n{{ no_such_function() }}</p>".to_vec(),
+            &["templates/page.html", "no_such_function"],
+        ),
+        ("templates/page.html", b"{% extends \"page.html\" %}".to_vec(), &["page.html"]),
+        ("templates/page.html", b"{% include \"page.html\" %}".to_vec(), &["page.html"]),
+        (
+            "zola.toml",
+            b"base_url = \"https://bread.example\"\nbase_ulr = 1\n".to_vec(),
+            &["zola.toml", "base_ulr", "base_url"],
+        ),
+        ("zola.toml", b"base_url = \n".to_vec(), &["zola.toml:1"]),
+        (
+            "bakehouse.toml",
+            b"[[schedul]]\nname = \"x\"\n".to_vec(),
+            &["bakehouse.toml", "schedul", "schedule"],
+        ),
+        (
+            "bakehouse.toml",
+            b"[[schedule]]\nname = \"x\"\ncron = \"61 * * * *\"\n".to_vec(),
+            &["bakehouse.toml", "61 * * * *"],
+        ),
+        (
+            "bakehouse.toml",
+            b"[[source]]\nname = \"x\"\ntype = \"sql\"\ndatabase = \"no.db\"\n".to_vec(),
+            &["bakehouse.toml", "query"],
+        ),
+    ]
+}
+
+/// What is there, or nothing, put back.
+fn restore(world: &World, path: &str, before: Option<&[u8]>) {
+    match before {
+        Some(bytes) => world.write(path, bytes),
+        None => std::fs::remove_file(world.path(path)).unwrap(),
+    }
+}
+
+#[test]
+fn a_build_names_the_file_and_what_to_do() {
+    let world = World::new();
+    site::small(&world, "site");
+    for (path, content, words) in breakages() {
+        let path = format!("site/{path}");
+        let before = std::fs::read(world.path(&path)).ok();
+        world.write(&path, &content);
+        let done =
+            world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&["error:"]).says(words);
+        assert!(
+            done.stderr.len() < 4_000,
+            "one clear message, not {} bytes:\n{}",
+            done.stderr.len(),
+            done.stderr
+        );
+        restore(&world, &path, before.as_deref());
+    }
+    world.bake("site", &["build", "--out", "../out"]).ok();
+}
+
+#[test]
+fn the_old_release_stays_live_through_every_breakage() {
+    let world = World::new();
+    site::small(&world, "site");
+    let mut up = world.up("site");
+    for (round, (path, content, _)) in breakages().into_iter().enumerate() {
+        if path == "bakehouse.toml" {
+            continue;
+        }
+        let path = format!("site/{path}");
+        let before = std::fs::read(world.path(&path)).ok();
+        let said = |up: &Up<'_>| up.process.stderr().matches("error").count();
+        let errors = said(&up);
+        world.write(&path, &content);
+        wait_until(&format!("an error about {path}"), SOON, || {
+            assert!(up.process.ended().is_none());
+            said(&up) > errors
+        });
+        assert_eq!(up.get("/about/").status, 200);
+        assert_eq!(up.get("/blog/first/").status, 200);
+        restore(&world, &path, before.as_deref());
+        let text = format!("Round {round} is over.");
+        world.write(
+            "site/content/blog/first.md",
+            format!("+++\ntitle = \"The first\"\ndate = 2024-01-01\n+++\n{text}\n"),
+        );
+        up.wait_text("/blog/first/", &text);
+    }
+}
+
+#[test]
+fn a_page_of_100_mb_is_refused_by_a_limit_that_can_be_set() {
+    let world = World::new();
+    site::small(&world, "site");
+    let mut file = std::fs::File::create(world.path("site/content/huge.md")).unwrap();
+    file.write_all(b"+++\ntitle = \"Huge\"\n+++\n").unwrap();
+    file.set_len(100 << 20).unwrap();
+    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&["content/huge.md", "10", "hint:"]);
+}
+
+#[test]
+fn a_missing_image_is_an_error_where_there_is_a_bakehouse_toml() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/content/about.md", site::page("About", "![An oven](oven.png)"));
+    world.bake("site", &["build", "--out", "../out"]).ok();
+    world.write("site/bakehouse.toml", "");
+    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&[
+        "content/about.md:4",
+        "oven.png",
+        "hint:",
+    ]);
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+    let world = World::new();
+    site::small(&world, "site");
+    let config = world.read("site/zola.toml");
+    world.write("site/zola.toml", format!("generate_feed = true\n{config}"));
+    world
+        .bake("site", &["build", "--out", "../out"])
+        .run()
+        .code(1)
+        .says(&["generate_feed", "`generate_feeds`"]);
+}
+
+/// `bake` in a mount namespace of its own, after a script made the mounts; `$1` is the world's folder.
+fn in_namespace(world: &World, mounts: &str, args: &[&str]) -> crate::harness::Process {
+    let root = rustix::process::getuid().is_root();
+    let script = format!("set -e; {mounts}; shift; exec \"$@\"");
+    let folder = world.folder().to_str().unwrap().to_owned();
+    let mut all =
+        vec!["unshare", "--mount", "--", "sh", "-c", &script, "sh", &folder, env!("CARGO_BIN_EXE_bake")];
+    all.extend(args);
+    if !root {
+        all.splice(0..0, ["sudo", "-n"]);
+    }
+    world.program(all[0], ".", &all[1..]).start()
+}
+
+#[test]
+fn a_folder_that_is_read_only_is_named() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("ro/keep", "");
+    let ro = world.path("ro");
+    let site = world.path("site");
+    let mounts = "mount -t tmpfs -o ro tmpfs \"$1/ro\"";
+    let listen = ["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--bucket-listen", "127.0.0.1:0"];
+    let data = ro.join("data");
+    let mut args = vec!["up", site.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    args.extend(listen);
+    let mut process = in_namespace(&world, mounts, &args);
+    assert_eq!(process.wait(SOON).code(), Some(1));
+    let said = process.stderr();
+    assert!(said.contains(ro.to_str().unwrap()) && said.contains("ead-only"), "{said}");
+    assert!(said.contains("hint:"), "{said}");
+
+    let out = ro.join("out");
+    let args = ["build", site.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let mut process = in_namespace(&world, mounts, &args);
+    assert_eq!(process.wait(SOON).code(), Some(1));
+    let said = process.stderr();
+    assert!(said.contains(ro.to_str().unwrap()) && said.contains("ead-only"), "{said}");
+}
+
+#[test]
+fn a_site_on_a_read_only_medium_is_served() {
+    let world = World::new();
+    site::small(&world, "site");
+    let mounts = "mount --bind \"$1/site\" \"$1/site\"; mount -o remount,bind,ro \"$1/site\"";
+    let site = world.path("site");
+    let data = world.path("site.data");
+    let process = in_namespace(
+        &world,
+        mounts,
+        &[
+            "up",
+            site.to_str().unwrap(),
+            "--data",
+            data.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "127.0.0.1:0",
+            "--bucket-listen",
+            "127.0.0.1:0",
+        ],
+    );
+    let up = Up::attach(&world, "site", process);
+    assert!(up.get("/about/").has("Two ovens"));
+}
+
+#[test]
+fn a_full_disk_keeps_the_old_release_and_is_said() {
+    let world = World::new();
+    site::small(&world, "site");
+    std::fs::create_dir_all(world.path("site.data")).unwrap();
+    let mounts = "mount -t tmpfs -o size=24m tmpfs \"$1/site.data\"";
+    let site = world.path("site");
+    let data = world.path("site.data");
+    let process = in_namespace(
+        &world,
+        mounts,
+        &[
+            "up",
+            site.to_str().unwrap(),
+            "--data",
+            data.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "127.0.0.1:0",
+            "--bucket-listen",
+            "127.0.0.1:0",
+        ],
+    );
+    // The folder as that process sees it.
+    let inside = format!("/proc/{}/root{}", process.pid(), data.display());
+    let mut up = Up::attach_at(&world, "site", process, &Path::new(&inside).join("up.json"));
+    let filler = Path::new(&inside).join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    let block = vec![1_u8; 4_096];
+    while file.write_all(&block).is_ok() {}
+    drop(file);
+
+    world.write("site/content/about.md", site::page("About", "There is no room for this."));
+    up.process.wait_for_text("o space left", SOON);
+    assert!(up.get("/about/").has("Two ovens"));
+    assert_eq!(up.get("/blog/first/").status, 200);
+    std::fs::remove_file(&filler).unwrap();
+    world.write("site/content/about.md", site::page("About", "Now there is."));
+    up.wait_text("/about/", "Now there is.");
+}
+
+#[test]
+fn a_corrupted_blob_is_never_served_and_is_reported() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/static/whole.txt", "These bytes are whole.\n");
+    let up = world.up("site");
+    let bucket = up.bucket();
+    let digest = blake3::hash(b"These bytes are whole.\n").to_hex().to_string();
+    let keys = bucket.keys(&world, "sites/");
+    let key = keys.iter().find(|k| k.contains("/blobs/") && k.ends_with(&digest)).expect("the blob");
+    let put = |content: &[u8]| {
+        world.write("blob", content);
+        bucket
+            .aws(&world, &["s3api", "put-object", "--bucket", &bucket.name, "--key", key, "--body", "blob"])
+            .success();
+    };
+    put(b"These bytes are wrong.\n");
+    assert!(up.interrupt().success());
+    // A process that has never seen the right bytes.
+    let mut up = world.up("site");
+    for _ in 0..3 {
+        let reply = up.get("/whole.txt");
+        assert!(reply.status >= 500, "{reply:?}");
+        assert!(!reply.has("wrong"));
+    }
+    up.process.wait_for_text(&digest, SOON);
+    assert!(up.metric("bakehouse_digest_mismatches_total", &[]) >= 1.0);
+    assert_eq!(up.get("/about/").status, 200, "other pages are none the worse");
+    // Mended, it is fetched again by itself.
+    let bucket = up.bucket();
+    world.write("blob", "These bytes are whole.\n");
+    bucket
+        .aws(&world, &["s3api", "put-object", "--bucket", &bucket.name, "--key", key, "--body", "blob"])
+        .success();
+    up.wait_text("/whole.txt", "These bytes are whole.");
+}
+
+#[test]
+fn malformed_requests_get_an_answer_or_a_closed_connection() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    let requests: Vec<Vec<u8>> = vec![
+        b"\r\n\r\n\r\n".to_vec(),
+        b"nonsense\r\n\r\n".to_vec(),
+        b"GET\r\n\r\n".to_vec(),
+        b"GET / HTTP/9.9\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.1\r\nHost: a\r\nName: \x00\r\n\r\n".to_vec(),
+        b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n".to_vec(),
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx".to_vec(),
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            .to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(20),
+        vec![0; 4_096],
+    ];
+    for request in &requests {
+        for base in [up.edge(), up.api(), up.bucket().endpoint.as_str()] {
+            let mut bytes = request.clone();
+            if bytes.ends_with(b"\r\n\r\n") {
+                // So that what is answered at all is answered to its end.
+                let at = bytes.len() - 2;
+                bytes.splice(at..at, b"Connection: close\r\n".iter().copied());
+            }
+            let reply = half_closed(base, &bytes);
+            if !reply.is_empty() {
+                let text = String::from_utf8_lossy(&reply).into_owned();
+                assert!(text.starts_with("HTTP/1."), "{request:?} at {base}: {text}");
+                assert!(!text.starts_with("HTTP/1.1 5"), "{request:?} at {base}: {text}");
+            }
+        }
+    }
+    assert_eq!(up.get("/about/").status, 200);
+}
+
+/// Sends, says that nothing more comes, and reads to the end.
+fn half_closed(base: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = connect(base).unwrap();
+    let mut reply = Vec::new();
+    // A server may close at any point: that is an answer too.
+    if stream.write_all(bytes).and_then(|()| stream.shutdown(std::net::Shutdown::Write)).is_ok() {
+        std::io::Read::read_to_end(&mut stream, &mut reply).ok();
+    }
+    reply
+}
+
+#[test]
+fn a_header_of_64_kib_is_refused() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    for base in [up.edge(), up.api()] {
+        let request = Request::get("/about/").field("X-Long", &"x".repeat(64 << 10));
+        let reply = request.send(base).unwrap_or_else(|e| panic!("{base}: {e}"));
+        assert!(matches!(reply.status, 431 | 400), "{base}: {reply:?}");
+    }
+    let target = format!("/{}", "a".repeat(64 << 10));
+    let reply =
+        raw(up.edge(), format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+    let text = String::from_utf8_lossy(&reply);
+    assert!(
+        ["414", "431", "400", "404"].iter().any(|s| text.starts_with(&format!("HTTP/1.1 {s}"))),
+        "{text}"
+    );
+    assert_eq!(up.get("/about/").status, 200);
+}
+
+#[test]
+fn bodies_of_the_api_are_bounded_and_checked() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    for body in ["", "nonsense", "{}", "[]", r#"{"selectors": []}"#, r#"{"selectors": [{"colour": "red"}]}"#]
+    {
+        let reply = Request::new("POST", "/v1/purge")
+            .field("Authorization", &format!("Bearer {}", up.token()))
+            .field("Content-Type", "application/json")
+            .body(body)
+            .send(up.api())
+            .unwrap();
+        assert!((400..500).contains(&reply.status), "{body}: {reply:?}");
+        assert!(reply.json()["error"].is_string(), "{body}: {reply:?}");
+    }
+    assert_eq!(up.state()["seq"], 1);
+}

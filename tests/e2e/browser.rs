@@ -1,0 +1,54 @@
+//! A real browser on the built-in theme.
+
+use crate::harness::World;
+
+#[test]
+fn chromium_shows_the_documentation_without_a_complaint() {
+    let world = World::new();
+    let up = world.up(env!("CARGO_MANIFEST_DIR"));
+    for (number, path) in ["/", "/start/quick-start/", "/write/", "/no-such-page"].iter().enumerate() {
+        for (kind, size) in [("wide", "1280,900"), ("phone", "390,844")] {
+            let picture = world.path(&format!("{number}-{kind}.png"));
+            let profile = world.path(&format!("profile-{number}-{kind}"));
+            let args = [
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--enable-logging=stderr",
+                "--virtual-time-budget=2000",
+                &format!("--window-size={size}"),
+                &format!("--user-data-dir={}", profile.display()),
+                &format!("--screenshot={}", picture.display()),
+                "--dump-dom",
+                &format!("{}{path}", up.edge()),
+            ];
+            let done = world.program("chromium", ".", &args).ok();
+            let complaints: Vec<&str> = done
+                .stderr
+                .lines()
+                .filter(|l| l.contains("CONSOLE") || l.contains("Uncaught"))
+                // The browser itself reports the status of the page that is not there.
+                .filter(|l| !(*path == "/no-such-page" && l.contains("404")))
+                .collect();
+            assert!(complaints.is_empty(), "{path}, {kind}: {complaints:?}");
+            assert!(done.stdout.contains("<main"), "{path}: {}", done.stdout);
+        }
+    }
+}
+
+#[test]
+fn pages_can_be_read_without_scripts() {
+    let world = World::new();
+    let up = world.up(env!("CARGO_MANIFEST_DIR"));
+    let text = up.get("/start/quick-start/").text();
+    let main = text.split("<main").nth(1).expect("a main element").split("</main").next().unwrap();
+    for word in ["cargo run --release -- up", "bake rollback", "<pre", "<h2"] {
+        assert!(main.contains(word), "no `{word}` without scripts: {main}");
+    }
+}

@@ -1,0 +1,18 @@
+//! End-to-end tests of the real `bake`: what a user notices.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod bad_input;
+mod browser;
+mod bucket;
+mod commands;
+mod publish;
+mod purge;
+mod roles;
+mod save;
+mod serve;
+mod sources;
+mod start;
+mod versions;

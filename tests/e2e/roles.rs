@@ -1,0 +1,291 @@
+//! One role a process: bucket, origins, edges, renderer, and what goes on when some of them are gone.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::up::metric;
+use crate::harness::{Bucket, Done, Process, Reply, Request, SOON, World, site, wait_for, wait_until};
+
+const TOKEN: &str = "a-token-of-the-tests";
+const KEY: &str = "AKIATESTS";
+const SECRET: &str = "a-secret-of-the-tests";
+
+/// A bucket of its own process, and the roles around it.
+pub struct Roles<'w> {
+    world: &'w World,
+    /// How to reach the bucket.
+    pub bucket: Bucket,
+    /// Its process.
+    pub process: Process,
+}
+
+/// A role's process and where it listens.
+pub struct Role {
+    /// The process.
+    pub process: Process,
+    /// `http://host:port`.
+    pub address: String,
+}
+
+/// The address that a role says it listens at.
+fn address(process: &mut Process) -> String {
+    wait_for("the address of a role", SOON, || {
+        let said = format!("{}{}", process.stdout(), process.stderr());
+        let at = said.find("http://127.0.0.1:");
+        let found = at.map(|at| {
+            said[at..].split(|c: char| !(c.is_alphanumeric() || ":/.".contains(c))).next().unwrap()
+        });
+        assert!(found.is_some() || process.ended().is_none(), "ended: {said}");
+        found.filter(|_| said.contains('\n')).map(|f| f.trim_end_matches(['/', '.']).to_owned())
+    })
+}
+
+/// The bucket of a `bake bucket`.
+pub fn bucket_of(world: &World, process: &mut Process) -> Bucket {
+    let _ = world;
+    let endpoint = address(process);
+    Bucket::new(&endpoint, "bakehouse", KEY, SECRET)
+}
+
+impl<'w> Roles<'w> {
+    /// Starts the bucket.
+    pub fn bucket(world: &'w World) -> Self {
+        let mut process = world
+            .bake(
+                ".",
+                &["bucket", "--listen", "127.0.0.1:0", "--data", world.path("bucket").to_str().unwrap()],
+            )
+            .var("AWS_ACCESS_KEY_ID", KEY)
+            .var("AWS_SECRET_ACCESS_KEY", SECRET)
+            .start();
+        let bucket = bucket_of(world, &mut process);
+        Self { world, bucket, process }
+    }
+
+    /// `bake publish` with the bucket's own credentials.
+    pub fn publish(&self, site: &str, args: &[&str]) -> Done {
+        let mut all = vec!["publish"];
+        all.extend(args);
+        self.world.bake(site, &all).vars(&self.bucket.vars()).run()
+    }
+
+    /// An origin.
+    pub fn origin(&self) -> Role {
+        let mut process = self
+            .world
+            .bake(".", &["origin", "--listen", "127.0.0.1:0"])
+            .vars(&self.bucket.vars())
+            .var("BAKE_TOKEN", TOKEN)
+            .start();
+        let address = address(&mut process);
+        Role { process, address }
+    }
+
+    /// An edge before these origins.
+    pub fn edge(&self, origins: &[&Role]) -> Role {
+        let mut args = vec!["edge", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        for origin in origins {
+            args.extend(["--origin", &origin.address]);
+        }
+        let mut process =
+            self.world.bake(".", &args).vars(&self.bucket.vars()).var("BAKE_TOKEN", TOKEN).start();
+        let address = address(&mut process);
+        let role = Role { process, address };
+        wait_until("an edge that serves", SOON, || role.try_get("/").is_some_and(|r| r.status < 500));
+        role
+    }
+}
+
+impl Role {
+    /// GETs a path; none where the connection fails.
+    pub fn try_get(&self, path: &str) -> Option<Reply> {
+        Request::get(path).send(&self.address).ok()
+    }
+
+    /// GETs a path.
+    pub fn get(&self, path: &str) -> Reply {
+        Request::get(path).send(&self.address).unwrap_or_else(|e| panic!("{path} at {}: {e}", self.address))
+    }
+
+    /// Waits until a path holds a text.
+    pub fn wait_text(&self, path: &str, text: &str) {
+        wait_until(&format!("`{text}` at {}{path}", self.address), SOON, || {
+            self.try_get(path).is_some_and(|r| r.has(text))
+        });
+    }
+}
+
+const PATHS: [&str; 4] = ["/", "/about/", "/blog/first/", "/plain.txt"];
+
+#[test]
+fn a_publish_reaches_every_edge_and_the_receipt_names_them() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origins = [roles.origin(), roles.origin()];
+    let edges = [roles.edge(&[&origins[0], &origins[1]]), roles.edge(&[&origins[1], &origins[0]])];
+    for edge in &edges {
+        for path in PATHS {
+            assert_eq!(edge.get(path).status, 200, "{path}");
+        }
+    }
+    world.write("site/content/about.md", site::page("About", "On every edge."));
+    roles.publish("site", &[]).success();
+    for edge in &edges {
+        edge.wait_text("/about/", "On every edge.");
+        assert!(
+            edge.get("/plain.txt").field("cache-status").unwrap().contains("; hit"),
+            "dropped without need"
+        );
+    }
+    let receipt = world
+        .bake(".", &["purge", "--url", "/about/", "--wait", "--json"])
+        .var("BAKE_API", &origins[0].address)
+        .var("BAKE_TOKEN", TOKEN)
+        .ok()
+        .json();
+    let named = receipt["edges"].as_array().unwrap();
+    assert_eq!(named.len(), 2, "{receipt}");
+    assert!(named.iter().all(|e| e["state"] == "applied"), "{receipt}");
+    let dropped: u64 = named.iter().filter_map(|e| e["dropped"].as_u64()).sum();
+    assert_eq!(dropped, 2, "{receipt}");
+}
+
+#[test]
+fn an_edge_goes_to_another_origin_when_one_dies() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let mut first = roles.origin();
+    let second = roles.origin();
+    let edge = roles.edge(&[&first, &second]);
+    assert_eq!(edge.get("/about/").status, 200);
+    first.process.kill();
+    // What it lacks comes from the other one, at once, and so does the news.
+    for path in ["/blog/second/", "/blog/third/", "/plain.txt"] {
+        assert_eq!(edge.get(path).status, 200, "{path}");
+    }
+    world.write("site/content/about.md", site::page("About", "From the second origin."));
+    roles.publish("site", &[]).success();
+    edge.wait_text("/about/", "From the second origin.");
+}
+
+#[test]
+fn with_all_origins_dead_an_edge_serves_and_reads_the_bucket_with_the_bucket_dead_it_serves_what_it_holds() {
+    let world = World::new();
+    let mut roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let mut origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    assert_eq!(edge.get("/about/").status, 200);
+    origin.process.kill();
+    assert!(edge.get("/about/").has("Two ovens"), "what it has");
+    assert!(edge.get("/blog/first/").has("the first post"), "what it lacks, from the bucket");
+    assert_eq!(edge.get("/no-such").status, 404);
+    let reply = edge.get("/plain.txt");
+    assert_eq!((reply.status, reply.text().as_str()), (200, "plain text\n"));
+    // News come from the bucket too.
+    world.write("site/content/about.md", site::page("About", "Read from the bucket."));
+    roles.publish("site", &[]).success();
+    edge.wait_text("/about/", "Read from the bucket.");
+
+    roles.process.kill();
+    for path in ["/about/", "/blog/first/", "/plain.txt"] {
+        assert_eq!(edge.get(path).status, 200, "{path}");
+    }
+    // What it never held cannot be had: an error page, at once.
+    let reply = edge.get("/blog/third/");
+    assert!(matches!(reply.status, 502..=504), "{reply:?}");
+    assert!(reply.body.len() < 4_096);
+    // After the lease it goes on, and says so.
+    wait_until("the end of the lease", Duration::from_secs(25), || {
+        let reply = edge.get("/about/");
+        assert_eq!(reply.status, 200);
+        reply.field("cache-status").unwrap().contains("lease-expired")
+    });
+}
+
+#[test]
+fn a_starting_edge_without_anything_to_ask_serves_nothing_old() {
+    let world = World::new();
+    let mut roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origin = roles.origin();
+    let address = origin.address.clone();
+    drop(origin);
+    roles.process.kill();
+    let mut process = world
+        .bake(".", &["edge", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--origin", &address])
+        .vars(&roles.bucket.vars())
+        .var("BAKE_TOKEN", TOKEN)
+        .start();
+    let at = self::address(&mut process);
+    let edge = Role { process, address: at };
+    let reply = edge.get("/about/");
+    assert_eq!(reply.status, 503, "{reply:?}");
+}
+
+#[test]
+fn a_renderer_of_its_own_renders_what_is_sent_to_an_origin() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let origin = roles.origin();
+    let _renderer = world
+        .bake(".", &["renderer"])
+        .vars(&roles.bucket.vars())
+        .var("BAKE_API", &origin.address)
+        .var("BAKE_TOKEN", TOKEN)
+        .start();
+    let publish = |args: &[&str]| {
+        let mut all = vec!["publish", "--json"];
+        all.extend(args);
+        world.bake("site", &all).var("BAKE_API", &origin.address).var("BAKE_TOKEN", TOKEN).run()
+    };
+    let published: Value = publish(&[]).success().json();
+    assert!(published["committed"]["seq"].as_u64().is_some(), "{published}");
+    let edge = roles.edge(&[&origin]);
+    assert!(edge.get("/about/").has("Two ovens"));
+    world.write("site/content/about.md", site::page("About", "Rendered elsewhere."));
+    publish(&["--wait"]).success();
+    assert!(edge.get("/about/").has("Rendered elsewhere."));
+}
+
+#[test]
+fn an_edge_before_any_server() {
+    let world = World::new();
+    let api = crate::harness::Api::start("{\"answer\": 42}");
+    let mut process =
+        world.bake(".", &["edge", "--upstream", api.address(), "--listen", "127.0.0.1:0"]).start();
+    let at = address(&mut process);
+    let edge = Role { process, address: at };
+    wait_until("the edge", SOON, || edge.try_get("/x").is_some());
+    let reply = edge.get("/x");
+    assert_eq!((reply.status, reply.text().as_str()), (200, "{\"answer\": 42}"));
+    assert!(reply.field("cache-status").unwrap().contains("fwd="), "{reply:?}");
+    // It said nothing of a lifetime, so it is asked each time.
+    let asked = api.asked();
+    edge.get("/x");
+    assert_eq!(api.asked(), asked + 1);
+}
+
+#[test]
+fn roles_report_how_they_are() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origin = roles.origin();
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(origin.get(path).status, 200, "{path}");
+    }
+    assert!(metric(&origin.address, "bakehouse_bucket_requests_total", &[]) > 0.0);
+    // Unreleased content is not public: an origin's pages want the token too.
+    let reply = origin.get("/about/");
+    assert!(matches!(reply.status, 401 | 403 | 404), "{reply:?}");
+}

@@ -1,0 +1,214 @@
+//! Data that is not files, schedules, and pages whose time comes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Api, SOON, Up, World, site, wait_until};
+
+/// A period of the schedule, a render, and the patience of a machine that does other things too.
+const PERIOD: Duration = Duration::from_secs(15);
+
+/// Runs SQL on a database in the world, with Python's own SQLite.
+fn sql(world: &World, database: &str, statements: &str) {
+    let script =
+        "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1]) as db:\n    db.executescript(sys.argv[2])\n";
+    world.program("python3", ".", &["-c", script, world.path(database).to_str().unwrap(), statements]).ok();
+}
+
+/// A site whose news are rows of an SQLite file, read again each second.
+fn news(world: &World) {
+    site::small(world, "site");
+    sql(
+        world,
+        "site/news.db",
+        "CREATE TABLE news (slug TEXT, title TEXT, body TEXT);
+         INSERT INTO news VALUES ('one', 'News one', 'The *first* row.'), ('two', 'News two', 'The second row.');",
+    );
+    world.write("site/content/news/_index.md", "+++\ntitle = \"News\"\n+++\n");
+    world.write(
+        "site/bakehouse.toml",
+        r#"
+[[source]]
+name = "news"
+type = "sql"
+database = "news.db"
+query = "SELECT slug, title, body FROM news ORDER BY slug"
+
+[source.page]
+section = "news"
+slug = "slug"
+title = "title"
+body = "body"
+
+[[schedule]]
+name = "often"
+cron = "* * * * * *"
+"#,
+    );
+}
+
+/// A site with prices from an API, read again each second.
+fn prices(world: &World, api: &Api) {
+    site::small(world, "site");
+    world.write(
+        "site/templates/index.html",
+        "<!doctype html><title>Prices</title>{% for p in data.prices %}<p>{{ p.name }}={{ p.price }}</p>{% endfor %}\
+         {{ section.content | safe }}",
+    );
+    world.write(
+        "site/bakehouse.toml",
+        format!(
+            r#"
+[[source]]
+name = "prices"
+type = "http"
+url = "{}/prices"
+rows = "/items"
+timeout = "2s"
+
+[[schedule]]
+name = "often"
+cron = "* * * * * *"
+"#,
+            api.address()
+        ),
+    );
+}
+
+const RYE_4: &str = r#"{"items": [{"name": "rye", "price": 4}]}"#;
+const RYE_5: &str = r#"{"items": [{"name": "rye", "price": 5}]}"#;
+
+#[test]
+fn a_row_is_a_page_and_a_changed_row_is_live_within_a_period() {
+    let world = World::new();
+    news(&world);
+    let up = world.up("site");
+    assert!(up.get("/news/one/").has("<em>first</em>"), "a row's text is markdown");
+    assert!(up.get("/news/").has("News two"));
+    sql(
+        &world,
+        "site/news.db",
+        "UPDATE news SET body = 'Changed.' WHERE slug = 'one'; DELETE FROM news WHERE slug = 'two';
+         INSERT INTO news VALUES ('three', 'News three', 'A third row.');",
+    );
+    wait_until("the changed row", PERIOD, || up.get("/news/one/").has("Changed."));
+    assert!(up.get("/news/three/").has("A third row."));
+    assert_eq!(up.get("/news/two/").status, 404);
+    let releases = up.releases();
+    assert_eq!(releases.len(), 2, "firings that found nothing new made releases: {releases:#?}");
+    assert_eq!(releases[0]["trigger"], json!({ "kind": "schedule", "name": "often" }));
+}
+
+#[test]
+fn a_source_that_is_down_does_not_hold_up_a_save() {
+    let world = World::new();
+    let api = Api::start(RYE_4);
+    prices(&world, &api);
+    let mut up = world.up("site");
+    assert!(up.get("/").has("rye=4"));
+    api.answer(None);
+    up.process.wait_for_text("prices", PERIOD);
+    wait_until("the failure in the metrics", PERIOD, || {
+        up.metric("bakehouse_source_failures_total", &["prices"]) >= 1.0
+    });
+    world.write("site/content/_index.md", "+++\ntitle = \"Bread\"\n+++\nSaved meanwhile.\n");
+    up.wait_text("/", "Saved meanwhile.");
+    assert!(up.get("/").has("rye=4"), "the last good data is gone");
+    // By hand too, and the exit code says so.
+    world.write("site/content/_index.md", "+++\ntitle = \"Bread\"\n+++\nSaved again.\n");
+    up.bake(&["publish"]).code(1).says(&["prices"]);
+    up.wait_text("/", "Saved again.");
+    // It is asked again by itself.
+    let asked = api.asked();
+    api.answer(Some(RYE_5));
+    wait_until("the new price", PERIOD, || up.get("/").has("rye=5"));
+    assert!(api.asked() > asked);
+}
+
+#[test]
+fn last_good_data_outlives_a_restart() {
+    let world = World::new();
+    let api = Api::start(RYE_4);
+    prices(&world, &api);
+    let up = world.up("site");
+    api.answer(None);
+    assert!(up.interrupt().success());
+    world.write("site/content/about.md", site::page("About", "Saved while nothing ran."));
+    let up = world.up("site");
+    up.wait_text("/about/", "Saved while nothing ran.");
+    assert!(up.get("/").has("rye=4"));
+}
+
+#[test]
+fn a_first_start_waits_for_a_source_that_is_down() {
+    let world = World::new();
+    let api = Api::start(RYE_4);
+    api.answer(None);
+    prices(&world, &api);
+    let mut process = Up::launch(&world, "site", &[], &[]);
+    process.wait_for_text("prices", SOON);
+    assert!(!world.path("site.data/up.json").exists(), "served before there was anything to serve");
+    api.answer(Some(RYE_4));
+    let up = Up::attach(&world, "site", process);
+    assert!(up.get("/").has("rye=4"));
+}
+
+#[test]
+fn a_bad_row_keeps_the_last_release_and_is_named() {
+    let world = World::new();
+    news(&world);
+    let mut up = world.up("site");
+    sql(
+        &world,
+        "site/news.db",
+        "UPDATE news SET slug = NULL WHERE slug = 'two'; UPDATE news SET body = 'Hidden.';",
+    );
+    up.process.wait_for_text("slug", PERIOD);
+    assert!(up.process.stderr().contains("news"), "{}", up.process.stderr());
+    assert!(up.get("/news/one/").has("<em>first</em>"), "half of the rows went live");
+    up.bake(&["publish"]).code(1).says(&["news", "slug"]);
+    sql(&world, "site/news.db", "UPDATE news SET slug = 'two' WHERE slug IS NULL;");
+    wait_until("the mended rows", PERIOD, || up.get("/news/two/").has("Hidden."));
+}
+
+#[test]
+fn pages_come_and_go_at_their_moment() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/bakehouse.toml", "");
+    let now = jiff::Timestamp::now();
+    let at = |seconds: i64| {
+        let moment = now + jiff::SignedDuration::from_secs(seconds);
+        // Whole seconds, as one writes them.
+        moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let dated = |key: &str, when: &str| format!("+++\ntitle = \"Timed\"\n{key} = {when}\n+++\nIts time.\n");
+    world.write("site/content/soon.md", dated("date", &at(8)));
+    world.write("site/content/later.md", dated("date", &at(3_600)));
+    world.write(
+        "site/content/brief.md",
+        format!("+++\ntitle = \"Brief\"\ndate = 2024-01-01\nexpiry_date = {}\n+++\nStill here.\n", at(10)),
+    );
+    let up = world.up("site");
+    if jiff::Timestamp::now() < now + jiff::SignedDuration::from_secs(7) {
+        assert_eq!(up.get("/soon/").status, 404, "ahead of its time");
+        assert!(!up.get("/sitemap.xml").has("/soon/"));
+        assert_eq!(up.get("/brief/").status, 200);
+    }
+    up.wait_text("/soon/", "Its time.");
+    assert!(jiff::Timestamp::now() >= now + jiff::SignedDuration::from_secs(7));
+    up.wait_status("/brief/", 404);
+    assert_eq!(up.get("/later/").status, 404);
+    assert!(up.releases().iter().any(|r| r["trigger"]["kind"] == "due"), "{:#?}", up.releases());
+}
+
+#[test]
+fn the_newsroom_is_fed_by_its_database_and_its_api() {
+    let world = World::new();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/newsroom");
+    world.program("cp", ".", &["-r", example.to_str().unwrap(), "newsroom"]).ok();
+    let up = world.up("newsroom");
+    assert_eq!(up.get("/").status, 200);
+}

@@ -1,0 +1,217 @@
+//! What holds for the repository as a whole: which crate may know which, which licences are linked, and that
+//! ARCHITECTURE.md names only what is there.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `cargo metadata` of the whole graph, all features on, without the network.
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--all-features", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[test]
+fn siblings_do_not_know_each_other() {
+    let metadata = metadata();
+    let members: BTreeSet<&str> = list(&metadata["workspace_members"]).iter().map(text).collect();
+    let ours: Vec<&Value> =
+        list(&metadata["packages"]).iter().filter(|p| members.contains(text(&p["id"]))).collect();
+    let names: BTreeSet<&str> = ours.iter().map(|p| text(&p["name"])).collect();
+    assert_eq!(names, BTreeSet::from(["bakehouse", "edge", "origin", "release", "renderer"]));
+
+    // Of any kind: for tests too, a sibling would be a way round the seam.
+    let arrows: BTreeMap<&str, BTreeSet<&str>> = ours
+        .iter()
+        .map(|p| {
+            let name = text(&p["name"]);
+            let known = list(&p["dependencies"]).iter().map(|d| text(&d["name"]));
+            (name, known.filter(|d| *d != name && names.contains(d)).collect())
+        })
+        .collect();
+    let release = BTreeSet::from(["release"]);
+    assert_eq!(arrows["release"], BTreeSet::new());
+    assert_eq!(arrows["renderer"], release);
+    assert_eq!(arrows["origin"], release);
+    assert_eq!(arrows["edge"], release);
+    assert_eq!(arrows["bakehouse"], BTreeSet::from(["edge", "origin", "release", "renderer"]));
+}
+
+#[test]
+fn the_core_is_pure() {
+    let metadata = metadata();
+    let release = list(&metadata["packages"]).iter().find(|p| text(&p["name"]) == "release").unwrap();
+    let impure = ["tokio", "hyper", "axum", "reqwest", "tracing", "metrics", "rustix", "rand", "notify"];
+    let found: Vec<&str> = list(&release["dependencies"])
+        .iter()
+        .filter(|d| d["kind"].is_null())
+        .map(|d| text(&d["name"]))
+        .filter(|name| impure.contains(name) || name.starts_with("aws-"))
+        .collect();
+    assert!(found.is_empty(), "`release` has no clock, network, log or random numbers of its own: {found:?}");
+}
+
+/// Whether an SPDX expression can be satisfied by permissive licences alone.
+fn permissive(expression: &str) -> bool {
+    const ALLOWED: [&str; 13] = [
+        "MIT",
+        "MIT-0",
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "CDLA-Permissive-2.0",
+        "ISC",
+        "Unicode-3.0",
+        "Unlicense",
+        "Zlib",
+    ];
+    let expression = expression.trim();
+    // The old way of writing `OR`.
+    let expression = expression.replace(" / ", " OR ").replace('/', " OR ");
+    let parts = |separator: &str| -> Option<Vec<String>> {
+        let (mut parts, mut depth, mut start) = (Vec::new(), 0_i32, 0);
+        for (i, c) in expression.char_indices() {
+            match c {
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ if depth == 0 && expression[i..].starts_with(separator) => {
+                    parts.push(expression[start..i].to_owned());
+                    start = i + separator.len();
+                }
+                _ => {}
+            }
+        }
+        parts.push(expression[start..].to_owned());
+        (parts.len() > 1).then_some(parts)
+    };
+    if let Some(parts) = parts(" OR ") {
+        return parts.iter().any(|p| permissive(p));
+    }
+    if let Some(parts) = parts(" AND ") {
+        return parts.iter().all(|p| permissive(p));
+    }
+    match expression.strip_prefix('(').and_then(|e| e.strip_suffix(')')) {
+        Some(inner) => permissive(inner),
+        None => ALLOWED.contains(&expression.as_str()),
+    }
+}
+
+#[test]
+fn licence_expressions_are_understood() {
+    for (expression, expected) in [
+        ("MIT", true),
+        ("GPL-3.0", false),
+        ("MIT OR LGPL-2.1-or-later", true),
+        ("MIT AND LGPL-2.1-or-later", false),
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", true),
+        ("(MIT OR Apache-2.0) AND EUPL-1.2", false),
+        ("Apache-2.0 / MIT", true),
+        ("Apache-2.0/MIT", true),
+        ("", false),
+    ] {
+        assert_eq!(permissive(expression), expected, "{expression}");
+    }
+}
+
+#[test]
+fn everything_linked_is_permissive() {
+    let metadata = metadata();
+    let bad: Vec<String> = list(&metadata["packages"])
+        .iter()
+        .filter(|p| !permissive(text(&p["license"])))
+        .map(|p| format!("{} {}: {}", text(&p["name"]), text(&p["version"]), p["license"]))
+        .collect();
+    assert!(bad.is_empty(), "licences that may not be linked:\n{}", bad.join("\n"));
+}
+
+#[test]
+fn what_must_stay_out_is_out() {
+    let metadata = metadata();
+    let out: BTreeMap<&str, &str> = BTreeMap::from([
+        ("arborium-nginx", "its grammar is GPL"),
+        ("giallo", "EUPL"),
+        ("aws-lc-sys", "minutes of C build; TLS is rustls on ring"),
+        ("openssl-sys", "TLS is rustls on ring"),
+    ]);
+    for package in list(&metadata["packages"]) {
+        let name = text(&package["name"]);
+        assert!(!out.contains_key(name), "{name} is in the graph: {}", out[name]);
+    }
+}
+
+/// What `text` names in backquotes or links to that has the shape of a path of this repository.
+fn named_paths(text: &str) -> BTreeSet<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    quoted
+        .chain(linked)
+        .map(|word| word.split(['#', ':']).next().unwrap_or_default().trim_end_matches(['.', ',']))
+        .filter(|word| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+            !word.starts_with(['/', '.', '-'])
+                && word.chars().all(plain)
+                && (word.contains('/') || is_file_name(word))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether the file `tracked` is, or lies in, what `path` names; a lone name may be anywhere.
+fn is_at(tracked: &str, path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    let below =
+        |at: &str| tracked == at || tracked.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'));
+    below(path) || (!path.contains('/') && tracked.rsplit('/').next() == Some(path))
+}
+
+fn is_file_name(word: &str) -> bool {
+    let known = ["rs", "md", "toml", "html", "css", "js", "xml", "lock"];
+    word.rsplit_once('.').is_some_and(|(stem, ending)| !stem.is_empty() && known.contains(&ending))
+}
+
+#[test]
+fn architecture_names_only_what_is_there() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let paths = named_paths(&text);
+    assert!(paths.len() > 20, "a code map names many files; found {paths:?}");
+    let tops: BTreeSet<String> = std::fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().expect("git");
+    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let tracked = String::from_utf8(output.stdout).unwrap();
+    let tracked: Vec<&str> = tracked.split_terminator('\0').collect();
+    let gone: Vec<&String> = paths
+        .iter()
+        .filter(|path| {
+            let top = path.split('/').next().unwrap_or_default();
+            // `sites/…` are keys of a bucket, and `text/html` is no path.
+            (tops.contains(top) || is_file_name(path)) && !tracked.iter().any(|t| is_at(t, path))
+        })
+        .collect();
+    assert!(gone.is_empty(), "ARCHITECTURE.md names what is not there: {gone:?}");
+}
