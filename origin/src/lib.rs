@@ -1,1 +1,5 @@
 //! `origin`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod bucket;
