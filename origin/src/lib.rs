@@ -1,5 +1,19 @@
-//! `origin`.
-
+//! The origin: buckets, publishing, the journal's writer, and the HTTP service that edges and people
+//! talk to.
+//!
+//! An origin is stateless: everything that lasts is in the bucket, so any number of origins serve
+//! the same sites, and each can be killed at any time.
+//!
+//! In reading order: a [`bucket`] keeps everything; a [`policy`] says how long a response may be
+//! kept; [`codings`] are made of its content; the [`journal`] commits.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod bucket;
+pub mod clock;
+pub mod codings;
+pub mod error;
+mod failpoint;
+pub mod journal;
+pub mod policy;
+
+pub use error::Error;
