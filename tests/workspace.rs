@@ -12,10 +12,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `cargo metadata` of the whole graph, all features on, without the network.
+/// `cargo metadata` of the whole graph, all features on.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--all-features", "--locked", "--offline"])
+        .args(["metadata", "--format-version=1", "--all-features", "--locked"])
         .current_dir(root())
         .output()
         .expect("cargo starts");
