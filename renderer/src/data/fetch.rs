@@ -84,3 +84,66 @@ fn state(path: &Path) -> Option<FileState> {
     let metadata = std::fs::metadata(path).ok()?;
     Some(FileState { len: metadata.len(), modified: metadata.modified().ok() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use axum::Router;
+    use axum::routing::get;
+    use serde::Deserialize;
+
+    use super::super::DataSet;
+    use super::*;
+    use crate::schedule::{Schedule, ScheduleConfig};
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Newsroom {
+        source: Vec<SourceConfig>,
+        schedule: Vec<ScheduleConfig>,
+    }
+
+    /// The example of the repository, as it is committed, with its API on another port.
+    #[tokio::test]
+    async fn the_newsroom_is_right() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/newsroom");
+        let text = std::fs::read_to_string(root.join("bakehouse.toml")).unwrap();
+        let mut site: Newsroom = toml::from_str(&text).unwrap();
+        let names = site.source.iter().map(|source| source.name.as_str());
+        assert_eq!(Schedule::all(&site.schedule, names).unwrap().len(), 1);
+
+        let weather = std::fs::read_to_string(root.join("weather.json")).unwrap();
+        let router = Router::new().route("/weather", get(move || async move { weather }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        for source in &mut site.source {
+            if let SourceKind::Http(config) = &mut source.kind {
+                config.url = config.url.replace("127.0.0.1:8099", &address.to_string());
+            }
+        }
+        let mut set = DataSet::new();
+        for (name, result) in fetch_all(&site.source, &root, &|_| None).await {
+            set.insert(name, result.unwrap());
+        }
+        let paths: Vec<String> = site
+            .source
+            .iter()
+            .flat_map(|source| pages(source, set.get(&source.name).unwrap()).unwrap())
+            .map(|page| page.path)
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "news/rows-that-are-pages.md",
+                "news/an-api-can-be-away.md",
+                "news/clocks-that-jump.md",
+                "weather/bremen.md",
+                "weather/lord-howe.md",
+                "weather/new-york.md",
+                "weather/são-paulo.md",
+            ]
+        );
+    }
+}
