@@ -276,6 +276,14 @@ impl DataError {
                 "`database` is relative to the site's folder; check that {} exists and can be read",
                 path.display()
             )),
+            Self::Query { error, .. }
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+                ) =>
+            {
+                Some("another program holds a lock on the database; it is asked again by itself".into())
+            }
             Self::Query { .. } => {
                 Some("try the query with `sqlite3 -readonly DATABASE`; it must be one SELECT".into())
             }

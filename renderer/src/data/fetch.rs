@@ -1,7 +1,7 @@
 //! Asking sources: one, or all of them at once.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures_util::{StreamExt, stream};
 
@@ -21,6 +21,21 @@ const CONCURRENT_MAX: usize = 8;
 /// # Errors
 /// Why there is no data: see [`DataError`]. The caller keeps the data that it has.
 pub async fn fetch(
+    source: &SourceConfig,
+    root: &Path,
+    env: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<Snapshot, DataError> {
+    let began = Instant::now();
+    let result = checked(source, root, env).await;
+    let outcome = result.as_ref().map_or_else(DataError::kind, |_| "ok");
+    metrics::counter!("bakehouse_source_fetches_total", "source" => source.name.clone(), "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!("bakehouse_source_fetch_seconds", "source" => source.name.clone())
+        .record(began.elapsed().as_secs_f64());
+    result
+}
+
+async fn checked(
     source: &SourceConfig,
     root: &Path,
     env: &(dyn Fn(&str) -> Option<String> + Sync),

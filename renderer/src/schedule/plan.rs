@@ -33,15 +33,27 @@ pub enum Reason {
         /// It was due while no process ran, or while its last run still went on.
         late: bool,
     },
-    /// The moment set by [`super::Runner::set_deadline`]: a page's `date` or `expiry_date` has come.
-    Content,
+    /// The moment set by [`super::Runner::set_deadline`]: a page's `date` or `expiry_date` has come, or a source that
+    /// failed is to be asked again.
+    Deadline,
+}
+
+impl Reason {
+    /// The schedule's name, or `(deadline)`: for logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Schedule { name, .. } => name,
+            Self::Deadline => "(deadline)",
+        }
+    }
 }
 
 /// Which run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
     Schedule(usize),
-    Content,
+    Deadline,
 }
 
 #[derive(Debug)]
@@ -57,7 +69,7 @@ struct Entry {
 pub(super) struct Plan {
     entries: Vec<Entry>,
     deadline: Option<Timestamp>,
-    content_running: bool,
+    deadline_running: bool,
     seen: Timestamp,
 }
 
@@ -81,7 +93,7 @@ impl Plan {
                 }
             })
             .collect();
-        Self { entries, deadline: None, content_running: false, seen: now }
+        Self { entries, deadline: None, deadline_running: false, seen: now }
     }
 
     pub(super) fn set_deadline(&mut self, deadline: Option<Timestamp>) {
@@ -122,12 +134,12 @@ impl Plan {
                 ));
             }
         }
-        if !self.content_running
+        if !self.deadline_running
             && let Some(due) = self.deadline.filter(|deadline| *deadline <= now)
         {
             self.deadline = None;
-            self.content_running = true;
-            firings.push((Slot::Content, Firing { reason: Reason::Content, due }));
+            self.deadline_running = true;
+            firings.push((Slot::Deadline, Firing { reason: Reason::Deadline, due }));
         }
         firings
     }
@@ -139,13 +151,13 @@ impl Plan {
                     entry.running = false;
                 }
             }
-            Slot::Content => self.content_running = false,
+            Slot::Deadline => self.deadline_running = false,
         }
     }
 
     /// When to call [`Self::due`] again, if no run ends before.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        let deadline = self.deadline.filter(|_| !self.content_running);
+        let deadline = self.deadline.filter(|_| !self.deadline_running);
         self.entries.iter().filter_map(|entry| entry.next).chain(deadline).min()
     }
 
@@ -246,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_s_own_date_fires_once_and_not_over_itself() {
+    fn a_deadline_fires_once_and_not_over_itself() {
         let mut plan = Plan::new(Vec::new(), &BTreeMap::new(), at("12:00:00"));
         assert_eq!(plan.next(), None);
         plan.set_deadline(Some(at("12:05:00")));
@@ -254,12 +266,12 @@ mod tests {
         assert!(plan.due(at("12:04:59")).is_empty());
         let fired = plan.due(at("12:05:00"));
         assert_eq!(fired.len(), 1);
-        assert_eq!(fired[0].1, Firing { reason: Reason::Content, due: at("12:05:00") });
+        assert_eq!(fired[0].1, Firing { reason: Reason::Deadline, due: at("12:05:00") });
         plan.set_deadline(Some(at("12:05:01")));
         assert_eq!((plan.due(at("12:06:00")).len(), plan.next()), (0, None));
-        plan.done(Slot::Content);
+        plan.done(Slot::Deadline);
         assert_eq!(plan.due(at("12:06:00")).len(), 1);
-        plan.done(Slot::Content);
+        plan.done(Slot::Deadline);
         plan.set_deadline(Some(at("12:07:00")));
         plan.set_deadline(None);
         assert!(plan.due(at("12:08:00")).is_empty());

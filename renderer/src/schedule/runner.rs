@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::clock::{Alarm, Clock, CronAlarm, SystemClock};
 use super::cron::Schedule;
 use super::error::ScheduleError;
+#[cfg(doc)]
+use super::plan::Reason;
 use super::plan::{Firing, Plan, Slot};
 
 /// Longest wait without a look at the clock: it may have been set, and the machine may have slept.
@@ -85,8 +87,9 @@ impl Runner {
         Self { deadline, upcoming, stop, task: tokio::spawn(work.run()) }
     }
 
-    /// Sets the moment of the next change of the content by time alone (the least future `date` or `expiry_date`), or
-    /// that there is none. It fires once; the next render sets the next.
+    /// Sets the next moment at which the caller has something to do ([`Reason::Deadline`]), or that there is none: the
+    /// least of the content's future `date` and `expiry_date` and of [`crate::data::Retries::next`]. It fires once; the
+    /// run that it starts sets the next.
     pub fn set_deadline(&self, deadline: Option<Timestamp>) {
         // Sent also where it is the same: it may have fired since.
         self.deadline.send_replace(deadline);
@@ -130,6 +133,8 @@ where
     async fn run(mut self) {
         while !self.stop.is_cancelled() {
             for (slot, firing) in self.plan.due(self.clock.now()) {
+                metrics::counter!("bakehouse_schedule_firings_total", "schedule" => firing.reason.name().to_owned())
+                    .increment(1);
                 let task = self.runs.spawn((self.on_fire)(firing));
                 self.slots.insert(task.id(), slot);
             }
@@ -203,7 +208,7 @@ mod tests {
     use tokio::sync::{Notify, Semaphore, mpsc};
 
     use super::*;
-    use crate::schedule::{Reason, ScheduleConfig};
+    use crate::schedule::ScheduleConfig;
 
     /// A clock that the test turns, and an alarm that rings when it does.
     #[derive(Clone)]
@@ -279,10 +284,7 @@ mod tests {
     }
 
     fn name(firing: &Firing) -> String {
-        match &firing.reason {
-            Reason::Schedule { name, .. } => name.clone(),
-            Reason::Content => "content".into(),
-        }
+        firing.reason.name().to_owned()
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         assert_eq!(runner.upcoming().borrow()["a"], at("12:02:00"));
         runner.set_deadline(Some(at("12:01:00")));
-        assert_eq!(name(&fired.recv().await.unwrap()), "content");
+        assert_eq!(name(&fired.recv().await.unwrap()), "(deadline)");
         go_on.add_permits(3);
         runner.stop().await;
     }
