@@ -57,9 +57,9 @@ impl CacheStatus {
     }
 }
 
-/// Seconds of freshness for `ttl`, rounded down, so that 0 means: stale within a second.
+/// Seconds of freshness for `ttl`, rounded up, so that it is above 0 exactly while the response is fresh.
 pub fn ttl_seconds(left_ms: i64) -> i64 {
-    left_ms.div_euclid(1_000)
+    -(-left_ms).div_euclid(1_000)
 }
 
 #[cfg(test)]
@@ -92,6 +92,7 @@ mod tests {
             }),
             "Bakehouse; fwd=stale; fwd-status=503; ttl=-3; collapsed=?0; detail=stale-if-error"
         );
-        assert_eq!((ttl_seconds(1), ttl_seconds(0), ttl_seconds(-1)), (0, 0, -1));
+        assert_eq!((ttl_seconds(1), ttl_seconds(1_000), ttl_seconds(0), ttl_seconds(-999)), (1, 1, 0, 0));
+        assert_eq!(ttl_seconds(-1_000), -1);
     }
 }

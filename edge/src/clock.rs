@@ -1,0 +1,17 @@
+//! The only place where time is read. Ages and leases run on a clock that never goes back and counts suspension
+//! (`CLOCK_BOOTTIME`); HTTP dates need the wall clock.
+
+use crate::policy::{date::UnixSeconds, freshness::Millis};
+
+/// Milliseconds since the machine started, suspension included.
+pub(crate) fn boot_ms() -> Millis {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds * 1_000 + nanos / 1_000_000
+}
+
+/// Seconds since the Unix epoch.
+pub(crate) fn wall() -> UnixSeconds {
+    rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
+}

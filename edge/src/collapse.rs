@@ -1,0 +1,170 @@
+//! Requests for the same thing at the same time: one goes to the upstream, the others wait for what it brings.
+//!
+//! A flight that a journal entry covers is detached: it goes on for those who wait for it, and later requests start
+//! anew.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::watch;
+
+use crate::{
+    error::EdgeError,
+    fill::Fill,
+    key::Key,
+    policy::{freshness::Millis, vary::Selection},
+    purge::PurgeLog,
+    store::Stored,
+};
+
+/// For how long a response that could not be shared keeps requests for its URL from waiting for each other.
+const HIT_FOR_MISS_MS: Millis = 5_000;
+/// URLs about which something is remembered beside what is stored.
+const HINTS_MAX: usize = 65_536;
+
+/// What a flight brought, for all who wait.
+#[derive(Debug, Clone)]
+pub(crate) enum Landing {
+    /// A response that is being received, and will be stored if it is complete.
+    Body(Arc<Fill>),
+    /// A copy that the upstream has confirmed, or that arrived whole.
+    Stored(Arc<Stored>, StatusCode),
+    /// The upstream failed or answered with an error, and this copy may stand in.
+    Stand(Arc<Stored>, Option<StatusCode>),
+    /// A response that only the one who asked may have.
+    Released,
+    /// No response.
+    Failed(Arc<EdgeError>),
+}
+
+/// A request on its way to the upstream.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// What was applied when it began.
+    pub(crate) epoch: u64,
+    pub(crate) landing: watch::Sender<Option<Landing>>,
+}
+
+/// What flies, by what was asked for and how.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    map: Mutex<HashMap<(Key, Selection), Arc<Flight>>>,
+}
+
+/// A request's part in a flight.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// It makes the flight.
+    Leader(Arc<Flight>),
+    /// It waits for it.
+    Follower(watch::Receiver<Option<Landing>>),
+}
+
+impl Flights {
+    fn map(&self) -> MutexGuard<'_, HashMap<(Key, Selection), Arc<Flight>>> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the flight for this, or begins one.
+    pub(crate) fn join(&self, what: &(Key, Selection), log: &PurgeLog) -> Role {
+        let mut map = self.map();
+        if let Some(flight) = map.get(what)
+            && !log.covers_fetch(flight.epoch, &what.0)
+        {
+            return Role::Follower(flight.landing.subscribe());
+        }
+        let flight = Arc::new(Flight::new(log));
+        map.insert(what.clone(), Arc::clone(&flight));
+        Role::Leader(flight)
+    }
+
+    /// Takes a flight off the list, so that the next request begins another.
+    pub(crate) fn leave(&self, what: &(Key, Selection), flight: &Arc<Flight>) {
+        let mut map = self.map();
+        if map.get(what).is_some_and(|held| Arc::ptr_eq(held, flight)) {
+            map.remove(what);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.map().len()
+    }
+}
+
+impl Flight {
+    /// A flight that nobody can join until it is on the list.
+    pub(crate) fn new(log: &PurgeLog) -> Self {
+        Self { epoch: log.epoch(), landing: watch::Sender::new(None) }
+    }
+
+    /// Tells all who wait.
+    pub(crate) fn land(&self, landing: Landing) {
+        self.landing.send_replace(Some(landing));
+    }
+}
+
+/// What is remembered about a URL from its last response.
+#[derive(Debug, Clone, Default)]
+struct Hint {
+    vary: Arc<[HeaderName]>,
+    alone_until: Millis,
+}
+
+/// Hints, bounded; when full they are forgotten, which costs a few needless waits.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    map: Mutex<HashMap<Key, Hint>>,
+}
+
+impl Hints {
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, Hint>> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The values by which a request for `key` is told from others.
+    pub(crate) fn selection(&self, key: &Key, request: &HeaderMap) -> Selection {
+        let vary = self.map().get(key).map(|hint| Arc::clone(&hint.vary));
+        vary.map(|names| Selection::of(&names, request)).unwrap_or_default()
+    }
+
+    /// Whether requests for `key` should not wait for each other now.
+    pub(crate) fn alone(&self, key: &Key, now: Millis) -> bool {
+        self.map().get(key).is_some_and(|hint| hint.alone_until > now)
+    }
+
+    /// Remembers what a response was chosen by.
+    pub(crate) fn note_vary(&self, key: &Key, names: &[HeaderName]) {
+        let mut map = self.map();
+        match map.get_mut(key) {
+            Some(hint) => {
+                hint.alone_until = 0;
+                if *hint.vary != *names {
+                    hint.vary = names.into();
+                }
+            }
+            None if names.is_empty() => {}
+            None => Self::add(&mut map, key, Hint { vary: names.into(), alone_until: 0 }),
+        }
+    }
+
+    /// Remembers that a response could not be shared.
+    pub(crate) fn note_alone(&self, key: &Key, now: Millis) {
+        let mut map = self.map();
+        let until = now + HIT_FOR_MISS_MS;
+        match map.get_mut(key) {
+            Some(hint) => hint.alone_until = until,
+            None => Self::add(&mut map, key, Hint { vary: [].into(), alone_until: until }),
+        }
+    }
+
+    fn add(map: &mut HashMap<Key, Hint>, key: &Key, hint: Hint) {
+        if map.len() >= HINTS_MAX {
+            map.clear();
+        }
+        map.insert(key.clone(), hint);
+    }
+}

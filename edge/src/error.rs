@@ -1,0 +1,102 @@
+//! What can go wrong at the edge, whose fault it is, and which status follows from that.
+
+use http::StatusCode;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// An upstream URL that cannot be used.
+    #[error("the upstream `{url}` cannot be used: {reason}")]
+    BadUpstream {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Upstreams are missing.
+    #[error("an edge needs at least one upstream, origin or bucket")]
+    NoUpstream,
+    /// The operating system's certificates cannot be loaded, so no https upstream could be verified.
+    #[error("the system's root certificates cannot be loaded: {0}")]
+    Certificates(#[source] std::io::Error),
+    /// No connection to an upstream.
+    #[error("no connection to {upstream}: {reason}")]
+    Connect {
+        /// Which.
+        upstream: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// An upstream's response did not begin in time.
+    #[error("{upstream} sent no response within {ms} ms")]
+    FirstByte {
+        /// Which.
+        upstream: String,
+        /// The deadline.
+        ms: u64,
+    },
+    /// An upstream's response broke off or stalled.
+    #[error("the upstream's response broke off")]
+    UpstreamBroke,
+    /// An upstream's response is not HTTP as it should be.
+    #[error("{upstream} did not answer properly: {reason}")]
+    BadResponse {
+        /// Which.
+        upstream: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The client's request body broke off, so the upstream's answer is not known.
+    #[error("the request's content broke off: {reason}")]
+    RequestBroke {
+        /// What the connection said.
+        reason: String,
+    },
+    /// Every origin refused or failed.
+    #[error("no origin could answer: {last}")]
+    NoOrigin {
+        /// What the last one said.
+        last: String,
+    },
+    /// The bucket could not answer.
+    #[error("the bucket could not answer: {0}")]
+    Bucket(#[from] release::reader::ReadError),
+    /// Content that is not what its digest says; it was neither sent nor stored.
+    #[error("content of `{path}` from {upstream} does not match its digest")]
+    Corrupted {
+        /// The path.
+        path: String,
+        /// Who sent it.
+        upstream: String,
+    },
+    /// The site has no release yet.
+    #[error("nothing is published on this site yet")]
+    Unpublished,
+}
+
+impl EdgeError {
+    /// The status with which the edge answers for it (RFC 9110 §15.6).
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::FirstByte { .. } | Self::Connect { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unpublished | Self::NoOrigin { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RequestBroke { .. } => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadUpstream { .. } => {
+                Some("give scheme and host only, such as http://127.0.0.1:3000".into())
+            }
+            Self::NoUpstream => Some("name one with --upstream URL".into()),
+            Self::Certificates(_) => {
+                Some("install the system's CA certificates (package ca-certificates)".into())
+            }
+            Self::Unpublished => Some("publish a release with `bake publish`".into()),
+            _ => None,
+        }
+    }
+}

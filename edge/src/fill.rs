@@ -1,0 +1,279 @@
+//! A response that is being received: every client that waits for it reads along, at its own pace, while the whole
+//! is collected for the store. A body that grows beyond what may be stored goes on as a stream: what all readers have
+//! passed is let go, and the upstream is read no faster than the slowest reader.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    error::EdgeError,
+    policy::{freshness::Freshness, vary::Selection},
+};
+
+/// Bytes that are held for the slowest reader once a body is too large to store.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// A response in flight.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    pub(crate) status: StatusCode,
+    /// Fields as they go to clients.
+    pub(crate) head: HeaderMap,
+    pub(crate) freshness: Freshness,
+    pub(crate) selection: Selection,
+    pub(crate) wall: i64,
+    /// What `Content-Length` said.
+    pub(crate) length: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    /// Position of the first byte in `chunks`.
+    start: u64,
+    /// Position after the last.
+    end: u64,
+    /// Whether chunks are let go once they were read.
+    streaming: bool,
+    ended: Option<Ended>,
+    readers: Vec<Option<ReaderSlot>>,
+    writer: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Complete,
+    Broken,
+}
+
+#[derive(Debug)]
+struct ReaderSlot {
+    position: u64,
+    waker: Option<Waker>,
+}
+
+impl State {
+    fn slowest(&self) -> Option<u64> {
+        self.readers.iter().flatten().map(|reader| reader.position).min()
+    }
+
+    /// Lets go what all readers have passed, and wakes the writer where there is room again.
+    fn trim(&mut self) -> Option<Waker> {
+        if !self.streaming {
+            return None;
+        }
+        let slowest = self.slowest().unwrap_or(self.end);
+        while let Some(first) = self.chunks.front()
+            && self.start + first.len() as u64 <= slowest
+        {
+            self.start += first.len() as u64;
+            self.chunks.pop_front();
+        }
+        if self.end - self.start < WINDOW_BYTES || self.slowest().is_none() {
+            self.writer.take()
+        } else {
+            None
+        }
+    }
+}
+
+impl Fill {
+    pub(crate) fn new(
+        status: StatusCode,
+        head: HeaderMap,
+        freshness: Freshness,
+        selection: Selection,
+        wall: i64,
+        length: Option<u64>,
+    ) -> Self {
+        Self { status, head, freshness, selection, wall, length, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(wakers: Vec<Waker>) {
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Adds what was received.
+    pub(crate) fn push(&self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.end += chunk.len() as u64;
+        state.chunks.push_back(chunk);
+        let wakers = state.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()).collect();
+        drop(state);
+        Self::wake(wakers);
+    }
+
+    /// From now on chunks are let go once all readers have passed them. No reader can join any more.
+    pub(crate) fn stream_only(&self) {
+        let mut state = self.state();
+        state.streaming = true;
+        state.trim();
+    }
+
+    /// Waits until the slowest reader has caught up; `false`: nobody reads.
+    pub(crate) async fn room(&self) -> bool {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if state.slowest().is_none() {
+                return Poll::Ready(false);
+            }
+            if state.end - state.start < WINDOW_BYTES {
+                return Poll::Ready(true);
+            }
+            state.writer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The end: complete, or broken off, which readers see as an error.
+    pub(crate) fn end(&self, complete: bool) {
+        let mut state = self.state();
+        state.ended.get_or_insert(if complete { Ended::Complete } else { Ended::Broken });
+        let wakers = state.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()).collect();
+        drop(state);
+        Self::wake(wakers);
+    }
+
+    /// All bytes, joined. Only for a body that was never cut short by [`Fill::stream_only`].
+    pub(crate) fn whole(&self) -> Bytes {
+        let state = self.state();
+        if state.chunks.len() == 1 {
+            // A copy: the chunk may be a slice of a larger buffer of the connection.
+            return Bytes::copy_from_slice(&state.chunks[0]);
+        }
+        let mut whole = BytesMut::with_capacity(usize::try_from(state.end - state.start).unwrap_or(0));
+        for chunk in &state.chunks {
+            whole.extend_from_slice(chunk);
+        }
+        whole.freeze()
+    }
+
+    /// A reader of the bytes from `from` up to `to` (exclusive; `None`: to the end). `None`: too late to join.
+    pub(crate) fn reader(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<FillReader> {
+        let mut state = self.state();
+        if state.streaming {
+            return None;
+        }
+        let slot = Some(ReaderSlot { position: from, waker: None });
+        let free = state.readers.iter().position(Option::is_none);
+        let id = match free {
+            Some(id) => {
+                state.readers[id] = slot;
+                id
+            }
+            None => {
+                state.readers.push(slot);
+                state.readers.len() - 1
+            }
+        };
+        drop(state);
+        Some(FillReader { fill: Arc::clone(self), id, position: from, to, index: 0, index_start: 0 })
+    }
+}
+
+/// One client's place in a [`Fill`].
+#[derive(Debug)]
+pub(crate) struct FillReader {
+    fill: Arc<Fill>,
+    id: usize,
+    position: u64,
+    to: Option<u64>,
+    /// Where the last chunk was found, so that a long body is not searched from its beginning; valid while nothing
+    /// is let go.
+    index: usize,
+    index_start: u64,
+}
+
+impl FillReader {
+    /// Bytes that will follow, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.to.or(self.fill.length).map(|end| end.saturating_sub(self.position))
+    }
+
+    pub(crate) fn poll_chunk(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, EdgeError>>> {
+        let this = &mut *self;
+        if this.to.is_some_and(|to| this.position >= to) {
+            return Poll::Ready(None);
+        }
+        let fill = Arc::clone(&this.fill);
+        let mut state = fill.state();
+        if this.position >= state.end {
+            return match state.ended {
+                Some(Ended::Complete) => Poll::Ready(None),
+                Some(Ended::Broken) => Poll::Ready(Some(Err(EdgeError::UpstreamBroke))),
+                None => {
+                    if let Some(Some(slot)) = state.readers.get_mut(this.id) {
+                        slot.waker = Some(cx.waker().clone());
+                    }
+                    Poll::Pending
+                }
+            };
+        }
+        if state.streaming || this.index_start < state.start || this.index > state.chunks.len() {
+            this.index = 0;
+            this.index_start = state.start;
+        }
+        while let Some(chunk) = state.chunks.get(this.index) {
+            let end = this.index_start + chunk.len() as u64;
+            if this.position < end {
+                break;
+            }
+            this.index += 1;
+            this.index_start = end;
+        }
+        let Some(chunk) = state.chunks.get(this.index) else {
+            return Poll::Ready(Some(Err(EdgeError::UpstreamBroke)));
+        };
+        let skip = usize::try_from(this.position - this.index_start).unwrap_or(0);
+        let mut out = chunk.slice(skip..);
+        if let Some(to) = this.to {
+            out.truncate(usize::try_from(to - this.position).unwrap_or(usize::MAX));
+        }
+        this.position += out.len() as u64;
+        if let Some(Some(slot)) = state.readers.get_mut(this.id) {
+            slot.position = this.position;
+        }
+        let writer = state.trim();
+        drop(state);
+        if let Some(waker) = writer {
+            waker.wake();
+        }
+        Poll::Ready(Some(Ok(out)))
+    }
+}
+
+impl Drop for FillReader {
+    fn drop(&mut self) {
+        let mut state = self.fill.state();
+        if let Some(slot) = state.readers.get_mut(self.id) {
+            *slot = None;
+        }
+        let writer = state.trim();
+        drop(state);
+        if let Some(waker) = writer {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a stored response is found by, and how purges name it.
+
+use std::sync::Arc;
+
+use release::url;
+
+/// A cache key: who answers (scheme and host, or a site) and what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// `http://host[:port]` in lower case, or the name of a site.
+    pub(crate) scope: Arc<str>,
+    /// Path and query, byte for byte as forwarded; for a site its path alone, unescaped.
+    pub(crate) target: Arc<str>,
+    /// Whether `scope` is a site.
+    pub(crate) of_site: bool,
+}
+
+impl Key {
+    /// The key of an upstream's URL. `host` is lower-cased, its default port dropped.
+    pub(crate) fn of_upstream(host: &str, target: &str) -> Self {
+        let host = host.to_ascii_lowercase();
+        let host = host.strip_suffix(":80").unwrap_or(&host);
+        Self { scope: format!("http://{host}").into(), target: target.into(), of_site: false }
+    }
+
+    /// The key of a site's path (see [`url::site_path`]).
+    pub(crate) fn of_site(site: &Arc<str>, path: &str) -> Self {
+        Self { scope: Arc::clone(site), target: path.into(), of_site: true }
+    }
+
+    /// The path in the spelling that purges use (RFC 3986 §6.2.2).
+    pub(crate) fn normal_path(&self) -> String {
+        if self.of_site {
+            return url::normalise(&url::escape(&self.target)).into_owned();
+        }
+        let path = self.target.split('?').next().unwrap_or_default();
+        url::normalise(path).into_owned()
+    }
+
+    /// The query, where there is one.
+    pub(crate) fn query(&self) -> Option<&str> {
+        if self.of_site { None } else { self.target.split_once('?').map(|(_, query)| query) }
+    }
+
+    /// Host and port, for an upstream's key.
+    pub(crate) fn host(&self) -> Option<&str> {
+        if self.of_site { None } else { self.scope.split_once("://").map(|(_, host)| host) }
+    }
+
+    /// Bytes in memory, for accounting.
+    pub(crate) fn bytes(&self) -> usize {
+        self.target.len() + 64
+    }
+}

@@ -1,0 +1,378 @@
+//! The log of what made copies wrong: activations and purges, as they were applied. An entry takes effect in all
+//! threads by one store to one number; a copy compares that number with the one it was last checked at.
+//!
+//! Here is what an entry covers; where entries come from is the business of `journal`.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::StatusCode;
+use release::{answer, journal::Selector, tree::Diff, url};
+
+use crate::{key::Key, policy::freshness::Millis};
+
+/// Entries that are remembered. A fetch that lasts over more is not stored.
+const ENTRIES_MAX: usize = 4_096;
+
+/// What an applied entry does to the copies that it covers, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Mark {
+    /// Stale from this moment.
+    Soft(Millis),
+    /// Must be compared with the new release before it is used.
+    Unverified,
+    /// Another content is served now; this one may stand in while nothing else can be had.
+    Superseded,
+    /// The path is gone. The body may serve a rollback; the copy is never shown.
+    Removed,
+    /// Gone for good.
+    Dropped,
+}
+
+/// One applied entry.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// The site, or `None` for everything that this cache holds.
+    pub(crate) site: Option<Arc<str>>,
+    /// What it covers.
+    pub(crate) cover: Cover,
+}
+
+/// What an entry covers, and how.
+#[derive(Debug)]
+pub(crate) enum Cover {
+    /// Everything in the scope.
+    All(Mark),
+    /// The differences between two releases, as site paths.
+    Paths {
+        /// Paths that are still there, or are new.
+        changed: HashSet<String>,
+        /// Paths that are gone.
+        removed: HashSet<String>,
+        /// Whether the page for missing paths differs, and so every 404.
+        missing: bool,
+    },
+    /// The selectors of a purge.
+    Selected {
+        /// Any of these.
+        matchers: Vec<Matcher>,
+        /// [`Mark::Soft`], [`Mark::Unverified`] or [`Mark::Dropped`].
+        mark: Mark,
+    },
+}
+
+/// A selector, ready to be compared.
+#[derive(Debug)]
+pub(crate) enum Matcher {
+    /// A URL.
+    Url {
+        /// Host and port; `None` matches any.
+        host: Option<String>,
+        /// The normalised path.
+        path: String,
+        /// The query; `None` matches any.
+        query: Option<String>,
+    },
+    /// One key, as an unsafe request invalidates it.
+    Key(Key),
+    /// The beginning of a normalised path.
+    Prefix(String),
+    /// A cache group, as it stands in the field.
+    Group(String),
+    /// Everything.
+    All,
+}
+
+/// What an entry needs to know of a copy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) key: &'a Key,
+    /// `None` for a fetch whose response has not arrived.
+    pub(crate) response: Option<(StatusCode, &'a [Box<str>])>,
+}
+
+impl Matcher {
+    /// From the journal's selector. A URL that cannot be read covers everything: the entry is committed, and to
+    /// pass it over would leave wrong copies.
+    pub(crate) fn of(selector: &Selector) -> Self {
+        match selector {
+            Selector::Url(text) => match text.parse::<url::Target>() {
+                Ok(target) => Self::Url {
+                    host: target.authority.and_then(|a| a.split_once("://").map(|(_, host)| host.to_owned())),
+                    path: target.path,
+                    query: target.query,
+                },
+                Err(_) => Self::All,
+            },
+            Selector::Prefix(text) => Self::Prefix(prefix_of(text)),
+            Selector::Group(name) => Self::Group(answer::group_name(name)),
+            Selector::All => Self::All,
+        }
+    }
+
+    fn matches(&self, subject: Subject<'_>) -> bool {
+        match self {
+            Self::Url { host, path, query } => {
+                // A site's journal speaks of that site, whatever host the URL was written with, and its pages
+                // have no query variants.
+                let key = subject.key;
+                let host_matches = key.of_site || host.as_deref().is_none_or(|host| key.host() == Some(host));
+                let query_matches =
+                    key.of_site || query.as_deref().is_none_or(|query| key.query() == Some(query));
+                host_matches && query_matches && key.normal_path() == *path
+            }
+            Self::Key(key) => subject.key == key,
+            Self::Prefix(prefix) => subject.key.normal_path().starts_with(prefix.as_str()),
+            Self::Group(group) => match subject.response {
+                Some((_, groups)) => groups.iter().any(|held| **held == **group),
+                None => true,
+            },
+            Self::All => true,
+        }
+    }
+}
+
+/// A prefix's spelling is that of normalised paths, but dot segments at its end are part of a longer name.
+fn prefix_of(text: &str) -> String {
+    let path = match text.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => text,
+    };
+    let rooted = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    match rooted.rsplit_once('/') {
+        Some((folder, last)) => {
+            let folder = url::normalise(&format!("{folder}/")).into_owned();
+            let last = url::normalise(&format!("/x{last}")).into_owned();
+            format!("{folder}{}", last.strip_prefix("/x").unwrap_or_default())
+        }
+        None => rooted,
+    }
+}
+
+impl Applied {
+    /// A purge.
+    pub(crate) fn purge(site: Option<Arc<str>>, selectors: &[Selector], soft_at: Option<Millis>) -> Self {
+        let mark = soft_at.map_or(Mark::Dropped, Mark::Soft);
+        Self { site, cover: Cover::Selected { matchers: selectors.iter().map(Matcher::of).collect(), mark } }
+    }
+
+    /// What a successful unsafe request makes invalid: to be validated before the next use (RFC 9111 §4.4).
+    pub(crate) fn invalidation(keys: Vec<Key>) -> Self {
+        let matchers = keys.into_iter().map(Matcher::Key).collect();
+        Self { site: None, cover: Cover::Selected { matchers, mark: Mark::Unverified } }
+    }
+
+    /// The step from one release to another.
+    pub(crate) fn step(site: Arc<str>, diff: &Diff) -> Self {
+        let dependents = |paths: &mut dyn Iterator<Item = &String>| -> HashSet<String> {
+            paths.flat_map(|path| url::dependents(path)).collect()
+        };
+        let missing = diff.paths().any(|path| path == "404.html");
+        let mut changed = dependents(&mut diff.changed.iter().chain(&diff.added));
+        let removed: HashSet<String> =
+            dependents(&mut diff.removed.iter()).into_iter().filter(|path| !changed.contains(path)).collect();
+        changed.shrink_to_fit();
+        Self { site: Some(site), cover: Cover::Paths { changed, removed, missing } }
+    }
+
+    /// Everything of a site (or of all), in one way.
+    pub(crate) fn all(site: Option<Arc<str>>, mark: Mark) -> Self {
+        Self { site, cover: Cover::All(mark) }
+    }
+
+    /// What this entry does to a copy or fetch; `None`: it does not cover it.
+    pub(crate) fn mark(&self, subject: Subject<'_>) -> Option<Mark> {
+        if let Some(site) = &self.site
+            && !(subject.key.of_site && *site == subject.key.scope)
+        {
+            return None;
+        }
+        match &self.cover {
+            Cover::All(mark) => Some(*mark),
+            Cover::Paths { changed, removed, missing } => {
+                let path: &str = &subject.key.target;
+                if removed.contains(path) {
+                    Some(Mark::Removed)
+                } else if changed.contains(path) {
+                    Some(Mark::Superseded)
+                } else {
+                    let is_missing =
+                        subject.response.is_none_or(|(status, _)| status == StatusCode::NOT_FOUND);
+                    (*missing && is_missing).then_some(Mark::Superseded)
+                }
+            }
+            Cover::Selected { matchers, mark } => {
+                matchers.iter().any(|m| m.matches(subject)).then_some(*mark)
+            }
+        }
+    }
+
+    /// The only keys that can be covered, where there is such a list.
+    pub(crate) fn exact_keys(&self) -> Option<Vec<Key>> {
+        let Some(site) = self.site.as_ref() else {
+            let Cover::Selected { matchers, .. } = &self.cover else { return None };
+            return matchers
+                .iter()
+                .map(|m| if let Matcher::Key(key) = m { Some(key.clone()) } else { None })
+                .collect();
+        };
+        match &self.cover {
+            Cover::Paths { changed, removed, missing: false } => {
+                Some(changed.iter().chain(removed).map(|path| Key::of_site(site, path)).collect())
+            }
+            Cover::Selected { matchers, .. } => matchers
+                .iter()
+                .map(|matcher| match matcher {
+                    Matcher::Url { path, .. } => url::site_path(path).map(|path| Key::of_site(site, &path)),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        }
+    }
+}
+
+/// The bounded log, and the number that says how much was applied.
+#[derive(Debug, Default)]
+pub(crate) struct PurgeLog {
+    epoch: AtomicU64,
+    entries: RwLock<VecDeque<Arc<Applied>>>,
+}
+
+impl PurgeLog {
+    /// How many entries were applied so far.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Adds an entry; it is in force when this returns.
+    pub(crate) fn push(&self, entry: Arc<Applied>) -> u64 {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.push_back(entry);
+        if entries.len() > ENTRIES_MAX {
+            entries.pop_front();
+        }
+        self.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The entries after `epoch`, and the epoch that they lead to. `None`: no longer remembered, so covered.
+    pub(crate) fn since(&self, epoch: u64) -> (u64, Option<Vec<Arc<Applied>>>) {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.epoch.load(Ordering::Acquire);
+        let missed = usize::try_from(now.saturating_sub(epoch)).unwrap_or(usize::MAX);
+        if missed > entries.len() {
+            return (now, None);
+        }
+        (now, Some(entries.iter().skip(entries.len() - missed).cloned().collect()))
+    }
+
+    /// Whether anything applied since covers a fetch.
+    pub(crate) fn covers_fetch(&self, epoch: u64, key: &Key) -> bool {
+        if self.epoch() == epoch {
+            return false;
+        }
+        match self.since(epoch).1 {
+            None => true,
+            Some(entries) => {
+                entries.iter().any(|entry| entry.mark(Subject { key, response: None }).is_some())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(key: &Key) -> Subject<'_> {
+        Subject { key, response: Some((StatusCode::OK, &[])) }
+    }
+
+    #[test]
+    fn urls() {
+        let purge = |text: &str| Applied::purge(None, &[Selector::Url(text.into())], None);
+        let key = |host: &str, target: &str| Key::of_upstream(host, target);
+        let rows = [
+            ("http://h/a", "h", "/a", true),
+            ("HTTP://H:80/a", "H:80", "/a", true),
+            ("https://h/a", "h", "/a", true),
+            ("http://h/a", "other", "/a", false),
+            ("http://h/a", "h", "/a?x=1", true),
+            ("http://h/a?x=1", "h", "/a?x=1", true),
+            ("http://h/a?x=1", "h", "/a?x=2", false),
+            ("http://h/a?x=1", "h", "/a", false),
+            ("http://h/a#f", "h", "/a", true),
+            ("/a", "any", "/a", true),
+            ("/%7Ea/../b", "any", "/b", true),
+            ("/b", "any", "/%7Ea/../b", true),
+            ("/a", "any", "/a/", false),
+            ("/a", "any", "/A", false),
+        ];
+        for (text, host, target, covered) in rows {
+            assert_eq!(
+                purge(text).mark(subject(&key(host, target))).is_some(),
+                covered,
+                "{text} {host} {target}"
+            );
+        }
+    }
+
+    #[test]
+    fn prefixes_are_bytes_of_the_path() {
+        let purge = |text: &str| Applied::purge(None, &[Selector::Prefix(text.into())], None);
+        let covered =
+            |text: &str, target: &str| purge(text).mark(subject(&Key::of_upstream("h", target))).is_some();
+        assert!(covered("/blog/", "/blog/a") && covered("/blo", "/blog") && covered("/", "/x"));
+        assert!(!covered("/blog/", "/blog") && !covered("/b", "/a?/b"));
+        assert!(covered("/caf%C3%A9", "/caf%c3%a9/x"));
+        assert!(covered("/a.", "/a.css") && covered("/a/.", "/a/.well-known"));
+    }
+
+    #[test]
+    fn a_step_covers_what_depends_on_the_paths() {
+        let site: Arc<str> = "main".into();
+        let diff = Diff {
+            added: vec!["new/index.html".into()],
+            changed: vec!["index.html".into(), "a.css".into()],
+            removed: vec!["old/index.html".into()],
+        };
+        let step = Applied::step(Arc::clone(&site), &diff);
+        let mark = |path: &str| step.mark(subject(&Key::of_site(&site, path)));
+        for path in ["/", "/index.html", "/a.css", "/new", "/new/", "/new/index.html"] {
+            assert_eq!(mark(path), Some(Mark::Superseded), "{path}");
+        }
+        for path in ["/old", "/old/", "/old/index.html"] {
+            assert_eq!(mark(path), Some(Mark::Removed), "{path}");
+        }
+        for path in ["/b.css", "/new/x", "/a.css/"] {
+            assert_eq!(mark(path), None, "{path}");
+        }
+        // Another site's copies, and those of upstreams, are not touched.
+        assert_eq!(step.mark(subject(&Key::of_site(&"other".into(), "/"))), None);
+        assert_eq!(step.mark(subject(&Key::of_upstream("main", "/"))), None);
+        let missing =
+            Applied::step(Arc::clone(&site), &Diff { changed: vec!["404.html".into()], ..Diff::default() });
+        let key = Key::of_site(&site, "/nowhere");
+        let of = |status| missing.mark(Subject { key: &key, response: Some((status, &[])) });
+        assert_eq!((of(StatusCode::NOT_FOUND), of(StatusCode::OK)), (Some(Mark::Superseded), None));
+    }
+
+    #[test]
+    fn what_is_forgotten_covers() {
+        let log = PurgeLog::default();
+        let key = Key::of_upstream("h", "/a");
+        let start = log.epoch();
+        let other = || Arc::new(Applied::purge(None, &[Selector::Url("/b".into())], None));
+        for _ in 0..ENTRIES_MAX {
+            log.push(other());
+        }
+        assert!(!log.covers_fetch(start, &key));
+        log.push(other());
+        assert!(log.covers_fetch(start, &key));
+    }
+}
