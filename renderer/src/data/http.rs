@@ -247,7 +247,7 @@ impl<'a> Fetcher<'a> {
 
     fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (value, variable) in &self.secrets {
+        for (value, variable) in self.secrets.iter().filter(|(value, _)| !value.is_empty()) {
             text = text.replace(value.as_str(), &format!("${{{variable}}}"));
         }
         text
@@ -299,6 +299,12 @@ fn expand(
         out.push_str(before);
         out.push_str(&value);
         if !value.is_empty() {
+            // Also as an address spells it: errors show addresses.
+            if let Ok(mut url) = Url::parse("http://x/") {
+                url.set_path(&value);
+                secrets.insert(url.path().trim_start_matches('/').to_owned(), variable.to_owned());
+            }
+            secrets.insert(value.to_lowercase(), variable.to_owned());
             secrets.insert(value, variable.to_owned());
         }
         rest = after;
@@ -441,6 +447,10 @@ mod tests {
             let text = format!("{error} {error:?} {:?}", error.hint());
             assert!(!text.contains("s3cret"), "{text}");
         }
+        let spelled = |_: &str| Some("s3 Crët/x".to_owned());
+        let error =
+            fetch(&source(&format!("{base}/a/${{T}}/"), ""), Path::new("/"), &spelled).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("source `api`: {base}/a/${{T}}/ answered 404"));
         let missing = ask(&base, "[headers]\nauthorization = 'Bearer ${OTHER}'").await.unwrap_err();
         assert_eq!(
             missing.to_string(),
@@ -457,6 +467,10 @@ mod tests {
         let refused = ask(&gone, "").await.unwrap_err();
         assert!(refused.to_string().contains("refused"), "{refused}");
         assert!(refused.is_transient());
+        // TLS to a server that speaks none: an error, whatever certificates this machine has.
+        let base = serve(Router::new()).await;
+        let plain = ask(&base.replace("http:", "https:"), "").await.unwrap_err();
+        assert_eq!(plain.kind(), "unreachable", "{plain}");
         let base = serve(Router::new().route(
             "/500",
             get(|| async { (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "[]").into_response() }),
