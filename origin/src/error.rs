@@ -95,6 +95,14 @@ pub enum Error {
     /// A path that cannot be one.
     #[error("{0}")]
     BadPath(#[from] BadPath),
+    /// A response field that HTTP cannot carry.
+    #[error("`{path}`: the response field `{}` cannot be sent", .name.escape_debug())]
+    BadField {
+        /// The file.
+        path: String,
+        /// The field.
+        name: String,
+    },
     /// A coding could not be made.
     #[error("`{path}` could not be compressed as {coding}: {reason}")]
     Coding {

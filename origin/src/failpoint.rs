@@ -16,10 +16,10 @@
 
 /// Stops here if a test says so.
 macro_rules! failpoint {
-    ($name:literal) => {
+    ($name:literal) => {{
         #[cfg(feature = "failpoints")]
         fail::fail_point!($name);
-    };
+    }};
 }
 
 pub(crate) use failpoint;

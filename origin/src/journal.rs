@@ -340,7 +340,8 @@ impl Journal {
             let state = self.seen().state.clone();
             let outdated = |w: &Waiting| w.activation().is_some_and(|base| !state.accepts(base));
             if let Some(at) = batch.iter().position(outdated) {
-                let error = Error::Outdated { site: self.site.clone(), winner: state.active.clone().map(Box::new) };
+                let error =
+                    Error::Outdated { site: self.site.clone(), winner: state.active.clone().map(Box::new) };
                 answer_all(vec![batch.remove(at)], &Err(error));
             }
             if batch.is_empty() {

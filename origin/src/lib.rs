@@ -5,7 +5,7 @@
 //! the same sites, and each can be killed at any time.
 //!
 //! In reading order: a [`bucket`] keeps everything; a [`policy`] says how long a response may be
-//! kept; [`codings`] are made of its content; the [`journal`] commits.
+//! kept; [`codings`] are made of its content; [`publish`] brings a render into the bucket; the [`journal`] commits it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod bucket;
@@ -15,5 +15,6 @@ pub mod error;
 mod failpoint;
 pub mod journal;
 pub mod policy;
+pub mod publish;
 
 pub use error::Error;

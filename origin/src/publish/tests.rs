@@ -1,0 +1,275 @@
+//! Publishing to a bucket in memory.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use release::bucket::memory::{Fault, MemoryBucket};
+use release::File;
+
+use super::*;
+use crate::policy::Policies;
+
+struct World {
+    bucket: Arc<MemoryBucket>,
+    publisher: Arc<Publisher>,
+}
+
+async fn publisher(bucket: &Arc<MemoryBucket>, folder: Option<PathBuf>) -> Arc<Publisher> {
+    let site: Site = "main".parse().unwrap();
+    let journal = Journal::open(bucket.clone(), site.clone(), "test".into()).await.unwrap();
+    let reader = Arc::new(Reader::new(bucket.clone(), site, 64 << 20));
+    Publisher::new(journal, reader, folder)
+}
+
+async fn world() -> World {
+    let bucket = Arc::new(MemoryBucket::default());
+    World { publisher: publisher(&bucket, None).await, bucket }
+}
+
+fn page(path: &str, text: &str) -> File {
+    File {
+        path: path.into(),
+        body: format!("<h1>{text}</h1>").repeat(40).into(),
+        status: 200,
+        fields: vec![("Content-Type".into(), "text/html; charset=utf-8".into())],
+        groups: vec![format!("page:{path}")],
+        immutable: false,
+    }
+}
+
+fn pages(texts: &[(&str, &str)]) -> Vec<File> {
+    texts.iter().map(|(path, text)| page(path, text)).collect()
+}
+
+fn about() -> About {
+    static SECONDS: AtomicU32 = AtomicU32::new(0);
+    let second = i64::from(SECONDS.fetch_add(1, Ordering::Relaxed));
+    About {
+        created: Timestamp::from_second(1_795_000_000 + second).unwrap(),
+        author: "someone".into(),
+        message: String::new(),
+        hosts: vec![],
+        pages: 1,
+        renderer: "test".into(),
+        next_change: None,
+    }
+}
+
+async fn publish(publisher: &Arc<Publisher>, trigger: Trigger, files: &[File]) -> Result<Outcome, Error> {
+    let draft = publisher.begin(trigger, Arc::default()).await?;
+    hand_over(&draft, files);
+    draft.finish(about()).await
+}
+
+fn hand_over(draft: &Draft, files: &[File]) {
+    let sink = draft.sink();
+    for file in files {
+        sink.file(file.clone()).unwrap();
+        sink.source(&format!("content/{}", file.path), file.body.clone()).unwrap();
+    }
+}
+
+fn done(outcome: Result<Outcome, Error>) -> Done {
+    match outcome.unwrap() {
+        Outcome::Published(done) => done,
+        Outcome::Unchanged(release) => panic!("{release} is unchanged"),
+    }
+}
+
+#[tokio::test]
+async fn a_second_publish_uploads_what_differs_and_asks_for_no_more() {
+    let World { bucket, publisher } = world().await;
+    let names: Vec<String> = (0..2_000).map(|n| format!("blog/{n}/index.html")).collect();
+    let mut files: Vec<File> = names.iter().map(|n| page(n, n)).collect();
+    let first = done(publish(&publisher, Trigger::Start, &files).await);
+    assert_eq!(first.diff.added.len(), 2_000);
+    assert_eq!(first.committed.seq, 1);
+
+    files[7].body = Bytes::from("<h1>new</h1>".repeat(50));
+    bucket.forget_requests();
+    let second = done(publish(&publisher, Trigger::Watch, &files).await);
+    assert_eq!(second.diff.changed, ["blog/7/index.html"]);
+    let requests = bucket.requests();
+    let count = |part: &str| requests.iter().filter(|(_, key)| key.contains(part)).count();
+    let (blobs, nodes) = (count("/blobs/"), count("/trees/"));
+    // The page with its codings, and its source; a leaf and the root of both trees.
+    assert_eq!(blobs, 2, "{requests:?}");
+    assert!(nodes <= 6, "{requests:?}");
+    assert!(requests.len() <= blobs + nodes + 4, "{requests:?}");
+
+    // The release is what was handed over.
+    let release = publisher.reader.release(&second.release).await.unwrap();
+    assert_eq!(release.parent, Some(first.release));
+    let entries = publisher.reader.entries(release.root).await.unwrap();
+    assert_eq!(entries.len(), 2_000);
+    let entry = &entries["blog/7/index.html"];
+    assert_eq!(entry.fields, [("content-type".to_owned(), "text/html; charset=utf-8".to_owned())]);
+    let body = publisher.reader.content(&entry.content, &entry.content.identity).await.unwrap();
+    assert_eq!(body, files[7].body);
+}
+
+#[tokio::test]
+async fn what_changes_nothing_makes_no_release() {
+    let World { bucket, publisher } = world().await;
+    let files = pages(&[("index.html", "a"), ("b/index.html", "b")]);
+    let first = done(publish(&publisher, Trigger::Manual, &files).await);
+    bucket.forget_requests();
+    let again = publish(&publisher, Trigger::Manual, &files).await.unwrap();
+    assert_eq!(again, Outcome::Unchanged(first.release.clone()));
+    assert_eq!(bucket.requests(), []);
+
+    // New data and new sources that show nowhere: only who asks for a publish gets one.
+    for (trigger, released) in [(Trigger::Watch, false), (Trigger::Manual, true)] {
+        let draft = publisher.begin(trigger.clone(), Arc::default()).await.unwrap();
+        hand_over(&draft, &files);
+        draft.sink().data("data/rows.json", Bytes::from(format!("{trigger:?}"))).unwrap();
+        draft.sink().source("content/draft.md", Bytes::from_static(b"later")).unwrap();
+        let outcome = draft.finish(about()).await.unwrap();
+        assert_eq!(matches!(&outcome, Outcome::Published(d) if d.diff.is_empty()), released, "{trigger:?}");
+    }
+    let sources = publisher.sources().await.unwrap().unwrap();
+    let named: Vec<_> = sources.iter().map(|s| (s.path.as_str(), s.data)).collect();
+    let expected =
+        [("content/b/index.html", false), ("content/draft.md", false), ("content/index.html", false)];
+    assert_eq!(named[..3], expected);
+    assert_eq!(named[3], ("data/rows.json", true));
+
+    // A page that will fall due is something to know.
+    let draft = publisher.begin(Trigger::Watch, Arc::default()).await.unwrap();
+    hand_over(&draft, &files);
+    let due = About { next_change: Some(Timestamp::from_second(1_900_000_000).unwrap()), ..about() };
+    assert!(matches!(draft.finish(due).await.unwrap(), Outcome::Published(_)));
+}
+
+#[tokio::test]
+async fn equal_content_has_an_equal_root_whatever_came_before() {
+    let (a, b) = (world().await, world().await);
+    let files = pages(&[("index.html", "a"), ("b/index.html", "b")]);
+    let fresh = done(publish(&a.publisher, Trigger::Manual, &files).await).release;
+    let other = [File { fields: vec![], ..page("x", "a") }, page("y.html", "b")];
+    done(publish(&b.publisher, Trigger::Manual, &other).await);
+    let later = done(publish(&b.publisher, Trigger::Manual, &files).await).release;
+    let root = |w: &World, id| {
+        let reader = Arc::clone(&w.publisher.reader);
+        async move { reader.release(&id).await.unwrap().root }
+    };
+    assert_eq!(root(&a, fresh).await, root(&b, later).await);
+}
+
+#[tokio::test]
+async fn hashed_assets_outlive_the_release_that_made_them() {
+    let World { publisher, .. } = world().await;
+    let asset = |name: &str| File { immutable: true, ..page(name, name) };
+    done(publish(&publisher, Trigger::Manual, &[page("index.html", "1"), asset("a.1.css")]).await);
+    done(publish(&publisher, Trigger::Manual, &[page("index.html", "2"), asset("a.2.css")]).await);
+    let active = publisher.journal.seen().state.active.clone().unwrap();
+    let assets = publisher.reader.entries(active.assets).await.unwrap();
+    assert_eq!(assets.keys().collect::<Vec<_>>(), ["a.1.css", "a.2.css"]);
+    assert!(assets["a.1.css"].policy.browser.contains("immutable"));
+}
+
+#[tokio::test]
+async fn of_two_publishers_the_loser_is_told_and_wins_the_next_time() {
+    let World { bucket, publisher } = world().await;
+    let other = self::publisher(&bucket, None).await;
+    let draft = publisher.begin(Trigger::Manual, Arc::default()).await.unwrap();
+    hand_over(&draft, &pages(&[("index.html", "mine")]));
+    let theirs = done(publish(&other, Trigger::Manual, &pages(&[("index.html", "theirs")])).await);
+    let error = draft.finish(about()).await.unwrap_err();
+    let Error::Outdated { winner: Some(winner), .. } = error else { panic!("{error}") };
+    assert_eq!(winner.release, theirs.release);
+    let mine = done(publish(&publisher, Trigger::Manual, &pages(&[("index.html", "mine")])).await);
+    assert_eq!(mine.diff.changed, ["index.html"]);
+    assert_eq!(mine.committed.seq, 2);
+}
+
+#[tokio::test]
+async fn a_path_twice_is_an_error() {
+    let World { publisher, .. } = world().await;
+    let draft = publisher.begin(Trigger::Manual, Arc::default()).await.unwrap();
+    draft.sink().file(page("a", "1")).unwrap();
+    let error = draft.sink().file(page("a", "1")).unwrap_err();
+    assert_eq!(error.to_string(), "two files are to be served at `a`");
+    let error = draft
+        .sink()
+        .file(File { fields: vec![("location".into(), "a\r\nb".into())], ..page("b", "") })
+        .unwrap_err();
+    assert!(matches!(error, Error::BadField { .. }));
+    assert!(matches!(draft.sink().file(page("../a", "")), Err(Error::BadPath(_))));
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_leaves_the_old_release() {
+    let World { bucket, publisher } = world().await;
+    done(publish(&publisher, Trigger::Manual, &pages(&[("index.html", "1")])).await);
+    bucket.fail([Fault { op: "put", done: false }]);
+    let files = pages(&[("index.html", "2")]);
+    let error = publish(&publisher, Trigger::Manual, &files).await.unwrap_err();
+    assert!(matches!(error, Error::Bucket(_)), "{error}");
+    assert_eq!(publisher.journal.look().await.unwrap().state.seq, 1);
+    assert_eq!(done(publish(&publisher, Trigger::Manual, &files).await).committed.seq, 2);
+}
+
+#[tokio::test]
+async fn a_rollback_holds_back_what_nobody_asked_for() {
+    let World { publisher, .. } = world().await;
+    let files = pages(&[("index.html", "1")]);
+    let first = done(publish(&publisher, Trigger::Manual, &files).await);
+    let record = publisher.reader.release(&first.release).await.unwrap();
+    let rollback = Effect::Activate(Activation {
+        release: first.release.clone(),
+        root: record.root,
+        assets: record.assets,
+        hosts: vec![],
+        base: Some(1),
+        cause: Cause::Rollback,
+    });
+    publisher.journal.commit(vec![rollback]).await.unwrap();
+    let error = publish(&publisher, Trigger::Watch, &files).await.unwrap_err();
+    assert!(matches!(error, Error::Held { .. }), "{error}");
+    done(publish(&publisher, Trigger::Manual, &pages(&[("index.html", "2")])).await);
+    assert!(!publisher.journal.seen().state.held);
+}
+
+#[tokio::test]
+async fn the_folder_spares_reads_and_may_be_deleted() {
+    let bucket = Arc::new(MemoryBucket::default());
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("trees");
+    let files = pages(&[("index.html", "1"), ("b", "2")]);
+    let publisher = self::publisher(&bucket, Some(folder.clone())).await;
+    done(publish(&publisher, Trigger::Manual, &files).await);
+    let nodes = || std::fs::read_dir(&folder).map_or(0, |f| f.flatten().count());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while nodes() < 3 {
+        assert!(Instant::now() < deadline, "{} nodes were kept", nodes());
+        tokio::task::yield_now().await;
+    }
+    let reads_of_nodes = |bucket: &MemoryBucket| {
+        bucket.requests().iter().filter(|(op, key)| *op == "get" && key.contains("/trees/")).count()
+    };
+    for (clean, reads) in [(false, 0), (true, 3)] {
+        if clean {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        bucket.forget_requests();
+        let fresh = self::publisher(&bucket, Some(folder.clone())).await;
+        let outcome = publish(&fresh, Trigger::Manual, &files).await.unwrap();
+        assert!(matches!(outcome, Outcome::Unchanged(_)));
+        assert_eq!(reads_of_nodes(&bucket), reads);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_uploads_nothing() {
+    let World { bucket, publisher } = world().await;
+    done(publish(&publisher, Trigger::Manual, &pages(&[("index.html", "1"), ("old", "1")])).await);
+    bucket.forget_requests();
+    let draft = publisher.begin_plan(Arc::new(Policies::default())).await.unwrap();
+    hand_over(&draft, &pages(&[("index.html", "2"), ("new", "1")]));
+    let plan = draft.plan(about()).await.unwrap();
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let diff = Diff { added: names(&["new"]), changed: names(&["index.html"]), removed: names(&["old"]) };
+    assert_eq!(plan.diff, diff);
+    assert!(plan.changes && plan.uploads >= 3, "{plan:?}");
+    assert_eq!(bucket.requests(), []);
+}
