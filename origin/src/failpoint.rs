@@ -10,9 +10,8 @@
 //! | `journal::before_create`, `journal::after_create` | around the creation of a journal entry |
 //! | `journal::before_checkpoint` | a checkpoint is due |
 //!
-//! They exist where the feature `failpoints` is on, which no release build has. `FAILPOINTS` in the
-//! environment sets them, for instance `publish::uploaded=pause`, once the program has called
-//! `fail::FailScenario::setup`.
+//! They exist where the feature `failpoints` is on, which no release build has. The program asks for
+//! a pause by [`pause_at`]; the crate `fail` has other ways, for tests in this process.
 
 /// Stops here if a test says so.
 macro_rules! failpoint {
@@ -23,3 +22,33 @@ macro_rules! failpoint {
 }
 
 pub(crate) use failpoint;
+
+/// Those that every publish passes, in order.
+pub const OF_A_PUBLISH: [&str; 10] = [
+    "publish::begin",
+    "publish::before_blob",
+    "publish::after_blob",
+    "publish::before_node",
+    "publish::after_node",
+    "publish::before_record",
+    "publish::after_record",
+    "publish::uploaded",
+    "journal::before_create",
+    "journal::after_create",
+];
+
+/// Makes every thread that comes to a point stop there for good, having said so on standard error:
+/// then whoever watches may kill the process.
+///
+/// # Errors
+/// Where the point cannot be set.
+#[cfg(feature = "failpoints")]
+pub fn pause_at(point: &str) -> Result<(), String> {
+    let name = point.to_owned();
+    fail::cfg_callback(point, move || {
+        eprintln!("paused at {name}");
+        loop {
+            std::thread::park();
+        }
+    })
+}

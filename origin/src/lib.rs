@@ -12,7 +12,7 @@ pub mod bucket;
 pub mod clock;
 pub mod codings;
 pub mod error;
-mod failpoint;
+pub mod failpoint;
 pub mod journal;
 pub mod policy;
 pub mod publish;
