@@ -213,7 +213,7 @@ fn many_browsers_at_once_get_whole_pages() {
     let expected = up.get("/long.txt").body;
     let edge = up.edge().to_owned();
     up.bake(&["purge", "--all", "--wait"]).success();
-    let before = up.metric("bakehouse_edge_fetches_total", &[]);
+    let before = up.metric("bakehouse_edge_upstream_requests_total", &[]);
     std::thread::scope(|scope| {
         for _ in 0..50 {
             scope.spawn(|| {
@@ -223,7 +223,7 @@ fn many_browsers_at_once_get_whole_pages() {
             });
         }
     });
-    let fetched = up.metric("bakehouse_edge_fetches_total", &[]) - before;
+    let fetched = up.metric("bakehouse_edge_upstream_requests_total", &[]) - before;
     assert!(fetched <= 1.0, "one for all of them, not {fetched}");
 }
 
