@@ -654,7 +654,7 @@ impl Edge {
         let names = vary::names(&reply.headers);
         let too_large = reply.source.length().is_some_and(|length| length > self.object_bytes_max() as u64);
         let verdict = storing(asked_for, reply.status, &reply.headers, &control, &freshness)
-            .and_then(|()| if too_large { Err(NoStore::TooLarge) } else { Ok(()) });
+            .and(if too_large { Err(NoStore::TooLarge) } else { Ok(()) });
         let names = match (verdict, names) {
             (Ok(()), Some(names)) => names,
             (verdict, _) => {

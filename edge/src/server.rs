@@ -147,6 +147,12 @@ async fn respond(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     };
+    // The parser's own bound is on its buffer, which one large read may exceed.
+    let fields: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target_bytes = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if fields + target_bytes > edge.config.limits.header_bytes_max {
+        return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's head is too large.");
+    }
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here.");
         let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");

@@ -68,7 +68,7 @@ impl Edge {
         metrics::counter!("bakehouse_edge_bucket_reads_total").increment(1);
         match tokio::time::timeout(
             BUCKET_DEADLINE,
-            self.from_bucket(site, &active, path, accept_encoding, tags),
+            self.fetch_from_bucket(site, &active, path, accept_encoding, tags),
         )
         .await
         {
@@ -140,7 +140,7 @@ impl Edge {
         Ok(reply)
     }
 
-    async fn from_bucket(
+    async fn fetch_from_bucket(
         &self,
         site: &SiteHandle,
         active: &Active,

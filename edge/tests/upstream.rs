@@ -48,3 +48,538 @@ async fn a_miss_is_stored_and_the_next_is_a_hit() {
     assert_eq!((head.status, head.field("content-length").as_deref()), (200, Some("5")));
     assert_eq!(upstream.requests().len(), 2);
 }
+
+#[tokio::test]
+async fn what_is_not_for_all_is_not_shared() {
+    let bodies = std::sync::atomic::AtomicUsize::new(0);
+    let upstream = Upstream::start(move |head| {
+        let n = bodies.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let fields: &[(&str, &str)] = match path.as_str() {
+            "/private" => &[("cache-control", "private, max-age=60")],
+            "/no-store" => &[("cache-control", "no-store, max-age=60")],
+            "/cookie" => &[("cache-control", "max-age=60"), ("set-cookie", "id=1")],
+            "/authorized" => &[("cache-control", "max-age=60")],
+            "/nothing" => &[],
+            "/zero" => &[("cache-control", "max-age=0"), ("etag", "\"a\"")],
+            "/targeted" => &[("cdn-cache-control", "no-store"), ("cache-control", "max-age=60")],
+            _ => &[("cache-control", "max-age=60"), ("vary", "*")],
+        };
+        send(200, fields, &format!("{n}"))
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for path in ["/private", "/no-store", "/cookie", "/authorized", "/nothing", "/zero", "/targeted", "/star"]
+    {
+        let fields: &[(&str, &str)] =
+            if path == "/authorized" { &[("authorization", "Basic eA==")] } else { &[] };
+        let first = edge.ask("GET", path, fields).await;
+        let second = edge.get(path).await;
+        assert_ne!(first.body, second.body, "{path}");
+        assert!(!second.cache_status().contains("hit"), "{path}: {}", second.cache_status());
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_clients_are_one_upstream_request_and_read_along() {
+    let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n";
+    let upstream =
+        Upstream::script(vec![Reply::Parts(vec![format!("{head}first").into_bytes(), b"secon".to_vec()])])
+            .await;
+    let edge = std::sync::Arc::new(front(&[&upstream]).await);
+    let clients: Vec<_> = (0..100)
+        .map(|_| {
+            let edge = std::sync::Arc::clone(&edge);
+            tokio::spawn(async move {
+                let mut stream = edge.connect().await;
+                stream.write_all(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+                let (head, mut body) = read_head(&mut stream).await;
+                while body.len() < 5 {
+                    let mut byte = [0; 1];
+                    stream.read_exact(&mut byte).await.unwrap();
+                    body.push(byte[0]);
+                }
+                (stream, head, body)
+            })
+        })
+        .collect();
+    upstream.wait_for(1).await;
+    upstream.permit(1);
+    let mut streams = Vec::new();
+    for client in clients {
+        // All have the first half while the second has not been sent.
+        let (stream, head, body) = client.await.unwrap();
+        assert_eq!(&body[..], b"first");
+        streams.push((stream, head));
+    }
+    upstream.permit(1);
+    let mut collapsed = 0;
+    for (mut stream, head) in streams {
+        let mut rest = [0; 5];
+        stream.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b"secon");
+        collapsed += usize::from(field(&head, "cache-status").unwrap().contains("collapsed"));
+    }
+    assert_eq!((upstream.requests().len(), collapsed), (1, 99));
+}
+
+#[tokio::test]
+async fn followers_of_what_cannot_be_shared_are_released_at_once() {
+    let upstream =
+        Upstream::start(|_| Reply::Parts(vec![response(200, &[("cache-control", "private")], "mine")])).await;
+    let edge = std::sync::Arc::new(front(&[&upstream]).await);
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let edge = std::sync::Arc::clone(&edge);
+            tokio::spawn(async move { edge.get("/mine").await })
+        })
+        .collect();
+    upstream.wait_for(1).await;
+    upstream.permit(1);
+    // Now all the others ask for themselves, at the same time.
+    upstream.wait_for(20).await;
+    upstream.permit(19);
+    let mut released = 0;
+    for client in clients {
+        let seen = client.await.unwrap();
+        assert_eq!(seen.text(), "mine");
+        released += usize::from(seen.cache_status().contains("collapsed=?0"));
+    }
+    assert_eq!((upstream.requests().len(), released), (20, 19));
+}
+
+#[tokio::test]
+async fn variants_are_told_apart_and_asked_for_once_each() {
+    let upstream = Upstream::start(|head| {
+        let language = field(head, "accept-language").unwrap_or_default();
+        send(200, &[("cache-control", "max-age=60"), ("vary", "Accept-Language")], &language)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for language in ["de", "en", "fr"] {
+        for expected in ["fwd=", "hit"] {
+            let seen = edge.ask("GET", "/v", &[("accept-language", language)]).await;
+            assert_eq!(seen.text(), language);
+            assert!(seen.cache_status().contains(expected), "{language}: {}", seen.cache_status());
+        }
+    }
+    assert_eq!(upstream.requests().len(), 3);
+    assert!(
+        edge.ask("GET", "/v", &[("accept-language", "it")]).await.cache_status().contains("fwd=vary-miss")
+    );
+}
+
+#[tokio::test]
+async fn a_stale_copy_is_validated_and_renewed_by_a_304() {
+    let upstream = Upstream::script(vec![
+        send(
+            200,
+            &[
+                ("cache-control", "max-age=0"),
+                ("etag", "\"a\""),
+                ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ("x-a", "1"),
+            ],
+            "body",
+        ),
+        send(304, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-a", "2")], ""),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.get("/").await.text(), "body");
+    let renewed = edge.get("/").await;
+    assert_eq!((renewed.status, renewed.text(), renewed.field("x-a").as_deref()), (200, "body", Some("2")));
+    assert!(renewed.cache_status().starts_with("Bakehouse; fwd=stale; fwd-status=304; ttl=60; stored"));
+    let asked = upstream.requests();
+    assert_eq!(field(&asked[1], "if-none-match").as_deref(), Some("\"a\""));
+    assert_eq!(field(&asked[1], "if-modified-since").as_deref(), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    let hit = edge.get("/").await;
+    assert!(hit.cache_status().contains("hit") && hit.field("x-a").as_deref() == Some("2"));
+    // The client's own conditions are answered from the store.
+    let not_modified = edge.ask("GET", "/", &[("if-none-match", "W/\"a\"")]).await;
+    assert_eq!((not_modified.status, not_modified.field("etag").as_deref()), (304, Some("\"a\"")));
+    assert_eq!(not_modified.field("content-length"), None);
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_miss_with_conditions_is_fetched_whole() {
+    let upstream =
+        Upstream::script(vec![send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "body")])
+            .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.ask("GET", "/", &[("if-none-match", "\"a\"")]).await.status, 304);
+    assert_eq!(field(&upstream.requests()[0], "if-none-match"), None);
+    assert_eq!(edge.get("/").await.text(), "body");
+}
+
+#[tokio::test]
+async fn ranges_are_cut_from_what_is_stored() {
+    let upstream = Upstream::script(vec![send(
+        200,
+        &[("cache-control", "max-age=60"), ("etag", "\"a\"")],
+        "0123456789",
+    )])
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    let part = edge.ask("GET", "/", &[("range", "bytes=2-4")]).await;
+    assert_eq!((part.status, part.text()), (206, "234"));
+    assert_eq!(part.field("content-range").as_deref(), Some("bytes 2-4/10"));
+    assert_eq!(part.field("content-length").as_deref(), Some("3"));
+    assert_eq!(edge.ask("GET", "/", &[("range", "bytes=-3")]).await.text(), "789");
+    let beyond = edge.ask("GET", "/", &[("range", "bytes=10-")]).await;
+    assert_eq!((beyond.status, beyond.field("content-range").as_deref()), (416, Some("bytes */10")));
+    let other = edge.ask("GET", "/", &[("range", "bytes=2-4"), ("if-range", "\"b\"")]).await;
+    assert_eq!((other.status, other.text()), (200, "0123456789"));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn stale_while_revalidate_answers_first_and_asks_behind() {
+    let upstream = Upstream::script(vec![
+        send(200, &[("cache-control", "max-age=0, stale-while-revalidate=60")], "old"),
+        send(200, &[("cache-control", "max-age=60")], "new"),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    let stale = edge.get("/").await;
+    assert_eq!(stale.text(), "old");
+    assert!(stale.cache_status().contains("hit") && stale.cache_status().contains("stale-while-revalidate"));
+    upstream.wait_for(2).await;
+    eventually("the revalidation", || edge.edge.state().flights == 0).await;
+    let fresh = edge.get("/").await;
+    assert_eq!(fresh.text(), "new");
+    assert!(fresh.cache_status().starts_with("Bakehouse; hit; ttl="));
+}
+
+#[tokio::test]
+async fn stale_stands_in_for_errors_only_where_it_may() {
+    let upstream = Upstream::start({
+        let seen = std::sync::Mutex::new(std::collections::HashSet::new());
+        move |head| {
+            let path = head.split(' ').nth(1).unwrap().to_owned();
+            if !seen.lock().unwrap().insert(path.clone()) {
+                return if path.starts_with("/down") { Reply::Close } else { send(503, &[], "busy") };
+            }
+            let control = match path.as_str() {
+                "/sie" => "max-age=0, stale-if-error=60",
+                "/must" | "/down-must" => "max-age=0, must-revalidate, stale-if-error=60",
+                "/down" => "max-age=0",
+                _ => "max-age=0",
+            };
+            send(200, &[("cache-control", control), ("etag", "\"a\"")], "old")
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (path, status, detail) in [
+        ("/sie", 200, "stale-if-error"),
+        ("/must", 503, ""),
+        ("/plain", 503, ""),
+        ("/down", 200, "disconnected"),
+        ("/down-must", 502, "must-revalidate"),
+    ] {
+        assert_eq!(edge.get(path).await.text(), "old");
+        let seen = edge.get(path).await;
+        assert_eq!(seen.status, status, "{path} {}", seen.cache_status());
+        assert!(seen.cache_status().contains(detail), "{path} {}", seen.cache_status());
+        // The error is not kept.
+        assert!(edge.get(path).await.cache_status().contains("fwd=stale") || status != 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_upstream_is_asked_when_one_fails() {
+    let good = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "good")).await;
+    let busy = Upstream::start(|_| send(503, &[], "busy")).await;
+    let broken = Upstream::start(|_| Reply::Close).await;
+    let gone = Upstream::start(|_| Reply::Close).await;
+    gone.stop();
+    let edge = front(&[&gone, &broken, &busy, &good]).await;
+    for n in 0..8 {
+        let seen = edge.get(&format!("/{n}")).await;
+        assert_eq!((seen.status, seen.text()), (200, "good"));
+    }
+    assert_eq!(good.requests().len(), 8);
+    // With content it is sent once, wherever that leads.
+    let post = front(&[&broken, &good]).await;
+    let seen = post.raw(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi", false).await;
+    assert_eq!(seen.status, 502);
+    assert_eq!(good.requests().len(), 8);
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_given_up() {
+    let silent = Upstream::start(|_| Reply::Silence).await;
+    let mut config = upstream_config(&[&silent]);
+    config.deadlines.first_byte = std::time::Duration::from_millis(50);
+    let edge = run(config).await;
+    let seen = edge.get("/").await;
+    assert_eq!(seen.status, 504);
+    assert!(seen.field("cache-status").is_none() && seen.field("x-request-id").is_some());
+    assert_eq!(seen.field("cache-control").as_deref(), Some("no-store"));
+}
+
+#[tokio::test]
+async fn what_breaks_off_is_not_stored_and_the_client_sees_it() {
+    let half = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nhalf";
+    let chunked =
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+    let whole = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n2\r\n!!\r\n0\r\n\r\n";
+    let upstream = Upstream::script(vec![
+        Reply::SendAndClose(half.into()),
+        Reply::SendAndClose(chunked.into()),
+        Reply::Send(whole.into()),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    for _ in 0..2 {
+        let seen = edge.get("/").await;
+        assert!(!seen.complete && seen.status == 200);
+    }
+    let seen = edge.get("/").await;
+    assert_eq!((seen.complete, seen.text()), (true, "half!!"));
+    let hit = edge.get("/").await;
+    assert!(hit.cache_status().contains("hit") && hit.field("content-length").as_deref() == Some("6"));
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_is_stored_after_a_clean_close() {
+    let upstream = Upstream::script(vec![Reply::SendAndClose(
+        b"HTTP/1.0 200 OK\r\ncache-control: max-age=60\r\n\r\nall".to_vec(),
+    )])
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.get("/").await.text(), "all");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert!(edge.get("/").await.cache_status().contains("hit"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_stop_the_fill() {
+    let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 4\r\n\r\n";
+    let upstream =
+        Upstream::script(vec![Reply::Parts(vec![format!("{head}ab").into_bytes(), b"cd".to_vec()])]).await;
+    let edge = front(&[&upstream]).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: site.test\r\n\r\n").await.unwrap();
+    upstream.wait_for(1).await;
+    upstream.permit(1);
+    read_head(&mut stream).await;
+    drop(stream);
+    upstream.permit(1);
+    eventually("the store", || edge.edge.state().entries == 1).await;
+    let hit = edge.get("/").await;
+    assert_eq!((hit.text(), hit.cache_status().contains("hit")), ("abcd", true));
+}
+
+#[tokio::test]
+async fn a_purge_overtakes_a_fetch_in_flight() {
+    let upstream = Upstream::script(vec![
+        Reply::Parts(vec![response(200, &[("cache-control", "max-age=60")], "old")]),
+        send(200, &[("cache-control", "max-age=60")], "new"),
+    ])
+    .await;
+    let edge = std::sync::Arc::new(front(&[&upstream]).await);
+    let early = tokio::spawn({
+        let edge = std::sync::Arc::clone(&edge);
+        async move { edge.get("/p").await }
+    });
+    upstream.wait_for(1).await;
+    assert_eq!(edge.edge.purge_local(&[Selector::Url("http://site.test/p".into())], false), 0);
+    // A later request does not join the flight that the purge has overtaken.
+    let later = edge.get("/p").await;
+    assert_eq!(later.text(), "new");
+    upstream.permit(1);
+    assert_eq!(early.await.unwrap().text(), "old");
+    eventually("the flights' end", || edge.edge.state().flights == 0).await;
+    let hit = edge.get("/p").await;
+    assert_eq!((hit.text(), hit.cache_status().contains("hit")), ("new", true));
+}
+
+#[tokio::test]
+async fn purges_take_what_they_name() {
+    let upstream = Upstream::start(|head| {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let group = if path.starts_with("/blog") { "\"blog\", \"all\"" } else { "\"all\"" };
+        send(200, &[("cache-control", "max-age=60"), ("cache-groups", group)], &path)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let paths = ["/", "/blog/a", "/blog/a?x=1", "/blog/b", "/c"];
+    let fill = async || {
+        for path in paths {
+            edge.get(path).await;
+        }
+        assert_eq!(edge.edge.state().entries, 5);
+    };
+    for (selector, dropped) in [
+        (Selector::Url("http://site.test/blog/a".into()), 2),
+        (Selector::Url("http://site.test/blog/a?x=1".into()), 1),
+        (Selector::Url("http://other.test/blog/a".into()), 0),
+        (Selector::Prefix("/blog/".into()), 3),
+        (Selector::Group("blog".into()), 3),
+        (Selector::Group("BLOG".into()), 0),
+        (Selector::All, 5),
+    ] {
+        fill().await;
+        assert_eq!(edge.edge.purge_local(std::slice::from_ref(&selector), false), dropped, "{selector}");
+        assert_eq!(edge.edge.state().entries, 5 - usize::try_from(dropped).unwrap());
+    }
+    assert_eq!(edge.edge.state().bytes, 0);
+    fill().await;
+    // Soft: still there, validated before the next use.
+    let before = upstream.requests().len();
+    assert_eq!(edge.edge.purge_local(&[Selector::Url("/c".into())], true), 1);
+    assert!(edge.get("/c").await.cache_status().contains("fwd=stale"));
+    assert_eq!(upstream.requests().len(), before + 1);
+}
+
+#[tokio::test]
+async fn unsafe_requests_invalidate() {
+    let upstream = Upstream::start(|head| {
+        if head.starts_with("POST /fails") {
+            return send(500, &[], "");
+        }
+        if head.starts_with("POST") {
+            return send(201, &[("location", "/other"), ("content-location", "http://evil.test/keep")], "");
+        }
+        send(200, &[("cache-control", "max-age=60")], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for path in ["/a", "/other", "/keep", "/fails"] {
+        edge.get(path).await;
+    }
+    for path in ["/a", "/fails"] {
+        let request = format!("POST {path} HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi");
+        let seen = edge.raw(request.as_bytes(), false).await;
+        assert!(seen.cache_status().contains("fwd=method"), "{}", seen.cache_status());
+    }
+    for (path, hit) in [("/a", false), ("/other", false), ("/keep", true), ("/fails", true)] {
+        let seen = edge.get(path).await;
+        assert_eq!(seen.cache_status().contains("hit"), hit, "{path} {}", seen.cache_status());
+    }
+    assert!(upstream.requests().iter().any(|r| r.starts_with("POST /a ") && r.ends_with("hi")));
+}
+
+#[tokio::test]
+async fn malformed_requests_reach_no_upstream() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    let big = format!("GET / HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "a".repeat(70_000));
+    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = format!("GET / HTTP/1.1\r\nhost: h\r\n{many}\r\n");
+    let rows: [(&str, u16); 14] = [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: u@h\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: h/x\r\n\r\n", 400),
+        ("TRACE / HTTP/1.1\r\nhost: h\r\n\r\n", 405),
+        ("CONNECT h:80 HTTP/1.1\r\nhost: h\r\n\r\n", 405),
+        ("GET / HTTP/1.1\r\nhost: h\r\nx : y\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: h\r\n folded\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost: h\r\nx: a\0b\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
+        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: +1\r\n\r\na", 400),
+        ("POST / HTTP/1.0\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (&big, 431),
+        (&many, 431),
+    ];
+    for (request, status) in rows {
+        let seen = edge.raw(request.as_bytes(), false).await;
+        assert_eq!(seen.status, status, "{:?}", &request[..request.len().min(80)]);
+    }
+    assert!(upstream.requests().is_empty(), "{:?}", upstream.requests());
+}
+
+#[tokio::test]
+async fn two_framings_never_make_a_second_request() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    let smuggle = b"POST /a HTTP/1.1\r\nhost: h\r\ncontent-length: 35\r\ntransfer-encoding: chunked\r\n\r\n\
+                    0\r\n\r\nGET /evil HTTP/1.1\r\nhost: h\r\n\r\n";
+    let mut stream = edge.connect().await;
+    stream.write_all(smuggle).await.unwrap();
+    let first = read_response(&mut stream, false).await;
+    // Either it is refused, or its chunked framing alone counts, to us and to the upstream.
+    if first.status != 400 {
+        upstream.wait_for(1).await;
+        let asked = upstream.requests();
+        assert!(asked[0].starts_with("POST /a "), "{asked:?}");
+        assert!(field(&asked[0], "content-length").is_none_or(|v| v == "0"), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_loop_is_refused() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.ask("GET", "/", &[("via", "1.1 other, 1.1 test-edge")]).await.status, 508);
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn only_if_cached_reaches_no_upstream() {
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
+    let edge = front(&[&upstream]).await;
+    let only = [("cache-control", "only-if-cached")];
+    assert_eq!(edge.ask("GET", "/", &only).await.status, 504);
+    assert!(upstream.requests().is_empty());
+    edge.get("/").await;
+    assert_eq!(edge.ask("GET", "/", &only).await.text(), "x");
+    // A reload does not reach the upstream.
+    assert!(
+        edge.ask("GET", "/", &[("cache-control", "no-cache"), ("pragma", "no-cache")])
+            .await
+            .cache_status()
+            .contains("hit")
+    );
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_store_streams_through() {
+    let size = 3_000_000usize;
+    let upstream = Upstream::start(move |head| {
+        let body = "x".repeat(size);
+        if head.contains("/sized") {
+            return send(200, &[("cache-control", "max-age=60")], &body);
+        }
+        let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n";
+        Reply::Send(format!("{head}{size:x}\r\n{body}\r\n0\r\n\r\n").into_bytes())
+    })
+    .await;
+    let mut config = upstream_config(&[&upstream]);
+    config.memory_bytes_max = 4 << 20;
+    let edge = run(config).await;
+    for path in ["/sized", "/unsized"] {
+        for _ in 0..2 {
+            let seen = edge.get(path).await;
+            assert_eq!((seen.complete, seen.body.len()), (true, size), "{path}");
+            assert!(!seen.cache_status().contains("hit"));
+        }
+    }
+    eventually("the end of the fills", || edge.edge.state().flights == 0 && edge.edge.state().bytes == 0)
+        .await;
+    assert_eq!(edge.edge.state().entries, 0);
+}
+
+#[tokio::test]
+async fn shutdown_lets_requests_in_flight_end() {
+    let upstream = Upstream::script(vec![Reply::Parts(vec![response(200, &[], "late")])]).await;
+    let mut edge = front(&[&upstream]).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let mut idle = edge.connect().await;
+    upstream.wait_for(1).await;
+    edge.stop.cancel();
+    // The idle connection is closed, the other answered.
+    let mut nothing = [0; 1];
+    assert_eq!(idle.read(&mut nothing).await.unwrap_or(0), 0);
+    upstream.permit(1);
+    assert_eq!(read_response(&mut stream, false).await.text(), "late");
+    tokio::time::timeout(support::DEADLINE, &mut edge.served).await.unwrap().unwrap().unwrap();
+}

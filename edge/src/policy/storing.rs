@@ -119,9 +119,10 @@ pub fn storing(
     }
     let validators = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
     let usable = freshness.left_ms(freshness.got, None) > 0 && !freshness.no_cache;
-    let usable_stale =
-        freshness.stale_while_revalidate_ms.is_some() || freshness.stale_if_error_ms.is_some_and(|ms| ms > 0);
-    if !usable && !validators && !(usable_stale && freshness.stale_refused.is_none()) {
+    let usable_stale = freshness.stale_refused.is_none()
+        && (freshness.stale_while_revalidate_ms.is_some()
+            || freshness.stale_if_error_ms.is_some_and(|ms| ms > 0));
+    if !(usable || validators || usable_stale) {
         return Err(NoStore::Useless);
     }
     Ok(())

@@ -31,6 +31,8 @@ pub enum Reply {
     Close,
     /// Nothing, for ever.
     Silence,
+    /// What comes of this.
+    Later(Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Vec<u8>> + Send>> + Send + Sync>),
 }
 
 type Handler = dyn Fn(&str) -> Reply + Send + Sync;
@@ -125,7 +127,7 @@ async fn talk(
             if let Some(at) = find(&buffer, b"\r\n\r\n") {
                 break at + 4;
             }
-            let mut chunk = [0; 4096];
+            let mut chunk = vec![0; 4096];
             match stream.read(&mut chunk).await {
                 Ok(0) | Err(_) => return,
                 Ok(n) => buffer.extend_from_slice(&chunk[..n]),
@@ -135,7 +137,7 @@ async fn talk(
         buffer.drain(..head_end);
         let length = field(&head, "content-length").and_then(|v| v.parse::<usize>().ok()).unwrap_or(0);
         while buffer.len() < length {
-            let mut chunk = [0; 4096];
+            let mut chunk = vec![0; 4096];
             match stream.read(&mut chunk).await {
                 Ok(0) | Err(_) => return,
                 Ok(n) => buffer.extend_from_slice(&chunk[..n]),
@@ -164,6 +166,12 @@ async fn talk(
                 }
             }
             Reply::Close => return,
+            Reply::Later(make) => {
+                let bytes = make().await;
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
             Reply::Silence => std::future::pending().await,
         }
     }
@@ -306,7 +314,7 @@ pub async fn read_head(stream: &mut TcpStream) -> (String, Vec<u8>) {
         if let Some(at) = find(&buffer, b"\r\n\r\n") {
             break at + 4;
         }
-        let mut chunk = [0; 4096];
+        let mut chunk = vec![0; 4096];
         let n = tokio::time::timeout(DEADLINE, stream.read(&mut chunk)).await.unwrap().unwrap_or(0);
         assert!(n > 0, "the connection ended within a head: {:?}", String::from_utf8_lossy(&buffer));
         buffer.extend_from_slice(&chunk[..n]);
@@ -319,7 +327,7 @@ async fn read(stream: &mut TcpStream, is_head: bool) -> Seen {
     let (head, mut rest) = read_head(stream).await;
     let status: u16 = head[9..12].parse().unwrap();
     let mut more = async |rest: &mut Vec<u8>| {
-        let mut chunk = [0; 65536];
+        let mut chunk = vec![0; 65536];
         match stream.read(&mut chunk).await {
             Ok(0) | Err(_) => false,
             Ok(n) => {
