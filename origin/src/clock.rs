@@ -14,6 +14,11 @@ impl Moment {
         Self(time.tv_sec.unsigned_abs() * 1_000 + time.tv_nsec.unsigned_abs() / 1_000_000)
     }
 
+    /// So many milliseconds later.
+    pub fn later(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
     /// Milliseconds from `earlier` to this; 0 if that is later.
     pub fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

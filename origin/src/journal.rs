@@ -139,6 +139,9 @@ pub struct Journal {
     /// Held by whoever reads on or writes: the fold moves in one place at a time.
     turn: tokio::sync::Mutex<()>,
     stopped: Mutex<Option<Error>>,
+    /// Number of the last entry that this process wrote.
+    wrote: watch::Sender<u64>,
+    read_only: Option<String>,
 }
 
 /// How an attempt to place an entry under a number ended.
@@ -157,11 +160,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Journal {
     /// Reads a site's journal to its end. A site without one is a site without entries.
     ///
-    /// `by` is the writer's name in entries.
+    /// `by` is the writer's name in entries. `read_only` says why nothing may be written, where that is
+    /// so: a store that does not keep conditional writes apart would fork the journal.
     ///
     /// # Errors
     /// Where the bucket gives no answer, or the journal is damaged.
-    pub async fn open(bucket: Arc<dyn Bucket>, site: Site, by: String) -> Result<Arc<Self>, Error> {
+    pub async fn open(
+        bucket: Arc<dyn Bucket>,
+        site: Site,
+        by: String,
+        read_only: Option<String>,
+    ) -> Result<Arc<Self>, Error> {
         let looked = Moment::now();
         let state = log::checkpoint(&*bucket, &site).await?;
         let journal = Self {
@@ -172,6 +181,8 @@ impl Journal {
             queue: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             stopped: Mutex::default(),
+            wrote: watch::Sender::new(0),
+            read_only,
         };
         let turn = journal.turn.lock().await;
         let read = journal.read_on().await;
@@ -185,6 +196,11 @@ impl Journal {
         &self.site
     }
 
+    /// Where it lies.
+    pub(crate) fn bucket(&self) -> &dyn Bucket {
+        &*self.bucket
+    }
+
     /// What was read so far.
     pub fn seen(&self) -> Arc<Seen> {
         Arc::clone(&self.seen.borrow())
@@ -195,9 +211,15 @@ impl Journal {
         self.seen.subscribe()
     }
 
-    /// Why nothing is written any more, if that is so.
+    /// A way to wait for entries that this process writes: numbers of the last.
+    pub fn wrote(&self) -> watch::Receiver<u64> {
+        self.wrote.subscribe()
+    }
+
+    /// Why nothing is written (any more), if that is so.
     pub fn stopped(&self) -> Option<Error> {
-        lock(&self.stopped).clone()
+        let read_only = || self.read_only.clone().map(Error::ReadOnly);
+        lock(&self.stopped).clone().or_else(read_only)
     }
 
     /// Reads on from what is known, to the end.
@@ -357,6 +379,7 @@ impl Journal {
                     let receipt = result.map(|()| Receipt { seq, at, state: self.seen().state.clone() });
                     metrics::counter!("bakehouse_journal_entries_total").increment(1);
                     answer_all(batch, &receipt);
+                    self.wrote.send_replace(seq);
                     if seq.is_multiple_of(CHECKPOINT_EVERY) {
                         let journal = Arc::clone(self);
                         tokio::spawn(async move { journal.checkpoint().await });

@@ -149,8 +149,8 @@ pub struct Receipt {
 pub struct SelectorReceipt {
     /// The selector.
     pub selector: Selector,
-    /// Paths of the active release that it matches (counted up to 10,000); none where that cannot be
-    /// told from the release, as for a group or another host's URL.
+    /// Paths of the active release that it matches (counted up to 10,000), whatever host it names; none
+    /// where that cannot be told, as for a group.
     pub paths: Option<u64>,
 }
 

@@ -12,7 +12,7 @@ fn site() -> Site {
 }
 
 async fn open(bucket: &Arc<MemoryBucket>, by: &str) -> Arc<Journal> {
-    Journal::open(bucket.clone(), site(), by.into()).await.unwrap()
+    Journal::open(bucket.clone(), site(), by.into(), None).await.unwrap()
 }
 
 fn purge(name: &str) -> Effect {

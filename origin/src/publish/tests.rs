@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use release::bucket::memory::{Fault, MemoryBucket};
 use release::File;
+use release::bucket::memory::{Fault, MemoryBucket};
 
 use super::*;
 use crate::policy::Policies;
@@ -15,7 +15,7 @@ struct World {
 
 async fn publisher(bucket: &Arc<MemoryBucket>, folder: Option<PathBuf>) -> Arc<Publisher> {
     let site: Site = "main".parse().unwrap();
-    let journal = Journal::open(bucket.clone(), site.clone(), "test".into()).await.unwrap();
+    let journal = Journal::open(bucket.clone(), site.clone(), "test".into(), None).await.unwrap();
     let reader = Arc::new(Reader::new(bucket.clone(), site, 64 << 20));
     Publisher::new(journal, reader, folder)
 }
