@@ -4,4 +4,5 @@
 //! test whether a foreign store keeps the promises that the journal rests on ([`probe`]).
 
 pub mod embedded;
+pub mod probe;
 pub mod s3;

@@ -222,7 +222,7 @@ impl FolderStore {
         }
         self.upload_folder(id).map_err(to_s3)?;
         let mut parts: Vec<StoredPart> = Vec::with_capacity(chosen.len());
-        for (at, wanted) in chosen.iter().enumerate() {
+        for wanted in chosen {
             let number =
                 wanted.part_number.ok_or_else(|| s3_error!(MalformedXML, "a part without a number"))?;
             if parts.last().is_some_and(|last| last.number >= number) {
@@ -247,14 +247,16 @@ impl FolderStore {
             if differs || etag.is_some_and(|etag| etag.trim_matches('"') != part.object.meta.etag) {
                 return Err(invalid());
             }
-            if at + 1 < chosen.len() && part.object.size < PART_BYTES_MIN {
-                return Err(s3_error!(
-                    EntityTooSmall,
-                    "part {number} has {} bytes: all but the last need {PART_BYTES_MIN}",
-                    part.object.size
-                ));
-            }
             parts.push(part);
+        }
+        let mut before = parts.iter().take(chosen.len() - 1);
+        if let Some(small) = before.find(|part| part.object.size < PART_BYTES_MIN) {
+            return Err(s3_error!(
+                EntityTooSmall,
+                "part {} has {} bytes: all but the last need {PART_BYTES_MIN}",
+                small.number,
+                small.object.size
+            ));
         }
         Ok(parts)
     }
