@@ -215,7 +215,8 @@ fn it_is_refused_a_conditional_write_as_aws_would_refuse_it() {
     };
     assert!(put("one", &["--if-none-match", "*"]).status.success());
     let second = put("two", &["--if-none-match", "*"]);
-    assert_eq!(second.status.code(), Some(254), "{}", both(&second));
+    // 254 by version 2 of the command line, 255 by version 1: the service answered with an error.
+    assert!(matches!(second.status.code(), Some(254 | 255)), "{}", both(&second));
     assert!(
         both(&second).contains("An error occurred (PreconditionFailed) when calling the PutObject operation"),
         "{}",
@@ -263,6 +264,7 @@ fn it_uploads_a_large_file_in_parts() {
     server.aws(&range);
     assert_eq!(std::fs::read(server.path("part")).unwrap(), bytes[10_000_000..10_000_010]);
     assert!(server.aws(&["s3api", "list-multipart-uploads", "--bucket", "site"]).trim_end().len() < 400);
+    write(&server.path("part"), b"some text");
     // Each of the checksums that the command line can send.
     for algorithm in ["CRC32", "SHA1", "SHA256"] {
         let put = [
@@ -314,22 +316,30 @@ fn its_presigned_requests_expire() {
     let server = Server::start();
     write(&server.path("one"), b"presigned");
     server.aws(&["s3", "cp", "one", "s3://site/a b/one", "--no-progress"]);
-    let url = server.aws(&["s3", "presign", "s3://site/a b/one", "--expires-in", "60"]);
     let get = |url: &str| {
         let output =
             Command::new("curl").args(["--silent", "--write-out", " %{http_code}", url]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(get(url.trim()), "presigned 200");
-    let short = server.aws(&["s3", "presign", "s3://site/a b/one", "--expires-in", "1"]);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        let answer = get(short.trim());
-        if answer.ends_with(" 403") {
-            assert!(answer.contains("AccessDenied") && answer.contains("expired"), "{answer}");
-            break;
+    // Left alone, version 1 of the command line still presigns by Signature Version 2.
+    for version in ["s3", "s3v4"] {
+        write(
+            &server.path(".aws/config"),
+            format!("[default]\ns3 =\n  signature_version = {version}\n").as_bytes(),
+        );
+        let url = server.aws(&["s3", "presign", "s3://site/a b/one", "--expires-in", "60"]);
+        assert_eq!(get(url.trim()), "presigned 200", "{url}");
+        let other = url.trim().replace("/one?", "/two?");
+        assert!(get(&other).contains("SignatureDoesNotMatch"), "{other}");
+        let short = server.aws(&["s3", "presign", "s3://site/a b/one", "--expires-in", "1"]);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let answer = get(short.trim());
+            if answer.ends_with(" 403") {
+                assert!(answer.contains("AccessDenied") && answer.contains("expired"), "{answer}");
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "still valid: {answer}");
         }
-        assert!(std::time::Instant::now() < deadline, "still valid: {answer}");
-        std::thread::yield_now();
     }
 }

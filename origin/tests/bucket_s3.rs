@@ -560,11 +560,11 @@ async fn only_the_right_signature_opens_the_door() {
     let v2 =
         "GET /site/k HTTP/1.1\r\nhost: x\r\nauthorization: AWS AKIDTEST:abc\r\nconnection: close\r\n\r\n";
     assert!(raw(server.address, v2).await.contains("Version 4"));
-    let v2 = get_request(&format!(
-        "{}/site/k?AWSAccessKeyId=AKIDTEST&%53ignature=abc&Expires=9999999999",
-        server.endpoint()
-    ));
-    assert!(raw(server.address, &v2).await.contains("Version 4"));
+    let v2 =
+        format!("{}/site/k?AWSAccessKeyId=AKIDTEST&%53ignature=abc&Expires=9999999999", server.endpoint());
+    assert!(raw(server.address, &get_request(&v2)).await.contains("SignatureDoesNotMatch"));
+    let write = get_request(&v2).replace("GET ", "DELETE ");
+    assert!(raw(server.address, &write).await.contains("Version 4"));
     server.stop().await;
 }
 

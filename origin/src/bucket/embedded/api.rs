@@ -332,12 +332,12 @@ async fn lines(store: FolderStore, bucket: String, query: OwnedQuery, with_owner
     let mut lines = Lines { contents: Vec::new(), prefixes: Vec::new(), last: None, next: page.next };
     for item in page.items {
         match item {
-            Item::Object { key, size, meta } => {
+            Item::Object { key, size, etag, modified_ms } => {
                 lines.last = Some(key.clone());
                 lines.contents.push(s3s::dto::Object {
                     key: Some(url_encoded(url, key)),
-                    e_tag: etag(&meta),
-                    last_modified: Some(timestamp(meta.modified_ms)),
+                    e_tag: Some(ETag::Strong(etag)),
+                    last_modified: Some(timestamp(modified_ms)),
                     size: Some(i64::try_from(size).unwrap_or(i64::MAX)),
                     storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
                     owner: with_owner.then(owner).flatten(),

@@ -225,7 +225,8 @@ pub(super) enum Item {
     Object {
         key: String,
         size: u64,
-        meta: Meta,
+        etag: String,
+        modified_ms: i64,
     },
     /// All keys that begin so.
     Prefix(String),
@@ -274,7 +275,9 @@ impl FolderStore {
                     Item::Prefix(prefix)
                 }
                 None => match self.get(bucket, &key, 0) {
-                    Ok(Object { size, meta, .. }) => Item::Object { key, size, meta },
+                    Ok(Object { size, meta: Meta { etag, modified_ms, .. }, .. }) => {
+                        Item::Object { key, size, etag, modified_ms }
+                    }
                     // Deleted since the folder was read.
                     Err(StoreError::NoSuchKey(_)) => continue,
                     Err(error) => return Err(error),

@@ -193,16 +193,17 @@ async fn answer(service: S3Service, request: Request<Incoming>) -> Result<Respon
     Ok(response)
 }
 
-/// Ways of signing that s3s knows and this server does not offer: Signature Version 2 (SHA-1, and not compared in
-/// constant time) and forms sent by browsers.
+/// Ways of signing that s3s knows and this server does not offer: Signature Version 2, but for reads that are
+/// presigned (awscli 1 still makes them so, and there it is only one URL that is at stake), and forms.
 fn refused(request: &Request<Incoming>) -> Option<&'static str> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let parameters = request.uri().query().unwrap_or_default().split('&');
-    let has_v2_query = parameters.into_iter().any(|parameter| {
+    let mut parameters = request.uri().query().unwrap_or_default().split('&');
+    let has_v2_query = parameters.any(|parameter| {
         let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
         percent_encoding::percent_decode_str(name).eq(*b"Signature")
     });
-    if has_v2_query || text(http::header::AUTHORIZATION).trim_start().starts_with("AWS ") {
+    let is_read = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
+    if (has_v2_query && !is_read) || text(http::header::AUTHORIZATION).trim_start().starts_with("AWS ") {
         Some("requests are signed with Signature Version 4")
     } else if text(http::header::CONTENT_TYPE).to_ascii_lowercase().contains("multipart/form-data") {
         Some("uploads by form are not offered")
