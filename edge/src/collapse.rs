@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +17,7 @@ use crate::{
     fill::Fill,
     key::Key,
     policy::{freshness::Millis, vary::Selection},
-    purge::PurgeLog,
+    purge::{Began, PurgeLog},
     store::Stored,
 };
 
@@ -24,6 +25,8 @@ use crate::{
 const HIT_FOR_MISS_MS: Millis = 5_000;
 /// URLs about which something is remembered beside what is stored.
 const HINTS_MAX: usize = 65_536;
+/// Fields of a `Vary` that are remembered; with more, requests may wait for a response that is not for them.
+const VARY_MAX: usize = 16;
 
 /// What a flight brought, for all who wait.
 #[derive(Debug, Clone)]
@@ -44,7 +47,7 @@ pub(crate) enum Landing {
 #[derive(Debug)]
 pub(crate) struct Flight {
     /// What was applied when it began.
-    pub(crate) epoch: u64,
+    pub(crate) began: Began,
     pub(crate) landing: watch::Sender<Option<Landing>>,
 }
 
@@ -72,7 +75,7 @@ impl Flights {
     pub(crate) fn join(&self, what: &(Key, Selection), log: &PurgeLog) -> Role {
         let mut map = self.map();
         if let Some(flight) = map.get(what)
-            && !log.covers_fetch(flight.epoch, &what.0)
+            && !log.covers_fetch(flight.began, &what.0)
         {
             return Role::Follower(flight.landing.subscribe());
         }
@@ -98,7 +101,7 @@ impl Flights {
 impl Flight {
     /// A flight that nobody can join until it is on the list.
     pub(crate) fn new(log: &PurgeLog) -> Self {
-        Self { epoch: log.epoch(), landing: watch::Sender::new(None) }
+        Self { began: log.now(), landing: watch::Sender::new(None) }
     }
 
     /// Tells all who wait.
@@ -114,32 +117,40 @@ struct Hint {
     alone_until: Millis,
 }
 
-/// Hints, bounded; when full they are forgotten, which costs a few needless waits.
+/// Hints, by the keyed hash of their URL: two URLs that share one cost needless waits and nothing else. Bounded; when
+/// full they are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
-    map: Mutex<HashMap<Key, Hint>>,
+    hasher: RandomState,
+    map: Mutex<HashMap<u64, Hint>>,
 }
 
 impl Hints {
-    fn map(&self) -> MutexGuard<'_, HashMap<Key, Hint>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<u64, Hint>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The values by which a request for `key` is told from others.
     pub(crate) fn selection(&self, key: &Key, request: &HeaderMap) -> Selection {
-        let vary = self.map().get(key).map(|hint| Arc::clone(&hint.vary));
+        let hash = self.hasher.hash_one(key);
+        let vary = self.map().get(&hash).map(|hint| Arc::clone(&hint.vary));
         vary.map(|names| Selection::of(&names, request)).unwrap_or_default()
     }
 
     /// Whether requests for `key` should not wait for each other now.
     pub(crate) fn alone(&self, key: &Key, now: Millis) -> bool {
-        self.map().get(key).is_some_and(|hint| hint.alone_until > now)
+        let hash = self.hasher.hash_one(key);
+        self.map().get(&hash).is_some_and(|hint| hint.alone_until > now)
     }
 
     /// Remembers what a response was chosen by.
     pub(crate) fn note_vary(&self, key: &Key, names: &[HeaderName]) {
+        if names.len() > VARY_MAX {
+            return;
+        }
+        let hash = self.hasher.hash_one(key);
         let mut map = self.map();
-        match map.get_mut(key) {
+        match map.get_mut(&hash) {
             Some(hint) => {
                 hint.alone_until = 0;
                 if *hint.vary != *names {
@@ -147,24 +158,25 @@ impl Hints {
                 }
             }
             None if names.is_empty() => {}
-            None => Self::add(&mut map, key, Hint { vary: names.into(), alone_until: 0 }),
+            None => Self::add(&mut map, hash, Hint { vary: names.into(), alone_until: 0 }),
         }
     }
 
     /// Remembers that a response could not be shared.
     pub(crate) fn note_alone(&self, key: &Key, now: Millis) {
+        let hash = self.hasher.hash_one(key);
         let mut map = self.map();
         let until = now + HIT_FOR_MISS_MS;
-        match map.get_mut(key) {
+        match map.get_mut(&hash) {
             Some(hint) => hint.alone_until = until,
-            None => Self::add(&mut map, key, Hint { vary: [].into(), alone_until: until }),
+            None => Self::add(&mut map, hash, Hint { vary: [].into(), alone_until: until }),
         }
     }
 
-    fn add(map: &mut HashMap<Key, Hint>, key: &Key, hint: Hint) {
+    fn add(map: &mut HashMap<u64, Hint>, hash: u64, hint: Hint) {
         if map.len() >= HINTS_MAX {
             map.clear();
         }
-        map.insert(key.clone(), hint);
+        map.insert(hash, hint);
     }
 }

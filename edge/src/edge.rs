@@ -25,7 +25,7 @@ use crate::{
         date,
         directives::{Control, RequestDirectives},
         forward,
-        freshness::{Freshness, Millis, Receipt},
+        freshness::{Freshness, Millis, Receipt, StaleRefused},
         range::{Ranged, ranged},
         reuse::{
             ClientValidation, Failure, Forward, Reuse, is_stale_if_error_status, reuse, stale_on_failure,
@@ -35,7 +35,7 @@ use crate::{
         validate::{self, Conditional, Tag},
         vary::{self, Selection},
     },
-    purge::{Applied, PurgeLog},
+    purge::{Applied, Began, PurgeLog},
     store::{Found, Store, Stored},
 };
 
@@ -297,7 +297,10 @@ impl Edge {
     /// Puts an entry in force, then frees what it covers.
     pub(crate) fn apply(&self, entry: Applied) -> u64 {
         let entry = Arc::new(entry);
-        self.log.push(Arc::clone(&entry));
+        let epoch = self.log.push(Arc::clone(&entry));
+        if PurgeLog::wants_sweep(epoch) {
+            self.store.restamp(&self.log);
+        }
         let dropped = self.store.sweep(&entry, &self.log);
         metrics::counter!("bakehouse_edge_dropped_total").increment(dropped);
         dropped
@@ -439,6 +442,18 @@ impl Edge {
                 let what = (key.clone(), self.hints.selection(&key, &inbound.headers));
                 match self.flights.join(&what, &self.log) {
                     Role::Leader(flight) => {
+                        let again = self.store.find(&key, &inbound.headers, &self.log).live;
+                        let same = match (&again, &found.live) {
+                            (Some(again), Some(live)) => Arc::ptr_eq(again, live),
+                            (None, _) => true,
+                            (Some(_), None) => false,
+                        };
+                        if !same {
+                            // Another flight has landed between the look and the listing.
+                            self.flights.leave(&what, &flight);
+                            flight.land(Landing::Released);
+                            continue;
+                        }
                         self.lead(inbound, &key, site.as_ref(), found.clone_for_flight(), Some(what), flight)
                             .await
                     }
@@ -607,7 +622,7 @@ impl Edge {
         if matches!(&fetched, Ok(reply) if reply.status == StatusCode::NOT_MODIFIED) {
             let Ok(reply) = fetched else { return };
             let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-            if let Some((stored, status)) = self.confirmed(&plan, &reply, receipt, flight.epoch) {
+            if let Some((stored, status)) = self.confirmed(&plan, &reply, receipt, flight.began) {
                 drop(listing);
                 return land(Landing::Stored(stored, status), tell);
             }
@@ -682,7 +697,7 @@ impl Edge {
             flight.land(Landing::Body(Arc::clone(&fill)));
             let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader));
         }
-        self.receive(&plan.key, &fill, reply.source, reply.digest, &control, flight.epoch, listing).await;
+        self.receive(&plan.key, &fill, reply.source, reply.digest, &control, flight.began, listing).await;
     }
 
     /// A copy that may be served in place of a failure.
@@ -740,7 +755,7 @@ impl Edge {
         plan: &Plan,
         reply: &Reply,
         receipt: Receipt,
-        epoch: u64,
+        began: Began,
     ) -> Option<(Arc<Stored>, StatusCode)> {
         let asked = plan.found.live.as_ref().or(plan.found.unverified.as_ref());
         let stored = match Tag::of(&reply.headers).filter(|tag| !tag.weak) {
@@ -782,14 +797,14 @@ impl Edge {
             freshness,
             selection,
             receipt.wall,
-            epoch,
+            began,
         );
         if may_store.is_err() || names.is_none() {
             // It may not be used again; this one answer was confirmed.
             stored.make_stale(receipt.got);
             return Some((Arc::new(copy), status));
         }
-        match self.store.insert(copy, epoch, &self.log) {
+        match self.store.insert(copy, began, &self.log) {
             Ok(copy) | Err(copy) => Some((copy, status)),
         }
     }
@@ -804,7 +819,7 @@ impl Edge {
         freshness: Freshness,
         selection: Selection,
         wall: i64,
-        epoch: u64,
+        began: Began,
     ) -> Stored {
         let groups = groups_of(&head, key.of_site);
         if !head.contains_key(header::DATE)
@@ -814,7 +829,7 @@ impl Edge {
             head.insert(header::DATE, date);
         }
         head.remove(header::CONTENT_LENGTH);
-        Stored::new(key.clone(), status, head, body, freshness, selection, wall, groups, epoch)
+        Stored::new(key.clone(), status, head, body, freshness, selection, wall, groups, began.epoch)
     }
 
     /// Receives a body to its end, for all readers and for the store.
@@ -826,7 +841,7 @@ impl Edge {
         mut source: Source,
         digest: Option<release::Digest>,
         control: &Control,
-        epoch: u64,
+        began: Began,
         listing: Listing<'_>,
     ) {
         let guard = EndOnDrop(fill);
@@ -891,9 +906,9 @@ impl Edge {
                 fill.freshness.clone(),
                 fill.selection.clone(),
                 fill.wall,
-                epoch,
+                began,
             );
-            if self.store.insert(copy, epoch, &self.log).is_err() {
+            if self.store.insert(copy, began, &self.log).is_err() {
                 tracing::debug!(url = %key.target, reason = NoStore::Superseded.as_str(), "not stored");
             }
         }
@@ -956,17 +971,13 @@ impl Edge {
             }
             Outcome::Landing(Landing::Failed(error)) => {
                 Counted::Failed.count();
-                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no response");
-                let mut response =
-                    self.error(inbound, error.status(), "The site could not be reached. Please try again.");
-                if found.live.is_some()
-                    && let Some(refused) =
-                        found.live.as_ref().and_then(|stored| stored.freshness.stale_refused)
-                {
-                    let status = CacheStatus { detail: Some(refused.as_str()), ..status };
-                    response.headers_mut().append("cache-status", status.to_value(CACHE_NAME));
-                }
-                response
+                let stale_refused = found
+                    .live
+                    .as_ref()
+                    .and_then(|stored| stored.freshness.stale_refused)
+                    .map(StaleRefused::as_str);
+                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, stale_refused, "no response");
+                self.error(inbound, error.status(), "The site could not be reached. Please try again.")
             }
             Outcome::Alone(reply, reason) => {
                 let status = CacheStatus {
@@ -1021,7 +1032,9 @@ impl Edge {
             for target in forward::also_invalidated(&reply.headers, "http", &inbound.host) {
                 keys.push(Key::of_upstream(&inbound.host, &target));
             }
-            self.apply(Applied::invalidation(keys));
+            for key in &keys {
+                self.store.invalidate(key, &self.log);
+            }
         }
         let status = CacheStatus {
             forward: Some(forward),

@@ -5,7 +5,10 @@
 
 use std::{
     pin::Pin,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -35,8 +38,8 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 const RESPONSE_HEAD_BYTES_MAX: usize = 256 << 10;
 /// How long an upstream is passed over after its first failure in a row; doubled with each.
 const BACKOFF_MS: Millis = 250;
-/// At most this long.
-const BACKOFF_MS_MAX: Millis = 10_000;
+/// At most this long: well within a lease, so that an origin that is back is heard before it lapses.
+const BACKOFF_MS_MAX: Millis = 3_000;
 
 /// How long parts of a fetch may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,9 +156,17 @@ impl Upstreams {
 
     /// Sends a request with content once, to the first upstream that a connection can be made to.
     pub(crate) async fn send_once(&self, ask: &Ask, body: RequestBody) -> Result<Answer, EdgeError> {
-        let order = self.order(false);
-        let upstream = order.first().ok_or(EdgeError::NoUpstream)?;
-        self.exchange(upstream, ask, body, None).await
+        let body = Arc::new(Mutex::new(Some(body)));
+        let mut last = EdgeError::NoUpstream;
+        for upstream in self.order(false) {
+            let once = OnceBody { shared: Arc::clone(&body), taken: None };
+            match self.exchange(upstream, ask, once.boxed_unsync(), None).await {
+                // Without a connection nothing of the content was read, so the next may have it.
+                Err(error @ EdgeError::Connect { .. }) => last = error,
+                other => return other,
+            }
+        }
+        Err(last)
     }
 
     /// Sends a request without content. An idempotent one is sent to the next upstream where one fails; a safe one
@@ -297,7 +308,7 @@ fn ring() -> rustls::crypto::CryptoProvider {
 }
 
 fn without_roots() -> Result<rustls::ClientConfig, EdgeError> {
-    let builder = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(ring()))
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(ring()))
         .with_safe_default_protocol_versions()
         .map_err(|error| EdgeError::Certificates(std::io::Error::other(error)))?;
     Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
@@ -362,6 +373,31 @@ impl Upstream {
         if self.failures.swap(0, Ordering::Relaxed) > 0 {
             self.down_until.store(0, Ordering::Relaxed);
             tracing::info!(upstream = %self.label, "upstream answers again");
+        }
+    }
+}
+
+/// Content that can be offered to several upstreams, and is read by one.
+struct OnceBody {
+    shared: Arc<Mutex<Option<RequestBody>>>,
+    taken: Option<RequestBody>,
+}
+
+impl Body for OnceBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.taken.is_none() {
+            this.taken = this.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        match &mut this.taken {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(Some(Err("the content was sent to another upstream already".into()))),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! Here is what an entry covers; where entries come from is the business of `journal`.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -18,6 +19,9 @@ use crate::{key::Key, policy::freshness::Millis};
 
 /// Entries that are remembered. A fetch that lasts over more is not stored.
 const ENTRIES_MAX: usize = 4_096;
+
+/// Keys whose invalidation is remembered for fetches in flight.
+const KEYED_MAX: usize = 65_536;
 
 /// What an applied entry does to the copies that it covers, the weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +65,7 @@ pub(crate) enum Cover {
     Selected {
         /// Any of these.
         matchers: Vec<Matcher>,
-        /// [`Mark::Soft`], [`Mark::Unverified`] or [`Mark::Dropped`].
+        /// [`Mark::Soft`] or [`Mark::Dropped`].
         mark: Mark,
     },
 }
@@ -78,8 +82,6 @@ pub(crate) enum Matcher {
         /// The query; `None` matches any.
         query: Option<String>,
     },
-    /// One key, as an unsafe request invalidates it.
-    Key(Key),
     /// The beginning of a normalised path.
     Prefix(String),
     /// A cache group, as it stands in the field.
@@ -126,7 +128,6 @@ impl Matcher {
                     key.of_site || query.as_deref().is_none_or(|query| key.query() == Some(query));
                 host_matches && query_matches && key.normal_path() == *path
             }
-            Self::Key(key) => subject.key == key,
             Self::Prefix(prefix) => subject.key.normal_path().starts_with(prefix.as_str()),
             Self::Group(group) => match subject.response {
                 Some((_, groups)) => groups.iter().any(|held| **held == **group),
@@ -159,12 +160,6 @@ impl Applied {
     pub(crate) fn purge(site: Option<Arc<str>>, selectors: &[Selector], soft_at: Option<Millis>) -> Self {
         let mark = soft_at.map_or(Mark::Dropped, Mark::Soft);
         Self { site, cover: Cover::Selected { matchers: selectors.iter().map(Matcher::of).collect(), mark } }
-    }
-
-    /// What a successful unsafe request makes invalid: to be validated before the next use (RFC 9111 §4.4).
-    pub(crate) fn invalidation(keys: Vec<Key>) -> Self {
-        let matchers = keys.into_iter().map(Matcher::Key).collect();
-        Self { site: None, cover: Cover::Selected { matchers, mark: Mark::Unverified } }
     }
 
     /// The step from one release to another.
@@ -214,13 +209,7 @@ impl Applied {
 
     /// The only keys that can be covered, where there is such a list.
     pub(crate) fn exact_keys(&self) -> Option<Vec<Key>> {
-        let Some(site) = self.site.as_ref() else {
-            let Cover::Selected { matchers, .. } = &self.cover else { return None };
-            return matchers
-                .iter()
-                .map(|m| if let Matcher::Key(key) = m { Some(key.clone()) } else { None })
-                .collect();
-        };
+        let site = self.site.as_ref()?;
         match &self.cover {
             Cover::Paths { changed, removed, missing: false } => {
                 Some(changed.iter().chain(removed).map(|path| Key::of_site(site, path)).collect())
@@ -237,17 +226,45 @@ impl Applied {
     }
 }
 
+/// When something began, as far as the log knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Began {
+    /// Entries applied by then.
+    pub(crate) epoch: u64,
+    /// Keys invalidated by then.
+    keyed: u64,
+}
+
 /// The bounded log, and the number that says how much was applied.
+///
+/// What unsafe requests invalidate is one key each and comes as often as clients like: it is kept beside the log, so
+/// that it never pushes an entry out of it.
 #[derive(Debug, Default)]
 pub(crate) struct PurgeLog {
     epoch: AtomicU64,
     entries: RwLock<VecDeque<Arc<Applied>>>,
+    hasher: RandomState,
+    keyed: RwLock<Keyed>,
+}
+
+#[derive(Debug, Default)]
+struct Keyed {
+    count: u64,
+    /// Fetches that began before this are covered, whatever they are for: their keys are forgotten.
+    floor: u64,
+    last: HashMap<u64, u64>,
 }
 
 impl PurgeLog {
     /// How many entries were applied so far.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Now, for a fetch that begins.
+    pub(crate) fn now(&self) -> Began {
+        let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner).count;
+        Began { epoch: self.epoch(), keyed }
     }
 
     /// Adds an entry; it is in force when this returns.
@@ -258,6 +275,33 @@ impl PurgeLog {
             entries.pop_front();
         }
         self.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Whether so many entries came since the last time that copies untouched since then must be brought up to date
+    /// before the log forgets what they were not covered by.
+    pub(crate) fn wants_sweep(epoch: u64) -> bool {
+        epoch.is_multiple_of(ENTRIES_MAX as u64 / 2)
+    }
+
+    /// Notes that a key is invalid for all that began before (RFC 9111 §4.4).
+    pub(crate) fn invalidate(&self, key: &Key) {
+        let hash = self.hasher.hash_one(key);
+        let mut keyed = self.keyed.write().unwrap_or_else(PoisonError::into_inner);
+        keyed.count += 1;
+        if keyed.last.len() >= KEYED_MAX {
+            keyed.last.clear();
+            keyed.floor = keyed.count;
+        }
+        let count = keyed.count;
+        keyed.last.insert(hash, count);
+    }
+
+    /// Whether an unsafe request has made this key invalid since.
+    pub(crate) fn invalidated(&self, began: Began, key: &Key) -> bool {
+        let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
+        keyed.count != began.keyed
+            && (began.keyed < keyed.floor
+                || keyed.last.get(&self.hasher.hash_one(key)).is_some_and(|at| *at > began.keyed))
     }
 
     /// The entries after `epoch`, and the epoch that they lead to. `None`: no longer remembered, so covered.
@@ -272,11 +316,14 @@ impl PurgeLog {
     }
 
     /// Whether anything applied since covers a fetch.
-    pub(crate) fn covers_fetch(&self, epoch: u64, key: &Key) -> bool {
-        if self.epoch() == epoch {
+    pub(crate) fn covers_fetch(&self, began: Began, key: &Key) -> bool {
+        if self.invalidated(began, key) {
+            return true;
+        }
+        if self.epoch() == began.epoch {
             return false;
         }
-        match self.since(epoch).1 {
+        match self.since(began.epoch).1 {
             None => true,
             Some(entries) => {
                 entries.iter().any(|entry| entry.mark(Subject { key, response: None }).is_some())
@@ -366,7 +413,7 @@ mod tests {
     fn what_is_forgotten_covers() {
         let log = PurgeLog::default();
         let key = Key::of_upstream("h", "/a");
-        let start = log.epoch();
+        let start = log.now();
         let other = || Arc::new(Applied::purge(None, &[Selector::Url("/b".into())], None));
         for _ in 0..ENTRIES_MAX {
             log.push(other());
@@ -374,5 +421,19 @@ mod tests {
         assert!(!log.covers_fetch(start, &key));
         log.push(other());
         assert!(log.covers_fetch(start, &key));
+    }
+
+    #[test]
+    fn an_invalidated_key_covers_what_began_before() {
+        let log = PurgeLog::default();
+        let (key, other) = (Key::of_upstream("h", "/a"), Key::of_upstream("h", "/b"));
+        let before = log.now();
+        log.invalidate(&key);
+        assert!(log.covers_fetch(before, &key) && !log.covers_fetch(before, &other));
+        assert!(!log.covers_fetch(log.now(), &key));
+        for n in 0..KEYED_MAX {
+            log.invalidate(&Key::of_upstream("h", &format!("/{n}")));
+        }
+        assert!(log.covers_fetch(before, &other), "what is no longer remembered covers");
     }
 }

@@ -178,6 +178,9 @@ async fn respond(
         }
         _ => return refuse(StatusCode::BAD_REQUEST, "The request's target is not a path."),
     };
+    if target.len() > release::url::TARGET_BYTES_MAX {
+        return refuse(StatusCode::URI_TOO_LONG, "The request's target is too long.");
+    }
     let has_content = !body.is_end_stream();
     let mut headers = parts.headers;
     forward::strip_connection(&mut headers);

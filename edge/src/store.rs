@@ -27,7 +27,7 @@ use crate::{
         validate::Tag,
         vary::Selection,
     },
-    purge::{Applied, Mark, PurgeLog, Subject},
+    purge::{Applied, Began, Mark, PurgeLog, Subject},
 };
 
 /// Locks are short; this many make contention rare on any machine.
@@ -349,15 +349,15 @@ impl Store {
         found
     }
 
-    /// Takes a copy in, unless something applied since `epoch` (when its fetch began) covers it. It replaces the
+    /// Takes a copy in, unless something applied since its fetch began covers it. It replaces the
     /// copies that its request fields select, and the superseded one whose body it has.
     pub(crate) fn insert(
         &self,
         stored: Stored,
-        epoch: u64,
+        began: Began,
         log: &PurgeLog,
     ) -> Result<Arc<Stored>, Arc<Stored>> {
-        stored.checked.store(epoch, Ordering::Release);
+        stored.checked.store(began.epoch, Ordering::Release);
         let stored = Arc::new(stored);
         let life = stored.life(log);
         if life != Life::Live || stored.stale_from().is_some() || stored.bytes > self.bytes_max {
@@ -366,6 +366,10 @@ impl Store {
         let mut gone = Vec::new();
         {
             let mut shard = lock(self.shard(&stored.key));
+            // Under the lock by which an unsafe request marks what is held.
+            if log.invalidated(began, &stored.key) {
+                return Err(stored.clone());
+            }
             let copies = shard.entry(stored.key.clone()).or_default();
             let tag = stored.strong_tag();
             copies.retain(|held| {
@@ -423,6 +427,23 @@ impl Store {
             self.evict();
         }
         Ok(stored)
+    }
+
+    /// An unsafe request has changed what this key stands for: each copy is validated before its next use, and no fetch
+    /// that began before is stored (RFC 9111 §4.4).
+    pub(crate) fn invalidate(&self, key: &Key, log: &PurgeLog) {
+        let shard = lock(self.shard(key));
+        log.invalidate(key);
+        for stored in shard.get(key).into_iter().flatten() {
+            stored.apply(Mark::Unverified);
+        }
+    }
+
+    /// Brings every copy up to the log.
+    pub(crate) fn restamp(&self, log: &PurgeLog) {
+        for shard in &self.shards {
+            lock(shard).values().flatten().for_each(|stored| stored.check(log));
+        }
     }
 
     /// A reservation of no bytes yet.
@@ -620,13 +641,13 @@ mod tests {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
         let hot: Vec<Key> = (0..20).map(|n| key(&format!("/hot/{n}"))).collect();
         for key in &hot {
-            store.insert(copy(key, "\"a\"", 8_192), 0, &log).unwrap();
+            store.insert(copy(key, "\"a\"", 8_192), Began::default(), &log).unwrap();
         }
         for n in 0..2_000 {
             for key in &hot {
                 store.find(key, &HeaderMap::new(), &log);
             }
-            store.insert(copy(&key(&format!("/scan/{n}")), "\"a\"", 8_192), 0, &log).unwrap();
+            store.insert(copy(&key(&format!("/scan/{n}")), "\"a\"", 8_192), Began::default(), &log).unwrap();
             assert!(store.bytes() <= 1 << 20);
         }
         for key in &hot {
@@ -635,7 +656,7 @@ mod tests {
         assert!(store.evictions() > 1_800);
         // Replacing one key for ever grows nothing.
         for _ in 0..10_000 {
-            store.insert(copy(&hot[0], "\"b\"", 100), 0, &log).unwrap();
+            store.insert(copy(&hot[0], "\"b\"", 100), Began::default(), &log).unwrap();
         }
         let queues = lock(&store.queues);
         assert!(queues.small.len() + queues.main.len() < 2_048 + 4 * store.entries());
@@ -644,15 +665,15 @@ mod tests {
     #[test]
     fn what_is_too_large_is_not_stored_and_evicts_nothing() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        store.insert(copy(&key("/a"), "\"a\"", 10), 0, &log).unwrap();
-        assert!(store.insert(copy(&key("/b"), "\"a\"", 1 << 20), 0, &log).is_err());
+        store.insert(copy(&key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
+        assert!(store.insert(copy(&key("/b"), "\"a\"", 1 << 20), Began::default(), &log).is_err());
         assert_eq!(store.entries(), 1);
     }
 
     #[test]
     fn marks_only_get_stronger() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        store.insert(copy(&key("/a"), "\"a\"", 10), 0, &log).unwrap();
+        store.insert(copy(&key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
         let url = [Selector::Url("/a".into())];
         let site = || Some("main".into());
         assert_eq!(purge(&log, &store, Applied::purge(site(), &url, Some(7))), 1);
@@ -667,12 +688,12 @@ mod tests {
     #[test]
     fn a_fetch_that_an_entry_overtook_is_not_stored() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        let started = log.epoch();
+        let started = log.now();
         purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::Group("g".into())], None));
         assert!(store.insert(copy(&key("/a"), "\"a\"", 10), started, &log).is_err());
-        assert!(store.insert(copy(&key("/a"), "\"a\"", 10), log.epoch(), &log).is_ok());
+        assert!(store.insert(copy(&key("/a"), "\"a\"", 10), log.now(), &log).is_ok());
         // A soft purge does as well: the copy would be stale at once, and must not pass for fresh.
-        let started = log.epoch();
+        let started = log.now();
         purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::All], Some(1)));
         assert!(store.insert(copy(&key("/b"), "\"a\"", 10), started, &log).is_err());
     }
@@ -680,20 +701,20 @@ mod tests {
     #[test]
     fn superseded_bodies_are_found_again() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        store.insert(copy(&key("/"), "\"a\"", 10), 0, &log).unwrap();
+        store.insert(copy(&key("/"), "\"a\"", 10), Began::default(), &log).unwrap();
         let step = |changed: &str| {
             Applied::step("main".into(), &Diff { changed: vec![changed.into()], ..Diff::default() })
         };
         assert_eq!(purge(&log, &store, step("index.html")), 1);
         let found = store.find(&key("/"), &HeaderMap::new(), &log);
         assert!(found.live.is_none() && found.superseded.is_some());
-        store.insert(copy(&key("/"), "\"b\"", 10), log.epoch(), &log).unwrap();
+        store.insert(copy(&key("/"), "\"b\"", 10), log.now(), &log).unwrap();
         assert_eq!(purge(&log, &store, step("index.html")), 1);
         let found = store.find(&key("/"), &HeaderMap::new(), &log);
         assert!(found.with_tag(Tag { weak: false, opaque: b"a" }).is_some());
         assert!(found.with_tag(Tag { weak: false, opaque: b"b" }).is_some());
         // Back to the first: its kept copy gives way to the new one.
-        store.insert(copy(&key("/"), "\"a\"", 10), log.epoch(), &log).unwrap();
+        store.insert(copy(&key("/"), "\"a\"", 10), log.now(), &log).unwrap();
         assert_eq!(store.entries(), 2);
         // Another page's step touches nothing, and a removed page is not shown again.
         assert_eq!(purge(&log, &store, step("x/index.html")), 0);

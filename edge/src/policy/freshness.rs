@@ -233,7 +233,8 @@ mod tests {
         let date = &date::format(WALL);
         let (minute, past) = (&date::format(WALL + 60), &date::format(WALL - 60));
         let (ten_days, years) = (&date::format(WALL - 864_000), &date::format(WALL - 400_000_000));
-        let rows: [(u16, &[(&str, &str)], u64, S); 18] = [
+        type Row<'a> = (u16, &'a [(&'a str, &'a str)], u64, S);
+        let rows: [Row<'_>; 18] = [
             (200, &[("cache-control", "max-age=5, s-maxage=7"), ("expires", minute)], 7, S::SMaxage),
             (200, &[("cache-control", "max-age=5"), ("expires", minute)], 5, S::MaxAge),
             (200, &[("cache-control", "max-age=0"), ("expires", minute)], 0, S::MaxAge),

@@ -196,7 +196,8 @@ mod tests {
         let f = lasting(10);
         let swr = Freshness { stale_while_revalidate_ms: Some(5_000), ..lasting(10) };
         let must = Freshness { stale_refused: Some(StaleRefused::MustRevalidate), ..swr.clone() };
-        let rows: [(&Freshness, Option<u64>, RequestDirectives, ClientValidation, u64, Reuse); 25] = [
+        type Row<'a> = (&'a Freshness, Option<u64>, RequestDirectives, ClientValidation, u64, Reuse);
+        let rows: [Row<'_>; 25] = [
             (&f, None, none, Ignored, 9_999, Reuse::Fresh { left_ms: 1 }),
             (&f, None, none, Ignored, 10_000, validate(Forward::Stale)),
             (&Freshness { no_cache: true, ..lasting(10) }, None, none, Ignored, 0, validate(Forward::Stale)),

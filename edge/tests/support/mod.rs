@@ -32,9 +32,11 @@ pub enum Reply {
     /// Nothing, for ever.
     Silence,
     /// What comes of this.
-    Later(Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Vec<u8>> + Send>> + Send + Sync>),
+    Later(Arc<Making>),
 }
 
+/// Makes a response in its own time.
+pub type Making = dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Vec<u8>> + Send>> + Send + Sync;
 type Handler = dyn Fn(&str) -> Reply + Send + Sync;
 
 /// An upstream on loopback.
