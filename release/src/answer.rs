@@ -13,6 +13,11 @@ pub const EDGE_CACHE_CONTROL: &str = "bakehouse-cache-control";
 pub const RELEASE_FIELD: &str = "bakehouse-release";
 /// Response field with a response's cache groups (RFC 9875).
 pub const CACHE_GROUPS: &str = "cache-groups";
+/// Response field with the digests of large content's pieces of [`CHUNK_BYTES`](crate::entry::CHUNK_BYTES), by commas,
+/// so that an edge can check each before it sends it on; an edge removes it.
+pub const CHUNKS_FIELD: &str = "bakehouse-chunks";
+/// Pieces whose digests are sent: 64 MiB of content, and 4 KiB of field. An edge checks longer content as a whole.
+const CHUNKS_MAX: usize = 64;
 /// Bytes of the longest `Accept-Encoding` that is read; what is beyond is ignored.
 const ACCEPT_BYTES_MAX: usize = 1_024;
 
@@ -128,6 +133,10 @@ fn of_entry(entry: &Entry, status: u16, accept_encoding: Option<&str>) -> Head {
     }
     if !entry.content.coded.is_empty() {
         fields.push(("vary".into(), "accept-encoding".into()));
+    }
+    if (1..=CHUNKS_MAX).contains(&coding.chunks.len()) {
+        let digests: Vec<String> = coding.chunks.iter().map(ToString::to_string).collect();
+        fields.push((CHUNKS_FIELD.into(), digests.join(",")));
     }
     fields.extend(policy_fields(entry));
     Head { status, fields, coding: Some(coding.clone()) }
