@@ -8,7 +8,7 @@
 //! kept; [`codings`] are made of its content; [`publish`] brings a render into the bucket; the
 //! [`journal`] commits it; [`rollback`] goes back; a [`site`] is what this process knows of each
 //! site; [`edges`] and [`fellows`] say who has heard; an [`origin`](mod@origin) holds all of these
-//! together.
+//! together, and [`http`](mod@http) serves it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod bucket;
@@ -18,6 +18,7 @@ pub mod edges;
 pub mod error;
 pub mod failpoint;
 pub mod fellows;
+pub mod http;
 pub mod journal;
 pub mod origin;
 pub mod policy;

@@ -116,7 +116,7 @@ async fn walk(reader: &Reader, root: Digest, folder: Option<&Path>) -> Result<Wa
     let mut walked = Walked::default();
     let mut level = vec![root];
     for _ in 0..LEVELS_MAX {
-        let reads = level.iter().map(|digest| load(reader, *digest, folder));
+        let reads = level.clone().into_iter().map(|digest| load(reader, digest, folder));
         let read: Vec<(Arc<Node>, bool)> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
         let mut below = Vec::new();
         for (digest, (node, is_fresh)) in level.into_iter().zip(read) {

@@ -1,0 +1,168 @@
+//! The origin's HTTP service: content for edges and browsers, and the API.
+//!
+//! A request that names a release is an edge's, and gets content whatever its path; otherwise
+//! `/v1/…`, `/healthz`, `/readyz` and `/metrics` are ours, and everything else is content of the
+//! site that answers to the request's `Host`.
+
+mod access;
+mod api;
+mod condition;
+mod content;
+mod range;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use release::answer::RELEASE_FIELD;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Origin;
+
+/// Bytes of the largest request head; a larger one gets 431.
+pub const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Fields of a request at most; more get 431.
+const HEADERS_MAX: usize = 256;
+/// How long the head of a request may take, and how long a connection may be idle.
+const HEADER_LIMIT: Duration = Duration::from_secs(30);
+/// Connections at a time: each may hold two pieces of content of 1 MiB.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// How long requests under way may go on after the service was told to stop.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown` ends, then drains for at most [`DRAIN_LIMIT`]. The origin begins to
+/// follow its journals.
+pub async fn serve(listener: TcpListener, origin: Arc<Origin>, shutdown: impl Future<Output = ()>) {
+    origin.follow();
+    let router = router(Arc::clone(&origin));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
+    let connections = TaskTracker::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accept = async {
+            // The semaphore is never closed.
+            let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
+            Some((listener.accept().await, permit))
+        };
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept => accepted,
+        };
+        match accepted {
+            Some((Ok((stream, _)), permit)) => {
+                let (router, drain, cut) = (router.clone(), drain.clone(), cut.clone());
+                connections.spawn(async move {
+                    let connection = connection(stream, router, drain);
+                    tokio::select! { () = connection => {}, () = cut.cancelled() => {} }
+                    drop(permit);
+                });
+            }
+            Some((Err(error), _)) => {
+                // For want of file descriptors, for instance: others must end before this goes on.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            None => break,
+        }
+    }
+    drop(listener);
+    origin.stop().cancel();
+    drain.cancel();
+    connections.close();
+    if tokio::time::timeout(DRAIN_LIMIT, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests under way were cut off");
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, drain: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended at once");
+        return;
+    }
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The service without a listener: for tests, and for programs that bring their own server.
+pub fn router(origin: Arc<Origin>) -> Router {
+    let api = api::router(Arc::clone(&origin));
+    let ours = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(&origin))
+        .nest("/v1", api);
+    let fallback = Arc::clone(&origin);
+    ours.fallback(move |request: Request| content::serve(Arc::clone(&fallback), request))
+        .layer(middleware::from_fn_with_state(Arc::clone(&origin), edges_first))
+        .layer(middleware::from_fn(access::log))
+}
+
+/// Requests of edges are for content, whatever paths a site has.
+async fn edges_first(
+    State(origin): State<Arc<Origin>>,
+    request: Request,
+    next: middleware::Next,
+) -> Result<Response, Infallible> {
+    if request.headers().contains_key(RELEASE_FIELD) {
+        return Ok(content::serve(origin, request).await);
+    }
+    Ok(next.run(request).await)
+}
+
+async fn readyz(State(origin): State<Arc<Origin>>) -> Response {
+    if origin.is_ready() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "the bucket was not reached lately\n").into_response()
+}
+
+async fn metrics(State(origin): State<Arc<Origin>>) -> Response {
+    let Some(text) = &origin.config().metrics else {
+        return (StatusCode::NOT_FOUND, "metrics are not kept here\n").into_response();
+    };
+    for status in origin.status().sites {
+        let site = status.site.to_string();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let (seq, age) = (status.state.seq as f64, status.verified_ms as f64 / 1_000.0);
+        metrics::gauge!("bakehouse_journal_seq", "site" => site.clone()).set(seq);
+        metrics::gauge!("bakehouse_journal_age_seconds", "site" => site).set(age);
+    }
+    let mut response = Response::new(Body::from(text()));
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Who may do what, and what was done.
+
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+
+use crate::OriginConfig;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Bytes of the longest request id that is taken over.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// What a token opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// Polling and fetching.
+    Edge,
+    /// Everything.
+    Operator,
+}
+
+/// The role of whoever sent these fields.
+pub(super) fn role(config: &OriginConfig, headers: &HeaderMap) -> Option<Role> {
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let (scheme, token) = line.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let token = token.trim();
+    // Both are compared always, so that the time says nothing.
+    let (operator, edge) = (same(token, &config.operator_token), same(token, &config.edge_token));
+    if operator {
+        Some(Role::Operator)
+    } else if edge {
+        Some(Role::Edge)
+    } else {
+        None
+    }
+}
+
+/// Compares in a time that depends on neither: digests of both are compared, so that even where they
+/// differ first says nothing about the token. An empty token opens nothing.
+fn same(said: &str, token: &str) -> bool {
+    let (a, b) = (release::Digest::of(said.as_bytes()), release::Digest::of(token.as_bytes()));
+    let differs = a.as_bytes().iter().zip(b.as_bytes()).fold(0, |acc, (a, b)| acc | (a ^ b));
+    differs == 0 && !token.is_empty()
+}
+
+/// Gives each request an id, and logs it when it was answered.
+pub(super) async fn log(request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = request_id(request.headers());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", id);
+    let mut response = next.run(request).instrument(span).await;
+    let status = response.status().as_u16();
+    let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(target: "origin::access", id, %method, path, status, ms, "answered");
+    let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100 - 1).min(4)];
+    metrics::counter!("bakehouse_origin_requests_total", "status" => class).increment(1);
+    metrics::histogram!("bakehouse_origin_request_seconds").record(began.elapsed().as_secs_f64());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The id that the request brings, if it is short and plain; otherwise a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let brought = headers.get(REQUEST_ID).and_then(|v| v.to_str().ok());
+    let is_plain = |id: &&str| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    brought.filter(is_plain).map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
+}
