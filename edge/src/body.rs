@@ -2,15 +2,15 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use release::reader::Reader;
-use std::sync::Arc;
+use release::{Coding, Content, Digest, answer, entry::CHUNK_BYTES, reader::Reader};
 
-use crate::{error::EdgeError, fetch::TimedBody, fill::FillReader};
+use crate::{error::EdgeError, fetch::TimedBody, fill::FillReader, metrics::corrupted};
 
 /// Content on its way to a client.
 #[derive(Debug)]
@@ -74,17 +74,75 @@ pub(crate) enum Source {
     Whole(Option<Bytes>),
     /// From an upstream.
     Stream(TimedBody),
+    /// From an origin, large, each piece checked before it is handed on.
+    Checked(Box<Checked>),
     /// From the bucket, in verified pieces.
-    Pieces(Pieces),
+    Pieces(Box<Pieces>),
 }
 
 /// Large content in the bucket.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     pub(crate) reader: Arc<Reader>,
-    pub(crate) content: release::Content,
-    pub(crate) coding: release::Coding,
+    pub(crate) content: Content,
+    pub(crate) coding: Coding,
     pub(crate) next: usize,
+}
+
+/// Large content from an origin, with the digests of its pieces.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) body: TimedBody,
+    pub(crate) chunks: Vec<Digest>,
+    pub(crate) next: usize,
+    pub(crate) buffer: BytesMut,
+    pub(crate) upstream: String,
+    pub(crate) rescue: Rescue,
+}
+
+/// Where the rest of a content can be had when its origin fails midway.
+#[derive(Debug)]
+pub(crate) struct Rescue {
+    pub(crate) reader: Option<Arc<Reader>>,
+    pub(crate) root: Digest,
+    pub(crate) assets: Digest,
+    pub(crate) path: String,
+    pub(crate) accept_encoding: Option<String>,
+    pub(crate) digest: Digest,
+}
+
+impl Rescue {
+    /// The pieces from `next` on, if the bucket has the very same content.
+    pub(crate) async fn pieces(&self, next: usize) -> Option<Pieces> {
+        let reader = self.reader.as_ref()?;
+        let resolution = answer::resolve(reader, self.root, self.assets, &self.path).await.ok()?;
+        let coding = resolution.head(self.accept_encoding.as_deref(), None).coding?;
+        let content = resolution.entry()?.content.clone();
+        (coding.digest == self.digest).then(|| Pieces { reader: Arc::clone(reader), content, coding, next })
+    }
+}
+
+impl Checked {
+    /// The next piece, checked; `None`: all were handed on.
+    async fn piece(&mut self) -> Option<Result<Bytes, EdgeError>> {
+        let expected = *self.chunks.get(self.next)?;
+        let whole = usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX);
+        while self.buffer.len() < whole {
+            match self.body.chunk().await {
+                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        let piece = self.buffer.split_to(self.buffer.len().min(whole)).freeze();
+        if Digest::of(&piece) != expected {
+            corrupted(&self.rescue.path, &self.upstream);
+            let (path, upstream) = (self.rescue.path.clone(), self.upstream.clone());
+            return Some(Err(EdgeError::Corrupted { path, upstream }));
+        }
+        self.next += 1;
+        Some(Ok(piece))
+    }
 }
 
 impl Source {
@@ -93,22 +151,32 @@ impl Source {
         match self {
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Stream(body) => body.exact(),
+            Self::Checked(checked) => checked.body.exact(),
             Self::Pieces(pieces) => Some(pieces.coding.length),
         }
     }
 
-    /// The next part.
+    /// The next part. Where an origin fails midway, the rest comes from the bucket.
     pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, EdgeError>> {
-        match self {
-            Self::Whole(bytes) => bytes.take().map(Ok),
-            Self::Stream(body) => body.chunk().await,
-            Self::Pieces(pieces) => {
-                if pieces.next >= pieces.coding.chunks.len().max(1) {
-                    return None;
+        loop {
+            match self {
+                Self::Whole(bytes) => return bytes.take().map(Ok),
+                Self::Stream(body) => return body.chunk().await,
+                Self::Checked(checked) => match checked.piece().await {
+                    Some(Err(error)) => match checked.rescue.pieces(checked.next).await {
+                        Some(pieces) => *self = Self::Pieces(Box::new(pieces)),
+                        None => return Some(Err(error)),
+                    },
+                    piece => return piece,
+                },
+                Self::Pieces(pieces) => {
+                    if pieces.next >= pieces.coding.chunks.len().max(1) {
+                        return None;
+                    }
+                    let chunk = pieces.reader.chunk(&pieces.content, &pieces.coding, pieces.next).await;
+                    pieces.next += 1;
+                    return Some(chunk.map_err(EdgeError::from));
                 }
-                let chunk = pieces.reader.chunk(&pieces.content, &pieces.coding, pieces.next).await;
-                pieces.next += 1;
-                Some(chunk.map_err(EdgeError::from))
             }
         }
     }

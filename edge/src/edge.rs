@@ -20,7 +20,7 @@ use crate::{
     fill::{Fill, FillReader},
     journal::{Gate, SiteHandle, Sites},
     key::Key,
-    metrics::Result as Counted,
+    metrics::{Result as Counted, corrupted},
     policy::{
         date,
         directives::{Control, RequestDirectives},
@@ -547,7 +547,9 @@ impl Edge {
         if site.is_some() {
             // Every body at hand can answer, whichever coding or release it was fetched for.
             for stored in &found.bodies {
-                if let Some(tag) = stored.strong_tag()
+                // An origin answers 304 only in place of 200 (RFC 9110 §13.2.1).
+                if stored.status == StatusCode::OK
+                    && let Some(tag) = stored.strong_tag()
                     && !tags.contains(tag)
                     && tags.len() < TAGS_MAX
                 {
@@ -757,11 +759,13 @@ impl Edge {
         receipt: Receipt,
         began: Began,
     ) -> Option<(Arc<Stored>, StatusCode)> {
-        let asked = plan.found.live.as_ref().or(plan.found.unverified.as_ref());
+        let of_status = |stored: &&Arc<Stored>| plan.site.is_none() || stored.status == StatusCode::OK;
+        let asked = plan.found.live.as_ref().or(plan.found.unverified.as_ref()).filter(of_status);
         let stored = match Tag::of(&reply.headers).filter(|tag| !tag.weak) {
             Some(tag) => plan
                 .found
                 .with_tag(tag)
+                .filter(of_status)
                 .or(asked.filter(|held| validate::selects(&reply.headers, &held.head)))?,
             None => asked.filter(|held| validate::selects(&reply.headers, &held.head))?,
         };
@@ -886,7 +890,7 @@ impl Edge {
         if let (Some(digest), Some(hasher)) = (digest, hasher)
             && release::Digest::from(hasher.finalize()) != digest
         {
-            self.corrupted(&key.target, "the origin");
+            corrupted(&key.target, "the origin");
             return;
         }
         if reservation.is_some() {
@@ -916,12 +920,6 @@ impl Edge {
         fill.push(last);
         fill.end(true);
         drop(guard);
-    }
-
-    /// Content that is not what its name says is neither sent nor stored; it is told of.
-    pub(crate) fn corrupted(&self, path: &str, upstream: &str) {
-        metrics::counter!("bakehouse_edge_corrupted_total").increment(1);
-        tracing::error!(path, upstream, "content does not match its digest; not used");
     }
 
     /// From the outcome of a fetch to the response.
@@ -1175,28 +1173,28 @@ impl Edge {
         reply: Reply,
         status: CacheStatus,
     ) -> Response<OutBody> {
-        let length = reply.source.length();
         let body = match reply.source {
             _ if inbound.method == Method::HEAD => OutBody::empty(),
             Source::Whole(bytes) => OutBody::Whole(bytes),
-            Source::Stream(body) => OutBody::Upstream(body),
-            source @ Source::Pieces(_) => self.stream_pieces(&reply.headers, reply.status, source, length),
+            Source::Stream(body) if reply.digest.is_none() => OutBody::Upstream(body),
+            source => self.stream_for_one(&reply.headers, reply.status, source, reply.digest),
         };
         self.finish(inbound, reply.status, reply.headers, body, Some(status))
     }
 
-    /// Large content from the bucket for one client.
-    fn stream_pieces(
+    /// Content of a release for one client alone, checked on its way.
+    fn stream_for_one(
         self: &Arc<Self>,
         headers: &HeaderMap,
         status: StatusCode,
-        mut source: Source,
-        length: Option<u64>,
+        source: Source,
+        digest: Option<release::Digest>,
     ) -> OutBody {
         let control = Control::of(headers, &self.targets);
         let now = clock::boot_ms();
         let receipt = Receipt { asked: now, got: now, wall: clock::wall() };
         let freshness = Freshness::of(status, headers, &control, receipt);
+        let length = source.length();
         let fill = Arc::new(Fill::new(
             status,
             HeaderMap::new(),
@@ -1207,17 +1205,7 @@ impl Edge {
         ));
         let Some(reader) = fill.reader(0, None) else { return OutBody::empty() };
         fill.stream_only();
-        self.tasks.spawn(async move {
-            let guard = EndOnDrop(&fill);
-            while let Some(chunk) = source.chunk().await {
-                match chunk {
-                    Ok(chunk) if fill.room().await => fill.push(chunk),
-                    _ => return,
-                }
-            }
-            fill.end(true);
-            drop(guard);
-        });
+        self.tasks.spawn(async move { pump(&fill, source, digest).await });
         OutBody::Fill(reader)
     }
 
@@ -1232,6 +1220,7 @@ impl Edge {
     ) -> Response<OutBody> {
         if self.sites.is_some() {
             headers.remove(answer::EDGE_CACHE_CONTROL);
+            headers.remove(answer::CHUNKS_FIELD);
             repeat_query(inbound, code, &mut headers);
         }
         forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
@@ -1276,6 +1265,30 @@ impl Found {
             any: self.any,
         }
     }
+}
+
+/// Receives a body that is not stored. The last part is held back until the whole is checked.
+async fn pump(fill: &Arc<Fill>, mut source: Source, digest: Option<release::Digest>) {
+    let guard = EndOnDrop(fill);
+    let mut hasher = blake3::Hasher::new();
+    let mut last = Bytes::new();
+    while let Some(chunk) = source.chunk().await {
+        let Ok(chunk) = chunk else { return };
+        if !fill.room().await {
+            return;
+        }
+        if digest.is_some() {
+            hasher.update(&chunk);
+        }
+        fill.push(std::mem::replace(&mut last, chunk));
+    }
+    if digest.is_some_and(|digest| release::Digest::from(hasher.finalize()) != digest) {
+        corrupted("content for one client", "the origin");
+        return;
+    }
+    fill.push(last);
+    fill.end(true);
+    drop(guard);
 }
 
 /// Takes a flight off the list when dropped.

@@ -29,6 +29,12 @@ impl Result {
     }
 }
 
+/// Content that is not what its name says is neither sent nor stored; it is told of.
+pub(crate) fn corrupted(path: &str, upstream: &str) {
+    metrics::counter!("bakehouse_edge_corrupted_total").increment(1);
+    tracing::error!(path, upstream, "content does not match its digest; not used");
+}
+
 /// Says in words what the metrics mean; the shell calls it once its recorder is installed.
 pub fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge};

@@ -3,16 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use release::{Digest, answer, entry::CHUNK_BYTES, journal::Active, url};
 
 use crate::{
     Edge,
-    body::{Pieces, Source},
+    body::{Checked, Pieces, Rescue, Source},
     edge::Reply,
     error::EdgeError,
     fetch::{Answer, Ask},
     journal::SiteHandle,
+    metrics::corrupted,
     policy::{forward, validate::Tag},
 };
 
@@ -45,10 +47,12 @@ impl Edge {
                     })
                     .await;
                 match answer {
-                    Ok(answer) if is_answer(answer.status) => match self.verified(path, answer).await {
-                        Ok(reply) => return Ok(reply),
-                        Err(error) => failed = error,
-                    },
+                    Ok(answer) if is_answer(answer.status) => {
+                        match self.verified(site, &active, path, accept_encoding, answer).await {
+                            Ok(reply) => return Ok(reply),
+                            Err(error) => failed = error,
+                        }
+                    }
                     Ok(answer) => {
                         failed = EdgeError::NoOrigin {
                             last: format!("{} said {}", answer.upstream, answer.status),
@@ -75,7 +79,7 @@ impl Edge {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => {
                 if let EdgeError::Bucket(release::reader::ReadError::Corrupted { .. }) = &error {
-                    self.corrupted(path, "the bucket");
+                    corrupted(path, "the bucket");
                 }
                 tracing::warn!(%error, origins = %failed, path, "neither origins nor the bucket could answer");
                 Err(error)
@@ -116,9 +120,16 @@ impl Edge {
         Ask { method: Method::GET, target: url::escape(path), headers }
     }
 
-    /// Takes an origin's answer, its content checked: up to a mebibyte before the first byte is used, above that
-    /// before it is stored, and before the last byte is sent.
-    async fn verified(&self, path: &str, answer: Answer) -> Result<Reply, EdgeError> {
+    /// Takes an origin's answer, its content checked: up to a mebibyte before the first byte is used, above that piece
+    /// by piece. Where the digests of the pieces cannot be had, the last part is held back until the whole is checked.
+    async fn verified(
+        &self,
+        site: &SiteHandle,
+        active: &Active,
+        path: &str,
+        accept_encoding: Option<&str>,
+        answer: Answer,
+    ) -> Result<Reply, EdgeError> {
         let mut headers = answer.headers;
         forward::strip_connection(&mut headers);
         let digest = digest_of(&headers);
@@ -127,13 +138,40 @@ impl Edge {
             return Ok(reply);
         }
         if answer.body.exact().is_none_or(|length| length > CHUNK_BYTES) {
-            reply.source = Source::Stream(answer.body);
-            reply.digest = digest;
+            let Some(digest) = digest else {
+                reply.source = Source::Stream(answer.body);
+                return Ok(reply);
+            };
+            let rescue = Rescue {
+                reader: site.reader.clone(),
+                root: active.root,
+                assets: active.assets,
+                path: path.to_owned(),
+                accept_encoding: accept_encoding.map(str::to_owned),
+                digest,
+            };
+            let chunks = match chunks_of(&reply.headers) {
+                Some(chunks) => Some(chunks),
+                None => rescue.pieces(0).await.map(|pieces| pieces.coding.chunks),
+            };
+            reply.headers.remove(answer::CHUNKS_FIELD);
+            match (chunks, answer.body.exact()) {
+                (Some(chunks), Some(length)) if chunks.len() as u64 == length.div_ceil(CHUNK_BYTES) => {
+                    let (body, upstream) = (answer.body, answer.upstream);
+                    let buffer = BytesMut::new();
+                    let checked = Checked { body, chunks, next: 0, buffer, upstream, rescue };
+                    reply.source = Source::Checked(Box::new(checked));
+                }
+                _ => {
+                    reply.source = Source::Stream(answer.body);
+                    reply.digest = Some(digest);
+                }
+            }
             return Ok(reply);
         }
         let bytes = answer.body.collect(CHUNK_BYTES).await?.ok_or(EdgeError::UpstreamBroke)?;
         if digest.is_some_and(|digest| Digest::of(&bytes) != digest) {
-            self.corrupted(path, &answer.upstream);
+            corrupted(path, &answer.upstream);
             return Err(EdgeError::Corrupted { path: path.to_owned(), upstream: answer.upstream });
         }
         reply.source = Source::Whole(Some(bytes));
@@ -163,6 +201,7 @@ impl Edge {
         let mut reply = Reply { status, headers, source: Source::Whole(None), digest: None };
         if let Some(etag) = reply.headers.get(header::ETAG)
             && tags.contains(etag)
+            && status == StatusCode::OK
         {
             reply.headers.remove(header::CONTENT_LENGTH);
             reply.status = StatusCode::NOT_MODIFIED;
@@ -172,12 +211,12 @@ impl Edge {
             return Ok(reply);
         };
         reply.source = if coding.length > CHUNK_BYTES {
-            Source::Pieces(Pieces {
+            Source::Pieces(Box::new(Pieces {
                 reader: Arc::clone(reader),
                 content: entry.content.clone(),
                 coding,
                 next: 0,
-            })
+            }))
         } else {
             Source::Whole(Some(reader.content(&entry.content, &coding).await?))
         };
@@ -195,4 +234,10 @@ fn is_answer(status: StatusCode) -> bool {
 fn digest_of(headers: &HeaderMap) -> Option<Digest> {
     let tag = Tag::of(headers).filter(|tag| !tag.weak)?;
     std::str::from_utf8(tag.opaque).ok()?.parse().ok()
+}
+
+/// The digests of the pieces that an origin names.
+fn chunks_of(headers: &HeaderMap) -> Option<Vec<Digest>> {
+    let text = headers.get(answer::CHUNKS_FIELD)?.to_str().ok()?;
+    text.split(',').map(|digest| digest.trim().parse().ok()).collect()
 }

@@ -203,7 +203,12 @@ impl World {
             }
             _ => String::new(),
         };
-        let body = if self.origins.corrupt.load(Ordering::SeqCst) { body.replace('a', "b") } else { body };
+        let body = if self.origins.corrupt.load(Ordering::SeqCst) {
+            // The last one, so that of large content only the last piece is wrong.
+            body.rsplit_once('a').map_or(body.clone(), |(before, after)| format!("{before}b{after}"))
+        } else {
+            body
+        };
         response(made.status, &fields, &body)
     }
 
@@ -517,4 +522,32 @@ async fn only_get_and_head_are_served() {
     assert!(edge.get("/").await.cache_status().contains("hit"));
     let part = edge.ask("GET", "/", &[("range", "bytes=0-1")]).await;
     assert_eq!((part.status, part.text()), (206, "ho"));
+}
+
+#[tokio::test]
+async fn large_content_is_checked_piece_by_piece_and_rescued_from_the_bucket() {
+    let large = "a".repeat(2_500_000);
+    let world = World::new();
+    world.publish(&[("large.txt", &large), ("other.txt", &large)]).await;
+    let origin = world.origin().await;
+    world.origins.corrupt.store(true, Ordering::SeqCst);
+    // With a bucket: the good pieces of the origin, then the rest from there.
+    let edge = start(config(&[&origin]), Some(Arc::clone(&world.bucket))).await;
+    let seen = edge.get("/large.txt").await;
+    assert_eq!((seen.complete, seen.body.len()), (true, large.len()));
+    assert!(seen.body.iter().all(|byte| *byte == b'a'));
+    assert_eq!(seen.field(answer::CHUNKS_FIELD), None);
+    assert!(edge.get("/large.txt").await.cache_status().contains("hit"));
+    let part = edge.ask("GET", "/large.txt", &[("range", "bytes=2499999-")]).await;
+    assert_eq!((part.status, part.text()), (206, "a"));
+    // Without one: the break is seen, and nothing is stored.
+    let alone = start(config(&[&origin]), None).await;
+    let seen = alone.get("/large.txt").await;
+    assert!(!seen.complete && seen.body.len() == 2 << 20 && seen.body.iter().all(|byte| *byte == b'a'));
+    eventually("the end of the fetch", || alone.edge.state().flights == 0).await;
+    assert_eq!(alone.edge.state().entries, 0);
+    // Without an origin: from the bucket alone.
+    origin.stop();
+    let seen = edge.get("/other.txt").await;
+    assert_eq!((seen.complete, seen.body.len()), (true, large.len()));
 }
