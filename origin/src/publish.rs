@@ -283,7 +283,7 @@ impl Publisher {
     /// Where one cannot be read, or all are more than [`SOURCES_BYTES_MAX`] bytes.
     pub async fn received(&self, lines: &[wire::SourceLine]) -> Result<Vec<SourceFile>, Error> {
         let mut total = 0;
-        let reads = lines.to_vec().into_iter().map(|line| async move {
+        let reads = lines.iter().cloned().map(|line| async move {
             let key = self.site().blob(&line.digest);
             let object = self.bucket.get(&key, release::bucket::OBJECT_BYTES_MAX).await?;
             let missing = || Error::BadRequest(format!("the bytes of `{}` were not sent", line.path));

@@ -29,6 +29,9 @@ const COUNTED_MAX: usize = 10_000;
 /// Objects that are read at a time.
 const READS_MAX: usize = 32;
 
+/// A diff, unless it is too long to be sent.
+type ShortDiff = Option<Arc<Diff>>;
+
 /// One site as this process serves it.
 #[derive(Debug)]
 pub struct ServedSite {
@@ -37,7 +40,7 @@ pub struct ServedSite {
     publisher: Arc<Publisher>,
     roots: Mutex<HashMap<ReleaseId, Roots>>,
     /// Diffs that are short enough to be sent, or none.
-    diffs: Mutex<HashMap<(Digest, Digest), Option<Arc<Diff>>>>,
+    diffs: Mutex<HashMap<(Digest, Digest), ShortDiff>>,
 }
 
 /// The two trees that answer requests.
@@ -104,7 +107,7 @@ impl ServedSite {
     }
 
     /// What differs between two manifests, if that is short enough to be sent.
-    async fn short_diff(&self, before: Digest, after: Digest) -> Result<Option<Arc<Diff>>, Error> {
+    async fn short_diff(&self, before: Digest, after: Digest) -> Result<ShortDiff, Error> {
         let key = (before, after);
         if let Some(diff) = self.diffs.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(diff.clone());

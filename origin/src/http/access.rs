@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
+use super::HEADER_BYTES_MAX;
 use crate::OriginConfig;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,7 +58,12 @@ pub(super) async fn log(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id);
-    let mut response = next.run(request).instrument(span).await;
+    // The server's own bound holds for what it has not read yet, so a little more may come through.
+    let mut response = if head_bytes(&request) > HEADER_BYTES_MAX {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+    } else {
+        next.run(request).instrument(span).await
+    };
     let status = response.status().as_u16();
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(target: "origin::access", id, %method, path, status, ms, "answered");
@@ -68,6 +74,12 @@ pub(super) async fn log(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Bytes of the request's head, about: its fields and target.
+fn head_bytes(request: &Request) -> usize {
+    let fields = request.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + ": \r\n".len());
+    fields.sum::<usize>() + request.uri().path_and_query().map_or(0, |p| p.as_str().len())
 }
 
 /// The id that the request brings, if it is short and plain; otherwise a new one.

@@ -175,7 +175,7 @@ async fn body(
     let (site, content, coding) = (Arc::clone(site), content.clone(), coding.clone());
     let source = Arc::new((site, content, coding));
     let rest = stream::iter(first + 1..=last).then(move |index| {
-        let (source, slice) = (Arc::clone(&source), slice.clone());
+        let (source, slice) = (Arc::clone(&source), slice);
         async move {
             let (site, content, coding) = &*source;
             let bytes = piece(site.reader(), content, coding, index).await.map_err(|error| {
