@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::{World, site};
+use crate::roles::{KEYS, bucket_of};
 
 #[test]
 fn the_journal_of_a_running_site_can_be_read() {
@@ -168,18 +169,17 @@ fn checksums_are_checked() {
 #[test]
 fn the_bucket_alone() {
     let world = World::new();
-    let mut process = world
-        .bake(".", &["bucket", "--listen", "127.0.0.1:0", "--data", world.path("data").to_str().unwrap()])
-        .start();
-    let bucket = crate::roles::bucket_of(&world, &mut process);
+    let data = world.path("data");
+    let args = ["bucket", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let start = || world.bake(".", &args).vars(&KEYS).start();
+    let mut process = start();
+    let bucket = bucket_of(&mut process);
     world.write("body", "hello");
     let args = ["s3api", "put-object", "--bucket", &bucket.name, "--key", "k", "--body", "body"];
     bucket.aws(&world, &args).success();
     process.kill();
     // Acknowledged is kept.
-    let mut process = world
-        .bake(".", &["bucket", "--listen", "127.0.0.1:0", "--data", world.path("data").to_str().unwrap()])
-        .start();
-    let bucket = crate::roles::bucket_of(&world, &mut process);
+    let mut process = start();
+    let bucket = bucket_of(&mut process);
     assert_eq!(bucket.get(&world, "k"), b"hello");
 }

@@ -50,7 +50,7 @@ cron = "* * * * * *"
 }
 
 /// A site with prices from an API, read again each second.
-fn prices(world: &World, api: &Api) {
+pub fn prices(world: &World, api: &Api) {
     site::small(world, "site");
     world.write(
         "site/templates/index.html",
@@ -77,8 +77,10 @@ cron = "* * * * * *"
     );
 }
 
-const RYE_4: &str = r#"{"items": [{"name": "rye", "price": 4}]}"#;
-const RYE_5: &str = r#"{"items": [{"name": "rye", "price": 5}]}"#;
+/// An answer of that API.
+pub const RYE_4: &str = r#"{"items": [{"name": "rye", "price": 4}]}"#;
+/// A later one.
+pub const RYE_5: &str = r#"{"items": [{"name": "rye", "price": 5}]}"#;
 
 #[test]
 fn a_row_is_a_page_and_a_changed_row_is_live_within_a_period() {

@@ -54,8 +54,8 @@ impl Bucket {
             ("BAKE_BUCKET_ENDPOINT", &self.endpoint),
             ("BAKE_BUCKET_NAME", &self.name),
             ("BAKE_BUCKET_REGION", &self.region),
-            ("AWS_ACCESS_KEY_ID", &self.access_key_id),
-            ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key),
+            ("BAKE_BUCKET_ACCESS_KEY_ID", &self.access_key_id),
+            ("BAKE_BUCKET_SECRET_ACCESS_KEY", &self.secret_access_key),
         ]
         .map(|(name, value)| (name.to_owned(), value.clone()))
         .to_vec()
