@@ -1,5 +1,42 @@
-//! `renderer`.
+//! Content in, files out.
+//!
+//! A render is a pure function of its recorded inputs: the site's files, the recorded data of its dynamic sources,
+//! its options, and the time. This crate owns that function, how data is fetched, and when; it leaves out where files
+//! go. Names, layout, front matter and template variables are those of Zola 0.23.
+//!
+//! In reading order: `sources` → `config` → `front_matter` → `library` → `markdown` → `site` → `job` → `render`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod data;
+mod diagnostic;
+mod limits;
 pub mod schedule;
+mod sources;
+
+mod config;
+mod data_file;
+mod filters;
+mod front_matter;
+mod functions;
+mod highlight;
+mod job;
+mod library;
+mod locales;
+mod markdown;
+mod memory;
+mod mime;
+mod render;
+mod sass;
+mod scope;
+mod search;
+mod site;
+mod slugs;
+mod templates;
+mod theme;
+mod value;
+
+pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+pub use limits::Limits;
+pub use mime::of as media_type;
+pub use render::{BaseUrl, Input, Options, Renderer, Sink, SinkClosed, Summary};
+pub use sources::{SourceFile, Sources};

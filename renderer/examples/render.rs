@@ -1,0 +1,93 @@
+//! Renders a folder to a folder, and says what it cost: `cargo run -p renderer --example render -- SITE OUT [TIMES]`.
+//!
+//! With TIMES above 1 it renders again in the same process, as a watching renderer does, each time with the first page
+//! changed in memory, and prints the time of each.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use release::File;
+use renderer::{Input, Limits, Options, Renderer, Sink, SinkClosed, Sources};
+
+struct Folder {
+    root: Option<PathBuf>,
+    bytes: AtomicU64,
+}
+
+impl Sink for Folder {
+    fn put(&self, file: File) -> Result<(), SinkClosed> {
+        self.bytes.fetch_add(file.body.len() as u64, Ordering::Relaxed);
+        let Some(root) = &self.root else { return Ok(()) };
+        let path = root.join(&file.path);
+        let written = path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&path, &file.body));
+        written.map_err(|e| {
+            eprintln!("{}: {e}", path.display());
+            SinkClosed
+        })
+    }
+}
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn main() -> std::process::ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (Some(site), Some(out)) = (args.first(), args.get(1)) else {
+        eprintln!("usage: render SITE OUT [TIMES]");
+        return std::process::ExitCode::from(2);
+    };
+    let times: usize = args.get(2).and_then(|n| n.parse().ok()).unwrap_or(1);
+    let renderer = Renderer::new(128 << 20);
+    let limits = Limits::default();
+    let mut sources = match Sources::from_folder(Path::new(site), &limits) {
+        Ok(sources) => sources,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    for n in 0..times {
+        if n > 0 {
+            match sources.from_folder_again(&limits) {
+                Ok(again) => sources = again,
+                Err(errors) => eprintln!("{errors}"),
+            }
+        }
+        let started = Instant::now();
+        let input = Input {
+            sources: sources.clone(),
+            data: Arc::default(),
+            row_pages: Arc::default(),
+            now: jiff::Timestamp::now(),
+            options: Options::default(),
+        };
+        let sink = Folder { root: (n == 0).then(|| PathBuf::from(out)), bytes: AtomicU64::new(0) };
+        match renderer.render(&input, &sink) {
+            Ok(summary) => println!(
+                "{} pages, {} sections, {} outputs, {} bytes in {:.1} ms, peak {} KiB",
+                summary.pages,
+                summary.sections,
+                summary.outputs,
+                sink.bytes.load(Ordering::Relaxed),
+                started.elapsed().as_secs_f64() * 1000.0,
+                peak_kib()
+            ),
+            Err(errors) => {
+                eprintln!("{errors}");
+                return std::process::ExitCode::FAILURE;
+            }
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}

@@ -1,0 +1,258 @@
+//! Data files of a site, by format, as template values.
+
+use tera::{Map, Value};
+
+use crate::value::{self, key, owned_key};
+
+/// How deep elements of an XML file may nest.
+const XML_DEPTH_MAX: usize = 128;
+
+/// Parses a data file. Unknown formats are text.
+///
+/// # Errors
+/// What the format refuses.
+pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, String> {
+    let text = || {
+        std::str::from_utf8(bytes)
+            .map(|t| t.trim_start_matches('\u{feff}'))
+            .map_err(|_| "it is not valid UTF-8".to_owned())
+    };
+    match format {
+        "toml" => {
+            let table: toml::Table = toml::from_str(text()?).map_err(|e| one_line(&e.to_string()))?;
+            Ok(value::from_toml_table(&table))
+        }
+        "json" => {
+            // Read straight into a value, since serde_json's own maps may not keep the order of keys.
+            let parsed: serde_json::Value = serde_json::from_str(text()?).map_err(|e| e.to_string())?;
+            Ok(value::from_json(&parsed))
+        }
+        "yaml" | "yml" => {
+            let parsed: serde_norway::Value = serde_norway::from_str(text()?).map_err(|e| e.to_string())?;
+            value::from_yaml(&parsed)
+        }
+        "csv" => csv(bytes),
+        "xml" => xml(text()?),
+        "bibtex" | "bib" => Ok(bibliography(text()?)),
+        _ => Ok(Value::from(text()?)),
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn csv(bytes: &[u8]) -> Result<Value, String> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::None).from_reader(bytes);
+    let row = |record: &csv::StringRecord| Value::from(record.iter().map(Value::from).collect::<Vec<_>>());
+    let headers = row(reader.headers().map_err(|e| e.to_string())?);
+    let mut records = Vec::new();
+    for record in reader.records() {
+        records.push(row(&record.map_err(|e| e.to_string())?));
+    }
+    let mut map = Map::new();
+    map.insert(key("headers"), headers);
+    map.insert(key("records"), Value::from(records));
+    Ok(value::map(map))
+}
+
+/// An element: attributes as `@name`, text as `$text`, children by name, several of one name as a list.
+#[derive(Default)]
+struct Element {
+    fields: Vec<(String, Vec<Value>)>,
+    text: String,
+}
+
+impl Element {
+    fn add(&mut self, name: String, value: Value) {
+        match self.fields.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => values.push(value),
+            None => self.fields.push((name, vec![value])),
+        }
+    }
+
+    fn finish(self) -> Value {
+        let text = self.text.trim();
+        if self.fields.is_empty() {
+            return Value::from(text);
+        }
+        let mut map = Map::new();
+        for (name, mut values) in self.fields {
+            let value = match (values.len(), values.pop()) {
+                (1, Some(one)) => one,
+                (_, Some(last)) => {
+                    values.push(last);
+                    Value::from(values)
+                }
+                (_, None) => Value::none(),
+            };
+            map.insert(owned_key(&name), value);
+        }
+        if !text.is_empty() {
+            map.insert(key("$text"), Value::from(text));
+        }
+        value::map(map)
+    }
+}
+
+fn xml(text: &str) -> Result<Value, String> {
+    use quick_xml::events::Event;
+    let mut reader = quick_xml::Reader::from_str(text);
+    let mut open: Vec<(String, Element)> = vec![(String::new(), Element::default())];
+    loop {
+        let event = reader.read_event().map_err(|e| format!("at byte {}: {e}", reader.error_position()))?;
+        match event {
+            Event::Start(start) | Event::Empty(start) if open.len() > XML_DEPTH_MAX => {
+                return Err(format!(
+                    "`{}` is nested deeper than {XML_DEPTH_MAX} elements",
+                    start.name().as_ref().to_owned()
+                ));
+            }
+            Event::Start(start) => open.push((start.name().as_ref().to_owned(), attributes(&start)?)),
+            Event::Empty(start) => {
+                let value = attributes(&start)?.finish();
+                if let Some((_, parent)) = open.last_mut() {
+                    parent.add(start.name().as_ref().to_owned(), value);
+                }
+            }
+            Event::End(_) => {
+                if let Some((name, element)) = open.pop()
+                    && let Some((_, parent)) = open.last_mut()
+                {
+                    parent.add(name, element.finish());
+                }
+            }
+            Event::Text(part) => {
+                if let Some((_, element)) = open.last_mut() {
+                    element.text.push_str(&part);
+                }
+            }
+            Event::GeneralRef(reference) => {
+                let name: &str = &reference;
+                let resolved = match reference.resolve_char_ref().map_err(|e| e.to_string())? {
+                    Some(c) => c.to_string(),
+                    None => quick_xml::escape::resolve_xml_entity(name).unwrap_or_default().to_owned(),
+                };
+                if let Some((_, element)) = open.last_mut() {
+                    element.text.push_str(&resolved);
+                }
+            }
+            Event::CData(part) => {
+                if let Some((_, element)) = open.last_mut() {
+                    element.text.push_str(&part);
+                }
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    match (open.pop(), open.is_empty()) {
+        (Some((_, root)), true) => Ok(root.finish()),
+        (Some((name, _)), false) => Err(format!("the element `{name}` is not closed")),
+        (None, _) => Err("there is no element".to_owned()),
+    }
+}
+
+fn attributes(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, String> {
+    let mut element = Element::default();
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|e| e.to_string())?;
+        let text = quick_xml::escape::unescape(&attribute.value).map_err(|e| e.to_string())?.into_owned();
+        element.add(format!("@{}", attribute.key.as_ref()), Value::from(text));
+    }
+    Ok(element)
+}
+
+/// BibTeX: entries with their type, key and tags.
+fn bibliography(text: &str) -> Value {
+    let mut entries = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('@') {
+        rest = &rest[at + 1..];
+        let Some(open) = rest.find('{') else { break };
+        let kind = rest[..open].trim().to_lowercase();
+        let body_start = open + 1;
+        let end = balanced(&rest[body_start..]);
+        let body = &rest[body_start..body_start + end];
+        rest = &rest[(body_start + end).min(rest.len())..];
+        if kind == "comment" || kind == "string" || kind == "preamble" {
+            continue;
+        }
+        let (citation, mut fields) = body.split_once(',').unwrap_or((body, ""));
+        let mut tags = Map::new();
+        while let Some((name, after)) = fields.split_once('=') {
+            let after = after.trim_start();
+            let (value, tail) = match after.chars().next() {
+                Some('{') => {
+                    let end = balanced(&after[1..]);
+                    (&after[1..=end], &after[(end + 2).min(after.len())..])
+                }
+                Some('"') => {
+                    let end = after[1..].find('"').unwrap_or(after.len() - 1);
+                    (&after[1..=end], &after[(end + 2).min(after.len())..])
+                }
+                _ => {
+                    let end = after.find(',').unwrap_or(after.len());
+                    (&after[..end], &after[end..])
+                }
+            };
+            tags.insert(
+                owned_key(&name.trim().trim_start_matches(',').trim().to_lowercase()),
+                Value::from(value.trim()),
+            );
+            fields = tail;
+        }
+        let mut entry = Map::new();
+        entry.insert(key("entry_type"), Value::from(kind));
+        entry.insert(key("citation_key"), Value::from(citation.trim()));
+        entry.insert(key("tags"), value::map(tags));
+        entries.push(value::map(entry));
+    }
+    let mut map = Map::new();
+    map.insert(key("bibliographies"), Value::from(entries));
+    value::map(map)
+}
+
+/// Where the brace that was opened before `text` is closed, or the end.
+fn balanced(text: &str) -> usize {
+    let mut depth = 1_usize;
+    for (i, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return i;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format() {
+        assert_eq!(parse(b"a = 2026-01-02", "toml").unwrap().to_string(), r#"{"a": "2026-01-02"}"#);
+        assert_eq!(parse(br#"{"b": [1, null]}"#, "json").unwrap().to_string(), r#"{"b": [1, ]}"#);
+        assert_eq!(parse(b"x: [a]", "yaml").unwrap().to_string(), r#"{"x": ["a"]}"#);
+        assert_eq!(
+            parse(b"n,s\n1,2\n", "csv").unwrap().to_string(),
+            r#"{"headers": ["n", "s"], "records": [["1", "2"]]}"#
+        );
+        assert_eq!(
+            parse(b"<a x=\"1\"><b>t &amp; u</b><b/></a>", "xml").unwrap().to_string(),
+            r#"{"a": {"@x": "1", "b": ["t & u", ""]}}"#
+        );
+        assert_eq!(
+            parse(b"@book{k, title = {A {B}}, year = 1999}", "bibtex").unwrap().to_string(),
+            r#"{"bibliographies": [{"entry_type": "book", "citation_key": "k", "tags": {"title": "A {B}", "year": "1999"}}]}"#
+        );
+        assert!(parse(b"{", "json").is_err());
+        assert!(parse(b"<a>", "xml").is_err());
+    }
+}

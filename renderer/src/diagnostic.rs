@@ -1,0 +1,214 @@
+//! What is wrong with a site, said so that its author can mend it.
+//!
+//! Every step of a render appends to one list, so that an author sees all errors at once and not the first.
+//! Owns the shape of a message (place, excerpt, hint) and its text form; leaves out who prints it.
+
+use std::fmt;
+
+/// The longest excerpt of a source line that a message shows, in bytes: a minified line must not fill a terminal.
+const EXCERPT_BYTES_MAX: usize = 160;
+
+/// How many diagnostics a render keeps: a broken base template breaks every page in the same way.
+pub const DIAGNOSTICS_MAX: usize = 200;
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    /// The file at fault, site-relative, where one is known.
+    pub path: Option<String>,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The column in characters, from 1.
+    pub column: Option<u32>,
+    /// What failed on what value: lower case, no period.
+    pub message: String,
+    /// The line of the source.
+    pub excerpt: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// A message that belongs to no file.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { path: None, line: None, column: None, message: message.into(), excerpt: None, hint: None }
+    }
+
+    /// A message about a file.
+    pub fn in_file(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), ..Self::new(message) }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a hint where there is one.
+    #[must_use]
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        if hint.is_some() {
+            self.hint = hint;
+        }
+        self
+    }
+
+    /// Points at a byte of `text`, which is the whole file: fills in line, column and excerpt.
+    #[must_use]
+    pub fn at(mut self, text: &str, offset: usize) -> Self {
+        let mut offset = offset.min(text.len());
+        while !text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &text[..offset];
+        let start = before.rfind('\n').map_or(0, |i| i + 1);
+        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
+        self.line = Some(u32::try_from(line).unwrap_or(u32::MAX));
+        self.column = Some(u32::try_from(text[start..offset].chars().count() + 1).unwrap_or(u32::MAX));
+        let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
+        self.excerpt = Some(clip(text[start..end].trim_end()));
+        self
+    }
+
+    /// Points at a line and column of `text`, both from 1.
+    #[must_use]
+    pub fn at_line(mut self, text: &str, line: usize, column: usize) -> Self {
+        self.line = Some(u32::try_from(line.max(1)).unwrap_or(u32::MAX));
+        self.column = Some(u32::try_from(column.max(1)).unwrap_or(u32::MAX));
+        self.excerpt = text.lines().nth(line.saturating_sub(1)).map(clip);
+        self
+    }
+}
+
+fn clip(line: &str) -> String {
+    if line.len() <= EXCERPT_BYTES_MAX {
+        return line.to_owned();
+    }
+    let mut end = EXCERPT_BYTES_MAX;
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &line[..end])
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        let width = self.line.map_or(1, |line| line.to_string().len());
+        if let Some(path) = &self.path {
+            write!(f, "\n{:width$}--> {path}", "")?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+                if let Some(column) = self.column {
+                    write!(f, ":{column}")?;
+                }
+            }
+        }
+        if let (Some(line), Some(excerpt)) = (self.line, &self.excerpt) {
+            write!(f, "\n{:width$} |\n{line} | {excerpt}\n{:width$} |", "", "")?;
+            if let Some(column) = self.column {
+                write!(f, " ")?;
+                for c in excerpt.chars().take(column as usize - 1) {
+                    f.write_str(if c == '\t' { "\t" } else { " " })?;
+                }
+                write!(f, "^")?;
+            }
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All that is wrong with a site. Never empty when it is returned as an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Errors(pub Vec<Diagnostic>);
+
+impl Errors {
+    /// An error with one diagnostic.
+    pub fn one(diagnostic: Diagnostic) -> Self {
+        Self(vec![diagnostic])
+    }
+
+    /// Adds one, up to [`DIAGNOSTICS_MAX`].
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if self.0.len() < DIAGNOSTICS_MAX {
+            self.0.push(diagnostic);
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order of files and lines, without repetitions, so that thread timing never shows.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.0.sort();
+        self.0.dedup();
+        self
+    }
+
+    /// `Ok` where nothing is wrong.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self.sorted()) }
+    }
+}
+
+impl From<Diagnostic> for Errors {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::one(diagnostic)
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, diagnostic) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n\n")?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}
+
+/// The name among `known` that `wrong` was probably meant to be.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut best = None;
+    for name in known {
+        let score = strsim::jaro_winkler(wrong, name);
+        if score > 0.78 && best.is_none_or(|(s, _)| score > s) {
+            best = Some((score, name));
+        }
+    }
+    best.map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_place_excerpt_and_hint() {
+        let text = "a\n\tbroken here\nc\n";
+        let shown =
+            Diagnostic::in_file("content/x.md", "link to nowhere").at(text, 3).hint("mend it").to_string();
+        assert_eq!(
+            shown,
+            "error: link to nowhere\n --> content/x.md:2:2\n  |\n2 | \tbroken here\n  | \t^\nhint: mend it"
+        );
+    }
+
+    #[test]
+    fn finds_the_nearest_name() {
+        assert_eq!(nearest("tilte", ["title", "date"]), Some("title"));
+        assert_eq!(nearest("zzz", ["title", "date"]), None);
+    }
+}

@@ -1,0 +1,296 @@
+//! The filters and tests of templates, under the names that Zola 0.23 gives them.
+
+use std::sync::LazyLock;
+
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime as Zoned};
+use tera::{Error, Kwargs, Map, Number, State, StringInput, Tera, TeraResult, Value};
+use tera_contrib as contrib;
+
+use crate::functions::random_index;
+use crate::scope::Scope;
+use crate::{markdown, slugs};
+
+/// All names of filters, the engine's own included, for hints.
+pub(crate) const NAMES: &[&str] = &[
+    "safe",
+    "default",
+    "upper",
+    "lower",
+    "wordcount",
+    "escape",
+    "escape_html",
+    "escape_xml",
+    "newlines_to_br",
+    "pluralize",
+    "trim",
+    "trim_start",
+    "trim_end",
+    "replace",
+    "capitalize",
+    "title",
+    "truncate",
+    "indent",
+    "str",
+    "int",
+    "float",
+    "length",
+    "reverse",
+    "split",
+    "abs",
+    "round",
+    "first",
+    "last",
+    "nth",
+    "join",
+    "sort",
+    "unique",
+    "get",
+    "values",
+    "keys",
+    "pairs",
+    "group_by",
+    "markdown",
+    "base64_encode",
+    "base64_decode",
+    "b64_encode",
+    "b64_decode",
+    "regex_replace",
+    "num_format",
+    "date",
+    "shuffle",
+    "striptags",
+    "spaceless",
+    "urlencode",
+    "urlencode_strict",
+    "json_encode",
+    "filesizeformat",
+    "filesize_format",
+    "format",
+    "slugify",
+    "slug",
+];
+
+pub(crate) fn register(tera: &mut Tera) {
+    tera.register_filter("markdown", markdown);
+    tera.register_filter("base64_encode", contrib::base64::b64_encode);
+    tera.register_filter("base64_decode", contrib::base64::b64_decode);
+    tera.register_filter("b64_encode", contrib::base64::b64_encode);
+    tera.register_filter("b64_decode", contrib::base64::b64_decode);
+    tera.register_filter("regex_replace", contrib::regex::RegexReplace::default());
+    tera.register_filter("striptags", contrib::regex::striptags);
+    tera.register_filter("spaceless", contrib::regex::spaceless);
+    tera.register_filter("urlencode", contrib::urlencode::urlencode);
+    tera.register_filter("urlencode_strict", contrib::urlencode::urlencode_strict);
+    tera.register_filter("json_encode", contrib::json::json_encode);
+    tera.register_filter("filesizeformat", contrib::filesize_format::filesize_format);
+    tera.register_filter("filesize_format", contrib::filesize_format::filesize_format);
+    tera.register_filter("format", contrib::format::format);
+    tera.register_filter("slugify", slugify);
+    tera.register_filter("slug", slugify);
+    tera.register_filter("num_format", num_format);
+    tera.register_filter("date", date);
+    tera.register_filter("shuffle", shuffle);
+    tera.register_filter("group_by", group_by);
+    tera.register_test("matching", contrib::regex::Matching::default());
+    tera.register_test("before", is_before);
+    tera.register_test("after", is_after);
+}
+
+fn markdown(text: StringInput<'_>, kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let inline = kwargs.get::<bool>("inline")?.unwrap_or(false);
+    let html = Scope::with(|scope| Ok(markdown::plain(text.as_str(), &scope.site.config.markdown, inline)))?;
+    Ok(Value::safe_string(&html))
+}
+
+fn slugify(text: &str, _: Kwargs, _: &State<'_>) -> String {
+    slugs::path_component(text, slugs::Slugify::On)
+}
+
+/// Thousands are set apart as the language has it.
+fn num_format(number: Number, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let locale = kwargs.get::<&str>("locale")?.unwrap_or("en");
+    let (thousands, point) = match locale.split(['-', '_']).next().unwrap_or("en") {
+        "de" | "es" | "it" | "nl" | "pt" | "tr" | "id" | "da" | "el" => (".", ","),
+        "fr" | "nb" | "no" => ("\u{202f}", ","),
+        "ru" | "pl" | "cs" | "sv" | "fi" | "uk" | "bg" | "hu" | "sk" => ("\u{a0}", ","),
+        _ => (",", "."),
+    };
+    let shown = match number.as_integer() {
+        Some(integer) => integer.to_string(),
+        None => number.as_float().to_string(),
+    };
+    let (sign, shown) = shown.strip_prefix('-').map_or(("", shown.as_str()), |rest| ("-", rest));
+    let (whole, part) = shown.split_once('.').map_or((shown, None), |(whole, part)| (whole, Some(part)));
+    let mut out = String::from(sign);
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) && whole.bytes().all(|b| b.is_ascii_digit()) {
+            out.push_str(thousands);
+        }
+        out.push(digit);
+    }
+    if let Some(part) = part {
+        out.push_str(point);
+        out.push_str(part);
+    }
+    Ok(out)
+}
+
+/// A date in any form that content has it.
+fn moment(value: &Value, zone: Option<&TimeZone>) -> TeraResult<Zoned> {
+    let default = || zone.cloned().unwrap_or(TimeZone::UTC);
+    if let Some(text) = value.as_str() {
+        let text = text.trim();
+        if let Ok(zoned) = text.parse::<Zoned>() {
+            return Ok(zoned);
+        }
+        if let Ok(instant) = text.parse::<Timestamp>() {
+            let written = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+            return Ok(instant.to_zoned_datetime(written.map_or_else(default, TimeZone::fixed)));
+        }
+        return text
+            .parse::<jiff::civil::DateTime>()
+            .and_then(|date| date.to_zoned_datetime(default()))
+            .map_err(|_| Error::message(format!("`{text}` is no date")));
+    }
+    match value.as_number() {
+        Some(Number::Integer(seconds)) => i64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .map(|instant| instant.to_zoned_datetime(default()))
+            .ok_or_else(|| Error::message(format!("{seconds} is no time in seconds since 1970"))),
+        _ => Err(Error::message(format!("a date is a text or a number of seconds, not a {}", value.name()))),
+    }
+}
+
+static LOCALES: LazyLock<Vec<(&str, [&str; 12], [&str; 7])>> = LazyLock::new(crate::locales::all);
+
+fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let format = kwargs.get::<&str>("format")?;
+    let zone = match kwargs.get::<&str>("timezone")? {
+        Some(name) => {
+            Some(TimeZone::get(name).map_err(|_| Error::message(format!("`{name}` is no time zone")))?)
+        }
+        None => None,
+    };
+    let mut when = moment(value, zone.as_ref())?;
+    if let Some(zone) = zone {
+        when = when.with_time_zone(zone);
+    }
+    if let Some(locale) = kwargs.get::<&str>("locale")? {
+        let Some(format) = format else {
+            return Err(Error::message("a date in a language needs a `format`, such as \"d MMMM y\""));
+        };
+        if format.contains('%') {
+            return Err(Error::message(
+                "with `locale`, the `format` is a pattern such as \"d MMMM y\", without `%`",
+            ));
+        }
+        return crate::locales::format(&LOCALES, &when, locale, format).map_err(Error::message);
+    }
+    let format = format.unwrap_or("%Y-%m-%d");
+    jiff::fmt::strtime::format(format, &when)
+        .map_err(|e| Error::message(format!("`{format}` is no date format: {e}")))
+}
+
+fn compare(value: &Value, kwargs: &Kwargs, wanted: std::cmp::Ordering) -> TeraResult<bool> {
+    let other = kwargs.must_get::<&Value>("other")?;
+    let inclusive = kwargs.get::<bool>("inclusive")?.unwrap_or(false);
+    let order = moment(value, None)?.cmp(&moment(other, None)?);
+    Ok(order == wanted || (inclusive && order.is_eq()))
+}
+
+fn is_before(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<bool> {
+    compare(value, &kwargs, std::cmp::Ordering::Less)
+}
+
+fn is_after(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<bool> {
+    compare(value, &kwargs, std::cmp::Ordering::Greater)
+}
+
+/// The same order for the same page and call: a render that shuffles is still a function of its inputs.
+fn shuffle(mut list: Vec<Value>, kwargs: Kwargs, _: &State<'_>) -> TeraResult<Vec<Value>> {
+    let seed = kwargs.get::<String>("seed")?;
+    for i in (1..list.len()).rev() {
+        let j = random_index(seed.as_deref(), i as u64, i + 1);
+        list.swap(i, j);
+    }
+    Ok(list)
+}
+
+/// Groups in the order in which their first member came; the engine's own walks a hash map.
+fn group_by(list: &[Value], kwargs: Kwargs, _: &State<'_>) -> TeraResult<Map> {
+    let attribute = kwargs.must_get::<&str>("attribute")?;
+    let mut groups: indexmap::IndexMap<tera::value::Key<'static>, Vec<Value>> = indexmap::IndexMap::new();
+    for (i, item) in list.iter().enumerate() {
+        match item.get_from_path(attribute) {
+            None => {
+                return Err(Error::message(format!("item {i} has no attribute `{attribute}`")));
+            }
+            Some(found) if found.is_none() => {}
+            Some(found) => {
+                let key = match (found.as_bool(), found.as_i64(), found.as_str()) {
+                    (Some(flag), _, _) => tera::value::Key::Bool(flag),
+                    (_, Some(number), _) => tera::value::Key::I64(number),
+                    (_, _, Some(text)) => crate::value::owned_key(text),
+                    _ => {
+                        return Err(Error::message(format!("`{attribute}` of item {i} cannot name a group")));
+                    }
+                };
+                groups.entry(key).or_default().push(item.clone());
+            }
+        }
+    }
+    Ok(groups.into_iter().map(|(key, items)| (key, Value::from(items))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(template: &str) -> String {
+        let mut tera = Tera::new();
+        register(&mut tera);
+        match tera.render_str(template, &tera::Context::new(), false) {
+            Ok(shown) => shown,
+            Err(e) => e.to_string().lines().next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(
+            show("{{ 1234567 | num_format }} {{ -1234 | num_format }} {{ 999 | num_format }}"),
+            "1,234,567 -1,234 999"
+        );
+        assert_eq!(show("{{ 1234567 | num_format(locale=\"de\") }}"), "1.234.567");
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(show("{{ '2026-01-05' | date(format='%d.%m.%Y') }}"), "05.01.2026");
+        assert_eq!(show("{{ '2026-01-05T23:00:00-03:00' | date(format='%H %:z') }}"), "23 -03:00");
+        assert_eq!(
+            show("{{ '2026-01-05' | date(format='%Y-%m-%dT%H:%M:%S%:z') }}"),
+            "2026-01-05T00:00:00+00:00"
+        );
+        assert_eq!(show("{{ 0 | date(timezone='Europe/Berlin', format='%H:%M') }}"), "01:00");
+        assert_eq!(
+            show("{{ '2026-01-05' | date(locale='fr', format='EEEE d MMMM y') }}"),
+            "lundi 5 janvier 2026"
+        );
+        assert_eq!(show("{{ '2026-01-05' is before(other='2026-01-06') }}"), "true");
+        assert!(show("{{ 'nonsense' | date }}").contains("is no date"));
+    }
+
+    #[test]
+    fn groups_keep_their_order() {
+        assert_eq!(
+            show(
+                "{% for k, v in [{'a': 'z'}, {'a': 'b'}, {'a': 'z'}] | group_by(attribute='a') %}{{ k }}{{ v | length }} {% endfor %}"
+            ),
+            "z2 b1 "
+        );
+    }
+}

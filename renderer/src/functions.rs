@@ -1,0 +1,557 @@
+//! The functions of templates, under the names that Zola 0.23 gives them, and `asset` and `get_data` of our own.
+//!
+//! None of them touches the network: data from elsewhere is a recorded input of a render, declared as a source.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use tera::{Error, Kwargs, Map, State, Tera, TeraResult, Value};
+
+use crate::data_file;
+use crate::diagnostic::nearest;
+use crate::library::{CONTENT, Content};
+use crate::scope::Scope;
+use crate::site::{Pages, Site};
+use crate::value::{self, key};
+
+/// All names, for hints.
+pub(crate) const NAMES: &[&str] = &[
+    "range",
+    "throw",
+    "get_page",
+    "get_section",
+    "get_url",
+    "get_taxonomy",
+    "get_taxonomy_url",
+    "get_taxonomy_term",
+    "get_hash",
+    "get_image_metadata",
+    "resize_image",
+    "load_data",
+    "trans",
+    "now",
+    "get_env",
+    "get_random",
+    "text_direction",
+    "asset",
+    "get_data",
+];
+
+pub(crate) fn register(tera: &mut Tera) {
+    tera.register_function("get_page", get_page);
+    tera.register_function("get_section", get_section);
+    tera.register_function("get_url", get_url);
+    tera.register_function("get_taxonomy", get_taxonomy);
+    tera.register_function("get_taxonomy_url", get_taxonomy_url);
+    tera.register_function("get_taxonomy_term", get_taxonomy_term);
+    tera.register_function("get_hash", get_hash);
+    tera.register_function("get_image_metadata", get_image_metadata);
+    tera.register_function("resize_image", resize_image);
+    tera.register_function("load_data", load_data);
+    tera.register_function("trans", trans);
+    tera.register_function("now", now);
+    tera.register_function("get_env", get_env);
+    tera.register_function("get_random", get_random);
+    tera.register_function("text_direction", text_direction);
+    tera.register_function("asset", asset);
+    tera.register_function("get_data", get_data);
+}
+
+fn fail<T>(message: String) -> TeraResult<T> {
+    Err(Error::message(message))
+}
+
+fn lang_of(kwargs: &Kwargs, site: &Site) -> TeraResult<String> {
+    let lang = kwargs.get::<&Value>("lang")?.and_then(|v| v.as_str().map(str::to_owned));
+    let lang = lang.unwrap_or_else(|| site.config.default_language.clone());
+    if site.config.has_language(&lang) {
+        return Ok(lang);
+    }
+    let near = nearest(&lang, site.config.language_codes());
+    fail(format!(
+        "the site has no language `{lang}`{}",
+        near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+    ))
+}
+
+fn missing<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
+    let near = nearest(path, site.library.paths());
+    fail(format!(
+        "there is no {what} `{path}`{}",
+        near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+    ))
+}
+
+fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?;
+    let path = path.strip_prefix("@/").unwrap_or(path);
+    let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let lang = lang_of(&kwargs, site)?;
+        let own = site.library.in_language(path, &lang, &site.config);
+        match site.library.page_id(&own).or_else(|| site.library.page_id(path)) {
+            Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
+            None if allow_missing => Ok(Value::none()),
+            None => missing(site, "page", path),
+        }
+    })
+}
+
+fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?;
+    let path = path.strip_prefix("@/").unwrap_or(path);
+    let metadata_only = kwargs.get::<bool>("metadata_only")?.unwrap_or(false);
+    let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let lang = lang_of(&kwargs, site)?;
+        let own = site.library.in_language(path, &lang, &site.config);
+        match site.library.section_id(&own).or_else(|| site.library.section_id(path)) {
+            Some(id) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
+            None if allow_missing => Ok(Value::none()),
+            None => missing(site, "section", path),
+        }
+    })
+}
+
+fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?;
+    let cachebust = kwargs.get::<bool>("cachebust")?.unwrap_or(false);
+    let slash = kwargs.get::<bool>("trailing_slash")?.unwrap_or(false);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let lang = lang_of(&kwargs, site)?;
+        if let Some(inside) = path.strip_prefix("@/") {
+            let (target, anchor) = inside.split_once('#').map_or((inside, None), |(t, a)| (t, Some(a)));
+            let own = site.library.in_language(target, &lang, &site.config);
+            let found = site.resolve(&own, scope.absolute).or_else(|| site.resolve(target, scope.absolute));
+            return match (found, anchor) {
+                (Some(url), Some(anchor)) => Ok(Value::from(format!("{url}#{anchor}"))),
+                (Some(url), None) => Ok(Value::from(url)),
+                (None, _) => missing(site, "content", target),
+            };
+        }
+        if path.starts_with("http://") || path.starts_with("https://") {
+            return Ok(Value::from(path));
+        }
+        let plain = path.trim_start_matches('/');
+        let prefixed = if site.config.is_default(&lang) || plain.starts_with(&format!("{lang}/")) {
+            format!("/{plain}")
+        } else {
+            format!("/{lang}/{plain}")
+        };
+        let mut url = site.permalink_of_text(&prefixed, scope.absolute);
+        if slash && !url.ends_with('/') {
+            url.push('/');
+        }
+        if cachebust {
+            match site.file_bytes(plain) {
+                Some(bytes) => {
+                    let digest = hex(&Sha256::digest(&bytes));
+                    url.push_str("?h=");
+                    url.push_str(&digest[..20]);
+                }
+                None => return fail(format!("there is no file `{path}` to make a digest of")),
+            }
+        }
+        Ok(Value::from(url))
+    })
+}
+
+fn find_taxonomy(kwargs: &Kwargs, site: &Arc<Site>) -> TeraResult<usize> {
+    let kind = kwargs.must_get::<&str>("kind")?;
+    let lang = lang_of(kwargs, site)?;
+    let found = site.library.taxonomies.iter().position(|t| t.config.name == kind && *t.lang == *lang);
+    match found {
+        Some(index) => Ok(index),
+        None => {
+            let known =
+                site.library.taxonomies.iter().filter(|t| *t.lang == *lang).map(|t| t.config.name.as_str());
+            let near = nearest(kind, known);
+            fail(format!(
+                "there is no taxonomy `{kind}`{}",
+                near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+            ))
+        }
+    }
+}
+
+fn get_taxonomy(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    Scope::with(|scope| match find_taxonomy(&kwargs, &scope.site) {
+        Ok(index) => {
+            Ok(scope.site.taxonomy_value(&scope.site.library.taxonomies[index], scope.fields, scope.absolute))
+        }
+        Err(_) if !required => Ok(Value::none()),
+        Err(e) => Err(e),
+    })
+}
+
+fn get_taxonomy_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let name = match kwargs.get::<&str>("term")? {
+        Some(term) => term,
+        None => kwargs.must_get::<&str>("name")?,
+    };
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let index = match find_taxonomy(&kwargs, site) {
+            Ok(index) => index,
+            Err(_) if !required => return Ok(Value::none()),
+            Err(e) => return Err(e),
+        };
+        match find_term(site, index, name) {
+            Some(term) => Ok(Value::from(
+                site.permalink(&site.library.taxonomies[index].terms[term].path, scope.absolute),
+            )),
+            None if !required => Ok(Value::none()),
+            None => {
+                fail(format!("there is no term `{name}` in `{}`", site.library.taxonomies[index].config.name))
+            }
+        }
+    })
+}
+
+fn find_term(site: &Site, taxonomy: usize, name: &str) -> Option<usize> {
+    let terms = &site.library.taxonomies[taxonomy].terms;
+    let slug = crate::slugs::path_component(name, site.config.slugify.taxonomies);
+    terms.iter().position(|t| &*t.name == name).or_else(|| terms.iter().position(|t| *t.slug == *slug))
+}
+
+fn get_taxonomy_term(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let name = kwargs.must_get::<&str>("term")?;
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    let include_pages = kwargs.get::<bool>("include_pages")?.unwrap_or(true);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let index = match find_taxonomy(&kwargs, site) {
+            Ok(index) => index,
+            Err(_) if !required => return Ok(Value::none()),
+            Err(e) => return Err(e),
+        };
+        match find_term(site, index, name) {
+            Some(term) => {
+                let term = &site.library.taxonomies[index].terms[term];
+                let pages = if include_pages { Pages::All } else { Pages::Counted };
+                Ok(site.term_value(term, scope.fields, scope.absolute, pages))
+            }
+            None if !required => Ok(Value::none()),
+            None => fail(format!("there is no term `{name}`")),
+        }
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+fn get_hash(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let kind = kwargs.get::<u64>("sha_type")?.unwrap_or(384);
+    let base64 = kwargs.get::<bool>("base64")?.unwrap_or(true);
+    let bytes = match (kwargs.get::<&str>("path")?, kwargs.get::<&str>("literal")?) {
+        (Some(path), None) => Scope::with(|scope| match scope.site.file_bytes(path) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => fail(format!("there is no file `{path}`")),
+        })?,
+        (None, Some(literal)) => literal.as_bytes().to_vec(),
+        _ => return fail("`get_hash` needs either `path` or `literal`".to_owned()),
+    };
+    let digest = match kind {
+        256 => Sha256::digest(&bytes).to_vec(),
+        384 => Sha384::digest(&bytes).to_vec(),
+        512 => Sha512::digest(&bytes).to_vec(),
+        other => return fail(format!("`sha_type` is 256, 384 or 512, not {other}")),
+    };
+    Ok(if base64 { base64::engine::general_purpose::STANDARD.encode(digest) } else { hex(&digest) })
+}
+
+fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?;
+    let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
+    Scope::with(|scope| {
+        let Some(bytes) = scope.site.file_bytes(path) else {
+            if allow_missing {
+                return Ok(Value::none());
+            }
+            return fail(format!("there is no image `{path}`"));
+        };
+        let (width, height, format) = image_size(path, &bytes)
+            .ok_or_else(|| Error::message(format!("`{path}` is no image of a known format")))?;
+        let mut map = Map::new();
+        map.insert(key("width"), Value::from(width));
+        map.insert(key("height"), Value::from(height));
+        map.insert(key("format"), Value::from(format));
+        map.insert(key("mime"), Value::from(crate::mime::of(path)));
+        Ok(value::map(map))
+    })
+}
+
+fn image_size(path: &str, bytes: &[u8]) -> Option<(u64, u64, String)> {
+    let extension = path.rsplit('.').next().unwrap_or("").to_ascii_lowercase();
+    if extension == "svg" {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let tag = &text[text.find("<svg")?..];
+        let tag = &tag[..tag.find('>')?];
+        let number = |name: &str| {
+            let rest = &tag[tag.find(&format!(" {name}=\""))? + name.len() + 3..];
+            let digits: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+            digits.parse::<f64>().ok().map(|n| n.round() as u64)
+        };
+        return Some((number("width")?, number("height")?, extension));
+    }
+    let size = imagesize::blob_size(bytes).ok()?;
+    Some((
+        size.width as u64,
+        size.height as u64,
+        if extension == "jpeg" { "jpg".to_owned() } else { extension },
+    ))
+}
+
+fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?;
+    fail(format!(
+        "`{path}` cannot be resized: this version does not process images; link the file itself with get_url"
+    ))
+}
+
+fn load_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    let format = kwargs.get::<&str>("format")?;
+    if let Some(literal) = kwargs.get::<&str>("literal")? {
+        return data_file::parse(literal.as_bytes(), format.unwrap_or("plain")).map_err(Error::message);
+    }
+    let path = match (kwargs.get::<&str>("path")?, kwargs.get::<&str>("url")?) {
+        (Some(path), None) => path,
+        (None, Some(url)) => {
+            return fail(format!(
+                "`{url}` is not fetched while a page is rendered: declare it as a [[source]] in bakehouse.toml and read data.NAME"
+            ));
+        }
+        _ => return fail("`load_data` needs either `path`, `url` or `literal`".to_owned()),
+    };
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let Some((source, bytes)) = site.data_bytes(path) else {
+            return if required {
+                let near = nearest(path, site.sources.iter().map(|(p, _)| p));
+                fail(format!(
+                    "there is no file `{path}`{}",
+                    near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+                ))
+            } else {
+                Ok(Value::none())
+            };
+        };
+        let extension =
+            source.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("plain", |(_, e)| e);
+        let format = format.unwrap_or(extension).to_ascii_lowercase();
+        let name = (blake3::hash(&bytes), format.clone());
+        if let Some(known) = site.memory.data.get(&name) {
+            return Ok(known);
+        }
+        let parsed =
+            data_file::parse(&bytes, &format).map_err(|e| Error::message(format!("{source}: {e}")))?;
+        site.memory.data.insert(name, parsed.clone(), bytes.len() * 4 + 200);
+        Ok(parsed)
+    })
+}
+
+fn trans(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+    let name = kwargs.must_get::<&str>("key")?;
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let lang = lang_of(&kwargs, site)?;
+        match site.config.translation(name, &lang) {
+            Some(text) => Ok(text.to_owned()),
+            None => {
+                let near = nearest(name, site.config.translation_keys(&lang));
+                fail(format!(
+                    "there is no translation of `{name}` in `{lang}`{}",
+                    near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+                ))
+            }
+        }
+    })
+}
+
+/// The render's recorded time, never the machine's.
+fn now(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let zone = kwargs.get::<&str>("timezone")?.unwrap_or("UTC");
+    let timestamp = kwargs.get::<bool>("timestamp")?.unwrap_or(false);
+    let zone =
+        jiff::tz::TimeZone::get(zone).map_err(|_| Error::message(format!("`{zone}` is no time zone")))?;
+    Scope::with(|scope| {
+        Ok(if timestamp {
+            Value::from(scope.site.now.as_second())
+        } else {
+            Value::from(scope.site.now.to_zoned_datetime(zone).to_string())
+        })
+    })
+}
+
+fn get_env(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let name = kwargs.must_get::<&str>("name")?;
+    match (std::env::var(name), kwargs.get::<&Value>("default")?) {
+        (Ok(found), _) => Ok(Value::from(found)),
+        (Err(_), Some(default)) => Ok(default.clone()),
+        (Err(_), None) => fail(format!("the environment has no variable `{name}`")),
+    }
+}
+
+/// A number below `below` that depends on the seed, or on the page and how often it asked.
+pub(crate) fn random_index(seed: Option<&str>, salt: u64, below: usize) -> usize {
+    let mut hasher = blake3::Hasher::new();
+    match seed {
+        Some(seed) => {
+            hasher.update(seed.as_bytes());
+        }
+        None => {
+            let own = Scope::with(|scope| Ok((scope.name.clone(), scope.next_call())));
+            if let Ok((name, call)) = own {
+                hasher.update(name.as_bytes());
+                hasher.update(&call.to_le_bytes());
+            }
+        }
+    }
+    hasher.update(&salt.to_le_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    (u64::from_le_bytes(first) % (below.max(1) as u64)) as usize
+}
+
+fn get_random(kwargs: Kwargs, _: &State<'_>) -> TeraResult<i64> {
+    let start = kwargs.get::<i64>("start")?.unwrap_or(0);
+    let end = kwargs.must_get::<i64>("end")?;
+    let Some(width) = end.checked_sub(start).filter(|w| *w > 0) else {
+        return fail(format!("`start` ({start}) is not less than `end` ({end})"));
+    };
+    let seed = kwargs.get::<String>("seed")?;
+    Ok(start + random_index(seed.as_deref(), 0, usize::try_from(width).unwrap_or(usize::MAX)) as i64)
+}
+
+fn text_direction(kwargs: Kwargs, _: &State<'_>) -> TeraResult<&'static str> {
+    const RIGHT_TO_LEFT: &[&str] =
+        &["ar", "arc", "ckb", "dv", "fa", "he", "ks", "ku", "nqo", "ps", "sd", "syr", "ug", "ur", "yi"];
+    Scope::with(|scope| {
+        let lang = match kwargs.get::<&str>("lang")? {
+            Some(lang) => lang.to_owned(),
+            None => scope.site.config.default_language.clone(),
+        };
+        let code = lang.split(['-', '_']).next().unwrap_or("").to_ascii_lowercase();
+        Ok(if RIGHT_TO_LEFT.contains(&code.as_str()) { "rtl" } else { "ltr" })
+    })
+}
+
+/// The address of one of the built-in theme's files; a static file of that name takes its place.
+fn asset(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?.trim_start_matches('/');
+    Scope::with(|scope| {
+        let site = &scope.site;
+        if site.static_source(path).is_some() {
+            return Ok(Value::from(site.permalink(&format!("/{path}"), scope.absolute)));
+        }
+        match site.assets.get(path) {
+            Some(hashed) => Ok(Value::from(site.permalink(&format!("/{hashed}"), scope.absolute))),
+            None => {
+                let near = nearest(path, site.assets.keys().map(String::as_str));
+                fail(format!(
+                    "there is no asset `{path}`{}",
+                    near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+                ))
+            }
+        }
+    })
+}
+
+fn get_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let name = kwargs.must_get::<&str>("name")?;
+    Scope::with(|scope| match value::field(&scope.site.data, name) {
+        Some(found) => Ok(found.clone()),
+        None => {
+            let known: Vec<String> = scope
+                .site
+                .data
+                .as_map()
+                .map(|m| m.keys().map(ToString::to_string).collect())
+                .unwrap_or_default();
+            let near = nearest(name, known.iter().map(String::as_str));
+            fail(format!(
+                "there is no source `{name}`{}",
+                near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+            ))
+        }
+    })
+}
+
+impl Site {
+    /// An address as a template wrote it: what it encoded stays as it is.
+    fn permalink_of_text(&self, path: &str, absolute: bool) -> String {
+        let base = if absolute { &self.base.absolute } else { &self.base.links };
+        format!("{base}{path}")
+    }
+
+    /// The bytes of a file by the path that a template gives: of the site, its static files, its content, its theme,
+    /// or made before pages.
+    pub(crate) fn file_bytes(&self, path: &str) -> Option<bytes::Bytes> {
+        let plain = path.trim_start_matches('/');
+        if let Some(made) = self.generated.get(plain) {
+            return Some(made.clone());
+        }
+        self.data_bytes(path).map(|(_, bytes)| bytes)
+    }
+
+    /// The bytes of a file of the sources, and its path.
+    pub(crate) fn data_bytes(&self, path: &str) -> Option<(String, bytes::Bytes)> {
+        if let Some(inside) = path.strip_prefix("@/") {
+            let source = format!("{CONTENT}{inside}");
+            return self.sources.get(&source)?.read().ok().map(|bytes| (source, bytes));
+        }
+        let plain = path.trim_start_matches('/');
+        let mut places = vec![plain.to_owned(), format!("static/{plain}"), format!("{CONTENT}{plain}")];
+        if let Some(theme) = &self.theme {
+            places.push(format!("themes/{theme}/{plain}"));
+            places.push(format!("themes/{theme}/static/{plain}"));
+        }
+        if let Some(source) = self.colocated_source(plain) {
+            places.push(source);
+        }
+        places.into_iter().find_map(|source| {
+            let file = self.sources.get(&source)?;
+            file.read().ok().map(|bytes| (source, bytes))
+        })
+    }
+
+    /// The file behind an output path such as `blog/bundle/photo.png`, as `page.assets` names them.
+    fn colocated_source(&self, output: &str) -> Option<String> {
+        if !self.colocated.contains(output) {
+            return None;
+        }
+        self.library
+            .pages
+            .iter()
+            .map(|page| (&page.path, &page.assets, &page.source))
+            .chain(
+                self.library.sections.iter().map(|section| (&section.path, &section.assets, &section.source)),
+            )
+            .find_map(|(path, assets, source)| {
+                let rest = output.strip_prefix(path.trim_start_matches('/'))?;
+                let folder = &source[..source.rfind('/')? + 1];
+                let wanted = format!("{folder}{rest}");
+                assets.iter().any(|asset| **asset == *wanted).then_some(wanted)
+            })
+    }
+
+    /// The source file of a content.
+    pub(crate) fn source_of(&self, content: Content) -> &str {
+        match content {
+            Content::Page(id) => &self.library.page(id).source,
+            Content::Section(id) => &self.library.section(id).source,
+        }
+    }
+}

@@ -1,0 +1,576 @@
+//! Code blocks coloured when the site is rendered, with arborium's tree-sitter grammars.
+//!
+//! Owns the flattening of overlapping spans, the three kinds of markup and the style sheets of the class kind.
+//! The flattening is our own: it sorts, where arborium's walks a hash map, and equal input must give equal bytes.
+//! nginx's grammar is not among the built ones: it alone is GPL.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+use arborium::theme::{Style, Theme, builtin};
+use arborium::{GrammarStore, Highlighter};
+use arborium_theme::highlights::HIGHLIGHTS;
+use arborium_theme::tag_for_capture;
+
+use crate::config::{DataAttr, HighlightConfig, HighlightStyle};
+
+/// Longer blocks are shown without colours: nobody reads them, and parsing what is no code of its language is slow.
+const HIGHLIGHT_BYTES_MAX: usize = 256 << 10;
+
+static STORE: LazyLock<Arc<GrammarStore>> = LazyLock::new(|| Arc::new(GrammarStore::new()));
+
+thread_local! {
+    static HIGHLIGHTER: RefCell<Highlighter> = RefCell::new(Highlighter::with_store(STORE.clone()));
+}
+
+/// How code is marked up.
+#[derive(Debug, Clone)]
+pub(crate) struct CodeStyle {
+    kind: Kind,
+    data_attr: DataAttr,
+    /// Whether an unknown language is an error.
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// No colours.
+    Plain,
+    /// `<a-k>`: what the built-in theme's style sheet colours.
+    Elements,
+    /// `<span class="z-k">`: what the generated style sheets colour.
+    Classes,
+    /// `<span style>` in the colours of one theme, or of a light and a dark one.
+    Inline(Box<(Theme, Option<Theme>)>),
+}
+
+/// A style sheet that classes need.
+pub(crate) struct Sheet {
+    pub(crate) name: &'static str,
+    pub(crate) css: String,
+}
+
+/// What the words after a fence say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Fence {
+    pub(crate) language: String,
+    line_numbers: bool,
+    first_line: usize,
+    highlighted: Vec<(usize, usize)>,
+    hidden: Vec<(usize, usize)>,
+    name: Option<String>,
+    copy: bool,
+}
+
+impl Fence {
+    /// Reads `rust,linenos,hl_lines=1-2 4,name=src/main.rs`.
+    pub(crate) fn parse(info: &str) -> Self {
+        let mut fence = Self { first_line: 1, ..Self::default() };
+        let mut last_ranges: Option<bool> = None;
+        for (i, part) in info.split([',', ' ']).map(str::trim).filter(|p| !p.is_empty()).enumerate() {
+            let (key, value) =
+                part.split_once('=').map_or((part, None), |(k, v)| (k, Some(v.trim_matches('"'))));
+            match (key, value) {
+                ("linenos", None) => fence.line_numbers = true,
+                ("copy", None) => fence.copy = true,
+                ("linenostart", Some(n)) => fence.first_line = n.parse().unwrap_or(1),
+                ("name", Some(name)) => fence.name = Some(name.to_owned()),
+                ("hl_lines", Some(range)) => {
+                    fence.highlighted.extend(lines(range));
+                    last_ranges = Some(true);
+                    continue;
+                }
+                ("hide_lines", Some(range)) => {
+                    fence.hidden.extend(lines(range));
+                    last_ranges = Some(false);
+                    continue;
+                }
+                // `hl_lines=1 3-5`: further ranges follow their key.
+                (more, None) if last_ranges.is_some() && lines(more).is_some() => {
+                    if last_ranges == Some(true) {
+                        fence.highlighted.extend(lines(more));
+                    } else {
+                        fence.hidden.extend(lines(more));
+                    }
+                    continue;
+                }
+                (language, None) if i == 0 => fence.language = language.to_owned(),
+                _ => {}
+            }
+            last_ranges = None;
+        }
+        fence
+    }
+
+    fn by_lines(&self) -> bool {
+        self.line_numbers || !self.highlighted.is_empty() || !self.hidden.is_empty()
+    }
+}
+
+fn lines(range: &str) -> Option<(usize, usize)> {
+    match range.split_once('-') {
+        Some((from, to)) => Some((from.parse().ok()?, to.parse().ok()?)),
+        None => {
+            let line = range.parse().ok()?;
+            Some((line, line))
+        }
+    }
+}
+
+fn within(ranges: &[(usize, usize)], line: usize) -> bool {
+    ranges.iter().any(|(from, to)| (*from.min(to)..=*from.max(to)).contains(&line))
+}
+
+/// What became of a block.
+pub(crate) struct Block {
+    pub(crate) html: String,
+    /// Whether its language is one that we cannot colour.
+    pub(crate) unknown: bool,
+}
+
+impl CodeStyle {
+    /// The style of a configuration; without one, code has colours only where the built-in theme is used.
+    pub(crate) fn new(config: Option<&HighlightConfig>, built_in_look: bool) -> Self {
+        let Some(config) = config else {
+            let kind = if built_in_look { Kind::Elements } else { Kind::Plain };
+            return Self { kind, data_attr: DataAttr::Code, strict: false };
+        };
+        let kind = match config.style {
+            HighlightStyle::Class => Kind::Classes,
+            HighlightStyle::Inline => {
+                let (first, second) = match (&config.theme, &config.light_theme, &config.dark_theme) {
+                    (_, Some(light), Some(dark)) => (theme_named(light), Some(theme_named(dark))),
+                    (Some(one), _, _) | (None, Some(one), None) | (None, None, Some(one)) => {
+                        (theme_named(one), None)
+                    }
+                    (None, None, None) => (builtin::github_light(), Some(builtin::github_dark())),
+                };
+                Kind::Inline(Box::new((first, second)))
+            }
+        };
+        Self { kind, data_attr: config.data_attr_position, strict: config.error_on_missing_language }
+    }
+
+    /// What of the style is in its output: part of the name under which a highlighted block is remembered.
+    pub(crate) fn fingerprint(&self) -> String {
+        match &self.kind {
+            Kind::Plain => format!("plain {:?}", self.data_attr),
+            Kind::Elements => format!("elements {:?}", self.data_attr),
+            Kind::Classes => format!("classes {:?}", self.data_attr),
+            Kind::Inline(themes) => {
+                format!("{} {:?} {:?}", themes.0.name, themes.1.as_ref().map(|t| &t.name), self.data_attr)
+            }
+        }
+    }
+
+    /// Whether a block costs more to make than to remember.
+    pub(crate) fn is_worth_remembering(&self) -> bool {
+        !matches!(self.kind, Kind::Plain)
+    }
+
+    /// A block of code as HTML.
+    pub(crate) fn block(&self, fence: &Fence, code: &str) -> Block {
+        let mut html = String::with_capacity(code.len() * 2 + 128);
+        let mut unknown = false;
+        let mut tokens = None;
+        if !matches!(self.kind, Kind::Plain) && is_coloured(&fence.language) {
+            tokens = tokenise(&fence.language, code);
+            unknown = tokens.is_none() && code.len() <= HIGHLIGHT_BYTES_MAX;
+        }
+        self.open(&mut html, fence);
+        if matches!(self.kind, Kind::Plain) {
+            escape(&mut html, code);
+        } else if fence.by_lines() {
+            self.write_lines(&mut html, fence, code, tokens.as_deref().unwrap_or_default());
+        } else {
+            self.write_tokens(&mut html, code, 0, code.len(), tokens.as_deref().unwrap_or_default());
+        }
+        html.push_str("</code></pre>\n");
+        Block { html, unknown }
+    }
+
+    fn open(&self, html: &mut String, fence: &Fence) {
+        let mut attributes = String::new();
+        if !fence.language.is_empty() {
+            attributes.push_str(" data-lang=\"");
+            escape(&mut attributes, &fence.language);
+            attributes.push('"');
+        }
+        if let Some(name) = &fence.name {
+            attributes.push_str(" data-name=\"");
+            escape(&mut attributes, name);
+            attributes.push('"');
+        }
+        if fence.copy {
+            attributes.push_str(" data-copy");
+        }
+        html.push_str("<pre");
+        match &self.kind {
+            Kind::Plain | Kind::Elements => {}
+            Kind::Classes => html.push_str(" class=\"giallo z-code\""),
+            Kind::Inline(themes) => {
+                html.push_str(" class=\"giallo\" style=\"");
+                let (one, two) = (&themes.0, themes.1.as_ref());
+                colour(
+                    html,
+                    "color",
+                    one.foreground.map(|c| c.to_hex()),
+                    two.and_then(|t| t.foreground).map(|c| c.to_hex()),
+                );
+                colour(
+                    html,
+                    "background-color",
+                    one.background.map(|c| c.to_hex()),
+                    two.and_then(|t| t.background).map(|c| c.to_hex()),
+                );
+                html.push('"');
+            }
+        }
+        if matches!(self.data_attr, DataAttr::Pre | DataAttr::Both) {
+            html.push_str(&attributes);
+        }
+        html.push_str("><code");
+        if matches!(self.data_attr, DataAttr::Code | DataAttr::Both) {
+            html.push_str(&attributes);
+        }
+        html.push('>');
+    }
+
+    fn write_lines(&self, html: &mut String, fence: &Fence, code: &str, tokens: &[Token]) {
+        let mut start = 0;
+        for (i, line) in code.split_inclusive('\n').enumerate() {
+            let end = start + line.len();
+            let number = i + 1;
+            if !within(&fence.hidden, number) {
+                let marked = within(&fence.highlighted, number);
+                html.push_str(if marked { "<mark class=\"giallo-l\">" } else { "<span class=\"giallo-l\">" });
+                if fence.line_numbers {
+                    let _ = write!(html, "<span class=\"giallo-ln\">{}</span>", fence.first_line + i);
+                }
+                let text_end = start + line.trim_end_matches('\n').len();
+                self.write_tokens(html, code, start, text_end, tokens);
+                html.push_str(if marked { "</mark>" } else { "</span>" });
+                html.push_str(&code[text_end..end]);
+            }
+            start = end;
+        }
+    }
+
+    fn write_tokens(&self, html: &mut String, code: &str, from: usize, to: usize, tokens: &[Token]) {
+        let mut position = from;
+        let first = tokens.partition_point(|t| t.end <= from);
+        for token in &tokens[first..] {
+            if token.start >= to {
+                break;
+            }
+            let (start, end) = (token.start.max(from), token.end.min(to));
+            escape(html, &code[position..start]);
+            self.write_token(html, token.tag, &code[start..end]);
+            position = end;
+        }
+        escape(html, &code[position..to]);
+    }
+
+    fn write_token(&self, html: &mut String, tag: &str, text: &str) {
+        match &self.kind {
+            Kind::Plain => escape(html, text),
+            Kind::Elements => {
+                let _ = write!(html, "<a-{tag}>");
+                escape(html, text);
+                let _ = write!(html, "</a-{tag}>");
+            }
+            Kind::Classes => {
+                let _ = write!(html, "<span class=\"z-{tag}\">");
+                escape(html, text);
+                html.push_str("</span>");
+            }
+            Kind::Inline(themes) => {
+                let mut style = String::new();
+                inline_style(
+                    &mut style,
+                    style_of(&themes.0, tag),
+                    themes.1.as_ref().map(|t| style_of(t, tag)),
+                );
+                if style.is_empty() {
+                    escape(html, text);
+                } else {
+                    let _ = write!(html, "<span style=\"{style}\">");
+                    escape(html, text);
+                    html.push_str("</span>");
+                }
+            }
+        }
+    }
+
+    /// The style sheets that the class kind needs, under the names that themes link to.
+    pub(crate) fn sheets(config: Option<&HighlightConfig>) -> Vec<Sheet> {
+        let Some(config) = config.filter(|c| c.style == HighlightStyle::Class) else { return Vec::new() };
+        match (&config.light_theme, &config.dark_theme) {
+            (Some(light), Some(dark)) => vec![
+                Sheet { name: "giallo-light.css", css: sheet(&theme_named(light)) },
+                Sheet { name: "giallo-dark.css", css: sheet(&theme_named(dark)) },
+            ],
+            _ => {
+                let name = config.theme.as_deref().unwrap_or("github-light");
+                vec![Sheet { name: "giallo.css", css: sheet(&theme_named(name)) }]
+            }
+        }
+    }
+}
+
+fn is_coloured(language: &str) -> bool {
+    !matches!(language, "" | "txt" | "text" | "plain" | "plaintext" | "none")
+}
+
+fn colour(out: &mut String, property: &str, light: Option<String>, dark: Option<String>) {
+    match (light, dark) {
+        (Some(light), Some(dark)) => {
+            let _ = write!(out, "{property}: light-dark({light}, {dark});");
+        }
+        (Some(one), None) | (None, Some(one)) => {
+            let _ = write!(out, "{property}: {one};");
+        }
+        (None, None) => {}
+    }
+}
+
+fn inline_style(out: &mut String, light: &Style, dark: Option<&Style>) {
+    let hex = |style: &Style| style.fg.map(|c| c.to_hex());
+    colour(out, "color", hex(light), dark.and_then(hex));
+    let bold = light.modifiers.bold || dark.is_some_and(|d| d.modifiers.bold);
+    let italic = light.modifiers.italic || dark.is_some_and(|d| d.modifiers.italic);
+    if bold {
+        out.push_str("font-weight: bold;");
+    }
+    if italic {
+        out.push_str("font-style: italic;");
+    }
+}
+
+static NO_STYLE: Style = Style::new();
+
+/// The style of a tag, or of the tag it is a kind of.
+fn style_of<'t>(theme: &'t Theme, tag: &str) -> &'t Style {
+    let find = |tag: &str| {
+        HIGHLIGHTS
+            .iter()
+            .enumerate()
+            .filter(|(_, def)| def.tag == tag)
+            .filter_map(|(i, _)| theme.style(i))
+            .find(|style| !style.is_empty())
+    };
+    find(tag)
+        .or_else(|| {
+            let parent = HIGHLIGHTS.iter().find(|def| def.tag == tag)?.parent_tag;
+            if parent.is_empty() { None } else { find(parent) }
+        })
+        .unwrap_or(&NO_STYLE)
+}
+
+fn sheet(theme: &Theme) -> String {
+    let mut css = String::new();
+    let mut base = String::new();
+    colour(&mut base, "color", theme.foreground.map(|c| c.to_hex()), None);
+    colour(&mut base, "background-color", theme.background.map(|c| c.to_hex()), None);
+    let _ = writeln!(css, ".z-code {{ {base} }}");
+    let mut seen = Vec::new();
+    for def in HIGHLIGHTS {
+        if def.tag.is_empty() || seen.contains(&def.tag) {
+            continue;
+        }
+        seen.push(def.tag);
+        let mut style = String::new();
+        inline_style(&mut style, style_of(theme, def.tag), None);
+        if !style.is_empty() {
+            let _ = writeln!(css, ".z-{} {{ {style} }}", def.tag);
+        }
+    }
+    css
+}
+
+/// The theme of that name, or the nearest that we have.
+fn theme_named(name: &str) -> Theme {
+    let wanted = slug::slugify(name);
+    let all = builtin::all();
+    let light = ["light", "latte", "dawn", "day", "white", "lotus", "snazzy-light"]
+        .iter()
+        .any(|word| wanted.contains(word));
+    let mut best = None;
+    for theme in all {
+        let own = slug::slugify(&theme.name);
+        let mut score = strsim::jaro_winkler(&own, &wanted);
+        if own == wanted {
+            score = 2.0;
+        }
+        if theme.is_dark == light {
+            score -= 0.5;
+        }
+        if best.as_ref().is_none_or(|(s, _): &(f64, Theme)| score > *s) {
+            best = Some((score, theme));
+        }
+    }
+    match best {
+        Some((score, theme)) if score > 0.7 => theme,
+        _ if light => builtin::github_light(),
+        _ => builtin::github_dark(),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Token {
+    start: usize,
+    end: usize,
+    tag: &'static str,
+}
+
+/// Non-overlapping tokens in order, the innermost tag winning; none where the language is unknown.
+fn tokenise(language: &str, code: &str) -> Option<Vec<Token>> {
+    if code.len() > HIGHLIGHT_BYTES_MAX {
+        return None;
+    }
+    let language = language.to_ascii_lowercase();
+    STORE.get(&language)?;
+    let spans = HIGHLIGHTER.with_borrow_mut(|highlighter| {
+        // Injected languages are cut out of the text by ranges from foreign grammars; should one ever lie, the
+        // block loses its colours and not the process its life.
+        catch_unwind(AssertUnwindSafe(|| highlighter.highlight_spans(&language, code).ok()))
+    });
+    let spans = match spans {
+        Ok(spans) => spans?,
+        Err(_) => {
+            tracing::warn!(%language, "a grammar failed on a code block, it is shown without colours");
+            HIGHLIGHTER.with_borrow_mut(|highlighter| *highlighter = Highlighter::with_store(STORE.clone()));
+            return None;
+        }
+    };
+    let mut marks: Vec<(usize, usize, u32, &'static str)> = spans
+        .iter()
+        .filter_map(|span| {
+            let tag = tag_for_capture(&span.capture)?;
+            let (start, end) = (span.start as usize, (span.end as usize).min(code.len()));
+            (start < end && code.is_char_boundary(start) && code.is_char_boundary(end)).then_some((
+                start,
+                end,
+                span.pattern_index,
+                tag,
+            ))
+        })
+        .collect();
+    marks.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)).then(a.2.cmp(&b.2)).then(a.3.cmp(b.3)));
+    let mut tokens: Vec<Token> = Vec::with_capacity(marks.len());
+    let mut stack: Vec<(usize, &'static str)> = Vec::new();
+    let mut position = 0;
+    let advance =
+        |to: usize, position: &mut usize, stack: &mut Vec<(usize, &'static str)>, tokens: &mut Vec<Token>| {
+            while *position < to {
+                while stack.last().is_some_and(|(end, _)| *end <= *position) {
+                    stack.pop();
+                }
+                let Some((end, tag)) = stack.last().copied() else {
+                    *position = to;
+                    return;
+                };
+                let until = end.min(to);
+                match tokens.last_mut() {
+                    Some(last) if last.tag == tag && last.end == *position => last.end = until,
+                    _ => tokens.push(Token { start: *position, end: until, tag }),
+                }
+                *position = until;
+            }
+        };
+    for (i, (start, end, _, tag)) in marks.iter().enumerate() {
+        // Of several captures of one range, the last pattern wins.
+        if marks.get(i + 1).is_some_and(|next| next.0 == *start && next.1 == *end) {
+            continue;
+        }
+        advance(*start, &mut position, &mut stack, &mut tokens);
+        stack.push((*end, tag));
+    }
+    advance(code.len(), &mut position, &mut stack, &mut tokens);
+    Some(tokens)
+}
+
+/// Text made safe in HTML, in attributes too.
+pub(crate) fn escape(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(i) = rest.find(['&', '<', '>', '"']) {
+        out.push_str(&rest[..i]);
+        out.push_str(match rest.as_bytes()[i] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            _ => "&quot;",
+        });
+        rest = &rest[i + 1..];
+    }
+    out.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fences() {
+        let fence = Fence::parse("rust,linenos,hl_lines=1 3-5,name=src/main.rs,linenostart=10");
+        assert_eq!(fence.language, "rust");
+        assert!(fence.line_numbers);
+        assert_eq!(fence.highlighted, [(1, 1), (3, 5)]);
+        assert_eq!(fence.name.as_deref(), Some("src/main.rs"));
+        assert_eq!(fence.first_line, 10);
+        assert_eq!(Fence::parse("linenos").language, "");
+    }
+
+    fn text_of(html: &str) -> String {
+        let mut out = String::new();
+        let mut inside = false;
+        for c in html.chars() {
+            match c {
+                '<' => inside = true,
+                '>' => inside = false,
+                c if !inside => out.push(c),
+                _ => {}
+            }
+        }
+        out.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+    }
+
+    #[test]
+    fn the_text_of_code_is_kept() {
+        let code = "fn main() {\n    println!(\"<&> ü\"); // done\n}\n";
+        let themes = HighlightConfig {
+            light_theme: Some("github-light".into()),
+            dark_theme: Some("dracula".into()),
+            ..Default::default()
+        };
+        let classes = HighlightConfig { style: HighlightStyle::Class, ..Default::default() };
+        for style in [
+            CodeStyle::new(None, true),
+            CodeStyle::new(None, false),
+            CodeStyle::new(Some(&themes), false),
+            CodeStyle::new(Some(&classes), false),
+        ] {
+            let block = style.block(&Fence::parse("rust"), code);
+            assert!(!block.unknown);
+            assert_eq!(text_of(&block.html).trim_end_matches('\n'), code.trim_end_matches('\n'));
+            let lines = style.block(&Fence::parse("rust,hl_lines=2"), code);
+            assert_eq!(text_of(&lines.html).trim_end_matches('\n'), code.trim_end_matches('\n'));
+        }
+        assert!(CodeStyle::new(None, true).block(&Fence::parse("rust"), code).html.contains("<a-k>fn</a-k>"));
+    }
+
+    #[test]
+    fn unknown_languages_are_told() {
+        assert!(CodeStyle::new(None, true).block(&Fence::parse("klingon"), "x").unknown);
+        assert!(!CodeStyle::new(None, true).block(&Fence::parse("text"), "x").unknown);
+    }
+
+    #[test]
+    fn themes_are_found_by_name() {
+        assert_eq!(theme_named("github-dark").name, "GitHub Dark");
+        assert_eq!(theme_named("catppuccin-mocha").name, "Catppuccin Mocha");
+        assert!(!theme_named("some-unheard-of-light").is_dark);
+    }
+}

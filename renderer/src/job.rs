@@ -1,0 +1,858 @@
+//! The outputs of a site: which there are, and how each is made.
+//!
+//! A plan is a list of small descriptions; each is run on its own, so that outputs stream and nothing waits for
+//! anything. Two outputs that would have one path are an error; static files take the place of what has theirs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use release::File;
+use release::file::check_path;
+use tera::{Context, Map, Value};
+
+use crate::diagnostic::{Diagnostic, Errors};
+use crate::front_matter::SortBy;
+use crate::library::{Content, PageId, SectionId, sort_pages};
+use crate::mime;
+use crate::render::{Plan, ignored_static};
+use crate::scope::Scope;
+use crate::search;
+use crate::site::{Capped, Pages, Rendered, Site, encode_path};
+use crate::templates::{self, Fields, Needs};
+use crate::theme;
+use crate::value::{self, key};
+
+/// How many addresses one sitemap file may have (sitemaps.org allows 50,000; Zola splits here).
+const SITEMAP_ENTRIES_MAX: usize = 30_000;
+
+/// How many cache groups a response has at most: what RFC 9875 asks a cache to support.
+const GROUPS_MAX: usize = 32;
+
+/// One output, or a few that are made together.
+#[derive(Debug, Clone)]
+pub(crate) enum Job {
+    Page(PageId),
+    /// Content that has no output of its own, but may be wrong.
+    CheckSection(SectionId),
+    Section(SectionId),
+    /// Pager `n` of a section, from 1.
+    SectionPager(SectionId, usize),
+    TaxonomyList(usize),
+    Term(usize, usize),
+    TermPager(usize, usize, usize),
+    Feed(FeedOf, String),
+    Sitemap,
+    Robots,
+    NotFound,
+    Redirect {
+        path: String,
+        to: String,
+    },
+    Copy {
+        source: String,
+        path: String,
+    },
+    ThemeAsset {
+        path: String,
+        hashed: String,
+    },
+    Generated(String),
+    Search(String),
+}
+
+/// What a feed is of.
+#[derive(Debug, Clone)]
+pub(crate) enum FeedOf {
+    Language(String),
+    Section(SectionId),
+    Term(usize, usize),
+}
+
+/// What a job made.
+#[derive(Default)]
+pub(crate) struct Done {
+    pub(crate) files: Vec<File>,
+    /// The content that was rendered, for the check of anchors.
+    pub(crate) content: Option<(Content, Arc<Rendered>)>,
+}
+
+/// `/blog/first/` as an output: `blog/first/index.html`.
+fn output_of(path: &str) -> String {
+    let trimmed = path.trim_matches('/');
+    if trimmed.is_empty() { "index.html".to_owned() } else { format!("{trimmed}/index.html") }
+}
+
+struct Planner<'a> {
+    site: &'a Site,
+    jobs: Vec<Job>,
+    assets: usize,
+    /// Output → what makes it, for content.
+    taken: HashMap<String, String>,
+    errors: Errors,
+}
+
+/// Lists all outputs.
+///
+/// # Errors
+/// Each path that two contents claim.
+pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
+    let mut planner =
+        Planner { site, jobs: Vec::new(), assets: 0, taken: HashMap::new(), errors: Errors::default() };
+    planner.content();
+    planner.taxonomies();
+    planner.feeds();
+    planner.redirects();
+    planner.single_files();
+    planner.copies()?;
+    let Planner { jobs, assets, errors, .. } = planner;
+    errors.into_result()?;
+    Ok((jobs, assets))
+}
+
+impl Planner<'_> {
+    fn take(&mut self, path: String, by: &str) -> bool {
+        if let Err(bad) = check_path(&path) {
+            self.errors.push(Diagnostic::in_file(by, bad.to_string()));
+            return false;
+        }
+        match self.taken.get(&path) {
+            Some(other) if other == by => false,
+            Some(other) => {
+                self.errors.push(
+                    Diagnostic::in_file(by, format!("the output `{path}` is also made by {other}"))
+                        .hint("give one of the two another `slug`, `path` or alias"),
+                );
+                false
+            }
+            None => {
+                self.taken.insert(path, by.to_owned());
+                true
+            }
+        }
+    }
+
+    fn content(&mut self) {
+        let site = self.site;
+        for (id, page) in site.library.pages.iter().enumerate() {
+            self.jobs.push(Job::Page(id as PageId));
+            if page.matter().render {
+                self.take(output_of(&page.path), &page.source);
+            }
+        }
+        for (id, section) in site.library.sections.iter().enumerate() {
+            let id = id as SectionId;
+            if !section.matter.render {
+                self.jobs.push(Job::CheckSection(id));
+                continue;
+            }
+            if let Some(to) = &section.matter.redirect_to {
+                let to = if to.starts_with("http://") || to.starts_with("https://") {
+                    to.to_string()
+                } else {
+                    let target = to.trim_matches('/');
+                    site.permalink(
+                        &if target.is_empty() { "/".to_owned() } else { format!("/{target}/") },
+                        false,
+                    )
+                };
+                let path = output_of(&section.path);
+                if self.take(path.clone(), &section.source) {
+                    self.jobs.push(Job::Redirect { path, to });
+                }
+                self.jobs.push(Job::CheckSection(id));
+                continue;
+            }
+            if self.take(output_of(&section.path), &section.source) {
+                self.jobs.push(Job::Section(id));
+            }
+            if section.matter.paginate_by.is_some() {
+                let base = format!("{}{}/", section.path, section.matter.paginate_path);
+                for n in 1..=section.pagers() {
+                    let path = output_of(&format!("{base}{n}/"));
+                    if !self.take(path.clone(), &format!("pager {n} of {}", section.source)) {
+                        continue;
+                    }
+                    self.jobs.push(match n {
+                        1 => Job::Redirect { path, to: site.permalink(&section.path, false) },
+                        n => Job::SectionPager(id, n),
+                    });
+                }
+            }
+        }
+    }
+
+    fn taxonomies(&mut self) {
+        let site = self.site;
+        for (index, taxonomy) in site.library.taxonomies.iter().enumerate() {
+            if !taxonomy.config.render || taxonomy.terms.is_empty() {
+                continue;
+            }
+            let by = format!("the taxonomy `{}` ({})", taxonomy.config.name, taxonomy.lang);
+            if self.take(output_of(&taxonomy.path), &by) {
+                self.jobs.push(Job::TaxonomyList(index));
+            }
+            for (number, term) in taxonomy.terms.iter().enumerate() {
+                let by = format!("the term `{}` of {by}", term.name);
+                if self.take(output_of(&term.path), &by) {
+                    self.jobs.push(Job::Term(index, number));
+                }
+                if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0) {
+                    for n in 1..=term.pages.len().div_ceil(size).max(1) {
+                        let path =
+                            output_of(&format!("{}{}/{n}/", term.path, taxonomy.config.paginate_path()));
+                        if !self.take(path.clone(), &format!("pager {n} of {by}")) {
+                            continue;
+                        }
+                        self.jobs.push(match n {
+                            1 => Job::Redirect { path, to: site.permalink(&term.path, false) },
+                            n => Job::TermPager(index, number, n),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn feeds(&mut self) {
+        let site = self.site;
+        let config = &site.config;
+        let mut feeds = Vec::new();
+        for lang in config.language_codes() {
+            if config.feeds_for(lang) {
+                let folder = if config.is_default(lang) { String::new() } else { format!("{lang}/") };
+                feeds.push((FeedOf::Language(lang.to_owned()), folder, lang.to_owned()));
+            }
+        }
+        for (id, section) in site.library.sections.iter().enumerate() {
+            // The front page's feed is that of its language.
+            if section.matter.generate_feeds
+                && section.matter.render
+                && !(section.is_index() && config.feeds_for(&section.lang))
+            {
+                let folder = section.path.trim_start_matches('/').to_owned();
+                feeds.push((FeedOf::Section(id as SectionId), folder, section.lang.to_string()));
+            }
+        }
+        for (index, taxonomy) in site.library.taxonomies.iter().enumerate() {
+            if taxonomy.config.feed && taxonomy.config.render {
+                for (number, term) in taxonomy.terms.iter().enumerate() {
+                    let folder = term.path.trim_start_matches('/').to_owned();
+                    feeds.push((FeedOf::Term(index, number), folder, taxonomy.lang.to_string()));
+                }
+            }
+        }
+        for (of, folder, lang) in feeds {
+            if feed_pages(site, &of).is_empty() {
+                continue;
+            }
+            for name in config.feed_filenames_for(&lang) {
+                let path = format!("{folder}{name}");
+                if self.take(path.clone(), &format!("the feed {path}")) {
+                    self.jobs.push(Job::Feed(of.clone(), path));
+                }
+            }
+        }
+    }
+
+    fn redirects(&mut self) {
+        let site = self.site;
+        let pages = site.library.pages.iter().map(|p| (&p.matter().aliases, &p.path, &p.source));
+        let sections = site.library.sections.iter().map(|s| (&s.matter.aliases, &s.path, &s.source));
+        for (aliases, target, source) in pages.chain(sections) {
+            for alias in aliases {
+                let plain = alias.trim().trim_start_matches('/');
+                let path = if plain.ends_with(".html") { plain.to_owned() } else { output_of(plain) };
+                if self.take(path.clone(), &format!("an alias in {source}")) {
+                    self.jobs.push(Job::Redirect { path, to: site.permalink(target, false) });
+                }
+            }
+        }
+    }
+
+    fn single_files(&mut self) {
+        let config = &self.site.config;
+        self.jobs.push(Job::NotFound);
+        if config.generate_sitemap {
+            self.jobs.push(Job::Sitemap);
+        }
+        if config.generate_robots_txt {
+            self.jobs.push(Job::Robots);
+        }
+        for lang in config.language_codes() {
+            if config.search_index_for(lang) {
+                self.jobs.push(Job::Search(lang.to_owned()));
+            }
+        }
+        for path in self.site.generated.keys() {
+            self.jobs.push(Job::Generated(path.clone()));
+        }
+        for (path, hashed) in &self.site.assets {
+            if self.site.static_source(path).is_none() {
+                self.assets += 1;
+                self.jobs.push(Job::ThemeAsset { path: path.clone(), hashed: hashed.clone() });
+            }
+        }
+    }
+
+    /// Co-located files, then static ones: the later takes the earlier's place.
+    fn copies(&mut self) -> Result<(), Errors> {
+        let site = self.site;
+        let mut copies: BTreeMap<String, String> = BTreeMap::new();
+        let pages = site.library.pages.iter().map(|p| (&p.assets, &p.source, &p.path));
+        let sections = site.library.sections.iter().map(|s| (&s.assets, &s.source, &s.path));
+        for (assets, source, path) in pages.chain(sections) {
+            let folder = &source[..source.rfind('/').map_or(0, |i| i + 1)];
+            for asset in assets.iter() {
+                let rest = asset.strip_prefix(folder).unwrap_or(asset);
+                copies.insert(format!("{}{rest}", path.trim_start_matches('/')), asset.to_string());
+            }
+        }
+        let ignored = ignored_static(&site.config)?;
+        let mut folders = Vec::new();
+        if let Some(theme) = &site.theme {
+            folders.push(format!("themes/{theme}/static/"));
+        }
+        folders.push("static/".to_owned());
+        for folder in folders {
+            for (source, _) in site.sources.under(&folder) {
+                let path = &source[folder.len()..];
+                if !ignored.is_match(path) {
+                    copies.insert(path.to_owned(), source.to_owned());
+                }
+            }
+        }
+        // What is copied replaces what would be made.
+        self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
+        for (path, source) in copies {
+            match check_path(&path) {
+                Ok(()) => {
+                    self.assets += 1;
+                    self.jobs.push(Job::Copy { source, path });
+                }
+                Err(bad) => self.errors.push(Diagnostic::in_file(source, bad.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one output of a job that a copied file may replace. Pages are still rendered, for what is wrong with them.
+fn job_output(site: &Site, job: &Job) -> Option<String> {
+    Some(match job {
+        Job::Section(id) => output_of(&site.library.section(*id).path),
+        Job::Feed(_, path) | Job::Redirect { path, .. } | Job::Generated(path) => path.clone(),
+        Job::Sitemap => "sitemap.xml".to_owned(),
+        Job::Robots => "robots.txt".to_owned(),
+        Job::NotFound => "404.html".to_owned(),
+        Job::ThemeAsset { hashed, .. } => hashed.clone(),
+        _ => return None,
+    })
+}
+
+type Result2<T> = Result<T, Vec<Diagnostic>>;
+
+/// Makes the output of a job.
+///
+/// # Errors
+/// What is wrong with the content or the templates it uses.
+pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
+    match job {
+        Job::Page(id) => page(site, *id),
+        Job::CheckSection(id) => {
+            let rendered = site.section_html(*id, false)?;
+            Ok(Done { files: Vec::new(), content: Some((Content::Section(*id), rendered)) })
+        }
+        Job::Section(id) => section(site, *id, 1),
+        Job::SectionPager(id, n) => section(site, *id, *n),
+        Job::TaxonomyList(index) => taxonomy_list(site, *index),
+        Job::Term(index, term) => taxonomy_term(site, *index, *term, 1),
+        Job::TermPager(index, term, n) => taxonomy_term(site, *index, *term, *n),
+        Job::Feed(of, path) => feed(site, of, path),
+        Job::Sitemap => sitemap(site),
+        Job::Robots => {
+            let context = site.context(&site.config.default_language, true);
+            let body = render(site, "robots.txt", &context, "robots.txt", true, Fields::default())?;
+            Ok(one(file("robots.txt", body, 200, &[])))
+        }
+        Job::NotFound => not_found(site),
+        Job::Redirect { path, to } => redirect(site, path, to),
+        Job::Copy { source, path } => {
+            let body = copied(site, source)?;
+            Ok(one(file(path, body, 200, &[])))
+        }
+        Job::ThemeAsset { path, hashed } => {
+            let found = theme::assets().into_iter().find(|(name, _)| name == path);
+            let body = found.map_or_else(Bytes::new, |(_, bytes)| Bytes::from_static(bytes));
+            let mut file = file(hashed, body, 200, &[]);
+            file.immutable = true;
+            Ok(one(file))
+        }
+        Job::Generated(path) => {
+            Ok(one(file(path, site.generated.get(path).cloned().unwrap_or_default(), 200, &[])))
+        }
+        Job::Search(lang) => Ok(Done { files: search::files(site, lang)?, content: None }),
+    }
+}
+
+fn one(file: File) -> Done {
+    Done { files: vec![file], content: None }
+}
+
+fn file(path: &str, body: Bytes, status: u16, groups: &[String]) -> File {
+    let kind = mime::of_text(path, &body);
+    File {
+        path: path.to_owned(),
+        status,
+        fields: vec![("content-type".to_owned(), kind.to_owned())],
+        groups: groups.to_vec(),
+        immutable: false,
+        body,
+    }
+}
+
+/// A file as search indexes are.
+pub(crate) fn plain_file(path: &str, body: Bytes) -> File {
+    file(path, body, 200, &[])
+}
+
+fn copied(site: &Site, source: &str) -> Result2<Bytes> {
+    let unreadable = |e: &dyn std::fmt::Display| {
+        vec![Diagnostic::in_file(source, format!("the file cannot be read: {e}"))]
+    };
+    let Some(found) = site.sources.get(source) else { return Err(unreadable(&"it is gone")) };
+    let digest = found.digest().map_err(|e| unreadable(&e))?;
+    if let Some(known) = site.memory.files.get(&digest) {
+        return Ok(known);
+    }
+    let body = found.read().map_err(|e| unreadable(&e))?;
+    site.memory.files.insert(digest, body.clone(), body.len() + 64);
+    Ok(body)
+}
+
+/// Renders a template.
+fn render(
+    site: &Arc<Site>,
+    template: &str,
+    context: &Context,
+    name: &str,
+    absolute: bool,
+    fields: Fields,
+) -> Result2<Bytes> {
+    let scope = Scope::new(site.clone(), name, absolute, fields);
+    let mut out = Capped::new(site.limits.output_bytes_max);
+    match scope.enter(|| site.engine.tera.render_to(template, context, &mut out)) {
+        Ok(()) => Ok(Bytes::from(out.bytes)),
+        Err(e) => Err(vec![templates::explain_render(&e, name, &|name| site.template_file(name))]),
+    }
+}
+
+/// The groups of an output, each once, in order, as many as a cache must take.
+fn groups(candidates: Vec<String>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::with_capacity(candidates.len());
+    for group in candidates {
+        let group = encode_path(&group).into_owned();
+        if out.len() < GROUPS_MAX && !out.contains(&group) {
+            out.push(group);
+        }
+    }
+    out
+}
+
+fn template_groups(needs: &Needs) -> impl Iterator<Item = String> + '_ {
+    needs.closure.iter().map(|name| {
+        let bare = name
+            .strip_prefix(theme::THEME_PREFIX)
+            .or_else(|| name.strip_prefix(theme::SMALL_PREFIX))
+            .unwrap_or(name);
+        format!("template:{bare}")
+    })
+}
+
+fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
+    let near = crate::diagnostic::nearest(name, site.engine.names());
+    let mut diagnostic = Diagnostic::in_file(source, format!("there is no template `{name}`"));
+    if let Some(file) = site.sources.get(source)
+        && let Ok(bytes) = file.read()
+        && let Ok(text) = std::str::from_utf8(&bytes)
+        && let Some(at) = text.find(name)
+    {
+        diagnostic = diagnostic.at(text, at);
+    }
+    vec![diagnostic.hint(match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("create templates/{name}"),
+    })]
+}
+
+fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
+    let page = site.library.page(id);
+    let rendered = site.page_html(id, false)?;
+    let content = Some((Content::Page(id), rendered.clone()));
+    let path = output_of(&page.path);
+    if !page.matter().render || site.static_source(&path).is_some() {
+        return Ok(Done { files: Vec::new(), content });
+    }
+    let template =
+        page.matter().template.as_deref().or_else(|| inherited_template(site, id)).unwrap_or("page.html");
+    if !site.engine.tera.contains_template(template) {
+        return Err(unknown_template(site, &page.source, template));
+    }
+    let needs = site.engine.needs(template);
+    let mut context = site.context(&page.lang, false);
+    site.place(&mut context, &page.path);
+    context.insert_value("page", site.own_page_value(id, &rendered, needs.fields, false));
+    let body = render(site, template, &context, &page.source, false, needs.fields)?;
+    let mut names = vec![format!("page:{}", page.path)];
+    if let Some(section) = page.section {
+        names.push(format!("section:{}", site.library.section(section).path));
+    }
+    if let Some(source) = &page.made_by {
+        names.push(format!("source:{source}"));
+    }
+    names.extend(page.matter().cache_groups.iter().map(ToString::to_string));
+    for (kind, terms) in &page.matter().taxonomies {
+        names.extend(terms.iter().map(|term| {
+            format!("term:{kind}/{}", crate::slugs::path_component(term, site.config.slugify.taxonomies))
+        }));
+    }
+    names.extend(data_groups(site, &needs));
+    names.extend(template_groups(&needs));
+    Ok(Done { files: vec![file(&path, body, 200, &groups(names))], content })
+}
+
+/// The sources that a template reads by name.
+fn data_groups(site: &Site, needs: &Needs) -> Vec<String> {
+    let Some(data) = site.data.as_map() else { return Vec::new() };
+    data.keys()
+        .map(ToString::to_string)
+        .filter(|name| needs.data.iter().any(|read| read == name))
+        .map(|name| format!("source:{name}"))
+        .collect()
+}
+
+fn inherited_template(site: &Site, id: PageId) -> Option<&str> {
+    let page = site.library.page(id);
+    let own = page.section.and_then(|section| site.library.section(section).matter.page_template.as_deref());
+    own.or_else(|| {
+        page.ancestors
+            .iter()
+            .rev()
+            .find_map(|section| site.library.section(*section).matter.page_template.as_deref())
+    })
+}
+
+/// What `paginator` is, on page `n` of some pages.
+struct Pager<'a> {
+    ids: &'a [PageId],
+    size: usize,
+    reversed: bool,
+    n: usize,
+    path: &'a str,
+    paginate_path: &'a str,
+}
+
+impl Pager<'_> {
+    fn number(&self) -> usize {
+        self.ids.len().div_ceil(self.size).max(1)
+    }
+
+    fn path_of(&self, n: usize) -> String {
+        if n == 1 { self.path.to_owned() } else { format!("{}{}/{n}/", self.path, self.paginate_path) }
+    }
+
+    fn value(&self, site: &Arc<Site>, fields: Fields) -> Value {
+        let number = self.number();
+        let mut ids = self.ids.to_vec();
+        if self.reversed {
+            ids.reverse();
+        }
+        let start = (self.n - 1) * self.size;
+        let slice = &ids[start.min(ids.len())..(start + self.size).min(ids.len())];
+        let link = |n: usize| Value::from(site.permalink(&self.path_of(n), false));
+        let mut map = Map::with_capacity(12);
+        map.insert(key("paginate_by"), Value::from(self.size));
+        map.insert(
+            key("base_url"),
+            Value::from(site.permalink(&format!("{}{}/", self.path, self.paginate_path), false)),
+        );
+        map.insert(key("number_pagers"), Value::from(number));
+        map.insert(key("first"), link(1));
+        map.insert(key("last"), link(number));
+        map.insert(key("previous"), if self.n > 1 { link(self.n - 1) } else { Value::none() });
+        map.insert(key("next"), if self.n < number { link(self.n + 1) } else { Value::none() });
+        map.insert(
+            key("pages"),
+            Value::from(slice.iter().map(|id| site.page_value(*id, fields, false)).collect::<Vec<_>>()),
+        );
+        map.insert(key("current_index"), Value::from(self.n));
+        map.insert(key("total_pages"), Value::from(self.ids.len()));
+        value::map(map)
+    }
+}
+
+fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
+    let section = site.library.section(id);
+    let rendered = site.section_html(id, false)?;
+    let default = if section.is_index() { "index.html" } else { "section.html" };
+    let template = section.matter.template.as_deref().unwrap_or(default);
+    if !site.engine.tera.contains_template(template) {
+        return Err(unknown_template(site, &section.source, template));
+    }
+    let needs = site.engine.needs(template);
+    let mut context = site.context(&section.lang, false);
+    let mut path = section.path.to_string();
+    if let Some(size) = section.matter.paginate_by {
+        let pager = Pager {
+            ids: &section.pages,
+            size,
+            reversed: section.matter.paginate_reversed,
+            n,
+            path: &section.path,
+            paginate_path: &section.matter.paginate_path,
+        };
+        path = pager.path_of(n);
+        context.insert_value("paginator", pager.value(site, needs.fields));
+    }
+    context.insert_value("section", site.own_section_value(id, &rendered, needs.fields, false));
+    site.place(&mut context, &path);
+    let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };
+    let body = render(site, template, &context, &name, false, needs.fields)?;
+    let mut names = vec![format!("section:{}", section.path)];
+    names.extend(section.matter.cache_groups.iter().map(ToString::to_string));
+    names.extend(data_groups(site, &needs));
+    names.extend(template_groups(&needs));
+    Ok(Done {
+        files: vec![file(&output_of(&path), body, 200, &groups(names))],
+        content: (n == 1).then_some((Content::Section(id), rendered)),
+    })
+}
+
+fn taxonomy_template(site: &Site, taxonomy: &str, kind: &str) -> Result2<String> {
+    let own = format!("{taxonomy}/{kind}.html");
+    let common = format!("taxonomy_{kind}.html");
+    match site.engine.first(&[&own, &common]) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(vec![
+            Diagnostic::new(format!("there is no template for the taxonomy `{taxonomy}`"))
+                .hint(format!("create templates/{own} or templates/{common}")),
+        ]),
+    }
+}
+
+fn taxonomy_list(site: &Arc<Site>, index: usize) -> Result2<Done> {
+    let taxonomy = &site.library.taxonomies[index];
+    let template = taxonomy_template(site, &taxonomy.config.name, "list")?;
+    let needs = site.engine.needs(&template);
+    let mut context = site.context(&taxonomy.lang, false);
+    site.place(&mut context, &taxonomy.path);
+    let pages = if needs.pages_counted_only { Pages::Counted } else { Pages::All };
+    let terms: Vec<Value> =
+        taxonomy.terms.iter().map(|term| site.term_value(term, needs.fields, false, pages)).collect();
+    context.insert_value("terms", Value::from(terms));
+    context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
+    let name = format!("the list of the taxonomy `{}`", taxonomy.config.name);
+    let body = render(site, &template, &context, &name, false, needs.fields)?;
+    let mut names = vec![format!("term:{}", taxonomy.config.name)];
+    names.extend(template_groups(&needs));
+    Ok(one(file(&output_of(&taxonomy.path), body, 200, &groups(names))))
+}
+
+fn taxonomy_term(site: &Arc<Site>, index: usize, number: usize, n: usize) -> Result2<Done> {
+    let taxonomy = &site.library.taxonomies[index];
+    let term = &taxonomy.terms[number];
+    let template = taxonomy_template(site, &taxonomy.config.name, "single")?;
+    let needs = site.engine.needs(&template);
+    let mut context = site.context(&taxonomy.lang, false);
+    let mut path = term.path.to_string();
+    if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0) {
+        let pager = Pager {
+            ids: &term.pages,
+            size,
+            reversed: false,
+            n,
+            path: &term.path,
+            paginate_path: taxonomy.config.paginate_path(),
+        };
+        path = pager.path_of(n);
+        context.insert_value("paginator", pager.value(site, needs.fields));
+    }
+    context.insert_value("term", site.term_value(term, needs.fields, false, Pages::All));
+    context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
+    site.place(&mut context, &path);
+    let name = format!("the term `{}` of `{}`", term.name, taxonomy.config.name);
+    let body = render(site, &template, &context, &name, false, needs.fields)?;
+    let mut names = vec![format!("term:{}/{}", taxonomy.config.name, term.slug)];
+    names.extend(template_groups(&needs));
+    Ok(one(file(&output_of(&path), body, 200, &groups(names))))
+}
+
+/// The pages of a feed, newest first.
+fn feed_pages(site: &Site, of: &FeedOf) -> Vec<PageId> {
+    let library = &site.library;
+    let candidates: Vec<PageId> = match of {
+        FeedOf::Language(lang) => {
+            (0..library.pages.len() as PageId).filter(|id| *library.page(*id).lang == **lang).collect()
+        }
+        FeedOf::Section(id) => library.section(*id).pages.clone(),
+        FeedOf::Term(index, number) => library.taxonomies[*index].terms[*number].pages.clone(),
+    };
+    let wanted: Vec<PageId> = candidates
+        .into_iter()
+        .filter(|id| {
+            let matter = library.page(*id).matter();
+            matter.include_in_feeds && !matter.hidden && matter.render
+        })
+        .collect();
+    let (mut sorted, _) = sort_pages(&library.pages, &wanted, SortBy::Date);
+    sorted.truncate(site.config.feed_limit.unwrap_or(usize::MAX));
+    sorted
+}
+
+fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
+    let library = &site.library;
+    let ids = feed_pages(site, of);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let template = match site.engine.first(&[name]) {
+        Some(name) => name,
+        None => {
+            return Err(vec![
+                Diagnostic::new(format!("there is no template for the feed `{name}`"))
+                    .hint(format!("create templates/{name}, or use atom.xml or rss.xml")),
+            ]);
+        }
+    };
+    let lang = match of {
+        FeedOf::Language(lang) => lang.clone(),
+        FeedOf::Section(id) => library.section(*id).lang.to_string(),
+        FeedOf::Term(index, _) => library.taxonomies[*index].lang.to_string(),
+    };
+    let mut context = site.context(&lang, true);
+    let needs = site.engine.needs(template);
+    let fields = needs.fields;
+    let mut pages = Vec::with_capacity(ids.len());
+    for id in &ids {
+        if fields.any() {
+            site.page_html(*id, true)?;
+        }
+        pages.push(site.page_value(*id, fields, true));
+    }
+    let newest = ids
+        .iter()
+        .flat_map(|id| [library.page(*id).matter().updated.as_ref(), library.page(*id).date.as_ref()])
+        .flatten()
+        .max_by_key(|date| date.seconds);
+    context.insert_value("last_updated", newest.map_or_else(Value::none, |date| Value::from(&*date.text)));
+    context.insert_value("pages", Value::from(pages));
+    // The feed of a language is found beside the default one's by its links, as in Zola.
+    let address = match of {
+        FeedOf::Language(_) => name,
+        _ => path,
+    };
+    context.insert_value("feed_url", Value::from(format!("{}/{address}", site.base.absolute)));
+    let (mut section_value, mut term_value) = (Value::none(), Value::none());
+    let mut names = Vec::new();
+    match of {
+        FeedOf::Language(_) => names.push("section:/".to_owned()),
+        FeedOf::Section(id) => {
+            section_value = site.section_value(*id, Fields::default(), true, true);
+            names.push(format!("section:{}", library.section(*id).path));
+        }
+        FeedOf::Term(index, number) => {
+            let taxonomy = &library.taxonomies[*index];
+            term_value = site.term_value(&taxonomy.terms[*number], Fields::default(), true, Pages::Counted);
+            context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, true)));
+            names.push(format!("term:{}/{}", taxonomy.config.name, taxonomy.terms[*number].slug));
+        }
+    }
+    context.insert_value("section", section_value);
+    context.insert_value("term", term_value);
+    let body = render(site, template, &context, path, true, fields)?;
+    names.extend(template_groups(&needs));
+    Ok(one(file(path, body, 200, &groups(names))))
+}
+
+fn sitemap(site: &Arc<Site>) -> Result2<Done> {
+    let library = &site.library;
+    let mut entries: BTreeMap<String, (Option<String>, Value)> = BTreeMap::new();
+    let mut add = |path: &str, updated: Option<&str>, extra: Option<&Value>| {
+        entries.insert(
+            site.permalink(path, true),
+            (updated.map(str::to_owned), extra.cloned().unwrap_or_else(value::empty)),
+        );
+    };
+    for page in library.pages.iter().filter(|p| p.matter().render && !p.matter().hidden) {
+        let matter = page.matter();
+        let updated = matter.updated.as_ref().or(page.date.as_ref()).map(|date| &*date.text);
+        add(&page.path, updated, matter.extra.as_ref());
+    }
+    let pagers = !site.config.exclude_paginated_pages_in_sitemap;
+    for section in library.sections.iter().filter(|s| s.matter.render && !s.matter.hidden) {
+        add(&section.path, None, section.matter.extra.as_ref());
+        if section.matter.paginate_by.is_some() && section.matter.redirect_to.is_none() && pagers {
+            for n in 1..=section.pagers() {
+                add(&format!("{}{}/{n}/", section.path, section.matter.paginate_path), None, None);
+            }
+        }
+    }
+    for taxonomy in library.taxonomies.iter().filter(|t| t.config.render && !t.terms.is_empty()) {
+        add(&taxonomy.path, None, None);
+        for term in &taxonomy.terms {
+            add(&term.path, None, None);
+            if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0 && pagers) {
+                for n in 1..=term.pages.len().div_ceil(size).max(1) {
+                    add(&format!("{}{}/{n}/", term.path, taxonomy.config.paginate_path()), None, None);
+                }
+            }
+        }
+    }
+    let all: Vec<Value> = entries
+        .into_iter()
+        .map(|(permalink, (updated, extra))| {
+            let mut map = Map::with_capacity(3);
+            map.insert(key("permalink"), Value::from(permalink));
+            map.insert(key("updated"), updated.map_or_else(Value::none, Value::from));
+            map.insert(key("extra"), extra);
+            value::map(map)
+        })
+        .collect();
+    let lang = &site.config.default_language;
+    let write = |entries: Vec<Value>, path: &str| {
+        let mut context = site.context(lang, true);
+        context.insert_value("entries", Value::from(entries));
+        render(site, "sitemap.xml", &context, path, true, Fields::default())
+            .map(|body| file(path, body, 200, &[]))
+    };
+    if all.len() <= SITEMAP_ENTRIES_MAX {
+        return Ok(one(write(all, "sitemap.xml")?));
+    }
+    let mut done = Done::default();
+    let mut addresses = Vec::new();
+    for (i, part) in all.chunks(SITEMAP_ENTRIES_MAX).enumerate() {
+        let path = format!("sitemap{}.xml", i + 1);
+        done.files.push(write(part.to_vec(), &path)?);
+        addresses.push(Value::from(format!("{}/{path}", site.base.absolute)));
+    }
+    let mut context = site.context(lang, true);
+    context.insert_value("sitemaps", Value::from(addresses));
+    let body = render(site, "split_sitemap_index.xml", &context, "sitemap.xml", true, Fields::default())?;
+    done.files.push(file("sitemap.xml", body, 200, &[]));
+    Ok(done)
+}
+
+fn not_found(site: &Arc<Site>) -> Result2<Done> {
+    let needs = site.engine.needs("404.html");
+    let context = site.context(&site.config.default_language, false);
+    let body = render(site, "404.html", &context, "404.html", false, needs.fields)?;
+    let names = template_groups(&needs).collect();
+    Ok(one(file("404.html", body, 404, &groups(names))))
+}
+
+fn redirect(site: &Arc<Site>, path: &str, to: &str) -> Result2<Done> {
+    let mut context = site.context(&site.config.default_language, false);
+    context.insert_value("url", Value::from(to));
+    let body = render(site, "redirect.html", &context, path, false, Fields::default())?;
+    let mut file = file(path, body, 308, &[]);
+    file.fields.push(("location".to_owned(), to.to_owned()));
+    Ok(one(file))
+}

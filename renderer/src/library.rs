@@ -1,0 +1,1054 @@
+//! Pages, sections and terms, and how they stand to each other.
+//!
+//! Owns what follows from names and front matter alone: paths, languages, parents, order, neighbours, translations,
+//! taxonomies. Bodies are not here: a site of many pages keeps only this in memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use blake3::Hash;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use rayon::prelude::*;
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::config::{Config, TaxonomyConfig};
+use crate::data::RowPage;
+use crate::diagnostic::{Diagnostic, Errors};
+use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
+use crate::limits::Limits;
+use crate::slugs;
+use crate::sources::Sources;
+
+/// The folder of content.
+pub(crate) const CONTENT: &str = "content/";
+
+pub(crate) type PageId = u32;
+pub(crate) type SectionId = u32;
+
+/// What a content file says, kept as long as its digest stays.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) digest: Hash,
+    pub(crate) matter: Matter,
+    /// Where the body begins, in bytes.
+    pub(crate) body: u32,
+    /// Whether the body holds template syntax.
+    pub(crate) templated: bool,
+    /// Words of the body; 0 where no template asks for them.
+    pub(crate) words: u32,
+    /// The body of a page that no file holds.
+    pub(crate) text: Option<Arc<str>>,
+    /// Targets of `@/` links, as written: for backlinks.
+    pub(crate) linked: Box<[Box<str>]>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Matter {
+    Page(Box<PageMatter>),
+    Section(Box<SectionMatter>),
+}
+
+/// One page.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Its file, site-relative, or the name that its row would have.
+    pub(crate) source: Arc<str>,
+    pub(crate) parsed: Arc<Parsed>,
+    pub(crate) lang: Arc<str>,
+    pub(crate) slug: Box<str>,
+    /// `/blog/first/`.
+    pub(crate) path: Box<str>,
+    pub(crate) date: Option<Date>,
+    pub(crate) ancestors: Arc<[SectionId]>,
+    /// The section that holds it, unless it is an orphan.
+    pub(crate) section: Option<SectionId>,
+    pub(crate) lower: Option<PageId>,
+    pub(crate) higher: Option<PageId>,
+    /// Co-located files, by source path.
+    pub(crate) assets: Box<[Arc<str>]>,
+    /// Whether it is the `index.md` of a folder of its own.
+    pub(crate) bundle: bool,
+    /// The dynamic source that made it.
+    pub(crate) made_by: Option<Box<str>>,
+}
+
+impl Page {
+    pub(crate) fn matter(&self) -> &PageMatter {
+        match &self.parsed.matter {
+            Matter::Page(matter) => matter,
+            // A page is only ever made of a page's matter.
+            Matter::Section(_) => unreachable!("a page with the front matter of a section"),
+        }
+    }
+
+    /// The path below `content/`.
+    pub(crate) fn relative(&self) -> &str {
+        relative(&self.source)
+    }
+
+    pub(crate) fn title(&self) -> Option<&str> {
+        self.matter().title.as_deref()
+    }
+}
+
+/// One section.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub(crate) source: Arc<str>,
+    /// None for a front page that no file describes.
+    pub(crate) parsed: Option<Arc<Parsed>>,
+    pub(crate) matter: Arc<SectionMatter>,
+    pub(crate) lang: Arc<str>,
+    pub(crate) path: Box<str>,
+    pub(crate) ancestors: Arc<[SectionId]>,
+    pub(crate) parent: Option<SectionId>,
+    pub(crate) subsections: Vec<SectionId>,
+    pub(crate) pages: Vec<PageId>,
+    pub(crate) assets: Box<[Arc<str>]>,
+}
+
+impl Section {
+    pub(crate) fn relative(&self) -> &str {
+        relative(&self.source)
+    }
+
+    /// Whether it is the front page of its language.
+    pub(crate) fn is_index(&self) -> bool {
+        !self.relative().contains('/')
+    }
+}
+
+fn relative(source: &str) -> &str {
+    source.strip_prefix(CONTENT).unwrap_or(source)
+}
+
+/// One taxonomy of one language.
+#[derive(Debug)]
+pub(crate) struct Taxonomy {
+    pub(crate) config: TaxonomyConfig,
+    pub(crate) lang: Arc<str>,
+    pub(crate) slug: String,
+    pub(crate) path: String,
+    pub(crate) terms: Vec<Term>,
+}
+
+/// One term of a taxonomy.
+#[derive(Debug)]
+pub(crate) struct Term {
+    pub(crate) name: Box<str>,
+    pub(crate) slug: Box<str>,
+    pub(crate) path: Box<str>,
+    pub(crate) pages: Vec<PageId>,
+}
+
+/// All of a site's content, without bodies.
+#[derive(Debug, Default)]
+pub(crate) struct Library {
+    pub(crate) pages: Vec<Page>,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) taxonomies: Vec<Taxonomy>,
+    page_by_path: HashMap<Arc<str>, PageId>,
+    section_by_path: HashMap<Arc<str>, SectionId>,
+    /// Files of one content in several languages, by path without the language; only where there are several.
+    translations: HashMap<Box<str>, Vec<Content>>,
+    backlinks: HashMap<PageId, Vec<PageId>>,
+    section_backlinks: HashMap<SectionId, Vec<PageId>>,
+    /// Pages that a sorted section leaves out for want of what it sorts by.
+    pub(crate) unsorted: Vec<PageId>,
+    /// The earliest moment at which a page appears or disappears by its dates.
+    pub(crate) next_change: Option<i64>,
+}
+
+/// A page or a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Page(PageId),
+    Section(SectionId),
+}
+
+/// What a library is made from, beside files.
+pub(crate) struct Making<'a> {
+    pub(crate) sources: &'a Sources,
+    pub(crate) rows: &'a [RowPage],
+    pub(crate) config: &'a Config,
+    pub(crate) limits: &'a Limits,
+    pub(crate) drafts: bool,
+    /// Seconds since 1970, where dates publish and withdraw pages.
+    pub(crate) now: Option<i64>,
+    pub(crate) count_words: bool,
+    pub(crate) backlinks: bool,
+    pub(crate) known: &'a HashMap<Arc<str>, Arc<Parsed>>,
+}
+
+/// Parsed files by path: what the next render need not parse again.
+pub(crate) type ParsedFiles = HashMap<Arc<str>, Arc<Parsed>>;
+
+/// Patterns of paths.
+pub(crate) fn globs(path: &str, patterns: &[String]) -> Result<GlobSet, Diagnostic> {
+    let mut builder = GlobSetBuilder::new();
+    for pattern in patterns {
+        match GlobBuilder::new(pattern).build() {
+            Ok(glob) => {
+                builder.add(glob);
+            }
+            Err(e) => {
+                return Err(Diagnostic::in_file(path, format!("`{pattern}` is no pattern: {}", e.kind())));
+            }
+        }
+    }
+    builder.build().map_err(|e| Diagnostic::in_file(path, format!("the patterns cannot be used: {e}")))
+}
+
+impl Library {
+    pub(crate) fn page_id(&self, relative: &str) -> Option<PageId> {
+        self.page_by_path.get(relative).copied()
+    }
+
+    pub(crate) fn section_id(&self, relative: &str) -> Option<SectionId> {
+        self.section_by_path.get(relative).copied()
+    }
+
+    pub(crate) fn page(&self, id: PageId) -> &Page {
+        &self.pages[id as usize]
+    }
+
+    pub(crate) fn section(&self, id: SectionId) -> &Section {
+        &self.sections[id as usize]
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.page_by_path.keys().chain(self.section_by_path.keys()).map(|path| &**path)
+    }
+
+    /// The same content in all languages, itself included; in the order of languages.
+    pub(crate) fn translations_of(&self, source: &str, lang: &str) -> &[Content] {
+        self.translations.get(without_language(source, lang).as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn backlinks_of_page(&self, id: PageId) -> &[PageId] {
+        self.backlinks.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn backlinks_of_section(&self, id: SectionId) -> &[PageId] {
+        self.section_backlinks.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The relative path of a content in another language: `blog/_index.md` in `fr` is `blog/_index.fr.md`.
+    pub(crate) fn in_language(&self, relative: &str, lang: &str, config: &Config) -> String {
+        if config.is_default(lang) {
+            return relative.to_owned();
+        }
+        let suffix = format!(".{lang}.md");
+        if relative.ends_with(&suffix) {
+            return relative.to_owned();
+        }
+        match relative.strip_suffix(".md") {
+            Some(stem) => format!("{stem}{suffix}"),
+            None => relative.to_owned(),
+        }
+    }
+
+    /// Builds the library, and the parsed files for the next one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the site's content files.
+    pub(crate) fn make(making: &Making<'_>) -> Result<(Self, ParsedFiles), Errors> {
+        let ignored = globs("zola.toml", &making.config.ignored_content)?;
+        let skipped = globs("zola.toml", &making.config.skip_content_templating)?;
+        let mut files = Vec::new();
+        let mut others: BTreeMap<&str, Vec<Arc<str>>> = BTreeMap::new();
+        for (path, _) in making.sources.under(CONTENT) {
+            let inside = relative(path);
+            let name = inside.rsplit('/').next().unwrap_or(inside);
+            if ignored.is_match(inside) || ignored.is_match(name) {
+                continue;
+            }
+            if name.ends_with(".md") {
+                files.push(path);
+            } else {
+                let folder = &path[..path.len() - name.len()];
+                others.entry(folder).or_default().push(front_matter::shared(path));
+            }
+        }
+        let parsed: Vec<Result<(Arc<str>, Arc<Parsed>), Errors>> =
+            files.par_iter().map(|path| parse_file(making, &skipped, path)).collect();
+        let mut errors = Errors::default();
+        let mut known = ParsedFiles::with_capacity(parsed.len());
+        let mut found = Vec::with_capacity(parsed.len() + making.rows.len());
+        for result in parsed {
+            match result {
+                Ok((path, parsed)) => {
+                    known.insert(path.clone(), parsed.clone());
+                    found.push((path, parsed, None));
+                }
+                Err(more) => more.0.into_iter().for_each(|d| errors.push(d)),
+            }
+        }
+        for row in making.rows {
+            match parse_row(making, row) {
+                Ok((path, parsed)) => {
+                    if making.sources.get(&path).is_some() {
+                        errors.push(
+                            Diagnostic::in_file(
+                                path.to_string(),
+                                format!(
+                                    "row {} of source `{}` makes a page where a file is",
+                                    row.row, row.source
+                                ),
+                            )
+                            .hint("rename the file, or give the row another slug"),
+                        );
+                        continue;
+                    }
+                    found.push((path, parsed, Some(row.source.as_str())));
+                }
+                Err(more) => more.0.into_iter().for_each(|d| errors.push(d)),
+            }
+        }
+        errors.into_result()?;
+        let library = Builder::new(making, others).build(found)?;
+        Ok((library, known))
+    }
+}
+
+fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<(Arc<str>, Arc<Parsed>), Errors> {
+    let Some(file) = making.sources.get(path) else {
+        return Err(Diagnostic::in_file(path, "the file is gone").into());
+    };
+    if file.bytes_len() > making.limits.page_bytes_max {
+        return Err(Diagnostic::in_file(
+            path,
+            format!("the page has {} bytes, the limit is {}", file.bytes_len(), making.limits.page_bytes_max),
+        )
+        .hint("split the page, or raise page_bytes_max in bakehouse.toml")
+        .into());
+    }
+    let unreadable = |e: std::io::Error| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
+    if let Some((shared, known)) = making.known.get_key_value(path)
+        && known.digest == file.digest().map_err(unreadable)?
+        && (known.words > 0 || !making.count_words)
+    {
+        return Ok((shared.clone(), known.clone()));
+    }
+    let bytes = file.read().map_err(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| {
+        let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+        Diagnostic::in_file(path, "the file is not valid UTF-8")
+            .at(&good, good.len())
+            .hint("save it as UTF-8")
+    })?;
+    let split = front_matter::split(path, text)?;
+    let (format, matter, offset) = split.matter.unwrap_or((Format::Toml, "", 0));
+    let place = Place { path, text, matter, offset };
+    let values = front_matter::values(&place, format)?;
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let matter = if name.starts_with("_index.") {
+        Matter::Section(Box::new(front_matter::section(&place, values)?))
+    } else {
+        Matter::Page(Box::new(front_matter::page(&place, values)?))
+    };
+    let body = &text[split.body..];
+    let inside = relative(path);
+    let parsed = Parsed {
+        digest: file.digest().map_err(unreadable)?,
+        matter,
+        body: u32::try_from(split.body).unwrap_or(u32::MAX),
+        templated: is_templated(body) && !skipped.is_match(inside) && !skipped.is_match(path),
+        words: if making.count_words { count_words(body) } else { 0 },
+        text: None,
+        linked: linked(body),
+    };
+    Ok((Arc::from(path), Arc::new(parsed)))
+}
+
+fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<(Arc<str>, Arc<Parsed>), Errors> {
+    let path = format!("{CONTENT}{}", row.path);
+    if row.body.len() as u64 > making.limits.page_bytes_max {
+        return Err(Diagnostic::in_file(
+            path,
+            format!(
+                "row {} of source `{}` has {} bytes, the limit is {}",
+                row.row,
+                row.source,
+                row.body.len(),
+                making.limits.page_bytes_max
+            ),
+        )
+        .into());
+    }
+    let place = Place { path: &path, text: "", matter: "", offset: 0 };
+    let values = crate::value::from_toml_table(&row.front_matter).into_map().unwrap_or_default();
+    let matter = front_matter::page(&place, values).map_err(|errors| {
+        Errors(
+            errors
+                .0
+                .into_iter()
+                .map(|mut d| {
+                    d.message = format!("row {} of source `{}`: {}", row.row, row.source, d.message);
+                    d
+                })
+                .collect(),
+        )
+    })?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(row.front_matter.to_string().as_bytes());
+    hasher.update(&[0]);
+    hasher.update(row.body.as_bytes());
+    let parsed = Parsed {
+        digest: hasher.finalize(),
+        matter: Matter::Page(Box::new(matter)),
+        body: 0,
+        // Data is not trusted with templates: a row that says `{{` means just that.
+        templated: false,
+        words: if making.count_words { count_words(&row.body) } else { 0 },
+        text: Some(Arc::from(row.body.as_str())),
+        linked: linked(&row.body),
+    };
+    Ok((Arc::from(path), Arc::new(parsed)))
+}
+
+/// Whether a body is a template at all: most are not, and are spared the engine.
+fn is_templated(body: &str) -> bool {
+    memchr::memchr_iter(b'{', body.as_bytes())
+        .any(|i| matches!(body.as_bytes().get(i + 1), Some(b'{' | b'%')))
+}
+
+fn count_words(body: &str) -> u32 {
+    u32::try_from(body.unicode_words().count()).unwrap_or(u32::MAX)
+}
+
+fn linked(body: &str) -> Box<[Box<str>]> {
+    memchr::memmem::find_iter(body.as_bytes(), b"](@/")
+        .filter_map(|i| {
+            let rest = &body[i + 4..];
+            let end = rest.find([')', '#', ' ', '\n'])?;
+            Some(Box::from(&rest[..end]))
+        })
+        .collect()
+}
+
+/// `content/blog/x.fr.md` in `fr` is `content/blog/x.md`.
+fn without_language(source: &str, lang: &str) -> String {
+    match source
+        .strip_suffix(".md")
+        .and_then(|stem| stem.strip_suffix(lang))
+        .and_then(|stem| stem.strip_suffix('.'))
+    {
+        Some(stem) => format!("{stem}.md"),
+        None => source.to_owned(),
+    }
+}
+
+struct Name<'a> {
+    /// Folders below `content/`, with a slash at the end, or empty.
+    folder: &'a str,
+    /// The file's name without language and `.md`.
+    stem: &'a str,
+    lang: &'a str,
+}
+
+fn name_of<'a>(source: &'a str, config: &'a Config) -> Name<'a> {
+    let inside = relative(source);
+    let cut = inside.rfind('/').map_or(0, |i| i + 1);
+    let (folder, file) = inside.split_at(cut);
+    let stem = file.strip_suffix(".md").unwrap_or(file);
+    if let Some((rest, code)) = stem.rsplit_once('.')
+        && !rest.is_empty()
+        && !config.is_default(code)
+        && config.languages.contains_key(code)
+    {
+        return Name { folder, stem: rest, lang: code };
+    }
+    Name { folder, stem, lang: &config.default_language }
+}
+
+/// The date at the head of a file name, and the rest of the name.
+fn dated(stem: &str) -> Option<(Date, &str)> {
+    let head = stem.get(..10)?;
+    let bytes = head.as_bytes();
+    if bytes[4] != b'-' || bytes[7] != b'-' {
+        return None;
+    }
+    let rest = &stem[10..];
+    if let Some(name) = rest.strip_prefix(['-', '_']) {
+        return Some((Date::parse(head)?, name)).filter(|(_, name)| !name.is_empty());
+    }
+    if rest.starts_with('T') {
+        // The longest date and time that a separator follows.
+        return rest
+            .char_indices()
+            .filter(|(_, c)| matches!(c, '-' | '_'))
+            .filter_map(|(i, _)| Some((Date::parse(&stem[..10 + i])?, &rest[i + 1..])))
+            .filter(|(_, name)| !name.is_empty())
+            .last();
+    }
+    None
+}
+
+struct Builder<'a> {
+    making: &'a Making<'a>,
+    /// Files that are not content, by folder with a slash at the end.
+    others: BTreeMap<&'a str, Vec<Arc<str>>>,
+    langs: HashMap<&'a str, Arc<str>>,
+    library: Library,
+    errors: Errors,
+}
+
+impl<'a> Builder<'a> {
+    fn new(making: &'a Making<'a>, others: BTreeMap<&'a str, Vec<Arc<str>>>) -> Self {
+        let langs = making.config.language_codes().into_iter().map(|code| (code, Arc::from(code))).collect();
+        Self { making, others, langs, library: Library::default(), errors: Errors::default() }
+    }
+
+    fn lang(&self, code: &str) -> Arc<str> {
+        self.langs.get(code).cloned().unwrap_or_else(|| Arc::from(code))
+    }
+
+    fn build(mut self, found: Vec<(Arc<str>, Arc<Parsed>, Option<&str>)>) -> Result<Library, Errors> {
+        let (sections, pages): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(_, parsed, _)| matches!(parsed.matter, Matter::Section(_)));
+        self.add_sections(sections.into_iter().map(|(path, parsed, _)| (path, parsed)));
+        let drafts = self.remove_draft_sections();
+        let bundles: HashSet<Box<str>> = pages
+            .iter()
+            .filter_map(|(path, _, _)| {
+                let name = name_of(path, self.making.config);
+                (name.stem == "index").then(|| Box::from(name.folder))
+            })
+            .collect();
+        for (path, parsed, source) in pages {
+            self.add_page(path, parsed, source, &drafts, &bundles);
+        }
+        self.relate_sections();
+        self.fill_sections();
+        self.index_translations();
+        self.add_taxonomies();
+        if self.making.backlinks {
+            self.add_backlinks();
+        }
+        self.errors.into_result()?;
+        Ok(self.library)
+    }
+
+    fn add_sections(&mut self, found: impl Iterator<Item = (Arc<str>, Arc<Parsed>)>) {
+        let config = self.making.config;
+        let mut all: BTreeMap<Arc<str>, Option<Arc<Parsed>>> = found.map(|(p, s)| (p, Some(s))).collect();
+        for code in config.language_codes() {
+            let front = if config.is_default(code) {
+                format!("{CONTENT}_index.md")
+            } else {
+                format!("{CONTENT}_index.{code}.md")
+            };
+            all.entry(Arc::from(front)).or_insert(None);
+        }
+        for (source, parsed) in all {
+            let name = name_of(&source, config);
+            let mut path = String::from("/");
+            if !config.is_default(name.lang) {
+                path.push_str(name.lang);
+                path.push('/');
+            }
+            path.push_str(&slugs::path(name.folder, config.slugify.paths));
+            let matter = match parsed.as_deref().map(|p| &p.matter) {
+                Some(Matter::Section(matter)) => Arc::new((**matter).clone()),
+                _ => Arc::new(SectionMatter::default()),
+            };
+            let folder = format!("{CONTENT}{}", name.folder);
+            let assets = self.others.get(folder.as_str()).cloned().unwrap_or_default();
+            let id = self.library.sections.len() as SectionId;
+            let section = Section {
+                lang: self.lang(name.lang),
+                path: path.into(),
+                matter,
+                parsed,
+                ancestors: Arc::from([]),
+                parent: None,
+                subsections: Vec::new(),
+                pages: Vec::new(),
+                assets: assets.into(),
+                source: source.clone(),
+            };
+            self.library.section_by_path.insert(Arc::from(relative(&source)), id);
+            self.library.sections.push(section);
+        }
+    }
+
+    /// Folders of draft sections, which take all below them along.
+    fn remove_draft_sections(&mut self) -> Vec<(String, Arc<str>)> {
+        if self.making.drafts {
+            return Vec::new();
+        }
+        let drafts: Vec<(String, Arc<str>)> = self
+            .library
+            .sections
+            .iter()
+            .filter(|s| s.matter.draft)
+            .map(|s| (name_of(&s.source, self.making.config).folder.to_owned(), s.lang.clone()))
+            .collect();
+        if drafts.is_empty() {
+            return drafts;
+        }
+        let config = self.making.config;
+        let gone = |source: &str| {
+            let name = name_of(source, config);
+            drafts
+                .iter()
+                .any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && &**lang == name.lang)
+        };
+        self.library.sections.retain(|s| !gone(&s.source));
+        self.library.section_by_path = self
+            .library
+            .sections
+            .iter()
+            .enumerate()
+            .map(|(i, s)| (Arc::from(s.relative()), i as SectionId))
+            .collect();
+        drafts
+    }
+
+    fn add_page(
+        &mut self,
+        source: Arc<str>,
+        parsed: Arc<Parsed>,
+        made_by: Option<&str>,
+        drafts: &[(String, Arc<str>)],
+        bundles: &HashSet<Box<str>>,
+    ) {
+        let config = self.making.config;
+        let Matter::Page(matter) = &parsed.matter else { return };
+        if matter.draft && !self.making.drafts {
+            return;
+        }
+        let name = name_of(&source, config);
+        if drafts
+            .iter()
+            .any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && &**lang == name.lang)
+        {
+            return;
+        }
+        let bundle = name.stem == "index";
+        // The folder that the page is in, and the name that makes its slug.
+        let (folder, stem) = if bundle && !name.folder.is_empty() {
+            let inner = &name.folder[..name.folder.len() - 1];
+            let cut = inner.rfind('/').map_or(0, |i| i + 1);
+            (&inner[..cut], &inner[cut..])
+        } else {
+            (name.folder, name.stem)
+        };
+        let from_name = dated(stem);
+        let date = matter.date.clone().or_else(|| from_name.as_ref().map(|(date, _)| date.clone()));
+        if let Some(now) = self.making.now {
+            for (moment, visible_after) in [(date.as_ref(), true), (matter.expiry_date.as_ref(), false)] {
+                let Some(moment) = moment else { continue };
+                if moment.seconds > now {
+                    let next = self.library.next_change.get_or_insert(moment.seconds);
+                    *next = (*next).min(moment.seconds);
+                }
+                if (moment.seconds > now) == visible_after && !self.making.drafts {
+                    return;
+                }
+            }
+        }
+        let slug = match (&matter.slug, &from_name) {
+            (Some(slug), _) => slugs::path(slug.trim(), config.slugify.paths),
+            (None, Some((_, rest))) if !config.slugify.paths_keep_dates => {
+                slugs::path_component(rest, config.slugify.paths)
+            }
+            _ => slugs::path_component(stem, config.slugify.paths),
+        };
+        let mut path = String::from("/");
+        if !config.is_default(name.lang) {
+            path.push_str(name.lang);
+            path.push('/');
+        }
+        match &matter.path {
+            Some(own) => {
+                let own = own.trim_matches('/');
+                path.push_str(&slugs::path(own, config.slugify.paths));
+            }
+            None => {
+                path.push_str(&slugs::path(folder, config.slugify.paths));
+                path.push_str(&slug);
+            }
+        }
+        if !path.ends_with('/') {
+            path.push('/');
+        }
+        if slug.is_empty() && matter.path.is_none() && !(bundle && name.folder.is_empty()) {
+            self.errors.push(
+                Diagnostic::in_file(source.to_string(), "the page's name leaves nothing for its address")
+                    .hint("set `slug` or `path` in its front matter"),
+            );
+            return;
+        }
+        let assets = if bundle {
+            let own = format!("{CONTENT}{}", name.folder);
+            let mut assets = Vec::new();
+            for (folder, files) in self.others.range(own.as_str()..) {
+                if !folder.starts_with(&own) {
+                    break;
+                }
+                // A folder with a page of its own keeps its files to that page.
+                let inside = relative(folder);
+                let nearer = bundles.iter().any(|b| b.len() > name.folder.len() && inside.starts_with(&**b));
+                if !nearer {
+                    assets.extend(files.iter().cloned());
+                }
+            }
+            assets.sort();
+            assets
+        } else {
+            Vec::new()
+        };
+        let id = self.library.pages.len() as PageId;
+        let page = Page {
+            lang: self.lang(name.lang),
+            slug: slug.into(),
+            path: path.into(),
+            date,
+            ancestors: Arc::from([]),
+            section: None,
+            lower: None,
+            higher: None,
+            assets: assets.into(),
+            bundle,
+            made_by: made_by.map(Box::from),
+            source: source.clone(),
+            parsed,
+        };
+        self.library.page_by_path.insert(Arc::from(relative(&source)), id);
+        self.library.pages.push(page);
+    }
+
+    fn section_at(&self, folder: &str, lang: &str) -> Option<SectionId> {
+        let config = self.making.config;
+        let name = if config.is_default(lang) {
+            format!("{folder}_index.md")
+        } else {
+            format!("{folder}_index.{lang}.md")
+        };
+        self.library.section_id(&name)
+    }
+
+    /// The sections on the way to a folder, the front page first; transparent ones are left out.
+    fn ancestors(&self, folder: &str, lang: &str) -> Vec<SectionId> {
+        let mut out = Vec::new();
+        let mut end = 0;
+        loop {
+            if let Some(id) = self.section_at(&folder[..end], lang)
+                && !self.library.section(id).matter.transparent
+            {
+                out.push(id);
+            }
+            match folder[end..].find('/') {
+                Some(i) => end += i + 1,
+                None => return out,
+            }
+        }
+    }
+
+    fn parent_folder(folder: &str) -> Option<&str> {
+        let inner = folder.strip_suffix('/')?;
+        Some(&inner[..inner.rfind('/').map_or(0, |i| i + 1)])
+    }
+
+    fn relate_sections(&mut self) {
+        let config = self.making.config;
+        for index in 0..self.library.sections.len() {
+            let source = self.library.sections[index].source.clone();
+            let name = name_of(&source, config);
+            let Some(parent_folder) = Self::parent_folder(name.folder) else { continue };
+            let ancestors: Arc<[SectionId]> = self.ancestors(parent_folder, name.lang).into();
+            let parent = self.section_at(parent_folder, name.lang);
+            self.library.sections[index].ancestors = ancestors;
+            self.library.sections[index].parent = parent;
+            if let Some(parent) = parent {
+                self.library.sections[parent as usize].subsections.push(index as SectionId);
+            }
+        }
+        let keys: Vec<(i64, Box<str>)> =
+            self.library.sections.iter().map(|s| (s.matter.weight, Box::from(s.relative()))).collect();
+        let hidden: Vec<bool> = self.library.sections.iter().map(|s| s.matter.hidden).collect();
+        for section in &mut self.library.sections {
+            section.subsections.retain(|id| !hidden[*id as usize]);
+            section.subsections.sort_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]));
+        }
+    }
+
+    fn fill_sections(&mut self) {
+        let config = self.making.config;
+        let mut shared: HashMap<(Box<str>, Arc<str>), (Arc<[SectionId]>, Option<SectionId>)> = HashMap::new();
+        let mut members: Vec<Vec<PageId>> = vec![Vec::new(); self.library.sections.len()];
+        for index in 0..self.library.pages.len() {
+            let page = &self.library.pages[index];
+            let name = name_of(&page.source, config);
+            let folder =
+                if page.bundle { Self::parent_folder(name.folder).unwrap_or("") } else { name.folder };
+            let (ancestors, section) = match shared.get(&(Box::from(folder), page.lang.clone())) {
+                Some(known) => known.clone(),
+                None => {
+                    let made =
+                        (Arc::from(self.ancestors(folder, name.lang)), self.section_at(folder, name.lang));
+                    shared.insert((Box::from(folder), page.lang.clone()), made.clone());
+                    made
+                }
+            };
+            let hidden = page.matter().hidden;
+            let page = &mut self.library.pages[index];
+            page.ancestors = ancestors;
+            page.section = section;
+            if hidden {
+                continue;
+            }
+            let mut at = section;
+            while let Some(id) = at {
+                members[id as usize].push(index as PageId);
+                let holder = self.library.section(id);
+                at = if holder.matter.transparent { holder.parent } else { None };
+            }
+        }
+        let mut unsorted = HashSet::new();
+        // Deeper sections first: where a page is in several by transparency, the outermost names its neighbours.
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(self.library.sections[*i].path.matches('/').count()));
+        for index in order {
+            let sort = self.library.sections[index].matter.sort_by;
+            let (sorted, left_out) = sort_pages(&self.library.pages, &members[index], sort);
+            unsorted.extend(left_out);
+            if sort != SortBy::None {
+                for (i, id) in sorted.iter().enumerate() {
+                    self.library.pages[*id as usize].lower = i.checked_sub(1).map(|j| sorted[j]);
+                    self.library.pages[*id as usize].higher = sorted.get(i + 1).copied();
+                }
+            }
+            self.library.sections[index].pages = sorted;
+        }
+        self.library.unsorted = unsorted.into_iter().collect();
+        self.library.unsorted.sort_unstable();
+    }
+
+    fn index_translations(&mut self) {
+        let config = self.making.config;
+        if config.languages.is_empty() {
+            return;
+        }
+        let order = config.language_codes();
+        let rank = |lang: &str| order.iter().position(|code| *code == lang).unwrap_or(usize::MAX);
+        let mut groups: HashMap<Box<str>, Vec<(usize, Content)>> = HashMap::new();
+        for (i, page) in self.library.pages.iter().enumerate() {
+            let key = without_language(&page.source, &page.lang).into_boxed_str();
+            groups.entry(key).or_default().push((rank(&page.lang), Content::Page(i as PageId)));
+        }
+        for (i, section) in self.library.sections.iter().enumerate() {
+            let key = without_language(&section.source, &section.lang).into_boxed_str();
+            groups.entry(key).or_default().push((rank(&section.lang), Content::Section(i as SectionId)));
+        }
+        self.library.translations = groups
+            .into_iter()
+            .map(|(key, mut group)| {
+                group.sort_by_key(|(rank, _)| *rank);
+                (key, group.into_iter().map(|(_, content)| content).collect())
+            })
+            .collect();
+    }
+
+    fn add_taxonomies(&mut self) {
+        let config = self.making.config;
+        // (taxonomy, language) → term as written → pages
+        let mut found: BTreeMap<(usize, usize), BTreeMap<Box<str>, Vec<PageId>>> = BTreeMap::new();
+        let codes = config.language_codes();
+        for (id, page) in self.library.pages.iter().enumerate() {
+            for (kind, terms) in &page.matter().taxonomies {
+                let lang = codes.iter().position(|code| **code == *page.lang).unwrap_or(0);
+                let defined = config.taxonomies_for(&page.lang);
+                let Some(index) = defined.iter().position(|t| *t.name == **kind) else {
+                    let near = crate::diagnostic::nearest(kind, defined.iter().map(|t| t.name.as_str()));
+                    self.errors.push(
+                        Diagnostic::in_file(
+                            page.source.to_string(),
+                            format!("the taxonomy `{kind}` is not defined for the language `{}`", page.lang),
+                        )
+                        .hint(match near {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml"),
+                        }),
+                    );
+                    continue;
+                };
+                let by_term = found.entry((lang, index)).or_default();
+                for term in terms {
+                    let pages = by_term.entry(term.clone()).or_default();
+                    if pages.last() != Some(&(id as PageId)) {
+                        pages.push(id as PageId);
+                    }
+                }
+            }
+        }
+        for (lang, code) in codes.iter().enumerate() {
+            for (index, taxonomy) in config.taxonomies_for(code).iter().enumerate() {
+                let slug = slugs::path_component(&taxonomy.name, config.slugify.taxonomies);
+                let mut path = String::from("/");
+                if !config.is_default(code) {
+                    path.push_str(code);
+                    path.push('/');
+                }
+                if let Some(root) = &config.taxonomy_root {
+                    let root = slugs::path(root.trim_matches('/'), config.slugify.taxonomies);
+                    if !root.is_empty() {
+                        path.push_str(&root);
+                        path.push('/');
+                    }
+                }
+                path.push_str(&slug);
+                path.push('/');
+                let by_term = found.remove(&(lang, index)).unwrap_or_default();
+                let terms = self.terms(by_term, &path);
+                self.library.taxonomies.push(Taxonomy {
+                    config: taxonomy.clone(),
+                    lang: self.lang(code),
+                    slug,
+                    path,
+                    terms,
+                });
+            }
+        }
+    }
+
+    fn terms(&self, by_term: BTreeMap<Box<str>, Vec<PageId>>, path: &str) -> Vec<Term> {
+        let strategy = self.making.config.slugify.taxonomies;
+        let mut named: Vec<(String, Box<str>, Vec<PageId>)> =
+            by_term.into_iter().map(|(name, pages)| (name.to_lowercase(), name, pages)).collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        let mut terms: Vec<Term> = Vec::new();
+        let mut by_slug: HashMap<String, usize> = HashMap::new();
+        for (_, name, pages) in named {
+            let (mut sorted, rest) = sort_pages(&self.library.pages, &pages, SortBy::Date);
+            sorted.extend(rest);
+            let slug = slugs::path_component(&name, strategy);
+            match by_slug.get(&slug) {
+                // Names that differ in writing alone are one term, under the name that sorts first.
+                Some(index) => {
+                    for id in sorted {
+                        if !terms[*index].pages.contains(&id) {
+                            terms[*index].pages.push(id);
+                        }
+                    }
+                }
+                None => {
+                    by_slug.insert(slug.clone(), terms.len());
+                    terms.push(Term {
+                        path: format!("{path}{slug}/").into(),
+                        name,
+                        slug: slug.into(),
+                        pages: sorted,
+                    });
+                }
+            }
+        }
+        terms
+    }
+
+    fn add_backlinks(&mut self) {
+        let mut to_pages: HashMap<PageId, Vec<PageId>> = HashMap::new();
+        let mut to_sections: HashMap<SectionId, Vec<PageId>> = HashMap::new();
+        for (id, page) in self.library.pages.iter().enumerate() {
+            for target in &page.parsed.linked {
+                let list = match (self.library.page_id(target), self.library.section_id(target)) {
+                    (Some(to), _) => to_pages.entry(to).or_default(),
+                    (_, Some(to)) => to_sections.entry(to).or_default(),
+                    _ => continue,
+                };
+                if list.last() != Some(&(id as PageId)) {
+                    list.push(id as PageId);
+                }
+            }
+        }
+        self.library.backlinks = to_pages;
+        self.library.section_backlinks = to_sections;
+    }
+}
+
+/// Pages in order, and those that lack what the order needs.
+pub(crate) fn sort_pages(pages: &[Page], ids: &[PageId], by: SortBy) -> (Vec<PageId>, Vec<PageId>) {
+    let page = |id: &PageId| &pages[*id as usize];
+    let has = |id: &PageId| match by {
+        SortBy::None | SortBy::Slug | SortBy::Permalink => true,
+        SortBy::Date => page(id).date.is_some(),
+        SortBy::UpdateDate => page(id).date.is_some() || page(id).matter().updated.is_some(),
+        SortBy::Title | SortBy::TitleBytes => page(id).title().is_some(),
+        SortBy::Weight => page(id).matter().weight.is_some(),
+    };
+    let (mut sorted, rest): (Vec<PageId>, Vec<PageId>) = ids.iter().copied().partition(has);
+    if by == SortBy::None {
+        return (sorted, rest);
+    }
+    let seconds = |id: &PageId| page(id).date.as_ref().map_or(i64::MIN, |d| d.seconds);
+    let latest =
+        |id: &PageId| page(id).matter().updated.as_ref().map_or(i64::MIN, |d| d.seconds).max(seconds(id));
+    sorted.sort_by(|a, b| {
+        let order = match by {
+            SortBy::None => std::cmp::Ordering::Equal,
+            SortBy::Date => seconds(b).cmp(&seconds(a)),
+            SortBy::UpdateDate => latest(b).cmp(&latest(a)),
+            SortBy::Title => natural(page(a).title().unwrap_or(""), page(b).title().unwrap_or("")),
+            SortBy::TitleBytes => page(a).title().cmp(&page(b).title()),
+            SortBy::Weight => page(a).matter().weight.cmp(&page(b).matter().weight),
+            SortBy::Slug => natural(&page(a).slug, &page(b).slug),
+            SortBy::Permalink => std::cmp::Ordering::Equal,
+        };
+        order.then_with(|| page(a).path.cmp(&page(b).path))
+    });
+    (sorted, rest)
+}
+
+/// The order of people: numbers by value, case and accents last.
+fn natural(a: &str, b: &str) -> std::cmp::Ordering {
+    fn pieces(text: &str) -> Vec<(bool, u64, String)> {
+        let mut out = Vec::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let digits = first.is_ascii_digit();
+            let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
+            let (piece, tail) = rest.split_at(end);
+            if digits {
+                out.push((false, piece.parse().unwrap_or(u64::MAX), String::new()));
+            } else {
+                let folded =
+                    piece.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+                out.push((true, 0, folded));
+            }
+            rest = tail;
+        }
+        out
+    }
+    pieces(a).cmp(&pieces(b)).then_with(|| a.cmp(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_in_names() {
+        assert_eq!(dated("2026-03-04-dated").unwrap().1, "dated");
+        assert_eq!(dated("2026-03-04_dated").unwrap().1, "dated");
+        assert_eq!(dated("2026-03-04T10:00:00Z-x").unwrap().1, "x");
+        assert!(dated("2026-13-04-x").is_none());
+        assert!(dated("2026-03-04").is_none());
+        assert!(dated("über-lang-x").is_none());
+    }
+
+    #[test]
+    fn natural_order() {
+        let mut names = vec!["b10", "b9", "A", "a"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["A", "a", "b9", "b10"]);
+    }
+
+    #[test]
+    fn template_syntax_is_seen() {
+        assert!(is_templated("a {{ b }}"));
+        assert!(is_templated("{% raw %}"));
+        assert!(!is_templated("a { b } {#id}"));
+    }
+}

@@ -1,0 +1,824 @@
+//! Markdown to HTML, with what a site adds to it: links to content, anchors, footnotes, summaries, colours.
+//!
+//! A pure function of the text and its [`Surroundings`]; what it used of the site (links, images) is reported with the
+//! result, so that a remembered result can be checked without rendering again.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use pulldown_cmark::{CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark_escape::escape_href;
+use regex::Regex;
+
+use crate::config::{AnchorLinks, MarkdownConfig};
+use crate::highlight::{Fence, escape};
+use crate::slugs::{self, Slugify};
+
+/// What markdown is rendered within.
+pub(crate) trait Surroundings {
+    fn config(&self) -> &MarkdownConfig;
+    fn slugify_anchors(&self) -> Slugify;
+    fn anchor_links(&self) -> AnchorLinks;
+    /// The address of the page, for links relative to it.
+    fn permalink(&self) -> &str;
+    /// The address of a content file or of a co-located file, by its path below `content/`.
+    fn resolve(&self, target: &str) -> Option<String>;
+    /// The link that is set beside a heading.
+    fn anchor_link(&self, id: &str, level: u8, title: &str) -> Result<String, String>;
+    /// A code block as HTML.
+    fn code(&self, fence: &Fence, code: &str) -> Result<String, String>;
+    /// Whether an image of this site exists; `None` where that is not checked.
+    fn image_exists(&self, source: &str) -> Option<bool>;
+}
+
+/// A heading, for tables of contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Heading {
+    pub(crate) level: u8,
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) children: Vec<Heading>,
+}
+
+/// A link to content, and what it became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContentLink {
+    /// The path below `content/`; empty for the page itself.
+    pub(crate) target: String,
+    pub(crate) anchor: Option<String>,
+    pub(crate) resolved: String,
+    /// Where it is in the text, in bytes.
+    pub(crate) at: usize,
+}
+
+/// What was wrong, and where in the text, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) at: usize,
+    pub(crate) message: String,
+    /// The path of a link that leads nowhere.
+    pub(crate) broken: Option<String>,
+}
+
+/// A rendered text.
+#[derive(Debug, Default)]
+pub(crate) struct Html {
+    pub(crate) body: String,
+    pub(crate) summary: Option<String>,
+    pub(crate) toc: Vec<Heading>,
+    /// All ids that a link may name.
+    pub(crate) anchors: Vec<String>,
+    pub(crate) links: Vec<ContentLink>,
+    pub(crate) images: Vec<String>,
+    pub(crate) external: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+static MORE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\s*<!--\s*more\s*-->\s*$").ok());
+static IDS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"(?i)\s(?:id|name)\s*=\s*(?:"([^"]+)"|'([^']+)'|([^\s"'>]+))"#).ok());
+
+fn is_more(html: &str) -> bool {
+    html.contains("more") && MORE.as_ref().is_some_and(|re| re.is_match(html))
+}
+
+fn options(config: &MarkdownConfig) -> Options {
+    let mut options = Options::ENABLE_TABLES
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_HEADING_ATTRIBUTES;
+    options.set(Options::ENABLE_SMART_PUNCTUATION, config.smart_punctuation);
+    options.set(Options::ENABLE_DEFINITION_LIST, config.definition_list);
+    options.set(Options::ENABLE_GFM, config.github_alerts);
+    options
+}
+
+/// Markdown alone, for the filter of that name.
+pub(crate) fn plain(text: &str, config: &MarkdownConfig, inline: bool) -> String {
+    let mut out = String::with_capacity(text.len() * 3 / 2);
+    let mut opened = 0;
+    let events = Parser::new_ext(text, options(config)).filter(|event| {
+        if !inline {
+            return true;
+        }
+        match event {
+            Event::Start(Tag::Paragraph) => {
+                opened += 1;
+                false
+            }
+            Event::End(TagEnd::Paragraph) => false,
+            _ => true,
+        }
+    });
+    html::push_html(&mut out, events);
+    if inline && opened > 0 {
+        out.truncate(out.trim_end_matches('\n').len());
+    }
+    out
+}
+
+/// Renders a text.
+pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
+    let events = merged(Parser::new_ext(text, options(around.config())).into_offset_iter());
+    let mut writer = Writer {
+        around,
+        result: Html::default(),
+        out: Vec::with_capacity(events.len()),
+        headings: Vec::new(),
+        ids: HashSet::new(),
+        tried: HashMap::new(),
+        more: None,
+        footnotes: Footnotes::default(),
+        link_ends: Vec::new(),
+    };
+    writer.reserve_ids(&events);
+    writer.walk(&events);
+    writer.finish(text.len())
+}
+
+type Spanned<'a> = (Event<'a>, Range<usize>);
+
+/// The parser splits text at everything that might have meant something; emoji and titles want it whole.
+fn merged<'a>(events: impl Iterator<Item = Spanned<'a>>) -> Vec<Spanned<'a>> {
+    let mut out: Vec<Spanned<'a>> = Vec::new();
+    for (event, range) in events {
+        if let (Event::Text(more), Some((Event::Text(text), before))) = (&event, out.last_mut()) {
+            let joined = format!("{text}{more}");
+            *text = CowStr::from(joined);
+            before.end = range.end;
+            continue;
+        }
+        out.push((event, range));
+    }
+    out
+}
+
+#[derive(Default)]
+struct Footnotes<'a> {
+    /// Events of each definition, without its own start and end.
+    definitions: HashMap<String, Vec<Spanned<'a>>>,
+    /// Names in the order of their first use, with how often each was used.
+    used: Vec<(String, usize)>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Footnotes<'_> {
+    fn number(&mut self, name: &str) -> (usize, usize) {
+        if let Some(i) = self.by_name.get(name).copied() {
+            self.used[i].1 += 1;
+            return (i + 1, self.used[i].1);
+        }
+        self.by_name.insert(name.to_owned(), self.used.len());
+        self.used.push((name.to_owned(), 1));
+        (self.used.len(), 1)
+    }
+}
+
+struct Writer<'s, 'a> {
+    around: &'s dyn Surroundings,
+    result: Html,
+    out: Vec<Event<'a>>,
+    headings: Vec<(u8, String, String)>,
+    ids: HashSet<String>,
+    tried: HashMap<String, usize>,
+    /// Where in `out` the summary ends, and what is open there.
+    more: Option<(usize, Vec<TagEnd>)>,
+    footnotes: Footnotes<'a>,
+    /// Whether each open link was written by us.
+    link_ends: Vec<bool>,
+}
+
+impl<'a> Writer<'_, 'a> {
+    /// Ids that an author chose are taken before any is made.
+    fn reserve_ids(&mut self, events: &[Spanned<'a>]) {
+        for (event, _) in events {
+            if let Event::Start(Tag::Heading { id: Some(id), .. }) = event {
+                self.ids.insert(id.to_string());
+            }
+        }
+    }
+
+    fn walk(&mut self, events: &[Spanned<'a>]) {
+        let mut open: Vec<TagEnd> = Vec::new();
+        let mut i = 0;
+        while i < events.len() {
+            let (event, range) = &events[i];
+            match event {
+                Event::Start(Tag::CodeBlock(kind)) => {
+                    let end = skip_to_end(events, i);
+                    let code: String = events[i + 1..end]
+                        .iter()
+                        .filter_map(|(e, _)| if let Event::Text(t) = e { Some(&**t) } else { None })
+                        .collect();
+                    let info = match kind {
+                        pulldown_cmark::CodeBlockKind::Fenced(info) => &**info,
+                        pulldown_cmark::CodeBlockKind::Indented => "",
+                    };
+                    match self.around.code(&Fence::parse(info), &code) {
+                        Ok(html) => self.out.push(Event::Html(html.into())),
+                        Err(message) => self.problem(range.start, message),
+                    }
+                    i = end + 1;
+                    continue;
+                }
+                Event::Start(Tag::Heading { level, id, classes, attrs }) => {
+                    let end = skip_to_end(events, i);
+                    self.heading(*level, id.as_deref(), classes, attrs, &events[i + 1..end]);
+                    i = end + 1;
+                    continue;
+                }
+                Event::Start(Tag::FootnoteDefinition(name)) if self.around.config().bottom_footnotes => {
+                    let end = skip_to_end(events, i);
+                    self.footnotes
+                        .definitions
+                        .entry(name.to_string())
+                        .or_insert_with(|| events[i + 1..end].to_vec());
+                    i = end + 1;
+                    continue;
+                }
+                Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+                    let end = skip_to_end(events, i);
+                    self.image(*link_type, dest_url, title, id, &events[i + 1..end], range);
+                    i = end + 1;
+                    continue;
+                }
+                Event::Start(Tag::HtmlBlock) => {
+                    let end = skip_to_end(events, i);
+                    let html: String = events[i + 1..end]
+                        .iter()
+                        .filter_map(
+                            |(e, _)| if let Event::Html(t) | Event::Text(t) = e { Some(&**t) } else { None },
+                        )
+                        .collect();
+                    if self.more.is_none() && is_more(&html) {
+                        self.mark_more(&open);
+                    } else {
+                        self.collect_ids(&html);
+                        self.out.push(Event::Html(html.into()));
+                    }
+                    i = end + 1;
+                    continue;
+                }
+                Event::InlineHtml(html) | Event::Html(html) => {
+                    if self.more.is_none() && is_more(html) {
+                        self.mark_more(&open);
+                    } else {
+                        self.collect_ids(html);
+                        self.out.push(event.clone());
+                    }
+                }
+                Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
+                    self.link(*link_type, dest_url, title, id, range);
+                    open.push(TagEnd::Link);
+                }
+                Event::End(TagEnd::Link) => {
+                    open.pop();
+                    let ours = self.link_ends.pop().unwrap_or(false);
+                    self.out.push(if ours {
+                        Event::InlineHtml("</a>".into())
+                    } else {
+                        Event::End(TagEnd::Link)
+                    });
+                }
+                Event::FootnoteReference(name) if self.around.config().bottom_footnotes => {
+                    self.footnote_reference(name)
+                }
+                Event::Text(text) => {
+                    let text = self.emoji(text);
+                    self.out.push(Event::Text(text));
+                }
+                Event::Start(tag) => {
+                    open.push(tag.to_end());
+                    self.out.push(event.clone());
+                }
+                Event::End(_) => {
+                    open.pop();
+                    self.out.push(event.clone());
+                }
+                _ => self.out.push(event.clone()),
+            }
+            i += 1;
+        }
+    }
+
+    fn problem(&mut self, at: usize, message: String) {
+        self.result.problems.push(Problem { at, message, broken: None });
+    }
+
+    fn mark_more(&mut self, open: &[TagEnd]) {
+        self.more = Some((self.out.len(), open.to_vec()));
+        self.out.push(Event::Html("<span id=\"continue-reading\"></span>".into()));
+    }
+
+    fn collect_ids(&mut self, html: &str) {
+        if let Some(re) = IDS.as_ref() {
+            for found in re.captures_iter(html) {
+                if let Some(id) = found.iter().skip(1).flatten().next() {
+                    self.result.anchors.push(id.as_str().to_owned());
+                }
+            }
+        }
+    }
+
+    fn emoji(&self, text: &CowStr<'a>) -> CowStr<'a> {
+        if !self.around.config().render_emoji || !text.contains(':') {
+            return text.clone();
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = &**text;
+        while let Some(start) = rest.find(':') {
+            let (before, after) = rest.split_at(start);
+            out.push_str(before);
+            let found = after[1..].find(':').and_then(|end| {
+                let name = &after[1..=end];
+                let plausible = !name.is_empty()
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-'));
+                plausible.then(|| emojis::get_by_shortcode(name)).flatten().map(|emoji| (emoji, end + 2))
+            });
+            match found {
+                Some((emoji, length)) => {
+                    out.push_str(emoji.as_str());
+                    rest = &after[length..];
+                }
+                None => {
+                    out.push(':');
+                    rest = &after[1..];
+                }
+            }
+        }
+        out.push_str(rest);
+        CowStr::from(out)
+    }
+
+    fn heading(
+        &mut self,
+        level: HeadingLevel,
+        id: Option<&str>,
+        classes: &[CowStr<'a>],
+        attrs: &[(CowStr<'a>, Option<CowStr<'a>>)],
+        inner: &[Spanned<'a>],
+    ) {
+        let start = self.out.len();
+        self.walk(inner);
+        let inside: Vec<Event<'a>> = self.out.drain(start..).collect();
+        let mut title = String::new();
+        for event in &inside {
+            match event {
+                Event::Text(text) | Event::Code(text) => title.push_str(text),
+                Event::SoftBreak | Event::HardBreak => title.push(' '),
+                _ => {}
+            }
+        }
+        let title = title.trim().to_owned();
+        let id = match id {
+            Some(id) => id.to_owned(),
+            None => self.new_id(&slugs::anchor(&title, self.around.slugify_anchors())),
+        };
+        let number = level as u8;
+        self.out.push(Event::Start(Tag::Heading {
+            level,
+            id: Some(id.clone().into()),
+            classes: classes.to_vec(),
+            attrs: attrs.to_vec(),
+        }));
+        match self.around.anchor_links() {
+            AnchorLinks::None => self.out.extend(inside),
+            AnchorLinks::Heading => {
+                let mut open = String::from("<a class=\"zola-anchor\" href=\"#");
+                let _ = escape_href(&mut open, &id);
+                open.push_str("\" aria-label=\"Anchor link for: ");
+                escape(&mut open, &id);
+                open.push_str("\">");
+                self.out.push(Event::InlineHtml(open.into()));
+                self.out.extend(inside);
+                self.out.push(Event::InlineHtml("</a>".into()));
+            }
+            side => {
+                let link = match self.around.anchor_link(&id, number, &title) {
+                    Ok(link) => link,
+                    Err(message) => {
+                        self.problem(inner.first().map_or(0, |(_, range)| range.start), message);
+                        String::new()
+                    }
+                };
+                if side == AnchorLinks::Left {
+                    self.out.push(Event::InlineHtml(link.into()));
+                    self.out.extend(inside);
+                } else {
+                    self.out.extend(inside);
+                    self.out.push(Event::InlineHtml(link.into()));
+                }
+            }
+        }
+        self.out.push(Event::End(TagEnd::Heading(level)));
+        self.result.anchors.push(id.clone());
+        self.headings.push((number, id, title));
+    }
+
+    fn new_id(&mut self, base: &str) -> String {
+        if self.ids.insert(base.to_owned()) {
+            return base.to_owned();
+        }
+        // Counted on from the last one tried: a page of ten thousand equal headings must not try them all each time.
+        let mut n = self.tried.get(base).copied().unwrap_or(0);
+        loop {
+            n += 1;
+            let id = format!("{base}-{n}");
+            if self.ids.insert(id.clone()) {
+                self.tried.insert(base.to_owned(), n);
+                return id;
+            }
+        }
+    }
+
+    /// What a link's target becomes.
+    fn target(&mut self, dest: &str, range: &Range<usize>) -> String {
+        if let Some(inside) = dest.strip_prefix("@/") {
+            let (path, anchor) = match inside.split_once('#') {
+                Some((path, anchor)) => (path, Some(anchor)),
+                None => (inside, None),
+            };
+            let plain = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
+            return match self.around.resolve(&plain) {
+                Some(resolved) => {
+                    self.result.links.push(ContentLink {
+                        target: plain,
+                        anchor: anchor.filter(|a| !a.is_empty()).map(str::to_owned),
+                        resolved: resolved.clone(),
+                        at: range.start,
+                    });
+                    match anchor {
+                        Some(anchor) => format!("{resolved}#{anchor}"),
+                        None => resolved,
+                    }
+                }
+                None => {
+                    self.result.problems.push(Problem {
+                        at: range.start,
+                        message: format!("the link `{dest}` leads to no content"),
+                        broken: Some(plain),
+                    });
+                    dest.to_owned()
+                }
+            };
+        }
+        if let Some(anchor) = dest.strip_prefix('#') {
+            if !anchor.is_empty() {
+                self.result.links.push(ContentLink {
+                    target: String::new(),
+                    anchor: Some(anchor.to_owned()),
+                    resolved: String::new(),
+                    at: range.start,
+                });
+            }
+            return dest.to_owned();
+        }
+        if is_colocated(dest) {
+            return format!("{}{dest}", self.around.permalink());
+        }
+        dest.to_owned()
+    }
+
+    fn link(
+        &mut self,
+        link_type: LinkType,
+        dest: &CowStr<'a>,
+        title: &CowStr<'a>,
+        id: &CowStr<'a>,
+        range: &Range<usize>,
+    ) {
+        if link_type == LinkType::Email {
+            self.link_ends.push(false);
+            self.out.push(Event::Start(Tag::Link {
+                link_type,
+                dest_url: dest.clone(),
+                title: title.clone(),
+                id: id.clone(),
+            }));
+            return;
+        }
+        let target = self.target(dest, range);
+        if !is_external(dest) {
+            self.link_ends.push(false);
+            self.out.push(Event::Start(Tag::Link {
+                link_type: LinkType::Inline,
+                dest_url: target.into(),
+                title: title.clone(),
+                id: id.clone(),
+            }));
+            return;
+        }
+        self.result.external.push(target.clone());
+        let config = self.around.config();
+        let mut rel = Vec::new();
+        if config.external_links_target_blank {
+            rel.push("noopener");
+        }
+        if config.external_links_no_follow {
+            rel.push("nofollow");
+        }
+        if config.external_links_no_referrer {
+            rel.push("noreferrer");
+        }
+        let mut open = String::from("<a");
+        if let Some(class) = &config.external_links_class {
+            open.push_str(" class=\"");
+            escape(&mut open, class);
+            open.push('"');
+        }
+        if !rel.is_empty() {
+            rel.push("external");
+            let _ = write!(open, " rel=\"{}\"", rel.join(" "));
+        }
+        if config.external_links_target_blank {
+            open.push_str(" target=\"_blank\"");
+        }
+        open.push_str(" href=\"");
+        let _ = escape_href(&mut open, &target);
+        open.push('"');
+        if !title.is_empty() {
+            open.push_str(" title=\"");
+            escape(&mut open, title);
+            open.push('"');
+        }
+        open.push('>');
+        self.link_ends.push(true);
+        self.out.push(Event::InlineHtml(open.into()));
+    }
+
+    fn image(
+        &mut self,
+        link_type: LinkType,
+        dest: &CowStr<'a>,
+        title: &CowStr<'a>,
+        id: &CowStr<'a>,
+        inner: &[Spanned<'a>],
+        range: &Range<usize>,
+    ) {
+        let target = if dest.starts_with('#') { dest.to_string() } else { self.target(dest, range) };
+        if !is_external(dest) && !dest.starts_with("data:") {
+            match self.around.image_exists(&target) {
+                Some(false) => self.problem(range.start, format!("the image `{dest}` does not exist")),
+                Some(true) => self.result.images.push(target.clone()),
+                None => {}
+            }
+        }
+        if !self.around.config().lazy_async_image {
+            self.out.push(Event::Start(Tag::Image {
+                link_type,
+                dest_url: target.into(),
+                title: title.clone(),
+                id: id.clone(),
+            }));
+            self.out.extend(inner.iter().map(|(event, _)| event.clone()));
+            self.out.push(Event::End(TagEnd::Image));
+            return;
+        }
+        let mut html = String::from("<img src=\"");
+        let _ = escape_href(&mut html, &target);
+        html.push_str("\" alt=\"");
+        for (event, _) in inner {
+            match event {
+                Event::Text(text) | Event::Code(text) | Event::InlineHtml(text) => escape(&mut html, text),
+                Event::SoftBreak | Event::HardBreak => html.push(' '),
+                _ => {}
+            }
+        }
+        html.push('"');
+        if !title.is_empty() {
+            html.push_str(" title=\"");
+            escape(&mut html, title);
+            html.push('"');
+        }
+        html.push_str(" loading=\"lazy\" decoding=\"async\" />");
+        self.out.push(Event::InlineHtml(html.into()));
+    }
+
+    fn footnote_reference(&mut self, name: &CowStr<'a>) {
+        let (number, times) = self.footnotes.number(name);
+        let mut html = String::from("<sup class=\"footnote-reference\" id=\"fr-");
+        escape(&mut html, name);
+        let _ = write!(html, "-{times}\"><a href=\"#fn-");
+        let _ = escape_href(&mut html, name);
+        let _ = write!(html, "\">[{number}]</a></sup>");
+        self.out.push(Event::InlineHtml(html.into()));
+    }
+
+    fn write_footnotes(&mut self) {
+        if self.footnotes.used.is_empty() {
+            return;
+        }
+        let mut items: Vec<Event<'a>> = Vec::new();
+        // A note may refer to further notes: the list grows while it is walked.
+        let mut i = 0;
+        while i < self.footnotes.used.len() {
+            let name = self.footnotes.used[i].0.clone();
+            i += 1;
+            let Some(definition) = self.footnotes.definitions.remove(&name) else { continue };
+            let start = self.out.len();
+            self.walk(&definition);
+            let mut inside: Vec<Event<'a>> = self.out.drain(start..).collect();
+            let times = self.footnotes.used[i - 1].1;
+            let mut back = String::new();
+            for n in 1..=times {
+                back.push_str(" <a href=\"#fr-");
+                let _ = escape_href(&mut back, &name);
+                let _ = write!(back, "-{n}\">↩");
+                if n > 1 {
+                    let _ = write!(back, "{n}");
+                }
+                back.push_str("</a>");
+            }
+            let last = inside.iter().rposition(|event| matches!(event, Event::End(TagEnd::Paragraph)));
+            match last {
+                Some(at) => inside.insert(at, Event::InlineHtml(back.into())),
+                None => inside.push(Event::InlineHtml(back.into())),
+            }
+            let mut open = String::from("<li id=\"fn-");
+            escape(&mut open, &name);
+            open.push_str("\">\n");
+            items.push(Event::Html(open.into()));
+            items.extend(inside);
+            items.push(Event::Html("</li>\n".into()));
+        }
+        if items.is_empty() {
+            return;
+        }
+        self.out.push(Event::Html("<section class=\"footnotes\">\n<ol class=\"footnotes-list\">\n".into()));
+        self.out.extend(items);
+        self.out.push(Event::Html("</ol>\n</section>\n".into()));
+    }
+
+    fn finish(mut self, length: usize) -> Html {
+        self.write_footnotes();
+        if let Some((at, open)) = &self.more {
+            let mut skipping = 0_usize;
+            let head = self.out[..*at]
+                .iter()
+                .filter(|event| match event {
+                    Event::FootnoteReference(_) => false,
+                    Event::InlineHtml(html) if html.starts_with("<sup class=\"footnote-reference\"") => false,
+                    Event::Start(Tag::FootnoteDefinition(_)) => {
+                        skipping += 1;
+                        false
+                    }
+                    Event::End(TagEnd::FootnoteDefinition) => {
+                        skipping = skipping.saturating_sub(1);
+                        false
+                    }
+                    _ => skipping == 0,
+                })
+                .cloned();
+            let tail = open.iter().rev().map(|end| Event::End(*end));
+            let mut summary = String::new();
+            html::push_html(&mut summary, head.chain(tail));
+            summary.truncate(summary.trim_end().len());
+            self.result.summary = Some(summary);
+            self.result.anchors.push("continue-reading".to_owned());
+        }
+        let mut body = String::with_capacity(length * 3 / 2);
+        html::push_html(&mut body, self.out.into_iter());
+        self.result.body = body;
+        self.result.toc = nest(self.headings);
+        self.result
+    }
+}
+
+fn skip_to_end(events: &[Spanned<'_>], start: usize) -> usize {
+    let mut depth = 0_usize;
+    for (i, (event, _)) in events.iter().enumerate().skip(start) {
+        match event {
+            Event::Start(_) => depth += 1,
+            Event::End(_) => {
+                depth -= 1;
+                if depth == 0 {
+                    return i;
+                }
+            }
+            _ => {}
+        }
+    }
+    events.len().saturating_sub(1).max(start)
+}
+
+/// Headings as a tree: each holds the deeper ones that follow it.
+fn nest(headings: Vec<(u8, String, String)>) -> Vec<Heading> {
+    let mut roots: Vec<Heading> = Vec::new();
+    for (level, id, title) in headings {
+        let heading = Heading { level, id, title, children: Vec::new() };
+        let mut list = &mut roots;
+        // A heading belongs to the last one above it that is less deep.
+        while list.last().is_some_and(|last| last.level < level) {
+            let end = list.len() - 1;
+            list = &mut list[end].children;
+        }
+        list.push(heading);
+    }
+    roots
+}
+
+fn is_external(dest: &str) -> bool {
+    dest.starts_with("http://") || dest.starts_with("https://") || dest.starts_with("//")
+}
+
+/// Whether a target names a file beside the page: a bare name, without a folder or a scheme.
+fn is_colocated(dest: &str) -> bool {
+    !dest.is_empty() && !dest.contains('/') && !dest.contains(':') && !dest.starts_with(['#', '?'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Test(MarkdownConfig, AnchorLinks);
+
+    impl Surroundings for Test {
+        fn config(&self) -> &MarkdownConfig {
+            &self.0
+        }
+        fn slugify_anchors(&self) -> Slugify {
+            Slugify::On
+        }
+        fn anchor_links(&self) -> AnchorLinks {
+            self.1
+        }
+        fn permalink(&self) -> &str {
+            "https://x.example/p/"
+        }
+        fn resolve(&self, target: &str) -> Option<String> {
+            (target == "a.md").then(|| "https://x.example/a/".to_owned())
+        }
+        fn anchor_link(&self, id: &str, _: u8, _: &str) -> Result<String, String> {
+            Ok(format!("<a href=\"#{id}\">#</a>"))
+        }
+        fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
+            Ok(crate::highlight::CodeStyle::new(None, false).block(fence, code).html)
+        }
+        fn image_exists(&self, _: &str) -> Option<bool> {
+            None
+        }
+    }
+
+    fn test(text: &str) -> Html {
+        let config = MarkdownConfig {
+            bottom_footnotes: true,
+            render_emoji: true,
+            external_links_target_blank: true,
+            ..MarkdownConfig::default()
+        };
+        render(text, &Test(config, AnchorLinks::None))
+    }
+
+    #[test]
+    fn links_and_images() {
+        let html = test(
+            "[a](@/a.md#x) [b](b.csv) [c](https://c.example?a=1&b=2 \"t\") ![i](i.png) <m@x.example> :tada: [no](@/no.md)",
+        );
+        insta::assert_snapshot!(html.body, @r#"<p><a href="https://x.example/a/#x">a</a> <a href="https://x.example/p/b.csv">b</a> <a rel="noopener external" target="_blank" href="https://c.example?a=1&amp;b=2" title="t">c</a> <img src="https://x.example/p/i.png" alt="i" /> <a href="mailto:m@x.example">m@x.example</a> 🎉 <a href="@/no.md">no</a></p>"#);
+        assert_eq!(html.links[0].anchor.as_deref(), Some("x"));
+        assert_eq!(html.problems[0].broken.as_deref(), Some("no.md"));
+    }
+
+    #[test]
+    fn headings_summary_and_notes() {
+        let html = test(
+            "Intro[^n].\n\n<!-- more -->\n\n# A\n\n## B `c`\n\n### B c\n\n## B {#own}\n\n[^n]: Note[^m].\n\n[^m]: More.\n",
+        );
+        assert_eq!(html.summary.as_deref(), Some("<p>Intro.</p>"));
+        assert_eq!(html.toc.len(), 1);
+        assert_eq!(html.toc[0].children.iter().map(|h| h.id.as_str()).collect::<Vec<_>>(), ["b-c", "own"]);
+        assert_eq!(html.toc[0].children[0].children[0].id, "b-c-1");
+        insta::assert_snapshot!(html.body, @r##"
+        <p>Intro<sup class="footnote-reference" id="fr-n-1"><a href="#fn-n">[1]</a></sup>.</p>
+        <span id="continue-reading"></span><h1 id="a">A</h1>
+        <h2 id="b-c">B <code>c</code></h2>
+        <h3 id="b-c-1">B c</h3>
+        <h2 id="own">B</h2>
+        <section class="footnotes">
+        <ol class="footnotes-list">
+        <li id="fn-n">
+        <p>Note<sup class="footnote-reference" id="fr-m-1"><a href="#fn-m">[2]</a></sup>. <a href="#fr-n-1">↩</a></p>
+        </li>
+        <li id="fn-m">
+        <p>More. <a href="#fr-m-1">↩</a></p>
+        </li>
+        </ol>
+        </section>
+        "##);
+    }
+
+    #[test]
+    fn a_summary_closes_what_is_open() {
+        let html = test("- a *b <!-- more --> c*\n");
+        assert_eq!(html.summary.as_deref(), Some("<ul>\n<li>a <em>b </em></li>\n</ul>"));
+    }
+
+    #[test]
+    fn inline_markdown() {
+        assert_eq!(plain("a *b*", &MarkdownConfig::default(), true), "a <em>b</em>");
+        assert_eq!(plain("a *b*", &MarkdownConfig::default(), false), "<p>a <em>b</em></p>\n");
+    }
+}

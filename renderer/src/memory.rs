@@ -1,0 +1,82 @@
+//! What a running renderer remembers from one render to the next, bounded by bytes.
+//!
+//! Everything in here is addressed by what it was made from, so that forgetting costs time and never correctness.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+
+/// Locks, so that threads seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// A map that forgets what was not used for longest.
+pub(crate) struct Bounded<K: Hash + Eq, V> {
+    shards: Vec<Mutex<Shard<K, V>>>,
+    shard_bytes_max: usize,
+}
+
+struct Shard<K: Hash + Eq, V> {
+    entries: LruCache<K, (V, usize)>,
+    bytes: usize,
+}
+
+impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let shards =
+            (0..SHARDS).map(|_| Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 })).collect();
+        Self { shards, shard_bytes_max: bytes_max / SHARDS }
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let index = (hasher.finish() % SHARDS as u64) as usize;
+        // A shard is whole between any two statements that can panic, so a poisoned lock says nothing.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
+        self.shard(key).entries.get(key).map(|(value, _)| value.clone())
+    }
+
+    /// Remembers a value of about `bytes`; what is too large for its share is not kept.
+    pub(crate) fn insert(&self, key: K, value: V, bytes: usize) {
+        if bytes > self.shard_bytes_max {
+            return;
+        }
+        let mut shard = self.shard(&key);
+        if let Some((_, before)) = shard.entries.put(key, (value, bytes)) {
+            shard.bytes -= before;
+        }
+        shard.bytes += bytes;
+        while shard.bytes > self.shard_bytes_max {
+            match shard.entries.pop_lru() {
+                Some((_, (_, freed))) => shard.bytes -= freed,
+                None => break,
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().unwrap().bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stays_within_its_bytes() {
+        let memory = Bounded::new(16 * 100);
+        for i in 0..10_000_u32 {
+            memory.insert(i, i, 10);
+            assert!(memory.bytes() <= 1600);
+        }
+        assert_eq!(memory.get(&9_999), Some(9_999));
+        memory.insert(1, 1, 101);
+        assert_eq!(memory.get(&1), None);
+    }
+}

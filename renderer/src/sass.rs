@@ -1,0 +1,142 @@
+//! Style sheets from `sass/`, the site's and its theme's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use blake3::Hash;
+use bytes::Bytes;
+
+use crate::diagnostic::{Diagnostic, Errors};
+use crate::sources::Sources;
+
+/// Sources as the compiler sees them.
+#[derive(Debug)]
+struct Tree<'a>(&'a Sources);
+
+fn text_of(path: &Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => parts.push(name.to_str().unwrap_or("")),
+            std::path::Component::ParentDir => {
+                parts.pop();
+            }
+            _ => {}
+        }
+    }
+    parts.join("/")
+}
+
+impl grass::Fs for Tree<'_> {
+    fn is_dir(&self, path: &Path) -> bool {
+        let folder = format!("{}/", text_of(path));
+        self.0.under(&folder).next().is_some()
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        self.0.get(&text_of(path)).is_some()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match self.0.get(&text_of(path)) {
+            Some(file) => Ok(file.read()?.to_vec()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(PathBuf::from(text_of(path)))
+    }
+}
+
+fn folders(theme: Option<&str>) -> Vec<String> {
+    let mut folders = Vec::new();
+    if let Some(theme) = theme.filter(|name| !name.is_empty()) {
+        folders.push(format!("themes/{theme}/sass/"));
+    }
+    folders.push("sass/".to_owned());
+    folders
+}
+
+/// What the style sheets are made from.
+pub(crate) fn digest(sources: &Sources, theme: Option<&str>) -> Result<Hash, Diagnostic> {
+    let mut hasher = blake3::Hasher::new();
+    for folder in folders(theme) {
+        for (path, file) in sources.under(&folder) {
+            hasher.update(path.as_bytes());
+            let digest = file
+                .digest()
+                .map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
+            hasher.update(digest.as_bytes());
+        }
+    }
+    Ok(hasher.finalize())
+}
+
+/// Compiles all style sheets but partials, by output path; the site's take the place of its theme's.
+pub(crate) fn compile(sources: &Sources, theme: Option<&str>) -> Result<BTreeMap<String, Bytes>, Errors> {
+    let tree = Tree(sources);
+    let mut made = BTreeMap::new();
+    let mut errors = Errors::default();
+    for folder in folders(theme) {
+        for (path, _) in sources.under(&folder) {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let Some(stem) = path.strip_suffix(".scss").or_else(|| path.strip_suffix(".sass")) else {
+                continue;
+            };
+            if name.starts_with('_') {
+                continue;
+            }
+            let options = grass::Options::default()
+                .fs(&tree)
+                .style(grass::OutputStyle::Compressed)
+                .quiet(true)
+                .load_path(folder.trim_end_matches('/'));
+            match grass::from_path(path, &options) {
+                Ok(css) => {
+                    made.insert(format!("{}.css", &stem[folder.len()..]), Bytes::from(css));
+                }
+                Err(e) => {
+                    let diagnostic = match e.kind() {
+                        grass::ErrorKind::ParseError { message, loc, .. } => {
+                            let place = loc.file.name().to_owned();
+                            Diagnostic::in_file(place, message.trim_end_matches('.').to_owned()).at_line(
+                                loc.file.source(),
+                                loc.begin.line + 1,
+                                loc.begin.column + 1,
+                            )
+                        }
+                        grass::ErrorKind::IoError(e) => {
+                            Diagnostic::in_file(path, format!("it cannot be read: {e}"))
+                        }
+                        _ => Diagnostic::in_file(path, "it is not valid UTF-8"),
+                    };
+                    errors.push(diagnostic);
+                }
+            }
+        }
+    }
+    errors.into_result()?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiles_with_partials_and_tells_places() {
+        let file = |path: &str, text: &str| (path.to_owned(), Bytes::copy_from_slice(text.as_bytes()));
+        let sources = Sources::from_files([
+            file("sass/style.scss", "@use 'parts/colours'; .a { .b { color: colours.$c } }"),
+            file("sass/parts/_colours.scss", "$c: #123456;"),
+        ]);
+        let made = compile(&sources, None).unwrap();
+        assert_eq!(&made["style.css"][..], b".a .b{color:#123456}\n");
+        assert_eq!(made.len(), 1);
+        let broken = Sources::from_files([file("sass/x.scss", "a { b: $no; }")]);
+        let errors = compile(&broken, None).unwrap_err();
+        assert_eq!((errors.0[0].path.as_deref(), errors.0[0].line), (Some("sass/x.scss"), Some(1)));
+    }
+}

@@ -1,0 +1,143 @@
+//! Search indexes in fuse's form: a list of pages with their words.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use release::File;
+use serde::Serialize;
+
+use crate::config::{IndexFormat, SearchConfig};
+use crate::diagnostic::Diagnostic;
+use crate::job::plain_file;
+use crate::library::{PageId, SectionId};
+use crate::site::Site;
+
+/// One page in an index.
+#[derive(Debug, Serialize)]
+struct Item {
+    title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    url: String,
+}
+
+/// The text of HTML, words apart.
+fn text_of(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(start) = rest.find('<') {
+        out.push_str(&rest[..start]);
+        let tail = &rest[start..];
+        let skipped = ["script", "style"].iter().find(|name| tail[1..].starts_with(**name));
+        let end = match skipped {
+            Some(name) => tail.find(&format!("</{name}")).and_then(|i| tail[i..].find('>').map(|j| i + j)),
+            None => tail.find('>'),
+        };
+        out.push(' ');
+        rest = end.map_or("", |end| &tail[end + 1..]);
+    }
+    out.push_str(rest);
+    let plain = out
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&#39;", "'")
+        .replace("&amp;", "&");
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn item(
+    config: &SearchConfig,
+    title: Option<&str>,
+    description: Option<&str>,
+    date: Option<&str>,
+    path: &str,
+    html: &str,
+    url: String,
+) -> Item {
+    let mut body = config.include_content.then(|| text_of(html));
+    if let (Some(text), Some(max)) = (&mut body, config.truncate_content_length)
+        && let Some((cut, _)) = text.char_indices().nth(max)
+    {
+        text.truncate(cut);
+    }
+    Item {
+        title: title.filter(|_| config.include_title).unwrap_or_default().to_owned(),
+        description: description.filter(|_| config.include_description).map(str::to_owned),
+        date: date.filter(|_| config.include_date).map(str::to_owned),
+        path: config.include_path.then(|| path.to_owned()),
+        body,
+        url,
+    }
+}
+
+/// The search index of a language.
+pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
+    let config = site.config.search_for(lang);
+    let library = &site.library;
+    let mut items = Vec::new();
+    for (id, section) in library.sections.iter().enumerate() {
+        if *section.lang != *lang || section.matter.hidden {
+            continue;
+        }
+        if section.matter.in_search_index
+            && section.matter.render
+            && section.matter.redirect_to.is_none()
+            && section.parsed.is_some()
+        {
+            let rendered = site.section_html(id as SectionId, false)?;
+            items.push(item(
+                config,
+                section.matter.title.as_deref(),
+                section.matter.description.as_deref(),
+                None,
+                &section.path,
+                rendered.content.as_str().unwrap_or(""),
+                site.permalink(&section.path, false),
+            ));
+        }
+    }
+    for (id, page) in library.pages.iter().enumerate() {
+        let matter = page.matter();
+        let in_section = page.section.is_none_or(|section| library.section(section).matter.in_search_index);
+        if *page.lang != *lang || !matter.in_search_index || !matter.render || matter.hidden || !in_section {
+            continue;
+        }
+        let rendered = site.page_html(id as PageId, false)?;
+        items.push(item(
+            config,
+            page.title(),
+            matter.description.as_deref(),
+            page.date.as_ref().map(|d| &*d.text),
+            &page.path,
+            rendered.content.as_str().unwrap_or(""),
+            site.permalink(&page.path, false),
+        ));
+    }
+    items.sort_by(|a, b| a.url.cmp(&b.url));
+    let json = serde_json::to_string(&items)
+        .map_err(|e| vec![Diagnostic::new(format!("the search index cannot be written: {e}"))])?;
+    let (name, text) = match config.index_format {
+        IndexFormat::ElasticlunrJson | IndexFormat::FuseJson => (format!("search_index.{lang}.json"), json),
+        IndexFormat::ElasticlunrJavascript | IndexFormat::FuseJavascript => {
+            (format!("search_index.{lang}.js"), format!("window.searchIndex = {json};"))
+        }
+    };
+    Ok(vec![plain_file(&name, Bytes::from(text))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_markup() {
+        assert_eq!(text_of("<p>a <b>b</b>&amp;c</p><script>x</script><p>d"), "a b &c d");
+    }
+}

@@ -1,0 +1,1055 @@
+//! One state of a site, as templates and content see it: addresses, values, rendered content.
+//!
+//! Made anew for each render from what changed; all that is costly comes from the renderer's memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use blake3::Hash;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tera::{Context, Map, Value};
+
+use crate::config::{AnchorLinks, Config, MarkdownConfig};
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::front_matter::Date;
+use crate::highlight::{CodeStyle, Fence};
+use crate::library::{CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term};
+use crate::limits::Limits;
+use crate::markdown::{self, ContentLink, Heading, Surroundings};
+use crate::memory::Bounded;
+use crate::scope::Scope;
+use crate::slugs::Slugify;
+use crate::sources::Sources;
+use crate::templates::{self, Engine, Fields};
+use crate::value::{self, key};
+
+/// Values of pages and sections that are kept while a site is rendered, in bytes: lists and navigation ask for the
+/// same ones again and again.
+const VALUES_BYTES_MAX: usize = 24 << 20;
+
+/// About what the value of a page occupies beside its texts, in bytes.
+const PAGE_VALUE_BYTES: usize = 3_000;
+
+/// What a running renderer remembers between renders.
+pub(crate) struct Memory {
+    /// Rendered content.
+    pub(crate) html: Bounded<Hash, Arc<Rendered>>,
+    /// Highlighted blocks.
+    pub(crate) code: Bounded<Hash, Arc<str>>,
+    /// Bodies of files that are copied, so that they are not read again for each render.
+    pub(crate) files: Bounded<Hash, Bytes>,
+    /// Parsed data files, by digest and format.
+    pub(crate) data: Bounded<(Hash, String), Value>,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            html: Bounded::new(bytes_max / 2),
+            code: Bounded::new(bytes_max / 4),
+            files: Bounded::new(bytes_max / 8),
+            data: Bounded::new(bytes_max / 8),
+        }
+    }
+}
+
+/// The content of a page or section as templates get it, and what it used.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    pub(crate) content: Value,
+    pub(crate) summary: Value,
+    pub(crate) toc: Value,
+    anchors: Box<[u64]>,
+    pub(crate) links: Box<[ContentLink]>,
+    images: Box<[String]>,
+}
+
+/// Hash of an anchor: only equality matters, and there are many.
+pub(crate) fn anchor_hash(anchor: &str) -> u64 {
+    let hash = blake3::hash(anchor.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}
+
+/// Where links lead to.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    /// With scheme and host, without a slash at the end.
+    pub(crate) absolute: String,
+    /// What permalinks in pages begin with: the same, or nothing.
+    pub(crate) links: String,
+    /// What templates see as `config.base_url`.
+    pub(crate) shown: String,
+}
+
+/// One state of a site.
+pub(crate) struct Site {
+    pub(crate) sources: Sources,
+    pub(crate) config: Arc<Config>,
+    /// Digest of all that content depends on beside its file and its links.
+    pub(crate) look: Hash,
+    pub(crate) library: Library,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) limits: Limits,
+    pub(crate) base: Base,
+    pub(crate) now: Timestamp,
+    pub(crate) beyond_zola: bool,
+    pub(crate) theme: Option<String>,
+    pub(crate) data: Value,
+    pub(crate) code_style: CodeStyle,
+    /// The theme's assets: path → hashed path.
+    pub(crate) assets: BTreeMap<String, String>,
+    /// Files made before pages: style sheets.
+    pub(crate) generated: BTreeMap<String, Bytes>,
+    /// Outputs that are copied from co-located files.
+    pub(crate) colocated: HashSet<String>,
+    configs: HashMap<String, (Value, Value)>,
+    pages: Bounded<(PageId, Fields, bool), Value>,
+    sections: Bounded<(SectionId, Fields, bool, bool), Value>,
+    taxonomies: Mutex<HashMap<(String, String, bool), Value>>,
+    /// Distinguishes this render from all others of the process, for content that must not outlive it.
+    render: u64,
+    pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+}
+
+/// The parts of a site that are not derived.
+pub(crate) struct Parts {
+    pub(crate) sources: Sources,
+    pub(crate) config: Arc<Config>,
+    pub(crate) look: Hash,
+    pub(crate) library: Library,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) limits: Limits,
+    pub(crate) base: Base,
+    pub(crate) now: Timestamp,
+    pub(crate) beyond_zola: bool,
+    pub(crate) data: Value,
+    pub(crate) code_style: CodeStyle,
+    pub(crate) assets: BTreeMap<String, String>,
+    pub(crate) generated: BTreeMap<String, Bytes>,
+    pub(crate) colocated: HashSet<String>,
+    pub(crate) render: u64,
+}
+
+impl Site {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let configs = parts
+            .config
+            .language_codes()
+            .into_iter()
+            .map(|code| {
+                let pages = parts.config.to_value(code, &parts.base.shown);
+                let feeds = parts.config.to_value(code, &parts.base.absolute);
+                (code.to_owned(), (pages, feeds))
+            })
+            .collect();
+        let theme = parts.config.theme.clone().filter(|t| !t.is_empty());
+        Self {
+            sources: parts.sources,
+            config: parts.config,
+            look: parts.look,
+            library: parts.library,
+            engine: parts.engine,
+            memory: parts.memory,
+            limits: parts.limits,
+            base: parts.base,
+            now: parts.now,
+            beyond_zola: parts.beyond_zola,
+            theme,
+            data: parts.data,
+            code_style: parts.code_style,
+            assets: parts.assets,
+            generated: parts.generated,
+            colocated: parts.colocated,
+            configs,
+            pages: Bounded::new(VALUES_BYTES_MAX / 2),
+            sections: Bounded::new(VALUES_BYTES_MAX / 2),
+            taxonomies: Mutex::new(HashMap::new()),
+            render: parts.render,
+            warnings: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The address of a path such as `/blog/first/`.
+    pub(crate) fn permalink(&self, path: &str, absolute: bool) -> String {
+        let base = if absolute { &self.base.absolute } else { &self.base.links };
+        format!("{base}{}", encode_path(path))
+    }
+
+    pub(crate) fn warn(&self, warning: Diagnostic) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+    }
+
+    /// The `config` variable.
+    pub(crate) fn config_value(&self, lang: &str, absolute: bool) -> Value {
+        self.configs
+            .get(lang)
+            .or_else(|| self.configs.get(&self.config.default_language))
+            .map_or_else(Value::none, |(pages, feeds)| if absolute { feeds.clone() } else { pages.clone() })
+    }
+
+    /// The variables that every template has.
+    pub(crate) fn context(&self, lang: &str, absolute: bool) -> Context {
+        let mut context = Context::new();
+        context.insert_value("config", self.config_value(lang, absolute));
+        context.insert_value("lang", Value::from(lang));
+        context.insert_value("data", self.data.clone());
+        context
+    }
+
+    /// Adds the variables that say where a page is.
+    pub(crate) fn place(&self, context: &mut Context, path: &str) {
+        context.insert_value("current_path", Value::from(path));
+        // Canonical addresses have a host, also where links are root-relative.
+        context.insert_value("current_url", Value::from(self.permalink(path, true)));
+    }
+
+    /// The permalink of content, by the path of its file below `content/`; also of a co-located file.
+    pub(crate) fn resolve(&self, target: &str, absolute: bool) -> Option<String> {
+        if let Some(id) = self.library.page_id(target) {
+            return Some(self.permalink(&self.library.page(id).path, absolute));
+        }
+        if let Some(id) = self.library.section_id(target) {
+            return Some(self.permalink(&self.library.section(id).path, absolute));
+        }
+        self.colocated_path(target).map(|path| self.permalink(&path, absolute))
+    }
+
+    /// The output path of a co-located file, with a slash before it.
+    pub(crate) fn colocated_path(&self, target: &str) -> Option<String> {
+        let source = format!("{CONTENT}{target}");
+        if target.ends_with(".md") || self.sources.get(&source).is_none() {
+            return None;
+        }
+        let mut folder = target;
+        while let Some(cut) = folder.rfind('/') {
+            folder = &folder[..cut];
+            if let Some(id) = self.library.page_id(&format!("{folder}/index.md")) {
+                return Some(format!("{}{}", self.library.page(id).path, &target[cut + 1..]));
+            }
+            if let Some(id) = self.library.section_id(&format!("{folder}/_index.md"))
+                && !target[cut + 1..].contains('/')
+            {
+                return Some(format!("{}{}", self.library.section(id).path, &target[cut + 1..]));
+            }
+        }
+        let front = self.library.section_id("_index.md")?;
+        (!target.contains('/')).then(|| format!("{}{target}", self.library.section(front).path))
+    }
+
+    /// What a broken link may have meant.
+    fn near_target(&self, target: &str) -> Option<String> {
+        nearest(target, self.library.paths()).map(|near| format!("did you mean `@/{near}`?"))
+    }
+
+    fn anchors_of(&self, page: &Page) -> AnchorLinks {
+        page.section
+            .and_then(|id| self.library.section(id).matter.insert_anchor_links)
+            .unwrap_or(self.config.markdown.insert_anchor_links)
+    }
+
+    /// The rendered content of a page.
+    pub(crate) fn page_html(
+        self: &Arc<Self>,
+        id: PageId,
+        absolute: bool,
+    ) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        let page = self.library.page(id);
+        let anchors = self.anchors_of(page);
+        let content = Of {
+            content: Content::Page(id),
+            source: &page.source,
+            lang: &page.lang,
+            path: &page.path,
+            anchors,
+            absolute,
+        };
+        self.html(&content, &page.parsed)
+    }
+
+    /// The rendered content of a section.
+    pub(crate) fn section_html(
+        self: &Arc<Self>,
+        id: SectionId,
+        absolute: bool,
+    ) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        let section = self.library.section(id);
+        let Some(parsed) = &section.parsed else { return Ok(Arc::new(Rendered::empty())) };
+        let anchors = section.matter.insert_anchor_links.unwrap_or(self.config.markdown.insert_anchor_links);
+        let content = Of {
+            content: Content::Section(id),
+            source: &section.source,
+            lang: &section.lang,
+            path: &section.path,
+            anchors,
+            absolute,
+        };
+        self.html(&content, parsed)
+    }
+
+    fn html(self: &Arc<Self>, of: &Of<'_>, parsed: &Parsed) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        let permalink = self.permalink(of.path, of.absolute);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(parsed.digest.as_bytes());
+        hasher.update(self.look.as_bytes());
+        hasher.update(permalink.as_bytes());
+        hasher.update(&[0, of.anchors as u8]);
+        hasher.update(of.lang.as_bytes());
+        if parsed.templated {
+            // What a template reads is not known, so it is good for this render only.
+            hasher.update(&self.render.to_le_bytes());
+        }
+        let name = hasher.finalize();
+        if let Some(known) = self.memory.html.get(&name)
+            && self.still_holds(&known, of)
+        {
+            return Ok(known);
+        }
+        let rendered = Arc::new(self.render_content(of, parsed, &permalink)?);
+        self.memory.html.insert(name, rendered.clone(), rendered.bytes());
+        Ok(rendered)
+    }
+
+    fn still_holds(&self, rendered: &Rendered, of: &Of<'_>) -> bool {
+        rendered.links.iter().all(|link| {
+            link.target.is_empty()
+                || self.resolve(&link.target, of.absolute).as_deref() == Some(&link.resolved)
+        }) && rendered.images.iter().all(|image| self.image_exists(image, of) != Some(false))
+    }
+
+    fn render_content(
+        self: &Arc<Self>,
+        of: &Of<'_>,
+        parsed: &Parsed,
+        permalink: &str,
+    ) -> Result<Rendered, Vec<Diagnostic>> {
+        let unreadable = |e: &dyn std::fmt::Display| {
+            vec![Diagnostic::in_file(of.source, format!("the file cannot be read: {e}"))]
+        };
+        let bytes = match &parsed.text {
+            Some(text) => Bytes::copy_from_slice(text.as_bytes()),
+            None => match self.sources.get(of.source) {
+                Some(file) => file.read().map_err(|e| unreadable(&e))?,
+                None => return Err(unreadable(&"it is gone")),
+            },
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|e| unreadable(&e))?;
+        let body = text.get(parsed.body as usize..).unwrap_or("");
+        let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
+        let around = Around { site: self, of, permalink };
+        let html = markdown::render(expanded.as_deref().unwrap_or(body), &around);
+        if !html.problems.is_empty() {
+            return Err(html
+                .problems
+                .into_iter()
+                .map(|problem| {
+                    // The place in a template's output says nothing; the link's text does.
+                    let at = match (&expanded, &problem.broken) {
+                        (None, _) => Some(parsed.body as usize + problem.at),
+                        (Some(_), Some(target)) => text.find(&format!("@/{target}")),
+                        (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
+                    };
+                    let hint = problem.broken.as_deref().and_then(|target| self.near_target(target));
+                    let diagnostic = Diagnostic::in_file(of.source, problem.message);
+                    match at {
+                        Some(at) if parsed.text.is_none() => diagnostic.at(text, at),
+                        _ => diagnostic,
+                    }
+                    .maybe_hint(hint)
+                })
+                .collect());
+        }
+        let mut links = html.links;
+        for link in &mut links {
+            link.at += if expanded.is_none() { parsed.body as usize } else { 0 };
+        }
+        Ok(Rendered {
+            content: Value::from(html.body),
+            summary: html.summary.map_or_else(Value::none, Value::from),
+            toc: toc_value(&html.toc, permalink),
+            anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
+            links: links.into(),
+            images: html.images.into(),
+        })
+    }
+
+    /// Runs content that is a template.
+    fn expand(self: &Arc<Self>, of: &Of<'_>, text: &str, body: &str) -> Result<String, Vec<Diagnostic>> {
+        let mut context = self.context(of.lang, of.absolute);
+        self.place(&mut context, of.path);
+        let scope = Scope::new(self.clone(), of.source, of.absolute, Fields::default()).for_content();
+        match of.content {
+            Content::Page(id) => {
+                context.insert_value("page", self.page_value(id, Fields::default(), of.absolute))
+            }
+            Content::Section(id) => {
+                context.insert_value("section", self.section_value(id, Fields::default(), of.absolute, true));
+            }
+        }
+        let guarded = guard_heading_ids(body);
+        let mut out = Capped::new(self.limits.output_bytes_max);
+        let done = scope.enter(|| self.engine.tera.render_str_to(&guarded, &context, false, &mut out));
+        match done {
+            Ok(()) => String::from_utf8(out.bytes).map_err(|_| {
+                vec![Diagnostic::in_file(of.source, "the content's templates made what is not valid UTF-8")]
+            }),
+            Err(e) => {
+                let mut diagnostic =
+                    templates::explain_render(&e, of.source, &|name| self.template_file(name));
+                if diagnostic.path.as_deref() == Some("__tera_one_off") || diagnostic.path.is_none() {
+                    let before = text.len() - body.len();
+                    let lines = text[..before].matches('\n').count() as u32;
+                    diagnostic.path = Some(of.source.to_owned());
+                    diagnostic.line = diagnostic.line.map(|line| line + lines);
+                    diagnostic.hint = Some(
+                        "literal `{{` in content is written within {% raw %} and {% endraw %}".to_owned(),
+                    );
+                }
+                Err(vec![diagnostic])
+            }
+        }
+    }
+
+    /// The file that a template's name stands for.
+    pub(crate) fn template_file(&self, name: &str) -> String {
+        let own = format!("templates/{name}");
+        if self.sources.get(&own).is_some() {
+            return own;
+        }
+        if let Some(theme) = &self.theme
+            && let Some(rest) = name.strip_prefix(&format!("{theme}/"))
+        {
+            return format!("themes/{theme}/{rest}");
+        }
+        name.to_owned()
+    }
+
+    fn image_exists(&self, target: &str, of: &Of<'_>) -> Option<bool> {
+        if !self.beyond_zola {
+            return None;
+        }
+        let plain = target.split(['?', '#']).next().unwrap_or(target);
+        let base = if of.absolute { &self.base.absolute } else { &self.base.links };
+        let path = plain.strip_prefix(base.as_str()).filter(|_| !base.is_empty()).unwrap_or(plain);
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        let full = if path.starts_with('/') {
+            path.trim_start_matches('/').to_owned()
+        } else {
+            join(of.path.trim_matches('/'), &path)
+        };
+        Some(self.has_output_file(&full))
+    }
+
+    /// Whether a file that is copied or made before pages has this output path.
+    pub(crate) fn has_output_file(&self, path: &str) -> bool {
+        self.colocated.contains(path)
+            || self.generated.contains_key(path)
+            || self.static_source(path).is_some()
+            || self.assets.values().any(|hashed| hashed == path)
+    }
+
+    /// The static file, the site's own or its theme's, that has this output path.
+    pub(crate) fn static_source(&self, path: &str) -> Option<String> {
+        let own = format!("static/{path}");
+        if self.sources.get(&own).is_some() {
+            return Some(own);
+        }
+        let theme = self.theme.as_ref()?;
+        let theirs = format!("themes/{theme}/static/{path}");
+        self.sources.get(&theirs).is_some().then_some(theirs)
+    }
+
+    /// Checks the anchors of links, once all content has been rendered.
+    pub(crate) fn check_anchor(
+        &self,
+        from: &str,
+        link: &ContentLink,
+        anchors: impl Fn(Content) -> Option<Box<[u64]>>,
+    ) -> Option<Diagnostic> {
+        let anchor = link.anchor.as_deref()?;
+        if self
+            .config
+            .link_checker
+            .skip_anchor_prefixes
+            .iter()
+            .any(|prefix| link.resolved.starts_with(prefix))
+        {
+            return None;
+        }
+        let inside = from.strip_prefix(CONTENT).unwrap_or(from);
+        let target = if link.target.is_empty() { inside } else { &link.target };
+        let content = self
+            .library
+            .page_id(target)
+            .map(Content::Page)
+            .or_else(|| self.library.section_id(target).map(Content::Section))?;
+        let known = anchors(content)?;
+        if known.contains(&anchor_hash(anchor)) {
+            return None;
+        }
+        let shown =
+            if link.target.is_empty() { format!("#{anchor}") } else { format!("@/{target}#{anchor}") };
+        let mut diagnostic =
+            Diagnostic::in_file(from, format!("the link `{shown}` leads to a heading that does not exist"));
+        if let Some(file) = self.sources.get(from)
+            && let Ok(bytes) = file.read()
+            && let Ok(text) = std::str::from_utf8(&bytes)
+        {
+            diagnostic = diagnostic.at(text, link.at);
+        }
+        Some(diagnostic)
+    }
+
+    /// The value of a page for lists: of its content only what is asked for.
+    pub(crate) fn page_value(self: &Arc<Self>, id: PageId, fields: Fields, absolute: bool) -> Value {
+        let name = (id, fields, absolute);
+        if let Some(known) = self.pages.get(&name) {
+            return known;
+        }
+        let rendered = if fields.any() { self.page_html(id, absolute).ok() } else { None };
+        let map = self.page_map(id, rendered.as_deref(), fields, absolute);
+        let made = value::map(map);
+        let bytes =
+            PAGE_VALUE_BYTES + rendered.as_ref().map_or(0, |r| if fields.content { r.bytes() } else { 0 });
+        self.pages.insert(name, made.clone(), bytes);
+        made
+    }
+
+    /// The value of the page that is rendered.
+    pub(crate) fn own_page_value(
+        self: &Arc<Self>,
+        id: PageId,
+        rendered: &Rendered,
+        others: Fields,
+        absolute: bool,
+    ) -> Value {
+        let mut map = self.page_map(id, Some(rendered), Fields::ALL, absolute);
+        let page = self.library.page(id);
+        let neighbour =
+            |id: Option<PageId>| id.map_or_else(Value::none, |id| self.page_value(id, others, absolute));
+        map.insert(key("lower"), neighbour(page.lower));
+        map.insert(key("higher"), neighbour(page.higher));
+        value::map(map)
+    }
+
+    fn page_map(
+        self: &Arc<Self>,
+        id: PageId,
+        rendered: Option<&Rendered>,
+        fields: Fields,
+        absolute: bool,
+    ) -> Map {
+        let page = self.library.page(id);
+        let matter = page.matter();
+        let mut map = Map::with_capacity(36);
+        let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
+        let texts =
+            |list: &[Box<str>]| Value::from(list.iter().map(|s| Value::from(&**s)).collect::<Vec<_>>());
+        let date = |d: Option<&Date>| d.map_or_else(Value::none, |d| Value::from(&*d.text));
+        map.insert(key("relative_path"), Value::from(page.relative()));
+        map.insert(key("colocated_path"), colocated(page.relative(), page.bundle));
+        if fields.content {
+            map.insert(key("content"), rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
+        }
+        map.insert(key("permalink"), Value::from(self.permalink(&page.path, absolute)));
+        map.insert(key("slug"), Value::from(&*page.slug));
+        map.insert(key("ancestors"), self.ancestors_value(&page.ancestors));
+        map.insert(key("title"), text(matter.title.as_deref()));
+        map.insert(key("description"), text(matter.description.as_deref()));
+        map.insert(key("updated"), date(matter.updated.as_ref()));
+        map.insert(key("date"), date(page.date.as_ref()));
+        let (year, month, day) = page.date.as_ref().map_or_else(
+            || (Value::none(), Value::none(), Value::none()),
+            |d| (Value::from(d.year), Value::from(d.month), Value::from(d.day)),
+        );
+        map.insert(key("year"), year);
+        map.insert(key("month"), month);
+        map.insert(key("day"), day);
+        let taxonomies =
+            matter.taxonomies.iter().map(|(kind, terms)| (value::owned_key(kind), texts(terms))).collect();
+        map.insert(key("taxonomies"), value::map(taxonomies));
+        map.insert(key("authors"), texts(&matter.authors));
+        map.insert(key("extra"), matter.extra.clone().unwrap_or_else(value::empty));
+        map.insert(key("path"), Value::from(&*page.path));
+        map.insert(key("components"), components(&page.path));
+        if fields.summary {
+            map.insert(key("summary"), rendered.map_or_else(Value::none, |r| r.summary.clone()));
+        }
+        if fields.toc {
+            map.insert(
+                key("toc"),
+                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone()),
+            );
+        }
+        map.insert(key("word_count"), Value::from(page.parsed.words));
+        map.insert(key("reading_time"), Value::from(page.parsed.words.div_ceil(200)));
+        map.insert(key("assets"), self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
+        map.insert(key("draft"), Value::from(matter.draft));
+        map.insert(key("weight"), matter.weight.map_or_else(Value::none, Value::from));
+        map.insert(key("lang"), Value::from(&*page.lang));
+        map.insert(key("lower"), Value::none());
+        map.insert(key("higher"), Value::none());
+        map.insert(key("translations"), self.translations_value(&page.source, &page.lang, absolute));
+        map.insert(key("backlinks"), self.backlinks_value(self.library.backlinks_of_page(id), absolute));
+        map.insert(key("in_search_index"), Value::from(matter.in_search_index));
+        map.insert(key("include_in_feeds"), Value::from(matter.include_in_feeds));
+        map.insert(key("hidden"), Value::from(matter.hidden));
+        map
+    }
+
+    fn ancestors_value(&self, ids: &[SectionId]) -> Value {
+        Value::from(
+            ids.iter().map(|id| Value::from(self.library.section(*id).relative())).collect::<Vec<_>>(),
+        )
+    }
+
+    fn asset_paths(&self, assets: &[Arc<str>], path: &str, folder: &str) -> Value {
+        Value::from(
+            assets
+                .iter()
+                .map(|asset| Value::from(format!("{path}{}", asset.strip_prefix(folder).unwrap_or(asset))))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    fn translations_value(&self, source: &str, lang: &str, absolute: bool) -> Value {
+        let all = self.library.translations_of(source, lang);
+        Value::from(
+            all.iter()
+                .map(|content| {
+                    let (lang, title, path, source) = match content {
+                        Content::Page(id) => {
+                            let page = self.library.page(*id);
+                            (&page.lang, page.title(), &page.path, &page.source)
+                        }
+                        Content::Section(id) => {
+                            let section = self.library.section(*id);
+                            (&section.lang, section.matter.title.as_deref(), &section.path, &section.source)
+                        }
+                    };
+                    let mut map = Map::new();
+                    map.insert(key("lang"), Value::from(&**lang));
+                    map.insert(key("permalink"), Value::from(self.permalink(path, absolute)));
+                    map.insert(key("title"), title.map_or_else(Value::none, Value::from));
+                    map.insert(key("path"), Value::from(&**source));
+                    value::map(map)
+                })
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    fn backlinks_value(&self, ids: &[PageId], absolute: bool) -> Value {
+        Value::from(
+            ids.iter()
+                .map(|id| {
+                    let page = self.library.page(*id);
+                    let mut map = Map::new();
+                    map.insert(key("permalink"), Value::from(self.permalink(&page.path, absolute)));
+                    map.insert(key("title"), page.title().map_or_else(Value::none, Value::from));
+                    value::map(map)
+                })
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// The value of a section; without its pages where only its own data is asked for.
+    pub(crate) fn section_value(
+        self: &Arc<Self>,
+        id: SectionId,
+        fields: Fields,
+        absolute: bool,
+        metadata_only: bool,
+    ) -> Value {
+        let name = (id, fields, absolute, metadata_only);
+        if let Some(known) = self.sections.get(&name) {
+            return known;
+        }
+        let rendered = if fields.any() { self.section_html(id, absolute).ok() } else { None };
+        let map = self.section_map(id, rendered.as_deref(), fields, fields, absolute, metadata_only);
+        let made = value::map(map);
+        let pages = if metadata_only { 0 } else { self.library.section(id).pages.len() };
+        self.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * PAGE_VALUE_BYTES / 2);
+        made
+    }
+
+    /// The value of the section that is rendered.
+    pub(crate) fn own_section_value(
+        self: &Arc<Self>,
+        id: SectionId,
+        rendered: &Rendered,
+        others: Fields,
+        absolute: bool,
+    ) -> Value {
+        value::map(self.section_map(id, Some(rendered), Fields::ALL, others, absolute, false))
+    }
+
+    fn section_map(
+        self: &Arc<Self>,
+        id: SectionId,
+        rendered: Option<&Rendered>,
+        own: Fields,
+        others: Fields,
+        absolute: bool,
+        metadata_only: bool,
+    ) -> Map {
+        let section = self.library.section(id);
+        let matter = &section.matter;
+        let mut map = Map::with_capacity(28);
+        let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
+        map.insert(key("relative_path"), Value::from(section.relative()));
+        map.insert(key("colocated_path"), colocated(section.relative(), true));
+        if own.content {
+            map.insert(key("content"), rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
+        }
+        map.insert(key("permalink"), Value::from(self.permalink(&section.path, absolute)));
+        map.insert(key("ancestors"), self.ancestors_value(&section.ancestors));
+        map.insert(key("title"), text(matter.title.as_deref()));
+        map.insert(key("description"), text(matter.description.as_deref()));
+        map.insert(key("extra"), matter.extra.clone().unwrap_or_else(value::empty));
+        map.insert(key("path"), Value::from(&*section.path));
+        map.insert(key("components"), components(&section.path));
+        if own.summary {
+            map.insert(key("summary"), rendered.map_or_else(Value::none, |r| r.summary.clone()));
+        }
+        if own.toc {
+            map.insert(
+                key("toc"),
+                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone()),
+            );
+        }
+        let words = section.parsed.as_ref().map_or(0, |p| p.words);
+        map.insert(key("word_count"), Value::from(words));
+        map.insert(key("reading_time"), Value::from(words.div_ceil(200)));
+        map.insert(key("lang"), Value::from(&*section.lang));
+        map.insert(key("weight"), Value::from(matter.weight));
+        map.insert(
+            key("assets"),
+            self.asset_paths(&section.assets, &section.path, bundle_folder(&section.source)),
+        );
+        map.insert(key("transparent"), Value::from(matter.transparent));
+        map.insert(key("paginated"), matter.paginate_by.map_or_else(Value::none, Value::from));
+        map.insert(key("generate_feeds"), Value::from(matter.generate_feeds));
+        map.insert(key("draft"), Value::from(matter.draft));
+        let subsections: Vec<Value> =
+            section.subsections.iter().map(|id| Value::from(self.library.section(*id).relative())).collect();
+        map.insert(key("subsections"), Value::from(subsections));
+        let pages: Vec<Value> = if metadata_only {
+            Vec::new()
+        } else {
+            section.pages.iter().map(|id| self.page_value(*id, others, absolute)).collect()
+        };
+        map.insert(key("pages"), Value::from(pages));
+        map.insert(key("translations"), self.translations_value(&section.source, &section.lang, absolute));
+        map.insert(key("backlinks"), self.backlinks_value(self.library.backlinks_of_section(id), absolute));
+        map
+    }
+
+    /// The value of a term.
+    pub(crate) fn term_value(
+        self: &Arc<Self>,
+        term: &Term,
+        fields: Fields,
+        absolute: bool,
+        pages: Pages,
+    ) -> Value {
+        let mut map = Map::with_capacity(6);
+        map.insert(key("name"), Value::from(&*term.name));
+        map.insert(key("slug"), Value::from(&*term.slug));
+        map.insert(key("path"), Value::from(&*term.path));
+        map.insert(key("permalink"), Value::from(self.permalink(&term.path, absolute)));
+        let list: Vec<Value> = match pages {
+            Pages::All => term.pages.iter().map(|id| self.page_value(*id, fields, absolute)).collect(),
+            // Only their number is asked for.
+            Pages::Counted => term.pages.iter().map(|_| Value::none()).collect(),
+        };
+        map.insert(key("pages"), Value::from(list));
+        map.insert(key("page_count"), Value::from(term.pages.len()));
+        value::map(map)
+    }
+
+    /// A taxonomy without its terms.
+    pub(crate) fn taxonomy_map(&self, taxonomy: &Taxonomy, absolute: bool) -> Map {
+        let mut map = taxonomy.config.to_value().into_map().unwrap_or_default();
+        map.insert(key("slug"), Value::from(taxonomy.slug.as_str()));
+        map.insert(key("lang"), Value::from(&*taxonomy.lang));
+        map.insert(key("path"), Value::from(taxonomy.path.as_str()));
+        map.insert(key("permalink"), Value::from(self.permalink(&taxonomy.path, absolute)));
+        map
+    }
+
+    /// What `get_taxonomy` answers: kept, since navigation asks for it on every page.
+    pub(crate) fn taxonomy_value(
+        self: &Arc<Self>,
+        taxonomy: &Taxonomy,
+        fields: Fields,
+        absolute: bool,
+    ) -> Value {
+        let name = (taxonomy.config.name.clone(), taxonomy.lang.to_string(), absolute);
+        if !fields.any()
+            && let Some(known) = self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
+        {
+            return known.clone();
+        }
+        let mut map = Map::new();
+        map.insert(key("kind"), value::map(self.taxonomy_map(taxonomy, absolute)));
+        map.insert(key("lang"), Value::from(&*taxonomy.lang));
+        map.insert(key("permalink"), Value::from(self.permalink(&taxonomy.path, absolute)));
+        let items: Vec<Value> =
+            taxonomy.terms.iter().map(|term| self.term_value(term, fields, absolute, Pages::All)).collect();
+        map.insert(key("items"), Value::from(items));
+        let made = value::map(map);
+        if !fields.any() {
+            self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
+        }
+        made
+    }
+}
+
+/// Whether the pages of a term are wanted, or only how many they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    All,
+    Counted,
+}
+
+impl Rendered {
+    fn empty() -> Self {
+        Self {
+            content: Value::from(""),
+            summary: Value::none(),
+            toc: Value::from(Vec::<Value>::new()),
+            anchors: Box::from([]),
+            links: Box::from([]),
+            images: Box::from([]),
+        }
+    }
+
+    /// About what it occupies, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        400 + self.content.as_str().map_or(0, str::len)
+            + self.summary.as_str().map_or(0, str::len)
+            + self.anchors.len() * 600
+            + self.links.len() * 200
+    }
+
+    pub(crate) fn anchors(&self) -> &[u64] {
+        &self.anchors
+    }
+}
+
+/// The content that is rendered.
+struct Of<'a> {
+    content: Content,
+    source: &'a str,
+    lang: &'a str,
+    path: &'a str,
+    anchors: AnchorLinks,
+    absolute: bool,
+}
+
+struct Around<'a> {
+    site: &'a Arc<Site>,
+    of: &'a Of<'a>,
+    permalink: &'a str,
+}
+
+impl Surroundings for Around<'_> {
+    fn config(&self) -> &MarkdownConfig {
+        &self.site.config.markdown
+    }
+
+    fn slugify_anchors(&self) -> Slugify {
+        self.site.config.slugify.anchors
+    }
+
+    fn anchor_links(&self) -> AnchorLinks {
+        self.of.anchors
+    }
+
+    fn permalink(&self) -> &str {
+        self.permalink
+    }
+
+    fn resolve(&self, target: &str) -> Option<String> {
+        self.site.resolve(target, self.of.absolute)
+    }
+
+    fn anchor_link(&self, id: &str, level: u8, title: &str) -> Result<String, String> {
+        let mut context = Context::new();
+        context.insert_value("id", Value::from(id));
+        context.insert_value("level", Value::from(level));
+        context.insert_value("title", Value::from(title));
+        context.insert_value("lang", Value::from(self.of.lang));
+        let scope =
+            Scope::new(self.site.clone(), self.of.source, self.of.absolute, Fields::default()).for_content();
+        scope
+            .enter(|| self.site.engine.tera.render("anchor-link.html", &context))
+            .map_err(|e| format!("the template anchor-link.html failed: {e}"))
+    }
+
+    fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
+        let style = &self.site.code_style;
+        let name = {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(style.fingerprint().as_bytes());
+            hasher.update(format!("\0{fence:?}\0").as_bytes());
+            hasher.update(code.as_bytes());
+            hasher.finalize()
+        };
+        if style.is_worth_remembering()
+            && let Some(known) = self.site.memory.code.get(&name)
+        {
+            return Ok(known.to_string());
+        }
+        let block = style.block(fence, code);
+        if block.unknown {
+            if style.strict {
+                return Err(format!("code in `{}` cannot be highlighted", fence.language));
+            }
+        } else if style.is_worth_remembering() {
+            self.site.memory.code.insert(name, Arc::from(block.html.as_str()), block.html.len() + 64);
+        }
+        Ok(block.html)
+    }
+
+    fn image_exists(&self, source: &str) -> Option<bool> {
+        self.site.image_exists(source, self.of)
+    }
+}
+
+/// A writer with a bound: what grows beyond it is a mistake in a template.
+pub(crate) struct Capped {
+    pub(crate) bytes: Vec<u8>,
+    max: u64,
+}
+
+impl Capped {
+    pub(crate) fn new(max: u64) -> Self {
+        Self { bytes: Vec::with_capacity(8 << 10), max }
+    }
+}
+
+impl std::io::Write for Capped {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        if (self.bytes.len() + data.len()) as u64 > self.max {
+            return Err(std::io::Error::other(format!("the output grows beyond {} bytes", self.max)));
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn toc_value(headings: &[Heading], permalink: &str) -> Value {
+    Value::from(
+        headings
+            .iter()
+            .map(|heading| {
+                let mut map = Map::with_capacity(5);
+                map.insert(key("level"), Value::from(heading.level));
+                map.insert(key("id"), Value::from(heading.id.as_str()));
+                map.insert(key("title"), Value::from(heading.title.as_str()));
+                map.insert(key("permalink"), Value::from(format!("{permalink}#{}", heading.id)));
+                map.insert(key("children"), toc_value(&heading.children, permalink));
+                value::map(map)
+            })
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// `/blog/first/` as `["blog", "first"]`.
+fn components(path: &str) -> Value {
+    Value::from(path.split('/').filter(|part| !part.is_empty()).map(Value::from).collect::<Vec<_>>())
+}
+
+fn bundle_folder(source: &str) -> &str {
+    &source[..source.rfind('/').map_or(0, |i| i + 1)]
+}
+
+fn colocated(relative: &str, own: bool) -> Value {
+    if own { Value::from(bundle_folder(relative)) } else { Value::none() }
+}
+
+/// `{#id}` after a heading is no comment of the template language.
+fn guard_heading_ids(body: &str) -> std::borrow::Cow<'_, str> {
+    if !body.contains("{#") {
+        return body.into();
+    }
+    let mut out = String::with_capacity(body.len() + 16);
+    for line in body.split_inclusive('\n') {
+        let trimmed = line.trim_end();
+        match trimmed.rfind("{#") {
+            Some(at) if line.starts_with('#') && trimmed.ends_with('}') && !trimmed.ends_with("#}") => {
+                out.push_str(&line[..at]);
+                out.push_str("{{ \"{#\" }}");
+                out.push_str(&line[at + 2..]);
+            }
+            _ => out.push_str(line),
+        }
+    }
+    out.into()
+}
+
+/// A relative reference within a folder, without leaving the site.
+fn join(folder: &str, reference: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|p| !p.is_empty()).collect();
+    for part in reference.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// A path as it stands in a URL: letters beyond ASCII and spaces are percent-encoded.
+pub(crate) fn encode_path(path: &str) -> std::borrow::Cow<'_, str> {
+    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+    const PATH: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'<')
+        .add(b'>')
+        .add(b'`')
+        .add(b'#')
+        .add(b'?')
+        .add(b'{')
+        .add(b'}')
+        .add(b'%');
+    utf8_percent_encode(path, PATH).into()
+}
+
+impl Section {
+    pub(crate) fn pagers(&self) -> usize {
+        match self.matter.paginate_by {
+            Some(by) => self.pages.len().div_ceil(by).max(1),
+            None => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heading_ids_are_no_comments() {
+        assert_eq!(guard_heading_ids("## A {#b}\n{# c #}\n"), "## A {{ \"{#\" }}b}\n{# c #}\n");
+    }
+
+    #[test]
+    fn references_stay_in_the_site() {
+        assert_eq!(join("a/b", "../c.png"), "a/c.png");
+        assert_eq!(join("a", "../../../c.png"), "c.png");
+    }
+}

@@ -1,0 +1,67 @@
+//! Names made fit for URLs and anchors, by the strategy that the configuration names.
+
+use serde::Deserialize;
+
+/// How much a name is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Slugify {
+    /// Lower-case ASCII with hyphens.
+    #[default]
+    On,
+    /// Only what file systems and URLs cannot bear is removed.
+    Safe,
+    /// Nothing is changed.
+    Off,
+}
+
+/// A path component or a slug.
+pub(crate) fn path_component(name: &str, strategy: Slugify) -> String {
+    match strategy {
+        Slugify::On => slug::slugify(name),
+        Slugify::Safe => safe(name),
+        Slugify::Off => name.to_owned(),
+    }
+}
+
+/// A path of several components; slashes stay.
+pub(crate) fn path(name: &str, strategy: Slugify) -> String {
+    name.split('/').map(|part| path_component(part, strategy)).collect::<Vec<_>>().join("/")
+}
+
+/// An anchor: besides the strategy, white space always goes, since it ends an attribute's value.
+pub(crate) fn anchor(text: &str, strategy: Slugify) -> String {
+    match strategy {
+        Slugify::On => slug::slugify(text),
+        Slugify::Safe | Slugify::Off => {
+            text.trim().chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect()
+        }
+    }
+}
+
+fn safe(name: &str) -> String {
+    let kept: String = name
+        .trim()
+        .chars()
+        .filter(|c| {
+            !matches!(c, '<' | '>' | ':' | '"' | '\\' | '/' | '|' | '?' | '*' | '#' | '(' | ')' | '[' | ']')
+        })
+        .filter(|c| !c.is_control())
+        .map(|c| if c.is_whitespace() { '_' } else { c })
+        .collect();
+    kept.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_strategy() {
+        assert_eq!(path_component("Mixed Case Näme", Slugify::On), "mixed-case-name");
+        assert_eq!(path_component("Mixed: Näme?", Slugify::Safe), "Mixed_Näme");
+        assert_eq!(path_component("Mixed Näme", Slugify::Off), "Mixed Näme");
+        assert_eq!(path("A b/C d", Slugify::On), "a-b/c-d");
+        assert_eq!(anchor("Größe & co", Slugify::Safe), "Größe_&_co");
+    }
+}

@@ -1,0 +1,336 @@
+//! The tree of files that a site is rendered from: a snapshot of names, read lazily.
+//!
+//! A folder is listed and stated once; bytes are read when a render needs them, and a file whose size, times and
+//! inode are those of the previous snapshot keeps the digest it had. Owns reading and digests; what a file means
+//! is for others to say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use blake3::Hash;
+use bytes::Bytes;
+
+use crate::diagnostic::{Diagnostic, Errors};
+use crate::limits::{FOLDER_DEPTH_MAX, Limits};
+
+/// What is at the top of a site's folder and is not part of the site: outputs, and the folders of other tools.
+const SKIPPED_AT_TOP: &[&str] = &["target", "public", "node_modules"];
+
+/// An immutable tree of files by site-relative path (`/`-separated, UTF-8). Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    files: Arc<BTreeMap<Arc<str>, Arc<SourceFile>>>,
+    root: Option<Arc<Path>>,
+}
+
+/// One file of a [`Sources`].
+#[derive(Debug)]
+pub struct SourceFile {
+    place: Place,
+    digest: OnceLock<Hash>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Disk { file: PathBuf, stat: Stat },
+    Memory(Bytes),
+}
+
+/// What tells an unchanged file from a changed one without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    inode: u64,
+    device: u64,
+}
+
+impl Stat {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            bytes: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+            device: meta.dev(),
+        }
+    }
+}
+
+impl Sources {
+    /// Lists the site in folder `root`.
+    ///
+    /// Left out are hidden entries, `target`, `public` and `node_modules` at the top, and what editors write
+    /// beside a file while they save it.
+    ///
+    /// # Errors
+    /// All names that are not UTF-8, all that could not be listed, and files or counts over the limits.
+    pub fn from_folder(root: &Path, limits: &Limits) -> Result<Self, Errors> {
+        Self::list(root, limits, None)
+    }
+
+    /// Lists the same folder again; files that did not change are not read again.
+    ///
+    /// # Errors
+    /// As [`Sources::from_folder`]; also where `self` was not made from a folder.
+    pub fn from_folder_again(&self, limits: &Limits) -> Result<Self, Errors> {
+        let Some(root) = &self.root else {
+            return Err(Diagnostic::new("these sources are not a folder and cannot be listed again").into());
+        };
+        Self::list(root, limits, Some(self))
+    }
+
+    /// Sources that are already in memory, such as those of a release.
+    pub fn from_files(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
+        let files = files
+            .into_iter()
+            .map(|(path, bytes)| {
+                let file = SourceFile { place: Place::Memory(bytes), digest: OnceLock::new() };
+                (Arc::from(path), Arc::new(file))
+            })
+            .collect();
+        Self { files: Arc::new(files), root: None }
+    }
+
+    fn list(root: &Path, limits: &Limits, previous: Option<&Self>) -> Result<Self, Errors> {
+        let mut lister = Lister { limits, previous, files: BTreeMap::new(), errors: Errors::default() };
+        lister.folder(root, "", 0);
+        if lister.errors.is_empty() && lister.files.len() > limits.files_max {
+            lister.errors.push(Diagnostic::new(format!(
+                "the site has {} files, the limit is {}",
+                lister.files.len(),
+                limits.files_max
+            )));
+        }
+        lister.errors.into_result()?;
+        Ok(Self { files: Arc::new(lister.files), root: Some(Arc::from(root)) })
+    }
+
+    /// All files, by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SourceFile)> {
+        self.files.iter().map(|(path, file)| (&**path, &**file))
+    }
+
+    /// The files whose path begins with `prefix`, by path.
+    pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a SourceFile)> {
+        self.files
+            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
+            .take_while(move |(path, _)| path.starts_with(prefix))
+            .map(|(path, file)| (&**path, &**file))
+    }
+
+    /// The file at a path.
+    pub fn get(&self, path: &str) -> Option<&SourceFile> {
+        self.files.get(path).map(|file| &**file)
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is no file.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The folder these were listed from.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+}
+
+struct Lister<'a> {
+    limits: &'a Limits,
+    previous: Option<&'a Sources>,
+    files: BTreeMap<Arc<str>, Arc<SourceFile>>,
+    errors: Errors,
+}
+
+impl Lister<'_> {
+    fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) {
+        if depth > FOLDER_DEPTH_MAX {
+            self.errors.push(
+                Diagnostic::in_file(prefix, format!("folders are nested deeper than {FOLDER_DEPTH_MAX}"))
+                    .hint("a link that leads back to a parent folder does this"),
+            );
+            return;
+        }
+        let listing = match fs::read_dir(folder) {
+            Ok(listing) => listing,
+            Err(e) => {
+                let shown = if prefix.is_empty() { folder.display().to_string() } else { prefix.to_owned() };
+                self.errors.push(Diagnostic::in_file(shown, format!("the folder cannot be read: {e}")));
+                return;
+            }
+        };
+        for item in listing {
+            if self.files.len() > self.limits.files_max {
+                return;
+            }
+            let item = match item {
+                Ok(item) => item,
+                Err(e) => {
+                    self.errors
+                        .push(Diagnostic::in_file(prefix, format!("the folder cannot be listed: {e}")));
+                    return;
+                }
+            };
+            let name = item.file_name();
+            let Some(name) = name.to_str() else {
+                self.errors.push(
+                    Diagnostic::in_file(
+                        format!("{prefix}{}", name.to_string_lossy()),
+                        "the file name is not valid UTF-8",
+                    )
+                    .hint("rename the file"),
+                );
+                continue;
+            };
+            if is_editor_file(name)
+                || (depth == 0 && (name.starts_with('.') || SKIPPED_AT_TOP.contains(&name)))
+            {
+                continue;
+            }
+            if name == ".git" {
+                continue;
+            }
+            let path = format!("{prefix}{name}");
+            let file = item.path();
+            let meta = match fs::metadata(&file) {
+                Ok(meta) => meta,
+                // Removed between listing and looking, as editors do when they save: it is not there.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => {
+                    self.errors.push(Diagnostic::in_file(path, format!("the file cannot be read: {e}")));
+                    continue;
+                }
+            };
+            if meta.is_dir() {
+                self.folder(&file, &format!("{path}/"), depth + 1);
+            } else if meta.is_file() {
+                self.file(path, file, Stat::of(&meta));
+            }
+        }
+    }
+
+    fn file(&mut self, path: String, file: PathBuf, stat: Stat) {
+        if stat.bytes > self.limits.file_bytes_max {
+            self.errors.push(
+                Diagnostic::in_file(
+                    path,
+                    format!("the file has {} bytes, the limit is {}", stat.bytes, self.limits.file_bytes_max),
+                )
+                .hint("large media belong on a host for them"),
+            );
+            return;
+        }
+        let kept = self
+            .previous
+            .and_then(|previous| previous.files.get_key_value(path.as_str()))
+            .filter(|(_, known)| matches!(&known.place, Place::Disk { stat: before, .. } if *before == stat));
+        let (path, file) = match kept {
+            Some((path, known)) => (path.clone(), known.clone()),
+            None => {
+                let file = SourceFile { place: Place::Disk { file, stat }, digest: OnceLock::new() };
+                (Arc::from(path), Arc::new(file))
+            }
+        };
+        self.files.insert(path, file);
+    }
+}
+
+/// What editors write beside a file: backups, locks, swap files, vim's probe.
+fn is_editor_file(name: &str) -> bool {
+    name.ends_with('~')
+        || name.starts_with(".#")
+        || name == "4913"
+        || name == ".DS_Store"
+        || (name.starts_with('.')
+            && (name.ends_with(".swp") || name.ends_with(".swx") || name.ends_with(".swo")))
+}
+
+impl SourceFile {
+    /// The size when the file was listed, in bytes.
+    pub fn bytes_len(&self) -> u64 {
+        match &self.place {
+            Place::Disk { stat, .. } => stat.bytes,
+            Place::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What the file system says; also where the file changed since it was listed, so that a render never mixes
+    /// two states of a folder.
+    pub fn read(&self) -> io::Result<Bytes> {
+        let bytes = match &self.place {
+            Place::Memory(bytes) => bytes.clone(),
+            Place::Disk { file, .. } => Bytes::from(fs::read(file)?),
+        };
+        let hash = blake3::hash(&bytes);
+        if *self.digest.get_or_init(|| hash) != hash {
+            return Err(io::Error::other("the file changed while it was read"));
+        }
+        Ok(bytes)
+    }
+
+    /// The BLAKE3 digest; reads the file where it was not read before.
+    ///
+    /// # Errors
+    /// As [`SourceFile::read`].
+    pub fn digest(&self) -> io::Result<Hash> {
+        match self.digest.get() {
+            Some(digest) => Ok(*digest),
+            None => {
+                let bytes = self.read()?;
+                Ok(*self.digest.get_or_init(|| blake3::hash(&bytes)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_a_folder_and_reads_only_what_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("content/.hidden")).unwrap();
+        fs::create_dir_all(root.join(".git")).unwrap();
+        fs::write(root.join("content/a.md"), "a").unwrap();
+        fs::write(root.join("content/a.md~"), "old").unwrap();
+        fs::write(root.join("content/.a.md.swp"), "swap").unwrap();
+        fs::write(root.join("content/4913"), "").unwrap();
+        fs::write(root.join(".git/x"), "").unwrap();
+        fs::create_dir_all(root.join("static/.well-known")).unwrap();
+        fs::write(root.join("static/.well-known/x"), "w").unwrap();
+        let limits = Limits::default();
+        let first = Sources::from_folder(root, &limits).unwrap();
+        let names: Vec<_> = first.iter().map(|(path, _)| path.to_owned()).collect();
+        assert_eq!(names, ["content/a.md", "static/.well-known/x"]);
+        let digest = first.get("content/a.md").unwrap().digest().unwrap();
+        let again = first.from_folder_again(&limits).unwrap();
+        assert!(std::ptr::eq(first.get("content/a.md").unwrap(), again.get("content/a.md").unwrap()));
+        fs::write(root.join("content/a.md"), "bb").unwrap();
+        let third = again.from_folder_again(&limits).unwrap();
+        assert_ne!(third.get("content/a.md").unwrap().digest().unwrap(), digest);
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("big"), "12345").unwrap();
+        let limits = Limits { file_bytes_max: 4, ..Limits::default() };
+        let errors = Sources::from_folder(folder.path(), &limits).unwrap_err();
+        assert_eq!(errors.0[0].path.as_deref(), Some("big"));
+    }
+}

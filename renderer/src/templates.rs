@@ -1,0 +1,586 @@
+//! The template engine of a site, and what its templates ask for.
+//!
+//! Built only when a template changed. Names are looked up in the site's `templates/`, then its theme's, then the
+//! built-in ones. Tera cannot say which fields a template reads, so the sources are searched for the few that cost
+//! something: the content of *other* pages, their summaries, tables of contents and word counts.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+use tera::{ErrorKind, Tera};
+
+use crate::diagnostic::{Diagnostic, Errors, nearest};
+use crate::theme;
+use crate::{filters, functions};
+
+/// Fields of pages and sections that cost a look at their content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Fields {
+    pub(crate) content: bool,
+    pub(crate) summary: bool,
+    pub(crate) toc: bool,
+}
+
+impl Fields {
+    pub(crate) const ALL: Self = Self { content: true, summary: true, toc: true };
+
+    pub(crate) fn any(self) -> bool {
+        self.content || self.summary || self.toc
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            content: self.content || other.content,
+            summary: self.summary || other.summary,
+            toc: self.toc || other.toc,
+        }
+    }
+}
+
+/// What a template, with all it extends, includes and calls, asks of other pages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Needs {
+    pub(crate) fields: Fields,
+    /// The templates it consists of, by the names they are cached under.
+    pub(crate) closure: Vec<String>,
+    /// Whether `.pages` is only ever counted.
+    pub(crate) pages_counted_only: bool,
+    /// The dynamic sources it names.
+    pub(crate) data: Vec<String>,
+}
+
+/// A site's templates, parsed.
+pub(crate) struct Engine {
+    pub(crate) tera: Tera,
+    needs: HashMap<String, Needs>,
+    /// Whether any template counts words.
+    pub(crate) counts_words: bool,
+    pub(crate) backlinks: bool,
+    /// Whether pages without templates of their own look like the built-in theme.
+    pub(crate) built_in_look: bool,
+}
+
+/// One source of templates: a prefix, and texts by name.
+pub(crate) struct Sheaf {
+    /// Site-relative folder, for messages; empty for built-in ones.
+    pub(crate) folder: String,
+    pub(crate) prefix: String,
+    pub(crate) templates: BTreeMap<String, String>,
+}
+
+impl Engine {
+    /// Parses the templates of a site and its theme together with the built-in ones.
+    ///
+    /// # Errors
+    /// Every template that does not parse, each unknown name, cycles and missing parents.
+    pub(crate) fn build(mut sheaves: Vec<Sheaf>, beyond_zola: bool) -> Result<Self, Errors> {
+        let has = |name: &str| sheaves.iter().any(|sheaf| sheaf.templates.contains_key(name));
+        let own_look = ["index.html", "page.html", "section.html"].iter().any(|name| has(name));
+        let built_in_look = !own_look;
+        let small = Sheaf {
+            folder: String::new(),
+            prefix: theme::SMALL_PREFIX.to_owned(),
+            templates: theme::small_templates()
+                .into_iter()
+                .map(|(n, t)| (n.to_owned(), t.to_owned()))
+                .collect(),
+        };
+        let full = Sheaf {
+            folder: String::new(),
+            prefix: theme::THEME_PREFIX.to_owned(),
+            templates: theme::templates().into_iter().map(|(n, t)| (n.to_owned(), t.to_owned())).collect(),
+        };
+        // Where a site looks its own way, or is Zola's alone, the small templates come first: they say what Zola's say.
+        if own_look || !beyond_zola {
+            let mut small = small;
+            if built_in_look {
+                small.templates.remove("404.html");
+            }
+            sheaves.push(small);
+            sheaves.push(full);
+        } else {
+            sheaves.push(full);
+            sheaves.push(small);
+        }
+        let texts = reachable(&sheaves);
+        let mut tera = Tera::new();
+        filters::register(&mut tera);
+        functions::register(&mut tera);
+        tera.autoescape_on([".html", ".xml", ".htm"]);
+        let prefixes: Vec<String> =
+            sheaves.iter().map(|s| s.prefix.clone()).filter(|p| !p.is_empty()).collect();
+        let built = tera.set_fallback_prefixes(prefixes.clone()).and_then(|()| {
+            tera.add_raw_templates(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        });
+        if let Err(e) = built {
+            return Err(explain_build(&e, &texts, &sheaves));
+        }
+        let scan = Scan::new(&texts, &prefixes);
+        let needs = texts.keys().map(|name| (name.clone(), scan.needs(name))).collect();
+        let mentions = |word: &str| texts.values().any(|text| text.contains(word));
+        Ok(Self {
+            needs,
+            counts_words: ["word_count", "reading_time", "__tera_context", "json_encode"]
+                .iter()
+                .any(|w| mentions(w)),
+            backlinks: mentions("backlinks"),
+            built_in_look,
+            tera,
+        })
+    }
+
+    /// The first of these names that a template has.
+    pub(crate) fn first<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        names.iter().copied().find(|name| self.tera.contains_template(name))
+    }
+
+    /// What a template asks for, by the name it is rendered under.
+    pub(crate) fn needs(&self, name: &str) -> Needs {
+        if let Some(needs) = self.needs.get(name) {
+            return needs.clone();
+        }
+        self.needs
+            .iter()
+            .find(|(full, _)| full.ends_with(name) && full[..full.len() - name.len()].ends_with('/'))
+            .map_or_else(|| Needs { fields: Fields::ALL, ..Needs::default() }, |(_, needs)| needs.clone())
+    }
+
+    /// All names that a page may ask for, for hints.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> =
+            self.tera.get_template_names().filter(|name| !name.starts_with("bakehouse/")).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+static REFERENCES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*(?:extends|include)\s+["']([^"']+)["']"#).ok());
+static COMPONENTS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{%-?\s*component\s+([A-Za-z_][A-Za-z0-9_.]*)\s*\(").ok());
+static DATA: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"\bdata\.([A-Za-z_][A-Za-z0-9_-]*)|get_data\(\s*name\s*=\s*["']([^"']+)["']"#).ok()
+});
+static CALLS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"<\s*([A-Za-z_][A-Za-z0-9_.]*)").ok());
+
+fn references(text: &str) -> Vec<String> {
+    REFERENCES.as_ref().map_or_else(Vec::new, |re| re.captures_iter(text).map(|c| c[1].to_owned()).collect())
+}
+
+/// All templates of the site and its theme, and those built-in ones that are asked for.
+///
+/// Built-in templates that nothing uses are left out, since the engine checks all it is given: a site's `base.html`
+/// need not have the blocks that a built-in page fills.
+fn reachable(sheaves: &[Sheaf]) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    let mut wanted: Vec<String> = [
+        "404.html",
+        "robots.txt",
+        "sitemap.xml",
+        "split_sitemap_index.xml",
+        "atom.xml",
+        "rss.xml",
+        "anchor-link.html",
+        "redirect.html",
+        "index.html",
+        "section.html",
+        "page.html",
+        "taxonomy_list.html",
+        "taxonomy_single.html",
+    ]
+    .iter()
+    .map(|name| (*name).to_owned())
+    .collect();
+    let mut open = Vec::new();
+    for sheaf in sheaves.iter().filter(|sheaf| !sheaf.folder.is_empty()) {
+        for (name, text) in &sheaf.templates {
+            texts.insert(format!("{}{name}", sheaf.prefix), text.clone());
+            open.push(text.clone());
+        }
+    }
+    let mut uses_components = false;
+    for text in &open {
+        wanted.extend(references(text));
+        uses_components |= text.contains("<theme.");
+    }
+    let mut seen = HashSet::new();
+    while let Some(name) = wanted.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let found = sheaves.iter().find_map(|sheaf| {
+            let full = format!("{}{name}", sheaf.prefix);
+            sheaf
+                .templates
+                .get(&name)
+                .map(|text| (full, text))
+                .or_else(|| {
+                    let bare = name.strip_prefix(&*sheaf.prefix).filter(|_| !sheaf.prefix.is_empty())?;
+                    sheaf.templates.get(bare).map(|text| (name.clone(), text))
+                })
+                .map(|(full, text)| (full, text, sheaf.folder.is_empty()))
+        });
+        if let Some((full, text, built_in)) = found
+            && built_in
+        {
+            uses_components |= text.contains("<theme.");
+            wanted.extend(references(text));
+            texts.insert(full, text.clone());
+        }
+    }
+    if uses_components && let Some(sheaf) = sheaves.iter().find(|sheaf| sheaf.prefix == theme::THEME_PREFIX) {
+        for (name, text) in sheaf.templates.iter().filter(|(_, text)| text.contains("component theme.")) {
+            texts.insert(format!("{}{name}", sheaf.prefix), text.clone());
+        }
+    }
+    texts
+}
+
+/// Searches template sources for what they read.
+struct Scan<'a> {
+    /// Each template without the components it defines.
+    bodies: HashMap<&'a str, String>,
+    components: HashMap<String, String>,
+    prefixes: &'a [String],
+}
+
+impl<'a> Scan<'a> {
+    fn new(texts: &'a BTreeMap<String, String>, prefixes: &'a [String]) -> Self {
+        let mut bodies = HashMap::new();
+        let mut components = HashMap::new();
+        for (name, text) in texts {
+            let mut rest = String::with_capacity(text.len());
+            let mut position = 0;
+            if let Some(re) = COMPONENTS.as_ref() {
+                for found in re.captures_iter(text) {
+                    let (Some(whole), Some(called)) = (found.get(0), found.get(1)) else { continue };
+                    if whole.start() < position {
+                        continue;
+                    }
+                    rest.push_str(&text[position..whole.start()]);
+                    let end =
+                        text[whole.start()..].find("endcomponent").map_or(text.len(), |i| whole.start() + i);
+                    components.insert(called.as_str().to_owned(), text[whole.start()..end].to_owned());
+                    position = end;
+                }
+            }
+            rest.push_str(&text[position..]);
+            bodies.insert(name.as_str(), rest);
+        }
+        Self { bodies, components, prefixes }
+    }
+
+    fn resolve(&self, name: &str) -> Option<&'a str> {
+        if let Some((known, _)) = self.bodies.get_key_value(name) {
+            return Some(known);
+        }
+        self.prefixes.iter().find_map(|prefix| {
+            let full = format!("{prefix}{name}");
+            self.bodies.get_key_value(full.as_str()).map(|(known, _)| *known)
+        })
+    }
+
+    fn needs(&self, name: &str) -> Needs {
+        let mut needs = Needs { pages_counted_only: true, ..Needs::default() };
+        let mut open = vec![name.to_owned()];
+        let mut seen = HashSet::new();
+        let mut called = HashSet::new();
+        while let Some(name) = open.pop() {
+            let Some(resolved) = self.resolve(&name) else { continue };
+            if !seen.insert(resolved) {
+                continue;
+            }
+            needs.closure.push(resolved.to_owned());
+            let text = &self.bodies[resolved];
+            self.add(text, &mut needs, &mut called);
+            open.extend(references(text));
+        }
+        needs.closure.sort_unstable();
+        needs
+    }
+
+    fn add(&self, text: &str, needs: &mut Needs, called: &mut HashSet<String>) {
+        needs.fields = needs.fields.or(fields_of_others(text));
+        needs.pages_counted_only &= counts_pages_only(text);
+        if let Some(re) = DATA.as_ref() {
+            needs.data.extend(
+                re.captures_iter(text)
+                    .filter_map(|c| Some(c.iter().skip(1).flatten().next()?.as_str().to_owned())),
+            );
+        }
+        let Some(re) = CALLS.as_ref() else { return };
+        for call in re.captures_iter(text) {
+            if let Some(body) = self.components.get(&call[1])
+                && called.insert(call[1].to_owned())
+            {
+                self.add(body, needs, called);
+            }
+        }
+    }
+}
+
+fn fields_of_others(text: &str) -> Fields {
+    if text.contains("__tera_context") || text.contains("json_encode") {
+        return Fields::ALL;
+    }
+    // `page.content` is the page that is rendered, unless the name is bound anew.
+    let rebound = |name: &str| {
+        [
+            format!("for {name} in"),
+            format!(", {name} in"),
+            format!("set {name} "),
+            format!("set {name}="),
+            format!("({name}"),
+            format!(" {name}:"),
+            format!(", {name})"),
+        ]
+        .iter()
+        .any(|pattern| text.contains(pattern.as_str()))
+    };
+    let (page, section) = (rebound("page"), rebound("section"));
+    let reads = |field: &str| {
+        let quoted = text.contains(&format!("\"{field}\"")) || text.contains(&format!("'{field}'"));
+        quoted
+            || text.match_indices(&format!(".{field}")).any(|(i, found)| {
+                let after = text[i + found.len()..].chars().next();
+                if after.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+                    return false;
+                }
+                let before = text[..i].trim_end_matches('?');
+                let start = before
+                    .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | ']' | '[')))
+                    .map_or(0, |i| i + 1);
+                match &before[start..] {
+                    "page" => page,
+                    "section" => section,
+                    _ => true,
+                }
+            })
+    };
+    Fields { content: reads("content"), summary: reads("summary"), toc: reads("toc") }
+}
+
+/// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
+fn counts_pages_only(text: &str) -> bool {
+    if text.contains("__tera_context") || text.contains("json_encode") || text.contains("\"pages\"") {
+        return false;
+    }
+    text.match_indices(".pages").all(|(i, found)| {
+        let rest = text[i + found.len()..].trim_start();
+        rest.strip_prefix('|').is_some_and(|rest| rest.trim_start().starts_with("length"))
+    })
+}
+
+static PLACE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?m)^error: (.*)\n\s*--> (.+):(\d+):(\d+)$").ok());
+
+/// The file that a template's name stands for.
+fn file_of(name: &str, sheaves: &[Sheaf]) -> String {
+    for sheaf in sheaves {
+        if sheaf.folder.is_empty() {
+            continue;
+        }
+        if sheaf.prefix.is_empty() && sheaf.templates.contains_key(name) {
+            return format!("{}{name}", sheaf.folder);
+        }
+        if let Some(bare) = name.strip_prefix(&*sheaf.prefix).filter(|_| !sheaf.prefix.is_empty())
+            && sheaf.templates.contains_key(bare)
+        {
+            return format!("{}{bare}", sheaf.folder);
+        }
+    }
+    name.to_owned()
+}
+
+fn explain_build(error: &tera::Error, texts: &BTreeMap<String, String>, sheaves: &[Sheaf]) -> Errors {
+    let mut errors = Errors::default();
+    if matches!(error.kind(), ErrorKind::SyntaxError(_)) {
+        // The engine stops at the first broken template; an author wants all of them.
+        for (name, text) in texts {
+            let mut alone = Tera::new();
+            if let Err(e) = alone.add_raw_template(name, text)
+                && let ErrorKind::SyntaxError(report) = e.kind()
+            {
+                errors.push(
+                    Diagnostic::in_file(file_of(name, sheaves), lower_first(report.message()))
+                        .at(text, report.span().range.start),
+                );
+            }
+        }
+        return errors.sorted();
+    }
+    match error.kind() {
+        ErrorKind::CircularExtend { tpl, inheritance_chain } => errors.push(
+            Diagnostic::in_file(file_of(tpl, sheaves), "the template extends itself")
+                .hint(format!("the circle is {}", inheritance_chain.join(" → "))),
+        ),
+        ErrorKind::CircularInclude { tpl, include_chain } => errors.push(
+            Diagnostic::in_file(file_of(tpl, sheaves), "the template includes itself")
+                .hint(format!("the circle is {}", include_chain.join(" → "))),
+        ),
+        ErrorKind::MissingParent { current, parent } => {
+            let near = nearest(parent, texts.keys().map(String::as_str));
+            let mut diagnostic = Diagnostic::in_file(
+                file_of(current, sheaves),
+                format!("the template extends `{parent}`, which does not exist"),
+            );
+            if let Some(text) = texts.get(current)
+                && let Some(at) = text.find(parent.as_str())
+            {
+                diagnostic = diagnostic.at(text, at);
+            }
+            errors.push(diagnostic.maybe_hint(near.map(|near| format!("did you mean `{near}`?"))));
+        }
+        _ => {
+            let message = error.to_string();
+            let found = PLACE.as_ref().map_or_else(Vec::new, |re| {
+                re.captures_iter(&message)
+                    .map(|c| {
+                        (
+                            c[1].to_owned(),
+                            c[2].to_owned(),
+                            c[3].parse().unwrap_or(1),
+                            c[4].parse().unwrap_or(1),
+                        )
+                    })
+                    .collect::<Vec<(String, String, usize, usize)>>()
+            });
+            for (text, name, line, column) in &found {
+                let source = texts.get(name).map_or("", String::as_str);
+                let mut diagnostic = Diagnostic::in_file(file_of(name, sheaves), lower_first(text))
+                    .at_line(source, *line, *column);
+                if let Some(wrong) = text.split('`').nth(1) {
+                    let near = if text.contains("filter") {
+                        nearest(wrong, filters::NAMES.iter().copied())
+                    } else if text.contains("function") {
+                        nearest(wrong, functions::NAMES.iter().copied())
+                    } else {
+                        nearest(wrong, texts.keys().map(String::as_str))
+                    };
+                    diagnostic = diagnostic.maybe_hint(near.map(|near| format!("did you mean `{near}`?")));
+                }
+                errors.push(diagnostic);
+            }
+            if found.is_empty() {
+                errors.push(Diagnostic::new(lower_first(&message)));
+            }
+        }
+    }
+    errors.sorted()
+}
+
+fn lower_first(text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) if !text.starts_with("UTF") => first.to_lowercase().chain(chars).collect(),
+        _ => text.to_owned(),
+    }
+}
+
+/// What went wrong while a template was rendered, with the place in the template.
+pub(crate) fn explain_render(
+    error: &tera::Error,
+    rendered: &str,
+    folders: &dyn Fn(&str) -> String,
+) -> Diagnostic {
+    if let ErrorKind::RenderingError(report) | ErrorKind::SyntaxError(report) = error.kind() {
+        let shown = error.to_string();
+        // The report holds the source line, but gives it away only as part of its text.
+        let excerpt =
+            shown.lines().nth(3).and_then(|line| line.split_once("| ")).map(|(_, code)| code.to_owned());
+        let span = report.span();
+        let mut message = lower_first(report.message());
+        if let Some(source) = std::error::Error::source(error) {
+            message = format!("{message}: {source}");
+        }
+        return Diagnostic {
+            path: Some(folders(report.filename())),
+            line: u32::try_from(span.start_line).ok(),
+            column: u32::try_from(span.start_col + 1).ok(),
+            message,
+            excerpt,
+            hint: Some(format!("it was rendering {rendered}")),
+        };
+    }
+    let mut message = lower_first(&error.to_string());
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        message = format!("{message}: {inner}");
+        source = inner.source();
+    }
+    Diagnostic::new(message).hint(format!("it was rendering {rendered}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheaf(templates: &[(&str, &str)]) -> Sheaf {
+        Sheaf {
+            folder: "templates/".to_owned(),
+            prefix: String::new(),
+            templates: templates.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn only_content_of_others_counts() {
+        assert_eq!(fields_of_others("{{ page.content | safe }} {{ section.toc }}"), Fields::default());
+        assert!(fields_of_others("{% for page in pages %}{{ page.content }}{% endfor %}").content);
+        assert!(fields_of_others("{{ p.summary }}").summary);
+        assert!(fields_of_others("{{ get_page(path=\"x\").content }}").content);
+        assert!(!fields_of_others("{{ page.content_type }}").content);
+        assert!(fields_of_others("{{ x | map(attribute=\"toc\") }}").toc);
+    }
+
+    #[test]
+    fn components_count_where_they_are_called() {
+        let engine = Engine::build(
+            vec![sheaf(&[
+                ("page.html", "{{ page.content }}"),
+                ("list.html", "{% include \"inner.html\" %}"),
+                ("inner.html", "{{ <card p={page} /> }}"),
+                ("c.html", "{% component card(p: map) %}{{ p.summary }}{% endcomponent card %}"),
+            ])],
+            false,
+        )
+        .map_err(|e| e.to_string())
+        .unwrap();
+        assert!(!engine.needs("page.html").fields.any());
+        assert!(engine.needs("list.html").fields.summary);
+        assert!(!engine.needs("list.html").fields.content);
+    }
+
+    #[test]
+    fn pages_that_are_only_counted() {
+        assert!(counts_pages_only("{{ t.pages | length }}"));
+        assert!(!counts_pages_only("{% for p in t.pages %}"));
+    }
+
+    #[test]
+    fn all_broken_templates_are_named() {
+        let errors =
+            Engine::build(vec![sheaf(&[("a.html", "{{ x"), ("b.html", "\n{% if %}")])], false).err().unwrap();
+        assert_eq!(errors.0.len(), 2);
+        assert_eq!(errors.0[1].path.as_deref(), Some("templates/b.html"));
+        assert_eq!(errors.0[1].line, Some(2));
+        let errors = Engine::build(vec![sheaf(&[("a.html", "{{ x | uper }}")])], false).err().unwrap();
+        assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `upper`?"));
+        let errors = Engine::build(
+            vec![sheaf(&[("a.html", "{% include 'b.html' %}"), ("b.html", "{% include 'a.html' %}")])],
+            false,
+        )
+        .err()
+        .unwrap();
+        assert!(errors.0[0].message.contains("includes itself"));
+        let errors = Engine::build(
+            vec![sheaf(&[("a.html", "{% extends 'b.html' %}"), ("b.html", "{% extends 'a.html' %}")])],
+            false,
+        )
+        .err()
+        .unwrap();
+        assert!(errors.0[0].message.contains("extends itself"));
+    }
+}
