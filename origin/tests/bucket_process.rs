@@ -217,7 +217,7 @@ async fn credentials_are_found_where_the_aws_tools_find_them() {
     let (config, secrets) = (config.to_str().unwrap(), secrets.to_str().unwrap());
     let agent = agent().await;
     let at = ("AWS_ENDPOINT_URL", &endpoint[..]);
-    let places: [(&str, Vec<(&str, &str)>, &str); 4] = [
+    let places = [
         (
             "variables",
             vec![("AWS_ACCESS_KEY_ID", "AKIDTEST"), ("AWS_SECRET_ACCESS_KEY", "secret"), at],
