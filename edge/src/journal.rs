@@ -35,8 +35,10 @@ const NODES_BYTES_MAX: u64 = 16 << 20;
 const POLL_BYTES_MAX: u64 = 16 << 20;
 /// Acknowledgements of one poll.
 const ACKS_MAX: usize = 64;
-/// Between two looks until the first that began after the start, and between two looks at the bucket.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// After a first look that told nothing yet; doubled with each.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// At most this long between looks that tell nothing: no site yet, or an origin that is behind.
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(500);
 /// Between two looks at the bucket while no origin answers: within the second that origins keep to.
 const BUCKET_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After a look that failed everywhere.
@@ -232,18 +234,20 @@ impl Edge {
         let Some(sites) = &self.sites else { return };
         let mut acks: Vec<Ack> = Vec::new();
         let mut was_failing = false;
+        let mut again = LOOK_AGAIN;
         loop {
             let ready = sites.is_ready(clock::boot_ms());
             let polled = if self.upstreams.is_empty() { None } else { self.poll(sites, &acks, ready).await };
             let pause = match polled {
-                Some(new) => {
+                Some((new, told)) => {
                     acks = new;
                     was_failing = false;
-                    if ready { Duration::ZERO } else { LOOK_EVERY }
+                    // An origin that told what is true now has waited as long as it was asked to.
+                    if ready && told { Duration::ZERO } else { again }
                 }
                 None => match self.look_at_bucket(sites).await {
                     Ok(()) if ready => BUCKET_LOOK_EVERY,
-                    Ok(()) => LOOK_EVERY,
+                    Ok(()) => again,
                     Err(error) => {
                         if !was_failing {
                             tracing::warn!(error, "the journal cannot be read; trying again");
@@ -253,19 +257,22 @@ impl Edge {
                     }
                 },
             };
+            again = if pause.is_zero() { LOOK_AGAIN } else { (again * 2).min(LOOK_AGAIN_MAX) };
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
         }
     }
 
-    /// One poll of an origin; `None` where none answers. Returns the acknowledgements for the next.
-    async fn poll(&self, sites: &Sites, acks: &[Ack], ready: bool) -> Option<Vec<Ack>> {
+    /// One poll of an origin; `None` where none answers. Returns the acknowledgements for the next, and whether the
+    /// origin told what is true now.
+    async fn poll(&self, sites: &Sites, acks: &[Ack], ready: bool) -> Option<(Vec<Ack>, bool)> {
         let wait_ms = if ready { POLL_MS_MAX } else { 0 };
         let after: Vec<String> = sites
             .handles()
             .iter()
-            .filter(|handle| handle.lease_until.load(Ordering::Acquire) > 0)
+            // A poll that names nothing makes the origin look at once, which is what a starting edge needs.
+            .filter(|handle| ready && handle.lease_until.load(Ordering::Acquire) > 0)
             .map(|handle| format!("{}:{}", handle.site, handle.fold().seq))
             .collect();
         let acks_text: Vec<String> = acks.iter().map(Ack::to_string).collect();
@@ -295,13 +302,14 @@ impl Edge {
             }
         };
         let mut new = Vec::new();
+        let mut told = !poll.sites.is_empty();
         for news in poll.sites {
-            self.take_news(sites, news, sent, &mut new).await;
+            told &= self.take_news(sites, news, sent, &mut new).await;
         }
         // Of more than can be told, the last say most.
         let excess = new.len().saturating_sub(ACKS_MAX);
         new.drain(..excess);
-        Some(new)
+        Some((new, told))
     }
 
     fn has_bucket(&self) -> bool {
@@ -315,14 +323,15 @@ impl Edge {
         Some(value)
     }
 
-    async fn take_news(&self, sites: &Sites, news: SitePoll, sent: Millis, acks: &mut Vec<Ack>) {
+    /// Takes what an origin tells of a site; `false`: it is behind, or not to be believed.
+    async fn take_news(&self, sites: &Sites, news: SitePoll, sent: Millis, acks: &mut Vec<Ack>) -> bool {
         let handle = sites.handle(&news.site);
         let ours = handle.fold();
         let looked = sent.saturating_sub(news.verified_ms);
         if news.state.seq < ours.seq {
             // This origin has not seen what another told us. An edge never goes back, and this says nothing about
             // now.
-            return;
+            return false;
         }
         let first = handle.lease_until.load(Ordering::Acquire) == 0;
         if first {
@@ -341,17 +350,18 @@ impl Edge {
                 }
                 match self.take_entry(&handle, &polled.entry, polled.digest, polled.diff).await {
                     Some(dropped) => acks.push(Ack { site: handle.site.clone(), seq: polled.seq, dropped }),
-                    None => return,
+                    None => return false,
                 }
             }
             if handle.fold().seq < news.state.seq {
                 self.lose_track(&handle, news.state, acks);
             } else if handle.fold().last != news.state.last {
                 tracing::error!(site = %handle.site, seq = ours.seq, "the origin tells another history; not believed");
-                return;
+                return false;
             }
         }
         sites.verified(&handle, looked);
+        true
     }
 
     /// The entries since ours cannot be had: everything held may be wrong.
