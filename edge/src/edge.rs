@@ -50,6 +50,9 @@ const TAGS_MAX: usize = 8;
 /// What a client is told to wait before it asks an edge that is not ready again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// What a reader is told when no upstream answers.
+const UNREACHABLE: &str = "The site could not be reached. Please try again.";
+
 /// Where an edge gets its content from.
 #[derive(Debug, Clone)]
 pub enum Mode {
@@ -975,7 +978,10 @@ impl Edge {
                     .and_then(|stored| stored.freshness.stale_refused)
                     .map(StaleRefused::as_str);
                 tracing::warn!(url = %inbound.target, host = %inbound.host, %error, stale_refused, "no response");
-                self.error(inbound, error.status(), "The site could not be reached. Please try again.")
+                match &*error {
+                    EdgeError::Unpublished => self.not_ready(inbound, "Nothing is published here yet."),
+                    error => self.error(inbound, error.status(), UNREACHABLE),
+                }
             }
             Outcome::Alone(reply, reason) => {
                 let status = CacheStatus {
@@ -1012,11 +1018,7 @@ impl Edge {
             Err(error) => {
                 Counted::Failed.count();
                 tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no response");
-                return self.error(
-                    inbound,
-                    error.status(),
-                    "The site could not be reached. Please try again.",
-                );
+                return self.error(inbound, error.status(), UNREACHABLE);
             }
         };
         let mut reply = Reply::of(answer);

@@ -551,3 +551,16 @@ async fn large_content_is_checked_piece_by_piece_and_rescued_from_the_bucket() {
     let seen = edge.get("/other.txt").await;
     assert_eq!((seen.complete, seen.body.len()), (true, large.len()));
 }
+
+#[tokio::test]
+async fn a_site_begins_with_its_first_release() {
+    let world = World::new();
+    let origin = world.origin().await;
+    let edge = start(config(&[&origin]), None).await;
+    let early = edge.get("/").await;
+    assert_eq!((early.status, early.field("retry-after").as_deref()), (503, Some("1")));
+    assert!(early.text().contains("Nothing is published here yet"));
+    world.publish(&[("index.html", "home")]).await;
+    applied(&edge, 1).await;
+    assert_eq!(edge.get("/").await.text(), "home");
+}
