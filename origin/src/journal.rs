@@ -239,6 +239,12 @@ impl Journal {
         Ok(self.seen())
     }
 
+    /// Waits until nothing is being written.
+    #[cfg(test)]
+    pub(crate) async fn idle(&self) {
+        drop(self.turn.lock().await);
+    }
+
     async fn read_on(&self) -> Result<(), Error> {
         loop {
             let looked = Moment::now();

@@ -273,3 +273,76 @@ async fn a_plan_uploads_nothing() {
     assert!(plan.changes && plan.uploads >= 3, "{plan:?}");
     assert_eq!(bucket.requests(), []);
 }
+
+/// Everything that the active release serves, read by someone who has never seen it.
+async fn served(bucket: &Arc<MemoryBucket>) -> Option<BTreeMap<String, Bytes>> {
+    let fresh = publisher(bucket, None).await;
+    let active = fresh.journal.seen().state.active.clone()?;
+    let record = fresh.reader.release(&active.release).await.unwrap();
+    assert_eq!((record.root, record.assets), (active.root, active.assets));
+    let mut all = BTreeMap::new();
+    for (path, entry) in fresh.reader.entries(active.root).await.unwrap() {
+        for coding in entry.content.codings() {
+            fresh.reader.content(&entry.content, coding).await.unwrap();
+        }
+        let body = fresh.reader.content(&entry.content, &entry.content.identity).await.unwrap();
+        all.insert(path, body);
+    }
+    for source in fresh.sources().await.unwrap().unwrap() {
+        assert!(!source.bytes.is_empty());
+    }
+    Some(all)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+
+    /// Whatever requests are lost, and wherever the publish is cut off: the site is the old one or
+    /// the new one, whole, and the next publish succeeds.
+    #[test]
+    fn a_publish_that_goes_wrong_leaves_a_whole_site(
+        faults in proptest::collection::vec((0usize..3, proptest::bool::ANY), 0..8),
+        cut_off_after in proptest::option::of(0usize..30),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        runtime.block_on(async {
+            let World { bucket, publisher } = world().await;
+            let old = pages(&[("index.html", "old"), ("same", "same")]);
+            let new = pages(&[("index.html", "new"), ("same", "same"), ("more", "more")]);
+            let bodies = |files: &[File]| -> BTreeMap<String, Bytes> {
+                files.iter().map(|f| (f.path.clone(), f.body.clone())).collect()
+            };
+            done(publish(&publisher, Trigger::Manual, &old).await);
+            bucket.forget_requests();
+            bucket.fail(faults.into_iter().map(|(op, done)| Fault { op: ["put", "create", "get"][op], done }));
+            let publishing = tokio::spawn({
+                let publisher = Arc::clone(&publisher);
+                let new = new.clone();
+                async move { publish(&publisher, Trigger::Manual, &new).await }
+            });
+            if let Some(requests) = cut_off_after {
+                while bucket.requests().len() < requests && !publishing.is_finished() {
+                    tokio::task::yield_now().await;
+                }
+                publishing.abort();
+            }
+            let result = publishing.await;
+            // A write of the journal that is under way goes on by itself.
+            publisher.journal.idle().await;
+            bucket.mend();
+            let now = served(&bucket).await.unwrap();
+            match result {
+                Ok(Ok(_)) => proptest::prop_assert_eq!(&now, &bodies(&new)),
+                Ok(Err(Error::Unknown { .. })) | Err(_) => {
+                    proptest::prop_assert!(now == bodies(&new) || now == bodies(&old));
+                }
+                Ok(Err(_)) => proptest::prop_assert_eq!(&now, &bodies(&old)),
+            }
+            let next = self::publisher(&bucket, None).await;
+            let last = pages(&[("index.html", "last")]);
+            done(publish(&next, Trigger::Manual, &last).await);
+            proptest::prop_assert_eq!(served(&bucket).await.unwrap(), bodies(&last));
+            Ok(())
+        })?;
+    }
+}

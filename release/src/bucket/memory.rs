@@ -42,6 +42,11 @@ impl MemoryBucket {
         self.lock().faults.extend(faults);
     }
 
+    /// Takes back the faults that have not come about.
+    pub fn mend(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Every request so far: what was asked of which key.
     pub fn requests(&self) -> Vec<(&'static str, String)> {
         self.lock().requests.clone()
