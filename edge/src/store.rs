@@ -597,6 +597,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::policy::freshness::LifetimeSource;
+    use proptest::prelude::*;
     use release::{journal::Selector, tree::Diff};
 
     fn copy(key: &Key, tag: &str, size: usize) -> Stored {
@@ -722,5 +723,41 @@ mod tests {
         assert_eq!(purge(&log, &store, Applied::step("main".into(), &removed)), 1);
         let found = store.find(&key("/"), &HeaderMap::new(), &log);
         assert!(found.live.is_none() && found.superseded.is_none() && found.bodies.len() == 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Whatever happens in whatever order: the bound holds, nothing that a purge covers is found, and the books
+        /// balance in the end.
+        #[test]
+        fn the_books_balance(ops in proptest::collection::vec((0u8..6, 0usize..20, 0usize..150_000), 1..200)) {
+            let (store, log) = (Store::new(1 << 20), PurgeLog::default());
+            for (op, n, size) in ops {
+                let key = key(&format!("/{n}/"));
+                let url = [Selector::Url(format!("/{n}/"))];
+                let path = format!("{n}/index.html");
+                let site = || Some("main".into());
+                match op {
+                    0 | 1 => drop(store.insert(copy(&key, &format!("\"{size}\""), size), log.now(), &log)),
+                    2 => drop(store.find(&key, &HeaderMap::new(), &log)),
+                    3 => {
+                        purge(&log, &store, Applied::purge(site(), &url, None));
+                        prop_assert!(!store.find(&key, &HeaderMap::new(), &log).any);
+                    }
+                    4 => {
+                        let diff = Diff { changed: vec![path], ..Diff::default() };
+                        purge(&log, &store, Applied::step("main".into(), &diff));
+                        prop_assert!(store.find(&key, &HeaderMap::new(), &log).live.is_none());
+                    }
+                    _ => {
+                        store.invalidate(&key, &log);
+                        prop_assert!(store.find(&key, &HeaderMap::new(), &log).live.is_none());
+                    }
+                }
+                prop_assert!(store.bytes() <= 1 << 20);
+            }
+            purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::All], None));
+            prop_assert_eq!((store.bytes(), store.entries()), (0, 0));
+        }
     }
 }
