@@ -18,9 +18,9 @@
     button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; keep(root.dataset.theme); show(); });
     show();
     document.querySelector(".top")?.append(button);
+    for (const box of document.querySelectorAll("li > input[disabled]")) box.setAttribute("aria-label", box.parentElement.textContent.trim());
     for (const code of document.querySelectorAll("pre > code")) {
       const block = code.parentElement;
-      if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
       if (!navigator.clipboard) continue;
       const copy = document.createElement("button");
       copy.type = "button";
@@ -36,5 +36,9 @@
       block.before(frame);
       frame.append(block, copy);
     }
+  });
+  // Widths are known once the style sheet is there.
+  addEventListener("load", () => {
+    for (const block of document.querySelectorAll("pre, table")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
   });
 })();
