@@ -61,9 +61,7 @@ pub enum NodeError {
 impl Node {
     /// The node's bytes: one version byte, then postcard. The same node always has the same bytes.
     pub fn encode(&self) -> Bytes {
-        // Serialising into memory cannot fail: every length is known and nothing is a map or a float.
-        let bytes = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
-        Bytes::from(bytes)
+        encode(self)
     }
 
     /// Reads a node.
@@ -98,6 +96,12 @@ impl Node {
     }
 }
 
+fn encode(node: &impl Serialize) -> Bytes {
+    // Serialising into memory cannot fail: every length is known and nothing is a map or a float.
+    let bytes = postcard::to_extend(node, vec![VERSION]).unwrap_or_default();
+    Bytes::from(bytes)
+}
+
 /// A tree in memory: its root, and the bytes of all its nodes.
 #[derive(Debug, Clone)]
 pub struct Tree {
@@ -109,26 +113,34 @@ pub struct Tree {
     pub below: BTreeMap<Digest, Vec<Digest>>,
 }
 
+/// A node that borrows its entries. It is encoded as a [`Node`] is: the names and the order of the
+/// variants are the same.
+#[derive(Serialize)]
+enum Borrowed<'a> {
+    Leaf(Vec<(&'a str, &'a Entry)>),
+    Inner(Vec<Child>),
+}
+
 impl Tree {
     /// Builds the tree of `items`, which a map has in order already.
     pub fn build<E: AsRef<Entry>>(items: &BTreeMap<String, E>) -> Self {
         let mut tree =
             Self { root: Digest::from_bytes([0; 32]), nodes: BTreeMap::new(), below: BTreeMap::new() };
         let mut level: Vec<(Child, u32)> = Vec::new();
-        let mut leaf: Vec<(String, Entry)> = Vec::new();
+        let mut leaf: Vec<(&str, &Entry)> = Vec::new();
         for (path, entry) in items {
             let bits = Digest::of(path.as_bytes()).trailing_zero_bits();
-            leaf.push((path.clone(), entry.as_ref().clone()));
+            leaf.push((path, entry.as_ref()));
             if bits >= CUT_BITS || leaf.len() == ITEMS_MAX {
-                level.push((tree.add(Node::Leaf(std::mem::take(&mut leaf)), path), bits));
+                level.push((tree.add(Borrowed::Leaf(std::mem::take(&mut leaf)), path), bits));
             }
         }
         if let Some((last, _)) = leaf.last() {
-            let last = last.clone();
-            level.push((tree.add(Node::Leaf(leaf), &last), 0));
+            let last = *last;
+            level.push((tree.add(Borrowed::Leaf(leaf), last), 0));
         }
         if level.is_empty() {
-            level.push((tree.add(Node::Leaf(Vec::new()), ""), 0));
+            level.push((tree.add(Borrowed::Leaf(Vec::new()), ""), 0));
         }
         let mut cut = CUT_BITS;
         while level.len() > 1 {
@@ -140,7 +152,7 @@ impl Tree {
                 let last = child.last.clone();
                 children.push(child);
                 if bits >= cut || children.len() == ITEMS_MAX || i + 1 == count {
-                    above.push((tree.add(Node::Inner(std::mem::take(&mut children)), &last), bits));
+                    above.push((tree.add(Borrowed::Inner(std::mem::take(&mut children)), &last), bits));
                 }
             }
             level = above;
@@ -151,15 +163,18 @@ impl Tree {
         tree
     }
 
-    fn add(&mut self, node: Node, last: &str) -> Child {
-        let bytes = node.encode();
+    fn add(&mut self, node: Borrowed<'_>, last: &str) -> Child {
+        let bytes = encode(&node);
         let digest = Digest::of(&bytes);
-        let child = Child { last: last.to_owned(), node: digest, paths: node.paths() };
-        if let Node::Inner(children) = &node {
+        let paths = match &node {
+            Borrowed::Leaf(items) => items.len() as u64,
+            Borrowed::Inner(children) => children.iter().map(|c| c.paths).sum(),
+        };
+        if let Borrowed::Inner(children) = &node {
             self.below.insert(digest, children.iter().map(|c| c.node).collect());
         }
         self.nodes.insert(digest, bytes);
-        child
+        Child { last: last.to_owned(), node: digest, paths }
     }
 }
 
@@ -241,6 +256,14 @@ pub(crate) mod tests {
         let new = after.nodes.keys().filter(|d| !before.nodes.contains_key(*d)).count();
         assert!(before.nodes.len() > 10, "{}", before.nodes.len());
         assert!(new <= 3, "{new} new nodes");
+    }
+
+    #[test]
+    fn nodes_that_borrow_are_encoded_as_nodes_that_own() {
+        let tree = Tree::build(&site(3_000));
+        for bytes in tree.nodes.values() {
+            assert_eq!(Node::decode(bytes).unwrap().encode(), bytes);
+        }
     }
 
     #[test]
