@@ -22,17 +22,17 @@ pub(crate) const BAKEHOUSE_NAME: &str = "bakehouse.toml";
 /// A site's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the site is published, without a trailing slash.
-    pub base_url: String,
+    pub(crate) base_url: String,
     /// The site's title.
-    pub title: Option<String>,
+    pub(crate) title: Option<String>,
     /// The site's description.
-    pub description: Option<String>,
+    pub(crate) description: Option<String>,
     /// The language of content whose file name says none.
-    pub default_language: String,
+    pub(crate) default_language: String,
     /// The folder under `themes/`.
-    pub theme: Option<String>,
+    pub(crate) theme: Option<String>,
     pub(crate) output_dir: String,
     pub(crate) preserve_dotfiles_in_output: bool,
     pub(crate) compile_sass: bool,

@@ -110,8 +110,14 @@ impl fmt::Display for Diagnostic {
             write!(f, "\n{:width$} |\n{line} | {excerpt}\n{:width$} |", "", "")?;
             if let Some(column) = self.column {
                 write!(f, " ")?;
+                let mut before = 1;
                 for c in excerpt.chars().take(column as usize - 1) {
                     f.write_str(if c == '\t' { "\t" } else { " " })?;
+                    before += 1;
+                }
+                // A place may be behind the last letter of its line, though never far on a line that was cut.
+                for _ in before..column.min(before + 1) {
+                    f.write_str(" ")?;
                 }
                 write!(f, "^")?;
             }
@@ -180,7 +186,7 @@ impl fmt::Display for Errors {
 impl std::error::Error for Errors {}
 
 /// The name among `known` that `wrong` was probably meant to be.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best = None;
     for name in known {
         let score = strsim::jaro_winkler(wrong, name);

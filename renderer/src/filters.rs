@@ -164,7 +164,7 @@ fn moment(value: &Value, zone: Option<&TimeZone>) -> TeraResult<Zoned> {
     }
 }
 
-static LOCALES: LazyLock<Vec<(&str, [&str; 12], [&str; 7])>> = LazyLock::new(crate::locales::all);
+static LOCALES: LazyLock<Vec<crate::locales::Locale>> = LazyLock::new(crate::locales::all);
 
 fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     let format = kwargs.get::<&str>("format")?;

@@ -180,6 +180,12 @@ pub(crate) struct Making<'a> {
     pub(crate) known: &'a HashMap<Arc<str>, Arc<Parsed>>,
 }
 
+/// A parsed file and its path.
+type ParsedFile = (Arc<str>, Arc<Parsed>);
+
+/// The sections above a folder's pages, and the one that holds them.
+type Parents = (Arc<[SectionId]>, Option<SectionId>);
+
 /// Parsed files by path: what the next render need not parse again.
 pub(crate) type ParsedFiles = HashMap<Arc<str>, Arc<Parsed>>;
 
@@ -270,7 +276,7 @@ impl Library {
                 others.entry(folder).or_default().push(front_matter::shared(path));
             }
         }
-        let parsed: Vec<Result<(Arc<str>, Arc<Parsed>), Errors>> =
+        let parsed: Vec<Result<ParsedFile, Errors>> =
             files.par_iter().map(|path| parse_file(making, &skipped, path)).collect();
         let mut errors = Errors::default();
         let mut known = ParsedFiles::with_capacity(parsed.len());
@@ -311,7 +317,7 @@ impl Library {
     }
 }
 
-fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<(Arc<str>, Arc<Parsed>), Errors> {
+fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<ParsedFile, Errors> {
     let Some(file) = making.sources.get(path) else {
         return Err(Diagnostic::in_file(path, "the file is gone").into());
     };
@@ -361,7 +367,7 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<(Arc
     Ok((Arc::from(path), Arc::new(parsed)))
 }
 
-fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<(Arc<str>, Arc<Parsed>), Errors> {
+fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
     let path = format!("{CONTENT}{}", row.path);
     if row.body.len() as u64 > making.limits.page_bytes_max {
         return Err(Diagnostic::in_file(
@@ -413,8 +419,26 @@ fn is_templated(body: &str) -> bool {
         .any(|i| matches!(body.as_bytes().get(i + 1), Some(b'{' | b'%')))
 }
 
+/// Words outside of fenced code, as Zola counts them.
 fn count_words(body: &str) -> u32 {
-    u32::try_from(body.unicode_words().count()).unwrap_or(u32::MAX)
+    let mut words = 0;
+    let mut fence: Option<(char, usize)> = None;
+    for line in body.lines() {
+        let trimmed = line.trim_start();
+        let mark = trimmed.chars().next().filter(|c| matches!(c, '`' | '~'));
+        let width = mark.map_or(0, |mark| trimmed.chars().take_while(|c| *c == mark).count());
+        match (fence, mark) {
+            (None, Some(mark)) if width >= 3 => fence = Some((mark, width)),
+            (Some((open, least)), Some(mark))
+                if mark == open && width >= least && trimmed.trim_end().len() == width =>
+            {
+                fence = None;
+            }
+            (Some(_), _) => {}
+            (None, _) => words += line.unicode_words().count(),
+        }
+    }
+    u32::try_from(words).unwrap_or(u32::MAX)
 }
 
 fn linked(body: &str) -> Box<[Box<str>]> {
@@ -479,8 +503,7 @@ fn dated(stem: &str) -> Option<(Date, &str)> {
             .char_indices()
             .filter(|(_, c)| matches!(c, '-' | '_'))
             .filter_map(|(i, _)| Some((Date::parse(&stem[..10 + i])?, &rest[i + 1..])))
-            .filter(|(_, name)| !name.is_empty())
-            .last();
+            .rfind(|(_, name)| !name.is_empty());
     }
     None
 }
@@ -777,7 +800,7 @@ impl<'a> Builder<'a> {
 
     fn fill_sections(&mut self) {
         let config = self.making.config;
-        let mut shared: HashMap<(Box<str>, Arc<str>), (Arc<[SectionId]>, Option<SectionId>)> = HashMap::new();
+        let mut shared: HashMap<(Box<str>, Arc<str>), Parents> = HashMap::new();
         let mut members: Vec<Vec<PageId>> = vec![Vec::new(); self.library.sections.len()];
         for index in 0..self.library.pages.len() {
             let page = &self.library.pages[index];

@@ -793,7 +793,8 @@ mod tests {
         assert_eq!(html.toc[0].children[0].children[0].id, "b-c-1");
         insta::assert_snapshot!(html.body, @r##"
         <p>Intro<sup class="footnote-reference" id="fr-n-1"><a href="#fn-n">[1]</a></sup>.</p>
-        <span id="continue-reading"></span><h1 id="a">A</h1>
+        <span id="continue-reading"></span>
+        <h1 id="a">A</h1>
         <h2 id="b-c">B <code>c</code></h2>
         <h3 id="b-c-1">B c</h3>
         <h2 id="own">B</h2>

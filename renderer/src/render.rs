@@ -22,6 +22,7 @@ use crate::library::{self, Content, Library, Making, ParsedFiles};
 use crate::limits::Limits;
 use crate::sass;
 use crate::site::{Base, Memory, Parts, Site};
+use crate::sources::Sources;
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
 
@@ -39,8 +40,6 @@ pub struct Input {
     /// How to render.
     pub options: Options,
 }
-
-pub use crate::sources::Sources;
 
 /// How to render.
 #[derive(Debug, Clone, Default)]
@@ -265,7 +264,7 @@ impl Renderer {
             collect_assets(&mut colocated, &section.assets, &section.source, &section.path);
         }
         let data = crate::value::from_json(&input.data.to_value());
-        Ok(Site::new(Parts {
+        let site = Site::new(Parts {
             sources: sources.clone(),
             config,
             look,
@@ -282,7 +281,15 @@ impl Renderer {
             generated,
             colocated,
             render: self.renders.fetch_add(1, Ordering::Relaxed),
-        }))
+        });
+        for id in &site.library.unsorted {
+            let page = site.library.page(*id);
+            site.warn(
+                Diagnostic::in_file(page.source.to_string(), "the page lacks what its section sorts by")
+                    .hint("it is rendered, but its section does not list it"),
+            );
+        }
+        Ok(site)
     }
 
     fn config(&self, input: &Input) -> Result<Arc<Config>, Errors> {

@@ -133,7 +133,7 @@ mod tests {
             file("sass/parts/_colours.scss", "$c: #123456;"),
         ]);
         let made = compile(&sources, None).unwrap();
-        assert_eq!(&made["style.css"][..], b".a .b{color:#123456}\n");
+        assert_eq!(&made["style.css"][..], b".a .b{color:#123456}");
         assert_eq!(made.len(), 1);
         let broken = Sources::from_files([file("sass/x.scss", "a { b: $no; }")]);
         let errors = compile(&broken, None).unwrap_err();

@@ -1,4 +1,4 @@
-//! Search indexes in fuse's form: a list of pages with their words.
+//! Search indexes: elasticlunr's inverted index, or fuse's list of pages with their text.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ struct Item {
     url: String,
 }
 
-/// The text of HTML, words apart.
+/// The text of HTML: markup goes, what is escaped stays so, and no line is empty.
 fn text_of(html: &str) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;
@@ -39,17 +39,11 @@ fn text_of(html: &str) -> String {
             Some(name) => tail.find(&format!("</{name}")).and_then(|i| tail[i..].find('>').map(|j| i + j)),
             None => tail.find('>'),
         };
-        out.push(' ');
         rest = end.map_or("", |end| &tail[end + 1..]);
     }
     out.push_str(rest);
-    let plain = out
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#39;", "'")
-        .replace("&amp;", "&");
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    let plain = out.replace("&quot;", "\"").replace("&#39;", "'");
+    plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 fn item(
@@ -77,6 +71,41 @@ fn item(
     }
 }
 
+/// The index that elasticlunr.js loads.
+fn elasticlunr_index(config: &SearchConfig, lang: &str, items: &[Item]) -> String {
+    let mut fields = Vec::new();
+    for (name, wanted) in [
+        ("title", config.include_title),
+        ("description", config.include_description),
+        ("date", config.include_date),
+        ("path", config.include_path),
+        ("body", config.include_content),
+    ] {
+        if wanted {
+            fields.push(name);
+        }
+    }
+    let code = lang.split(['-', '_']).next().unwrap_or(lang);
+    let mut index = match elasticlunr::lang::from_code(code) {
+        Some(language) => elasticlunr::Index::with_language(language, &fields),
+        None => elasticlunr::Index::new(&fields),
+    };
+    for item in items {
+        let row: Vec<&str> = fields
+            .iter()
+            .map(|field| match *field {
+                "title" => item.title.as_str(),
+                "description" => item.description.as_deref().unwrap_or(""),
+                "date" => item.date.as_deref().unwrap_or(""),
+                "path" => item.path.as_deref().unwrap_or(""),
+                _ => item.body.as_deref().unwrap_or(""),
+            })
+            .collect();
+        index.add_doc(&item.url, row);
+    }
+    index.to_json()
+}
+
 /// The search index of a language.
 pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
     let config = site.config.search_for(lang);
@@ -86,10 +115,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
         if *section.lang != *lang || section.matter.hidden {
             continue;
         }
-        if section.matter.in_search_index
-            && section.matter.render
-            && section.matter.redirect_to.is_none()
-            && section.parsed.is_some()
+        if section.matter.in_search_index && section.matter.redirect_to.is_none() && section.parsed.is_some()
         {
             let rendered = site.section_html(id as SectionId, false)?;
             items.push(item(
@@ -121,8 +147,14 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
         ));
     }
     items.sort_by(|a, b| a.url.cmp(&b.url));
-    let json = serde_json::to_string(&items)
-        .map_err(|e| vec![Diagnostic::new(format!("the search index cannot be written: {e}"))])?;
+    let elastic =
+        matches!(config.index_format, IndexFormat::ElasticlunrJson | IndexFormat::ElasticlunrJavascript);
+    let json = if elastic {
+        elasticlunr_index(config, lang, &items)
+    } else {
+        serde_json::to_string(&items)
+            .map_err(|e| vec![Diagnostic::new(format!("the search index cannot be written: {e}"))])?
+    };
     let (name, text) = match config.index_format {
         IndexFormat::ElasticlunrJson | IndexFormat::FuseJson => (format!("search_index.{lang}.json"), json),
         IndexFormat::ElasticlunrJavascript | IndexFormat::FuseJavascript => {
@@ -138,6 +170,6 @@ mod tests {
 
     #[test]
     fn text_without_markup() {
-        assert_eq!(text_of("<p>a <b>b</b>&amp;c</p><script>x</script><p>d"), "a b &c d");
+        assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d"), "a b&amp;c\nd");
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 /// How much a name is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum Slugify {
+pub(crate) enum Slugify {
     /// Lower-case ASCII with hyphens.
     #[default]
     On,

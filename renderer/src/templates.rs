@@ -492,6 +492,15 @@ pub(crate) fn explain_render(
             shown.lines().nth(3).and_then(|line| line.split_once("| ")).map(|(_, code)| code.to_owned());
         let span = report.span();
         let mut message = lower_first(report.message());
+        let mut hint = format!("it was rendering {rendered}");
+        // The engine lists all fields; the nearest one is what an author wants.
+        if let Some((short, fields)) = message.split_once(". Available fields: ") {
+            let wrong = short.split('`').nth(1).unwrap_or_default();
+            if let Some(near) = nearest(wrong, fields.split(", ")) {
+                hint = format!("did you mean `{near}`? {hint}");
+            }
+            message = short.to_owned();
+        }
         if let Some(source) = std::error::Error::source(error) {
             message = format!("{message}: {source}");
         }
@@ -501,7 +510,7 @@ pub(crate) fn explain_render(
             column: u32::try_from(span.start_col + 1).ok(),
             message,
             excerpt,
-            hint: Some(format!("it was rendering {rendered}")),
+            hint: Some(hint),
         };
     }
     let mut message = lower_first(&error.to_string());

@@ -1,0 +1,448 @@
+//! Whole sites, rendered: what comes out, that it is always the same, and what is said when it cannot be.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use release::File;
+use renderer::data::{DataSet, RowPage, Snapshot};
+use renderer::{BaseUrl, Errors, Input, Limits, Options, Renderer, Sink, SinkClosed, Sources, Summary};
+
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, File>>);
+
+impl Sink for Kept {
+    fn put(&self, file: File) -> Result<(), SinkClosed> {
+        let before = self.0.lock().unwrap().insert(file.path.clone(), file);
+        assert!(before.is_none(), "an output came twice: {before:?}");
+        Ok(())
+    }
+}
+
+fn sources(files: &[(&str, &str)]) -> Sources {
+    Sources::from_files(
+        files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::copy_from_slice(text.as_bytes()))),
+    )
+}
+
+fn input(sources: Sources) -> Input {
+    Input {
+        sources,
+        data: Arc::default(),
+        row_pages: Arc::default(),
+        now: "2026-06-01T12:00:00Z".parse().unwrap(),
+        options: Options::default(),
+    }
+}
+
+fn render_with(renderer: &Renderer, input: &Input) -> Result<(Summary, BTreeMap<String, File>), Errors> {
+    let kept = Kept::default();
+    let summary = renderer.render(input, &kept)?;
+    Ok((summary, kept.0.into_inner().unwrap()))
+}
+
+fn render(files: &[(&str, &str)]) -> Result<(Summary, BTreeMap<String, File>), Errors> {
+    render_with(&Renderer::new(16 << 20), &input(sources(files)))
+}
+
+fn text(files: &BTreeMap<String, File>, path: &str) -> String {
+    match files.get(path) {
+        Some(file) => String::from_utf8(file.body.to_vec()).unwrap(),
+        None => panic!("no {path} among {:?}", files.keys().collect::<Vec<_>>()),
+    }
+}
+
+fn errors(files: &[(&str, &str)]) -> String {
+    match render(files) {
+        Ok((_, files)) => panic!("it rendered: {:?}", files.keys().collect::<Vec<_>>()),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+const CONFIG: (&str, &str) = ("zola.toml", "base_url = \"https://x.example/sub\"\ntitle = \"X\"\n");
+const PLAIN: [(&str, &str); 3] = [
+    ("templates/index.html", "{{ section.title }}|{{ section.content | safe }}"),
+    ("templates/section.html", "{{ section.title }}|{% for p in section.pages %}{{ p.title }},{% endfor %}"),
+    ("templates/page.html", "{{ page.title }}|{{ page.content | safe }}"),
+];
+
+fn with(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    let mut files = vec![CONFIG];
+    files.extend(PLAIN);
+    for (path, text) in more {
+        files.retain(|(known, _)| known != path);
+        files.push((path, text));
+    }
+    files
+}
+
+#[test]
+fn a_site_without_templates_has_the_built_in_theme() {
+    let (summary, files) = render(&[
+        CONFIG,
+        ("bakehouse.toml", ""),
+        ("content/_index.md", "+++\ntitle = \"Home\"\n+++\nWelcome."),
+        ("content/docs/_index.md", "+++\ntitle = \"Docs\"\n+++\n"),
+        ("content/docs/a.md", "+++\ntitle = \"A\"\n+++\n## One\n\n```rust\nfn main() {}\n```\n\n## Two\n"),
+    ])
+    .unwrap();
+    assert_eq!((summary.pages, summary.sections), (1, 2));
+    let page = text(&files, "docs/a/index.html");
+    assert!(page.contains("<a-k>fn</a-k>"), "{page}");
+    let style = files.keys().find(|path| path.starts_with("style.") && path.ends_with(".css")).unwrap();
+    assert!(files[style].immutable);
+    assert!(page.contains(&format!("https://x.example/sub/{style}")), "{page}");
+    assert_eq!(files["404.html"].status, 404);
+    assert!(files["docs/a/index.html"].groups.contains(&"page:/docs/a/".to_owned()));
+    assert!(files["docs/a/index.html"].groups.contains(&"section:/docs/".to_owned()));
+    assert!(files["docs/a/index.html"].groups.contains(&"template:page.html".to_owned()));
+}
+
+#[test]
+fn root_relative_links_in_pages_and_full_ones_elsewhere() {
+    let files = with(&[
+        ("zola.toml", "base_url = \"https://x.example/sub\"\ngenerate_feeds = true\n"),
+        (
+            "templates/page.html",
+            "{{ page.permalink }} {{ current_url }} {{ get_url(path='a.css') }} {{ page.content | safe }}",
+        ),
+        ("content/a.md", "+++\ntitle = \"A\"\ndate = 2026-01-01\naliases = [\"old\"]\n+++\n[b](@/b.md)"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n"),
+    ]);
+    let mut input = input(sources(&files));
+    input.options.base_url = BaseUrl::RootRelative;
+    let (_, files) = render_with(&Renderer::new(1 << 20), &input).unwrap();
+    insta::assert_snapshot!(text(&files, "a/index.html"), @r#"
+    /a/ https://x.example/sub/a/ /a.css <p><a href="/b/">b</a></p>
+    "#);
+    assert!(text(&files, "atom.xml").contains("https://x.example/sub/a/"));
+    assert!(text(&files, "sitemap.xml").contains("<loc>https://x.example/sub/a/</loc>"));
+    let alias = &files["old/index.html"];
+    assert_eq!(alias.status, 308);
+    assert!(alias.fields.contains(&("location".to_owned(), "/a/".to_owned())));
+}
+
+#[test]
+fn dates_publish_only_beside_a_bakehouse_toml() {
+    let site = with(&[
+        ("content/past.md", "+++\ntitle = \"P\"\ndate = 2026-05-01\n+++\n"),
+        ("content/soon.md", "+++\ntitle = \"S\"\ndate = 2026-07-01\n+++\n"),
+        ("content/over.md", "+++\ntitle = \"O\"\nexpiry_date = 2026-05-02\n+++\n"),
+        ("content/ends.md", "+++\ntitle = \"E\"\nexpiry_date = 2026-06-02T00:00:00Z\n+++\n"),
+    ]);
+    let (summary, files) = render(&site).unwrap();
+    assert_eq!(summary.pages, 4);
+    assert_eq!(summary.next_change, None);
+    assert!(files.contains_key("soon/index.html"));
+    let mut beyond = site.clone();
+    beyond.push(("bakehouse.toml", ""));
+    let (summary, files) = render(&beyond).unwrap();
+    assert_eq!(summary.pages, 2);
+    assert!(!files.contains_key("soon/index.html") && !files.contains_key("over/index.html"));
+    assert_eq!(summary.next_change, Some("2026-06-02T00:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn rows_make_pages_and_data() {
+    let mut data = DataSet::new();
+    let row = serde_json::json!({"name": "first"});
+    data.insert("news", Snapshot::new(vec![row.as_object().unwrap().clone()]));
+    let mut front_matter = toml::Table::new();
+    front_matter.insert("title".to_owned(), "Row".into());
+    let mut input = input(sources(&with(&[
+        ("content/news/_index.md", "+++\ntitle = \"News\"\n+++\n"),
+        ("templates/index.html", "{{ data.news[0].name }} {{ get_data(name='news') | length }}"),
+    ])));
+    input.data = Arc::new(data);
+    input.row_pages = Arc::new(vec![RowPage {
+        path: "news/row.md".to_owned(),
+        front_matter,
+        body: "*body* {{ no template }}".to_owned(),
+        source: "news".to_owned(),
+        row: 1,
+    }]);
+    let (_, files) = render_with(&Renderer::new(1 << 20), &input).unwrap();
+    assert_eq!(text(&files, "index.html"), "first 1");
+    assert_eq!(text(&files, "news/row/index.html"), "Row|<p><em>body</em> {{ no template }}</p>\n");
+    assert!(files["news/row/index.html"].groups.contains(&"source:news".to_owned()));
+    assert!(files["index.html"].groups.contains(&"source:news".to_owned()));
+    assert!(text(&files, "news/index.html").contains("Row,"));
+}
+
+#[test]
+fn pagers_terms_and_static_files() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\", paginate_by = 1, feed = true}]\n"),
+        ("templates/section.html", "{% for p in paginator.pages %}{{ p.title }}{% endfor %} {{ paginator.current_index }}/{{ paginator.number_pagers }} {{ paginator.next }}"),
+        ("templates/taxonomy_list.html", "{% for t in terms %}{{ t.name }} {{ t.pages | length }} {% endfor %}"),
+        ("templates/taxonomy_single.html", "{{ term.name }}: {% for p in paginator.pages %}{{ p.title }}{% endfor %}"),
+        ("content/b/_index.md", "+++\nsort_by = \"date\"\npaginate_by = 2\n+++\n"),
+        ("content/b/1.md", "+++\ntitle = \"1\"\ndate = 2026-01-01\n[taxonomies]\ntags = [\"A b\"]\n+++\n"),
+        ("content/b/2.md", "+++\ntitle = \"2\"\ndate = 2026-01-02\n[taxonomies]\ntags = [\"a b\", \"c\"]\n+++\n"),
+        ("content/b/3.md", "+++\ntitle = \"3\"\ndate = 2026-01-03\n+++\n"),
+        ("static/robots.txt", "mine"),
+        ("static/b/1/index.html", "static"),
+    ]))
+    .unwrap();
+    assert_eq!(text(&files, "b/index.html"), "32 1/2 https://x.example/b/page/2/");
+    assert_eq!(text(&files, "b/page/2/index.html"), "1 2/2 ");
+    assert_eq!(files["b/page/1/index.html"].status, 308);
+    assert_eq!(text(&files, "tags/index.html"), "A b 2 c 1 ");
+    assert_eq!(text(&files, "tags/a-b/page/2/index.html"), "A b: 2");
+    assert!(text(&files, "tags/a-b/atom.xml").contains("<title>2</title>"));
+    assert_eq!(text(&files, "robots.txt"), "mine");
+    assert_eq!(text(&files, "b/1/index.html"), "static");
+}
+
+#[test]
+fn broken_links_have_file_line_and_column() {
+    insta::assert_snapshot!(errors(&with(&[
+        ("content/a.md", "+++\ntitle = \"A\"\n+++\nText.\n\nA [link](@/bb.md).\n"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](@/a.md#nowhere)"),
+    ])), @r"
+    error: the link `@/bb.md` leads to no content
+     --> content/a.md:6:3
+      |
+    6 | A [link](@/bb.md).
+      |   ^
+    hint: did you mean `@/b.md`?
+    ");
+    insta::assert_snapshot!(errors(&with(&[
+        ("content/a.md", "+++\ntitle = \"A\"\n+++\n## Here\n"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](@/a.md#here) [y](@/a.md#nowhere)"),
+    ])), @r"
+    error: the link `@/a.md#nowhere` leads to a heading that does not exist
+     --> content/b.md:4:18
+      |
+    4 | [x](@/a.md#here) [y](@/a.md#nowhere)
+      |                  ^
+    ");
+}
+
+#[test]
+fn every_kind_of_broken_site_is_explained() {
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\ntitle = \n+++\n"), ("content/b.md", "+++\ntitle = 1\n+++\n")])), @r#"
+    error: broken front matter: string values must be quoted, expected literal string
+     --> content/a.md:2:9
+      |
+    2 | title =
+      |         ^
+    hint: the front matter between `+++` lines is TOML: key = "value"
+
+    error: `title` is a text, not a number
+     --> content/b.md:2:1
+      |
+    2 | title = 1
+      | ^
+    "#);
+    insta::assert_snapshot!(errors(&with(&[("content/s/_index.md", "+++\nsort_buy = 1\n+++\n")])), @r"
+    error: unknown key `sort_buy` in the front matter of a section
+     --> content/s/_index.md:2:1
+      |
+    2 | sort_buy = 1
+      | ^
+    hint: did you mean `sort_by`?
+    ");
+    insta::assert_snapshot!(errors(&with(&[("templates/page.html", "a\n{{ page.title | uper }}"), ("content/a.md", "")])), @r"
+    error: unknown filter `uper`
+     --> templates/page.html:2:17
+      |
+    2 | {{ page.title | uper }}
+      |                 ^
+    hint: did you mean `upper`?
+    ");
+    insta::assert_snapshot!(errors(&with(&[("templates/page.html", "a\n{{ page.nothing.more }}"), ("content/a.md", "")])), @r"
+    error: field `nothing` is not defined
+     --> templates/page.html:2:9
+      |
+    2 | {{ page.nothing.more }}
+      |         ^
+    hint: it was rendering content/a.md
+    ");
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\nslug = \"b\"\n+++\n"), ("content/b.md", "")])), @r"
+    error: the output `b/index.html` is also made by content/a.md
+     --> content/b.md
+    hint: give one of the two another `slug`, `path` or alias
+    ");
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\n[taxonomies]\ntag = [\"x\"]\n+++\n")])), @r#"
+    error: the taxonomy `tag` is not defined for the language `en`
+     --> content/a.md
+    hint: add { name = "tag" } to `taxonomies` in zola.toml
+    "#);
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\ntemplate = \"pag.html\"\n+++\n")])), @r#"
+    error: there is no template `pag.html`
+     --> content/a.md:2:13
+      |
+    2 | template = "pag.html"
+      |             ^
+    hint: did you mean `page.html`?
+    "#);
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\n+++\nx\n{{ nothing }}\n")])), @r"
+    error: tried to render a variable that is undefined
+     --> content/a.md:4:4
+      |
+    4 | {{ nothing }}
+      |    ^
+    hint: literal `{{` in content is written within {% raw %} and {% endraw %}
+    ");
+    insta::assert_snapshot!(errors(&[("content/a.md", "")]), @r#"
+    error: the site has no zola.toml
+    hint: create one with the line base_url = "https://example.com"
+    "#);
+    insta::assert_snapshot!(errors(&with(&[("bakehouse.toml", ""), ("content/a.md", "+++\n+++\n![i](no.png)\n")])), @r"
+    error: the image `no.png` does not exist
+     --> content/a.md:3:1
+      |
+    3 | ![i](no.png)
+      | ^
+    ");
+}
+
+#[test]
+fn bytes_that_are_no_text_and_pages_too_large() {
+    let mut files: Vec<(String, Bytes)> =
+        with(&[]).into_iter().map(|(p, t)| (p.to_owned(), Bytes::from_static(t.as_bytes()))).collect();
+    files.push(("content/a.md".to_owned(), Bytes::from_static(b"ab\n\xff")));
+    files.push(("content/b.md".to_owned(), Bytes::from(vec![b'x'; 2_000])));
+    let mut input = input(Sources::from_files(files));
+    input.options.limits = Limits { page_bytes_max: 1_000, ..Limits::default() };
+    let errors = render_with(&Renderer::new(1 << 20), &input).unwrap_err().to_string();
+    insta::assert_snapshot!(errors, @r"
+    error: the file is not valid UTF-8
+     --> content/a.md:2:1
+      |
+    2 | 
+      | ^
+    hint: save it as UTF-8
+
+    error: the page has 2000 bytes, the limit is 1000
+     --> content/b.md
+    hint: split the page, or raise page_bytes_max in bakehouse.toml
+    ");
+}
+
+#[test]
+fn output_without_end_is_cut() {
+    let files = with(&[
+        (
+            "templates/page.html",
+            "{% for a in range(end=1000) %}{% for b in range(end=1000) %}0123456789{% endfor %}{% endfor %}",
+        ),
+        ("content/a.md", ""),
+    ]);
+    let mut input = input(sources(&files));
+    input.options.limits.output_bytes_max = 1 << 20;
+    let errors = render_with(&Renderer::new(1 << 20), &input).unwrap_err().to_string();
+    assert!(errors.contains("grows beyond 1048576 bytes"), "{errors}");
+}
+
+#[test]
+fn two_pages_that_ask_for_each_other_end() {
+    let (_, files) = render(&with(&[
+        ("content/a.md", "{% set p = get_page(path='b.md') %}{{ p.title }}"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n{% set p = get_page(path='a.md') %}{{ p.path }}"),
+    ]))
+    .unwrap();
+    assert_eq!(text(&files, "a/index.html"), "|<p>B</p>\n");
+}
+
+/// The site of the fixture, in memory.
+fn fixture() -> Sources {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/zola");
+    Sources::from_folder(&root, &Limits::default()).unwrap()
+}
+
+#[test]
+fn the_zola_fixture_renders_as_zola_renders_it() {
+    let (summary, files) = render_with(&Renderer::new(16 << 20), &input(fixture())).unwrap();
+    assert_eq!((summary.pages, summary.sections, summary.outputs), (15, 8, 60));
+    insta::assert_snapshot!(files.keys().cloned().collect::<Vec<_>>().join("\n"));
+    for path in [
+        "index.html",
+        "blog/first/index.html",
+        "blog/p/2/index.html",
+        "docs/deep/leaf/index.html",
+        "atom.xml",
+        "tags/bread/index.html",
+    ] {
+        insta::assert_snapshot!(path.replace('/', "_"), text(&files, path));
+    }
+}
+
+#[test]
+fn threads_and_memory_change_no_byte() {
+    let sources = fixture();
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let four = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+    let renderer = Renderer::new(16 << 20);
+    let (_, first) = one.install(|| render_with(&renderer, &input(sources.clone()))).unwrap();
+    let (_, again) = four.install(|| render_with(&renderer, &input(sources.clone()))).unwrap();
+    let (_, fresh) = four.install(|| render_with(&Renderer::new(0), &input(sources))).unwrap();
+    assert!(first == again);
+    assert!(first == fresh);
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    proptest::collection::vec(
+        prop_oneof![
+            Just("+++\n".to_owned()),
+            Just("---\n".to_owned()),
+            Just("title = \"T\"\n".to_owned()),
+            Just("title: T\n".to_owned()),
+            Just("date = 2026-01-01\n".to_owned()),
+            Just("[extra]\nx = [1, {a = 2}]\n".to_owned()),
+            Just("{{ page.title }}".to_owned()),
+            Just("{% raw %}".to_owned()),
+            Just("{% endraw %}".to_owned()),
+            Just("[a](@/b.md#c)".to_owned()),
+            Just("![i](x.png)".to_owned()),
+            Just("```rust,linenos,hl_lines=1-9999999999\n".to_owned()),
+            Just("## A {#b .c}\n".to_owned()),
+            Just("[^1]".to_owned()),
+            Just("[^1]: n\n".to_owned()),
+            Just("<!-- more -->".to_owned()),
+            Just("> [!NOTE]\n> x\n".to_owned()),
+            Just("| a |\n|---|\n| b |\n".to_owned()),
+            Just(":tada:".to_owned()),
+            Just("\u{feff}".to_owned()),
+            Just("\n\n".to_owned()),
+            "\\PC{0,12}",
+        ],
+        0..14,
+    )
+    .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    /// Whatever a page holds, a render ends, with files or with messages, and always with the same.
+    #[test]
+    fn any_page_renders_or_is_explained(body in any_text(), other in any_text(), name in "[a-zA-Z0-9 ._ü-]{1,12}") {
+        let page = format!("content/{name}.md");
+        let files = [
+            CONFIG,
+            ("bakehouse.toml", ""),
+            (page.as_str(), body.as_str()),
+            ("content/b.md", other.as_str()),
+            ("content/s/_index.md", body.as_str()),
+        ];
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let four = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        let first = one.install(|| render(&files));
+        let second = four.install(|| render(&files));
+        prop_assert_eq!(first.map_err(|e| e.to_string()), second.map_err(|e| e.to_string()));
+    }
+
+    #[test]
+    fn any_configuration_is_read_or_explained(config in any_text(), template in any_text()) {
+        let text = format!("base_url = \"https://x.example\"\n{config}");
+        let files = [("zola.toml", text.as_str()), ("templates/page.html", template.as_str()), ("content/a.md", "")];
+        let first = render(&files);
+        let second = render(&files);
+        prop_assert_eq!(first.map_err(|e| e.to_string()), second.map_err(|e| e.to_string()));
+    }
+}
