@@ -494,9 +494,12 @@ pub(crate) fn explain_render(
         let mut message = lower_first(report.message());
         let mut hint = format!("it was rendering {rendered}");
         // The engine lists all fields; the nearest one is what an author wants.
-        if let Some((short, fields)) = message.split_once(". Available fields: ") {
+        let listed = message
+            .split_once(". Available fields: ")
+            .or_else(|| message.split_once(". Available variables: "));
+        if let Some((short, known)) = listed {
             let wrong = short.split('`').nth(1).unwrap_or_default();
-            if let Some(near) = nearest(wrong, fields.split(", ")) {
+            if let Some(near) = nearest(wrong, known.split(", ")) {
                 hint = format!("did you mean `{near}`? {hint}");
             }
             message = short.to_owned();

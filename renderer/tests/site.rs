@@ -281,7 +281,7 @@ fn every_kind_of_broken_site_is_explained() {
     hint: did you mean `page.html`?
     "#);
     insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\n+++\nx\n{{ nothing }}\n")])), @r"
-    error: tried to render a variable that is undefined
+    error: variable `nothing` is not defined
      --> content/a.md:4:4
       |
     4 | {{ nothing }}
