@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::sync::watch;
 use release::{
     Digest,
     bucket::Bucket,
@@ -73,6 +74,8 @@ pub(crate) struct SiteHandle {
     pub(crate) scope: Arc<str>,
     pub(crate) reader: Option<Arc<Reader>>,
     fold: RwLock<State>,
+    /// The last entry whose drops are done, once a look has begun after the start.
+    applied: watch::Sender<Option<u64>>,
     started: AtomicBool,
     lease_until: AtomicU64,
     on_lapse: OnLapse,
@@ -146,6 +149,7 @@ impl Sites {
             scope: site.as_str().into(),
             reader,
             fold: RwLock::default(),
+            applied: watch::Sender::default(),
             started: AtomicBool::new(false),
             lease_until: AtomicU64::new(0),
             on_lapse: self.config.on_lapse,
@@ -203,6 +207,7 @@ impl Sites {
     fn verified(&self, handle: &SiteHandle, looked: Millis) {
         if looked >= self.start {
             handle.started.store(true, Ordering::Release);
+            handle.applied.send_replace(Some(handle.fold().seq));
         }
         handle.lease_until.fetch_max(looked.saturating_add(self.lease_ms), Ordering::AcqRel);
     }
@@ -213,6 +218,16 @@ impl Edge {
     /// journal.
     pub fn is_ready(&self) -> bool {
         self.sites.as_ref().is_none_or(|sites| sites.is_ready(clock::boot_ms()))
+    }
+
+    /// Waits until the edge has applied entry `seq` of a site's journal, and may serve the site. Never ends in front
+    /// of upstreams, which have no journal.
+    pub async fn applied(&self, site: &Site, seq: u64) {
+        let Some(sites) = &self.sites else { return std::future::pending().await };
+        let handle = sites.handle(site);
+        let mut applied = handle.applied.subscribe();
+        // The sender lives as long as the handle, which is held here.
+        drop(applied.wait_for(|applied| applied.is_some_and(|applied| applied >= seq)).await);
     }
 
     /// Begins to follow the journal, until the edge is told to stop.

@@ -92,6 +92,14 @@ pub enum Error {
     /// Two files want the same path.
     #[error("two files are to be served at `{0}`")]
     DuplicatePath(String),
+    /// A source that could not be read.
+    #[error("`{path}` cannot be read: {reason}")]
+    Source {
+        /// The file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
     /// A path that cannot be one.
     #[error("{0}")]
     BadPath(#[from] BadPath),
@@ -235,7 +243,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Bucket(error) => matches!(**error, BucketError::Unknown { .. }),
-            Self::NotCommitted { .. } | Self::Outdated { .. } | Self::Overloaded { .. } => true,
+            Self::NotCommitted { .. } | Self::Outdated { .. } | Self::Overloaded { .. } | Self::Source { .. } => true,
             _ => false,
         }
     }

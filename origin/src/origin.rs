@@ -504,7 +504,7 @@ impl Origin {
             false => Vec::new(),
         };
         Ok(Published {
-            release: done.release,
+            release: Some(done.release),
             committed: Some(committed),
             diff: done.diff,
             uploaded: 0,

@@ -239,18 +239,23 @@ impl Publisher {
         *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(base);
     }
 
-    /// Reads the files that the active release was rendered from; none where nothing is active.
+    /// Reads files that the active release was rendered from, those that are `wanted`; none where
+    /// nothing is active. What `known` has by its digest is not read again.
     ///
     /// # Errors
     /// Where they cannot be read, or are more than [`SOURCES_BYTES_MAX`] bytes.
-    pub async fn sources(&self) -> Result<Option<Vec<SourceFile>>, Error> {
+    pub async fn sources(
+        &self,
+        wanted: fn(&str) -> bool,
+        known: &BTreeMap<Digest, Bytes>,
+    ) -> Result<Option<Vec<SourceFile>>, Error> {
         let state = self.state().await?;
         let Some(base) = self.base_of(&state).await? else { return Ok(None) };
-        let wanted = base.sources.iter().map(|(path, entry)| {
+        let chosen = base.sources.iter().filter(|(path, _)| wanted(path)).map(|(path, entry)| {
             let data = entry.groups.iter().any(|g| g == DATA);
             (path.clone(), Arc::clone(entry), data)
         });
-        self.read_all(wanted.collect()).await.map(Some)
+        self.read_all(chosen.collect(), known).await.map(Some)
     }
 
     /// Which of these digests the active release's sources lack.
@@ -306,13 +311,21 @@ impl Publisher {
         Ok(all)
     }
 
-    async fn read_all(&self, wanted: Vec<(String, Arc<Entry>, bool)>) -> Result<Vec<SourceFile>, Error> {
+    async fn read_all(
+        &self,
+        wanted: Vec<(String, Arc<Entry>, bool)>,
+        known: &BTreeMap<Digest, Bytes>,
+    ) -> Result<Vec<SourceFile>, Error> {
         let total = wanted.iter().map(|(_, e, _)| e.content.identity.length).sum();
         if total > SOURCES_BYTES_MAX {
             return Err(too_many_sources(total));
         }
         let reads = wanted.into_iter().map(|(path, entry, data)| async move {
-            let bytes = self.reader.content(&entry.content, &entry.content.identity).await?;
+            let identity = &entry.content.identity;
+            let bytes = match known.get(&identity.digest) {
+                Some(bytes) => bytes.clone(),
+                None => self.reader.content(&entry.content, identity).await?,
+            };
             Ok::<_, Error>(SourceFile { path, bytes, data })
         });
         stream::iter(reads).buffered(READS_MAX).try_collect().await

@@ -213,8 +213,8 @@ pub struct SourceLine {
 /// What came of a publish or rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// The release that is now served, or would be.
-    pub release: ReleaseId,
+    /// The release that is now served; none where there is none yet.
+    pub release: Option<ReleaseId>,
     /// That it is committed; none where nothing changed, or nothing was to be done.
     pub committed: Option<Committed>,
     /// What differs from the release served before.

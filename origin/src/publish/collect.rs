@@ -67,6 +67,24 @@ impl Sink {
         self.0.source(path, bytes, Vec::new())
     }
 
+    /// Takes a file that the render reads and whose digest is known; its bytes are read only where the
+    /// base lacks them.
+    ///
+    /// # Errors
+    /// As for [`Sink::file`], and what `read` says.
+    pub fn source_with(
+        &self,
+        path: &str,
+        digest: Digest,
+        read: impl FnOnce() -> std::io::Result<Bytes>,
+    ) -> Result<(), Error> {
+        if self.0.source_of_base(path, digest)? {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| Error::Source { path: path.to_owned(), reason: error.to_string() };
+        self.source(path, read().map_err(failed)?)
+    }
+
     /// Takes a snapshot of data that the render reads; a change of it alone makes no release.
     ///
     /// # Errors
@@ -135,6 +153,19 @@ impl Collector {
             }
             put(&mut collected.files, file.path, entry)
         })?
+    }
+
+    /// Takes the base's source at this path over, if it has this digest.
+    fn source_of_base(&self, path: &str, digest: Digest) -> Result<bool, Error> {
+        let held = self.base.as_ref().and_then(|b| b.sources.get(path));
+        match held.filter(|e| e.content.identity.digest == digest && e.groups.is_empty()) {
+            Some(entry) => {
+                let entry = Arc::clone(entry);
+                self.with(|collected| put(&mut collected.sources, path.to_owned(), entry))??;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
     }
 
     fn source(&self, path: &str, bytes: Bytes, groups: Vec<String>) -> Result<(), Error> {

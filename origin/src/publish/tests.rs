@@ -126,7 +126,7 @@ async fn what_changes_nothing_makes_no_release() {
         let outcome = draft.finish(about()).await.unwrap();
         assert_eq!(matches!(&outcome, Outcome::Published(d) if d.diff.is_empty()), released, "{trigger:?}");
     }
-    let sources = publisher.sources().await.unwrap().unwrap();
+    let sources = publisher.sources(|_| true, &BTreeMap::new()).await.unwrap().unwrap();
     let named: Vec<_> = sources.iter().map(|s| (s.path.as_str(), s.data)).collect();
     let expected =
         [("content/b/index.html", false), ("content/draft.md", false), ("content/index.html", false)];

@@ -1,0 +1,293 @@
+//! `bakehouse.toml`: what a site says of itself beside what Zola's configuration says.
+//!
+//! Every key can also be given in the environment: `BAKE_` and the key in capitals, with `_` for the
+//! dots: `BAKE_EDGE_MEMORY`. A flag beats the environment, the environment beats the file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use origin::policy::CacheRule;
+use release::keys::Site;
+use renderer::data::SourceConfig;
+use renderer::schedule::ScheduleConfig;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::failure::HintExt;
+
+/// The file's name.
+pub const FILE: &str = "bakehouse.toml";
+/// Bytes of the largest configuration that is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// The whole file. Every table and key is optional.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The site's name in the bucket: `main`.
+    pub site: Site,
+    /// Host names the site answers to; any, where there are none.
+    pub hosts: Vec<String>,
+    /// The store for everything; without an endpoint or a name, `bake up` brings its own.
+    pub bucket: Store,
+    /// A store for the journal alone, where the bucket's has no conditional writes.
+    pub journal: Option<Store>,
+    /// Bounds on content.
+    pub limits: Limits,
+    /// The edge.
+    pub edge: EdgeTable,
+    /// How long responses may be kept, by path.
+    pub cache: Vec<CacheRule>,
+    /// Dynamic sources.
+    pub source: Vec<SourceConfig>,
+    /// When to render again.
+    pub schedule: Vec<ScheduleConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant")]
+        let site = "main".parse().expect("a site's name");
+        Self {
+            site,
+            hosts: Vec::new(),
+            bucket: Store::default(),
+            journal: None,
+            limits: Limits::default(),
+            edge: EdgeTable::default(),
+            cache: Vec::new(),
+            source: Vec::new(),
+            schedule: Vec::new(),
+        }
+    }
+}
+
+/// An S3-compatible store. What is left out comes from the standard AWS variables and profiles.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// URL of the store; AWS's own where it is left out.
+    pub endpoint: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+    /// Name of the bucket.
+    pub name: Option<String>,
+    /// Access key, with `secret_access_key`.
+    pub access_key_id: Option<String>,
+    /// Secret key; better in the environment than in a file.
+    pub secret_access_key: Option<Secret>,
+    /// Checksums on every request, not only where S3 demands them.
+    pub checksums: bool,
+    /// The operator's word that only one process ever writes: allows a store without conditional writes.
+    pub single_writer: bool,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Store {
+    /// Whether anything is said of a store.
+    pub fn is_given(&self) -> bool {
+        self.endpoint.is_some() || self.name.is_some()
+    }
+}
+
+/// Bounds on content.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of the largest page's source: 10 MiB.
+    pub page_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { page_bytes_max: 10 << 20 }
+    }
+}
+
+/// The edge.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EdgeTable {
+    /// Bytes of memory for stored responses: 256 MiB.
+    pub memory: u64,
+    /// Seconds that an edge goes without news before it counts as cut off: 10.
+    pub lease_seconds: u64,
+    /// What it does then: `serve` (and say so), `validate` or `refuse`.
+    pub on_lease_lapse: OnLeaseLapse,
+}
+
+impl Default for EdgeTable {
+    fn default() -> Self {
+        Self { memory: 256 << 20, lease_seconds: 10, on_lease_lapse: OnLeaseLapse::Serve }
+    }
+}
+
+/// What an edge does that has had no news for a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLeaseLapse {
+    /// Serves what it holds, with `detail=lease-expired`.
+    Serve,
+    /// Validates with an origin before it serves.
+    Validate,
+    /// Answers 503.
+    Refuse,
+}
+
+/// Keys that can be given in the environment: all that are one value.
+const ENVIRONMENT: [&str; 21] = [
+    "site",
+    "hosts",
+    "bucket.endpoint",
+    "bucket.region",
+    "bucket.name",
+    "bucket.access_key_id",
+    "bucket.secret_access_key",
+    "bucket.checksums",
+    "bucket.single_writer",
+    "journal.endpoint",
+    "journal.region",
+    "journal.name",
+    "journal.access_key_id",
+    "journal.secret_access_key",
+    "journal.checksums",
+    "journal.single_writer",
+    "limits.page_bytes_max",
+    "edge.memory",
+    "edge.lease_seconds",
+    "edge.on_lease_lapse",
+    "cache",
+];
+
+impl Config {
+    /// Reads the configuration of the site in `folder`, if it has one, and the environment.
+    pub fn load(folder: Option<&Path>) -> anyhow::Result<Self> {
+        let file = folder.map(|f| f.join(FILE)).filter(|f| f.exists());
+        let text = match &file {
+            Some(file) => read(file)?,
+            None => String::new(),
+        };
+        let file = file.unwrap_or_else(|| PathBuf::from(FILE));
+        Self::parse(&text, &file, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads the configuration from its text, as it lies among a release's sources.
+    pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        // First the file by itself, so that an error has its line.
+        let _: Self = toml::from_str(text).map_err(|e| explain(&e, text, file)).maybe_hint(near(text))?;
+        let mut table: Table = toml::from_str(text).map_err(|e| explain(&e, text, file))?;
+        for key in ENVIRONMENT {
+            let variable = format!("BAKE_{}", key.replace('.', "_").to_uppercase());
+            if let Some(value) = env(&variable) {
+                set(&mut table, key, value);
+            }
+        }
+        let config: Self = Value::Table(table).try_into().context("the environment's BAKE_ variables")?;
+        renderer::data::check(&config.source)
+            .map_err(|e| anyhow::Error::new(e).context(format!("{}", file.display())))?;
+        Ok(config)
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let length = std::fs::metadata(file).with_context(|| format!("`{}`", file.display()))?.len();
+    anyhow::ensure!(
+        length <= CONFIG_BYTES_MAX,
+        "`{}` has {length} bytes; {CONFIG_BYTES_MAX} are allowed",
+        file.display()
+    );
+    std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))
+}
+
+/// Sets a dotted key; numbers, booleans and lists are read as TOML, all else is a string.
+fn set(table: &mut Table, key: &str, text: String) {
+    let typed = toml::from_str::<Table>(&format!("v = {text}")).ok().and_then(|mut t| t.remove("v"));
+    let value = typed.unwrap_or(Value::String(text));
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                inner.insert(rest.to_owned(), value);
+            }
+        }
+    }
+}
+
+/// The error with file, line and column.
+fn explain(error: &toml::de::Error, text: &str, file: &Path) -> anyhow::Error {
+    let message = error.message().trim().replace('\n', ", ");
+    let place = match error.span() {
+        Some(span) => {
+            let before = &text[..span.start.min(text.len())];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("{}:{line}:{column}", file.display())
+        }
+        None => file.display().to_string(),
+    };
+    anyhow::anyhow!("{place}: {message}")
+}
+
+/// The nearest known key, where a key is unknown.
+fn near(text: &str) -> Option<String> {
+    let error = toml::from_str::<Config>(text).err()?;
+    let message = error.message().to_owned();
+    let (unknown, known) = message.strip_prefix("unknown field ")?.split_once(',')?;
+    let names =
+        |part: &str| -> BTreeSet<String> { part.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let unknown = names(unknown).pop_first()?;
+    let best = names(known)
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&unknown, &name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.7).then(|| format!("did you mean `{}`?", best.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, env: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let find = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Config::parse(text, Path::new("bakehouse.toml"), &find)
+    }
+
+    #[test]
+    fn the_environment_beats_the_file() {
+        let text = "site = \"blog\"\n[edge]\nmemory = 1000\n";
+        let env =
+            [("BAKE_EDGE_MEMORY", "2000"), ("BAKE_HOSTS", "[\"a.example\"]"), ("BAKE_BUCKET_NAME", "b")];
+        let config = parse(text, &env).unwrap();
+        assert_eq!(config.site.as_str(), "blog");
+        assert_eq!(config.edge.memory, 2_000);
+        assert_eq!(config.hosts, ["a.example"]);
+        assert_eq!(config.bucket.name.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place_and_the_nearest() {
+        let error = parse("site = \"x\"\n[edge]\nmemroy = 1\n", &[]).unwrap_err();
+        assert!(format!("{error:#}").starts_with("bakehouse.toml:3:1: unknown field `memroy`"), "{error:#}");
+        assert_eq!(near("[edge]\nmemroy = 1\n").as_deref(), Some("did you mean `memory`?"));
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config = parse("[bucket]\nsecret_access_key = \"hush\"\n", &[]).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the process says of its work on standard error: text for people, JSON for machines.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+/// Flags of every command.
+#[derive(Debug, clap::Args)]
+pub struct LogArgs {
+    /// How much to log on standard error: error, warn, info, debug, or a filter such as `edge=debug`
+    #[arg(long, global = true, env = "BAKE_LOG", default_value = "warn", value_name = "LEVEL")]
+    log: String,
+    /// How to log
+    #[arg(long, global = true, env = "BAKE_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Starts logging.
+pub fn start(args: &LogArgs) -> anyhow::Result<()> {
+    // Libraries below warn of what we retry or report ourselves.
+    let filter = EnvFilter::try_new(format!("{},aws_config=error,aws_runtime=error,s3s=error", args.log))
+        .with_context(|| format!("`{}` is not a log filter", args.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match args.log_format {
+        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
+}
+
+/// Begins to count; the handle renders what was counted, as Prometheus reads it.
+pub fn metrics() -> anyhow::Result<metrics_exporter_prometheus::PrometheusHandle> {
+    /// Upper bounds of the buckets of latencies, in seconds.
+    const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+    metrics_exporter_prometheus::PrometheusBuilder::new()
+        .set_buckets(&SECONDS)?
+        .install_recorder()
+        .context("metrics cannot be counted")
+}

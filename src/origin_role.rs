@@ -1,0 +1,70 @@
+//! `bake origin`: answers edges and the API from the bucket.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use origin::{Origin, OriginConfig};
+
+use crate::config::Config;
+use crate::failure::HintExt;
+use crate::stores::{self, StoreArgs};
+use crate::{logs, up};
+
+/// Answer edges from the bucket, and offer the API
+///
+/// Stateless: any number of origins serve the same bucket.
+#[derive(Debug, clap::Args)]
+pub struct OriginArgs {
+    /// Where to listen; port 0 takes any
+    #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Token for the API
+    #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: String,
+    /// Token for edges
+    #[arg(long, env = "BAKE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    edge_token: String,
+    /// URL of another origin, which is woken at each commit and asked for its edges
+    #[arg(long, env = "BAKE_FELLOWS", value_delimiter = ',', value_name = "URL")]
+    fellow: Vec<String>,
+    /// What this origin calls itself [default: its address]
+    #[arg(long, env = "BAKE_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Folder with a bakehouse.toml
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// Folder that only speeds this origin up
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
+    if args.token == args.edge_token {
+        return Err(anyhow::anyhow!("the token for edges is the token for the API"))
+            .hint(|| "give edges a token of their own: theirs must not allow to publish".into());
+    }
+    let config = Config::load(args.config.as_deref())?;
+    let metrics = logs::metrics()?;
+    let listener = up::bind(args.listen, "--listen").await?;
+    let stores = stores::open(&args.store.merge(&config), &config, true).await?;
+    let url = up::url(&listener)?;
+    let name = args.name.unwrap_or_else(|| url.clone());
+    let origin = Origin::new(OriginConfig {
+        journal_bucket: Some(stores.journal),
+        edge_token: args.edge_token,
+        fellows: args.fellow,
+        lease: Duration::from_secs(config.edge.lease_seconds),
+        work_dir: args.work,
+        metrics: Some(Arc::new(move || metrics.render())),
+        ..OriginConfig::new(name, stores.bucket, args.token)
+    })?;
+    origin.follow();
+    println!("origin at {url}");
+    ::origin::http::serve(listener, origin, up::stop_signal()).await;
+    Ok(())
+}

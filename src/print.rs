@@ -1,0 +1,123 @@
+//! What commands print.
+
+use std::io::Write;
+
+use release::ReleaseId;
+use release::tree::Diff;
+use release::wire::{EdgeProgress, EdgeReceipt, Receipt};
+use serde::Serialize;
+
+use crate::failure::HintExt;
+use crate::system::SystemArgs;
+
+/// Paths that are listed one by one; of more, only the number is said.
+const PATHS_SHOWN: usize = 8;
+
+/// Prints a value as JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Prints rows in columns that line up.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> anyhow::Result<()> {
+    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut out = std::io::stdout().lock();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:w$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// Prints every path that differs.
+pub fn diff(diff: &Diff) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (sign, paths) in [('+', &diff.added), ('~', &diff.changed), ('-', &diff.removed)] {
+        for path in paths {
+            writeln!(out, "{sign} {path}")?;
+        }
+    }
+    writeln!(out, "{}", counts(diff))?;
+    Ok(())
+}
+
+/// Prints what differs, the first paths by name.
+pub fn changes(diff: &Diff) {
+    for (sign, paths) in [('+', &diff.added), ('~', &diff.changed), ('-', &diff.removed)] {
+        for path in paths.iter().take(PATHS_SHOWN) {
+            println!("  {sign} {path}");
+        }
+        if paths.len() > PATHS_SHOWN {
+            println!("  {sign} and {} more", paths.len() - PATHS_SHOWN);
+        }
+    }
+    println!("  {}", counts(diff));
+}
+
+/// `1 added, 3 changed, 0 removed`.
+pub fn counts(diff: &Diff) -> String {
+    format!("{} added, {} changed, {} removed", diff.added.len(), diff.changed.len(), diff.removed.len())
+}
+
+/// Prints the receipt of a purge.
+pub fn receipt(receipt: &Receipt, soft: bool) {
+    let kind = if soft { "soft purge" } else { "purge" };
+    println!(
+        "{kind} committed as journal entry {} of site `{}`",
+        receipt.committed.seq, receipt.committed.site
+    );
+    for line in &receipt.selectors {
+        let meaning = match line.paths {
+            Some(0) => "matches nothing of the active release".to_owned(),
+            Some(1) => "1 path".to_owned(),
+            Some(n) => format!("{n} paths"),
+            None => "committed".to_owned(),
+        };
+        println!("  {}: {meaning}", line.selector);
+    }
+    edges(&receipt.edges);
+    if !receipt.complete {
+        println!("  not every origin answered: there may be edges that are not listed");
+    }
+    println!(
+        "{}",
+        if receipt.applied_everywhere { "applied everywhere" } else { "not yet applied everywhere" }
+    );
+}
+
+/// Prints how far each edge is.
+pub fn edges(edges: &[EdgeReceipt]) {
+    for edge in edges {
+        let state = match edge.state {
+            EdgeProgress::Applied => format!("applied, {} dropped", edge.dropped),
+            EdgeProgress::Pending => "not yet".to_owned(),
+            EdgeProgress::Lapsed => "silent for a whole lease".to_owned(),
+        };
+        println!("  edge {}: {state}", edge.edge);
+    }
+}
+
+/// Fails where a command was to wait and an edge has not applied what it waited for.
+pub fn all_applied(waited: bool, edges: &[EdgeReceipt]) -> anyhow::Result<()> {
+    let late: Vec<&str> =
+        edges.iter().filter(|e| e.state != EdgeProgress::Applied).map(|e| e.edge.as_str()).collect();
+    if !waited || late.is_empty() {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!("committed, but not applied by: {}", late.join(", ")))
+        .hint(|| "an edge that is silent serves no more than its lease allows; look at its log".into())
+}
+
+/// A release's name, or that there is none.
+pub fn release(release: Option<&ReleaseId>) -> String {
+    release.map_or_else(|| "no release".to_owned(), ToString::to_string)
+}
+
+/// The `site` of a query, to put behind others.
+pub fn site_query(system: &SystemArgs) -> String {
+    system.site.as_ref().map(|site| format!("&site={site}")).unwrap_or_default()
+}

@@ -1,0 +1,115 @@
+//! Brings together what a render needs: the site's files, its configuration, its data.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use renderer::data::{self, DataSet};
+use renderer::{BaseUrl, Errors, Input, Limits, Options, Sources};
+
+use crate::config::{self, Config};
+use crate::failure::{Content, HintExt};
+
+/// A site's folder, listed.
+pub struct Folder {
+    /// Where it is.
+    pub root: PathBuf,
+    /// Its `bakehouse.toml`.
+    pub config: Config,
+    /// Its files.
+    pub sources: Sources,
+}
+
+impl Folder {
+    /// Lists the folder.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        check_folder(root)?;
+        let config = Config::load(Some(root))?;
+        let sources = content(Sources::from_folder(root, &limits(&config)))?;
+        Ok(Self { root: root.to_owned(), config, sources })
+    }
+
+    /// Asks every dynamic source; the second are those that failed, and why.
+    pub async fn fetch_data(&self) -> (DataSet, Vec<String>) {
+        let mut good = DataSet::new();
+        let mut failed = Vec::new();
+        for (name, result) in data::fetch_all(&self.config.source, &self.root, &environment).await {
+            match result {
+                Ok(snapshot) => {
+                    good.insert(name, snapshot);
+                }
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+        (good, failed)
+    }
+
+    /// All that a render reads.
+    pub fn input(
+        &self,
+        data: DataSet,
+        now: Timestamp,
+        base_url: BaseUrl,
+        drafts: bool,
+    ) -> anyhow::Result<Input> {
+        let options = Options { drafts, base_url, config: None, limits: limits(&self.config) };
+        input(self.sources.clone(), &self.config, data, now, options)
+    }
+}
+
+/// All that a render reads, from sources that may come from a bucket.
+pub fn input(
+    sources: Sources,
+    config: &Config,
+    data: DataSet,
+    now: Timestamp,
+    options: Options,
+) -> anyhow::Result<Input> {
+    let mut rows = Vec::new();
+    for source in &config.source {
+        if let Some(snapshot) = data.get(&source.name) {
+            rows.extend(data::pages(source, snapshot)?);
+        }
+    }
+    Ok(Input { sources, data: Arc::new(data), row_pages: Arc::new(rows), now, options })
+}
+
+/// Fails unless `root` holds a site.
+pub fn check_folder(root: &Path) -> anyhow::Result<()> {
+    let content = root.join("content");
+    match std::fs::metadata(&content) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(anyhow::anyhow!("`{}` is not a folder", content.display())),
+        Err(error) => Err(error)
+            .with_context(|| format!("there is no site in `{}`: `{}`", root.display(), content.display())),
+    }
+    .hint(|| "name the folder that holds `content/`".into())
+}
+
+/// The bounds that the configuration sets.
+pub fn limits(config: &Config) -> Limits {
+    Limits { page_bytes_max: config.limits.page_bytes_max, ..Limits::default() }
+}
+
+/// A variable of the environment, for secrets of sources.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Errors of the content as this crate's.
+pub fn content<T>(result: Result<T, Errors>) -> anyhow::Result<T> {
+    result.map_err(|errors| Content(errors).into())
+}
+
+/// The configuration among a release's sources.
+pub fn config_of(sources: &Sources) -> anyhow::Result<Config> {
+    let text = match sources.get(config::FILE) {
+        Some(file) => {
+            let bytes = file.read().with_context(|| format!("`{}` cannot be read", config::FILE))?;
+            String::from_utf8(bytes.to_vec()).with_context(|| format!("`{}` is not UTF-8", config::FILE))?
+        }
+        None => String::new(),
+    };
+    Config::parse(&text, Path::new(config::FILE), &environment)
+}

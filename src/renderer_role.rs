@@ -1,0 +1,107 @@
+//! `bake renderer`: renders sites from their releases' sources, on their schedules.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use release::keys::Site;
+use release::record::Trigger;
+use renderer::BaseUrl;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::stores::{self, StoreArgs};
+use crate::system::Client;
+use crate::worker::{Event, From, Reason, Setup, Tell, Worker};
+use crate::{failure, print, up};
+
+/// Render a site on its schedule, from the sources of its active release
+///
+/// Needs no checkout: what was published last is in the bucket, and only data is fetched anew.
+#[derive(Debug, clap::Args)]
+pub struct RendererArgs {
+    /// The site's name in the bucket
+    #[arg(long, env = "BAKE_SITE", value_name = "NAME")]
+    site: Option<Site>,
+    /// Folder in which relative paths of databases begin
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    root: PathBuf,
+    /// Address that links begin with, in place of the configured `base_url`
+    #[arg(long, env = "BAKE_BASE_URL", value_name = "URL")]
+    base_url: Option<String>,
+    /// URL of an origin, which is woken at each commit
+    #[arg(long, env = "BAKE_ORIGINS", value_delimiter = ',', value_name = "URL")]
+    origin: Vec<String>,
+    /// Token for origins
+    #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Folder that only speeds this renderer up
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
+    let config = Config::load(None)?;
+    let stores = stores::open(&args.store.merge(&config), &config, true).await?;
+    let site = args.site.unwrap_or(config.site);
+    let publisher = stores.publisher(&site, args.work).await?;
+    let token = args.token.unwrap_or_default();
+    let wake = args.origin.iter().map(|url| Client::new(url, token.clone())).collect::<Result<_, _>>()?;
+    let stop = CancellationToken::new();
+    let (worker, handle) = Worker::new(
+        Setup {
+            site: site.clone(),
+            from: From::Release,
+            root: args.root,
+            base_url: args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given),
+            publisher,
+            bucket: stores.bucket.clone(),
+            tell: Arc::new(Lines { wake }),
+        },
+        stop.clone(),
+    );
+    println!("renderer of site `{site}`");
+    let work = tokio::spawn(worker.run());
+    handle.give(Reason::Start).await?;
+    up::stop_signal().await;
+    stop.cancel();
+    work.await?;
+    Ok(())
+}
+
+/// A line for each publish; and origins hear of it at once.
+struct Lines {
+    wake: Vec<Client>,
+}
+
+#[async_trait::async_trait]
+impl Tell for Lines {
+    async fn published(&self, event: &Event) {
+        if event.committed.is_some() {
+            let release = print::release(event.release.as_ref());
+            println!("published {release} ({}): {}", event.trigger, print::counts(&event.diff));
+            for origin in &self.wake {
+                // An origin that is not woken looks by itself within a second.
+                if let Err(error) = origin.poke("/v1/wake").await {
+                    tracing::warn!(error = format!("{error:#}"), "an origin was not woken");
+                }
+            }
+        }
+    }
+
+    fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>) {
+        failure::report(error);
+        tracing::error!(%trigger, ?retry, error = format!("{error:#}"), "not published");
+    }
+
+    fn stale(&self, problem: &str) {
+        tracing::warn!(problem, "a source failed; its last good data is used");
+    }
+
+    fn held(&self, trigger: &Trigger) {
+        tracing::info!(%trigger, "a rollback holds this publish back");
+    }
+}

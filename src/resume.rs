@@ -1,0 +1,30 @@
+//! `bake resume`: publishes go on after a rollback.
+
+use release::wire::Committed;
+
+use crate::print;
+use crate::system::SystemArgs;
+
+/// Let saves and schedules publish again after a rollback
+#[derive(Debug, clap::Args)]
+pub struct ResumeArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    system: SystemArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: ResumeArgs) -> anyhow::Result<()> {
+    let path = match &args.system.site {
+        Some(site) => format!("/v1/resume?site={site}"),
+        None => "/v1/resume".to_owned(),
+    };
+    let committed: Committed = args.system.client()?.post(&path, &serde_json::json!({})).await?;
+    if args.json {
+        return print::json(&committed);
+    }
+    println!("resumed at journal entry {}: saves and schedules publish again", committed.seq);
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Where the command line finds a running system, and how it talks to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use release::keys::Site;
+use release::wire::Failure;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Secret;
+use crate::failure::HintExt;
+
+/// The folder in a site where `bake up` keeps its work.
+pub const DATA: &str = ".bakehouse";
+/// Longest that a call may take: a publish of a large site, rendered and uploaded.
+const CALL: Duration = Duration::from_secs(15 * 60);
+/// Longest that a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Flags of every command that talks to a running system.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SystemArgs {
+    /// URL of an origin's API; otherwise the `bake up` of the site
+    #[arg(long, env = "BAKE_API", value_name = "URL")]
+    pub api: Option<String>,
+    /// Token for the API
+    #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Folder of the running `bake up` [default: SITE/.bakehouse]
+    #[arg(long, env = "BAKE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The site's name, where the system has several
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<Site>,
+}
+
+/// `DATA/up.json`: how to reach a running `bake up`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpFile {
+    /// Its process.
+    pub pid: u32,
+    /// URL of the edge.
+    pub edge: String,
+    /// URL of the API.
+    pub api: String,
+    /// The bucket.
+    pub bucket: UpBucket,
+    /// Token for the API.
+    pub token: String,
+}
+
+/// How to reach the bucket of a running `bake up`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpBucket {
+    /// URL of the store.
+    pub endpoint: String,
+    /// Name of the bucket.
+    pub name: String,
+    /// Region.
+    pub region: String,
+    /// Access key.
+    pub access_key_id: String,
+    /// Secret key.
+    pub secret_access_key: String,
+}
+
+impl UpFile {
+    /// Where it lies in a data folder.
+    pub fn path(data: &Path) -> PathBuf {
+        data.join("up.json")
+    }
+
+    /// Reads it; none where no `bake up` has finished starting there.
+    pub fn read(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = Self::path(data);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
+            Err(e) => return Err(e).with_context(|| format!("`{}` cannot be read", path.display())),
+        };
+        let file = serde_json::from_slice(&bytes)
+            .with_context(|| format!("`{}` is damaged", path.display()))
+            .hint(|| "start `bake up` again: it writes the file anew".into())?;
+        Ok(Some(file))
+    }
+}
+
+/// A client of a running system's API.
+pub struct Client {
+    http: reqwest::Client,
+    api: String,
+    token: Secret,
+}
+
+impl SystemArgs {
+    /// The data folder that is meant, for a site in `folder`.
+    pub fn data_folder(&self, folder: &Path) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| folder.join(DATA))
+    }
+
+    /// The `bake up` that runs on the site in `folder`, unless flags name another system.
+    pub fn running(&self, folder: &Path) -> anyhow::Result<Option<UpFile>> {
+        if self.api.is_some() { Ok(None) } else { UpFile::read(&self.data_folder(folder)) }
+    }
+
+    /// A client of the system that flags, environment or the current folder name.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let folder = Path::new(".");
+        if let Some(api) = &self.api {
+            let token = self
+                .token
+                .clone()
+                .context("there is no token for the API")
+                .hint(|| "give it with --token or BAKE_TOKEN".into())?;
+            return Client::new(api, token);
+        }
+        let up = self.running(folder)?.with_context(|| {
+            format!(
+                "no running system is known: `{}` is not there",
+                UpFile::path(&self.data_folder(folder)).display()
+            )
+        });
+        let up = up.hint(|| {
+            "start `bake up` in this folder, or name a system with --api and --token (BAKE_API, BAKE_TOKEN)".into()
+        })?;
+        Client::new(&up.api, self.token.clone().unwrap_or(up.token))
+    }
+}
+
+impl Client {
+    /// A client of the API at this URL.
+    pub fn new(api: &str, token: String) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(CALL)
+            .no_proxy()
+            .build()
+            .context("the HTTP client cannot be made")?;
+        Ok(Self { http, api: api.trim_end_matches('/').to_owned(), token: Secret(token) })
+    }
+
+    /// `GET`s JSON.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let request = self.http.get(format!("{}{path}", self.api));
+        self.json(self.send(request).await?).await
+    }
+
+    /// `POST`s JSON for JSON.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.api))
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(body)?);
+        self.json(self.send(request).await?).await
+    }
+
+    /// `POST`s without a body, and expects none.
+    pub async fn poke(&self, path: &str) -> anyhow::Result<()> {
+        self.send(self.http.post(format!("{}{path}", self.api))).await.map(|_| ())
+    }
+
+    /// `PUT`s bytes.
+    pub async fn put(&self, path: &str, bytes: bytes::Bytes) -> anyhow::Result<()> {
+        self.send(self.http.put(format!("{}{path}", self.api)).body(bytes)).await.map(|_| ())
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let response = request
+            .bearer_auth(&self.token.0)
+            .send()
+            .await
+            .with_context(|| format!("the API at {} cannot be reached", self.api))
+            .hint(|| "see whether `bake up` or `bake origin` still runs there".into())?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let failure = serde_json::from_str::<Failure>(&text).unwrap_or_else(|_| Failure {
+            error: format!("the API at {} answered {status}", self.api),
+            hint: None,
+        });
+        let hint = failure.hint.or_else(|| {
+            (status.as_u16() == 401).then(|| "the token is wrong: see --token and BAKE_TOKEN".to_owned())
+        });
+        Err(anyhow::anyhow!(failure.error)).maybe_hint(hint)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, response: reqwest::Response) -> anyhow::Result<T> {
+        let bytes = response.bytes().await.context("the API's answer broke off")?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("the API at {} answered something else", self.api))
+    }
+}

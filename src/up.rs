@@ -1,0 +1,443 @@
+//! `bake up`: everything in one process, with nothing to set up.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use edge::{Edge, EdgeConfig, Mode, SitesConfig};
+use origin::bucket::embedded::{self, Credentials};
+use origin::{Origin, OriginConfig, Sites};
+use release::keys::Site;
+use release::record::Trigger;
+use renderer::BaseUrl;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Secret, Store};
+use crate::data_folder::{DataFolder, Keys};
+use crate::failure::HintExt;
+use crate::stores::{self, Stores};
+use crate::system::{DATA, UpBucket, UpFile};
+use crate::watch::Watch;
+use crate::worker::{Event, From, Handle, Reason, Setup, Tell, Worker};
+use crate::{edge_role, failure, logs, print, render};
+
+/// Name of the bucket that `bake up` brings.
+const BUCKET: &str = "bakehouse";
+/// Its region, which means nothing and has to be something.
+const REGION: &str = "us-east-1";
+/// Longest that stopping takes: what is in flight may end, within the 5 s that are promised.
+const STOP_MAX: Duration = Duration::from_millis(4_500);
+/// Longest that a publish waits for the edge before its line is printed all the same.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Render, store and serve the site, all in one process; publish whenever a file is saved
+///
+/// Needs no account and no other server. Stop it with Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub struct UpArgs {
+    /// Folder that holds `content/`
+    #[arg(default_value = ".", value_name = "SITE")]
+    folder: PathBuf,
+    /// Where browsers find the site; port 0 takes any
+    #[arg(long, env = "BAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where the API listens
+    #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    api: SocketAddr,
+    /// Where the embedded bucket listens
+    #[arg(long, env = "BAKE_BUCKET_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR")]
+    bucket_listen: SocketAddr,
+    /// Folder for the embedded bucket and the keys [default: SITE/.bakehouse]
+    #[arg(long, env = "BAKE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address that links begin with; without it they begin with a slash, and work at any address
+    #[arg(long, env = "BAKE_BASE_URL", value_name = "URL")]
+    base_url: Option<String>,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: UpArgs) -> anyhow::Result<()> {
+    render::check_folder(&args.folder)?;
+    let config = Config::load(Some(&args.folder))?;
+    let root = std::fs::canonicalize(&args.folder)
+        .with_context(|| format!("`{}` cannot be opened", args.folder.display()))?;
+    let data = DataFolder::open(&args.data.clone().unwrap_or_else(|| root.join(DATA)))?;
+    data.remove_up_file()?;
+    let keys = data.keys()?;
+    let metrics = logs::metrics()?;
+    let out = Arc::new(Out { json: args.json });
+
+    // Every address is taken before anything is started, so that a port in use costs nothing.
+    let edge_listener = bind(args.listen, "--listen").await?;
+    let api_listener = bind(args.api, "--api").await?;
+    let urls = Urls { edge: url(&edge_listener)?, api: url(&api_listener)? };
+
+    // What others need stops after them.
+    let [stop_work, stop_edge, stop_origin, stop_bucket] = [(); 4].map(|()| CancellationToken::new());
+    let bucket_server = TaskTracker::new();
+
+    let (bucket, stores) =
+        open_bucket(&args, &config, &data, &keys, &bucket_server, stop_bucket.clone()).await?;
+
+    let origin = Origin::new(OriginConfig {
+        journal_bucket: Some(stores.journal.clone()),
+        sites: Sites::Named(vec![config.site.clone()]),
+        edge_token: keys.edge_token.clone(),
+        lease: Duration::from_secs(config.edge.lease_seconds),
+        work_dir: Some(stores::work_folder(data.path())),
+        metrics: Some(Arc::new(move || metrics.render())),
+        ..OriginConfig::new("up", stores.bucket.clone(), keys.token.clone())
+    })?;
+    let served = origin.open(&config.site).await.map_err(|e| failure::hinted(e.clone(), e.hint()))?;
+    origin.follow();
+
+    let edge = Edge::start(
+        EdgeConfig {
+            memory_bytes_max: usize::try_from(config.edge.memory).unwrap_or(usize::MAX),
+            ..EdgeConfig::new(
+                Mode::Sites(SitesConfig {
+                    origins: vec![urls.api.clone()],
+                    token: keys.edge_token.clone(),
+                    sites: vec![config.site.clone()],
+                    lease: Duration::from_secs(config.edge.lease_seconds),
+                    on_lapse: edge_role::on_lapse(config.edge.on_lease_lapse),
+                }),
+                "up",
+            )
+        },
+        Some(stores.bucket.clone()),
+        stop_edge.clone(),
+    )
+    .context("the edge cannot be started")?;
+
+    let (first, mut first_render) = watch::channel(None);
+    let (worker, handle) = Worker::new(
+        Setup {
+            site: config.site.clone(),
+            from: From::Folder(root.clone()),
+            root: root.clone(),
+            base_url: args.base_url.clone().map_or(BaseUrl::RootRelative, BaseUrl::Given),
+            publisher: served.publisher().clone(),
+            bucket: stores.bucket.clone(),
+            tell: Arc::new(Teller { out: out.clone(), edge: edge.clone(), site: config.site.clone(), first }),
+        },
+        stop_work.clone(),
+    );
+    origin.set_render(Arc::new(handle.clone()));
+
+    let origin_server = tokio::spawn(::origin::http::serve(
+        api_listener,
+        origin.clone(),
+        stop_origin.clone().cancelled_owned(),
+    ));
+    let edge_server =
+        tokio::spawn(::edge::serve(edge_listener, edge.clone(), stop_edge.clone().cancelled_owned()));
+    let work = tokio::spawn(worker.run());
+    let watching = tokio::spawn(watch_folder(root.clone(), handle.clone()));
+    handle.give(Reason::Start).await?;
+
+    let up = UpFile {
+        pid: std::process::id(),
+        edge: urls.edge.clone(),
+        api: urls.api.clone(),
+        bucket,
+        token: keys.token.clone(),
+    };
+    let serve = async {
+        // The first render has ended, well or not, and there is a release that the edge serves.
+        first_render.wait_for(Option::is_some).await?;
+        let mut journal = served.journal().watch();
+        journal.wait_for(|seen| seen.state.active.is_some()).await?;
+        edge.applied(&config.site, served.journal().seen().state.seq).await;
+        data.write_private("up.json", &serde_json::to_vec_pretty(&up)?)?;
+        out.ready(&args.folder, &up);
+        std::future::pending::<anyhow::Result<()>>().await
+    };
+    let result = tokio::select! {
+        result = serve => result,
+        () = stop_signal() => Ok(()),
+    };
+
+    out.stopping();
+    let stopping = async {
+        watching.abort();
+        stop_work.cancel();
+        ended(work).await;
+        stop_edge.cancel();
+        ended(edge_server).await;
+        stop_origin.cancel();
+        ended(origin_server).await;
+        stop_bucket.cancel();
+        bucket_server.close();
+        bucket_server.wait().await;
+    };
+    if tokio::time::timeout(STOP_MAX, stopping).await.is_err() {
+        tracing::warn!("what did not end in time was broken off");
+    }
+    data.remove_up_file()?;
+    result
+}
+
+/// Waits for a task, and says if it ended badly.
+async fn ended<T>(task: tokio::task::JoinHandle<T>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a part ended badly");
+    }
+}
+
+/// The bucket that the configuration names, or one of our own over a folder.
+async fn open_bucket(
+    args: &UpArgs,
+    config: &Config,
+    data: &DataFolder,
+    keys: &Keys,
+    servers: &TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<(UpBucket, Stores)> {
+    if config.bucket.is_given() {
+        let stores = stores::open(&config.bucket, config, true).await?;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let bucket = UpBucket {
+            endpoint: text(&config.bucket.endpoint),
+            name: text(&config.bucket.name),
+            region: text(&config.bucket.region),
+            access_key_id: text(&config.bucket.access_key_id),
+            secret_access_key: config.bucket.secret_access_key.clone().map(|s| s.0).unwrap_or_default(),
+        };
+        return Ok((bucket, stores));
+    }
+    let listener = bind(args.bucket_listen, "--bucket-listen").await?;
+    let endpoint = url(&listener)?;
+    let folder = data.path().join("bucket");
+    let store = crate::bucket::open_folder(&folder, BUCKET)?;
+    let credentials = Credentials {
+        access_key_id: keys.access_key_id.clone(),
+        secret_access_key: keys.secret_access_key.clone(),
+    };
+    servers.spawn(embedded::serve(listener, store, credentials, stop.cancelled_owned()));
+    let own = Store {
+        endpoint: Some(endpoint.clone()),
+        region: Some(REGION.to_owned()),
+        name: Some(BUCKET.to_owned()),
+        access_key_id: Some(keys.access_key_id.clone()),
+        secret_access_key: Some(Secret(keys.secret_access_key.clone())),
+        // Our own store keeps its promises: tests race for it, and no start-up has to.
+        ..Store::default()
+    };
+    let stores = stores::open(&own, config, false).await?;
+    let bucket = UpBucket {
+        endpoint,
+        name: BUCKET.to_owned(),
+        region: REGION.to_owned(),
+        access_key_id: keys.access_key_id.clone(),
+        secret_access_key: keys.secret_access_key.clone(),
+    };
+    Ok((bucket, stores))
+}
+
+/// Takes an address.
+pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+        .hint(|| format!("another program may use it: choose another address with {flag}, or port 0 for any"))
+}
+
+/// The URL of a listener.
+pub fn url(listener: &TcpListener) -> anyhow::Result<String> {
+    Ok(format!("http://{}", listener.local_addr()?))
+}
+
+/// Ready when the process is asked to stop: Ctrl-C, or SIGTERM.
+pub async fn stop_signal() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be waited for");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => {
+            if let Err(error) = result {
+                tracing::warn!(%error, "Ctrl-C cannot be waited for");
+                std::future::pending::<()>().await;
+            }
+        }
+        () = terminate => {}
+    }
+}
+
+/// Gives the worker a reason for each change of the folder.
+async fn watch_folder(root: PathBuf, handle: Handle) -> anyhow::Result<()> {
+    let mut watch = Watch::start(&root)?;
+    loop {
+        let change = watch.changed().await?;
+        handle.give(Reason::Saved(change.saved)).await?;
+    }
+}
+
+struct Urls {
+    edge: String,
+    api: String,
+}
+
+/// What `up` says: lines for people on standard output, or JSON.
+struct Out {
+    json: bool,
+}
+
+impl Out {
+    fn line(&self, text: &str, event: &serde_json::Value) {
+        use std::io::Write;
+        let mut out = std::io::stdout().lock();
+        let written = if self.json { writeln!(out, "{event}") } else { writeln!(out, "{text}") };
+        if let Err(error) = written.and_then(|()| out.flush()) {
+            tracing::debug!(%error, "standard output is closed");
+        }
+    }
+
+    fn ready(&self, folder: &Path, up: &UpFile) {
+        let text = format!(
+            "\nYour site is up.\n\n  site    {edge}/\n  api     {api}\n  bucket  {bucket} (S3, bucket `{name}`)\n\n\
+             Try next:\n  - open {edge}/ in a browser\n  - change a file below {content} and save it: it is live at once\n  \
+             - bake releases          every version so far\n  - bake rollback          the one before, again\n  \
+             - bake purge --url /     a receipt for a dropped copy\n\nCtrl-C stops.\n",
+            edge = up.edge,
+            api = up.api,
+            bucket = up.bucket.endpoint,
+            name = up.bucket.name,
+            content = folder.join("content").display(),
+        );
+        self.line(
+            &text,
+            &json!({"event": "ready", "edge": up.edge, "api": up.api, "bucket": up.bucket.endpoint, "pid": up.pid}),
+        );
+    }
+
+    fn stopping(&self) {
+        self.line("stopping", &json!({"event": "stopping"}));
+    }
+}
+
+/// Tells people of publishes, and waits until the edge has them.
+struct Teller {
+    out: Arc<Out>,
+    edge: Arc<Edge>,
+    site: Site,
+    first: watch::Sender<Option<bool>>,
+}
+
+impl Teller {
+    fn first_is_over(&self, well: bool) {
+        self.first.send_if_modified(|first| first.is_none() && first.replace(well).is_none());
+    }
+}
+
+#[async_trait::async_trait]
+impl Tell for Teller {
+    async fn published(&self, event: &Event) {
+        let Some(committed) = &event.committed else {
+            self.first_is_over(true);
+            let quiet = matches!(event.trigger, Trigger::Schedule(_) | Trigger::Due);
+            if !quiet {
+                let text = format!(
+                    "nothing changed ({}); {} stays",
+                    event.trigger,
+                    print::release(event.release.as_ref())
+                );
+                self.out.line(&text, &json!({"event": "unchanged", "release": event.release, "trigger": event.trigger.to_string()}));
+            }
+            return;
+        };
+        let began = Instant::now();
+        let fresh = tokio::time::timeout(FRESH, self.edge.applied(&self.site, committed.seq)).await.is_ok();
+        let edge = began.elapsed();
+        self.first_is_over(true);
+        let total = event.saved.elapsed().unwrap_or_default();
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let parts = [
+            ("notice", ms(event.notice)),
+            ("render", ms(event.render)),
+            ("upload", ms(event.upload)),
+            ("commit", ms(event.commit)),
+            ("edge", ms(edge)),
+            ("total", ms(total)),
+        ];
+        let shown: Vec<&str> = event.diff.paths().take(3).collect();
+        let more = match event.diff.len().saturating_sub(shown.len()) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let late = if fresh { "" } else { "; the edge has not heard of it yet" };
+        let text = format!(
+            "published {}: {} ({}{more}), fresh {} ms after the {}{late}",
+            print::release(event.release.as_ref()),
+            print::counts(&event.diff),
+            shown.join(", "),
+            ms(total),
+            if event.trigger == Trigger::Watch { "save" } else { "start of the render" },
+        );
+        self.out.line(
+            &text,
+            &json!({
+                "event": "published",
+                "release": event.release,
+                "seq": committed.seq,
+                "trigger": event.trigger.to_string(),
+                "added": event.diff.added,
+                "changed": event.diff.changed,
+                "removed": event.diff.removed,
+                "uploaded": event.uploaded,
+                "fresh": fresh,
+                "ms": parts.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            }),
+        );
+    }
+
+    fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>) {
+        // What is wrong with the content was printed with its place.
+        failure::report(error);
+        let next = match retry {
+            Some(wait) => format!("trying again in {:.1} s", wait.as_secs_f32()),
+            None => "it stays until the next save".to_owned(),
+        };
+        eprintln!("not published ({trigger}); what was live before still is, and {next}");
+        tracing::error!(%trigger, error = format!("{error:#}"), "not published");
+        if self.out.json {
+            self.out.line(
+                "",
+                &json!({"event": "failed", "trigger": trigger.to_string(), "error": format!("{error:#}")}),
+            );
+        }
+        self.first_is_over(false);
+    }
+
+    fn stale(&self, problem: &str) {
+        eprintln!("warning: {problem}; its last good data is used");
+        tracing::warn!(problem, "a source failed; its last good data is used");
+        if self.out.json {
+            self.out.line("", &json!({"event": "stale", "problem": problem}));
+        }
+    }
+
+    fn held(&self, trigger: &Trigger) {
+        let text =
+            format!("held back ({trigger}): a rollback is in force; `bake publish` or `bake resume` ends it");
+        self.out.line(&text, &json!({"event": "held", "trigger": trigger.to_string()}));
+        self.first_is_over(false);
+    }
+}

@@ -1,0 +1,236 @@
+//! Notices that files of a site's folder have changed, and waits until whoever changes them is done.
+//!
+//! Editors save by writing in place, by writing beside and renaming, or in two steps with an empty
+//! file in between; version control writes hundreds of files. Each of these is one change. A file that
+//! is being written counts as open until it is closed; a change is over when nothing is open and
+//! nothing has happened for a moment.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use crate::failure::HintExt;
+
+/// Quiet after which a change is over.
+const QUIET: Duration = Duration::from_millis(15);
+/// Quiet after which a change is over though a file is still open, or is empty as between two steps.
+const QUIET_OPEN: Duration = Duration::from_millis(300);
+/// After this a change is over whatever happens: a file that is written without end must not keep
+/// all others from being published.
+const CHANGE_MAX: Duration = Duration::from_secs(3);
+/// Events that are kept while nobody asks for them; more than that only means `look again`.
+const EVENTS_MAX: usize = 4_096;
+
+/// Folders at the top of a site that hold no sources, and may be huge.
+const NOT_SOURCES: [&str; 3] = ["target", "node_modules", "public"];
+
+/// Watches a site's folder.
+pub struct Watch {
+    root: PathBuf,
+    watcher: RecommendedWatcher,
+    watched: HashSet<PathBuf>,
+    events: mpsc::Receiver<notify::Result<Event>>,
+}
+
+/// A change that is over.
+#[derive(Debug)]
+pub struct Change {
+    /// When the newest of the changed files was written: the moment of the save.
+    pub saved: SystemTime,
+}
+
+impl Watch {
+    /// Begins to watch `root`. Hidden folders at its top, such as our own, are left out.
+    pub fn start(root: &Path) -> anyhow::Result<Self> {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // Where the channel is full, those waiting in it say already that something changed.
+            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(event) {
+                tracing::debug!("more changes at once than are told apart");
+            }
+        })
+        .context("the system's file notification cannot be used")?;
+        let mut watch = Self { root: root.to_owned(), watcher, watched: HashSet::new(), events };
+        watch
+            .watcher
+            .watch(root, RecursiveMode::NonRecursive)
+            .with_context(|| format!("`{}` cannot be watched", root.display()))
+            .hint(limit_hint)?;
+        watch.watch_folders()?;
+        Ok(watch)
+    }
+
+    /// Watches the folders at the top that may hold sources.
+    fn watch_folders(&mut self) -> anyhow::Result<()> {
+        let entries = std::fs::read_dir(&self.root)
+            .with_context(|| format!("`{}` cannot be read", self.root.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let folder = entry.path();
+            if !folder.is_dir() || name.starts_with('.') || NOT_SOURCES.contains(&name.as_ref()) {
+                continue;
+            }
+            if folder.join("Cargo.toml").exists() || self.watched.contains(&folder) {
+                // A folder of program sources, as beside this project's own content, holds no content.
+                continue;
+            }
+            self.watcher
+                .watch(&folder, RecursiveMode::Recursive)
+                .with_context(|| format!("`{}` cannot be watched", folder.display()))
+                .hint(limit_hint)?;
+            self.watched.insert(folder);
+        }
+        Ok(())
+    }
+
+    /// Waits for the next change and until it is over.
+    pub async fn changed(&mut self) -> anyhow::Result<Change> {
+        let mut burst = Burst::default();
+        loop {
+            let event = if burst.touched.is_empty() && !burst.rescan {
+                self.events.recv().await
+            } else {
+                match tokio::time::timeout(burst.wait(), self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_) => break,
+                }
+            };
+            match event {
+                Some(Ok(event)) => self.note(&mut burst, event)?,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "file notification failed; the whole folder is looked at");
+                    burst.rescan = true;
+                }
+                None => anyhow::bail!("file notification has ended"),
+            }
+        }
+        Ok(Change { saved: burst.saved() })
+    }
+
+    fn note(&mut self, burst: &mut Burst, event: Event) -> anyhow::Result<()> {
+        if event.need_rescan() {
+            burst.rescan = true;
+        }
+        for path in event.paths {
+            let Ok(inside) = path.strip_prefix(&self.root) else { continue };
+            let mut names = inside.components().map(|c| c.as_os_str().to_string_lossy());
+            let top = names.next().unwrap_or_default();
+            let hidden = top.starts_with('.') || names.any(|n| n.starts_with(".#") || n == ".git");
+            // Reading a database makes and removes these beside it.
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let of_database = ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end));
+            if hidden || of_database || name.ends_with('~') || NOT_SOURCES.contains(&top.as_ref()) {
+                continue;
+            }
+            match event.kind {
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                    burst.open.remove(&path);
+                    burst.touch(path);
+                }
+                EventKind::Access(_) => {}
+                EventKind::Create(_) if path.is_dir() => {
+                    if path.parent() == Some(&self.root) {
+                        self.watch_folders()?;
+                    }
+                    burst.touch(path);
+                }
+                EventKind::Modify(ModifyKind::Data(_)) => {
+                    burst.open.insert(path.clone());
+                    burst.touch(path);
+                }
+                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                    burst.open.remove(&path);
+                    self.watched.remove(&path);
+                    burst.touch(path);
+                }
+                _ => burst.touch(path),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn limit_hint() -> String {
+    "the system's limit of watches may be reached: raise fs.inotify.max_user_watches with sysctl".into()
+}
+
+/// A change that may not be over.
+#[derive(Default)]
+struct Burst {
+    began: Option<Instant>,
+    touched: HashSet<PathBuf>,
+    open: HashSet<PathBuf>,
+    rescan: bool,
+}
+
+impl Burst {
+    fn touch(&mut self, path: PathBuf) {
+        self.began.get_or_insert_with(Instant::now);
+        self.touched.insert(path);
+    }
+
+    /// How much longer it must be quiet.
+    fn wait(&self) -> Duration {
+        let left = self.began.map_or(CHANGE_MAX, |began| CHANGE_MAX.saturating_sub(began.elapsed()));
+        let unfinished = !self.open.is_empty()
+            || self.touched.iter().any(|p| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.len() == 0));
+        left.min(if unfinished { QUIET_OPEN } else { QUIET })
+    }
+
+    /// When the newest of the changed files was written; now, where none is left.
+    fn saved(&self) -> SystemTime {
+        let times = self.touched.iter().filter_map(|p| std::fs::metadata(p).ok()?.modified().ok());
+        times.max().unwrap_or_else(SystemTime::now).min(SystemTime::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn one_change(act: impl FnOnce(&Path) + Send + 'static) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let content = folder.path().join("content");
+        std::fs::create_dir(&content).unwrap();
+        std::fs::write(content.join("a.md"), "before").unwrap();
+        let mut watch = Watch::start(folder.path()).unwrap();
+        let work = tokio::task::spawn_blocking(move || act(&content));
+        watch.changed().await.unwrap();
+        work.await.unwrap();
+        let mut more = 0;
+        while tokio::time::timeout(QUIET_OPEN * 2, watch.changed()).await.is_ok() {
+            more += 1;
+        }
+        1 + more
+    }
+
+    #[tokio::test]
+    async fn every_way_of_saving_is_one_change() {
+        let ways: [fn(&Path); 4] = [
+            |folder| std::fs::write(folder.join("a.md"), "after").unwrap(),
+            |folder| {
+                std::fs::write(folder.join("a.md.tmp"), "after").unwrap();
+                std::fs::rename(folder.join("a.md.tmp"), folder.join("a.md")).unwrap();
+            },
+            |folder| {
+                std::fs::write(folder.join("a.md"), "").unwrap();
+                std::fs::write(folder.join("a.md"), "after").unwrap();
+            },
+            |folder| {
+                for i in 0..500 {
+                    std::fs::write(folder.join(format!("{i}.md")), "after").unwrap();
+                }
+            },
+        ];
+        for (i, way) in ways.into_iter().enumerate() {
+            assert_eq!(one_change(way).await, 1, "way {i}");
+        }
+    }
+}

@@ -1,0 +1,808 @@
+//! The worker of one site: takes reasons to publish one after another, and publishes.
+//!
+//! Whatever comes while a publish is under way is one publish after it. The worker decides which
+//! dynamic sources are asked and what stands in for one that fails; it renders again where another
+//! publisher was faster; and it tries again, later and later, what failed for reasons that may pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use bytes::Bytes;
+use jiff::Timestamp;
+use origin::policy::{CacheRule, Policies};
+use origin::publish::{About, Draft, Outcome, Publisher, SourceFile};
+use release::bucket::Bucket;
+use release::keys::Site;
+use release::record::Trigger;
+use release::tree::Diff;
+use release::wire::{Committed, Failure, PublishRequest, Published};
+use release::{Digest, ReleaseId};
+use renderer::data::{self, Backoff, DataSet, Retries, Snapshot};
+use renderer::schedule::{Fired, Firing, Runner, Schedule};
+use renderer::{BaseUrl, Options, Renderer, Sources};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::failure::HintExt;
+use crate::{failure, render};
+
+/// Reasons that wait while a publish is under way; more than that only say the same again.
+const REASONS_MAX: usize = 1_024;
+/// Renders of one publish, where other publishers are faster each time.
+const ATTEMPTS_MAX: u32 = 8;
+/// First and longest wait before what failed is tried again.
+const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+
+/// Why to publish.
+#[derive(Debug)]
+pub enum Reason {
+    /// The process started.
+    Start,
+    /// A file was saved, at this moment.
+    Saved(SystemTime),
+    /// A schedule fired; the sender is told when its run has ended.
+    Fired(Firing, oneshot::Sender<()>),
+    /// Someone asked.
+    Asked(Box<Asked>),
+}
+
+/// Someone asked to publish.
+#[derive(Debug)]
+pub struct Asked {
+    /// How.
+    request: PublishRequest,
+    /// What; what the worker knows, where nothing was sent.
+    sources: Option<Vec<SourceFile>>,
+    answer: oneshot::Sender<Result<Published, Failure>>,
+}
+
+/// Where the sources come from when nobody sends them.
+#[derive(Debug, Clone)]
+pub enum From {
+    /// A folder on this machine.
+    Folder(PathBuf),
+    /// The active release.
+    Release,
+}
+
+/// What a worker is made of.
+pub struct Setup {
+    /// The site.
+    pub site: Site,
+    /// Where the sources come from.
+    pub from: From,
+    /// Where relative paths of dynamic sources begin.
+    pub root: PathBuf,
+    /// How links begin.
+    pub base_url: BaseUrl,
+    /// Publishes.
+    pub publisher: Arc<Publisher>,
+    /// Holds the record of what schedules have fired.
+    pub bucket: Arc<dyn Bucket>,
+    /// Told of everything that happens.
+    pub tell: Arc<dyn Tell>,
+}
+
+/// Is told what a worker does.
+#[async_trait::async_trait]
+pub trait Tell: Send + Sync {
+    /// A publish is over: something is live, or nothing had changed. Returns when those who serve it
+    /// have it, or after a while.
+    async fn published(&self, event: &Event);
+    /// A publish failed; what was live before still is.
+    fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>);
+    /// A source failed; its last good data was used.
+    fn stale(&self, problem: &str);
+    /// A rollback holds back a publish that nobody asked for.
+    fn held(&self, trigger: &Trigger);
+}
+
+/// A publish that is over.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What made it come about.
+    pub trigger: Trigger,
+    /// The release that is now served.
+    pub release: Option<ReleaseId>,
+    /// That it is committed; none where nothing had changed.
+    pub committed: Option<Committed>,
+    /// What differs.
+    pub diff: Diff,
+    /// Objects that were uploaded.
+    pub uploaded: u64,
+    /// When the save was, or else when the worker began.
+    pub saved: SystemTime,
+    /// From the save until the worker began.
+    pub notice: Duration,
+    /// Rendering, uploads alongside included.
+    pub render: Duration,
+    /// Uploads that rendering did not cover.
+    pub upload: Duration,
+    /// The journal entry.
+    pub commit: Duration,
+}
+
+/// A way to give a worker reasons.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    reasons: mpsc::Sender<Reason>,
+}
+
+impl Handle {
+    /// Gives a reason, and waits while there are too many.
+    pub async fn give(&self, reason: Reason) -> anyhow::Result<()> {
+        self.reasons.send(reason).await.map_err(|_| anyhow::anyhow!("the worker has stopped"))
+    }
+
+    /// Publishes as someone asks.
+    pub async fn publish(
+        &self,
+        request: PublishRequest,
+        sources: Option<Vec<SourceFile>>,
+    ) -> Result<Published, Failure> {
+        let stopped = || Failure { error: "the renderer is stopping".into(), hint: None };
+        let (answer, answered) = oneshot::channel();
+        let asked = Reason::Asked(Box::new(Asked { request, sources, answer }));
+        self.give(asked).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+#[async_trait::async_trait]
+impl origin::Render for Handle {
+    async fn publish(
+        &self,
+        _: &Site,
+        request: PublishRequest,
+        sources: Option<Vec<SourceFile>>,
+    ) -> Result<Published, Failure> {
+        // A worker has one site, and the origin that asks it serves no other.
+        Self::publish(self, request, sources).await
+    }
+}
+
+/// The worker of one site.
+pub struct Worker {
+    setup: Setup,
+    reasons: mpsc::Receiver<Reason>,
+    handle: Handle,
+    shutdown: CancellationToken,
+    renderer: Arc<Renderer>,
+    /// The folder as it was listed last, so that unchanged files are not read again.
+    listed: Option<Sources>,
+    /// Files of the bucket that were read, by digest.
+    read: BTreeMap<Digest, Bytes>,
+    good: DataSet,
+    seeded: bool,
+    retries: Retries,
+    /// What the databases' files were like when they were read last.
+    fingerprints: BTreeMap<String, data::Fingerprint>,
+    /// Rules of the configuration that was read last.
+    rules: Vec<CacheRule>,
+    attempt: u32,
+    retry: Option<(tokio::time::Instant, Trigger)>,
+    schedules: Vec<renderer::schedule::ScheduleConfig>,
+    runner: Option<Runner>,
+}
+
+/// Bytes that a renderer may keep between two renders of a site.
+const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
+
+impl Worker {
+    /// A worker, and a way to give it reasons.
+    pub fn new(setup: Setup, shutdown: CancellationToken) -> (Self, Handle) {
+        let (sender, reasons) = mpsc::channel(REASONS_MAX);
+        let handle = Handle { reasons: sender };
+        let worker = Self {
+            setup,
+            reasons,
+            handle: handle.clone(),
+            shutdown,
+            renderer: Arc::new(Renderer::new(RENDER_MEMORY_BYTES_MAX)),
+            listed: None,
+            read: BTreeMap::new(),
+            good: DataSet::new(),
+            seeded: false,
+            retries: Retries::new(BACKOFF),
+            fingerprints: BTreeMap::new(),
+            rules: Vec::new(),
+            attempt: 0,
+            retry: None,
+            schedules: Vec::new(),
+            runner: None,
+        };
+        (worker, handle)
+    }
+
+    /// Publishes until it is told to stop.
+    pub async fn run(mut self) {
+        loop {
+            let retry = self.retry.as_ref().map(|(at, _)| *at);
+            let first = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                reason = self.reasons.recv() => reason,
+                () = sleep_until(retry) => None,
+            };
+            let mut reasons: Vec<Reason> = first.into_iter().collect();
+            while let Ok(more) = self.reasons.try_recv() {
+                reasons.push(more);
+            }
+            self.serve(reasons).await;
+        }
+        if let Some(runner) = self.runner.take() {
+            // Runs in flight wait for an answer that no one gives any more.
+            self.reasons.close();
+            while self.reasons.try_recv().is_ok() {}
+            runner.stop().await;
+        }
+    }
+
+    /// One publish for all of these reasons; none stand for a retry.
+    async fn serve(&mut self, reasons: Vec<Reason>) {
+        let mut batch = Batch::of(reasons, self.retry.take().map(|(_, trigger)| trigger));
+        let asked = std::mem::take(&mut batch.asked);
+        if asked.is_empty() {
+            // What failed was told, and is tried again.
+            drop(self.publish(&batch, &PublishRequest::default(), None).await);
+        }
+        for Asked { request, sources, answer } in asked {
+            let result = self.publish(&batch, &request, sources.as_deref()).await;
+            // Whoever asked may have gone.
+            drop(answer.send(result));
+        }
+        if self.retry.is_none() {
+            self.attempt = 0;
+        }
+        for (firing, done) in batch.fired {
+            self.record(&firing).await;
+            drop(done.send(()));
+        }
+    }
+
+    /// Publishes, tells of it, and plans the next try where that makes sense.
+    async fn publish(
+        &mut self,
+        batch: &Batch,
+        request: &PublishRequest,
+        sent: Option<&[SourceFile]>,
+    ) -> Result<Published, Failure> {
+        let trigger = batch.trigger.clone();
+        match self.try_publish(batch, request, sent).await {
+            Ok((published, stale)) => {
+                for problem in &stale {
+                    self.setup.tell.stale(problem);
+                }
+                Ok(Published { stale_sources: stale, ..published })
+            }
+            Err(Stop::Held(failure)) => {
+                self.setup.tell.held(&trigger);
+                Err(failure)
+            }
+            Err(stop) => {
+                let (error, passing) = stop.into_error();
+                let retry = passing.then(|| self.plan_retry(&trigger));
+                metrics::counter!("bakehouse_publish_failures_total", "trigger" => trigger_label(&trigger))
+                    .increment(1);
+                self.setup.tell.failed(&trigger, &error, retry);
+                let hint = failure::hint_of(&error).map(str::to_owned);
+                Err(Failure { error: format!("{error:#}"), hint })
+            }
+        }
+    }
+
+    fn plan_retry(&mut self, trigger: &Trigger) -> Duration {
+        let wait = BACKOFF.next(self.attempt, rand::random());
+        self.attempt = self.attempt.saturating_add(1);
+        self.retry = Some((tokio::time::Instant::now() + wait, trigger.clone()));
+        wait
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn trigger_label(trigger: &Trigger) -> &'static str {
+    match trigger {
+        Trigger::Manual => "manual",
+        Trigger::Watch => "watch",
+        Trigger::Start => "start",
+        Trigger::Schedule(_) => "schedule",
+        Trigger::Due => "due",
+    }
+}
+
+/// Why a publish did not come about.
+enum Stop {
+    /// A rollback holds it back.
+    Held(Failure),
+    /// Another publish was faster.
+    Outdated,
+    /// Something failed; `passing` where it may go by itself.
+    Failed { error: anyhow::Error, passing: bool },
+}
+
+/// Reasons that have come together.
+struct Batch {
+    trigger: Trigger,
+    /// When the newest save was.
+    saved: Option<SystemTime>,
+    began: SystemTime,
+    /// Which sources to ask: all, some, or none but those that failed before.
+    ask: Ask,
+    fired: Vec<(Firing, oneshot::Sender<()>)>,
+    asked: Vec<Asked>,
+}
+
+enum Ask {
+    All,
+    Some(BTreeSet<String>),
+}
+
+impl Batch {
+    fn of(reasons: Vec<Reason>, retry: Option<Trigger>) -> Self {
+        let mut batch = Self {
+            trigger: retry.unwrap_or(Trigger::Watch),
+            saved: None,
+            began: SystemTime::now(),
+            ask: Ask::Some(BTreeSet::new()),
+            fired: Vec::new(),
+            asked: Vec::new(),
+        };
+        let mut rank = 0;
+        for reason in reasons {
+            let (trigger, weight) = match reason {
+                Reason::Saved(at) => {
+                    batch.saved = batch.saved.max(Some(at));
+                    (Trigger::Watch, 1)
+                }
+                Reason::Fired(firing, done) => {
+                    let trigger = match &firing.reason {
+                        renderer::schedule::Reason::Schedule { name, sources, .. } => {
+                            batch.ask.add(sources.clone());
+                            (Trigger::Schedule(name.clone()), 3)
+                        }
+                        // Sources whose next try is due are asked whatever the reason.
+                        _ => (Trigger::Due, 2),
+                    };
+                    batch.fired.push((firing, done));
+                    trigger
+                }
+                Reason::Start => {
+                    batch.ask = Ask::All;
+                    (Trigger::Start, 4)
+                }
+                Reason::Asked(asked) => {
+                    batch.ask = Ask::All;
+                    batch.asked.push(*asked);
+                    (Trigger::Manual, 5)
+                }
+            };
+            if weight > rank {
+                rank = weight;
+                batch.trigger = trigger;
+            }
+        }
+        batch
+    }
+}
+
+impl Ask {
+    fn add(&mut self, sources: Option<BTreeSet<String>>) {
+        match (&mut *self, sources) {
+            (Self::All, _) => {}
+            (_, None) => *self = Self::All,
+            (Self::Some(names), Some(more)) => names.extend(more),
+        }
+    }
+}
+
+impl Worker {
+    /// Renders and publishes, again where another publisher was faster. The texts are problems of
+    /// sources whose last good data stood in.
+    async fn try_publish(
+        &mut self,
+        batch: &Batch,
+        request: &PublishRequest,
+        sent: Option<&[SourceFile]>,
+    ) -> Result<(Published, Vec<String>), Stop> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.attempt(batch, request, sent).await {
+                Err(Stop::Outdated) => {
+                    tracing::info!(site = %self.setup.site, "another publish was faster; rendering again on top of it");
+                }
+                result => return result,
+            }
+        }
+        Err(Stop::passing(anyhow::anyhow!("other publishers were faster {ATTEMPTS_MAX} times in a row")))
+    }
+
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        request: &PublishRequest,
+        sent: Option<&[SourceFile]>,
+    ) -> Result<(Published, Vec<String>), Stop> {
+        let began = Instant::now();
+        let notice = batch.saved.map_or(Duration::ZERO, |at| at.elapsed().unwrap_or_default());
+        let publisher = Arc::clone(&self.setup.publisher);
+        let policies = Arc::new(Policies::new(&self.rules).map_err(Stop::of)?);
+        let draft = if request.plan {
+            publisher.begin_plan(policies).await
+        } else {
+            publisher.begin(batch.trigger.clone(), policies).await
+        };
+        let draft = draft.map_err(Stop::of)?;
+        let (config, sources) = self.sources(sent).await?;
+        if config.cache != self.rules {
+            // The draft was begun with other rules than these files have.
+            Policies::new(&config.cache).map_err(Stop::of)?;
+            self.rules = config.cache;
+            return Err(Stop::Outdated);
+        }
+        if !self.seeded {
+            self.seed(&config).await?;
+        }
+        self.follow_schedules(&config).await.map_err(Stop::lasting)?;
+        let stale = self.refresh(&config, &batch.ask).await?;
+        let data = self.data_of(&config);
+        let now = draft.now(Timestamp::now());
+        let summary = self.render(&draft, now, &config, &sources, data).await?;
+        self.set_deadline(summary.next_change);
+        let rendered = began.elapsed();
+        let about = About {
+            created: now,
+            author: request.author.clone().unwrap_or_else(author),
+            message: request.message.clone().unwrap_or_default(),
+            hosts: config.hosts.clone(),
+            pages: (summary.pages + summary.sections) as u64,
+            renderer: format!("bake {}", env!("CARGO_PKG_VERSION")),
+            next_change: summary.next_change,
+        };
+        let warnings = summary.warnings.iter().map(ToString::to_string).collect();
+        let mut published = Published {
+            release: None,
+            committed: None,
+            diff: Diff::default(),
+            uploaded: 0,
+            stale_sources: Vec::new(),
+            warnings,
+            edges: Vec::new(),
+        };
+        if request.plan {
+            let plan = draft.plan(about).await.map_err(Stop::of)?;
+            (published.release, published.diff, published.uploaded) = (plan.active, plan.diff, plan.uploads);
+            return Ok((published, stale));
+        }
+        let mut event = Event {
+            trigger: batch.trigger.clone(),
+            release: None,
+            committed: None,
+            diff: Diff::default(),
+            uploaded: 0,
+            saved: batch.saved.unwrap_or(batch.began),
+            notice,
+            render: rendered,
+            upload: Duration::ZERO,
+            commit: Duration::ZERO,
+        };
+        match draft.finish(about).await.map_err(Stop::of)? {
+            Outcome::Unchanged(release) => {
+                event.release = Some(release.clone());
+                published.release = Some(release);
+            }
+            Outcome::Published(done) => {
+                event.release = Some(done.release.clone());
+                event.committed = Some(done.committed.clone());
+                event.diff = done.diff.clone();
+                event.uploaded = done.uploaded;
+                (event.upload, event.commit) = (done.upload, done.commit);
+                published.release = Some(done.release);
+                published.committed = Some(done.committed);
+                published.diff = done.diff;
+                published.uploaded = done.uploaded;
+            }
+        }
+        self.setup.tell.published(&event).await;
+        Ok((published, stale))
+    }
+
+    /// Fires when a page falls due or expires, or a failed source is to be asked again.
+    fn set_deadline(&self, next_change: Option<Timestamp>) {
+        if let Some(runner) = &self.runner {
+            runner.set_deadline(next_change.into_iter().chain(self.retries.next()).min());
+        }
+    }
+
+    /// Takes over the last good data of the active release, once.
+    async fn seed(&mut self, config: &Config) -> Result<(), Stop> {
+        if !config.source.is_empty() {
+            let recorded = self.setup.publisher.sources(is_data, &BTreeMap::new()).await.map_err(Stop::of)?;
+            for file in recorded.unwrap_or_default() {
+                let name = file.path.strip_prefix(DATA_PREFIX).and_then(|n| n.strip_suffix(".json"));
+                let Some(name) = name else { continue };
+                match Snapshot::from_bytes(name, &file.bytes) {
+                    Ok(snapshot) => {
+                        self.good.insert(name, snapshot);
+                    }
+                    Err(error) => tracing::warn!(%error, "recorded data is not used"),
+                }
+            }
+        }
+        self.seeded = true;
+        Ok(())
+    }
+
+    /// The files to render and their configuration.
+    async fn sources(&mut self, sent: Option<&[SourceFile]>) -> Result<(Config, Sources), Stop> {
+        let sources = match (sent, &self.setup.from) {
+            (Some(files), _) => Sources::from_files(files.iter().map(|f| (f.path.clone(), f.bytes.clone()))),
+            (None, From::Folder(root)) => {
+                let config = Config::load(Some(root)).map_err(Stop::lasting)?;
+                let limits = render::limits(&config);
+                let (root, listed) = (root.clone(), self.listed.take());
+                let list = move || match listed {
+                    Some(listed) => listed.from_folder_again(&limits),
+                    None => Sources::from_folder(&root, &limits),
+                };
+                let sources = blocking(list).await?;
+                let sources = render::content(sources).map_err(Stop::lasting)?;
+                self.listed = Some(sources.clone());
+                sources
+            }
+            (None, From::Release) => self.released().await?,
+        };
+        let config = render::config_of(&sources).map_err(Stop::lasting)?;
+        Ok((config, sources))
+    }
+
+    /// The files of the active release; each is read once while it stays the same.
+    async fn released(&mut self) -> Result<Sources, Stop> {
+        let files = self.setup.publisher.sources(is_no_data, &self.read).await.map_err(Stop::of)?;
+        let Some(files) = files else {
+            let error = anyhow::anyhow!("site `{}` has no release to take sources from yet", self.setup.site);
+            return Err(Stop::passing(error));
+        };
+        self.read = files.iter().map(|f| (Digest::of(&f.bytes), f.bytes.clone())).collect();
+        Ok(Sources::from_files(files.into_iter().map(|f| (f.path, f.bytes))))
+    }
+
+    /// Asks the sources that the batch calls for, those whose next try is due, and those without data.
+    /// What fails keeps its last good data, and a text says so; without any, nothing can be published.
+    async fn refresh(&mut self, config: &Config, ask: &Ask) -> Result<Vec<String>, Stop> {
+        self.retries.retain(config.source.iter().map(|s| s.name.as_str()));
+        let prints = config
+            .source
+            .iter()
+            .filter_map(|s| Some((s.name.clone(), data::fingerprint(s, &self.setup.root)?)));
+        let prints: BTreeMap<String, data::Fingerprint> = prints.collect();
+        let written = prints.iter().filter(|(name, print)| self.fingerprints.get(*name) != Some(print));
+        let only: Option<BTreeSet<String>> = match ask {
+            Ask::All => None,
+            Ask::Some(names) => {
+                let due = self.retries.due(Timestamp::now());
+                Some(names.iter().chain(&due).chain(written.map(|(name, _)| name)).cloned().collect())
+            }
+        };
+        let refreshed =
+            data::refresh(&config.source, only.as_ref(), &self.good, &self.setup.root, &render::environment)
+                .await;
+        for name in &refreshed.fresh {
+            if let Some(print) = prints.get(name) {
+                self.fingerprints.insert(name.clone(), print.clone());
+            }
+            if let Some(failing) = self.retries.succeeded(name) {
+                tracing::info!(source = name, attempts = failing.attempts, "the source can be read again");
+            }
+        }
+        for error in &refreshed.failed {
+            self.retries.failed(error.source_name(), Timestamp::now(), rand::random());
+        }
+        self.set_deadline(None);
+        self.good = refreshed.data;
+        if refreshed.missing.is_empty() {
+            return Ok(refreshed.failed.iter().map(ToString::to_string).collect());
+        }
+        let lacking = refreshed.failed.iter().filter(|e| refreshed.missing.contains(e.source_name()));
+        let texts: Vec<String> = lacking.clone().map(ToString::to_string).collect();
+        let hint = lacking.clone().find_map(data::DataError::hint);
+        let error = anyhow::anyhow!("{}; there is no earlier data to fall back on", texts.join("; "));
+        Err(Stop::failed(error, hint, true))
+    }
+
+    /// The data of the sources that are configured now.
+    fn data_of(&self, config: &Config) -> DataSet {
+        let known = |s: &data::SourceConfig| Some((s.name.clone(), self.good.get(&s.name)?.clone()));
+        config.source.iter().filter_map(known).collect()
+    }
+
+    /// Renders into the draft, and records what was rendered from.
+    async fn render(
+        &self,
+        draft: &Draft,
+        now: Timestamp,
+        config: &Config,
+        sources: &Sources,
+        data: DataSet,
+    ) -> Result<renderer::Summary, Stop> {
+        let options = Options {
+            drafts: false,
+            base_url: self.setup.base_url.clone(),
+            config: None,
+            limits: render::limits(config),
+        };
+        let input = render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)?;
+        let renderer = Arc::clone(&self.renderer);
+        let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
+        let work = move || {
+            let result = renderer.render(&input, &sink);
+            // A draft that takes no more files knows better why than the renderer does.
+            sink.refused()?;
+            let summary = render::content(result).map_err(Stop::lasting)?;
+            for (path, file) in published_sources(&input.sources) {
+                let digest = file
+                    .digest()
+                    .map_err(|e| Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}")))?;
+                sink.sink.source_with(path, digest.into(), || file.read()).map_err(Stop::of)?;
+            }
+            for (name, snapshot) in input.data.iter() {
+                sink.sink.data(&data::record_path(name), snapshot.to_bytes().into()).map_err(Stop::of)?;
+            }
+            Ok(summary)
+        };
+        let summary = blocking(work).await??;
+        for warning in &summary.warnings {
+            tracing::warn!(%warning, "the content");
+        }
+        Ok(summary)
+    }
+
+    /// Starts the schedules, or starts them anew where their configuration has changed.
+    async fn follow_schedules(&mut self, config: &Config) -> anyhow::Result<()> {
+        if self.runner.is_some() && self.schedules == config.schedule {
+            return Ok(());
+        }
+        let names: Vec<&str> = config.source.iter().map(|s| s.name.as_str()).collect();
+        let schedules = Schedule::all(&config.schedule, names)
+            .map_err(|e| (e.hint(), e))
+            .or_else(|(hint, e)| Err(e).maybe_hint(hint).context(crate::config::FILE))?;
+        let mut last_fired = BTreeMap::new();
+        for schedule in &schedules {
+            let name = schedule.name();
+            let key = self.setup.site.schedule(name);
+            let Some(object) = self.setup.bucket.get(&key, FIRED_BYTES_MAX).await? else { continue };
+            match Fired::from_bytes(name, &object.bytes) {
+                Ok(fired) => {
+                    last_fired.insert(name.to_owned(), fired.due);
+                }
+                Err(error) => tracing::warn!(%error, "the record of a schedule is not used"),
+            }
+        }
+        let handle = self.handle.clone();
+        let fire = move |firing: Firing| {
+            let handle = handle.clone();
+            async move {
+                let (done, ended) = oneshot::channel();
+                if handle.give(Reason::Fired(firing, done)).await.is_ok() {
+                    // The sender is dropped where the worker stops: then the run has ended too.
+                    drop(ended.await);
+                }
+            }
+        };
+        let runner = Runner::start(schedules, &last_fired, fire, &self.shutdown).await?;
+        if let Some(before) = self.runner.replace(runner) {
+            // Its runs end with this very publish, so it cannot be waited for here.
+            tokio::spawn(before.stop());
+        }
+        self.schedules.clone_from(&config.schedule);
+        Ok(())
+    }
+
+    /// Records that a schedule has fired, so that what is missed while nothing runs is known.
+    async fn record(&self, firing: &Firing) {
+        let renderer::schedule::Reason::Schedule { name, .. } = &firing.reason else { return };
+        let fired = Fired { due: firing.due, done: Timestamp::now() };
+        let key = self.setup.site.schedule(name);
+        if let Err(error) = self.setup.bucket.put(&key, fired.to_bytes().into()).await {
+            tracing::warn!(%error, schedule = name, "the firing is not recorded; it may be repeated at the next start");
+        }
+    }
+}
+
+/// Bytes of the largest record of a schedule's firing.
+const FIRED_BYTES_MAX: u64 = 4 << 10;
+/// Where snapshots of data lie among a release's sources.
+const DATA_PREFIX: &str = ".bakehouse/data/";
+
+fn is_data(path: &str) -> bool {
+    path.starts_with(DATA_PREFIX)
+}
+
+fn is_no_data(path: &str) -> bool {
+    !is_data(path)
+}
+
+impl Stop {
+    fn of(error: origin::Error) -> Self {
+        match &error {
+            origin::Error::Held { .. } => Self::Held(Failure::from(&error)),
+            origin::Error::Outdated { .. } => Self::Outdated,
+            _ => {
+                let (hint, passing) = (error.hint(), error.is_transient());
+                Self::failed(error, hint, passing)
+            }
+        }
+    }
+
+    fn failed(error: impl Into<anyhow::Error>, hint: Option<String>, passing: bool) -> Self {
+        Self::Failed { error: failure::hinted(error, hint), passing }
+    }
+
+    fn into_error(self) -> (anyhow::Error, bool) {
+        match self {
+            Self::Failed { error, passing } => (error, passing),
+            Self::Held(failure) => (anyhow::anyhow!(failure.error), false),
+            Self::Outdated => (anyhow::anyhow!("another publish was faster"), true),
+        }
+    }
+
+    fn passing(error: impl Into<anyhow::Error>) -> Self {
+        Self::Failed { error: error.into(), passing: true }
+    }
+
+    fn lasting(error: impl Into<anyhow::Error>) -> Self {
+        Self::Failed { error: error.into(), passing: false }
+    }
+}
+
+/// Runs what keeps a processor busy where it holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stop> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|e| Stop::lasting(anyhow::anyhow!("the render ended badly: {e}")))
+}
+
+/// Hands rendered files to a draft, and keeps the reason why it took one no more.
+struct DraftSink {
+    sink: origin::publish::Sink,
+    refused: std::sync::Mutex<Option<origin::Error>>,
+}
+
+impl DraftSink {
+    fn refused(&self) -> Result<(), Stop> {
+        let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        refused.take().map_or(Ok(()), |error| Err(Stop::of(error)))
+    }
+}
+
+impl renderer::Sink for DraftSink {
+    fn put(&self, file: release::File) -> Result<(), renderer::SinkClosed> {
+        self.sink.file(file).map_err(|error| {
+            self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+            renderer::SinkClosed
+        })
+    }
+}
+
+/// The files that a release is rendered from, and is recorded with: what lies in a site's own folders,
+/// and the configuration beside them.
+pub fn published_sources(sources: &Sources) -> impl Iterator<Item = (&str, &renderer::SourceFile)> {
+    const FOLDERS: [&str; 7] = ["content", "templates", "static", "sass", "themes", "data", "i18n"];
+    sources.iter().filter(|(path, _)| match path.split_once('/') {
+        Some((folder, _)) => FOLDERS.contains(&folder),
+        None => path.ends_with(".toml") && !path.starts_with("Cargo"),
+    })
+}
+
+/// Who publishes: the user of this process.
+pub fn author() -> String {
+    let name = ["BAKE_AUTHOR", "USER", "LOGNAME"].iter().find_map(|v| std::env::var(v).ok());
+    name.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".into())
+}
