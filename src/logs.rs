@@ -1,6 +1,7 @@
 //! What the process says of its work on standard error: text for people, JSON for machines.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
@@ -16,14 +17,23 @@ pub struct LogArgs {
     log_format: Format,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Text,
     Json,
 }
 
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
+/// Whether standard error is read by a machine: then people's sentences do not belong there.
+pub fn are_json() -> bool {
+    FORMAT.get() == Some(&Format::Json)
+}
+
 /// Starts logging.
 pub fn start(args: &LogArgs) -> anyhow::Result<()> {
+    // It is set once, since there is one command line.
+    let _first = FORMAT.set(args.log_format);
     // Libraries below warn of what we retry or report ourselves.
     let filter = EnvFilter::try_new(format!("{},aws_config=error,aws_runtime=error,s3s=error", args.log))
         .with_context(|| format!("`{}` is not a log filter", args.log))?;

@@ -56,6 +56,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let bake = Bake::parse();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        // Another provider is there already, which serves as well.
+        tracing::debug!("TLS has a provider already");
+    }
     let result = logs::start(&bake.logs).and_then(|()| {
         #[cfg(feature = "failpoints")]
         if let Ok(point) = std::env::var("BAKE_PAUSE_AT") {

@@ -247,8 +247,8 @@ impl Worker {
         let mut batch = Batch::of(reasons, self.retry.take().map(|(_, trigger)| trigger));
         let asked = std::mem::take(&mut batch.asked);
         if asked.is_empty() {
-            // What failed was told, and is tried again.
-            drop(self.publish(&batch, &PublishRequest::default(), None).await);
+            // What failed was told, and is tried again where that makes sense.
+            let _told = self.publish(&batch, &PublishRequest::default(), None).await;
         }
         for Asked { request, sources, answer } in asked {
             let result = self.publish(&batch, &request, sources.as_deref()).await;
