@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
 use crate::worker::{Event, From, Reason, Setup, Tell, Worker};
-use crate::{failure, print, up};
+use crate::{print, up};
 
 /// Render a site on its schedule, from the sources of its active release
 ///
@@ -93,7 +93,6 @@ impl Tell for Lines {
     }
 
     fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>) {
-        failure::report(error);
         tracing::error!(%trigger, ?retry, error = format!("{error:#}"), "not published");
     }
 

@@ -409,14 +409,16 @@ impl Tell for Teller {
     }
 
     fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>) {
-        // What is wrong with the content was printed with its place.
-        failure::report(error);
         let next = match retry {
             Some(wait) => format!("trying again in {:.1} s", wait.as_secs_f32()),
-            None => "it stays until the next save".to_owned(),
+            None => "the next save tries again".to_owned(),
         };
-        eprintln!("not published ({trigger}); what was live before still is, and {next}");
-        tracing::error!(%trigger, error = format!("{error:#}"), "not published");
+        if logs::are_json() {
+            tracing::error!(%trigger, error = format!("{error:#}"), next, "not published");
+        } else {
+            failure::report(error);
+            eprintln!("not published ({trigger}): what was live before still is; {next}");
+        }
         if self.out.json {
             self.out.line(
                 "",
@@ -427,7 +429,6 @@ impl Tell for Teller {
     }
 
     fn stale(&self, problem: &str) {
-        eprintln!("warning: {problem}; its last good data is used");
         tracing::warn!(problem, "a source failed; its last good data is used");
         if self.out.json {
             self.out.line("", &json!({"event": "stale", "problem": problem}));

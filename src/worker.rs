@@ -253,14 +253,14 @@ impl Worker {
         for Asked { request, sources, answer } in asked {
             let result = self.publish(&batch, &request, sources.as_deref()).await;
             // Whoever asked may have gone.
-            drop(answer.send(result));
+            let _gone = answer.send(result);
         }
         if self.retry.is_none() {
             self.attempt = 0;
         }
         for (firing, done) in batch.fired {
             self.record(&firing).await;
-            drop(done.send(()));
+            let _gone = done.send(());
         }
     }
 
