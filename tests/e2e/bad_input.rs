@@ -340,7 +340,8 @@ fn malformed_requests_get_an_answer_or_a_closed_connection() {
             if !reply.is_empty() {
                 let text = String::from_utf8_lossy(&reply).into_owned();
                 assert!(text.starts_with("HTTP/1."), "{request:?} at {base}: {text}");
-                assert!(!text.starts_with("HTTP/1.1 5"), "{request:?} at {base}: {text}");
+                let ours = ["500", "502", "503", "504"].iter().any(|s| text[9..].starts_with(s));
+                assert!(!ours, "{request:?} at {base}: {text}");
             }
         }
     }

@@ -278,7 +278,7 @@ fn roles_report_how_they_are() {
     roles.publish("site", &[]).success();
     let origin = roles.origin();
     for path in ["/healthz", "/readyz"] {
-        assert_eq!(origin.get(path).status, 200, "{path}");
+        wait_until(path, SOON, || origin.get(path).status == 200);
     }
     assert!(metric(&origin.address, "bakehouse_bucket_requests_total", &[]) > 0.0);
     // Unreleased content is not public: an origin's pages want the token too.

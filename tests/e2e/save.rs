@@ -16,7 +16,7 @@ fn a_save_in_place_is_live() {
     // One line tells what changed, and how long it took.
     wait_until("the line of the publish", SOON, || {
         let said = up.process.stdout();
-        said.lines().any(|line| line.contains("/about/") && line.contains("ms"))
+        said.lines().any(|line| line.contains("about/index.html") && line.contains(" ms after the save"))
     });
 }
 

@@ -22,7 +22,7 @@ fn news(world: &World) {
     site::small(world, "site");
     sql(
         world,
-        "site/news.db",
+        "news.db",
         "CREATE TABLE news (slug TEXT, title TEXT, body TEXT);
          INSERT INTO news VALUES ('one', 'News one', 'The *first* row.'), ('two', 'News two', 'The second row.');",
     );
@@ -33,7 +33,7 @@ fn news(world: &World) {
 [[source]]
 name = "news"
 type = "sql"
-database = "news.db"
+database = "../news.db"
 query = "SELECT slug, title, body FROM news ORDER BY slug"
 
 [source.page]
@@ -91,7 +91,7 @@ fn a_row_is_a_page_and_a_changed_row_is_live_within_a_period() {
     assert!(up.get("/news/").has("News two"));
     sql(
         &world,
-        "site/news.db",
+        "news.db",
         "UPDATE news SET body = 'Changed.' WHERE slug = 'one'; DELETE FROM news WHERE slug = 'two';
          INSERT INTO news VALUES ('three', 'News three', 'A third row.');",
     );
@@ -165,14 +165,14 @@ fn a_bad_row_keeps_the_last_release_and_is_named() {
     let mut up = world.up("site");
     sql(
         &world,
-        "site/news.db",
+        "news.db",
         "UPDATE news SET slug = NULL WHERE slug = 'two'; UPDATE news SET body = 'Hidden.';",
     );
     up.process.wait_for_text("slug", PERIOD);
     assert!(up.process.stderr().contains("news"), "{}", up.process.stderr());
     assert!(up.get("/news/one/").has("<em>first</em>"), "half of the rows went live");
     up.bake(&["publish"]).code(1).says(&["news", "slug"]);
-    sql(&world, "site/news.db", "UPDATE news SET slug = 'two' WHERE slug IS NULL;");
+    sql(&world, "news.db", "UPDATE news SET slug = 'two' WHERE slug IS NULL;");
     wait_until("the mended rows", PERIOD, || up.get("/news/two/").has("Hidden."));
 }
 

@@ -64,13 +64,14 @@ impl Bucket {
     /// Runs the real `aws` on it.
     pub fn aws(&self, world: &World, args: &[&str]) -> Done {
         let program = aws();
-        let mut all = vec!["--endpoint-url", &self.endpoint, "--region", &self.region, "--no-cli-pager"];
+        let mut all = vec!["--endpoint-url", &self.endpoint, "--region", &self.region];
         all.extend(args);
         world
             .program(program.to_str().unwrap(), ".", &all)
             .var("AWS_ACCESS_KEY_ID", &self.access_key_id)
             .var("AWS_SECRET_ACCESS_KEY", &self.secret_access_key)
             .var("AWS_EC2_METADATA_DISABLED", "true")
+            .var("AWS_PAGER", "")
             .run()
     }
 

@@ -69,6 +69,11 @@ impl Proxy {
         &self.address
     }
 
+    /// Changes what becomes of requests from now on.
+    pub fn decide(&self, decide: impl FnMut(&str, &str) -> Fate + Send + 'static) {
+        *self.shared.decide.lock().unwrap() = Box::new(decide);
+    }
+
     /// From now on a refused condition (412) looks like a success, as at a store that ignores conditions.
     pub fn forget_conditions(&self) {
         self.shared.forgetful.store(true, Ordering::SeqCst);
