@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -128,7 +128,13 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
             base_url: args.base_url.clone().map_or(BaseUrl::RootRelative, BaseUrl::Given),
             publisher: served.publisher().clone(),
             bucket: stores.bucket.clone(),
-            tell: Arc::new(Teller { out: out.clone(), edge: edge.clone(), site: config.site.clone(), first }),
+            tell: Arc::new(Teller {
+                out: out.clone(),
+                edge: edge.clone(),
+                site: config.site.clone(),
+                first,
+                failed: Mutex::default(),
+            }),
         },
         stop_work.clone(),
     );
@@ -339,9 +345,20 @@ struct Teller {
     edge: Arc<Edge>,
     site: Site,
     first: watch::Sender<Option<bool>>,
+    /// What failed last: a schedule that meets the same again and again says so in one line.
+    failed: Mutex<Option<String>>,
 }
 
 impl Teller {
+    /// Whether this is what failed last time too.
+    fn is_known(&self, failed: Option<&anyhow::Error>) -> bool {
+        let text = failed.map(|error| format!("{error:#}"));
+        let mut last = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = *last == text;
+        *last = text;
+        is_known
+    }
+
     fn first_is_over(&self, well: bool) {
         self.first.send_if_modified(|first| first.is_none() && first.replace(well).is_none());
     }
@@ -350,6 +367,7 @@ impl Teller {
 #[async_trait::async_trait]
 impl Tell for Teller {
     async fn published(&self, event: &Event) {
+        self.is_known(None);
         let Some(committed) = &event.committed else {
             self.first_is_over(true);
             let quiet = matches!(event.trigger, Trigger::Schedule(_) | Trigger::Due);
@@ -415,6 +433,8 @@ impl Tell for Teller {
         };
         if logs::are_json() {
             tracing::error!(%trigger, error = format!("{error:#}"), next, "not published");
+        } else if self.is_known(Some(error)) && *trigger != Trigger::Watch {
+            eprintln!("still not published ({trigger}), for the same reason; {next}");
         } else {
             failure::report(error);
             eprintln!("not published ({trigger}): what was live before still is; {next}");

@@ -10,7 +10,6 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use tokio::sync::watch;
 use release::{
     Digest,
     bucket::Bucket,
@@ -21,6 +20,7 @@ use release::{
     tree::Diff,
     wire::{Ack, POLL_MS_MAX, Poll, SitePoll},
 };
+use tokio::sync::watch;
 
 use crate::{
     Edge, clock,

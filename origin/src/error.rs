@@ -243,7 +243,10 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Bucket(error) => matches!(**error, BucketError::Unknown { .. }),
-            Self::NotCommitted { .. } | Self::Outdated { .. } | Self::Overloaded { .. } | Self::Source { .. } => true,
+            Self::NotCommitted { .. }
+            | Self::Outdated { .. }
+            | Self::Overloaded { .. }
+            | Self::Source { .. } => true,
             _ => false,
         }
     }

@@ -81,7 +81,8 @@ impl Sink {
         if self.0.source_of_base(path, digest)? {
             return Ok(());
         }
-        let failed = |error: std::io::Error| Error::Source { path: path.to_owned(), reason: error.to_string() };
+        let failed =
+            |error: std::io::Error| Error::Source { path: path.to_owned(), reason: error.to_string() };
         self.source(path, read().map_err(failed)?)
     }
 
