@@ -231,7 +231,7 @@ impl Renderer {
             generated.insert(sheet.name.to_owned(), Bytes::from(sheet.css));
         }
         let mut assets = BTreeMap::new();
-        if engine.built_in_look {
+        if looks_built_in(&engine, &config) {
             for (path, bytes) in theme::assets() {
                 assets.insert(path.to_owned(), theme::hashed_name(path, &blake3::hash(bytes)));
             }
@@ -494,4 +494,22 @@ pub(crate) type Plan = (Vec<Job>, usize);
 /// Patterns of static files that are not copied.
 pub(crate) fn ignored_static(config: &Config) -> Result<globset::GlobSet, Diagnostic> {
     library::globs("zola.toml", &config.ignored_static)
+}
+/// Whether any page may look like the built-in theme, and so needs its assets: a site's own template may extend the
+/// theme's, and what it has no template for falls to the theme.
+fn looks_built_in(engine: &Engine, config: &Config) -> bool {
+    engine.built_in_look
+        || ["index.html", "section.html", "page.html", "404.html"]
+            .iter()
+            .any(|name| engine.rests_on_theme(name))
+        || engine.names().iter().any(|name| engine.rests_on_theme(name))
+        || config.language_codes().iter().flat_map(|lang| config.taxonomies_for(lang)).any(|taxonomy| {
+            taxonomy.render
+                && ["list", "single"].iter().any(|kind| {
+                    let own = format!("{}/{kind}.html", taxonomy.name);
+                    engine
+                        .first(&[&own, &format!("taxonomy_{kind}.html")])
+                        .is_some_and(|name| engine.rests_on_theme(name))
+                })
+        })
 }

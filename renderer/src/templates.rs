@@ -146,6 +146,11 @@ impl Engine {
             .map_or_else(|| Needs { fields: Fields::ALL, ..Needs::default() }, |(_, needs)| needs.clone())
     }
 
+    /// Whether a template, with all it extends, includes and calls, is one of the built-in theme's or rests on one.
+    pub(crate) fn rests_on_theme(&self, name: &str) -> bool {
+        self.needs(name).closure.iter().any(|part| part.starts_with(theme::THEME_PREFIX))
+    }
+
     /// All names that a page may ask for, for hints.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> =

@@ -102,6 +102,40 @@ fn a_site_without_templates_has_the_built_in_theme() {
 }
 
 #[test]
+fn a_template_of_ones_own_may_extend_the_built_in_theme() {
+    let own = (
+        "templates/index.html",
+        "{% extends \"base.html\" %}{% block main %}<h1>Mine</h1>{% endblock main %}",
+    );
+    let styles = |files: &BTreeMap<String, File>| {
+        files
+            .keys()
+            .filter(|path| path.starts_with("style.") && path.ends_with(".css"))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let page = ("content/a.md", "+++\ntitle = \"A\"\n+++\nText.");
+    for beyond_zola in [true, false] {
+        let mut files = vec![CONFIG, own, page];
+        files.extend(beyond_zola.then_some(("bakehouse.toml", "")));
+        let (_, files) = render(&files).unwrap();
+        let [style] = &styles(&files)[..] else { panic!("{:?}", files.keys().collect::<Vec<_>>()) };
+        assert!(text(&files, "index.html").contains("<h1>Mine</h1>"));
+        for path in ["index.html", "a/index.html"] {
+            assert!(text(&files, path).contains(style.as_str()), "{path}");
+        }
+    }
+    // A site that looks its own way throughout gets no file of the theme.
+    let (_, files) = render(&with(&[page])).unwrap();
+    assert_eq!(styles(&files), [String::new(); 0]);
+    // What it has no template for falls to the theme, with all that it needs.
+    let tagged = "+++\n[taxonomies]\ntags = [\"x\"]\n+++\n";
+    let tags = "base_url = \"https://x.example\"\ntaxonomies = [{ name = \"tags\" }]\n";
+    let (_, files) = render(&with(&[("zola.toml", tags), ("content/b.md", tagged)])).unwrap();
+    assert!(text(&files, "tags/x/index.html").contains(&styles(&files)[0]));
+}
+
+#[test]
 fn root_relative_links_in_pages_and_full_ones_elsewhere() {
     let files = with(&[
         ("zola.toml", "base_url = \"https://x.example/sub\"\ngenerate_feeds = true\n"),
