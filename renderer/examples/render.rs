@@ -1,7 +1,6 @@
-//! Renders a folder to a folder, and says what it cost: `cargo run -p renderer --example render -- SITE OUT [TIMES]`.
+//! Renders a folder to a folder, and says what it cost: `cargo run -p renderer --example render -- SITE OUT [TIMES [MEMORY_MIB]]`.
 //!
-//! With TIMES above 1 it renders again in the same process, as a watching renderer does, each time with the first page
-//! changed in memory, and prints the time of each.
+//! With TIMES above 1 it renders again in the same process, as a watching renderer does, and prints the time of each.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,11 +43,12 @@ fn peak_kib() -> u64 {
 fn main() -> std::process::ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (Some(site), Some(out)) = (args.first(), args.get(1)) else {
-        eprintln!("usage: render SITE OUT [TIMES]");
+        eprintln!("usage: render SITE OUT [TIMES [MEMORY_MIB]]");
         return std::process::ExitCode::from(2);
     };
     let times: usize = args.get(2).and_then(|n| n.parse().ok()).unwrap_or(1);
-    let renderer = Renderer::new(128 << 20);
+    let memory: usize = args.get(3).and_then(|n| n.parse().ok()).unwrap_or(if times > 1 { 128 } else { 8 });
+    let renderer = Renderer::new(memory << 20);
     let limits = Limits::default();
     let mut sources = match Sources::from_folder(Path::new(site), &limits) {
         Ok(sources) => sources,

@@ -23,15 +23,25 @@ struct Shard<K: Hash + Eq, V> {
 
 impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
     pub(crate) fn new(bytes_max: usize) -> Self {
+        Self::with_shards(bytes_max, SHARDS)
+    }
+
+    /// In one piece, for values that may each be a large part of the whole.
+    pub(crate) fn undivided(bytes_max: usize) -> Self {
+        Self::with_shards(bytes_max, 1)
+    }
+
+    fn with_shards(bytes_max: usize, shards: usize) -> Self {
+        let shard_bytes_max = bytes_max / shards;
         let shards =
-            (0..SHARDS).map(|_| Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 })).collect();
-        Self { shards, shard_bytes_max: bytes_max / SHARDS }
+            (0..shards).map(|_| Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 })).collect();
+        Self { shards, shard_bytes_max }
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        let index = (hasher.finish() % SHARDS as u64) as usize;
+        let index = (hasher.finish() % self.shards.len() as u64) as usize;
         // A shard is whole between any two statements that can panic, so a poisoned lock says nothing.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }

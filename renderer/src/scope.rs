@@ -53,7 +53,7 @@ impl Scope {
 
     pub(crate) fn for_content(mut self) -> Self {
         self.in_content = true;
-        self.fields = Fields::default();
+        self.fields = Fields { all: true, ..Fields::default() };
         self
     }
 

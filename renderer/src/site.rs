@@ -24,12 +24,18 @@ use crate::sources::Sources;
 use crate::templates::{self, Engine, Fields};
 use crate::value::{self, key};
 
-/// Values of pages and sections that are kept while a site is rendered, in bytes: lists and navigation ask for the
-/// same ones again and again.
-const VALUES_BYTES_MAX: usize = 24 << 20;
+/// Values of pages that are kept while a site is rendered, in bytes: lists ask for the same ones again and again.
+const PAGE_VALUES_BYTES_MAX: usize = 8 << 20;
 
-/// About what the value of a page occupies beside its texts, in bytes.
-const PAGE_VALUE_BYTES: usize = 3_000;
+/// Values of sections that are kept, in bytes, whatever the site's size.
+const SECTION_VALUES_BYTES_MIN: usize = 16 << 20;
+
+/// What is added to that for each page: navigation that walks all sections on every page must find them all, or a
+/// site's time would grow with the square of its size.
+const SECTION_VALUES_BYTES_A_PAGE: usize = 2_000;
+
+/// About what the value of a page occupies beside its content, in bytes.
+const PAGE_VALUE_BYTES: usize = 1_000;
 
 /// What a running renderer remembers between renders.
 pub(crate) struct Memory {
@@ -148,6 +154,7 @@ impl Site {
             })
             .collect();
         let theme = parts.config.theme.clone().filter(|t| !t.is_empty());
+        let pages = parts.library.pages.len();
         Self {
             sources: parts.sources,
             config: parts.config,
@@ -166,8 +173,8 @@ impl Site {
             generated: parts.generated,
             colocated: parts.colocated,
             configs,
-            pages: Bounded::new(VALUES_BYTES_MAX / 2),
-            sections: Bounded::new(VALUES_BYTES_MAX / 2),
+            pages: Bounded::new(PAGE_VALUES_BYTES_MAX),
+            sections: Bounded::undivided(SECTION_VALUES_BYTES_MIN + pages * SECTION_VALUES_BYTES_A_PAGE),
             taxonomies: Mutex::new(HashMap::new()),
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
@@ -383,11 +390,15 @@ impl Site {
         self.place(&mut context, of.path);
         let scope = Scope::new(self.clone(), of.source, of.absolute, Fields::default()).for_content();
         match of.content {
-            Content::Page(id) => {
-                context.insert_value("page", self.page_value(id, Fields::default(), of.absolute))
-            }
+            Content::Page(id) => context.insert_value(
+                "page",
+                self.page_value(id, Fields { all: true, ..Fields::default() }, of.absolute),
+            ),
             Content::Section(id) => {
-                context.insert_value("section", self.section_value(id, Fields::default(), of.absolute, true));
+                context.insert_value(
+                    "section",
+                    self.section_value(id, Fields { all: true, ..Fields::default() }, of.absolute, true),
+                );
             }
         }
         let guarded = guard_heading_ids(body);
@@ -545,60 +556,60 @@ impl Site {
     ) -> Map {
         let page = self.library.page(id);
         let matter = page.matter();
-        let mut map = Map::with_capacity(36);
+        let mut map = Fielded { map: Map::new(), engine: &self.engine, all: fields.all };
         let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
         let texts =
             |list: &[Box<str>]| Value::from(list.iter().map(|s| Value::from(&**s)).collect::<Vec<_>>());
         let date = |d: Option<&Date>| d.map_or_else(Value::none, |d| Value::from(&*d.text));
-        map.insert(key("relative_path"), Value::from(page.relative()));
-        map.insert(key("colocated_path"), colocated(page.relative(), page.bundle));
+        map.insert("relative_path", || Value::from(page.relative()));
+        map.insert("colocated_path", || colocated(page.relative(), page.bundle));
         if fields.content {
-            map.insert(key("content"), rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
+            map.insert("content", || rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
         }
-        map.insert(key("permalink"), Value::from(self.permalink(&page.path, absolute)));
-        map.insert(key("slug"), Value::from(&*page.slug));
-        map.insert(key("ancestors"), self.ancestors_value(&page.ancestors));
-        map.insert(key("title"), text(matter.title.as_deref()));
-        map.insert(key("description"), text(matter.description.as_deref()));
-        map.insert(key("updated"), date(matter.updated.as_ref()));
-        map.insert(key("date"), date(page.date.as_ref()));
+        map.insert("permalink", || Value::from(self.permalink(&page.path, absolute)));
+        map.insert("slug", || Value::from(&*page.slug));
+        map.insert("ancestors", || self.ancestors_value(&page.ancestors));
+        map.insert("title", || text(matter.title.as_deref()));
+        map.insert("description", || text(matter.description.as_deref()));
+        map.insert("updated", || date(matter.updated.as_ref()));
+        map.insert("date", || date(page.date.as_ref()));
         let (year, month, day) = page.date.as_ref().map_or_else(
             || (Value::none(), Value::none(), Value::none()),
             |d| (Value::from(d.year), Value::from(d.month), Value::from(d.day)),
         );
-        map.insert(key("year"), year);
-        map.insert(key("month"), month);
-        map.insert(key("day"), day);
-        let taxonomies =
-            matter.taxonomies.iter().map(|(kind, terms)| (value::owned_key(kind), texts(terms))).collect();
-        map.insert(key("taxonomies"), value::map(taxonomies));
-        map.insert(key("authors"), texts(&matter.authors));
-        map.insert(key("extra"), matter.extra.clone().unwrap_or_else(value::empty));
-        map.insert(key("path"), Value::from(&*page.path));
-        map.insert(key("components"), components(&page.path));
+        map.insert("year", || year);
+        map.insert("month", || month);
+        map.insert("day", || day);
+        map.insert("taxonomies", || {
+            let kinds = matter.taxonomies.iter();
+            value::map(kinds.map(|(kind, terms)| (value::owned_key(kind), texts(terms))).collect())
+        });
+        map.insert("authors", || texts(&matter.authors));
+        map.insert("extra", || matter.extra.clone().unwrap_or_else(value::empty));
+        map.insert("path", || Value::from(&*page.path));
+        map.insert("components", || components(&page.path));
         if fields.summary {
-            map.insert(key("summary"), rendered.map_or_else(Value::none, |r| r.summary.clone()));
+            map.insert("summary", || rendered.map_or_else(Value::none, |r| r.summary.clone()));
         }
         if fields.toc {
-            map.insert(
-                key("toc"),
-                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone()),
-            );
+            map.insert("toc", || {
+                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
+            });
         }
-        map.insert(key("word_count"), Value::from(page.parsed.words));
-        map.insert(key("reading_time"), Value::from(page.parsed.words.div_ceil(200)));
-        map.insert(key("assets"), self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
-        map.insert(key("draft"), Value::from(matter.draft));
-        map.insert(key("weight"), matter.weight.map_or_else(Value::none, Value::from));
-        map.insert(key("lang"), Value::from(&*page.lang));
-        map.insert(key("lower"), Value::none());
-        map.insert(key("higher"), Value::none());
-        map.insert(key("translations"), self.translations_value(&page.source, &page.lang, absolute));
-        map.insert(key("backlinks"), self.backlinks_value(self.library.backlinks_of_page(id), absolute));
-        map.insert(key("in_search_index"), Value::from(matter.in_search_index));
-        map.insert(key("include_in_feeds"), Value::from(matter.include_in_feeds));
-        map.insert(key("hidden"), Value::from(matter.hidden));
-        map
+        map.insert("word_count", || Value::from(page.parsed.words));
+        map.insert("reading_time", || Value::from(page.parsed.words.div_ceil(200)));
+        map.insert("assets", || self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
+        map.insert("draft", || Value::from(matter.draft));
+        map.insert("weight", || matter.weight.map_or_else(Value::none, Value::from));
+        map.insert("lang", || Value::from(&*page.lang));
+        map.insert("lower", Value::none);
+        map.insert("higher", Value::none);
+        map.insert("translations", || self.translations_value(&page.source, &page.lang, absolute));
+        map.insert("backlinks", || self.backlinks_value(self.library.backlinks_of_page(id), absolute));
+        map.insert("in_search_index", || Value::from(matter.in_search_index));
+        map.insert("include_in_feeds", || Value::from(matter.include_in_feeds));
+        map.insert("hidden", || Value::from(matter.hidden));
+        map.map
     }
 
     fn ancestors_value(&self, ids: &[SectionId]) -> Value {
@@ -671,8 +682,10 @@ impl Site {
         let rendered = if fields.any() { self.section_html(id, absolute).ok() } else { None };
         let map = self.section_map(id, rendered.as_deref(), fields, fields, absolute, metadata_only);
         let made = value::map(map);
+        // Counted as if all its pages were held by it alone.
         let pages = if metadata_only { 0 } else { self.library.section(id).pages.len() };
-        self.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * PAGE_VALUE_BYTES / 2);
+        let each = PAGE_VALUE_BYTES + if fields.content { 8 * PAGE_VALUE_BYTES } else { 0 };
+        self.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * each);
         made
     }
 
@@ -698,54 +711,51 @@ impl Site {
     ) -> Map {
         let section = self.library.section(id);
         let matter = &section.matter;
-        let mut map = Map::with_capacity(28);
+        let mut map = Fielded { map: Map::new(), engine: &self.engine, all: own.all };
         let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
-        map.insert(key("relative_path"), Value::from(section.relative()));
-        map.insert(key("colocated_path"), colocated(section.relative(), true));
+        map.insert("relative_path", || Value::from(section.relative()));
+        map.insert("colocated_path", || colocated(section.relative(), true));
         if own.content {
-            map.insert(key("content"), rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
+            map.insert("content", || rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
         }
-        map.insert(key("permalink"), Value::from(self.permalink(&section.path, absolute)));
-        map.insert(key("ancestors"), self.ancestors_value(&section.ancestors));
-        map.insert(key("title"), text(matter.title.as_deref()));
-        map.insert(key("description"), text(matter.description.as_deref()));
-        map.insert(key("extra"), matter.extra.clone().unwrap_or_else(value::empty));
-        map.insert(key("path"), Value::from(&*section.path));
-        map.insert(key("components"), components(&section.path));
+        map.insert("permalink", || Value::from(self.permalink(&section.path, absolute)));
+        map.insert("ancestors", || self.ancestors_value(&section.ancestors));
+        map.insert("title", || text(matter.title.as_deref()));
+        map.insert("description", || text(matter.description.as_deref()));
+        map.insert("extra", || matter.extra.clone().unwrap_or_else(value::empty));
+        map.insert("path", || Value::from(&*section.path));
+        map.insert("components", || components(&section.path));
         if own.summary {
-            map.insert(key("summary"), rendered.map_or_else(Value::none, |r| r.summary.clone()));
+            map.insert("summary", || rendered.map_or_else(Value::none, |r| r.summary.clone()));
         }
         if own.toc {
-            map.insert(
-                key("toc"),
-                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone()),
-            );
+            map.insert("toc", || {
+                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
+            });
         }
         let words = section.parsed.as_ref().map_or(0, |p| p.words);
-        map.insert(key("word_count"), Value::from(words));
-        map.insert(key("reading_time"), Value::from(words.div_ceil(200)));
-        map.insert(key("lang"), Value::from(&*section.lang));
-        map.insert(key("weight"), Value::from(matter.weight));
-        map.insert(
-            key("assets"),
-            self.asset_paths(&section.assets, &section.path, bundle_folder(&section.source)),
-        );
-        map.insert(key("transparent"), Value::from(matter.transparent));
-        map.insert(key("paginated"), matter.paginate_by.map_or_else(Value::none, Value::from));
-        map.insert(key("generate_feeds"), Value::from(matter.generate_feeds));
-        map.insert(key("draft"), Value::from(matter.draft));
-        let subsections: Vec<Value> =
-            section.subsections.iter().map(|id| Value::from(self.library.section(*id).relative())).collect();
-        map.insert(key("subsections"), Value::from(subsections));
-        let pages: Vec<Value> = if metadata_only {
-            Vec::new()
-        } else {
-            section.pages.iter().map(|id| self.page_value(*id, others, absolute)).collect()
-        };
-        map.insert(key("pages"), Value::from(pages));
-        map.insert(key("translations"), self.translations_value(&section.source, &section.lang, absolute));
-        map.insert(key("backlinks"), self.backlinks_value(self.library.backlinks_of_section(id), absolute));
-        map
+        map.insert("word_count", || Value::from(words));
+        map.insert("reading_time", || Value::from(words.div_ceil(200)));
+        map.insert("lang", || Value::from(&*section.lang));
+        map.insert("weight", || Value::from(matter.weight));
+        map.insert("assets", || {
+            self.asset_paths(&section.assets, &section.path, bundle_folder(&section.source))
+        });
+        map.insert("transparent", || Value::from(matter.transparent));
+        map.insert("paginated", || matter.paginate_by.map_or_else(Value::none, Value::from));
+        map.insert("generate_feeds", || Value::from(matter.generate_feeds));
+        map.insert("draft", || Value::from(matter.draft));
+        map.insert("subsections", || {
+            let paths = section.subsections.iter();
+            Value::from(paths.map(|id| Value::from(self.library.section(*id).relative())).collect::<Vec<_>>())
+        });
+        map.insert("pages", || {
+            let ids = if metadata_only { &[][..] } else { &section.pages[..] };
+            Value::from(ids.iter().map(|id| self.page_value(*id, others, absolute)).collect::<Vec<_>>())
+        });
+        map.insert("translations", || self.translations_value(&section.source, &section.lang, absolute));
+        map.insert("backlinks", || self.backlinks_value(self.library.backlinks_of_section(id), absolute));
+        map.map
     }
 
     /// The value of a term.
@@ -806,6 +816,21 @@ impl Site {
             self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
         }
         made
+    }
+}
+
+/// A value in the making, of which only fields are made that a template may read.
+struct Fielded<'a> {
+    map: Map,
+    engine: &'a Engine,
+    all: bool,
+}
+
+impl Fielded<'_> {
+    fn insert(&mut self, name: &'static str, make: impl FnOnce() -> Value) {
+        if self.all || self.engine.reads(name) {
+            self.map.insert(key(name), make());
+        }
     }
 }
 

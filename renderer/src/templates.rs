@@ -20,10 +20,12 @@ pub(crate) struct Fields {
     pub(crate) content: bool,
     pub(crate) summary: bool,
     pub(crate) toc: bool,
+    /// Every other field too, also those that no template names: content may be a template of its own.
+    pub(crate) all: bool,
 }
 
 impl Fields {
-    pub(crate) const ALL: Self = Self { content: true, summary: true, toc: true };
+    pub(crate) const ALL: Self = Self { content: true, summary: true, toc: true, all: false };
 
     pub(crate) fn any(self) -> bool {
         self.content || self.summary || self.toc
@@ -34,6 +36,7 @@ impl Fields {
             content: self.content || other.content,
             summary: self.summary || other.summary,
             toc: self.toc || other.toc,
+            all: self.all || other.all,
         }
     }
 }
@@ -57,6 +60,8 @@ pub(crate) struct Engine {
     /// Whether any template counts words.
     pub(crate) counts_words: bool,
     pub(crate) backlinks: bool,
+    /// The fields of pages and sections that any template may read; `None` where that cannot be told.
+    mentioned: Option<HashSet<&'static str>>,
     /// Whether pages without templates of their own look like the built-in theme.
     pub(crate) built_in_look: bool,
 }
@@ -125,9 +130,15 @@ impl Engine {
                 .iter()
                 .any(|w| mentions(w)),
             backlinks: mentions("backlinks"),
+            mentioned: mentioned_fields(&texts),
             built_in_look,
             tera,
         })
+    }
+
+    /// Whether any template may read a field of pages and sections.
+    pub(crate) fn reads(&self, field: &str) -> bool {
+        self.mentioned.as_ref().is_none_or(|mentioned| mentioned.contains(field))
     }
 
     /// The first of these names that a template has.
@@ -158,6 +169,88 @@ impl Engine {
         names.sort_unstable();
         names
     }
+}
+
+/// All fields of the values of pages and sections.
+const VALUE_FIELDS: &[&str] = &[
+    "relative_path",
+    "colocated_path",
+    "content",
+    "permalink",
+    "slug",
+    "ancestors",
+    "title",
+    "description",
+    "updated",
+    "date",
+    "year",
+    "month",
+    "day",
+    "taxonomies",
+    "authors",
+    "extra",
+    "path",
+    "components",
+    "summary",
+    "toc",
+    "word_count",
+    "reading_time",
+    "assets",
+    "draft",
+    "weight",
+    "lang",
+    "lower",
+    "higher",
+    "translations",
+    "backlinks",
+    "in_search_index",
+    "include_in_feeds",
+    "hidden",
+    "transparent",
+    "paginated",
+    "generate_feeds",
+    "subsections",
+    "pages",
+];
+
+/// A look-up by a name that is only known when the template runs.
+static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"([A-Za-z0-9_]+)\??\[\s*[A-Za-z_(]|get\(\s*key\s*=\s*[A-Za-z_(]|attribute\s*=\s*[A-Za-z_(]"#)
+        .ok()
+});
+
+/// The fields whose names are somewhere in the templates. Values hold these alone: a list of ten thousand pages of
+/// which a title is shown need not carry thirty fields each.
+fn mentioned_fields(texts: &BTreeMap<String, String>) -> Option<HashSet<&'static str>> {
+    let dynamic = DYNAMIC.as_ref()?;
+    let mut out = HashSet::new();
+    for text in texts.values() {
+        if ["__tera_context", "json_encode", "| pairs", "| keys", "| values", "|pairs", "|keys", "|values"]
+            .iter()
+            .any(|word| text.contains(word))
+        {
+            return None;
+        }
+        let unknown = dynamic.captures_iter(text).any(|found| {
+            found
+                .get(1)
+                .is_none_or(|base| !matches!(base.as_str(), "extra" | "taxonomies" | "data" | "labels"))
+        });
+        if unknown {
+            return None;
+        }
+        out.extend(VALUE_FIELDS.iter().copied().filter(|field| names(text, field)));
+    }
+    Some(out)
+}
+
+/// Whether a text reads `.field`, or has the name in quotes, as filters take it.
+fn names(text: &str, field: &str) -> bool {
+    text.match_indices(field).any(|(i, found)| {
+        let before = text[..i].trim_end().chars().next_back();
+        let after = text[i + found.len()..].chars().next();
+        matches!(before, Some('.' | '"' | '\'')) && !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
 }
 
 static REFERENCES: LazyLock<Option<Regex>> =
@@ -363,7 +456,7 @@ fn fields_of_others(text: &str) -> Fields {
                 }
             })
     };
-    Fields { content: reads("content"), summary: reads("summary"), toc: reads("toc") }
+    Fields { content: reads("content"), summary: reads("summary"), toc: reads("toc"), all: false }
 }
 
 /// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
@@ -568,6 +661,25 @@ mod tests {
         assert!(!engine.needs("page.html").fields.any());
         assert!(engine.needs("list.html").fields.summary);
         assert!(!engine.needs("list.html").fields.content);
+    }
+
+    #[test]
+    fn values_hold_what_is_named() {
+        let engine = Engine::build(
+            vec![sheaf(&[(
+                "page.html",
+                "{{ page.title }}{% for p in x | sort(attribute=\"date\") %}{{ p ?. slug }}{% endfor %}",
+            )])],
+            false,
+        )
+        .map_err(|e| e.to_string())
+        .unwrap();
+        assert!(engine.reads("title") && engine.reads("date") && engine.reads("slug"));
+        assert!(!engine.reads("colocated_path"));
+        let engine = Engine::build(vec![sheaf(&[("page.html", "{{ page[key] }}")])], false)
+            .map_err(|e| e.to_string())
+            .unwrap();
+        assert!(engine.reads("colocated_path"));
     }
 
     #[test]
