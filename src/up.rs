@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use edge::{Edge, EdgeConfig, Mode, SitesConfig};
 use origin::bucket::embedded::{self, Credentials};
+use origin::site::ServedSite;
 use origin::{Origin, OriginConfig, Sites};
 use release::keys::Site;
 use release::record::Trigger;
@@ -74,6 +75,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     data.remove_up_file()?;
     let keys = data.keys()?;
     let metrics = logs::metrics()?;
+    edge::describe_metrics();
+    let measured: Arc<OnceLock<Arc<Edge>>> = Arc::default();
     let out = Arc::new(Out { json: args.json });
 
     // Every address is taken before anything is started, so that a port in use costs nothing.
@@ -94,7 +97,15 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         edge_token: keys.edge_token.clone(),
         lease: Duration::from_secs(config.edge.lease_seconds),
         work_dir: Some(stores::work_folder(data.path())),
-        metrics: Some(Arc::new(move || metrics.render())),
+        metrics: Some(Arc::new({
+            let measured = measured.clone();
+            move || {
+                if let Some(edge) = measured.get() {
+                    edge.refresh_gauges();
+                }
+                metrics.render()
+            }
+        })),
         ..OriginConfig::new("up", stores.bucket.clone(), keys.token.clone())
     })?;
     let served = origin.open(&config.site).await.map_err(|e| failure::hinted(e.clone(), e.hint()))?;
@@ -118,6 +129,9 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         stop_edge.clone(),
     )
     .context("the edge cannot be started")?;
+
+    // It is set once, right here.
+    let _first = measured.set(edge.clone());
 
     let (first, mut first_render) = watch::channel(None);
     let (worker, handle) = Worker::new(
@@ -148,6 +162,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let edge_server =
         tokio::spawn(::edge::serve(edge_listener, edge.clone(), stop_edge.clone().cancelled_owned()));
     let work = tokio::spawn(worker.run());
+    let resuming = tokio::spawn(publish_when_resumed(served.clone(), handle.clone()));
     let watching = tokio::spawn(watch_folder(root.clone(), handle.clone()));
     handle.give(Reason::Start).await?;
 
@@ -176,6 +191,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     out.stopping();
     let stopping = async {
         watching.abort();
+        resuming.abort();
         stop_work.cancel();
         ended(work).await;
         stop_edge.cancel();
@@ -293,6 +309,19 @@ async fn watch_folder(root: PathBuf, handle: Handle) -> anyhow::Result<()> {
     loop {
         let change = watch.changed().await?;
         handle.give(Reason::Saved(change.saved)).await?;
+    }
+}
+
+/// What was saved while a rollback was in force goes live when someone says `bake resume`.
+async fn publish_when_resumed(site: Arc<ServedSite>, handle: Handle) -> anyhow::Result<()> {
+    let mut journal = site.journal().watch();
+    loop {
+        let active = journal.wait_for(|seen| seen.state.held).await?.state.base();
+        let now = journal.wait_for(|seen| !seen.state.held).await?.state.base();
+        // A publish that ended the rollback brought the folder along.
+        if now == active {
+            handle.give(Reason::Saved(SystemTime::now())).await?;
+        }
     }
 }
 

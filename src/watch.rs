@@ -123,6 +123,9 @@ impl Watch {
             let mut names = inside.components().map(|c| c.as_os_str().to_string_lossy());
             let top = names.next().unwrap_or_default();
             let hidden = top.starts_with('.') || names.any(|n| n.starts_with(".#") || n == ".git");
+            if inside.components().count() == 1 && !path.is_dir() && !may_be_source(inside) {
+                continue;
+            }
             // Reading a database makes and removes these beside it.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let of_database = ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end));
@@ -155,6 +158,14 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// Whether a file beside `content/` may be configuration or data: logs and the like are written there
+/// too, by this very process perhaps, and must not set off a publish each.
+fn may_be_source(name: &Path) -> bool {
+    const ENDINGS: [&str; 12] =
+        ["toml", "json", "yaml", "yml", "csv", "md", "txt", "xml", "bib", "db", "sqlite", "sqlite3"];
+    name.extension().is_some_and(|e| ENDINGS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
 fn limit_hint() -> String {
