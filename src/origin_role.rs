@@ -56,6 +56,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     let name = args.name.unwrap_or_else(|| url.clone());
     let origin = Origin::new(OriginConfig {
         journal_bucket: Some(stores.journal),
+        new_site: Some(config.site.clone()),
         edge_token: args.edge_token,
         fellows: args.fellow,
         lease: Duration::from_secs(config.edge.lease_seconds),

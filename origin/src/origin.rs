@@ -66,6 +66,8 @@ pub struct OriginConfig {
     pub journal_bucket: Option<Arc<dyn Bucket>>,
     /// Which sites.
     pub sites: Sites,
+    /// The site that is meant by a first publish which names none.
+    pub new_site: Option<Site>,
     /// Opens the whole API.
     pub operator_token: String,
     /// Opens polling and fetching alone. May be the operator's.
@@ -95,6 +97,7 @@ impl OriginConfig {
             bucket,
             journal_bucket: None,
             sites: Sites::All,
+            new_site: None,
             operator_token: token.clone(),
             edge_token: token,
             is_public: false,
@@ -331,17 +334,20 @@ impl Origin {
         Ok(Arc::clone(found))
     }
 
-    /// As [`Origin::site`], but opens a site that is named and not open: one that is published to
-    /// for the first time. Only where sites are not a fixed list.
+    /// As [`Origin::site`], but opens a site that is not open: one that is published to for the first
+    /// time, by its name or as [`OriginConfig::new_site`]. Only where sites are not a fixed list.
     ///
     /// # Errors
     /// As for [`Origin::site`] and [`Origin::open`].
     pub async fn site_or_new(self: &Arc<Self>, name: Option<&Site>) -> Result<Arc<ServedSite>, Error> {
-        match (self.site(name), name, &self.config.sites) {
-            (Err(Error::NoSite(_)), Some(name), Sites::All) if self.all().len() < SITES_MAX => {
-                self.open(name).await
-            }
-            (found, _, _) => found,
+        let new = match self.site(name) {
+            Err(Error::NoSite(_)) => name,
+            Err(Error::WhichSite(0)) => self.config.new_site.as_ref(),
+            found => return found,
+        };
+        match (new, &self.config.sites) {
+            (Some(new), Sites::All) if self.all().len() < SITES_MAX => self.open(new).await,
+            _ => self.site(name),
         }
     }
 

@@ -288,7 +288,7 @@ async fn served(bucket: &Arc<MemoryBucket>) -> Option<BTreeMap<String, Bytes>> {
         let body = fresh.reader.content(&entry.content, &entry.content.identity).await.unwrap();
         all.insert(path, body);
     }
-    for source in fresh.sources().await.unwrap().unwrap() {
+    for source in fresh.sources(|_| true, &BTreeMap::new()).await.unwrap().unwrap() {
         assert!(!source.bytes.is_empty());
     }
     Some(all)
