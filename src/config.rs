@@ -10,7 +10,7 @@ use anyhow::Context;
 use origin::policy::CacheRule;
 use release::keys::Site;
 use renderer::data::SourceConfig;
-use renderer::schedule::ScheduleConfig;
+use renderer::schedule::{Schedule, ScheduleConfig};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -196,6 +196,11 @@ impl Config {
         let config: Self = Value::Table(table).try_into().context("the environment's BAKE_ variables")?;
         renderer::data::check(&config.source)
             .map_err(|e| anyhow::Error::new(e).context(format!("{}", file.display())))?;
+        let sources = config.source.iter().map(|s| s.name.as_str());
+        if let Err(error) = Schedule::all(&config.schedule, sources) {
+            let hint = error.hint();
+            return Err(anyhow::Error::new(error).context(file.display().to_string())).maybe_hint(hint);
+        }
         Ok(config)
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     /// The path of a link that leads nowhere.
     pub(crate) broken: Option<String>,
+    /// What to do about it.
+    pub(crate) hint: Option<&'static str>,
 }
 
 /// A rendered text.
@@ -305,7 +307,7 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn problem(&mut self, at: usize, message: String) {
-        self.result.problems.push(Problem { at, message, broken: None });
+        self.result.problems.push(Problem { at, message, broken: None, hint: None });
     }
 
     fn mark_more(&mut self, open: &[TagEnd]) {
@@ -460,6 +462,7 @@ impl<'a> Writer<'_, 'a> {
                         at: range.start,
                         message: format!("the link `{dest}` leads to no content"),
                         broken: Some(plain),
+                        hint: None,
                     });
                     dest.to_owned()
                 }
@@ -561,7 +564,14 @@ impl<'a> Writer<'_, 'a> {
         let target = if dest.starts_with('#') { dest.to_string() } else { self.target(dest, range) };
         if !is_external(dest) && !dest.starts_with("data:") {
             match self.around.image_exists(&target) {
-                Some(false) => self.problem(range.start, format!("the image `{dest}` does not exist")),
+                Some(false) => self.result.problems.push(Problem {
+                    at: range.start,
+                    message: format!("the image `{dest}` does not exist"),
+                    broken: None,
+                    hint: Some(
+                        "put it into the page's folder, or into `static/` and begin its address with `/`",
+                    ),
+                }),
                 Some(true) => self.result.images.push(target.clone()),
                 None => {}
             }

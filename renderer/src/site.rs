@@ -360,7 +360,8 @@ impl Site {
                         (Some(_), Some(target)) => text.find(&format!("@/{target}")),
                         (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
                     };
-                    let hint = problem.broken.as_deref().and_then(|target| self.near_target(target));
+                    let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
+                    let hint = near.or_else(|| problem.hint.map(str::to_owned));
                     let diagnostic = Diagnostic::in_file(of.source, problem.message);
                     match at {
                         Some(at) if parsed.text.is_none() => diagnostic.at(text, at),

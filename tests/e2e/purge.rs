@@ -52,13 +52,13 @@ fn by_prefix() {
 
 #[test]
 fn by_group() {
-    let (left, _) = left_after(&["--group", "page:blog/first.md"]);
+    let (left, _) = left_after(&["--group", "page:/blog/first/"]);
     assert_eq!(left, ["/about/", "/blog/second/", "/plain.txt"]);
 }
 
 #[test]
 fn by_tag_which_is_an_alias() {
-    let (left, _) = left_after(&["--tag", "section:blog"]);
+    let (left, _) = left_after(&["--tag", "section:/blog/"]);
     assert!(left.contains(&"/about/") && !left.contains(&"/blog/first/"), "{left:?}");
 }
 
