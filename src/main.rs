@@ -8,6 +8,7 @@ mod data_folder;
 mod diff;
 mod edge_role;
 mod failure;
+mod jobs;
 mod logs;
 mod origin_role;
 mod print;

@@ -9,6 +9,7 @@ use origin::{Origin, OriginConfig};
 
 use crate::config::Config;
 use crate::failure::HintExt;
+use crate::jobs::Jobs;
 use crate::stores::{self, StoreArgs};
 use crate::{logs, up};
 
@@ -53,6 +54,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     let listener = up::bind(args.listen, "--listen").await?;
     let stores = stores::open(&args.store.merge(&config), &config, true).await?;
     let url = up::url(&listener)?;
+    let jobs = Jobs::new(stores.bucket.clone());
     let name = args.name.unwrap_or_else(|| url.clone());
     let origin = Origin::new(OriginConfig {
         journal_bucket: Some(stores.journal),
@@ -64,6 +66,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
         metrics: Some(Arc::new(move || metrics.render())),
         ..OriginConfig::new(name, stores.bucket, args.token)
     })?;
+    origin.set_render(Arc::new(jobs));
     origin.follow();
     println!("origin at {url}");
     ::origin::http::serve(listener, origin, up::stop_signal()).await;

@@ -10,6 +10,7 @@ use renderer::BaseUrl;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::jobs::Jobs;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
 use crate::worker::{Event, From, Reason, Setup, Tell, Worker};
@@ -57,7 +58,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
             from: From::Release,
             root: args.root,
             base_url: args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given),
-            publisher,
+            publisher: publisher.clone(),
             bucket: stores.bucket.clone(),
             tell: Arc::new(Lines { wake }),
         },
@@ -66,7 +67,11 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
     println!("renderer of site `{site}`");
     let work = tokio::spawn(worker.run());
     handle.give(Reason::Start).await?;
-    up::stop_signal().await;
+    let jobs = Jobs::new(stores.bucket);
+    tokio::select! {
+        () = up::stop_signal() => {}
+        () = jobs.serve(&site, &publisher, &handle) => {}
+    }
     stop.cancel();
     work.await?;
     Ok(())

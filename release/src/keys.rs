@@ -89,6 +89,16 @@ impl Site {
         format!("sites/{}/blobs/{digest}", self.0)
     }
 
+    /// Prefix of the keys of jobs.
+    pub fn jobs_prefix(&self) -> String {
+        format!("sites/{}/jobs/", self.0)
+    }
+
+    /// A part of a job: what is asked, who takes it, what came of it.
+    pub fn job(&self, id: &str, part: &str) -> String {
+        format!("sites/{}/jobs/{id}/{part}", self.0)
+    }
+
     /// The record of a schedule's firings.
     pub fn schedule(&self, name: &str) -> String {
         format!("sites/{}/schedule/{name}", self.0)
