@@ -12,6 +12,9 @@ use crate::failure::HintExt;
 use crate::render::{self, Folder};
 use crate::system::DATA;
 
+/// Memory of one render: a page's content is asked for again by feeds and lists soon after, if at all.
+const BUILD_MEMORY_BYTES_MAX: usize = 16 << 20;
+
 /// Render the site to a folder of files
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
@@ -43,8 +46,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let summary = tokio::task::spawn_blocking(move || {
         let sink = FolderSink::new(&args.out)?;
         let input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
-        // One render has no use for memory.
-        let result = Renderer::new(0).render(&input, &sink);
+        let result = Renderer::new(BUILD_MEMORY_BYTES_MAX).render(&input, &sink);
         let files = sink.close()?;
         let summary = render::content(result)?;
         Record::replace(&args.folder, &args.out, files)?;
