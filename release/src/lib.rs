@@ -6,7 +6,7 @@
 //! content is rendered nor how it is served; the crates that do know each other only through the
 //! types here.
 //!
-//! In reading order: a [`digest`] names bytes; a [`file`] is what a renderer made; an [`entry`] is
+//! In reading order: a [`digest`] names bytes; a [`mod@file`] is what a renderer made; an [`entry`] is
 //! what a path serves; a [`tree`] holds all entries of a release; a [`record`] says who made the
 //! release from what; the [`journal`] says which release is served since when, and what was purged;
 //! a [`bucket`] keeps it all under the names in [`keys`]; [`reader`] and [`log`] read it back;

@@ -9,7 +9,7 @@
 //! | `POST /v1/blobs/missing` | list of digests | those that the site's sources lack |
 //! | `PUT /v1/blobs/<digest>` | the bytes | nothing (204) |
 //! | `GET /v1/releases` | | list of [`ReleaseLine`] |
-//! | `GET /v1/diff?from=…&to=…` | | [`Diff`](crate::tree::Diff) |
+//! | `GET /v1/diff?from=…&to=…` | | [`Diff`] |
 //! | `POST /v1/rollback` | [`RollbackRequest`] | [`Published`] |
 //! | `POST /v1/resume` | | [`Committed`] |
 //! | `GET /v1/status` | | [`Status`] |

@@ -1,7 +1,7 @@
 //! Dynamic sources: data that is not in the site's folder.
 //!
-//! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch`], [`fetch_all`]),
-//! keeping the last good data of those that fail ([`refresh`], [`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that rows make ([`pages`]). Leaves out: when to fetch
+//! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch()`], [`fetch_all`]),
+//! keeping the last good data of those that fail ([`refresh()`], [`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that rows make ([`pages`]). Leaves out: when to fetch
 //! (`schedule`), where snapshots are stored, and how pages are rendered. A fetch that fails fails as a whole, so that
 //! the caller can keep the snapshot it has; there is no half of a source.
 
