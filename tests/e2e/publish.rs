@@ -3,45 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use release::Digest;
-use release::journal::{JournalEntry, State};
+use release::journal::JournalEntry;
 
-use crate::harness::{Bucket, Fate, Process, Proxy, SOON, World, site};
-use crate::roles::Roles;
-
-/// The journal of the only site, read with `aws`, folded; panics where it has forked or has a hole.
-fn journal(world: &World, bucket: &Bucket) -> (State, Vec<JournalEntry>) {
-    let folder = world.path("journal-copy");
-    std::fs::remove_dir_all(&folder).ok();
-    let from = format!("s3://{}/sites", bucket.name);
-    let args = [
-        "s3",
-        "sync",
-        "--quiet",
-        &from,
-        folder.to_str().unwrap(),
-        "--exclude",
-        "*",
-        "--include",
-        "*/journal/*",
-    ];
-    bucket.aws(world, &args).success();
-    let mut sites = std::fs::read_dir(&folder).unwrap();
-    let site = sites.next().expect("a site").unwrap().path();
-    let mut files: Vec<_> =
-        std::fs::read_dir(site.join("journal")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.sort();
-    let (mut state, mut entries) = (State::default(), Vec::new());
-    for (i, file) in files.iter().enumerate() {
-        let seq: u64 = file.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        assert_eq!(seq, i as u64 + 1, "the journal has a hole");
-        let bytes = std::fs::read(file).unwrap();
-        let entry = JournalEntry::decode(&bytes).unwrap();
-        state.apply(&entry, Digest::of(&bytes)).expect("the journal never forks");
-        entries.push(entry);
-    }
-    (state, entries)
-}
+use crate::harness::{Fate, Process, Proxy, SOON, World, site};
+use crate::roles::{Role, Roles};
 
 /// Number of entries that activate something, all of which must count.
 fn activations(entries: &[JournalEntry]) -> usize {
@@ -71,7 +36,7 @@ fn two_publishers_at_once_leave_one_history() {
         for (process, code) in both.iter().zip(codes) {
             assert!(code == Some(0) || process.stderr().contains("hint:"), "{code:?}: {}", process.stderr());
         }
-        let (state, entries) = journal(&world, &roles.bucket);
+        let (state, entries) = roles.bucket.journal();
         let releases: BTreeSet<String> =
             entries.iter().filter_map(|e| Some(e.activation()?.release.to_string())).collect();
         assert!(releases.len() >= 2 + round, "round {round}: {releases:?}");
@@ -83,44 +48,92 @@ fn two_publishers_at_once_leave_one_history() {
     }
 }
 
-#[test]
-fn a_kill_at_any_step_leaves_the_old_site_or_the_new_one() {
+/// Kills a publish at a point: the site is the old one or the new one, whole, and the next publish succeeds.
+fn killed_at(point: &str) {
     let world = World::new();
     let roles = Roles::bucket(&world);
     site::small(&world, "site");
     roles.publish("site", &[]).success();
-    let mut old = "Two ovens, one baker.".to_owned();
-    for (round, name) in origin::failpoint::OF_A_PUBLISH.iter().enumerate() {
-        let new = format!("The text of round {round}.");
-        world.write("site/content/about.md", site::page("About", &new));
-        let (before, _) = journal(&world, &roles.bucket);
-        let mut process =
-            world.bake("site", &["publish"]).vars(&roles.bucket.vars()).var("BAKE_PAUSE_AT", name).start();
-        process.wait_for_text(&format!("paused at {name}"), SOON);
-        process.kill();
+    let (before, _) = roles.bucket.journal();
+    world.write("site/content/about.md", site::page("About", "The new text."));
+    let mut process =
+        world.bake("site", &["publish"]).vars(&roles.bucket.vars()).var("BAKE_PAUSE_AT", point).start();
+    process.wait_for_text(&format!("paused at {point}"), SOON);
+    process.kill();
 
-        let (after, entries) = journal(&world, &roles.bucket);
-        assert!(after.seq - before.seq <= 1, "{name}");
-        let committed = after.seq > before.seq;
-        // Whatever is served, is served whole: an origin of its own reads every page of it.
-        let origin = roles.origin();
-        let edge = roles.edge(&[&origin]);
-        let about = edge.get("/about/");
-        assert!(about.has(if committed { &new } else { &old }), "{name}: {}", about.text());
-        for path in
-            ["/", "/blog/", "/blog/first/", "/blog/third/", "/tags/rye/", "/plain.txt", "/sitemap.xml"]
-        {
-            assert_eq!(edge.get(path).status, 200, "{name}: {path}");
-        }
-        assert_eq!(activations(&entries) as u64, entries.len() as u64, "{name}");
-        drop((edge, origin));
-
-        // The next publish does not mind.
-        roles.publish("site", &[]).success();
-        let (state, _) = journal(&world, &roles.bucket);
-        assert!(state.seq > before.seq, "{name}");
-        old = new;
+    let (after, entries) = roles.bucket.journal();
+    assert!(after.seq - before.seq <= 1);
+    assert_eq!(activations(&entries) as u64, after.seq);
+    // What is served is served whole: an origin and an edge of their own read every page of it.
+    let origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    let expected = if after.seq > before.seq { "The new text." } else { "Two ovens, one baker." };
+    let about = edge.get("/about/");
+    assert!(about.has(expected), "{}", about.text());
+    for path in ["/", "/blog/", "/blog/first/", "/blog/third/", "/tags/rye/", "/plain.txt", "/sitemap.xml"] {
+        assert_eq!(edge.get(path).status, 200, "{path}");
     }
+
+    // The next publish does not mind.
+    world.write("site/content/about.md", site::page("About", "The next text."));
+    roles.publish("site", &[]).success();
+    edge.wait_text("/about/", "The next text.");
+    let (last, entries) = roles.bucket.journal();
+    assert_eq!(last.seq, after.seq + 1);
+    assert_eq!(activations(&entries) as u64, last.seq);
+}
+
+macro_rules! killed_at {
+    ($($name:ident: $point:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                killed_at($point);
+            }
+        )*
+
+        #[test]
+        fn every_point_of_a_publish_is_tested() {
+            assert_eq!(origin::failpoint::OF_A_PUBLISH.as_slice(), [$($point),*]);
+        }
+    };
+}
+
+killed_at! {
+    a_kill_before_anything_is_rendered: "publish::begin",
+    a_kill_before_a_blob: "publish::before_blob",
+    a_kill_after_a_blob: "publish::after_blob",
+    a_kill_before_a_node: "publish::before_node",
+    a_kill_after_a_node: "publish::after_node",
+    a_kill_before_the_record: "publish::before_record",
+    a_kill_after_the_record: "publish::after_record",
+    a_kill_after_the_uploads: "publish::uploaded",
+    a_kill_before_the_commit: "journal::before_create",
+    a_kill_after_the_commit: "journal::after_create",
+}
+
+#[test]
+fn a_kill_at_a_checkpoint_loses_nothing() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let mut origin = roles.origin_with(&[("BAKE_PAUSE_AT", "journal::before_checkpoint")]);
+    let purge = |origin: &Role| origin.call("POST", "/v1/purge", r#"{"selectors": ["all"]}"#);
+    let mut acknowledged = 1;
+    while !origin.process.stderr().contains("paused at") && acknowledged < 64 {
+        // The last one may not be answered: the writer is paused.
+        let Some(reply) = purge(&origin) else { break };
+        assert_eq!(reply.status, 200, "{reply:?}");
+        acknowledged = reply.json()["seq"].as_u64().unwrap();
+    }
+    origin.process.wait_for_text("paused at journal::before_checkpoint", SOON);
+    origin.process.kill();
+    let (state, _) = roles.bucket.journal();
+    assert!(state.seq >= acknowledged && state.seq >= 64, "{} of {acknowledged}", state.seq);
+    let origin = roles.origin();
+    let reply = purge(&origin).expect("an answer");
+    assert_eq!(reply.json()["seq"].as_u64(), Some(state.seq + 1));
 }
 
 #[test]
@@ -145,7 +158,7 @@ fn a_bucket_that_loses_replies_after_the_work_loses_nothing() {
     for round in 0..3 {
         world.write("site/content/about.md", site::page("About", &format!("Round {round}.")));
         world.bake("site", &["publish"]).vars(&bucket.vars()).ok();
-        let (state, entries) = journal(&world, &roles.bucket);
+        let (state, entries) = roles.bucket.journal();
         assert_eq!(state.seq, round + 2, "its own entry, whose reply was lost, is known again");
         assert_eq!(activations(&entries) as u64, state.seq);
     }
@@ -161,16 +174,16 @@ fn a_bucket_that_never_hears_of_the_commit_leaves_the_old_site() {
     let proxy = Proxy::start(&roles.bucket.endpoint, |_, _| Fate::Pass);
     let bucket = roles.bucket.at(proxy.address());
     world.bake("site", &["publish"]).vars(&bucket.vars()).ok();
-    let (before, _) = journal(&world, &roles.bucket);
+    let (before, _) = roles.bucket.journal();
     proxy.decide(|method, target| {
         if method == "PUT" && target.contains("/journal/") { Fate::LoseRequest } else { Fate::Pass }
     });
     world.write("site/content/about.md", site::page("About", "Never heard of."));
     world.bake("site", &["publish"]).vars(&bucket.vars()).run().code(1).says(&["error:", "hint:"]);
-    let (after, _) = journal(&world, &roles.bucket);
+    let (after, _) = roles.bucket.journal();
     assert_eq!(after, before);
     roles.publish("site", &[]).success();
-    let (after, _) = journal(&world, &roles.bucket);
+    let (after, _) = roles.bucket.journal();
     assert_eq!(after.seq, before.seq + 1);
 }
 

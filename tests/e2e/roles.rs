@@ -71,11 +71,17 @@ impl<'w> Roles<'w> {
 
     /// An origin.
     pub fn origin(&self) -> Role {
+        self.origin_with(&[])
+    }
+
+    /// An origin with further variables.
+    pub fn origin_with(&self, vars: &[(&str, &str)]) -> Role {
         let mut process = self
             .world
             .bake(".", &["origin", "--listen", "127.0.0.1:0"])
             .vars(&self.bucket.vars())
             .vars(&TOKENS)
+            .vars(vars)
             .start();
         let address = address(&mut process);
         Role { process, address }
@@ -107,6 +113,16 @@ impl Role {
         Request::get(path).send(&self.address).unwrap_or_else(|e| panic!("{path} at {}: {e}", self.address))
     }
 
+    /// Calls the API; none where the connection fails.
+    pub fn call(&self, method: &str, path: &str, body: &str) -> Option<Reply> {
+        Request::new(method, path)
+            .field("Authorization", &format!("Bearer {TOKEN}"))
+            .field("Content-Type", "application/json")
+            .body(body)
+            .send(&self.address)
+            .ok()
+    }
+
     /// Waits until a path holds a text.
     pub fn wait_text(&self, path: &str, text: &str) {
         wait_until(&format!("`{text}` at {}{path}", self.address), SOON, || {
@@ -123,7 +139,9 @@ fn a_publish_reaches_every_edge_and_the_receipt_names_them() {
     let roles = Roles::bucket(&world);
     site::small(&world, "site");
     roles.publish("site", &[]).success();
-    let origins = [roles.origin(), roles.origin()];
+    let first = roles.origin();
+    let fellow = first.address.clone();
+    let origins = [first, roles.origin_with(&[("BAKE_FELLOWS", &fellow)])];
     let edges = [roles.edge(&[&origins[0], &origins[1]]), roles.edge(&[&origins[1], &origins[0]])];
     for edge in &edges {
         for path in PATHS {
@@ -141,10 +159,11 @@ fn a_publish_reaches_every_edge_and_the_receipt_names_them() {
     }
     let receipt = world
         .bake(".", &["purge", "--url", "/about/", "--wait", "--json"])
-        .var("BAKE_API", &origins[0].address)
+        .var("BAKE_API", &origins[1].address)
         .var("BAKE_TOKEN", TOKEN)
         .ok()
         .json();
+    assert_eq!(receipt["complete"], true, "{receipt}");
     let named = receipt["edges"].as_array().unwrap();
     assert_eq!(named.len(), 2, "{receipt}");
     assert!(named.iter().all(|e| e["state"] == "applied"), "{receipt}");
@@ -250,6 +269,36 @@ fn a_renderer_of_its_own_needs_no_checkout() {
     api.answer(Some(crate::sources::RYE_5));
     edge.wait_text("/", "rye=5");
     assert!(edge.get("/about/").has("Two ovens"));
+}
+
+#[test]
+fn what_is_sent_to_an_origin_is_rendered_by_a_renderer() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let origin = roles.origin();
+    let _renderer = world
+        .bake("elsewhere", &["renderer"])
+        .vars(&roles.bucket.vars())
+        .var("BAKE_ORIGINS", &origin.address)
+        .var("BAKE_TOKEN", TOKEN)
+        .start();
+    // Only the API and its token are known here: no bucket.
+    let publish = |args: &[&str]| {
+        let mut all = vec!["publish", "--json"];
+        all.extend(args);
+        world.bake("site", &all).var("BAKE_API", &origin.address).var("BAKE_TOKEN", TOKEN).run()
+    };
+    let published = publish(&[]).success().json();
+    assert!(published["committed"]["seq"].as_u64().is_some(), "{published}");
+    let edge = roles.edge(&[&origin]);
+    assert!(edge.get("/about/").has("Two ovens"));
+    world.write("site/content/about.md", site::page("About", "Rendered elsewhere."));
+    publish(&["--wait"]).success();
+    assert!(edge.get("/about/").has("Rendered elsewhere."));
+    world.write("site/content/about.md", "+++\ntitle = \"About\n+++\n");
+    publish(&[]).code(1).says(&["content/about.md:2"]);
+    assert!(edge.get("/about/").has("Rendered elsewhere."));
 }
 
 #[test]

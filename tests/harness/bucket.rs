@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use origin::bucket::embedded::Credentials;
+use origin::bucket::s3::{Config, S3Bucket};
+use release::journal::{JournalEntry, State};
+use release::log;
 use serde_json::Value;
 
 use super::process::Done;
@@ -73,6 +77,36 @@ impl Bucket {
             .var("AWS_EC2_METADATA_DISABLED", "true")
             .var("AWS_PAGER", "")
             .run()
+    }
+
+    /// The journal of the site, read by the product's own client, and what it comes to.
+    ///
+    /// # Panics
+    /// Where it has forked.
+    pub fn journal(&self) -> (State, Vec<JournalEntry>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bucket = S3Bucket::new(Config {
+                endpoint: Some(self.endpoint.clone()),
+                region: Some(self.region.clone()),
+                bucket: self.name.clone(),
+                credentials: Some(Credentials {
+                    access_key_id: self.access_key_id.clone(),
+                    secret_access_key: self.secret_access_key.clone(),
+                }),
+                ..Config::default()
+            })
+            .await;
+            let (mut state, mut entries) = (State::default(), Vec::new());
+            loop {
+                let more = log::advance(&bucket, &"main".parse().unwrap(), &mut state).await;
+                let more = more.expect("the journal never forks");
+                if more.is_empty() {
+                    return (state, entries);
+                }
+                entries.extend(more.into_iter().map(|numbered| numbered.entry));
+            }
+        })
     }
 
     /// The bytes of an object, through `aws`.

@@ -182,6 +182,12 @@ impl Done {
         self
     }
 
+    /// It must have ended with another exit code than 0.
+    pub fn failure(self) -> Self {
+        assert!(!self.status.success(), "expected failure:\n{}", self.log);
+        self
+    }
+
     /// Standard output as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON: {e}\n{}", self.log))
