@@ -20,7 +20,7 @@ pub struct ReleasesArgs {
 
 /// Runs the command.
 pub async fn run(args: ReleasesArgs) -> anyhow::Result<()> {
-    let path = format!("/v1/releases?limit={}{}", args.limit, print::site_query(&args.system));
+    let path = format!("/v1/releases?max={}{}", args.limit, print::site_query(&args.system));
     let lines: Vec<ReleaseLine> = args.system.client()?.get(&path).await?;
     if args.json {
         return print::json(&lines);

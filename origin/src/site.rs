@@ -219,7 +219,9 @@ impl ServedSite {
             let listing = self.bucket().list(&prefix, after.as_deref(), 1_000).await?;
             // Names sort by age. A key that is no release's is none of ours.
             ids.extend(listing.keys.iter().filter_map(|k| k.strip_prefix(&prefix)?.parse().ok()));
-            while ids.len() > max {
+            // Those of one second are told apart by their records only.
+            let second = |id: &ReleaseId| id.as_str().get(..15).map(str::to_owned);
+            while ids.len() > max && ids.front().map(second) < ids.get(ids.len() - max).map(second) {
                 ids.pop_front();
             }
             match listing.keys.last().filter(|_| listing.more) {
@@ -241,7 +243,10 @@ impl ServedSite {
                 counts: record.counts,
             })
         });
-        stream::iter(reads).buffered(READS_MAX).try_collect().await
+        let mut lines: Vec<ReleaseLine> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
+        lines.sort_by(|a, b| b.created.cmp(&a.created));
+        lines.truncate(max);
+        Ok(lines)
     }
 
     /// What differs between two releases.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use release::journal::JournalEntry;
 
-use crate::harness::{Fate, Process, Proxy, SOON, World, site};
+use crate::harness::{Fate, Process, Proxy, SOON, World, site, wait_until};
 use crate::roles::{Role, Roles};
 
 /// Number of entries that activate something, all of which must count.
@@ -119,7 +119,9 @@ fn a_kill_at_a_checkpoint_loses_nothing() {
     site::small(&world, "site");
     roles.publish("site", &[]).success();
     let mut origin = roles.origin_with(&[("BAKE_PAUSE_AT", "journal::before_checkpoint")]);
-    let purge = |origin: &Role| origin.call("POST", "/v1/purge", r#"{"selectors": ["all"]}"#);
+    let purge = |origin: &Role| origin.call("POST", "/v1/purge", r#"{"site": "main", "selectors": ["all"]}"#);
+    let knows = |o: &Role| o.call("GET", "/v1/status", "").is_some_and(|reply| reply.has("\"main\""));
+    wait_until("an origin that knows the site", SOON, || knows(&origin));
     let mut acknowledged = 1;
     while !origin.process.stderr().contains("paused at") && acknowledged < 64 {
         // The last one may not be answered: the writer is paused.
@@ -132,6 +134,7 @@ fn a_kill_at_a_checkpoint_loses_nothing() {
     let (state, _) = roles.bucket.journal();
     assert!(state.seq >= acknowledged && state.seq >= 64, "{} of {acknowledged}", state.seq);
     let origin = roles.origin();
+    wait_until("an origin that knows the site", SOON, || knows(&origin));
     let reply = purge(&origin).expect("an answer");
     assert_eq!(reply.json()["seq"].as_u64(), Some(state.seq + 1));
 }

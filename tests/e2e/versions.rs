@@ -35,7 +35,9 @@ fn releases_are_listed_newest_first() {
     for release in &releases {
         assert!(listed.stdout.contains(release["id"].as_str().unwrap()), "{}", listed.stdout);
     }
-    assert_eq!(up.bake(&["releases", "--json"]).success().json().as_array().unwrap().len(), 3);
+    assert_eq!(up.bake(&["releases", "--json"]).success().json(), json!(releases));
+    let newest = up.bake(&["releases", "--json", "--limit", "1"]).success().json();
+    assert_eq!(newest, json!(releases[..1]));
 }
 
 #[test]
