@@ -2,7 +2,7 @@
 
     python3 bench/blog.py PAGES FOLDER [--no-code]
 
-Sections of 50 posts, newest first and paginated, three tags a post, a feed, a sitemap, and two code blocks a post, each
+Up to 20 sections, newest first and paginated, three tags a post, a feed, a sitemap, and two code blocks a post, each
 different, in eight languages. No templates: the built-in theme is what is measured.
 """
 
@@ -28,6 +28,7 @@ CODE = {
     "toml": ("[{a}]", "# {s}", "{b} = {n}"),
 }
 POSTS_A_SECTION = 50
+SECTIONS_MAX = 20
 
 
 def sentence(rng):
@@ -75,7 +76,7 @@ def place(number, sections):
 
 
 def sections_of(pages):
-    return max(1, pages // POSTS_A_SECTION)
+    return min(SECTIONS_MAX, max(1, pages // POSTS_A_SECTION))
 
 
 def write(folder, pages, with_code=True):

@@ -244,7 +244,7 @@ impl ServedSite {
             })
         });
         let mut lines: Vec<ReleaseLine> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
-        lines.sort_by(|a, b| b.created.cmp(&a.created));
+        lines.sort_by_key(|line| std::cmp::Reverse(line.created));
         lines.truncate(max);
         Ok(lines)
     }
