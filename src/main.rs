@@ -29,9 +29,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Renders content to versioned static HTML, releases it in S3, serves it from an exact edge cache
 #[derive(Parser)]
 #[command(name = "bake", version, propagate_version = true, arg_required_else_help = true)]
