@@ -12,6 +12,7 @@ mod publish;
 mod purge;
 mod roles;
 mod save;
+mod says;
 mod serve;
 mod sources;
 mod start;
