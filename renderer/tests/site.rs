@@ -332,6 +332,7 @@ fn every_kind_of_broken_site_is_explained() {
       |
     3 | ![i](no.png)
       | ^
+    hint: put it into the page's folder, or into `static/` and begin its address with `/`
     ");
 }
 

@@ -129,12 +129,7 @@ impl Schedule {
         let mut start = after;
         let mut offset = self.zone.to_offset(start);
         let mut lowest = wall(start, offset)?.checked_add(1)?;
-        if !self.every_hour
-            && let Some(change) = self.last_change(start)
-        {
-            // Inside the second pass of a repeated hour: its times have fired in the first.
-            lowest = lowest.max(wall(change.at, change.before)?);
-        }
+        lowest = lowest.max(self.passed(start)?);
         let mut earliest = start;
         for _ in 0..PERIODS_MAX {
             let face = self.matching(lowest)?;
@@ -151,7 +146,7 @@ impl Schedule {
             if far > change {
                 start = far;
                 offset = self.zone.to_offset(start);
-                lowest = wall(start, offset)?;
+                lowest = wall(start, offset)?.max(self.passed(start)?);
                 earliest = start;
             } else {
                 start = change;
@@ -161,6 +156,15 @@ impl Schedule {
             }
         }
         None
+    }
+
+    /// What the wall clock had shown before it was set last: inside the second pass of a repeated hour, times up to
+    /// that have fired in the first.
+    fn passed(&self, at: Timestamp) -> Option<i64> {
+        match self.last_change(at).filter(|_| !self.every_hour) {
+            Some(change) => wall(change.at, change.before),
+            None => Some(i64::MIN),
+        }
     }
 
     /// Whether it should have fired after `last` and up to `now`.
