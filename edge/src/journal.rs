@@ -24,7 +24,8 @@ use tokio::sync::watch;
 
 use crate::{
     Edge, clock,
-    edge::{OnLapse, SiteProgress, SitesConfig},
+    config::{OnLapse, SitesConfig},
+    edge::SiteProgress,
     fetch::Ask,
     policy::freshness::Millis,
     purge::{Applied, Mark},

@@ -3,7 +3,9 @@
 //! In reading order: [`policy`] is the rules, as pure functions; `key` names what is stored; `purge` says what makes it
 //! wrong; `store` holds it; `fill` is a response that is being received; `collapse` brings requests for the same
 //! together; `fetch` asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was
-//! published and purged; `edge` leads a request through all of these; `server` is HTTP/1.1 around it.
+//! published and purged; `edge` is all of these together, `config` how they are set; `inbound` is a request, which
+//! `lookup` answers from the store or with a `flight`, whose body `receive` takes in, or which `pass` sends on;
+//! `respond` makes the response; `server` is HTTP/1.1 around it.
 //!
 //! Deliberately absent: files (all is in memory), TLS and HTTP/2 towards browsers, and any knowledge of how content
 //! is rendered or kept beyond the release format.
@@ -14,19 +16,30 @@ pub mod policy;
 mod body;
 mod clock;
 mod collapse;
+mod config;
 mod edge;
 mod error;
+mod error_page;
 mod fetch;
 mod fill;
+mod flight;
+mod groups;
+mod inbound;
 mod journal;
 mod key;
+mod lookup;
 mod metrics;
+mod pass;
 mod purge;
+mod receive;
+mod reply;
+mod respond;
 mod server;
 mod site;
 mod store;
 
-pub use edge::{Edge, EdgeConfig, EdgeState, Limits, Mode, OnLapse, SiteProgress, SitesConfig};
+pub use config::{EdgeConfig, Limits, Mode, OnLapse, SitesConfig};
+pub use edge::{Edge, EdgeState, SiteProgress};
 pub use error::EdgeError;
 pub use fetch::Deadlines;
 pub use metrics::describe as describe_metrics;

@@ -26,8 +26,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Edge,
     body::OutBody,
-    edge::{Inbound, error_page},
+    error_page::error_page,
     fetch::{TimedBody, no_content},
+    inbound::Inbound,
     policy::{directives::RequestDirectives, forward},
 };
 

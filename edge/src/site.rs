@@ -10,12 +10,12 @@ use release::{Digest, answer, entry::CHUNK_BYTES, journal::Active, url};
 use crate::{
     Edge,
     body::{Checked, Pieces, Rescue, Source},
-    edge::Reply,
     error::EdgeError,
     fetch::{Answer, Ask},
     journal::SiteHandle,
     metrics::corrupted,
     policy::{forward, validate::Tag},
+    reply::Reply,
 };
 
 /// How long the bucket may take to the first verified byte.

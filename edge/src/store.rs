@@ -215,6 +215,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// What a flight needs of it.
+    pub(crate) fn clone_for_flight(&self) -> Self {
+        Self {
+            live: self.live.clone(),
+            unverified: self.unverified.clone(),
+            superseded: self.superseded.clone(),
+            bodies: self.bodies.clone(),
+            any: self.any,
+        }
+    }
+
     /// The copy with this validator.
     pub(crate) fn with_tag(&self, tag: Tag<'_>) -> Option<&Arc<Stored>> {
         self.bodies.iter().find(|stored| Tag::of(&stored.head).is_some_and(|held| held.strongly_equals(tag)))

@@ -1,0 +1,104 @@
+//! How an edge is configured: typed values with their defaults. Flags and files are the business of the shell.
+
+use std::time::Duration;
+
+use release::keys::Site;
+
+use crate::{fetch::Deadlines, policy::reuse::ClientValidation};
+
+/// Where an edge gets its content from.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// Any HTTP upstreams, which know nothing of us; URLs of scheme and host. Purges are this edge's own.
+    Upstream {
+        /// All serve the same.
+        urls: Vec<String>,
+    },
+    /// Bakehouse origins, whose journal is followed.
+    Sites(SitesConfig),
+}
+
+/// How an edge follows its origins.
+#[derive(Debug, Clone)]
+pub struct SitesConfig {
+    /// URLs of scheme and host; may be empty where there is a bucket.
+    pub origins: Vec<String>,
+    /// The edges' token.
+    pub token: String,
+    /// The sites to follow where no origin can name them.
+    pub sites: Vec<Site>,
+    /// For how long what was last verified may be served as up to date.
+    pub lease: Duration,
+    /// What happens when that has passed.
+    pub on_lapse: OnLapse,
+}
+
+/// What an edge does that has not heard of the journal for a whole lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLapse {
+    /// Serves, and says so in `Cache-Status`.
+    #[default]
+    Serve,
+    /// Validates each copy before use.
+    Validate,
+    /// Answers 503.
+    Refuse,
+}
+
+/// Bounds of what clients may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head; beyond: 431.
+    pub header_bytes_max: usize,
+    /// From the first byte of a request, or a new connection, to the end of its head.
+    pub header_read: Duration,
+    /// Open connections; beyond, new ones wait to be accepted.
+    pub connections_max: usize,
+    /// How long a client may take no data.
+    pub write_stall: Duration,
+    /// How long requests in flight may take once the edge is told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes_max: 64 << 10,
+            header_read: Duration::from_secs(15),
+            connections_max: 20_000,
+            write_stall: Duration::from_secs(60),
+            drain: Duration::from_secs(4),
+        }
+    }
+}
+
+/// How an edge works.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// Where content comes from.
+    pub mode: Mode,
+    /// Bytes that stored responses and responses in flight may take.
+    pub memory_bytes_max: usize,
+    /// What this edge calls itself, in `Via` and towards origins; unique among edges, a token (RFC 9110 §5.6.2).
+    pub name: String,
+    /// How long upstreams may take.
+    pub deadlines: Deadlines,
+    /// What clients may do.
+    pub limits: Limits,
+    /// Whether browsers may force validation.
+    pub client_validation: ClientValidation,
+}
+
+impl EdgeConfig {
+    /// The defaults around a mode.
+    pub fn new(mode: Mode, name: impl Into<String>) -> Self {
+        Self {
+            mode,
+            memory_bytes_max: 256 << 20,
+            name: name.into(),
+            deadlines: Deadlines::default(),
+            limits: Limits::default(),
+            client_validation: ClientValidation::default(),
+        }
+    }
+}
