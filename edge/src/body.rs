@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use release::{Coding, Content, Digest, answer, entry::CHUNK_BYTES, reader::Reader};
 
-use crate::{error::EdgeError, fetch::TimedBody, fill::FillReader, metrics::corrupted};
+use crate::{error::EdgeError, fill::FillReader, metrics::corrupted, upstream::TimedBody};
 
 /// Content on its way to a client.
 #[derive(Debug)]

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use release::keys::Site;
 
-use crate::{fetch::Deadlines, policy::reuse::ClientValidation};
+use crate::{
+    policy::reuse::ClientValidation,
+    upstream::{Deadlines, UpstreamOptions},
+};
 
 /// Where an edge gets its content from.
 #[derive(Debug, Clone)]
@@ -83,6 +86,8 @@ pub struct EdgeConfig {
     pub name: String,
     /// How long upstreams may take.
     pub deadlines: Deadlines,
+    /// How upstreams are used that know nothing of us.
+    pub upstream: UpstreamOptions,
     /// What clients may do.
     pub limits: Limits,
     /// Whether browsers may force validation.
@@ -97,6 +102,7 @@ impl EdgeConfig {
             memory_bytes_max: 256 << 20,
             name: name.into(),
             deadlines: Deadlines::default(),
+            upstream: UpstreamOptions::default(),
             limits: Limits::default(),
             client_validation: ClientValidation::default(),
         }

@@ -15,13 +15,13 @@ use crate::{
     collapse::{Flights, Hints},
     config::{EdgeConfig, Mode},
     error::EdgeError,
-    fetch::{RequestBody, Upstreams},
     inbound::Inbound,
     journal::{Gate, Sites},
     key::Key,
     policy::{forward, reuse::Forward, storing, validate},
     purge::{Applied, PurgeLog},
     store::Store,
+    upstream::{Deadlines, RequestBody, UpstreamOptions, UpstreamState, Upstreams},
 };
 
 /// One object takes at most this part of the memory, so that a few large ones do not evict everything.
@@ -82,24 +82,25 @@ impl Edge {
         bucket: Option<Arc<dyn Bucket>>,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, EdgeError> {
-        let (urls, sites, targets) = match &config.mode {
+        let (urls, sites, targets, options) = match &config.mode {
             Mode::Upstream { urls } => {
                 if urls.is_empty() {
                     return Err(EdgeError::NoUpstream);
                 }
-                (urls.clone(), None, storing::targets_of_an_upstream())
+                (urls.clone(), None, storing::targets_of_an_upstream(), config.upstream.clone())
             }
             Mode::Sites(sites) => {
                 if sites.origins.is_empty() && bucket.is_none() {
                     return Err(EdgeError::NoUpstream);
                 }
-                (sites.origins.clone(), Some(Sites::new(sites.clone(), bucket)), storing::targets_of_a_site())
+                let followed = Some(Sites::new(sites.clone(), bucket));
+                (sites.origins.clone(), followed, storing::targets_of_a_site(), UpstreamOptions::of_origins())
             }
         };
         let edge = Arc::new(Self {
             store: Arc::new(Store::new(config.memory_bytes_max)),
             log: PurgeLog::default(),
-            upstreams: Upstreams::new(&urls, config.deadlines)?,
+            upstreams: Upstreams::new(&urls, config.deadlines, options)?,
             sites,
             flights: Flights::default(),
             hints: Hints::default(),
@@ -120,6 +121,28 @@ impl Edge {
             bytes: self.store.bytes(),
             flights: self.flights.len(),
         }
+    }
+
+    /// How each upstream is.
+    pub fn upstreams(&self) -> Vec<UpstreamState> {
+        self.upstreams.states()
+    }
+
+    /// Puts other upstreams, or the same used in another way, in the place of those in front of which this edge is.
+    /// Requests under way end where they are. Only for [`Mode::Upstream`].
+    ///
+    /// # Errors
+    /// Where one cannot be used; then all stays as it was.
+    pub fn replace_upstreams(
+        &self,
+        urls: &[String],
+        deadlines: Deadlines,
+        options: UpstreamOptions,
+    ) -> Result<(), EdgeError> {
+        if urls.is_empty() || self.sites.is_some() {
+            return Err(EdgeError::NoUpstream);
+        }
+        self.upstreams.replace(urls, deadlines, options)
     }
 
     /// Purges this cache alone, at once; returns how many copies were dropped or marked. With `soft` they are stale

@@ -19,6 +19,26 @@ pub enum EdgeError {
     /// The operating system's certificates cannot be loaded, so no https upstream could be verified.
     #[error("the system's root certificates cannot be loaded: {0}")]
     Certificates(#[source] std::io::Error),
+    /// A file of certificates that cannot be used.
+    #[error("the certificates in `{path}` cannot be used: {reason}")]
+    CaFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A `Host` for upstreams that is none.
+    #[error("`{host}` cannot be a `Host`")]
+    BadHost {
+        /// As it was given.
+        host: String,
+    },
+    /// An upstream that failed so often in a row that it is left alone.
+    #[error("{upstream} keeps failing, and is left alone until it answers again")]
+    CircuitOpen {
+        /// Which.
+        upstream: String,
+    },
     /// No connection to an upstream.
     #[error("no connection to {upstream}: {reason}")]
     Connect {
@@ -79,7 +99,9 @@ impl EdgeError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::FirstByte { .. } | Self::Connect { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Unpublished | Self::NoOrigin { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unpublished | Self::NoOrigin { .. } | Self::CircuitOpen { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::RequestBroke { .. } => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -88,8 +110,11 @@ impl EdgeError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::BadUpstream { .. } => {
-                Some("give scheme and host only, such as http://127.0.0.1:3000".into())
+            Self::BadUpstream { .. } => Some(
+                "give scheme and host only, such as http://127.0.0.1:3000, or unix:/path/to/socket".into(),
+            ),
+            Self::BadHost { .. } => {
+                Some("give a host name and perhaps a port, such as app.internal:3000".into())
             }
             Self::NoUpstream => Some("name one with --upstream URL".into()),
             Self::Certificates(_) => {

@@ -10,7 +10,6 @@ use crate::{
     collapse::{Flight, Landing},
     edge::Edge,
     error::EdgeError,
-    fetch::Ask,
     fill::Fill,
     inbound::{Inbound, joined},
     journal::SiteHandle,
@@ -28,6 +27,7 @@ use crate::{
     purge::Began,
     reply::Reply,
     store::{Found, Stored},
+    upstream::Ask,
 };
 
 /// Tags of held bodies that are sent along with a fetch.
@@ -77,7 +77,7 @@ impl Edge {
         } else if !tags.is_empty() {
             validate::make_conditional(&mut headers, &HeaderMap::new(), &tags);
         }
-        let ask = Ask { method: Method::GET, target: inbound.target.clone(), headers };
+        let ask = Ask::new(Method::GET, inbound.target.clone(), headers);
         Plan {
             key: key.clone(),
             ask,

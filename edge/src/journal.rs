@@ -26,9 +26,9 @@ use crate::{
     Edge, clock,
     config::{OnLapse, SitesConfig},
     edge::SiteProgress,
-    fetch::Ask,
     policy::freshness::Millis,
     purge::{Applied, Mark},
+    upstream::Ask,
 };
 
 /// Bytes of manifest nodes that are kept for reading the bucket.
@@ -305,7 +305,7 @@ impl Edge {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("journal"));
         headers.insert(header::AUTHORIZATION, self.bearer()?);
-        let ask = Ask { method: Method::GET, target, headers };
+        let ask = Ask::new(Method::GET, target, headers);
         let sent = clock::boot_ms();
         let deadline = Duration::from_millis(wait_ms) + POLL_SLACK;
         let answer = self.upstreams.send_sticky(&ask, self.has_bucket(), deadline).await.ok()?;

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`policy`] is the rules, as pure functions; `key` names what is stored; `purge` says what makes it
 //! wrong; `store` holds it; `fill` is a response that is being received; `collapse` brings requests for the same
-//! together; `fetch` asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was
+//! together; `upstream` asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was
 //! published and purged; `edge` is all of these together, `config` how they are set; `inbound` is a request, which
 //! `lookup` answers from the store or with a `flight`, whose body `receive` takes in, or which `pass` sends on;
 //! `respond` makes the response; `server` is HTTP/1.1 around it.
@@ -20,7 +20,6 @@ mod config;
 mod edge;
 mod error;
 mod error_page;
-mod fetch;
 mod fill;
 mod flight;
 mod groups;
@@ -29,7 +28,9 @@ mod journal;
 mod key;
 mod lookup;
 mod metrics;
+mod network;
 mod pass;
+mod proxy_protocol;
 mod purge;
 mod receive;
 mod reply;
@@ -37,10 +38,13 @@ mod respond;
 mod server;
 mod site;
 mod store;
+mod upstream;
 
 pub use config::{EdgeConfig, Limits, Mode, OnLapse, SitesConfig};
 pub use edge::{Edge, EdgeState, SiteProgress};
 pub use error::EdgeError;
-pub use fetch::Deadlines;
 pub use metrics::describe as describe_metrics;
+pub use network::Network;
+pub use proxy_protocol::{PROXY_HEADER_BYTES_MAX, Parsed as ProxyHeader, parse as parse_proxy_header};
 pub use server::serve;
+pub use upstream::{Balance, BreakerRules, Deadlines, HealthCheck, UpstreamOptions, UpstreamState};

@@ -109,7 +109,7 @@ impl Edge {
             }
             let partial = inbound.method == Method::HEAD || inbound.headers.contains_key(header::RANGE);
             if site.is_none() && partial {
-                return self.pass(inbound, &key, crate::fetch::no_content(), forward).await;
+                return self.pass(inbound, &key, crate::upstream::no_content(), forward).await;
             }
             Counted::Forwarded(forward).count();
             let last = attempt + 1 == ATTEMPTS_MAX;

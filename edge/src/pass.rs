@@ -8,12 +8,12 @@ use crate::{
     body::{OutBody, Source},
     clock,
     edge::{Edge, UNREACHABLE},
-    fetch::{Ask, RequestBody},
     inbound::Inbound,
     key::Key,
     metrics::Result as Counted,
     policy::{forward, reuse::Forward, status::CacheStatus},
     reply::Reply,
+    upstream::{Ask, RequestBody},
 };
 
 impl Edge {
@@ -27,7 +27,7 @@ impl Edge {
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
         let headers = self.onward_fields(inbound);
-        let ask = Ask { method: inbound.method.clone(), target: inbound.target.clone(), headers };
+        let ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         let answer = if inbound.has_content {
             self.upstreams.send_once(&ask, content).await
         } else {

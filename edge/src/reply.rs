@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{body::Source, fetch::Answer, policy::forward};
+use crate::{body::Source, policy::forward, upstream::Answer};
 
 /// A response from wherever it came.
 #[derive(Debug)]

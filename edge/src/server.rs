@@ -27,9 +27,9 @@ use crate::{
     Edge,
     body::OutBody,
     error_page::error_page,
-    fetch::{TimedBody, no_content},
     inbound::Inbound,
     policy::{directives::RequestDirectives, forward},
+    upstream::{TimedBody, no_content},
 };
 
 /// Fields of a request; more are refused with 431.

@@ -11,11 +11,11 @@ use crate::{
     Edge,
     body::{Checked, Pieces, Rescue, Source},
     error::EdgeError,
-    fetch::{Answer, Ask},
     journal::SiteHandle,
     metrics::corrupted,
     policy::{forward, validate::Tag},
     reply::Reply,
+    upstream::{Answer, Ask},
 };
 
 /// How long the bucket may take to the first verified byte.
@@ -117,7 +117,7 @@ impl Edge {
         if let (false, Ok(value)) = (joined.is_empty(), HeaderValue::from_bytes(&joined)) {
             headers.insert(header::IF_NONE_MATCH, value);
         }
-        Ask { method: Method::GET, target: url::escape(path), headers }
+        Ask::new(Method::GET, url::escape(path), headers)
     }
 
     /// Takes an origin's answer, its content checked: up to a mebibyte before the first byte is used, above that piece

@@ -1,0 +1,169 @@
+//! Content on its way to and from upstreams.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+
+use super::upstream::Permit;
+use crate::error::EdgeError;
+
+/// Any error of a body, as hyper takes it.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Content of a request to an upstream.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// No content.
+pub(crate) fn no_content() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Content that can be offered to several upstreams, and is read by one.
+pub(super) struct OnceBody {
+    shared: Arc<Mutex<Option<RequestBody>>>,
+    taken: Option<RequestBody>,
+}
+
+impl OnceBody {
+    /// One more offer of the same content.
+    pub(super) fn offer(shared: &Arc<Mutex<Option<RequestBody>>>) -> RequestBody {
+        Self { shared: Arc::clone(shared), taken: None }.boxed_unsync()
+    }
+}
+
+impl Body for OnceBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.taken.is_none() {
+            this.taken = this.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        match &mut this.taken {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(Some(Err("the content was sent to another upstream already".into()))),
+        }
+    }
+}
+
+/// The content of an upstream's response, which may not stall longer than the deadline.
+#[derive(Debug)]
+pub(crate) struct TimedBody {
+    body: Incoming,
+    idle: Duration,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    trailers: Option<HeaderMap>,
+    /// Counts as a request under way until the content has ended.
+    permit: Option<Permit>,
+}
+
+impl TimedBody {
+    pub(crate) fn new(body: Incoming, idle: Duration) -> Self {
+        Self { body, idle, timer: None, trailers: None, permit: None }
+    }
+
+    /// The same, keeping its upstream's permit until it has ended.
+    pub(super) fn holding(self, permit: Permit) -> Self {
+        let permit = (!self.body.is_end_stream()).then_some(permit);
+        Self { permit, ..self }
+    }
+
+    /// The trailer section, once the content has ended, if there was one (RFC 9110 §6.5).
+    #[expect(dead_code, reason = "whoever passes trailers on takes them")]
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
+    /// What `Content-Length` promises, or the fact that there is none.
+    pub(crate) fn exact(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// Whether it has ended already.
+    pub(crate) fn is_end(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// The next part; trailers are kept aside.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EdgeError>>> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.timer = None;
+                    match frame.into_data() {
+                        Ok(data) => return Poll::Ready(Some(Ok(data))),
+                        Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    self.permit = None;
+                    return Poll::Ready(Some(Err(EdgeError::UpstreamBroke)));
+                }
+                Poll::Ready(None) => {
+                    self.permit = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    let idle = self.idle;
+                    let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+                    return match timer.as_mut().poll(cx) {
+                        Poll::Ready(()) => Poll::Ready(Some(Err(EdgeError::UpstreamBroke))),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    /// The next part.
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, EdgeError>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The whole, unless it is larger than `bytes_max` (`Ok(None)`).
+    pub(crate) async fn collect(mut self, bytes_max: u64) -> Result<Option<Bytes>, EdgeError> {
+        let mut whole = bytes::BytesMut::with_capacity(
+            usize::try_from(self.exact().unwrap_or(0).min(bytes_max)).unwrap_or(0),
+        );
+        while let Some(chunk) = self.chunk().await {
+            let chunk = chunk?;
+            if whole.len() as u64 + chunk.len() as u64 > bytes_max {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(Some(whole.freeze()))
+    }
+}
+
+impl Body for TimedBody {
+    type Data = Bytes;
+    type Error = EdgeError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, EdgeError>>> {
+        self.get_mut().poll_chunk(cx).map(|chunk| chunk.map(|result| result.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_end()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

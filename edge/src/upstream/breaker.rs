@@ -1,0 +1,167 @@
+//! What an upstream's failures mean for the next request: pure, with the time as an argument.
+//!
+//! One that fails is passed over for a while, longer with each failure in a row. One that keeps failing has its circuit
+//! opened: until it answers, one request at a time tries it and all others go elsewhere at once, so that a service
+//! that is falling over is not held down by its own clients. One that is back takes its share slowly.
+
+use std::time::Duration;
+
+use super::balance::SHARE_WHOLE;
+use crate::policy::freshness::Millis;
+
+/// How long an upstream is passed over after its first failure in a row; doubled with each.
+const BACKOFF_MS: Millis = 250;
+/// At most this long: well within a lease, so that an origin that is back is heard before it lapses.
+const BACKOFF_MS_MAX: Millis = 3_000;
+
+/// When a circuit opens, and how an upstream comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerRules {
+    /// Failures in a row that open the circuit; 0: it never opens.
+    pub failures: u32,
+    /// For how long an upstream that is back gets less than its part, growing evenly.
+    pub slow_start: Duration,
+}
+
+/// Whether a request may go to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It may.
+    Pass,
+    /// It is the one that finds out whether the upstream is back.
+    Trial,
+    /// It may not.
+    Refuse,
+}
+
+/// An upstream's record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    passed_over_until: Millis,
+    trial: bool,
+    /// When it came back; 0: it was never gone.
+    back_since: Millis,
+}
+
+impl Breaker {
+    /// Whether it should be asked before those that are in trouble.
+    pub(super) fn is_up(&self, now: Millis) -> bool {
+        self.passed_over_until <= now
+    }
+
+    /// Whether the circuit is open: it failed so often that only a trial may go there.
+    pub(super) fn is_open(&self, rules: BreakerRules) -> bool {
+        rules.failures > 0 && self.failures >= rules.failures
+    }
+
+    /// Asks for one request. A trial must be followed by [`Breaker::succeeded`], [`Breaker::failed`] or
+    /// [`Breaker::abandoned`].
+    pub(super) fn admit(&mut self, rules: BreakerRules) -> Admission {
+        if !self.is_open(rules) {
+            return Admission::Pass;
+        }
+        if self.trial {
+            return Admission::Refuse;
+        }
+        self.trial = true;
+        Admission::Trial
+    }
+
+    /// It answered; `true` where it had failed before.
+    pub(super) fn succeeded(&mut self, now: Millis) -> bool {
+        self.trial = false;
+        self.passed_over_until = 0;
+        let is_back = self.failures > 0;
+        if is_back {
+            self.failures = 0;
+            self.back_since = now.max(1);
+        }
+        is_back
+    }
+
+    /// It did not.
+    pub(super) fn failed(&mut self, now: Millis) {
+        self.trial = false;
+        let backoff = (BACKOFF_MS << self.failures.min(16)).min(BACKOFF_MS_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.passed_over_until = now + backoff;
+    }
+
+    /// A trial ended without anything learnt, such as a client that left.
+    pub(super) fn abandoned(&mut self) {
+        self.trial = false;
+    }
+
+    /// Health checks found it back.
+    pub(super) fn is_back(&mut self, now: Millis) {
+        *self = Self { back_since: now.max(1), ..Self::default() };
+    }
+
+    /// How much of its part it takes now, in [`SHARE_WHOLE`]ths.
+    pub(super) fn share(&self, now: Millis, rules: BreakerRules) -> u32 {
+        let slow = u64::try_from(rules.slow_start.as_millis()).unwrap_or(u64::MAX);
+        let since = now.saturating_sub(self.back_since);
+        if self.back_since == 0 || since >= slow {
+            return SHARE_WHOLE;
+        }
+        let share = since.saturating_mul(u64::from(SHARE_WHOLE)) / slow;
+        // From the start a little, or nothing would ever be learnt.
+        u32::try_from(share).unwrap_or(SHARE_WHOLE).max(SHARE_WHOLE / 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: BreakerRules = BreakerRules { failures: 3, slow_start: Duration::from_secs(10) };
+
+    #[test]
+    fn failures_in_a_row_are_passed_over_longer() {
+        let mut breaker = Breaker::default();
+        for (failure, wait) in [(1, 250), (2, 500), (3, 1_000), (4, 2_000), (5, 3_000), (6, 3_000)] {
+            breaker.failed(1_000);
+            assert!(!breaker.is_up(1_000 + wait - 1) && breaker.is_up(1_000 + wait), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_open_circuit_lets_one_trial_through() {
+        let mut breaker = Breaker::default();
+        breaker.failed(0);
+        breaker.failed(0);
+        assert_eq!(breaker.admit(RULES), Admission::Pass);
+        breaker.failed(0);
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        breaker.abandoned();
+        assert_eq!(breaker.admit(RULES), Admission::Trial);
+        breaker.failed(0);
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert!(breaker.succeeded(5), "it is back");
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
+        assert!(!breaker.succeeded(6), "that is no news");
+    }
+
+    #[test]
+    fn without_a_number_of_failures_it_never_opens() {
+        let mut breaker = Breaker::default();
+        for _ in 0..100 {
+            breaker.failed(0);
+        }
+        assert_eq!(breaker.admit(BreakerRules { failures: 0, ..RULES }), Admission::Pass);
+    }
+
+    #[test]
+    fn who_is_back_starts_slowly() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.share(0, RULES), SHARE_WHOLE, "a new one is trusted");
+        breaker.failed(0);
+        breaker.succeeded(1_000);
+        let shares: Vec<u32> =
+            [1_000, 3_500, 6_000, 11_000, 90_000].iter().map(|now| breaker.share(*now, RULES)).collect();
+        assert_eq!(shares, [64, 256, 512, 1_024, 1_024]);
+        let at_once = BreakerRules { slow_start: Duration::ZERO, ..RULES };
+        assert_eq!(breaker.share(1_000, at_once), SHARE_WHOLE);
+    }
+}

@@ -1,0 +1,292 @@
+//! Connections to one upstream: names looked up again and again, TCP or a Unix socket, TLS around it.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::TlsConnector;
+
+use super::address::{Address, Place};
+use crate::{clock, policy::freshness::Millis};
+
+/// For how long the addresses of a name count as known. The system's resolver does not tell the record's own time; this
+/// is what clusters commonly set.
+const NAME_MS: Millis = 10_000;
+/// Addresses of one name that are used; a name with more is misconfigured, or hostile.
+const ADDRESSES_MAX: usize = 64;
+/// A connection is not used again after this, so that load moves to machines that have joined behind an address.
+const CONNECTION_MS_MAX: Millis = 5 * 60_000;
+/// An address that does not answer leaves the others at least this long.
+const ATTEMPT_MIN: Duration = Duration::from_millis(250);
+
+/// A connection's own record; in the extensions of each response that came through it.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// The address; none for a Unix socket.
+    peer: Option<IpAddr>,
+    made: Millis,
+    uses: Arc<AtomicU64>,
+}
+
+impl Line {
+    fn new(peer: Option<IpAddr>) -> Self {
+        Self { peer, made: clock::boot_ms(), uses: Arc::default() }
+    }
+
+    /// Counts a use; whether it is the first.
+    pub(super) fn take(&self) -> bool {
+        self.uses.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Whether it has carried a response before.
+    pub(super) fn was_used(&self) -> bool {
+        self.uses.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Makes connections to one upstream.
+#[derive(Clone)]
+pub(super) struct Dialer(Arc<Dial>);
+
+struct Dial {
+    place: Place,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    deadline: Duration,
+    names: Mutex<Names>,
+    looking: AtomicBool,
+    turn: AtomicUsize,
+    made: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    addresses: Arc<[SocketAddr]>,
+    /// When they were looked up; 0: never.
+    at: Millis,
+}
+
+impl Dialer {
+    pub(super) fn new(
+        address: &Address,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+        deadline: Duration,
+    ) -> Self {
+        let tls =
+            tls.zip(address.tls.clone()).map(|(config, name)| (TlsConnector::from(Arc::clone(config)), name));
+        Self(Arc::new(Dial {
+            place: address.place.clone(),
+            tls,
+            deadline,
+            names: Mutex::default(),
+            looking: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
+            made: AtomicU64::new(0),
+        }))
+    }
+
+    /// Connections made so far.
+    pub(super) fn made(&self) -> u64 {
+        self.0.made.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection should not be used again: it is old, or its address is no longer one of the name's. Looks
+    /// the name up again, in the background, when that is due.
+    pub(super) fn is_outdated(&self, line: &Line) -> bool {
+        let now = clock::boot_ms();
+        if now.saturating_sub(line.made) > CONNECTION_MS_MAX {
+            return true;
+        }
+        let Some(peer) = line.peer else { return false };
+        let Place::Tcp { host, .. } = &self.0.place else { return false };
+        if host.parse::<IpAddr>().is_ok() {
+            return false;
+        }
+        let (addresses, at) = {
+            let names = self.0.names();
+            (Arc::clone(&names.addresses), names.at)
+        };
+        if now.saturating_sub(at) > NAME_MS && !self.0.looking.swap(true, Ordering::AcqRel) {
+            let dial = Arc::clone(&self.0);
+            tokio::spawn(async move {
+                // What failed is told by the next connection, which cannot do without.
+                let _ = tokio::time::timeout(dial.deadline, dial.look_up()).await;
+                dial.looking.store(false, Ordering::Release);
+            });
+        }
+        !addresses.iter().any(|address| address.ip() == peer)
+    }
+}
+
+impl Dial {
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses of the upstream's name, looked up if they are not known or too old. Old ones serve on where the
+    /// resolver fails.
+    async fn addresses(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok([SocketAddr::new(ip, port)].into());
+        }
+        let known = {
+            let names = self.names();
+            (names.at > 0).then(|| (Arc::clone(&names.addresses), names.at))
+        };
+        match known {
+            Some((addresses, at)) if clock::boot_ms().saturating_sub(at) <= NAME_MS => Ok(addresses),
+            Some((addresses, _)) => match self.look_up().await {
+                Ok(addresses) => Ok(addresses),
+                Err(error) => {
+                    tracing::warn!(host, %error, "a name cannot be looked up; its last addresses are used");
+                    Ok(addresses)
+                }
+            },
+            None => self.look_up().await,
+        }
+    }
+
+    async fn look_up(&self) -> io::Result<Arc<[SocketAddr]>> {
+        let Place::Tcp { host, port } = &self.place else { return Ok([].into()) };
+        let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
+        let addresses: Arc<[SocketAddr]> = found.take(ADDRESSES_MAX).collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        *self.names() = Names { addresses: Arc::clone(&addresses), at: clock::boot_ms().max(1) };
+        Ok(addresses)
+    }
+
+    async fn dial(&self) -> io::Result<Io> {
+        let (stream, peer): (Box<dyn Stream>, _) = match &self.place {
+            Place::Unix(path) => (Box::new(UnixStream::connect(path).await?), None),
+            Place::Tcp { host, port } => {
+                let stream = self.dial_tcp(host, *port).await?;
+                stream.set_nodelay(true)?;
+                let peer = stream.peer_addr()?.ip();
+                (Box::new(stream), Some(peer))
+            }
+        };
+        let stream = match &self.tls {
+            None => stream,
+            Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
+        };
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(Io { stream: TokioIo::new(stream), line: Line::new(peer) })
+    }
+
+    /// Tries a name's addresses by turns, each for its part of the deadline.
+    async fn dial_tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses = self.addresses(host, port).await?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let part = u32::try_from(addresses.len()).map_or(self.deadline, |count| self.deadline / count.max(1));
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for step in 0..addresses.len() {
+            let address = addresses[(turn + step) % addresses.len()];
+            match tokio::time::timeout(part.max(ATTEMPT_MIN), TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl tower_service::Service<Uri> for Dialer {
+    type Response = Io;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Io>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let dial = Arc::clone(&self.0);
+        Box::pin(async move {
+            tokio::time::timeout(dial.deadline, dial.dial()).await.unwrap_or_else(|_| {
+                let text = format!("not within {} ms", dial.deadline.as_millis());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            })
+        })
+    }
+}
+
+/// What all kinds of connections can do.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection, as hyper takes it.
+pub(super) struct Io {
+    stream: TokioIo<Box<dyn Stream>>,
+    line: Line,
+}
+
+impl Connection for Io {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.line.clone())
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialer").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,442 @@
+//! Upstreams: who is asked, in which order, how long, and what is asked of the next when one fails.
+//!
+//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `exchange` sends one request to one
+//! of them, `breaker` and `health` say which are in trouble, `balance` which comes first; here requests go to as
+//! many as it takes.
+
+mod address;
+mod balance;
+mod body;
+mod breaker;
+mod connect;
+mod exchange;
+mod health;
+mod tls;
+#[expect(clippy::module_inception, reason = "the folder is about all of them, the file about one")]
+mod upstream;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub(crate) use self::body::{RequestBody, TimedBody, no_content};
+use self::{address::Address, balance::Draw, body::OnceBody, exchange::Exchange, upstream::Upstream};
+pub use self::{balance::Balance, breaker::BreakerRules, health::HealthCheck, upstream::UpstreamState};
+use crate::{
+    clock,
+    error::EdgeError,
+    policy::{forward, reuse},
+};
+
+/// Requests that a retry must be matched by: retries are at most a fifth of all, so that they never make an overload
+/// worse.
+const REQUESTS_A_RETRY: u64 = 5;
+/// Retries that may come at once, saved up while all went well.
+const RETRIES_SAVED_MAX: u64 = 100;
+
+/// How long parts of a fetch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// To a connection, TLS included.
+    pub connect: Duration,
+    /// From the request to the head of the response, the connection included.
+    pub first_byte: Duration,
+    /// Between two parts of the content.
+    pub idle: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How upstreams are used, beside who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamOptions {
+    /// How requests are spread.
+    pub balance: Balance,
+    /// What `Host` is set to; a client's own is kept where this is not given.
+    pub host: Option<String>,
+    /// Other upstreams that an idempotent request is sent to, where the first fails.
+    pub retries_max: usize,
+    /// When one that fails is left alone, and how it comes back.
+    pub breaker: BreakerRules,
+    /// Active checks; none unless given.
+    pub health: Option<HealthCheck>,
+    /// Certificates (PEM) to trust in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// For how long an idle connection is kept. Shorter than the keep-alive of common servers, so that one that is used
+    /// again is rarely dead.
+    pub idle_connection: Duration,
+}
+
+impl Default for UpstreamOptions {
+    fn default() -> Self {
+        Self {
+            balance: Balance::default(),
+            host: None,
+            retries_max: 3,
+            breaker: BreakerRules { failures: 5, slow_start: Duration::from_secs(10) },
+            health: None,
+            ca: None,
+            idle_connection: Duration::from_secs(20),
+        }
+    }
+}
+
+impl UpstreamOptions {
+    /// For Bakehouse origins: all are tried, none is ever given up, and whoever is back is trusted at once, since the
+    /// content says by itself whether it is right.
+    pub(crate) fn of_origins() -> Self {
+        Self {
+            retries_max: usize::MAX,
+            breaker: BreakerRules { failures: 0, slow_start: Duration::ZERO },
+            ..Self::default()
+        }
+    }
+}
+
+/// Takes responses that come before the final one.
+#[derive(Clone)]
+pub(crate) struct Informational(Arc<TakeInformational>);
+
+type TakeInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
+
+impl Informational {
+    #[expect(dead_code, reason = "interim responses are passed on by whoever asks")]
+    pub(crate) fn new(take: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    fn call(&self, status: StatusCode, headers: &HeaderMap) {
+        (self.0)(status, headers);
+    }
+}
+
+impl fmt::Debug for Informational {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Informational")
+    }
+}
+
+/// What is asked of an upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    /// Path and query as they go on the wire.
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    /// Told of each 1xx as it arrives.
+    pub(crate) informational: Option<Informational>,
+}
+
+impl Ask {
+    pub(crate) fn new(method: Method, target: String, headers: HeaderMap) -> Self {
+        Self { method, target, headers, informational: None }
+    }
+
+    /// A number of the URL, the same on every edge.
+    fn hash(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.headers.get(header::HOST).map_or(&[][..], HeaderValue::as_bytes));
+        hasher.update(self.target.as_bytes());
+        hasher.finalize().as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+/// A response with the deadline for its content, and who sent it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: TimedBody,
+    pub(crate) upstream: String,
+    /// After a 101: the connection itself.
+    #[expect(dead_code, reason = "tunnels take it")]
+    pub(crate) upgraded: Option<hyper::upgrade::OnUpgrade>,
+}
+
+/// The upstreams of one configuration.
+#[derive(Debug)]
+struct Set {
+    list: Vec<Arc<Upstream>>,
+    options: UpstreamOptions,
+    exchange: Exchange,
+    /// Ends the health checks with the set.
+    _checks: DropGuard,
+}
+
+/// All upstreams of an edge.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    set: RwLock<Arc<Set>>,
+    turn: AtomicUsize,
+    sticky: Mutex<String>,
+    /// Retries that may be made, in parts of which one takes [`REQUESTS_A_RETRY`].
+    saved: AtomicU64,
+}
+
+impl Upstreams {
+    /// Begins to check them, where that is asked for: within a runtime only.
+    pub(crate) fn new(
+        urls: &[String],
+        deadlines: Deadlines,
+        options: UpstreamOptions,
+    ) -> Result<Self, EdgeError> {
+        Ok(Self {
+            set: RwLock::new(Arc::new(Set::new(urls, deadlines, options, None)?)),
+            turn: AtomicUsize::new(0),
+            sticky: Mutex::default(),
+            saved: AtomicU64::new(RETRIES_SAVED_MAX * REQUESTS_A_RETRY),
+        })
+    }
+
+    /// Puts others in their place. Requests under way end where they are, and who stays keeps connections and record.
+    pub(crate) fn replace(
+        &self,
+        urls: &[String],
+        deadlines: Deadlines,
+        options: UpstreamOptions,
+    ) -> Result<(), EdgeError> {
+        let set = Arc::new(Set::new(urls, deadlines, options, Some(&self.set()))?);
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
+        Ok(())
+    }
+
+    fn set(&self) -> Arc<Set> {
+        Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.set().list.is_empty()
+    }
+
+    /// How many are not being passed over.
+    pub(crate) fn up(&self) -> usize {
+        let now = clock::boot_ms();
+        self.set().list.iter().filter(|upstream| upstream.is_up(now)).count()
+    }
+
+    /// How each of them is.
+    pub(crate) fn states(&self) -> Vec<UpstreamState> {
+        let (set, now) = (self.set(), clock::boot_ms());
+        set.list.iter().map(|upstream| upstream.state(now, set.options.breaker)).collect()
+    }
+
+    /// The order in which to try: those that are up, as the balancing says, then the others.
+    fn order(&self, set: &Set, ask: &Ask, only_up: bool) -> Vec<Arc<Upstream>> {
+        let now = clock::boot_ms();
+        let balance = set.options.balance;
+        let draw = Draw {
+            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+            random: rand::random(),
+            hash: if balance == Balance::Hash { ask.hash() } else { 0 },
+        };
+        let candidates: Vec<_> =
+            set.list.iter().map(|upstream| upstream.candidate(now, set.options.breaker)).collect();
+        balance::order(balance, &candidates, draw)
+            .into_iter()
+            .filter(|index| !only_up || candidates[*index].usable)
+            .map(|index| Arc::clone(&set.list[index]))
+            .collect()
+    }
+
+    /// Notes a request, which saves up for retries.
+    fn note_request(&self) {
+        let more = |saved: u64| Some((saved + 1).min(RETRIES_SAVED_MAX * REQUESTS_A_RETRY));
+        let _full = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    /// Whether one more upstream may be asked for the same request.
+    fn may_retry(&self, set: &Set, retries: usize) -> bool {
+        if set.options.retries_max == usize::MAX {
+            return true;
+        }
+        let less = |saved: u64| saved.checked_sub(REQUESTS_A_RETRY);
+        let may = retries < set.options.retries_max
+            && self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        if may {
+            metrics::counter!("bakehouse_edge_upstream_retries_total").increment(1);
+        }
+        may
+    }
+
+    /// Sends a request with content once, to the first upstream that a connection can be made to.
+    pub(crate) async fn send_once(&self, ask: &Ask, body: RequestBody) -> Result<Answer, EdgeError> {
+        let (set, body) = (self.set(), Arc::new(Mutex::new(Some(body))));
+        self.note_request();
+        let mut last = EdgeError::NoUpstream;
+        let mut tried = 0;
+        for upstream in self.order(&set, ask, false) {
+            if tried > 0 && !self.may_retry(&set, tried - 1) {
+                break;
+            }
+            match set.exchange.send(&upstream, ask, Some(OnceBody::offer(&body)), None).await {
+                Err(error @ EdgeError::CircuitOpen { .. }) => last = error,
+                // Without a connection nothing of the content was read, so the next may have it.
+                Err(error @ EdgeError::Connect { .. }) => (last, tried) = (error, tried + 1),
+                other => return other,
+            }
+        }
+        Err(last)
+    }
+
+    /// Sends a request without content. An idempotent one is sent to the next upstream where one fails; a safe one
+    /// also where it answers 502, 503 or 504. The last answer or failure counts.
+    pub(crate) async fn send(&self, ask: &Ask) -> Result<Answer, EdgeError> {
+        self.send_where(ask, false, None, |answer| {
+            forward::is_safe(&ask.method)
+                && reuse::is_stale_if_error_status(answer.status)
+                && answer.status != StatusCode::INTERNAL_SERVER_ERROR
+        })
+        .await
+    }
+
+    /// As [`Upstreams::send`], with the caller's own idea of an answer that the next upstream may better, and of
+    /// whether those that are down are tried at all.
+    pub(crate) async fn send_where(
+        &self,
+        ask: &Ask,
+        only_up: bool,
+        first_byte: Option<Duration>,
+        unsatisfying: impl Fn(&Answer) -> bool,
+    ) -> Result<Answer, EdgeError> {
+        let set = self.set();
+        self.note_request();
+        let mut last = Err(EdgeError::NoUpstream);
+        let mut tried = 0;
+        for upstream in self.order(&set, ask, only_up) {
+            if tried > 0 && !self.may_retry(&set, tried - 1) {
+                break;
+            }
+            let answer = set.exchange.send(&upstream, ask, None, first_byte).await;
+            if !matches!(answer, Err(EdgeError::CircuitOpen { .. })) {
+                tried += 1;
+            }
+            match answer {
+                Ok(answer) if unsatisfying(&answer) => last = Ok(answer),
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    let again = forward::is_idempotent(&ask.method)
+                        || matches!(error, EdgeError::Connect { .. } | EdgeError::CircuitOpen { .. });
+                    if !again {
+                        return Err(error);
+                    }
+                    // An answer, however bad, says more than a failure.
+                    if last.is_err() {
+                        last = Err(error);
+                    }
+                }
+            }
+        }
+        last
+    }
+
+    /// Sends a request that should go to the same upstream as the last such, while that one answers.
+    pub(crate) async fn send_sticky(
+        &self,
+        ask: &Ask,
+        only_up: bool,
+        first_byte: Duration,
+    ) -> Result<Answer, EdgeError> {
+        let (set, now) = (self.set(), clock::boot_ms());
+        let last_one = self.sticky.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let start = set.list.iter().position(|upstream| upstream.label() == last_one).unwrap_or(0);
+        let mut order: Vec<&Arc<Upstream>> = set.list.iter().collect();
+        order.rotate_left(start);
+        order.sort_by_key(|upstream| !upstream.is_up(now));
+        let mut last = EdgeError::NoUpstream;
+        for upstream in order {
+            if only_up && !upstream.is_up(now) {
+                continue;
+            }
+            match set.exchange.send(upstream, ask, None, Some(first_byte)).await {
+                Ok(answer) if answer.status == StatusCode::OK => {
+                    upstream
+                        .label()
+                        .clone_into(&mut self.sticky.lock().unwrap_or_else(PoisonError::into_inner));
+                    return Ok(answer);
+                }
+                Ok(answer) => {
+                    last =
+                        EdgeError::NoOrigin { last: format!("{} said {}", answer.upstream, answer.status) };
+                }
+                Err(error) => last = error,
+            }
+        }
+        tracing::debug!(error = %last, "no origin answered a poll");
+        Err(last)
+    }
+}
+
+impl Set {
+    fn new(
+        urls: &[String],
+        deadlines: Deadlines,
+        options: UpstreamOptions,
+        before: Option<&Set>,
+    ) -> Result<Self, EdgeError> {
+        let addresses = urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>()?;
+        let tls = if addresses.iter().any(|address| address.tls.is_some()) {
+            Some(tls::client_config(options.ca.as_deref())?)
+        } else {
+            None
+        };
+        let host = match &options.host {
+            Some(host) => {
+                let is_authority =
+                    host.parse::<http::uri::Authority>().is_ok_and(|parsed| !parsed.as_str().contains('@'));
+                let value = HeaderValue::from_str(host).ok().filter(|_| is_authority);
+                Some(value.ok_or_else(|| EdgeError::BadHost { host: host.clone() })?)
+            }
+            None => None,
+        };
+        // Who stays keeps its connections, unless they are made in another way now.
+        let same = before.filter(|before| {
+            before.exchange.deadlines.connect == deadlines.connect
+                && before.options.ca == options.ca
+                && before.options.idle_connection == options.idle_connection
+        });
+        let list: Vec<Arc<Upstream>> = addresses
+            .into_iter()
+            .map(|address| {
+                let kept = same.and_then(|before| before.list.iter().find(|u| u.label() == address.label));
+                kept.cloned().unwrap_or_else(|| {
+                    let idle = options.idle_connection;
+                    Arc::new(Upstream::new(address, tls.as_ref(), deadlines.connect, idle))
+                })
+            })
+            .collect();
+        let exchange = Exchange { deadlines, breaker: options.breaker, host };
+        let stop = CancellationToken::new();
+        for upstream in &list {
+            match &options.health {
+                Some(check) => {
+                    tokio::spawn(health::watch(
+                        Arc::clone(upstream),
+                        check.clone(),
+                        exchange.clone(),
+                        stop.clone(),
+                    ));
+                }
+                None => upstream.set_healthy(true),
+            }
+        }
+        Ok(Self { list, options, exchange, _checks: stop.drop_guard() })
+    }
+}

@@ -1,0 +1,206 @@
+//! One upstream: its connections, its record, and how many requests are under way.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use serde::Serialize;
+
+use super::{
+    address::Address,
+    balance::Candidate,
+    body::RequestBody,
+    breaker::{Admission, Breaker, BreakerRules},
+    connect::Dialer,
+};
+use crate::{clock, error::EdgeError, policy::freshness::Millis};
+
+/// Idle connections that are kept to one upstream.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+/// Bytes of a response's head; beyond, it is refused.
+const RESPONSE_HEAD_BYTES_MAX: usize = 256 << 10;
+
+/// An upstream.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) address: Address,
+    pub(super) client: Client<Dialer, RequestBody>,
+    pub(super) dialer: Dialer,
+    identity: u64,
+    breaker: Mutex<Breaker>,
+    /// What active checks say; true where there are none.
+    healthy: AtomicBool,
+    in_flight: AtomicUsize,
+    pub(super) requests: AtomicU64,
+    pub(super) reused: AtomicU64,
+    pub(super) failures: AtomicU64,
+}
+
+/// How an upstream is, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UpstreamState {
+    /// Its URL.
+    pub url: String,
+    /// Whether it is asked before others that are in trouble: it is healthy and has not just failed.
+    pub up: bool,
+    /// What active health checks say; true where there are none.
+    pub healthy: bool,
+    /// Whether it failed so often in a row that one request at a time tries it.
+    pub circuit_open: bool,
+    /// Percent of its full part that it takes: less than 100 while it starts slowly.
+    pub share_percent: u32,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests that it did not answer.
+    pub failures: u64,
+    /// Connections made to it.
+    pub connections: u64,
+    /// Requests that were answered on a connection that had been used before.
+    pub reused: u64,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        address: Address,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+        connect: Duration,
+        idle_connection: Duration,
+    ) -> Self {
+        let dialer = Dialer::new(&address, tls, connect);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(idle_connection)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .http1_max_buf_size(RESPONSE_HEAD_BYTES_MAX)
+            .set_host(false)
+            .build(dialer.clone());
+        let digest = blake3::hash(address.label.as_bytes());
+        let identity = digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self {
+            address,
+            client,
+            dialer,
+            identity,
+            breaker: Mutex::default(),
+            healthy: AtomicBool::new(true),
+            in_flight: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.address.label
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is asked before those in trouble.
+    pub(super) fn is_up(&self, now: Millis) -> bool {
+        self.healthy.load(Ordering::Relaxed) && self.breaker().is_up(now)
+    }
+
+    pub(super) fn candidate(&self, now: Millis, rules: BreakerRules) -> Candidate {
+        let breaker = self.breaker();
+        Candidate {
+            usable: self.healthy.load(Ordering::Relaxed) && breaker.is_up(now) && !breaker.is_open(rules),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            share: breaker.share(now, rules),
+            identity: self.identity,
+        }
+    }
+
+    /// Takes part in it for one request.
+    pub(super) fn enter(self: &Arc<Self>, rules: BreakerRules) -> Result<Permit, EdgeError> {
+        let admission = self.breaker().admit(rules);
+        if admission == Admission::Refuse {
+            return Err(EdgeError::CircuitOpen { upstream: self.label().to_owned() });
+        }
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(Permit { upstream: Arc::clone(self), is_trial: admission == Admission::Trial })
+    }
+
+    /// What a health check has found.
+    pub(super) fn set_healthy(&self, healthy: bool) {
+        let before = self.healthy.swap(healthy, Ordering::Relaxed);
+        match (before, healthy) {
+            (true, false) => tracing::warn!(upstream = self.label(), "upstream fails its health checks"),
+            (false, true) => {
+                self.breaker().is_back(clock::boot_ms());
+                tracing::info!(upstream = self.label(), "upstream passes its health checks again");
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn state(&self, now: Millis, rules: BreakerRules) -> UpstreamState {
+        let (circuit_open, share) = {
+            let breaker = self.breaker();
+            (breaker.is_open(rules), breaker.share(now, rules))
+        };
+        UpstreamState {
+            url: self.label().to_owned(),
+            up: self.is_up(now) && !circuit_open,
+            healthy: self.is_healthy(),
+            circuit_open,
+            share_percent: share * 100 / super::balance::SHARE_WHOLE,
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            connections: self.dialer.made(),
+            reused: self.reused.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One request's part in an upstream, until its response has ended.
+#[derive(Debug)]
+pub(super) struct Permit {
+    upstream: Arc<Upstream>,
+    is_trial: bool,
+}
+
+impl Permit {
+    /// It answered.
+    pub(super) fn succeeded(&mut self) {
+        self.is_trial = false;
+        if self.upstream.breaker().succeeded(clock::boot_ms()) {
+            tracing::info!(upstream = self.upstream.label(), "upstream answers again");
+        }
+    }
+
+    /// It did not, and that was its own fault.
+    pub(super) fn failed(&mut self, error: &EdgeError) {
+        self.is_trial = false;
+        self.upstream.breaker().failed(clock::boot_ms());
+        self.upstream.failures.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(upstream = self.upstream.label(), %error, "upstream failed");
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.is_trial {
+            self.upstream.breaker().abandoned();
+        }
+    }
+}
