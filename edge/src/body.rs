@@ -1,6 +1,7 @@
 //! The content of a response to a client.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,6 +18,8 @@ use crate::{error::EdgeError, fill::FillReader, metrics::corrupted, upstream::Ti
 pub(crate) enum OutBody {
     /// At hand.
     Whole(Option<Bytes>),
+    /// At hand in several pieces, none of them empty.
+    Pieces(VecDeque<Bytes>),
     /// Being received, and shared.
     Fill(FillReader),
     /// Being received for this client alone.
@@ -31,6 +34,16 @@ impl OutBody {
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes))
     }
+
+    /// Bytes to come, where that is known.
+    pub(crate) fn exact_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Pieces(pieces) => Some(pieces.iter().map(|bytes| bytes.len() as u64).sum()),
+            Self::Fill(reader) => reader.length(),
+            Self::Upstream(body) => body.exact(),
+        }
+    }
 }
 
 impl Body for OutBody {
@@ -43,6 +56,7 @@ impl Body for OutBody {
     ) -> Poll<Option<Result<Frame<Bytes>, EdgeError>>> {
         let chunk = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)),
+            Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
             Self::Fill(reader) => Pin::new(reader).poll_chunk(cx),
             Self::Upstream(body) => body.poll_chunk(cx),
         };
@@ -52,17 +66,14 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Pieces(pieces) => pieces.is_empty(),
             Self::Upstream(body) => body.is_end(),
             Self::Fill(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let exact = match self {
-            Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Fill(reader) => reader.length(),
-            Self::Upstream(body) => body.exact(),
-        };
+        let exact = self.exact_bytes();
         exact.map(SizeHint::with_exact).unwrap_or_default()
     }
 }

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::watch;
 
 use crate::{
@@ -51,10 +51,21 @@ pub(crate) struct Flight {
     pub(crate) landing: watch::Sender<Option<Landing>>,
 }
 
+/// What a flight is for. Requests share one only if all of this is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct What {
+    pub(crate) key: Key,
+    pub(crate) selection: Selection,
+    /// Whether the requests carry `Authorization`; most responses to those are for one client alone.
+    pub(crate) authorized: bool,
+    /// `Range` and `If-Range`, where a part is asked for.
+    pub(crate) range: Option<(HeaderValue, Option<HeaderValue>)>,
+}
+
 /// What flies, by what was asked for and how.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    map: Mutex<HashMap<(Key, Selection), Arc<Flight>>>,
+    map: Mutex<HashMap<What, Arc<Flight>>>,
 }
 
 /// A request's part in a flight.
@@ -67,15 +78,15 @@ pub(crate) enum Role {
 }
 
 impl Flights {
-    fn map(&self) -> MutexGuard<'_, HashMap<(Key, Selection), Arc<Flight>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<What, Arc<Flight>>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the flight for this, or begins one.
-    pub(crate) fn join(&self, what: &(Key, Selection), log: &PurgeLog) -> Role {
+    pub(crate) fn join(&self, what: &What, log: &PurgeLog) -> Role {
         let mut map = self.map();
         if let Some(flight) = map.get(what)
-            && !log.covers_fetch(flight.began, &what.0)
+            && !log.covers_fetch(flight.began, &what.key)
         {
             return Role::Follower(flight.landing.subscribe());
         }
@@ -85,7 +96,7 @@ impl Flights {
     }
 
     /// Takes a flight off the list, so that the next request begins another.
-    pub(crate) fn leave(&self, what: &(Key, Selection), flight: &Arc<Flight>) {
+    pub(crate) fn leave(&self, what: &What, flight: &Arc<Flight>) {
         let mut map = self.map();
         if map.get(what).is_some_and(|held| Arc::ptr_eq(held, flight)) {
             map.remove(what);
@@ -130,25 +141,30 @@ impl Hints {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What one client's `Authorization` brings says nothing about what the others get.
+    fn hash(&self, key: &Key, authorized: bool) -> u64 {
+        self.hasher.hash_one((key, authorized))
+    }
+
     /// The values by which a request for `key` is told from others.
     pub(crate) fn selection(&self, key: &Key, request: &HeaderMap) -> Selection {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key, request.contains_key(header::AUTHORIZATION));
         let vary = self.map().get(&hash).map(|hint| Arc::clone(&hint.vary));
         vary.map(|names| Selection::of(&names, request)).unwrap_or_default()
     }
 
-    /// Whether requests for `key` should not wait for each other now.
-    pub(crate) fn alone(&self, key: &Key, now: Millis) -> bool {
-        let hash = self.hasher.hash_one(key);
+    /// Whether requests for `key`, with `Authorization` or without, should not wait for each other now.
+    pub(crate) fn alone(&self, key: &Key, authorized: bool, now: Millis) -> bool {
+        let hash = self.hash(key, authorized);
         self.map().get(&hash).is_some_and(|hint| hint.alone_until > now)
     }
 
     /// Remembers what a response was chosen by.
-    pub(crate) fn note_vary(&self, key: &Key, names: &[HeaderName]) {
+    pub(crate) fn note_vary(&self, key: &Key, authorized: bool, names: &[HeaderName]) {
         if names.len() > VARY_MAX {
             return;
         }
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key, authorized);
         let mut map = self.map();
         match map.get_mut(&hash) {
             Some(hint) => {
@@ -163,8 +179,8 @@ impl Hints {
     }
 
     /// Remembers that a response could not be shared.
-    pub(crate) fn note_alone(&self, key: &Key, now: Millis) {
-        let hash = self.hasher.hash_one(key);
+    pub(crate) fn note_alone(&self, key: &Key, authorized: bool, now: Millis) {
+        let hash = self.hash(key, authorized);
         let mut map = self.map();
         let until = now + HIT_FOR_MISS_MS;
         match map.get_mut(&hash) {

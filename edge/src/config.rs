@@ -1,11 +1,12 @@
 //! How an edge is configured: typed values with their defaults. Flags and files are the business of the shell.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use release::keys::Site;
 
 use crate::{
-    policy::reuse::ClientValidation,
+    network::Network,
+    policy::{rules::Rules, storing},
     upstream::{Deadlines, UpstreamOptions},
 };
 
@@ -90,13 +91,24 @@ pub struct EdgeConfig {
     pub upstream: UpstreamOptions,
     /// What clients may do.
     pub limits: Limits,
-    /// Whether browsers may force validation.
-    pub client_validation: ClientValidation,
+    /// Where the RFCs leave a choice.
+    pub rules: Rules,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub trusted: Vec<Network>,
 }
 
 impl EdgeConfig {
+    /// Whether what a peer says about its clients is believed.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(peer))
+    }
+
     /// The defaults around a mode.
     pub fn new(mode: Mode, name: impl Into<String>) -> Self {
+        let rules = match mode {
+            Mode::Upstream { .. } => Rules::default(),
+            Mode::Sites(_) => Rules { targets: storing::targets_of_a_site(), ..Rules::default() },
+        };
         Self {
             mode,
             memory_bytes_max: 256 << 20,
@@ -104,7 +116,8 @@ impl EdgeConfig {
             deadlines: Deadlines::default(),
             upstream: UpstreamOptions::default(),
             limits: Limits::default(),
-            client_validation: ClientValidation::default(),
+            rules,
+            trusted: Vec::new(),
         }
     }
 }

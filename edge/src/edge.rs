@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use release::{bucket::Bucket, journal::Selector, keys::Site};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -18,7 +18,12 @@ use crate::{
     inbound::Inbound,
     journal::{Gate, Sites},
     key::Key,
-    policy::{forward, reuse::Forward, storing, validate},
+    policy::{
+        forward::{self, MaxForwards},
+        forwarded::Believed,
+        reuse::Forward,
+        validate,
+    },
     purge::{Applied, PurgeLog},
     store::Store,
     upstream::{Deadlines, RequestBody, UpstreamOptions, UpstreamState, Upstreams},
@@ -66,7 +71,6 @@ pub struct Edge {
     pub(crate) sites: Option<Sites>,
     pub(crate) flights: Flights,
     pub(crate) hints: Hints,
-    pub(crate) targets: Vec<HeaderName>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -82,19 +86,19 @@ impl Edge {
         bucket: Option<Arc<dyn Bucket>>,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, EdgeError> {
-        let (urls, sites, targets, options) = match &config.mode {
+        let (urls, sites, options) = match &config.mode {
             Mode::Upstream { urls } => {
                 if urls.is_empty() {
                     return Err(EdgeError::NoUpstream);
                 }
-                (urls.clone(), None, storing::targets_of_an_upstream(), config.upstream.clone())
+                (urls.clone(), None, config.upstream.clone())
             }
             Mode::Sites(sites) => {
                 if sites.origins.is_empty() && bucket.is_none() {
                     return Err(EdgeError::NoUpstream);
                 }
                 let followed = Some(Sites::new(sites.clone(), bucket));
-                (sites.origins.clone(), followed, storing::targets_of_a_site(), UpstreamOptions::of_origins())
+                (sites.origins.clone(), followed, UpstreamOptions::of_origins())
             }
         };
         let edge = Arc::new(Self {
@@ -104,7 +108,6 @@ impl Edge {
             sites,
             flights: Flights::default(),
             hints: Hints::default(),
-            targets,
             tasks: TaskTracker::new(),
             stop: shutdown,
             config,
@@ -164,6 +167,14 @@ impl Edge {
         dropped
     }
 
+    /// Puts an entry in force and frees nothing: whoever reads a copy finds out.
+    pub(crate) fn mark(&self, entry: Applied) {
+        let epoch = self.log.push(Arc::new(entry));
+        if PurgeLog::wants_sweep(epoch) {
+            self.store.restamp(&self.log);
+        }
+    }
+
     pub(crate) fn object_bytes_max(&self) -> usize {
         self.config.memory_bytes_max / OBJECT_PART
     }
@@ -174,8 +185,22 @@ impl Edge {
         inbound: Inbound,
         content: RequestBody,
     ) -> Response<OutBody> {
+        let mut inbound = inbound;
         if forward::is_loop(&inbound.headers, &self.config.name) {
             return self.error(&inbound, StatusCode::LOOP_DETECTED, "This request has been here before.");
+        }
+        match forward::max_forwards(&inbound.method, &inbound.headers) {
+            MaxForwards::Unlimited => {}
+            MaxForwards::Left(left) => {
+                inbound.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
+            }
+            MaxForwards::AnswerHere => return self.answer_options(&inbound),
+        }
+        inbound.is_trusted = inbound.peer.is_some_and(|peer| self.config.trusts(peer));
+        if inbound.is_trusted {
+            let Believed { scheme, host } = Believed::of(&inbound.headers);
+            inbound.scheme = scheme.unwrap_or(inbound.scheme);
+            inbound.host = host.unwrap_or(inbound.host);
         }
         match &self.sites {
             None => self.handle_upstream(inbound, content).await,
@@ -184,7 +209,9 @@ impl Edge {
     }
 
     async fn handle_upstream(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
-        let key = Key::of_upstream(&inbound.host, &inbound.target);
+        let mut inbound = inbound;
+        let target = self.config.rules.query.target(&inbound.target);
+        let key = Key::of_upstream(inbound.scheme, &inbound.host, &target);
         let cacheable = matches!(inbound.method, Method::GET | Method::HEAD);
         if !cacheable {
             return self.pass(&inbound, &key, content, Forward::Method).await;
@@ -193,6 +220,8 @@ impl Edge {
         if inbound.has_content || validate::for_origin_only(&inbound.headers) {
             return self.pass(&inbound, &key, content, Forward::Bypass).await;
         }
+        // What is keyed is what is asked for.
+        inbound.target = target.into_owned();
         self.cached(&inbound, key, None, Gate::Open).await
     }
 

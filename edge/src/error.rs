@@ -107,6 +107,11 @@ impl EdgeError {
         }
     }
 
+    /// Whether it came at once, so that another attempt costs those who wait little.
+    pub fn is_prompt(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::BadResponse { .. } | Self::UpstreamBroke)
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {

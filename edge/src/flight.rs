@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock,
-    collapse::{Flight, Landing},
+    collapse::{Flight, Landing, What},
     edge::Edge,
     error::EdgeError,
     fill::Fill,
-    inbound::{Inbound, joined},
+    inbound::Inbound,
     journal::SiteHandle,
     key::Key,
     lookup::Outcome,
@@ -19,12 +19,13 @@ use crate::{
         directives::{Control, RequestDirectives},
         forward,
         freshness::{Freshness, Receipt},
+        range::{self, ContentRange},
         reuse::{Failure, is_stale_if_error_status, stale_on_failure},
         storing::{self, Asked, NoStore, storing},
-        validate::{self, Tag},
-        vary::{self, Selection},
+        validate,
+        vary::{self, Codings, Selection},
     },
-    purge::Began,
+    receive::Receiving,
     reply::Reply,
     store::{Found, Stored},
     upstream::Ask,
@@ -35,51 +36,102 @@ const TAGS_MAX: usize = 8;
 
 /// A fetch and all that it needs.
 pub(crate) struct Plan {
-    key: Key,
-    ask: Ask,
-    site: Option<Arc<SiteHandle>>,
+    pub(crate) what: What,
+    pub(crate) ask: Ask,
+    pub(crate) site: Option<Arc<SiteHandle>>,
     accept_encoding: Option<String>,
     host: String,
-    request: HeaderMap,
-    directives: RequestDirectives,
-    found: Found,
+    pub(crate) request: HeaderMap,
+    pub(crate) directives: RequestDirectives,
+    pub(crate) found: Found,
     tags: Vec<HeaderValue>,
+    /// The beginning of the content, which is held; the rest is asked for.
+    beginning: Option<Arc<Stored>>,
+}
+
+impl Plan {
+    pub(crate) fn key(&self) -> &Key {
+        &self.what.key
+    }
+
+    /// What the storing decision needs to know of the request.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            method: &self.ask.method,
+            authorized: self.what.authorized,
+            directives: self.directives,
+            is_located: false,
+        }
+    }
+
+    /// Asks for the whole, whatever is held.
+    fn ask_whole(&mut self) {
+        self.found = Found::default();
+        self.tags.clear();
+        self.beginning = None;
+        validate::strip_conditions(&mut self.ask.headers);
+    }
 }
 
 impl Edge {
     pub(crate) fn plan(
         &self,
         inbound: &Inbound,
-        key: &Key,
+        what: What,
         site: Option<&Arc<SiteHandle>>,
         found: Found,
     ) -> Plan {
-        let accept_encoding = joined(&inbound.headers, &header::ACCEPT_ENCODING);
         let mut headers = self.onward_fields(inbound);
         validate::strip_conditions(&mut headers);
+        // What is keyed is what is asked for, so that no response depends on what did not choose it.
+        let accept_encoding = inbound
+            .headers
+            .contains_key(header::ACCEPT_ENCODING)
+            .then(|| Codings::of(&inbound.headers).to_string());
+        if let Some(value) = accept_encoding.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(header::ACCEPT_ENCODING, value);
+        }
         let held = found.live.as_ref().or(found.unverified.as_ref());
         let mut tags: Vec<HeaderValue> = Vec::new();
-        if site.is_some() {
-            // Every body at hand can answer, whichever coding or release it was fetched for.
-            for stored in &found.bodies {
-                // An origin answers 304 only in place of 200 (RFC 9110 §13.2.1).
-                if stored.status == StatusCode::OK
-                    && let Some(tag) = stored.strong_tag()
-                    && !tags.contains(tag)
-                    && tags.len() < TAGS_MAX
-                {
-                    tags.push(tag.clone());
-                }
+        // Every body at hand can answer, whichever variant, coding or release it was fetched for (RFC 9111 §4.1).
+        for stored in &found.bodies {
+            // An upstream answers 304 only in place of 200 (RFC 9110 §13.2.1).
+            if stored.status == StatusCode::OK
+                && let Some(tag) = stored.strong_tag()
+                && !tags.contains(tag)
+                && tags.len() < TAGS_MAX
+            {
+                tags.push(tag.clone());
             }
         }
-        if let Some(held) = held {
+        let mut beginning = None;
+        if let Some((range, if_range)) = &what.range {
+            headers.insert(header::RANGE, range.clone());
+            if let Some(if_range) = if_range {
+                headers.insert(header::IF_RANGE, if_range.clone());
+            }
+            tags.clear();
+        } else if let Some(held) = held {
+            for (name, value) in held.selection.fields() {
+                match value {
+                    Some(value) => headers.insert(name, value),
+                    None => headers.remove(name),
+                };
+            }
             validate::make_conditional(&mut headers, &held.head, &tags);
+        } else if let Some((stored, range)) = found.parts.iter().find_map(rest_of) {
+            headers.insert(header::RANGE, range);
+            if let Some(tag) = stored.strong_tag() {
+                headers.insert(header::IF_RANGE, tag.clone());
+            }
+            beginning = Some(Arc::clone(stored));
+            tags.clear();
         } else if !tags.is_empty() {
             validate::make_conditional(&mut headers, &HeaderMap::new(), &tags);
         }
         let ask = Ask::new(Method::GET, inbound.target.clone(), headers);
         Plan {
-            key: key.clone(),
+            what,
             ask,
             site: site.cloned(),
             accept_encoding,
@@ -88,6 +140,7 @@ impl Edge {
             directives: inbound.directives,
             found,
             tags,
+            beginning,
         }
     }
 
@@ -95,12 +148,13 @@ impl Edge {
     pub(crate) async fn fly(
         self: Arc<Self>,
         mut plan: Plan,
-        listed: Option<(Key, Selection)>,
+        listed: bool,
         flight: Arc<Flight>,
         tell: oneshot::Sender<Outcome>,
     ) {
         // Whatever happens, the flight leaves the list; a panic included.
-        let listing = Listing { edge: &self, listed: listed.as_ref(), flight: &flight };
+        let what = plan.what.clone();
+        let listing = Listing { edge: &self, listed: listed.then_some(&what), flight: &flight };
         let land = |landing: Landing, tell: oneshot::Sender<Outcome>| {
             flight.land(landing.clone());
             // The client may have left; the others have been told.
@@ -109,22 +163,33 @@ impl Edge {
         let mut asked = clock::boot_ms();
         let mut fetched = self.fetch(&plan).await;
         let held = plan.found.live.clone();
-        if matches!(&fetched, Ok(reply) if reply.status == StatusCode::NOT_MODIFIED) {
-            let Ok(reply) = fetched else { return };
-            let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-            if let Some((stored, status)) = self.confirmed(&plan, &reply, receipt, flight.began) {
-                drop(listing);
-                return land(Landing::Stored(stored, status), tell);
+        match &fetched {
+            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
+                let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
+                if let Some((stored, status)) = self.confirmed(&plan, reply, receipt, flight.began) {
+                    drop(listing);
+                    return land(Landing::Stored(stored, status), tell);
+                }
+                // It speaks of something that is not held: ask again, for the whole.
+                plan.ask_whole();
+                asked = clock::boot_ms();
+                fetched = self.fetch(&plan).await;
             }
-            // It speaks of something that is not held: ask again, for the whole.
-            plan.found = Found::default();
-            plan.tags.clear();
-            validate::strip_conditions(&mut plan.ask.headers);
-            asked = clock::boot_ms();
-            fetched = self.fetch(&plan).await;
+            Ok(reply) if plan.beginning.as_ref().is_some_and(|held| !continues(held, reply)) => {
+                plan.beginning = None;
+                // A whole is as good; a part that does not fit, or its absence, is no answer to one who asked for all.
+                if reply.status == StatusCode::PARTIAL_CONTENT
+                    || reply.status == StatusCode::RANGE_NOT_SATISFIABLE
+                {
+                    plan.ask_whole();
+                    asked = clock::boot_ms();
+                    fetched = self.fetch(&plan).await;
+                }
+            }
+            Ok(_) | Err(_) => {}
         }
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-        let reply = match fetched {
+        let mut reply = match fetched {
             Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
                 let error = EdgeError::BadResponse {
                     upstream: plan.host.clone(),
@@ -149,26 +214,46 @@ impl Edge {
             drop(listing);
             return land(Landing::Stand(stored, Some(reply.status)), tell);
         }
-        let control = Control::of(&reply.headers, &self.targets);
-        let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt);
-        let asked_for = Asked {
-            method: &plan.ask.method,
-            authorized: plan.request.contains_key(header::AUTHORIZATION) && plan.site.is_none(),
-            directives: plan.directives,
+        let rules = &self.config.rules;
+        let control = Control::of(&reply.headers, &rules.targets);
+        let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt, rules.s_maxage);
+        let part = ContentRange::of(&reply.headers).filter(|_| reply.status == StatusCode::PARTIAL_CONTENT);
+        // A part that was not asked for is nobody's; that a range does not exist says nothing about the whole.
+        let of_range = match reply.status {
+            StatusCode::PARTIAL_CONTENT => plan.ask.headers.contains_key(header::RANGE),
+            StatusCode::RANGE_NOT_SATISFIABLE => !plan.ask.headers.contains_key(header::RANGE),
+            _ => true,
         };
-        let names = vary::names(&reply.headers);
-        let too_large = reply.source.length().is_some_and(|length| length > self.object_bytes_max() as u64);
-        let verdict = storing(asked_for, reply.status, &reply.headers, &control, &freshness)
+        let beginning = plan.beginning.take().map(|held| held.body.clone()).unwrap_or_default();
+        let length = reply.source.length().map(|length| length + beginning.len() as u64);
+        let too_large = length.is_some_and(|length| length > self.object_bytes_max() as u64);
+        let verdict = storing(plan.asked(), reply.status, &reply.headers, &control, &freshness, rules)
+            .and(if of_range { Ok(()) } else { Err(NoStore::Status) })
             .and(if too_large { Err(NoStore::TooLarge) } else { Ok(()) });
-        let names = match (verdict, names) {
+        let names = match (verdict, vary::names(&reply.headers)) {
             (Ok(()), Some(names)) => names,
+            // What is held already was chosen by the same fields and may be shared; the rest goes with it.
+            (Err(_), Some(_)) if !beginning.is_empty() => {
+                plan.ask_whole();
+                let fetched = self.fetch(&plan).await;
+                drop(listing);
+                flight.land(Landing::Released);
+                let outcome = match fetched {
+                    Ok(reply) => Outcome::Alone(Box::new(reply), verdict.err().unwrap_or(NoStore::Status)),
+                    Err(error) => Outcome::Landing(Landing::Failed(Arc::new(error))),
+                };
+                let _ = tell.send(outcome);
+                return;
+            }
             (verdict, _) => {
                 let reason = verdict.err().unwrap_or(NoStore::VaryStar);
-                self.hints.note_alone(&plan.key, receipt.got);
+                if reason.is_of_response() {
+                    self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
+                }
                 drop(listing);
                 if reason == NoStore::SetCookie {
                     metrics::counter!("bakehouse_edge_set_cookie_total").increment(1);
-                    tracing::info!(url = %plan.key.target, "not stored: the response sets a cookie");
+                    tracing::info!(url = %plan.key().target, "not stored: the response sets a cookie");
                 }
                 flight.land(Landing::Released);
                 if let Err(Outcome::Alone(reply, _)) = tell.send(Outcome::Alone(Box::new(reply), reason)) {
@@ -177,17 +262,33 @@ impl Edge {
                 return;
             }
         };
-        self.hints.note_vary(&plan.key, &names);
+        self.hints.note_vary(plan.key(), plan.what.authorized, &names);
         let selection = Selection::of(&names, &plan.request);
-        let length = reply.source.length();
-        let fill =
-            Arc::new(Fill::new(reply.status, reply.headers, freshness, selection, receipt.wall, length));
+        let (status, part) = if beginning.is_empty() {
+            (reply.status, part)
+        } else {
+            // Both together are the whole (RFC 9111 §3.4).
+            reply.headers.remove(header::CONTENT_RANGE);
+            (StatusCode::OK, None)
+        };
+        let own = reply.headers.clone();
+        storing::strip_for_storage(&mut reply.headers, &control);
+        let fill = Arc::new(Fill::new(status, reply.headers, freshness, selection, receipt.wall, length));
+        fill.push(beginning.clone());
         // There is no reader yet that could have made it a stream, so this one can join.
         if let Some(reader) = fill.reader(0, None) {
             flight.land(Landing::Body(Arc::clone(&fill)));
-            let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader));
+            let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader, Some(own)));
         }
-        self.receive(&plan.key, &fill, reply.source, reply.digest, &control, flight.began, listing).await;
+        let receiving = Receiving {
+            key: plan.key(),
+            fill: &fill,
+            part,
+            beginning: beginning.len(),
+            digest: reply.digest,
+            began: flight.began,
+        };
+        self.receive(receiving, reply.source, Some(listing)).await;
     }
 
     /// A copy that may be served in place of a failure.
@@ -217,7 +318,7 @@ impl Edge {
                 let via = self.via(plan.ask.headers.get("x-request-id"));
                 self.fetch_of_site(
                     site,
-                    &plan.key.target,
+                    &plan.key().target,
                     plan.accept_encoding.as_deref(),
                     &plan.host,
                     &plan.tags,
@@ -233,79 +334,36 @@ impl Edge {
     fn via(&self, id: Option<&HeaderValue>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
+        forward::add_cdn_loop(&mut headers, &self.config.name);
         if let Some(id) = id {
             headers.insert(HeaderName::from_static("x-request-id"), id.clone());
         }
         headers
     }
+}
 
-    /// Makes a new copy of what a 304 confirms (RFC 9111 §4.3.4).
-    fn confirmed(
-        &self,
-        plan: &Plan,
-        reply: &Reply,
-        receipt: Receipt,
-        began: Began,
-    ) -> Option<(Arc<Stored>, StatusCode)> {
-        let of_status = |stored: &&Arc<Stored>| plan.site.is_none() || stored.status == StatusCode::OK;
-        let asked = plan.found.live.as_ref().or(plan.found.unverified.as_ref()).filter(of_status);
-        let stored = match Tag::of(&reply.headers).filter(|tag| !tag.weak) {
-            Some(tag) => plan
-                .found
-                .with_tag(tag)
-                .filter(of_status)
-                .or(asked.filter(|held| validate::selects(&reply.headers, &held.head)))?,
-            None => asked.filter(|held| validate::selects(&reply.headers, &held.head))?,
-        };
-        let mut head = validate::update(&stored.head, &reply.headers);
-        let control = Control::of(&head, &self.targets);
-        // Age and Date are those of the 304 (RFC 9111 §4.3.4); Age is not kept in what is stored.
-        let mut dated = head.clone();
-        match reply.headers.get(header::AGE) {
-            Some(age) => dated.insert(header::AGE, age.clone()),
-            None => dated.remove(header::AGE),
-        };
-        if !reply.headers.contains_key(header::DATE) {
-            dated.remove(header::DATE);
-            head.remove(header::DATE);
-        }
-        let freshness = Freshness::of(stored.status, &dated, &control, receipt);
-        storing::strip_for_storage(&mut head, &control);
-        let asked_for = Asked {
-            method: &Method::GET,
-            authorized: plan.request.contains_key(header::AUTHORIZATION) && plan.site.is_none(),
-            directives: plan.directives,
-        };
-        let may_store = storing(asked_for, stored.status, &dated, &control, &freshness);
-        let names = vary::names(&head);
-        let selection = Selection::of(names.as_deref().unwrap_or_default(), &plan.request);
-        let status = reply.status;
-        metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body.len() as u64);
-        let copy = self.copy(
-            &plan.key,
-            stored.status,
-            head,
-            stored.body.clone(),
-            freshness,
-            selection,
-            receipt.wall,
-            began,
-        );
-        if may_store.is_err() || names.is_none() {
-            // It may not be used again; this one answer was confirmed.
-            stored.make_stale(receipt.got);
-            return Some((Arc::new(copy), status));
-        }
-        match self.store.insert(copy, began, &self.log) {
-            Ok(copy) | Err(copy) => Some((copy, status)),
-        }
-    }
+/// What to ask for to complete a part that begins at the beginning and has a strong tag.
+fn rest_of(stored: &Arc<Stored>) -> Option<(&Arc<Stored>, HeaderValue)> {
+    let part = stored.part.filter(|part| part.span.start == 0 && part.length.is_some())?;
+    stored.strong_tag()?;
+    let range = HeaderValue::from_str(&format!("bytes={}-", part.span.end)).ok()?;
+    Some((stored, range))
+}
+
+/// Whether a reply is exactly what is missing after a beginning that is held.
+fn continues(held: &Stored, reply: &Reply) -> bool {
+    let (Some(part), Some(rest)) = (held.part, ContentRange::of(&reply.headers)) else { return false };
+    reply.status == StatusCode::PARTIAL_CONTENT
+        && rest.span.start == part.span.end
+        && part.joined(rest).is_some_and(ContentRange::is_whole)
+        && reply.source.length().is_none_or(|length| length == rest.span.bytes())
+        && range::combine(&held.head, &reply.headers)
 }
 
 /// Takes a flight off the list when dropped.
 pub(crate) struct Listing<'a> {
     edge: &'a Edge,
-    listed: Option<&'a (Key, Selection)>,
+    listed: Option<&'a What>,
     flight: &'a Arc<Flight>,
 }
 

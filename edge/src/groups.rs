@@ -5,22 +5,36 @@ use release::answer;
 
 use crate::inbound::joined;
 
-/// The cache groups of a response: `Cache-Groups` (RFC 9875 §2); of an upstream's also `Surrogate-Key` (by spaces)
-/// and `Cache-Tag` (by commas).
-pub(crate) fn groups_of(head: &HeaderMap, of_site: bool) -> Vec<Box<str>> {
-    /// Groups of one response that are kept; RFC 9875 §2.1 asks for at least 32.
-    const GROUPS_MAX: usize = 256;
-    let mut groups: Vec<Box<str>> = Vec::new();
-    let text = joined(head, &HeaderName::from_static(answer::CACHE_GROUPS)).unwrap_or_default();
+/// Groups of one response that are kept or invalidated; RFC 9875 §2 and §3 ask for at least 32 of 32 characters.
+const GROUPS_MAX: usize = 256;
+
+/// The groups that a response to an unsafe request invalidates (RFC 9875 §3).
+pub(crate) fn invalidated_groups(head: &HeaderMap) -> Vec<Box<str>> {
+    let mut groups = strings(head, "cache-group-invalidation");
+    groups.truncate(GROUPS_MAX);
+    groups
+}
+
+/// The strings of a structured list; one that cannot be read counts as absent (RFC 9651 §4.2).
+fn strings(head: &HeaderMap, name: &'static str) -> Vec<Box<str>> {
+    let mut strings: Vec<Box<str>> = Vec::new();
+    let text = joined(head, &HeaderName::from_static(name)).unwrap_or_default();
     if let Ok(list) = sfv::Parser::new(&text).parse::<sfv::List>() {
         for member in list {
             if let sfv::ListEntry::Item(item) = member
                 && let sfv::BareItem::String(name) = item.bare_item
             {
-                groups.push(name.as_str().into());
+                strings.push(name.as_str().into());
             }
         }
     }
+    strings
+}
+
+/// The cache groups of a response: `Cache-Groups` (RFC 9875 §2); of an upstream's also `Surrogate-Key` (by spaces)
+/// and `Cache-Tag` (by commas).
+pub(crate) fn groups_of(head: &HeaderMap, of_site: bool) -> Vec<Box<str>> {
+    let mut groups = strings(head, answer::CACHE_GROUPS);
     if !of_site {
         let keys = joined(head, &HeaderName::from_static("surrogate-key")).unwrap_or_default();
         groups.extend(keys.split_ascii_whitespace().map(|key| key.trim_end_matches(',').into()));
@@ -29,4 +43,37 @@ pub(crate) fn groups_of(head: &HeaderMap, of_site: bool) -> Vec<Box<str>> {
     }
     groups.truncate(GROUPS_MAX);
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_row_for_each_field() {
+        let of = |fields: &[(&'static str, &str)], of_site: bool| {
+            let mut map = HeaderMap::new();
+            for (name, value) in fields {
+                map.append(*name, HeaderValue::from_str(value).unwrap());
+            }
+            groups_of(&map, of_site).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[("cache-groups", "\"a\", \"B c\";x=1")], true), ["a", "B c"]);
+        assert_eq!(of(&[("cache-groups", "\"a\""), ("cache-groups", "\"b\"")], false), ["a", "b"]);
+        // What is no string is no group, and a broken list has none.
+        assert_eq!(of(&[("cache-groups", "a, \"b\", 3, (\"c\")")], false), ["b"]);
+        assert!(of(&[("cache-groups", "\"a\", ,")], false).is_empty());
+        assert_eq!(
+            of(&[("surrogate-key", "a  b, c"), ("cache-tag", "d, e f,")], false),
+            ["a", "b", "c", "d", "e f"]
+        );
+        assert!(of(&[("surrogate-key", "a"), ("cache-tag", "b")], true).is_empty());
+        let many = (0..300).map(|n| format!("\"{n:032}\"")).collect::<Vec<_>>().join(", ");
+        let groups = of(&[("cache-groups", &many)], false);
+        assert_eq!((groups.len(), groups[31].len()), (GROUPS_MAX, 32));
+        let mut map = HeaderMap::new();
+        map.insert("cache-group-invalidation", HeaderValue::from_str(&many).unwrap());
+        assert_eq!(invalidated_groups(&map).len(), GROUPS_MAX);
+    }
 }

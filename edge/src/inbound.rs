@@ -1,10 +1,16 @@
 //! A request as it came in, and its fields as they go on to an upstream.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::{
     edge::Edge,
-    policy::{directives::RequestDirectives, forward},
+    policy::{
+        directives::RequestDirectives,
+        forward::{self, Scheme},
+        forwarded,
+    },
 };
 
 /// A request as the server hands it in: hop-by-hop fields removed, framing settled.
@@ -12,14 +18,18 @@ use crate::{
 pub(crate) struct Inbound {
     pub(crate) method: Method,
     pub(crate) version: Version,
+    /// How it came, or how a trusted proxy says that it took it.
+    pub(crate) scheme: Scheme,
     /// Path and query, as received.
     pub(crate) target: String,
-    /// `Host`, or the authority of an absolute target.
+    /// `Host`, or the authority of an absolute target, or what a trusted proxy says.
     pub(crate) host: String,
     pub(crate) headers: HeaderMap,
     pub(crate) directives: RequestDirectives,
     pub(crate) id: HeaderValue,
-    pub(crate) peer: Option<std::net::IpAddr>,
+    pub(crate) peer: Option<IpAddr>,
+    /// Whether the peer's word about its clients is believed; the edge finds out.
+    pub(crate) is_trusted: bool,
     pub(crate) has_content: bool,
 }
 
@@ -28,26 +38,13 @@ impl Edge {
     pub(crate) fn onward_fields(&self, inbound: &Inbound) -> HeaderMap {
         let mut headers = inbound.headers.clone();
         forward::strip_overrides(&mut headers);
-        // What a client says about itself is replaced by what we know.
-        for name in [header::FORWARDED, HeaderName::from_static("x-real-ip")] {
-            headers.remove(name);
-        }
-        let peer = inbound.peer.and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok());
-        let facts =
-            [("x-forwarded-for", peer), ("x-forwarded-proto", Some(HeaderValue::from_static("http")))];
-        for (name, value) in facts {
-            match value {
-                Some(value) => headers.insert(HeaderName::from_static(name), value),
-                None => headers.remove(name),
-            };
-        }
-        let host = HeaderValue::from_str(&inbound.host).ok();
-        if let Some(host) = host {
-            headers.insert(HeaderName::from_static("x-forwarded-host"), host.clone());
+        forwarded::tell(&mut headers, inbound.peer, inbound.scheme, &inbound.host, inbound.is_trusted);
+        if let Ok(host) = HeaderValue::from_str(&inbound.host) {
             headers.insert(header::HOST, host);
         }
         headers.insert(HeaderName::from_static("x-request-id"), inbound.id.clone());
         forward::add_via(&mut headers, inbound.version, &self.config.name);
+        forward::add_cdn_loop(&mut headers, &self.config.name);
         headers
     }
 }

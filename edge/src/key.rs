@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use release::url;
 
+use crate::policy::forward::Scheme;
+
 /// A cache key: who answers (scheme and host, or a site) and what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// `http://host[:port]` in lower case, or the name of a site.
+    /// `scheme://host[:port]` in lower case, or the name of a site.
     pub(crate) scope: Arc<str>,
     /// Path and query, byte for byte as forwarded; for a site its path alone, unescaped.
     pub(crate) target: Arc<str>,
@@ -17,10 +19,9 @@ pub(crate) struct Key {
 
 impl Key {
     /// The key of an upstream's URL. `host` is lower-cased, its default port dropped.
-    pub(crate) fn of_upstream(host: &str, target: &str) -> Self {
-        let host = host.to_ascii_lowercase();
-        let host = host.strip_suffix(":80").unwrap_or(&host);
-        Self { scope: format!("http://{host}").into(), target: target.into(), of_site: false }
+    pub(crate) fn of_upstream(scheme: Scheme, host: &str, target: &str) -> Self {
+        let scope = format!("{}://{}", scheme.as_str(), scheme.authority(host));
+        Self { scope: scope.into(), target: target.into(), of_site: false }
     }
 
     /// The key of a site's path (see [`url::site_path`]).

@@ -17,6 +17,7 @@ mod body;
 mod clock;
 mod collapse;
 mod config;
+mod confirm;
 mod edge;
 mod error;
 mod error_page;

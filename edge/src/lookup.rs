@@ -2,13 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use tokio::sync::oneshot;
 
 use crate::{
     body::OutBody,
     clock,
-    collapse::{Flight, Landing, Role},
+    collapse::{Flight, Landing, Role, What},
     edge::Edge,
     error::EdgeError,
     fill::{Fill, FillReader},
@@ -17,14 +17,16 @@ use crate::{
     key::Key,
     metrics::Result as Counted,
     policy::{
-        freshness::Freshness,
+        freshness::{Freshness, Millis},
+        range,
         reuse::{Forward, Reuse, reuse},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
     },
     reply::Reply,
-    store::Found,
+    store::{Found, Stored},
+    upstream::no_content,
 };
 
 /// How often a follower whose leader's response was not for it looks again before it goes alone.
@@ -33,10 +35,13 @@ const ATTEMPTS_MAX: usize = 3;
 /// What the one who asked gets.
 pub(crate) enum Outcome {
     Landing(Landing),
-    /// The response being received, with a reader from its first byte.
-    Filling(Arc<Fill>, FillReader),
+    /// The response being received, with a reader from its first byte; and its fields as they came, for the one who
+    /// asked for it, since others do not get all of them (RFC 9111 §5.2.2.4, §5.2.2.7).
+    Filling(Arc<Fill>, FillReader, Option<HeaderMap>),
     /// A response for this client alone.
     Alone(Box<Reply>, NoStore),
+    /// A response to a request that the cache has no part in.
+    Passed(Box<Reply>),
 }
 
 impl fmt::Debug for Outcome {
@@ -45,8 +50,20 @@ impl fmt::Debug for Outcome {
             Self::Landing(_) => "Landing",
             Self::Filling(..) => "Filling",
             Self::Alone(..) => "Alone",
+            Self::Passed(_) => "Passed",
         })
     }
+}
+
+/// What is told of a request on its way, beside its outcome.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Told {
+    /// Why it was forwarded.
+    pub(crate) forward: Option<Forward>,
+    /// Whether it waited for another's response.
+    pub(crate) collapsed: Option<bool>,
+    /// What explains the rest.
+    pub(crate) detail: Option<&'static str>,
 }
 
 impl Edge {
@@ -58,37 +75,29 @@ impl Edge {
         site: Option<Arc<SiteHandle>>,
         gate: Gate,
     ) -> Response<OutBody> {
-        let mut collapsed = None;
-        let gate_detail = if gate == Gate::Lapsed { Some("lease-expired") } else { None };
+        let authorized = inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none();
+        let wants_part =
+            site.is_none() && inbound.method == Method::GET && range::is_ranged(&inbound.headers);
+        let lapsed = (gate == Gate::Lapsed).then_some("lease-expired");
+        let mut told = Told { detail: lapsed, ..Told::default() };
+        let mut leaders_failed = false;
         for attempt in 0..ATTEMPTS_MAX {
             let now = clock::boot_ms();
             let found = self.store.find(&key, &inbound.headers, &self.log);
+            told.detail = lapsed;
             let mut forward = match (&found.live, &found.unverified, found.any) {
                 (Some(_), _, _) | (None, Some(_), _) => Forward::Stale,
+                (None, None, _) if !found.parts.is_empty() => Forward::Partial,
                 (None, None, true) if site.is_none() => Forward::VaryMiss,
                 (None, None, true) if found.superseded.is_some() => Forward::Stale,
                 (None, None, true) => Forward::VaryMiss,
                 (None, None, false) => Forward::UriMiss,
             };
             if let Some(stored) = &found.live {
-                let decided = reuse(
-                    &stored.freshness,
-                    stored.stale_from(),
-                    inbound.directives,
-                    self.config.client_validation,
-                    now,
-                );
                 let hit = |left_ms: i64, detail: Option<&'static str>| {
-                    let status = CacheStatus {
-                        ttl_seconds: Some(ttl_seconds(left_ms)),
-                        detail: detail.or(gate_detail),
-                        collapsed,
-                        ..CacheStatus::default()
-                    };
-                    Counted::Hit.count();
-                    self.answer_stored(inbound, stored, status, now)
+                    self.answer_hit(inbound, stored, left_ms, Told { detail: detail.or(told.detail), ..told })
                 };
-                match decided {
+                match self.reuse(inbound, &stored.freshness, stored.stale_from(), now) {
                     _ if gate == Gate::Validate => forward = Forward::Stale,
                     Reuse::Fresh { left_ms } => return hit(left_ms, None),
                     Reuse::MaxStale { left_ms } => return hit(left_ms, Some("max-stale")),
@@ -96,8 +105,13 @@ impl Edge {
                         self.revalidate_behind(inbound, &key, site.as_ref(), &found);
                         return hit(left_ms, Some("stale-while-revalidate"));
                     }
-                    Reuse::Validate { why } => forward = why,
+                    Reuse::Validate { why } => {
+                        forward = why.forward();
+                        told.detail = told.detail.or(why.detail());
+                    }
                 }
+            } else if wants_part && let Some((part, left_ms)) = self.part_for(inbound, &found, now) {
+                return self.answer_hit(inbound, part, left_ms, told);
             }
             if inbound.directives.only_if_cached {
                 // RFC 9111 §5.2.1.7.
@@ -107,19 +121,28 @@ impl Edge {
                     "There is no stored response to use.",
                 );
             }
-            let partial = inbound.method == Method::HEAD || inbound.headers.contains_key(header::RANGE);
-            if site.is_none() && partial {
-                return self.pass(inbound, &key, crate::upstream::no_content(), forward).await;
+            let several = wants_part && found.live.is_none() && self.range_of(inbound).is_none();
+            if site.is_none() && (inbound.method == Method::HEAD || several) {
+                return self.pass(inbound, &key, no_content(), forward).await;
             }
             Counted::Forwarded(forward).count();
+            told.forward = Some(forward);
+            let what = What {
+                selection: self.hints.selection(&key, &inbound.headers),
+                key: key.clone(),
+                authorized,
+                // What is validated is fetched whole.
+                range: self
+                    .range_of(inbound)
+                    .filter(|_| wants_part && found.live.is_none() && found.unverified.is_none()),
+            };
             let last = attempt + 1 == ATTEMPTS_MAX;
-            let alone = last || self.hints.alone(&key, now);
+            let alone = last || inbound.directives.no_store || self.hints.alone(&key, authorized, now);
             let outcome = if alone {
-                collapsed = collapsed.or(if attempt > 0 { Some(false) } else { None });
+                told.collapsed = told.collapsed.or((attempt > 0).then_some(false));
                 let flight = Arc::new(Flight::new(&self.log));
-                self.lead(inbound, &key, site.as_ref(), found.clone_for_flight(), None, flight).await
+                self.lead(inbound, what, site.as_ref(), &found, false, flight).await
             } else {
-                let what = (key.clone(), self.hints.selection(&key, &inbound.headers));
                 match self.flights.join(&what, &self.log) {
                     Role::Leader(flight) => {
                         let again = self.store.find(&key, &inbound.headers, &self.log).live;
@@ -134,29 +157,90 @@ impl Edge {
                             flight.land(Landing::Released);
                             continue;
                         }
-                        self.lead(inbound, &key, site.as_ref(), found.clone_for_flight(), Some(what), flight)
-                            .await
+                        self.lead(inbound, what, site.as_ref(), &found, true, flight).await
                     }
                     Role::Follower(mut landing) => {
                         metrics::counter!("bakehouse_edge_collapsed_total").increment(1);
                         let landed = landing.wait_for(Option::is_some).await.ok().and_then(|l| (*l).clone());
                         match landed.and_then(|landing| self.for_follower(inbound, landing)) {
+                            // One of those who waited takes the leader's place, and the others wait for that one:
+                            // once, since an upstream that fails twice will hardly do better for the hundredth.
+                            Some(Outcome::Landing(Landing::Failed(error)))
+                                if error.is_prompt() && !leaders_failed =>
+                            {
+                                leaders_failed = true;
+                                continue;
+                            }
                             Some(outcome) => {
-                                collapsed = Some(true);
+                                told.collapsed = Some(true);
                                 outcome
                             }
                             None => {
-                                collapsed = Some(false);
+                                told.collapsed = Some(false);
                                 continue;
                             }
                         }
                     }
                 }
             };
-            return self.conclude(inbound, outcome, &found, forward, collapsed, gate_detail);
+            return self.conclude(inbound, outcome, &found, told);
         }
         // The last attempt goes alone and always concludes.
         self.error(inbound, StatusCode::BAD_GATEWAY, "The request could not be answered.")
+    }
+
+    fn reuse(
+        &self,
+        inbound: &Inbound,
+        freshness: &Freshness,
+        stale_from: Option<Millis>,
+        now: Millis,
+    ) -> Reuse {
+        reuse(freshness, stale_from, inbound.directives, self.config.rules.clients, now)
+    }
+
+    fn answer_hit(
+        &self,
+        inbound: &Inbound,
+        stored: &Arc<Stored>,
+        left_ms: i64,
+        told: Told,
+    ) -> Response<OutBody> {
+        let status = CacheStatus {
+            ttl_seconds: Some(ttl_seconds(left_ms)),
+            detail: told.detail,
+            collapsed: told.collapsed,
+            ..CacheStatus::default()
+        };
+        Counted::Hit.count();
+        self.answer_stored(inbound, stored, status)
+    }
+
+    /// A fresh part that holds the one range that is asked for, and how long it stays fresh.
+    fn part_for<'a>(
+        &self,
+        inbound: &Inbound,
+        found: &'a Found,
+        now: Millis,
+    ) -> Option<(&'a Arc<Stored>, i64)> {
+        found.parts.iter().find_map(|stored| {
+            let part = stored.part?;
+            let wanted = range::single(&inbound.headers, part.length)?;
+            let holds = part.span.contains(wanted) && range::if_range_holds(&inbound.headers, &stored.head);
+            match self.reuse(inbound, &stored.freshness, stored.stale_from(), now) {
+                Reuse::Fresh { left_ms } if holds => Some((stored, left_ms)),
+                _ => None,
+            }
+        })
+    }
+
+    /// The fields that ask for one range. Several are sent on, and their parts not kept.
+    fn range_of(&self, inbound: &Inbound) -> Option<(http::HeaderValue, Option<http::HeaderValue>)> {
+        if !range::is_single(&inbound.headers) {
+            return None;
+        }
+        let range = inbound.headers.get(header::RANGE)?.clone();
+        Some((range, inbound.headers.get(header::IF_RANGE).cloned()))
     }
 
     /// What a landing means for one who did not ask for it: nothing, unless policy would have reused it.
@@ -164,10 +248,7 @@ impl Edge {
         let now = clock::boot_ms();
         let reusable = |freshness: &Freshness, selection: &Selection| {
             selection.matches(&inbound.headers)
-                && matches!(
-                    reuse(freshness, None, inbound.directives, self.config.client_validation, now),
-                    Reuse::Fresh { .. }
-                )
+                && matches!(self.reuse(inbound, freshness, None, now), Reuse::Fresh { .. })
         };
         match landing {
             Landing::Body(fill) => {
@@ -175,7 +256,7 @@ impl Edge {
                     return None;
                 }
                 let reader = fill.reader(0, None)?;
-                Some(Outcome::Filling(fill, reader))
+                Some(Outcome::Filling(fill, reader, None))
             }
             Landing::Stored(stored, _) if !reusable(&stored.freshness, &stored.selection) => None,
             Landing::Stand(stored, _) if !stored.selection.matches(&inbound.headers) => None,
@@ -188,13 +269,13 @@ impl Edge {
     async fn lead(
         self: &Arc<Self>,
         inbound: &Inbound,
-        key: &Key,
+        what: What,
         site: Option<&Arc<SiteHandle>>,
-        found: Found,
-        listed: Option<(Key, Selection)>,
+        found: &Found,
+        listed: bool,
         flight: Arc<Flight>,
     ) -> Outcome {
-        let plan = self.plan(inbound, key, site, found);
+        let plan = self.plan(inbound, what, site, found.clone_for_flight());
         let (tell, told) = oneshot::channel();
         let edge = Arc::clone(self);
         self.tasks.spawn(async move { edge.fly(plan, listed, flight, tell).await });
@@ -209,12 +290,17 @@ impl Edge {
         site: Option<&Arc<SiteHandle>>,
         found: &Found,
     ) {
-        let what = (key.clone(), self.hints.selection(key, &inbound.headers));
+        let what = What {
+            selection: self.hints.selection(key, &inbound.headers),
+            key: key.clone(),
+            authorized: inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none(),
+            range: None,
+        };
         if let Role::Leader(flight) = self.flights.join(&what, &self.log) {
-            let plan = self.plan(inbound, key, site, found.clone_for_flight());
+            let plan = self.plan(inbound, what, site, found.clone_for_flight());
             let (tell, _) = oneshot::channel();
             let edge = Arc::clone(self);
-            self.tasks.spawn(async move { edge.fly(plan, Some(what), flight, tell).await });
+            self.tasks.spawn(async move { edge.fly(plan, true, flight, tell).await });
         }
     }
 }

@@ -2,19 +2,44 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use tokio::sync::oneshot;
 
 use crate::{
     body::{OutBody, Source},
     clock,
-    edge::{Edge, UNREACHABLE},
+    edge::Edge,
+    error::EdgeError,
+    fill::Fill,
+    groups::invalidated_groups,
     inbound::Inbound,
     key::Key,
+    lookup::{Outcome, Told},
     metrics::Result as Counted,
-    policy::{forward, reuse::Forward, status::CacheStatus},
+    policy::{
+        directives::{Control, RequestDirectives},
+        forward::{self, Scheme},
+        freshness::{Freshness, Receipt},
+        reuse::Forward,
+        storing::{self, Asked, storing},
+        vary::{self, Selection},
+    },
+    purge::Applied,
+    receive::Receiving,
     reply::Reply,
+    store::Found,
     upstream::{Ask, RequestBody},
 };
+
+/// What an exchange needs that goes on without its client.
+struct Unsafe {
+    key: Key,
+    scheme: Scheme,
+    request: HeaderMap,
+    directives: RequestDirectives,
+    ask: Ask,
+    has_content: bool,
+}
 
 impl Edge {
     /// A request that the cache has no part in, but for what it makes invalid.
@@ -26,63 +51,125 @@ impl Edge {
         forward: Forward,
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
-        let headers = self.onward_fields(inbound);
-        let ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
-        let answer = if inbound.has_content {
-            self.upstreams.send_once(&ask, content).await
+        let ask = Ask::new(inbound.method.clone(), inbound.target.clone(), self.onward_fields(inbound));
+        let outcome = if forward::is_safe(&inbound.method) {
+            let asked = clock::boot_ms();
+            let began = self.log.now();
+            let reply = self.exchange(&ask, inbound.has_content, content).await;
+            if let Ok(reply) = &reply
+                && inbound.method == Method::HEAD
+            {
+                let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
+                self.learn_from_head(inbound, key, reply, receipt, began);
+            }
+            match reply {
+                Ok(mut reply) => {
+                    if inbound.method == Method::HEAD {
+                        // There is no content whatever Content-Length says (RFC 9110 §9.3.2).
+                        reply.source = Source::Whole(None);
+                    }
+                    Outcome::Passed(Box::new(reply))
+                }
+                Err(error) => Outcome::failed(error),
+            }
         } else {
-            self.upstreams.send(&ask).await
+            // What an unsafe request changes is changed whether or not its client waits for the answer.
+            let request = Unsafe {
+                key: key.clone(),
+                scheme: inbound.scheme,
+                request: inbound.headers.clone(),
+                directives: inbound.directives,
+                ask,
+                has_content: inbound.has_content,
+            };
+            let (tell, told) = oneshot::channel();
+            let edge = Arc::clone(self);
+            self.tasks.spawn(async move { edge.change(request, content, tell).await });
+            told.await.unwrap_or_else(|_| Outcome::failed(EdgeError::UpstreamBroke))
         };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                Counted::Failed.count();
-                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no response");
-                return self.error(inbound, error.status(), UNREACHABLE);
-            }
-        };
-        let mut reply = Reply::of(answer);
-        if inbound.method == Method::HEAD {
-            self.learn_from_head(inbound, key, &reply);
-        }
-        // RFC 9111 §4.4: after a non-error reply to an unsafe or unknown method.
-        let non_error = reply.status.is_success() || reply.status.is_redirection();
-        if !forward::is_safe(&inbound.method) && non_error {
-            let mut keys = vec![key.clone()];
-            for target in forward::also_invalidated(&reply.headers, "http", &inbound.host) {
-                keys.push(Key::of_upstream(&inbound.host, &target));
-            }
-            for key in &keys {
-                self.store.invalidate(key, &self.log);
-            }
-        }
-        let status = CacheStatus {
-            forward: Some(forward),
-            forward_status: Some(reply.status),
-            ..CacheStatus::default()
-        };
-        if inbound.method == Method::HEAD {
-            // There is no content whatever Content-Length says (RFC 9110 §9.3.2).
-            reply.source = Source::Whole(None);
-        }
-        self.answer_alone(inbound, reply, status)
+        let told = Told { forward: Some(forward), ..Told::default() };
+        self.conclude(inbound, outcome, &Found::default(), told)
     }
 
-    /// A HEAD response that contradicts the stored GET makes it stale (RFC 9111 §4.3.5).
-    fn learn_from_head(&self, inbound: &Inbound, key: &Key, reply: &Reply) {
-        if reply.status != StatusCode::OK {
-            return;
-        }
-        let found = self.store.find(key, &inbound.headers, &self.log);
-        let Some(stored) = found.live else { return };
-        let differs = |name: &HeaderName| {
-            let new = reply.headers.get(name);
-            new.is_some() && new != stored.head.get(name)
+    async fn exchange(&self, ask: &Ask, has_content: bool, content: RequestBody) -> Result<Reply, EdgeError> {
+        let answer = if has_content {
+            self.upstreams.send_once(ask, content).await
+        } else {
+            self.upstreams.send(ask).await
         };
-        let length = reply.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-        let other_length = length.is_some_and(|text| text.parse() != Ok(stored.body.len()));
-        if differs(&header::ETAG) || differs(&header::LAST_MODIFIED) || other_length {
-            stored.make_stale(clock::boot_ms());
+        answer.map(Reply::of)
+    }
+
+    /// An unsafe request, or one of a method that is not known: what it says is invalid is made so before anybody hears
+    /// of it (RFC 9111 §4.4).
+    async fn change(self: Arc<Self>, request: Unsafe, content: RequestBody, tell: oneshot::Sender<Outcome>) {
+        let asked = clock::boot_ms();
+        let mut reply = match self.exchange(&request.ask, request.has_content, content).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                let _ = tell.send(Outcome::failed(error));
+                return;
+            }
+        };
+        let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
+        let authority = request.key.host().unwrap_or_default();
+        if reply.status.is_success() || reply.status.is_redirection() {
+            self.store.invalidate(&request.key, &self.log);
+            let target = &request.key.target;
+            for also in forward::also_invalidated(&reply.headers, request.scheme, authority, target) {
+                let also = self.config.rules.query.target(&also);
+                self.store.invalidate(&Key::of_upstream(request.scheme, authority, &also), &self.log);
+            }
+            let groups = invalidated_groups(&reply.headers);
+            if !groups.is_empty() {
+                self.mark(Applied::groups(&request.key.scope, groups));
+            }
         }
+        // From here on: what began before is invalid, this is not.
+        let began = self.log.now();
+        let rules = &self.config.rules;
+        let control = Control::of(&reply.headers, &rules.targets);
+        let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt, rules.s_maxage);
+        let asked = Asked {
+            method: &request.ask.method,
+            authorized: request.request.contains_key(header::AUTHORIZATION),
+            directives: request.directives,
+            is_located: forward::is_located(&reply.headers, request.scheme, authority, &request.key.target),
+        };
+        let length = reply.source.length();
+        let fits = length.is_none_or(|length| length <= self.object_bytes_max() as u64);
+        let names = storing(asked, reply.status, &reply.headers, &control, &freshness, rules)
+            .ok()
+            .filter(|()| fits)
+            .and_then(|()| vary::names(&reply.headers));
+        let Some(names) = names else {
+            let _ = tell.send(Outcome::Passed(Box::new(reply)));
+            return;
+        };
+        let own = reply.headers.clone();
+        storing::strip_for_storage(&mut reply.headers, &control);
+        let selection = Selection::of(&names, &request.request);
+        let fill =
+            Arc::new(Fill::new(reply.status, reply.headers, freshness, selection, receipt.wall, length));
+        if let Some(reader) = fill.reader(0, None) {
+            let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader, Some(own)));
+        }
+        let receiving =
+            Receiving { key: &request.key, fill: &fill, part: None, beginning: 0, digest: None, began };
+        self.receive(receiving, reply.source, None).await;
+    }
+
+    /// OPTIONS that no further node is to answer (RFC 9110 §7.6.2).
+    pub(crate) fn answer_options(&self, inbound: &Inbound) -> Response<OutBody> {
+        let mut headers = HeaderMap::new();
+        let allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
+        self.finish(inbound, StatusCode::NO_CONTENT, headers, OutBody::empty(), None)
+    }
+}
+
+impl Outcome {
+    fn failed(error: EdgeError) -> Self {
+        Self::Landing(crate::collapse::Landing::Failed(Arc::new(error)))
     }
 }

@@ -65,7 +65,7 @@ pub(crate) enum Cover {
     Selected {
         /// Any of these.
         matchers: Vec<Matcher>,
-        /// [`Mark::Soft`] or [`Mark::Dropped`].
+        /// [`Mark::Soft`], [`Mark::Unverified`] or [`Mark::Dropped`].
         mark: Mark,
     },
 }
@@ -86,6 +86,13 @@ pub(crate) enum Matcher {
     Prefix(String),
     /// A cache group, as it stands in the field.
     Group(String),
+    /// The same, of one origin alone (RFC 9875 §2).
+    GroupOf {
+        /// The scope of its keys.
+        scope: Arc<str>,
+        /// The group.
+        group: String,
+    },
     /// Everything.
     All,
 }
@@ -133,6 +140,12 @@ impl Matcher {
                 Some((_, groups)) => groups.iter().any(|held| **held == **group),
                 None => true,
             },
+            Self::GroupOf { scope, group } => {
+                let of_scope = !subject.key.of_site && subject.key.scope == *scope;
+                let in_group =
+                    |(_, groups): (StatusCode, &[Box<str>])| groups.iter().any(|held| **held == **group);
+                of_scope && subject.response.is_none_or(in_group)
+            }
             Self::All => true,
         }
     }
@@ -160,6 +173,16 @@ impl Applied {
     pub(crate) fn purge(site: Option<Arc<str>>, selectors: &[Selector], soft_at: Option<Millis>) -> Self {
         let mark = soft_at.map_or(Mark::Dropped, Mark::Soft);
         Self { site, cover: Cover::Selected { matchers: selectors.iter().map(Matcher::of).collect(), mark } }
+    }
+
+    /// What an upstream's `Cache-Group-Invalidation` names: copies of the same origin in any of these groups are validated
+    /// before their next use.
+    pub(crate) fn groups(scope: &Arc<str>, groups: Vec<Box<str>>) -> Self {
+        let matchers = groups
+            .into_iter()
+            .map(|group| Matcher::GroupOf { scope: Arc::clone(scope), group: group.into() })
+            .collect();
+        Self { site: None, cover: Cover::Selected { matchers, mark: Mark::Unverified } }
     }
 
     /// The step from one release to another.
@@ -335,6 +358,7 @@ impl PurgeLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::forward::Scheme;
 
     fn subject(key: &Key) -> Subject<'_> {
         Subject { key, response: Some((StatusCode::OK, &[])) }
@@ -343,7 +367,7 @@ mod tests {
     #[test]
     fn urls() {
         let purge = |text: &str| Applied::purge(None, &[Selector::Url(text.into())], None);
-        let key = |host: &str, target: &str| Key::of_upstream(host, target);
+        let key = |host: &str, target: &str| Key::of_upstream(Scheme::Http, host, target);
         let rows = [
             ("http://h/a", "h", "/a", true),
             ("HTTP://H:80/a", "H:80", "/a", true),
@@ -372,8 +396,9 @@ mod tests {
     #[test]
     fn prefixes_are_bytes_of_the_path() {
         let purge = |text: &str| Applied::purge(None, &[Selector::Prefix(text.into())], None);
-        let covered =
-            |text: &str, target: &str| purge(text).mark(subject(&Key::of_upstream("h", target))).is_some();
+        let covered = |text: &str, target: &str| {
+            purge(text).mark(subject(&Key::of_upstream(Scheme::Http, "h", target))).is_some()
+        };
         assert!(covered("/blog/", "/blog/a") && covered("/blo", "/blog") && covered("/", "/x"));
         assert!(!covered("/blog/", "/blog") && !covered("/b", "/a?/b"));
         assert!(covered("/caf%C3%A9", "/caf%c3%a9/x"));
@@ -401,7 +426,7 @@ mod tests {
         }
         // Another site's copies, and those of upstreams, are not touched.
         assert_eq!(step.mark(subject(&Key::of_site(&"other".into(), "/"))), None);
-        assert_eq!(step.mark(subject(&Key::of_upstream("main", "/"))), None);
+        assert_eq!(step.mark(subject(&Key::of_upstream(Scheme::Http, "main", "/"))), None);
         let missing =
             Applied::step(Arc::clone(&site), &Diff { changed: vec!["404.html".into()], ..Diff::default() });
         let key = Key::of_site(&site, "/nowhere");
@@ -410,9 +435,24 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_one_origin_alone() {
+        let groups: Vec<Box<str>> = vec!["a".into(), "b".into()];
+        let key = Key::of_upstream(Scheme::Http, "h", "/x");
+        let marked = |key: &Key, named: &str| {
+            let subject = Subject { key, response: Some((StatusCode::OK, &groups)) };
+            Applied::groups(&Key::of_upstream(Scheme::Http, "h", "/").scope, vec![named.into()]).mark(subject)
+        };
+        assert_eq!(marked(&key, "a"), Some(Mark::Unverified));
+        assert_eq!(marked(&key, "A"), None);
+        assert_eq!(marked(&Key::of_upstream(Scheme::Https, "h", "/x"), "a"), None);
+        assert_eq!(marked(&Key::of_upstream(Scheme::Http, "h:81", "/x"), "a"), None);
+        assert_eq!(marked(&Key::of_site(&"http://h".into(), "/x"), "a"), None);
+    }
+
+    #[test]
     fn what_is_forgotten_covers() {
         let log = PurgeLog::default();
-        let key = Key::of_upstream("h", "/a");
+        let key = Key::of_upstream(Scheme::Http, "h", "/a");
         let start = log.now();
         let other = || Arc::new(Applied::purge(None, &[Selector::Url("/b".into())], None));
         for _ in 0..ENTRIES_MAX {
@@ -426,13 +466,14 @@ mod tests {
     #[test]
     fn an_invalidated_key_covers_what_began_before() {
         let log = PurgeLog::default();
-        let (key, other) = (Key::of_upstream("h", "/a"), Key::of_upstream("h", "/b"));
+        let (key, other) =
+            (Key::of_upstream(Scheme::Http, "h", "/a"), Key::of_upstream(Scheme::Http, "h", "/b"));
         let before = log.now();
         log.invalidate(&key);
         assert!(log.covers_fetch(before, &key) && !log.covers_fetch(before, &other));
         assert!(!log.covers_fetch(log.now(), &key));
         for n in 0..KEYED_MAX {
-            log.invalidate(&Key::of_upstream("h", &format!("/{n}")));
+            log.invalidate(&Key::of_upstream(Scheme::Http, "h", &format!("/{n}")));
         }
         assert!(log.covers_fetch(before, &other), "what is no longer remembered covers");
     }

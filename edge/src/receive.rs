@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
@@ -18,32 +18,43 @@ use crate::{
         date,
         directives::Control,
         freshness::{Freshness, Receipt},
-        storing::{self, NoStore},
+        range::{self, ContentRange},
+        storing::NoStore,
         vary::Selection,
     },
     purge::Began,
+    respond::usize_of,
     store::Stored,
 };
 
+/// What is being received, by whose rules it is kept, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receiving<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) fill: &'a Arc<Fill>,
+    /// Which part of the content it is; `None`: all of it.
+    pub(crate) part: Option<ContentRange>,
+    /// Bytes at its beginning that were held, and are in the fill already.
+    pub(crate) beginning: usize,
+    /// What the whole must come to.
+    pub(crate) digest: Option<release::Digest>,
+    pub(crate) began: Began,
+}
+
 impl Edge {
     /// Receives a body to its end, for all readers and for the store.
-    #[expect(clippy::too_many_arguments, reason = "what is received, by whose rules, on whose behalf")]
     pub(crate) async fn receive(
         &self,
-        key: &Key,
-        fill: &Arc<Fill>,
+        what: Receiving<'_>,
         mut source: Source,
-        digest: Option<release::Digest>,
-        control: &Control,
-        began: Began,
-        listing: Listing<'_>,
+        mut listing: Option<Listing<'_>>,
     ) {
+        let Receiving { key, fill, digest, .. } = what;
         let guard = EndOnDrop(fill);
         let object_bytes_max = self.object_bytes_max();
         let mut reservation = Some(self.store.reservation());
-        let mut listing = Some(listing);
         let mut hasher = digest.map(|_| blake3::Hasher::new());
-        let mut total = 0u64;
+        let mut total = what.beginning as u64;
         // The last part of a body of known length is held back until the body is stored: who has it all and asks
         // again finds it, and who was sent wrong bytes sees the response break off.
         let mut last = Bytes::new();
@@ -83,33 +94,82 @@ impl Edge {
             corrupted(&key.target, "the origin");
             return;
         }
-        if reservation.is_some() {
+        if reservation.take().is_some() {
             let body = match (fill.whole(), last.is_empty()) {
                 (whole, true) => whole,
                 (whole, false) if whole.is_empty() => Bytes::copy_from_slice(&last),
                 (whole, false) => [whole, last.clone()].concat().into(),
             };
-            let mut head = fill.head.clone();
-            storing::strip_for_storage(&mut head, control);
-            drop(reservation.take());
-            let copy = self.copy(
-                key,
-                fill.status,
-                head,
-                body,
-                fill.freshness.clone(),
-                fill.selection.clone(),
-                fill.wall,
-                began,
-            );
-            if self.store.insert(copy, began, &self.log).is_err() {
-                tracing::debug!(url = %key.target, reason = NoStore::Superseded.as_str(), "not stored");
-            }
+            self.keep(&what, body);
         }
         drop(listing);
         fill.push(last);
         fill.end(true);
         drop(guard);
+    }
+
+    /// Stores what was received.
+    fn keep(&self, what: &Receiving<'_>, body: Bytes) {
+        let Receiving { key, fill, began, .. } = *what;
+        let copy = |status, head, body| {
+            let (freshness, selection) = (fill.freshness.clone(), fill.selection.clone());
+            self.copy(key, status, head, body, freshness, selection, fill.wall, began)
+        };
+        let stored = match what.part {
+            None => copy(fill.status, fill.head.clone(), body),
+            Some(part) => {
+                if part.span.bytes() != body.len() as u64 {
+                    tracing::warn!(url = %key.target, "a part is not as long as it says; not stored");
+                    return;
+                }
+                let (part, body) = self.with_held_parts(what, part, body);
+                let mut head = fill.head.clone();
+                head.remove(header::CONTENT_RANGE);
+                if part.is_whole() {
+                    // Nothing is missing any more (RFC 9111 §3.4).
+                    copy(StatusCode::OK, head, body)
+                } else {
+                    let mut stored = copy(fill.status, head, body);
+                    stored.part = Some(part);
+                    stored
+                }
+            }
+        };
+        if self.store.insert(stored, began, &self.log).is_err() {
+            tracing::debug!(url = %key.target, reason = NoStore::Superseded.as_str(), "not stored");
+        }
+    }
+
+    /// A part together with those held that it touches and that are of the same representation (RFC 9111 §3.4).
+    fn with_held_parts(
+        &self,
+        what: &Receiving<'_>,
+        part: ContentRange,
+        body: Bytes,
+    ) -> (ContentRange, Bytes) {
+        let (mut part, mut body) = (part, body);
+        let held = self.store.parts(what.key, &what.fill.selection, &self.log);
+        for stored in held {
+            let Some(held_part) = stored.part else { continue };
+            let Some(joined) = part.joined(held_part) else { continue };
+            let fits = joined.span.bytes() <= self.object_bytes_max() as u64;
+            if !fits || part.span.contains(held_part.span) || !range::combine(&what.fill.head, &stored.head) {
+                continue;
+            }
+            let mut whole = BytesMut::with_capacity(usize_of(joined.span.bytes()));
+            // Where both have a byte it is the same one: the tag is strong.
+            let (first, first_part, second, second_part) = if part.span.start <= held_part.span.start {
+                (&body, part, &stored.body, held_part)
+            } else {
+                (&stored.body, held_part, &body, part)
+            };
+            whole.extend_from_slice(first);
+            let known = first_part.span.end.saturating_sub(second_part.span.start);
+            whole.extend_from_slice(second.get(usize_of(known)..).unwrap_or_default());
+            body = whole.freeze();
+            part = joined;
+        }
+        (part, body)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
@@ -143,10 +203,10 @@ impl Edge {
         source: Source,
         digest: Option<release::Digest>,
     ) -> OutBody {
-        let control = Control::of(headers, &self.targets);
+        let control = Control::of(headers, &self.config.rules.targets);
         let now = clock::boot_ms();
         let receipt = Receipt { asked: now, got: now, wall: clock::wall() };
-        let freshness = Freshness::of(status, headers, &control, receipt);
+        let freshness = Freshness::of(status, headers, &control, receipt, self.config.rules.s_maxage);
         let length = source.length();
         let fill = Arc::new(Fill::new(
             status,

@@ -1,6 +1,6 @@
 //! From what was found or fetched to the response.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -15,13 +15,13 @@ use crate::{
     error_page::error_page,
     fill::{Fill, FillReader},
     inbound::Inbound,
-    lookup::Outcome,
+    lookup::{Outcome, Told},
     metrics::Result as Counted,
     policy::{
         forward,
-        freshness::{Millis, StaleRefused},
-        range::{Ranged, ranged},
-        reuse::Forward,
+        freshness::StaleRefused,
+        range::{ContentRange, Multipart, Ranged, Span, ranged, single},
+        reuse::{Failure, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         validate::{self, Conditional},
     },
@@ -41,15 +41,13 @@ impl Edge {
         inbound: &Inbound,
         outcome: Outcome,
         found: &Found,
-        forward: Forward,
-        collapsed: Option<bool>,
-        gate_detail: Option<&'static str>,
+        told: Told,
     ) -> Response<OutBody> {
         let now = clock::boot_ms();
-        let status =
-            CacheStatus { forward: Some(forward), collapsed, detail: gate_detail, ..CacheStatus::default() };
+        let Told { forward, collapsed, detail } = told;
+        let status = CacheStatus { forward, collapsed, detail, ..CacheStatus::default() };
         match outcome {
-            Outcome::Filling(fill, reader) => {
+            Outcome::Filling(fill, reader, own) => {
                 let left = fill.freshness.left_ms(now, None);
                 let status = CacheStatus {
                     forward_status: Some(fill.status),
@@ -57,7 +55,7 @@ impl Edge {
                     ttl_seconds: Some(ttl_seconds(left)),
                     ..status
                 };
-                self.answer_fill(inbound, &fill, reader, status)
+                self.answer_fill(inbound, &fill, reader, own, status)
             }
             Outcome::Landing(Landing::Stored(stored, code)) => {
                 let left = stored.freshness.left_ms(now, stored.stale_from());
@@ -67,7 +65,7 @@ impl Edge {
                     ttl_seconds: Some(ttl_seconds(left)),
                     ..status
                 };
-                self.answer_stored(inbound, &stored, status, now)
+                self.answer_stored(inbound, &stored, status)
             }
             Outcome::Landing(Landing::Stand(stored, code)) => {
                 Counted::Stale.count();
@@ -75,30 +73,37 @@ impl Edge {
                 let status = CacheStatus {
                     forward_status: code,
                     ttl_seconds: Some(ttl_seconds(left)),
-                    detail: Some(if code.is_some() { "stale-if-error" } else { "disconnected" }),
+                    detail: Some(code.map_or(Failure::Disconnected, Failure::Status).as_str()),
                     ..status
                 };
-                self.answer_stored(inbound, &stored, status, now)
+                self.answer_stored(inbound, &stored, status)
             }
             Outcome::Landing(Landing::Failed(error)) => {
                 Counted::Failed.count();
-                let stale_refused = found
-                    .live
-                    .as_ref()
-                    .and_then(|stored| stored.freshness.stale_refused)
-                    .map(StaleRefused::as_str);
-                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, stale_refused, "no response");
+                let refused = self.refused(inbound, found, Failure::Disconnected);
+                tracing::warn!(
+                    url = %inbound.target,
+                    host = %inbound.host,
+                    %error,
+                    stale_refused = refused.map(StaleRefused::as_str),
+                    "no response"
+                );
                 match &*error {
                     EdgeError::Unpublished => self.not_ready(inbound, "Nothing is published here yet."),
+                    // What could not be validated may not be used (RFC 9111 §5.2.2.2).
+                    _ if refused.is_some() => self.error(inbound, StatusCode::GATEWAY_TIMEOUT, UNREACHABLE),
                     error => self.error(inbound, error.status(), UNREACHABLE),
                 }
             }
             Outcome::Alone(reply, reason) => {
-                let status = CacheStatus {
-                    forward_status: Some(reply.status),
-                    detail: Some(reason.as_str()),
-                    ..status
-                };
+                let refused = self.refused(inbound, found, Failure::Status(reply.status));
+                let detail = refused.map_or(reason.as_str(), StaleRefused::as_str);
+                let status =
+                    CacheStatus { forward_status: Some(reply.status), detail: Some(detail), ..status };
+                self.answer_alone(inbound, *reply, status)
+            }
+            Outcome::Passed(reply) => {
+                let status = CacheStatus { forward_status: Some(reply.status), ..status };
                 self.answer_alone(inbound, *reply, status)
             }
             Outcome::Landing(Landing::Body(_) | Landing::Released) => {
@@ -107,51 +112,49 @@ impl Edge {
         }
     }
 
+    /// What forbade a stale copy to stand in for a failure.
+    fn refused(&self, inbound: &Inbound, found: &Found, failure: Failure) -> Option<StaleRefused> {
+        let stored = found.live.as_ref()?;
+        let now = clock::boot_ms();
+        stale_on_failure(&stored.freshness, stored.stale_from(), inbound.directives, failure, now).err()?
+    }
+
     pub(crate) fn answer_stored(
         &self,
         inbound: &Inbound,
         stored: &Arc<Stored>,
         status: CacheStatus,
-        now: Millis,
     ) -> Response<OutBody> {
         let mut headers = stored.head.clone();
-        let age = stored.freshness.age_seconds(now);
+        let age = stored.freshness.age_seconds(clock::boot_ms());
         headers.insert(header::AGE, HeaderValue::from(age));
         let mut code = stored.status;
-        let mut body = stored.body.clone();
-        if stored.status == StatusCode::OK {
-            match validate::conditional(&inbound.headers, &stored.head, stored.wall, clock::wall()) {
-                Conditional::NotModified => {
-                    code = StatusCode::NOT_MODIFIED;
-                    body = Bytes::new();
-                }
-                Conditional::Send if inbound.method == Method::GET => {
-                    let length = body.len() as u64;
-                    match ranged(&inbound.headers, &stored.head, length) {
-                        Ranged::Whole => {}
-                        Ranged::Part { start, end } => {
-                            code = StatusCode::PARTIAL_CONTENT;
-                            // Both lie within the body, whose length is a usize.
-                            body = body.slice(usize_of(start)..usize_of(end));
-                            part_fields(&mut headers, start, end, length);
-                        }
-                        Ranged::Unsatisfiable => {
-                            code = StatusCode::RANGE_NOT_SATISFIABLE;
-                            body = Bytes::new();
-                            unsatisfiable_fields(&mut headers, length);
-                        }
-                    }
-                }
-                Conditional::Send => {}
+        let mut body = OutBody::whole(stored.body.clone());
+        // Conditions and ranges are for what would be a success (RFC 9110 §13.2.1, §14.2).
+        if stored.status.is_success()
+            && validate::conditional(&inbound.headers, &stored.head, stored.wall, clock::wall())
+                == Conditional::NotModified
+        {
+            code = StatusCode::NOT_MODIFIED;
+            body = OutBody::empty();
+        } else if inbound.method == Method::GET {
+            let cut = match stored.part {
+                Some(part) => cut_part(inbound, stored, part, &mut headers),
+                None if stored.status == StatusCode::OK => cut(inbound, stored, &mut headers),
+                None => None,
+            };
+            if let Some((status, content)) = cut {
+                (code, body) = (status, content);
             }
         }
+        let length = body.exact_bytes().unwrap_or(0);
         if code == StatusCode::NOT_MODIFIED {
             validate::strip_for_304(&mut headers);
         } else if code != StatusCode::NO_CONTENT {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        metrics::counter!("bakehouse_edge_sent_bytes_total").increment(body.len() as u64);
-        let body = if inbound.method == Method::HEAD { OutBody::empty() } else { OutBody::whole(body) };
+        metrics::counter!("bakehouse_edge_sent_bytes_total").increment(length);
+        let body = if inbound.method == Method::HEAD { OutBody::empty() } else { body };
         self.finish(inbound, code, headers, body, Some(status))
     }
 
@@ -160,12 +163,19 @@ impl Edge {
         inbound: &Inbound,
         fill: &Arc<Fill>,
         reader: FillReader,
+        own: Option<HeaderMap>,
         status: CacheStatus,
     ) -> Response<OutBody> {
-        let mut headers = fill.head.clone();
+        let mut headers = own.unwrap_or_else(|| {
+            let mut headers = fill.head.clone();
+            let age = fill.freshness.age_seconds(clock::boot_ms());
+            headers.insert(header::AGE, HeaderValue::from(age));
+            headers
+        });
         let mut code = fill.status;
         let mut reader = reader;
-        if code == StatusCode::OK {
+        // The conditions of an unsafe request were the upstream's to judge.
+        if code == StatusCode::OK && matches!(inbound.method, Method::GET | Method::HEAD) {
             let conditional = validate::conditional(&inbound.headers, &fill.head, fill.wall, clock::wall());
             if conditional == Conditional::NotModified {
                 validate::strip_for_304(&mut headers);
@@ -181,12 +191,13 @@ impl Edge {
                 && let Some(length) = fill.length
             {
                 match ranged(&inbound.headers, &fill.head, length) {
-                    Ranged::Whole => {}
-                    Ranged::Part { start, end } => {
-                        if let Some(part) = fill.reader(start, Some(end)) {
+                    // Several parts of what has not arrived would have to wait for the last of them.
+                    Ranged::Whole | Ranged::Parts(_) => {}
+                    Ranged::Part(span) => {
+                        if let Some(part) = fill.reader(span.start, Some(span.end)) {
                             reader = part;
                             code = StatusCode::PARTIAL_CONTENT;
-                            part_fields(&mut headers, start, end, length);
+                            part_fields(&mut headers, ContentRange { span, length: Some(length) });
                         }
                     }
                     Ranged::Unsatisfiable => {
@@ -226,7 +237,7 @@ impl Edge {
     }
 
     /// What every response gets on its way out.
-    fn finish(
+    pub(crate) fn finish(
         &self,
         inbound: &Inbound,
         code: StatusCode,
@@ -277,24 +288,83 @@ fn repeat_query(inbound: &Inbound, code: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-fn part_fields(headers: &mut HeaderMap, start: u64, end: u64, length: u64) {
-    // Both dates and digests of the whole do not describe a part (RFC 9530 §2).
+/// The status and content that a `Range` cuts from a whole stored 200; `None`: the whole.
+fn cut(inbound: &Inbound, stored: &Stored, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
+    let length = stored.body.len() as u64;
+    let slice = |span: &Span| stored.body.slice(usize_of(span.start)..usize_of(span.end));
+    match ranged(&inbound.headers, &stored.head, length) {
+        Ranged::Whole => None,
+        Ranged::Part(span) => {
+            part_fields(headers, ContentRange { span, length: Some(length) });
+            Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(slice(&span))))
+        }
+        Ranged::Parts(spans) => {
+            // Random enough to stand nowhere in the content.
+            let boundary = format!("{:032x}", rand::random::<u128>());
+            let frame = Multipart::new(&spans, length, headers.get(header::CONTENT_TYPE), &boundary);
+            let mut pieces = VecDeque::with_capacity(spans.len() * 2 + 1);
+            for (head, span) in frame.heads.into_iter().zip(&spans) {
+                pieces.push_back(Bytes::from(head));
+                pieces.push_back(slice(span));
+            }
+            pieces.push_back(Bytes::from(frame.end));
+            headers.remove("content-digest");
+            if let Ok(kind) = HeaderValue::from_str(&frame.content_type) {
+                headers.insert(header::CONTENT_TYPE, kind);
+            }
+            Some((StatusCode::PARTIAL_CONTENT, OutBody::Pieces(pieces)))
+        }
+        Ranged::Unsatisfiable => {
+            unsatisfiable_fields(headers, length);
+            Some((StatusCode::RANGE_NOT_SATISFIABLE, OutBody::empty()))
+        }
+    }
+}
+
+/// The same from a stored part, which holds the one range that is asked for.
+fn cut_part(
+    inbound: &Inbound,
+    stored: &Stored,
+    part: ContentRange,
+    headers: &mut HeaderMap,
+) -> Option<(StatusCode, OutBody)> {
+    let span = single(&inbound.headers, part.length).filter(|span| part.span.contains(*span))?;
+    part_fields(headers, ContentRange { span, length: part.length });
+    let (start, end) = (span.start - part.span.start, span.end - part.span.start);
+    let body = stored.body.slice(usize_of(start)..usize_of(end));
+    Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(body)))
+}
+
+fn part_fields(headers: &mut HeaderMap, range: ContentRange) {
+    // The digest is that of another content (RFC 9530 §2); `Repr-Digest` is of the representation, and stays.
     headers.remove("content-digest");
-    if let Ok(value) = HeaderValue::from_str(&format!("bytes {start}-{}/{length}", end.saturating_sub(1))) {
+    if let Some(value) = range.to_value() {
         headers.insert(header::CONTENT_RANGE, value);
     }
 }
 
 fn unsatisfiable_fields(headers: &mut HeaderMap, length: u64) {
-    for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::ETAG] {
+    // Nothing of these is about this answer, and no cache on the way may keep it in place of the content.
+    for name in [
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::CACHE_CONTROL,
+        header::EXPIRES,
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("repr-digest"),
+        HeaderName::from_static("cdn-cache-control"),
+    ] {
         headers.remove(name);
     }
-    headers.remove("content-digest");
     if let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}")) {
         headers.insert(header::CONTENT_RANGE, value);
     }
 }
 
-fn usize_of(n: u64) -> usize {
+/// For positions within what is held in memory.
+pub(crate) fn usize_of(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }

@@ -196,12 +196,14 @@ async fn respond(
     let inbound = Inbound {
         method: parts.method,
         version: parts.version,
+        scheme: forward::Scheme::Http,
         target,
         host,
         directives: RequestDirectives::parse(&headers),
         headers,
         id,
         peer: Some(peer),
+        is_trusted: false,
         has_content,
     };
     edge.handle(inbound, content).await

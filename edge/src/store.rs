@@ -24,6 +24,7 @@ use crate::{
     policy::{
         date::UnixSeconds,
         freshness::{Freshness, Millis},
+        range::{self, ContentRange},
         validate::Tag,
         vary::Selection,
     },
@@ -77,6 +78,8 @@ pub(crate) struct Stored {
     /// The wall clock when it arrived.
     pub(crate) wall: UnixSeconds,
     pub(crate) groups: Vec<Box<str>>,
+    /// Which part of the content this is; `None`: all of it.
+    pub(crate) part: Option<ContentRange>,
     bytes: usize,
     visits: AtomicU8,
     linked: AtomicBool,
@@ -111,6 +114,7 @@ impl Stored {
             selection,
             wall,
             groups,
+            part: None,
             bytes,
             visits: AtomicU8::new(0),
             linked: AtomicBool::new(false),
@@ -204,6 +208,10 @@ impl Stored {
 pub(crate) struct Found {
     /// The copy that the request selects and that policy may consider, the latest if there are several.
     pub(crate) live: Option<Arc<Stored>>,
+    /// Every whole copy that the request selects and that policy may consider, the latest first.
+    pub(crate) selected: Vec<Arc<Stored>>,
+    /// Parts of a content that the request selects, the latest first.
+    pub(crate) parts: Vec<Arc<Stored>>,
     /// A selected copy that must be compared with the new release first.
     pub(crate) unverified: Option<Arc<Stored>>,
     /// A selected copy that may stand in, marked as stale, while nothing else can be had.
@@ -221,6 +229,8 @@ impl Found {
             live: self.live.clone(),
             unverified: self.unverified.clone(),
             superseded: self.superseded.clone(),
+            selected: self.selected.clone(),
+            parts: self.parts.clone(),
             bodies: self.bodies.clone(),
             any: self.any,
         }
@@ -229,6 +239,18 @@ impl Found {
     /// The copy with this validator.
     pub(crate) fn with_tag(&self, tag: Tag<'_>) -> Option<&Arc<Stored>> {
         self.bodies.iter().find(|stored| Tag::of(&stored.head).is_some_and(|held| held.strongly_equals(tag)))
+    }
+}
+
+/// Whether a new copy makes one of the same selection superfluous.
+fn replaces(new: &Stored, held: &Stored) -> bool {
+    match (new.part, held.part) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        // Parts of different representations do not stand side by side (RFC 9111 §3.4).
+        (Some(new_part), Some(held_part)) => {
+            new_part.span.contains(held_part.span) || !range::combine(&new.head, &held.head)
+        }
     }
 }
 
@@ -340,6 +362,16 @@ impl Store {
             }
             found.any = true;
             let selected = stored.selection.matches(request);
+            if stored.part.is_some() {
+                if selected && life == Life::Live {
+                    stored.visit();
+                    found.parts.push(Arc::clone(stored));
+                }
+                continue;
+            }
+            if selected && life == Life::Live {
+                found.selected.push(Arc::clone(stored));
+            }
             match life {
                 Life::Live if selected && found.live.is_none() => {
                     stored.visit();
@@ -358,6 +390,14 @@ impl Store {
             }
         }
         found
+    }
+
+    /// The parts held of a variant.
+    pub(crate) fn parts(&self, key: &Key, selection: &Selection, log: &PurgeLog) -> Vec<Arc<Stored>> {
+        let shard = lock(self.shard(key));
+        let copies = shard.get(key).map(Vec::as_slice).unwrap_or_default();
+        let parts = copies.iter().filter(|stored| stored.part.is_some() && stored.selection == *selection);
+        parts.filter(|stored| stored.life(log) == Life::Live).cloned().collect()
     }
 
     /// Takes a copy in, unless something applied since its fetch began covers it. It replaces the
@@ -388,7 +428,8 @@ impl Store {
                 let same_body = tag.is_some() && held.strong_tag() == tag;
                 let same_selection = held.selection == stored.selection;
                 let keep = match life {
-                    Life::Live | Life::Unverified => !same_selection,
+                    // A part gives way to what holds all of it; a whole copy to a whole one alone.
+                    Life::Live | Life::Unverified => !same_selection || !replaces(&stored, held),
                     Life::Superseded | Life::Removed => !same_body,
                     Life::Dropped => false,
                 };

@@ -279,7 +279,7 @@ async fn stale_stands_in_for_errors_only_where_it_may() {
         ("/must", 503, ""),
         ("/plain", 503, ""),
         ("/down", 200, "disconnected"),
-        ("/down-must", 502, ""),
+        ("/down-must", 504, ""),
     ] {
         assert_eq!(edge.get(path).await.text(), "old");
         let seen = edge.get(path).await;

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::{
     date::{self, UnixSeconds},
     directives::{Control, DELTA_SECONDS_MAX, Scope, delta_seconds, list_members},
+    rules::SMaxage,
 };
 
 /// Milliseconds on a clock that never goes back and counts suspension.
@@ -40,6 +41,34 @@ pub enum LifetimeSource {
     None,
 }
 
+impl LifetimeSource {
+    /// For traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SMaxage => "s-maxage",
+            Self::MaxAge => "max-age",
+            Self::Expires => "Expires",
+            Self::Heuristic => "heuristic",
+            Self::None => "none",
+        }
+    }
+
+    /// The clause that gave it.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::SMaxage => "RFC 9111 §5.2.2.10",
+            Self::MaxAge => "RFC 9111 §5.2.2.1",
+            Self::Expires => "RFC 9111 §5.3",
+            Self::Heuristic | Self::None => "RFC 9111 §4.2.2",
+        }
+    }
+
+    /// Whether the response itself says how long it is fresh.
+    pub fn is_explicit(self) -> bool {
+        matches!(self, Self::SMaxage | Self::MaxAge | Self::Expires)
+    }
+}
+
 /// Why a stale copy may never be used without validation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StaleRefused {
@@ -61,6 +90,16 @@ impl StaleRefused {
             Self::ProxyRevalidate => "proxy-revalidate",
             Self::NoCache => "no-cache",
             Self::SMaxage => "s-maxage",
+        }
+    }
+
+    /// The clause that forbids it.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::MustRevalidate => "RFC 9111 §5.2.2.2",
+            Self::ProxyRevalidate => "RFC 9111 §5.2.2.8",
+            Self::NoCache => "RFC 9111 §5.2.2.4",
+            Self::SMaxage => "RFC 9111 §5.2.2.10",
         }
     }
 }
@@ -88,7 +127,13 @@ pub struct Freshness {
 
 impl Freshness {
     /// Reads a response that has just arrived.
-    pub fn of(status: StatusCode, headers: &HeaderMap, control: &Control, receipt: Receipt) -> Self {
+    pub fn of(
+        status: StatusCode,
+        headers: &HeaderMap,
+        control: &Control,
+        receipt: Receipt,
+        s_maxage: SMaxage,
+    ) -> Self {
         let directives = &control.directives;
         let (lifetime_seconds, source) = lifetime(status, headers, control, receipt.wall);
         let no_cache = directives.no_cache == Scope::Whole;
@@ -98,7 +143,7 @@ impl Freshness {
             Some(StaleRefused::NoCache)
         } else if directives.proxy_revalidate {
             Some(StaleRefused::ProxyRevalidate)
-        } else if directives.s_maxage.is_some() {
+        } else if directives.s_maxage.is_some() && s_maxage == SMaxage::Strict {
             Some(StaleRefused::SMaxage)
         } else {
             None
@@ -224,7 +269,7 @@ mod tests {
         let headers = headers(fields);
         let control = Control::of(&headers, &[HeaderName::from_static("cdn-cache-control")]);
         let receipt = Receipt { asked: 1_000, got: 3_000, wall: WALL };
-        Freshness::of(StatusCode::from_u16(status).unwrap(), &headers, &control, receipt)
+        Freshness::of(StatusCode::from_u16(status).unwrap(), &headers, &control, receipt, SMaxage::default())
     }
 
     #[test]
@@ -294,6 +339,29 @@ mod tests {
         assert_eq!(f.left_ms(12_000, Some(11_000)), -2_000);
         // Age counts whole seconds.
         assert_eq!((f.age_seconds(999), f.age_seconds(1_000)), (0, 1));
+    }
+
+    #[test]
+    fn what_forbids_stale_use() {
+        let refused = |control: &str, s_maxage| {
+            let headers = headers(&[("cache-control", control)]);
+            let control = Control::of(&headers, &[]);
+            let receipt = Receipt { asked: 0, got: 0, wall: WALL };
+            Freshness::of(StatusCode::OK, &headers, &control, receipt, s_maxage).stale_refused
+        };
+        use StaleRefused as R;
+        for (control, strict, lenient) in [
+            ("max-age=1", None, None),
+            ("max-age=1, must-revalidate", Some(R::MustRevalidate), Some(R::MustRevalidate)),
+            ("max-age=1, proxy-revalidate", Some(R::ProxyRevalidate), Some(R::ProxyRevalidate)),
+            ("max-age=1, no-cache", Some(R::NoCache), Some(R::NoCache)),
+            ("max-age=1, no-cache=\"x\"", None, None),
+            ("s-maxage=1, stale-while-revalidate=9", Some(R::SMaxage), None),
+            ("s-maxage=1, must-revalidate", Some(R::MustRevalidate), Some(R::MustRevalidate)),
+        ] {
+            assert_eq!(refused(control, SMaxage::Strict), strict, "{control}");
+            assert_eq!(refused(control, SMaxage::LifetimeOnly), lenient, "{control}");
+        }
     }
 
     proptest! {

@@ -1,17 +1,21 @@
 //! The rules of a shared cache acting as a gateway, as pure functions over typed values: RFC 9110, 9111, 5861, 8246,
-//! 9211, 9213. No tokio, no bodies, no logging, and no clock: time is an argument. A decision is an enum whose value
+//! 8586, 9211, 9213, 9875. No tokio, no bodies, no logging, and no clock: time is an argument. A decision is an enum whose value
 //! is also the reason, so that log, metric and `Cache-Status` say the same.
 //!
 //! The order of reading follows a request: [`directives`] and [`date`] turn fields into values, [`vary`] selects,
-//! [`freshness`] counts, [`reuse`] decides, [`validate`] and [`range`] answer, [`storing`] keeps, [`forward`] sends on,
-//! [`status`] tells.
+//! [`freshness`] counts, [`reuse`] decides, [`validate`] and [`range`] answer, [`storing`] keeps, [`forward`] and [`forwarded`] send on,
+//! [`status`] tells. [`rules`] is what an operator may set, [`query`] a part of it.
+//! Each decision names its clause, for the trace.
 
 pub mod date;
 pub mod directives;
 pub mod forward;
+pub mod forwarded;
 pub mod freshness;
+pub mod query;
 pub mod range;
 pub mod reuse;
+pub mod rules;
 pub mod status;
 pub mod storing;
 pub mod validate;

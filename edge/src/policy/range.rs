@@ -1,63 +1,283 @@
-//! Byte ranges cut from a complete stored 200 (RFC 9110 §14). One range is answered with 206; several, whose
-//! amplification needs bounds of its own, are answered with the whole, as §14.2 allows.
+//! Byte ranges (RFC 9110 §14): what a request asks of a stored response, what a 206 says it holds, and which parts
+//! make a larger one. What a client may cost is bounded: so many ranges, and never more bytes than the whole.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::{date, validate::Tag};
 
-/// What a `Range` asks of a content of known length.
+/// Ranges of one request that are looked at; with more, `Range` is ignored (RFC 9110 §14.2 allows it).
+pub const RANGES_MAX: usize = 16;
+
+/// What one part costs beside its bytes: delimiter, two fields, line ends. Gaps smaller than this are sent along
+/// (RFC 9110 §15.3.7.2).
+const PART_OVERHEAD_BYTES: u64 = 128;
+
+/// Bytes from `start` up to `end`, exclusive, and at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+impl Span {
+    /// How many bytes.
+    pub fn bytes(self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether all of `other` lies within.
+    pub fn contains(self, other: Span) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
+    /// Both as one, where they touch or are no more than `gap` bytes apart.
+    pub fn joined(self, other: Span, gap: u64) -> Option<Span> {
+        let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
+        (second.start <= first.end.saturating_add(gap))
+            .then(|| Span { start: first.start, end: first.end.max(second.end) })
+    }
+}
+
+/// What a `Range` asks of a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ranged {
     /// The whole, with 200.
     Whole,
-    /// These bytes, end exclusive, with 206.
-    Part {
-        /// First byte.
-        start: u64,
-        /// One past the last byte.
-        end: u64,
-    },
+    /// These bytes, with 206.
+    Part(Span),
+    /// These, in the order asked for, as `multipart/byteranges` with 206.
+    Parts(Vec<Span>),
     /// Nothing of it exists: 416.
     Unsatisfiable,
 }
 
-/// Reads `Range` and `If-Range` of a GET against a stored 200 of `length` bytes.
+impl Ranged {
+    /// The clause that decided.
+    pub fn clause(&self) -> &'static str {
+        match self {
+            Self::Whole => "RFC 9110 §14.2",
+            Self::Part(_) => "RFC 9110 §15.3.7.1",
+            Self::Parts(_) => "RFC 9110 §15.3.7.2",
+            Self::Unsatisfiable => "RFC 9110 §15.5.17",
+        }
+    }
+}
+
+/// Reads `Range` and `If-Range` of a GET against a stored 200, or its part, of `length` bytes in all.
 pub fn ranged(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Ranged {
-    let mut lines = request.get_all(header::RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else {
-        return Ranged::Whole;
-    };
+    let Some(specs) = specs(request) else { return Ranged::Whole };
     if !if_range_holds(request, stored) {
         return Ranged::Whole;
     }
-    let Some((unit, set)) =
-        line.as_bytes().iter().position(|b| *b == b'=').map(|at| line.as_bytes().split_at(at))
-    else {
-        return Ranged::Whole;
-    };
-    if !unit.eq_ignore_ascii_case(b"bytes") || set.contains(&b',') {
-        return Ranged::Whole;
-    }
-    let set = set[1..].trim_ascii();
-    let Some(dash) = set.iter().position(|b| *b == b'-') else {
-        return Ranged::Whole;
-    };
-    let (first, last) = (&set[..dash], &set[dash + 1..]);
-    match (number(first), number(last)) {
-        (Some(first), Some(last)) if first > last => Ranged::Whole, // Invalid, so ignored (§14.1.1).
-        (Some(first), _) if first >= length && (last.is_empty() || number(last).is_some()) => {
-            Ranged::Unsatisfiable
+    let spans: Vec<Span> = specs.iter().filter_map(|spec| spec.within(length)).collect();
+    let spans = coalesced(spans);
+    match spans[..] {
+        [] => Ranged::Unsatisfiable,
+        [span] => Ranged::Part(span),
+        _ => {
+            let total = spans
+                .iter()
+                .fold(0u64, |sum, span| sum.saturating_add(span.bytes()).saturating_add(PART_OVERHEAD_BYTES));
+            if total >= length { Ranged::Whole } else { Ranged::Parts(spans) }
         }
-        (Some(start), Some(last)) => Ranged::Part { start, end: last.saturating_add(1).min(length) },
-        (Some(start), None) if last.is_empty() => Ranged::Part { start, end: length },
-        (None, Some(suffix)) if first.is_empty() => {
-            if suffix == 0 || length == 0 {
-                Ranged::Unsatisfiable
-            } else {
-                Ranged::Part { start: length.saturating_sub(suffix), end: length }
+    }
+}
+
+/// The only range that a request asks for, where it is one that a store of parts can serve. `length` is that of the
+/// whole, where it is known; without it an end must be named.
+pub fn single(request: &HeaderMap, length: Option<u64>) -> Option<Span> {
+    match specs(request)?[..] {
+        [Spec::From(start, Some(last))] if length.is_none() => {
+            Some(Span { start, end: last.saturating_add(1) })
+        }
+        [spec] => spec.within(length?),
+        _ => None,
+    }
+}
+
+/// Whether a request asks for exactly one range.
+pub fn is_single(request: &HeaderMap) -> bool {
+    specs(request).is_some_and(|specs| specs.len() == 1)
+}
+
+/// Whether a request has a `Range` that is understood.
+pub fn is_ranged(request: &HeaderMap) -> bool {
+    specs(request).is_some()
+}
+
+/// One member of a range set, valid but not yet measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spec {
+    From(u64, Option<u64>),
+    Suffix(u64),
+}
+
+impl Spec {
+    /// RFC 9110 §14.1.2.
+    fn within(self, length: u64) -> Option<Span> {
+        match self {
+            Self::From(start, last) => {
+                let end = last.map_or(length, |last| last.saturating_add(1).min(length));
+                (start < length).then_some(Span { start, end })
+            }
+            Self::Suffix(suffix) => {
+                (suffix > 0 && length > 0).then(|| Span { start: length.saturating_sub(suffix), end: length })
             }
         }
-        _ => Ranged::Whole,
+    }
+}
+
+/// The ranges of a request; `None`: there are none, or they are to be ignored (RFC 9110 §14.2).
+fn specs(request: &HeaderMap) -> Option<Vec<Spec>> {
+    let mut lines = request.get_all(header::RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let line = line.as_bytes();
+    let at = line.iter().position(|b| *b == b'=')?;
+    let (unit, set) = (&line[..at], &line[at + 1..]);
+    if !unit.eq_ignore_ascii_case(b"bytes") {
+        return None;
+    }
+    let mut specs = Vec::new();
+    for member in set.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
+        if specs.len() == RANGES_MAX {
+            return None;
+        }
+        let dash = member.iter().position(|b| *b == b'-')?;
+        let (first, last) = (&member[..dash], &member[dash + 1..]);
+        specs.push(match (first, last) {
+            ([], suffix) => Spec::Suffix(number(suffix)?),
+            (first, []) => Spec::From(number(first)?, None),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last {
+                    return None; // One that is invalid makes all invalid (RFC 9110 §14.1.1).
+                }
+                Spec::From(first, Some(last))
+            }
+        });
+    }
+    (!specs.is_empty()).then_some(specs)
+}
+
+/// Spans that overlap, or lie so near that the gap costs less than another part, become one, where the first stood.
+fn coalesced(spans: Vec<Span>) -> Vec<Span> {
+    let mut out: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        let mut span = span;
+        let mut place = out.len();
+        let mut index = 0;
+        while index < out.len() {
+            match out[index].joined(span, PART_OVERHEAD_BYTES) {
+                Some(both) => {
+                    span = both;
+                    out.remove(index);
+                    place = place.min(index);
+                    // The larger one may touch what the smaller did not.
+                    index = 0;
+                }
+                None => index += 1,
+            }
+        }
+        out.insert(place.min(out.len()), span);
+    }
+    out
+}
+
+/// What the `Content-Range` of a 206 says (RFC 9110 §14.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContentRange {
+    /// The bytes that it holds.
+    pub span: Span,
+    /// Bytes of the whole, where that is known.
+    pub length: Option<u64>,
+}
+
+impl ContentRange {
+    /// Reads it; `None`: missing, several, or invalid.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(header::CONTENT_RANGE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let line = line.as_bytes();
+        let space = line.iter().position(|b| *b == b' ')?;
+        if !line[..space].eq_ignore_ascii_case(b"bytes") {
+            return None;
+        }
+        let rest = &line[space + 1..];
+        let slash = rest.iter().position(|b| *b == b'/')?;
+        let (range, length) = (&rest[..slash], &rest[slash + 1..]);
+        let dash = range.iter().position(|b| *b == b'-')?;
+        let (first, last) = (number(&range[..dash])?, number(&range[dash + 1..])?);
+        let length = if length == b"*" { None } else { Some(number(length)?) };
+        let valid = first <= last && last < u64::MAX && length.is_none_or(|length| last < length);
+        valid.then(|| Self { span: Span { start: first, end: last + 1 }, length })
+    }
+
+    /// As the field carries it.
+    pub fn to_value(self) -> Option<HeaderValue> {
+        let (first, last) = (self.span.start, self.span.end.saturating_sub(1));
+        let text = match self.length {
+            Some(length) => format!("bytes {first}-{last}/{length}"),
+            None => format!("bytes {first}-{last}/*"),
+        };
+        HeaderValue::from_str(&text).ok()
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_whole(self) -> bool {
+        self.length == Some(self.span.bytes())
+    }
+
+    /// Both as one part, where they touch and speak of the same length.
+    pub fn joined(self, other: Self) -> Option<Self> {
+        if let (Some(a), Some(b)) = (self.length, other.length)
+            && a != b
+        {
+            return None;
+        }
+        let span = self.span.joined(other.span, 0)?;
+        let length = self.length.or(other.length);
+        length.is_none_or(|length| span.end <= length).then_some(Self { span, length })
+    }
+}
+
+/// Whether two parts are of one representation: the same strong entity tag (RFC 9111 §3.4, RFC 9110 §15.3.7.3).
+pub fn combine(one: &HeaderMap, other: &HeaderMap) -> bool {
+    matches!((Tag::of(one), Tag::of(other)), (Some(one), Some(other)) if one.strongly_equals(other))
+}
+
+/// The frame around the parts of a `multipart/byteranges`: what stands before each, and what ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Multipart {
+    /// The `Content-Type`.
+    pub content_type: String,
+    /// Before each part, in order.
+    pub heads: Vec<String>,
+    /// After the last.
+    pub end: String,
+}
+
+impl Multipart {
+    /// Around `spans` of a content of `length` bytes; `boundary` occurs nowhere in it (random is enough).
+    pub fn new(spans: &[Span], length: u64, content_type: Option<&HeaderValue>, boundary: &str) -> Self {
+        let kind = content_type
+            .and_then(|value| value.to_str().ok())
+            .map(|kind| format!("Content-Type: {kind}\r\n"))
+            .unwrap_or_default();
+        let heads = spans.iter().enumerate().map(|(index, span)| {
+            let line_end = if index == 0 { "" } else { "\r\n" };
+            let last = span.end.saturating_sub(1);
+            format!(
+                "{line_end}--{boundary}\r\n{kind}Content-Range: bytes {}-{last}/{length}\r\n\r\n",
+                span.start
+            )
+        });
+        Self {
+            content_type: format!("multipart/byteranges; boundary={boundary}"),
+            heads: heads.collect(),
+            end: format!("\r\n--{boundary}--\r\n"),
+        }
     }
 }
 
@@ -70,7 +290,7 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// `If-Range` compares strongly; a date must be the stored `Last-Modified` exactly, and that must be a strong
 /// validator: at least a second before `Date` (RFC 9110 §13.1.5, §8.8.2.2).
-fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
+pub fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let Some(value) = request.get(header::IF_RANGE) else {
         return true;
     };
@@ -107,32 +327,128 @@ mod tests {
         map
     }
 
+    fn span(start: u64, end: u64) -> Span {
+        Span { start, end }
+    }
+
     #[test]
     fn a_row_for_each_form() {
-        use Ranged::{Part, Unsatisfiable, Whole};
-        let rows: [(&str, u64, Ranged); 18] = [
-            ("bytes=0-0", 10, Part { start: 0, end: 1 }),
-            ("bytes=2-4", 10, Part { start: 2, end: 5 }),
-            ("bytes=2-99", 10, Part { start: 2, end: 10 }),
-            ("bytes=9-", 10, Part { start: 9, end: 10 }),
+        use Ranged::{Part, Parts, Unsatisfiable, Whole};
+        let many = format!("bytes={}", vec!["0-0"; RANGES_MAX + 1].join(","));
+        let most = format!("bytes={}", vec!["0-0"; RANGES_MAX].join(","));
+        let rows: [(&str, u64, Ranged); 33] = [
+            ("bytes=0-0", 10, Part(span(0, 1))),
+            ("bytes=2-4", 10, Part(span(2, 5))),
+            ("bytes=2-99", 10, Part(span(2, 10))),
+            ("bytes=9-", 10, Part(span(9, 10))),
             ("bytes=10-", 10, Unsatisfiable),
             ("bytes=10-12", 10, Unsatisfiable),
-            ("bytes=-3", 10, Part { start: 7, end: 10 }),
-            ("bytes=-99", 10, Part { start: 0, end: 10 }),
+            ("bytes=-3", 10, Part(span(7, 10))),
+            ("bytes=-99", 10, Part(span(0, 10))),
             ("bytes=-0", 10, Unsatisfiable),
             ("bytes=0-", 0, Unsatisfiable),
-            ("BYTES=0-0", 10, Part { start: 0, end: 1 }),
+            ("bytes=-1", 0, Unsatisfiable),
+            ("BYTES=0-0", 10, Part(span(0, 1))),
+            ("bytes= 0-0 ", 10, Part(span(0, 1))),
             ("bytes=4-2", 10, Whole),
             ("bytes=a-b", 10, Whole),
             ("bytes=-", 10, Whole),
-            ("bytes=0-1,3-4", 10, Whole),
+            ("bytes=", 10, Whole),
+            ("bytes=+1-2", 10, Whole),
             ("lines=0-1", 10, Whole),
             ("bytes", 10, Whole),
-            ("bytes=0-99999999999999999999999", 10, Part { start: 0, end: 10 }),
+            ("bytes=0-99999999999999999999999", 10, Part(span(0, 10))),
+            // Several: in the order asked for; near ones become one; with one left it is a plain part.
+            ("bytes=0-0,500-509", 1_000, Parts(vec![span(0, 1), span(500, 510)])),
+            ("bytes=500-509, 0-0", 1_000, Parts(vec![span(500, 510), span(0, 1)])),
+            ("bytes=-10,,0-9", 1_000, Parts(vec![span(990, 1_000), span(0, 10)])),
+            ("bytes=0-9,5-20", 1_000, Part(span(0, 21))),
+            ("bytes=0-9,138-140", 1_000, Part(span(0, 141))),
+            ("bytes=0-9,139-140", 1_000, Parts(vec![span(0, 10), span(139, 141)])),
+            ("bytes=0-0,400-400,800-800,10-790", 9_000, Part(span(0, 801))),
+            ("bytes=0-0,2000-", 1_000, Part(span(0, 1))),
+            ("bytes=2000-,3000-", 1_000, Unsatisfiable),
+            // One that is invalid, or too many, or no gain: the whole.
+            ("bytes=0-0,9-8", 1_000, Whole),
+            (&many, 1_000, Whole),
+            ("bytes=0-400,600-999", 1_000, Whole),
         ];
         for (range, length, expected) in rows {
             assert_eq!(ranged(&map(&[("range", range)]), &map(&[]), length), expected, "{range}");
         }
+        assert_eq!(ranged(&map(&[("range", &most)]), &map(&[]), 1_000), Part(span(0, 1)));
+        let twice = map(&[("range", "bytes=0-0"), ("range", "bytes=1-1")]);
+        assert_eq!(ranged(&twice, &map(&[]), 10), Whole);
+    }
+
+    #[test]
+    fn ranges_that_parts_can_serve() {
+        let rows: [(&str, Option<u64>, Option<Span>); 7] = [
+            ("bytes=2-4", Some(10), Some(span(2, 5))),
+            ("bytes=2-4", None, Some(span(2, 5))),
+            ("bytes=2-", Some(10), Some(span(2, 10))),
+            ("bytes=2-", None, None),
+            ("bytes=-2", Some(10), Some(span(8, 10))),
+            ("bytes=-2", None, None),
+            ("bytes=0-1,5-6", Some(10), None),
+        ];
+        for (range, length, expected) in rows {
+            assert_eq!(single(&map(&[("range", range)]), length), expected, "{range} {length:?}");
+        }
+    }
+
+    #[test]
+    fn content_ranges() {
+        let of = |text: &str| ContentRange::of(&map(&[("content-range", text)]));
+        let part = |start, end, length| Some(ContentRange { span: span(start, end), length });
+        let rows: [(&str, Option<ContentRange>); 10] = [
+            ("bytes 0-4/10", part(0, 5, Some(10))),
+            ("bytes 9-9/10", part(9, 10, Some(10))),
+            ("Bytes 0-4/*", part(0, 5, None)),
+            ("bytes 5-10/10", None),
+            ("bytes 5-4/10", None),
+            ("bytes */10", None),
+            ("bytes 0-4", None),
+            ("bytes 0-4/x", None),
+            ("lines 0-4/10", None),
+            ("bytes 0-99999999999999999999/*", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(of(text), expected, "{text}");
+        }
+        let join = |a: &str, b: &str| of(a)?.joined(of(b)?);
+        assert_eq!(join("bytes 0-4/10", "bytes 5-9/10"), part(0, 10, Some(10)));
+        assert_eq!(join("bytes 5-9/*", "bytes 0-6/10"), part(0, 10, Some(10)));
+        assert_eq!(join("bytes 0-3/10", "bytes 5-9/10"), None);
+        assert_eq!(join("bytes 0-4/10", "bytes 5-9/11"), None);
+        assert_eq!(join("bytes 0-4/10", "bytes 5-19/*"), None);
+        assert!(part(0, 10, Some(10)).unwrap().is_whole() && !part(1, 10, Some(10)).unwrap().is_whole());
+        assert_eq!(part(0, 5, Some(10)).unwrap().to_value().unwrap(), "bytes 0-4/10");
+        assert_eq!(part(0, 5, None).unwrap().to_value().unwrap(), "bytes 0-4/*");
+    }
+
+    #[test]
+    fn parts_combine_under_a_strong_tag_alone() {
+        let tag = |tag: &str| map(&[("etag", tag), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        assert!(combine(&tag("\"a\""), &tag("\"a\"")));
+        assert!(!combine(&tag("\"a\""), &tag("\"b\"")));
+        assert!(!combine(&tag("W/\"a\""), &tag("W/\"a\"")));
+        assert!(!combine(&tag("x"), &tag("x")));
+    }
+
+    #[test]
+    fn a_multipart_frame() {
+        let kind = HeaderValue::from_static("text/plain");
+        let frame = Multipart::new(&[span(0, 1), span(500, 510)], 1_000, Some(&kind), "B");
+        assert_eq!(frame.content_type, "multipart/byteranges; boundary=B");
+        assert_eq!(
+            frame.heads,
+            [
+                "--B\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-0/1000\r\n\r\n",
+                "\r\n--B\r\nContent-Type: text/plain\r\nContent-Range: bytes 500-509/1000\r\n\r\n",
+            ]
+        );
+        assert_eq!(frame.end, "\r\n--B--\r\n");
     }
 
     #[test]
@@ -153,10 +469,38 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever is asked: parts lie within, hold bytes, do not overlap, and all together are less than the whole.
         #[test]
-        fn a_part_lies_within(text in "bytes=[0-9]{0,12}-[0-9]{0,12}", length in 0u64..1_000_000) {
-            if let Ranged::Part { start, end } = ranged(&map(&[("range", &text)]), &map(&[]), length) {
-                prop_assert!(start < end && end <= length);
+        fn parts_lie_within_and_never_cost_more_than_the_whole(
+            specs in proptest::collection::vec("[0-9]{0,4}-[0-9]{0,4}", 1..RANGES_MAX), length in 0u64..5_000,
+        ) {
+            let text = format!("bytes={}", specs.join(","));
+            match ranged(&map(&[("range", &text)]), &map(&[]), length) {
+                Ranged::Part(part) => prop_assert!(part.start < part.end && part.end <= length),
+                Ranged::Parts(parts) => {
+                    prop_assert!(parts.len() > 1 && parts.iter().map(|part| part.bytes()).sum::<u64>() < length);
+                    for (index, part) in parts.iter().enumerate() {
+                        prop_assert!(part.start < part.end && part.end <= length);
+                        prop_assert!(parts[..index].iter().all(|other| other.joined(*part, 0).is_none()));
+                    }
+                }
+                Ranged::Whole | Ranged::Unsatisfiable => {}
+            }
+        }
+
+        /// Joining parts in any order neither invents nor loses a byte.
+        #[test]
+        fn joined_parts_hold_exactly_both(a in 0u64..50, b in 1u64..50, c in 0u64..50, d in 1u64..50) {
+            let (one, two) = (span(a, a + b), span(c, c + d));
+            prop_assert_eq!(one.joined(two, 0), two.joined(one, 0));
+            match one.joined(two, 0) {
+                Some(both) => {
+                    for byte in both.start..both.end {
+                        prop_assert!(one.contains(span(byte, byte + 1)) || two.contains(span(byte, byte + 1)));
+                    }
+                    prop_assert!(both.contains(one) && both.contains(two));
+                }
+                None => prop_assert!(one.end < two.start || two.end < one.start),
             }
         }
     }

@@ -18,6 +18,8 @@ pub enum Forward {
     UriMiss,
     /// Something stored for the URI, but not for these request fields.
     VaryMiss,
+    /// Only a part of what was asked for is stored.
+    Partial,
     /// The request's own directives demanded it.
     Request,
     /// What is stored is stale, or must be validated.
@@ -32,8 +34,22 @@ impl Forward {
             Self::Method => "method",
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
+            Self::Partial => "partial",
             Self::Request => "request",
             Self::Stale => "stale",
+        }
+    }
+
+    /// The clause that sends the request on.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Bypass => "RFC 9110 §9.3.1",
+            Self::Method => "RFC 9111 §4 (method)",
+            Self::UriMiss => "RFC 9111 §4 (target URI)",
+            Self::VaryMiss => "RFC 9111 §4.1",
+            Self::Partial => "RFC 9111 §3.3",
+            Self::Request => "RFC 9111 §5.2.1",
+            Self::Stale => "RFC 9111 §4.2",
         }
     }
 }
@@ -58,9 +74,68 @@ pub enum Reuse {
     },
     /// Validate first.
     Validate {
-        /// What made it so: [`Forward::Stale`] or [`Forward::Request`].
-        why: Forward,
+        /// What made it so.
+        why: Why,
     },
+}
+
+impl Reuse {
+    /// The clause that decided.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Fresh { .. } => "RFC 9111 §4.2",
+            Self::MaxStale { .. } => "RFC 9111 §5.2.1.2",
+            Self::WhileRevalidate { .. } => "RFC 5861 §3",
+            Self::Validate { why } => why.clause(),
+        }
+    }
+}
+
+/// Why a stored response must be validated before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The response said `no-cache` (RFC 9111 §5.2.2.4).
+    NoCache,
+    /// The request said `no-cache`, or `Pragma` for it.
+    RequestNoCache,
+    /// It is older than the request's `max-age`.
+    RequestMaxAge,
+    /// It will not stay fresh for the request's `min-fresh`.
+    MinFresh,
+    /// Its lifetime has passed, and nothing allows more.
+    Stale,
+    /// It is stale; it could be used so, if this did not forbid it.
+    Refused(StaleRefused),
+}
+
+impl Why {
+    /// As `Cache-Status` tells it.
+    pub fn forward(self) -> Forward {
+        match self {
+            Self::RequestNoCache | Self::RequestMaxAge | Self::MinFresh => Forward::Request,
+            Self::NoCache | Self::Stale | Self::Refused(_) => Forward::Stale,
+        }
+    }
+
+    /// What `Cache-Status` says beside that, where it explains more.
+    pub fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refused) => Some(refused.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The clause that decided.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::NoCache => "RFC 9111 §5.2.2.4",
+            Self::RequestNoCache => "RFC 9111 §5.2.1.4",
+            Self::RequestMaxAge => "RFC 9111 §5.2.1.1",
+            Self::MinFresh => "RFC 9111 §5.2.1.3",
+            Self::Stale => "RFC 9111 §4.2",
+            Self::Refused(refused) => refused.clause(),
+        }
+    }
 }
 
 /// Whether browsers may force validation with `no-cache` and `max-age`. A reload must not reach the origin, so
@@ -82,32 +157,27 @@ pub fn reuse(
     clients: ClientValidation,
     now: Millis,
 ) -> Reuse {
+    let validate = |why| Reuse::Validate { why };
     if freshness.no_cache {
-        return Reuse::Validate { why: Forward::Stale };
+        return validate(Why::NoCache);
     }
     if clients == ClientValidation::Obeyed {
         if request.no_cache {
-            return Reuse::Validate { why: Forward::Request };
+            return validate(Why::RequestNoCache);
         }
-        // max-age: the age must not be greater (RFC 9111 §5.2.1.1).
-        if let Some(seconds) = request.max_age
-            && freshness.age_ms(now) > Millis::from(seconds) * 1_000
-            && request.max_stale.is_none()
-        {
-            return Reuse::Validate { why: Forward::Request };
+        // The age must not be greater, whatever staleness `max-stale` accepts (RFC 9111 §5.2.1.1).
+        if request.max_age.is_some_and(|seconds| freshness.age_ms(now) > Millis::from(seconds) * 1_000) {
+            return validate(Why::RequestMaxAge);
         }
     }
     let left_ms = freshness.left_ms(now, stale_from);
     if let Some(seconds) = request.min_fresh
         && left_ms < i64::from(seconds) * 1_000
     {
-        return Reuse::Validate { why: if left_ms > 0 { Forward::Request } else { Forward::Stale } };
+        return validate(if left_ms > 0 { Why::MinFresh } else { Why::Stale });
     }
     if left_ms > 0 {
         return Reuse::Fresh { left_ms };
-    }
-    if freshness.stale_refused.is_some() {
-        return Reuse::Validate { why: Forward::Stale };
     }
     let accepted = match request.max_stale {
         Some(MaxStale::Any) => true,
@@ -115,13 +185,17 @@ pub fn reuse(
         None => false,
     };
     // A soft purge asks for a new copy; a client's patience does not undo it.
-    if accepted && stale_from.is_none() {
-        return Reuse::MaxStale { left_ms };
+    let allowed = if accepted && stale_from.is_none() {
+        Reuse::MaxStale { left_ms }
+    } else if freshness.stale_while_revalidate_ms.is_some_and(|window| within(left_ms, window)) {
+        Reuse::WhileRevalidate { left_ms }
+    } else {
+        return validate(Why::Stale);
+    };
+    match freshness.stale_refused {
+        Some(refused) => validate(Why::Refused(refused)),
+        None => allowed,
     }
-    if freshness.stale_while_revalidate_ms.is_some_and(|window| within(left_ms, window)) {
-        return Reuse::WhileRevalidate { left_ms };
-    }
-    Reuse::Validate { why: Forward::Stale }
 }
 
 /// How a fetch failed, as far as staleness depends on it.
@@ -133,7 +207,26 @@ pub enum Failure {
     Status(StatusCode),
 }
 
-/// May a stale copy stand in for a failure? (RFC 9111 §4.2.4, RFC 5861 §4.) `Err` carries what forbids it.
+impl Failure {
+    /// As `Cache-Status` tells it when a stale copy stands in.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Status(_) => "stale-if-error",
+        }
+    }
+
+    /// The clause by which a stale copy may stand in.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Disconnected => "RFC 9111 §4.2.4",
+            Self::Status(_) => "RFC 5861 §4",
+        }
+    }
+}
+
+/// May a stale copy stand in for a failure? (RFC 9111 §4.2.4, RFC 5861 §4.) `Err` carries what forbids it, where
+/// it would be allowed otherwise.
 pub fn stale_on_failure(
     freshness: &Freshness,
     stale_from: Option<Millis>,
@@ -141,21 +234,20 @@ pub fn stale_on_failure(
     failure: Failure,
     now: Millis,
 ) -> Result<(), Option<StaleRefused>> {
-    if let Some(refused) = freshness.stale_refused {
-        return Err(Some(refused));
-    }
     let left_ms = freshness.left_ms(now, stale_from);
-    match failure {
-        Failure::Disconnected => Ok(()),
-        Failure::Status(status) if is_stale_if_error_status(status) => {
+    let allowed = match failure {
+        Failure::Disconnected => true,
+        Failure::Status(status) => {
             let response = freshness.stale_if_error_ms;
             let request = request.stale_if_error.map(|s| Millis::from(s) * 1_000);
-            match response.max(request) {
-                Some(window) if within(left_ms, window) => Ok(()),
-                _ => Err(None),
-            }
+            is_stale_if_error_status(status)
+                && response.max(request).is_some_and(|window| within(left_ms, window))
         }
-        Failure::Status(_) => Err(None),
+    };
+    match (allowed, freshness.stale_refused) {
+        (true, None) => Ok(()),
+        (true, refused) => Err(refused),
+        (false, _) => Err(None),
     }
 }
 
@@ -193,14 +285,15 @@ mod tests {
         use ClientValidation::{Ignored, Obeyed};
         let none = RequestDirectives::default();
         let validate = |why| Reuse::Validate { why };
+        let refused = validate(Why::Refused(StaleRefused::MustRevalidate));
         let f = lasting(10);
         let swr = Freshness { stale_while_revalidate_ms: Some(5_000), ..lasting(10) };
         let must = Freshness { stale_refused: Some(StaleRefused::MustRevalidate), ..swr.clone() };
         type Row<'a> = (&'a Freshness, Option<u64>, RequestDirectives, ClientValidation, u64, Reuse);
-        let rows: [Row<'_>; 25] = [
+        let rows: [Row<'_>; 28] = [
             (&f, None, none, Ignored, 9_999, Reuse::Fresh { left_ms: 1 }),
-            (&f, None, none, Ignored, 10_000, validate(Forward::Stale)),
-            (&Freshness { no_cache: true, ..lasting(10) }, None, none, Ignored, 0, validate(Forward::Stale)),
+            (&f, None, none, Ignored, 10_000, validate(Why::Stale)),
+            (&Freshness { no_cache: true, ..lasting(10) }, None, none, Ignored, 0, validate(Why::NoCache)),
             (
                 &f,
                 None,
@@ -209,7 +302,14 @@ mod tests {
                 0,
                 Reuse::Fresh { left_ms: 10_000 },
             ),
-            (&f, None, RequestDirectives { no_cache: true, ..none }, Obeyed, 0, validate(Forward::Request)),
+            (
+                &f,
+                None,
+                RequestDirectives { no_cache: true, ..none },
+                Obeyed,
+                0,
+                validate(Why::RequestNoCache),
+            ),
             (
                 &f,
                 None,
@@ -226,7 +326,14 @@ mod tests {
                 0,
                 Reuse::Fresh { left_ms: 10_000 },
             ),
-            (&f, None, RequestDirectives { max_age: Some(0), ..none }, Obeyed, 1, validate(Forward::Request)),
+            (
+                &f,
+                None,
+                RequestDirectives { max_age: Some(0), ..none },
+                Obeyed,
+                1,
+                validate(Why::RequestMaxAge),
+            ),
             (
                 &f,
                 None,
@@ -249,7 +356,7 @@ mod tests {
                 RequestDirectives { min_fresh: Some(1), ..none },
                 Ignored,
                 9_001,
-                validate(Forward::Request),
+                validate(Why::MinFresh),
             ),
             (
                 &f,
@@ -257,7 +364,7 @@ mod tests {
                 RequestDirectives { min_fresh: Some(1), ..none },
                 Ignored,
                 10_000,
-                validate(Forward::Stale),
+                validate(Why::Stale),
             ),
             (
                 &f,
@@ -281,7 +388,7 @@ mod tests {
                 RequestDirectives { max_stale: Some(MaxStale::Seconds(2)), ..none },
                 Ignored,
                 12_001,
-                validate(Forward::Stale),
+                validate(Why::Stale),
             ),
             (
                 &must,
@@ -289,24 +396,43 @@ mod tests {
                 RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
                 Ignored,
                 10_000,
-                validate(Forward::Stale),
+                refused,
             ),
+            // max-stale widens no max-age.
+            (
+                &f,
+                None,
+                RequestDirectives { max_age: Some(3), max_stale: Some(MaxStale::Any), ..none },
+                Obeyed,
+                3_001,
+                validate(Why::RequestMaxAge),
+            ),
+            // min-fresh outranks max-stale: what is stale is not fresh for any time.
+            (
+                &f,
+                None,
+                RequestDirectives { min_fresh: Some(0), max_stale: Some(MaxStale::Any), ..none },
+                Ignored,
+                10_001,
+                validate(Why::Stale),
+            ),
+            (&must, None, none, Ignored, 99_000, validate(Why::Stale)),
             (&swr, None, none, Ignored, 10_000, Reuse::WhileRevalidate { left_ms: 0 }),
             (&swr, None, none, Ignored, 15_000, Reuse::WhileRevalidate { left_ms: -5_000 }),
-            (&swr, None, none, Ignored, 15_001, validate(Forward::Stale)),
-            (&must, None, none, Ignored, 12_000, validate(Forward::Stale)),
+            (&swr, None, none, Ignored, 15_001, validate(Why::Stale)),
+            (&must, None, none, Ignored, 12_000, refused),
             (&must, None, none, Ignored, 9_000, Reuse::Fresh { left_ms: 1_000 }),
             // Soft purges: stale from then on, with the window counted from there.
-            (&f, Some(2_000), none, Ignored, 2_000, validate(Forward::Stale)),
+            (&f, Some(2_000), none, Ignored, 2_000, validate(Why::Stale)),
             (&swr, Some(2_000), none, Ignored, 7_000, Reuse::WhileRevalidate { left_ms: -5_000 }),
-            (&swr, Some(2_000), none, Ignored, 7_001, validate(Forward::Stale)),
+            (&swr, Some(2_000), none, Ignored, 7_001, validate(Why::Stale)),
             (
                 &f,
                 Some(2_000),
                 RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
                 Ignored,
                 3_000,
-                validate(Forward::Stale),
+                validate(Why::Stale),
             ),
         ];
         for (index, (freshness, soft, request, clients, now, expected)) in rows.into_iter().enumerate() {
@@ -330,6 +456,13 @@ mod tests {
         }
         let asked = RequestDirectives { stale_if_error: Some(60), ..none };
         assert_eq!(stale_on_failure(&lasting(10), None, asked, status(503), 20_000), Ok(()));
+        // What is not allowed anyway is not refused by anything.
+        let must = Freshness { stale_refused: Some(StaleRefused::SMaxage), ..sie.clone() };
+        assert_eq!(stale_on_failure(&must, None, none, status(503), 15_001), Err(None));
+        assert_eq!(
+            stale_on_failure(&must, None, none, status(503), 15_000),
+            Err(Some(StaleRefused::SMaxage))
+        );
         for refused in [
             StaleRefused::MustRevalidate,
             StaleRefused::ProxyRevalidate,

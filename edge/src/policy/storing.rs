@@ -4,18 +4,22 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::{
     directives::{Control, RequestDirectives, Scope, list_members},
-    freshness::{Freshness, heuristically_cacheable},
+    freshness::{Freshness, LifetimeSource, heuristically_cacheable},
+    range::ContentRange,
+    rules::{Rules, SetCookie},
 };
 
 /// Why a response is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoStore {
-    /// Only responses to GET are kept.
+    /// Only responses to GET are kept, and to a POST that says that it is one (RFC 9110 §9.3.3).
     Method,
     /// The request said `no-store` (RFC 9111 §5.2.1.5).
     RequestNoStore,
-    /// An interim, partial or 304 status, or one that is not understood under `must-understand`.
+    /// An interim or 304 status, or a 206 whose part is not told or was not asked for.
     Status,
+    /// A status that this cache does not understand, under `must-understand` (RFC 9111 §5.2.2.3).
+    NotUnderstood,
     /// `no-store` (RFC 9111 §5.2.2.5).
     NoStore,
     /// `private` (RFC 9111 §5.2.2.7).
@@ -43,6 +47,7 @@ impl NoStore {
             Self::Method => "method",
             Self::RequestNoStore => "request-no-store",
             Self::Status => "status",
+            Self::NotUnderstood => "not-understood",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::Authorization => "authorization",
@@ -53,6 +58,29 @@ impl NoStore {
             Self::TooLarge => "too-large",
             Self::Superseded => "superseded",
         }
+    }
+
+    /// The clause that decided; where the RFC leaves the choice to the cache, the clause that does.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Method => "RFC 9110 §9.3.3",
+            Self::RequestNoStore => "RFC 9111 §5.2.1.5",
+            Self::Status | Self::NotCacheable | Self::TooLarge => "RFC 9111 §3",
+            Self::NotUnderstood => "RFC 9111 §5.2.2.3",
+            Self::NoStore => "RFC 9111 §5.2.2.5",
+            Self::Private => "RFC 9111 §5.2.2.7",
+            Self::Authorization => "RFC 9111 §3.5",
+            Self::SetCookie => "RFC 9111 §7.3",
+            Self::VaryStar => "RFC 9111 §4.1",
+            Self::Useless => "RFC 9111 §4.2.2",
+            Self::Superseded => "RFC 9111 §4.4",
+        }
+    }
+
+    /// Whether the response alone decided, so that other requests for the same will fare no better. What one client
+    /// says must not keep others from sharing.
+    pub fn is_of_response(self) -> bool {
+        !matches!(self, Self::Method | Self::RequestNoStore | Self::Authorization | Self::Superseded)
     }
 }
 
@@ -65,6 +93,8 @@ pub struct Asked<'a> {
     pub authorized: bool,
     /// Its directives.
     pub directives: RequestDirectives,
+    /// Whether the response's `Content-Location` is the request's own URI; counts for POST alone.
+    pub is_located: bool,
 }
 
 /// May this response be stored? In the order of RFC 9111 §3.
@@ -74,21 +104,24 @@ pub fn storing(
     headers: &HeaderMap,
     control: &Control,
     freshness: &Freshness,
+    rules: &Rules,
 ) -> Result<(), NoStore> {
     let directives = &control.directives;
-    if asked.method != Method::GET {
-        return Err(NoStore::Method);
+    match *asked.method {
+        Method::GET => {}
+        Method::POST if asked.is_located && freshness.source.is_explicit() && status == StatusCode::OK => {}
+        _ => return Err(NoStore::Method),
     }
-    if status.is_informational()
-        || status == StatusCode::PARTIAL_CONTENT
-        || status == StatusCode::NOT_MODIFIED
-    {
+    if status.is_informational() || status == StatusCode::NOT_MODIFIED {
+        return Err(NoStore::Status);
+    }
+    if status == StatusCode::PARTIAL_CONTENT && ContentRange::of(headers).is_none() {
         return Err(NoStore::Status);
     }
     // must-understand overrides no-store where the status is understood (RFC 9111 §5.2.2.3).
     if directives.must_understand {
         if !understood(status) {
-            return Err(NoStore::Status);
+            return Err(NoStore::NotUnderstood);
         }
     } else if directives.no_store {
         return Err(NoStore::NoStore);
@@ -103,17 +136,16 @@ pub fn storing(
     {
         return Err(NoStore::Authorization);
     }
-    let explicit_for_all = directives.public || directives.s_maxage.is_some() || control.targeted.is_some();
-    if headers.contains_key(header::SET_COOKIE) && !cookie_excluded(control) && !explicit_for_all {
+    if headers.contains_key(header::SET_COOKIE)
+        && !cookie_excluded(control)
+        && !cookie_for_all(control, freshness, rules.set_cookie)
+    {
         return Err(NoStore::SetCookie);
     }
     if list_members(headers, &header::VARY).any(|name| name == b"*") {
         return Err(NoStore::VaryStar);
     }
-    let explicit = directives.public
-        || directives.max_age.is_some()
-        || directives.s_maxage.is_some()
-        || (control.targeted.is_none() && headers.contains_key(header::EXPIRES));
+    let explicit = directives.public || freshness.source.is_explicit();
     if !explicit && !heuristically_cacheable(status) {
         return Err(NoStore::NotCacheable);
     }
@@ -128,11 +160,21 @@ pub fn storing(
     Ok(())
 }
 
+/// Whether a response with `Set-Cookie` says that it is for all. What is merely assumed to be fresh never does.
+fn cookie_for_all(control: &Control, freshness: &Freshness, set_cookie: SetCookie) -> bool {
+    let directives = &control.directives;
+    match set_cookie {
+        _ if freshness.source == LifetimeSource::Heuristic => false,
+        SetCookie::ForAll => directives.public || directives.s_maxage.is_some() || control.targeted.is_some(),
+        SetCookie::Store => directives.public || freshness.source.is_explicit(),
+    }
+}
+
 /// The statuses whose caching this cache understands (RFC 9110 §15).
 fn understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
-        200 | 201 | 202 | 203 | 204 | 205 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+        200..=206 | 300..=303 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
     )
 }
 
@@ -177,6 +219,16 @@ mod tests {
         status: u16,
         fields: &[(&str, &str)],
     ) -> Result<(), NoStore> {
+        decide_by(&Rules::default(), method, request, status, fields)
+    }
+
+    fn decide_by(
+        rules: &Rules,
+        method: Method,
+        request: &[(&str, &str)],
+        status: u16,
+        fields: &[(&str, &str)],
+    ) -> Result<(), NoStore> {
         let map = |fields: &[(&str, &str)]| {
             let mut map = HeaderMap::new();
             for (name, value) in fields {
@@ -190,21 +242,22 @@ mod tests {
         let (request, response) = (map(request), map(fields));
         let status = StatusCode::from_u16(status).unwrap();
         let control = Control::of(&response, &targets_of_an_upstream());
-        let freshness =
-            Freshness::of(status, &response, &control, Receipt { asked: 0, got: 0, wall: 1_790_000_000 });
+        let receipt = Receipt { asked: 0, got: 0, wall: 1_790_000_000 };
+        let freshness = Freshness::of(status, &response, &control, receipt, rules.s_maxage);
         let asked = Asked {
             method: &method,
             authorized: request.contains_key(header::AUTHORIZATION),
             directives: RequestDirectives::parse(&request),
+            is_located: response.get(header::CONTENT_LOCATION).is_some_and(|at| at == "/self"),
         };
-        storing(asked, status, &response, &control, &freshness)
+        storing(asked, status, &response, &control, &freshness, rules)
     }
 
     #[test]
     fn a_row_for_each_clause() {
         use NoStore as N;
         type Fields = &'static [(&'static str, &'static str)];
-        let rows: [(Fields, u16, Fields, Result<(), N>); 40] = [
+        let rows: [(Fields, u16, Fields, Result<(), N>); 51] = [
             (&[], 200, &[("cache-control", "max-age=1")], Ok(())),
             (&[("cookie", "a=b")], 200, &[("cache-control", "max-age=1")], Ok(())),
             (&[], 200, &[("cache-control", "max-age=0")], Err(N::Useless)),
@@ -261,7 +314,33 @@ mod tests {
             (&[], 503, &[("cache-control", "max-age=9")], Ok(())),
             (&[], 503, &[("etag", "\"a\"")], Err(N::NotCacheable)),
             (&[], 599, &[("cache-control", "max-age=9")], Ok(())),
-            (&[], 599, &[("cache-control", "max-age=9, must-understand")], Err(N::Status)),
+            (&[], 206, &[("cache-control", "max-age=9"), ("content-range", "bytes 0-1/9")], Ok(())),
+            (&[], 206, &[("cache-control", "max-age=9"), ("content-range", "bytes 2-1/9")], Err(N::Status)),
+            (&[], 599, &[("cache-control", "max-age=9, must-understand")], Err(N::NotUnderstood)),
+            (
+                &[],
+                200,
+                &[
+                    ("cache-control", "public"),
+                    ("set-cookie", "a=b"),
+                    ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ],
+                Err(N::SetCookie),
+            ),
+            (&[], 200, &[("expires", "0")], Err(N::Useless)),
+            (&[], 200, &[("expires", "0"), ("etag", "\"a\"")], Ok(())),
+            (&[], 503, &[("expires", "0"), ("etag", "\"a\"")], Ok(())),
+            (&[], 200, &[("cache-control", "max-age=9"), ("content-encoding", "x-unknown")], Ok(())),
+            (&[], 200, &[("cache-control", "max-age=9"), ("content-range", "bytes 0-1/9")], Ok(())),
+            // A targeted field decides alone, and must-understand within it as well.
+            (&[], 599, &[("cdn-cache-control", "max-age=9, must-understand")], Err(N::NotUnderstood)),
+            (&[], 200, &[("cdn-cache-control", "no-store, must-understand, max-age=9")], Ok(())),
+            (
+                &[],
+                503,
+                &[("cdn-cache-control", "foo"), ("expires", "Sun, 06 Nov 2094 08:49:37 GMT")],
+                Err(N::NotCacheable),
+            ),
             (&[], 200, &[("cache-control", "max-age=9, must-understand, no-store")], Ok(())),
             (&[], 302, &[("expires", "Sun, 06 Nov 2094 08:49:37 GMT")], Ok(())),
             (&[], 302, &[("etag", "\"a\"")], Err(N::NotCacheable)),
@@ -276,5 +355,38 @@ mod tests {
         for method in [Method::POST, Method::HEAD, Method::OPTIONS] {
             assert_eq!(decide(method, &[], 200, &[("cache-control", "max-age=9")]), Err(N::Method));
         }
+    }
+
+    #[test]
+    fn a_post_is_kept_only_as_what_a_get_would_bring() {
+        let located = |fields: &[(&str, &str)]| {
+            let mut all = vec![("content-location", "/self")];
+            all.extend_from_slice(fields);
+            decide(Method::POST, &[], 200, &all)
+        };
+        assert_eq!(located(&[("cache-control", "max-age=9")]), Ok(()));
+        assert_eq!(located(&[("cache-control", "public")]), Err(NoStore::Method));
+        assert_eq!(located(&[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]), Err(NoStore::Method));
+        assert_eq!(located(&[("cache-control", "max-age=9, private")]), Err(NoStore::Private));
+        let other = [("cache-control", "max-age=9"), ("content-location", "/other")];
+        assert_eq!(decide(Method::POST, &[], 200, &other), Err(NoStore::Method));
+        let created = [("cache-control", "max-age=9"), ("content-location", "/self")];
+        assert_eq!(decide(Method::POST, &[], 201, &created), Err(NoStore::Method));
+        assert_eq!(decide(Method::PUT, &[], 200, &created), Err(NoStore::Method));
+    }
+
+    #[test]
+    fn cookies_by_the_switch() {
+        let rules = Rules { set_cookie: SetCookie::Store, ..Rules::default() };
+        let store = |fields: &[(&str, &str)]| {
+            let mut all = vec![("set-cookie", "a=b")];
+            all.extend_from_slice(fields);
+            decide_by(&rules, Method::GET, &[], 200, &all)
+        };
+        assert_eq!(store(&[("cache-control", "max-age=9")]), Ok(()));
+        assert_eq!(store(&[("expires", "Sun, 06 Nov 2094 08:49:37 GMT")]), Ok(()));
+        assert_eq!(store(&[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]), Err(NoStore::SetCookie));
+        assert_eq!(store(&[("etag", "\"a\"")]), Err(NoStore::SetCookie));
+        assert_eq!(store(&[("cache-control", "max-age=9, private")]), Err(NoStore::Private));
     }
 }

@@ -56,6 +56,16 @@ pub enum Conditional {
     NotModified,
 }
 
+impl Conditional {
+    /// The clause that decided.
+    pub fn clause(self) -> &'static str {
+        match self {
+            Self::Send => "RFC 9110 §13.2.2",
+            Self::NotModified => "RFC 9111 §4.3.2",
+        }
+    }
+}
+
 /// Evaluates `If-None-Match`, or else `If-Modified-Since` (RFC 9110 §13.2.2, RFC 9111 §4.3.2), for a stored 200.
 pub fn conditional(
     request: &HeaderMap,
@@ -122,22 +132,37 @@ pub fn strip_conditions(request: &mut HeaderMap) {
     }
 }
 
-/// Whether a 304 speaks of this stored response (RFC 9111 §4.3.4): a strong tag selects strongly, a weak one or a
-/// date weakly; one without validators speaks of the one that was asked about.
-pub fn selects(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+/// Which of the stored responses a 304 speaks of (RFC 9111 §4.3.4), as indexes. `stored` are those that the request
+/// could have been answered with, freshness aside, the latest first.
+///
+/// With a strong tag it is all that have it, and none if none has. With weaker validators it is the latest that agrees.
+/// Without any it is the only one there is: a 304 answers no one else's condition than ours.
+pub fn selected(not_modified: &HeaderMap, stored: &[&HeaderMap]) -> Vec<usize> {
+    let all = stored.iter().enumerate();
     if let Some(tag) = Tag::of(not_modified) {
-        return Tag::of(stored).is_some_and(|held| {
-            if tag.weak {
-                tag.weakly_equals(held)
-            } else {
-                tag.strongly_equals(held) || (held.weak && tag.weakly_equals(held))
-            }
+        let mut same = all.filter(|(_, stored)| {
+            Tag::of(stored).is_some_and(|held| {
+                if tag.weak { tag.weakly_equals(held) } else { tag.strongly_equals(held) }
+            })
         });
+        let indexes = same.by_ref().map(|(index, _)| index);
+        return if tag.weak { indexes.take(1).collect() } else { indexes.collect() };
     }
-    match not_modified.get(header::LAST_MODIFIED) {
-        Some(modified) => stored.get(header::LAST_MODIFIED) == Some(modified),
-        None => true,
+    if let Some(modified) = not_modified.get(header::LAST_MODIFIED) {
+        let mut same = all.filter(|(_, stored)| stored.get(header::LAST_MODIFIED) == Some(modified));
+        return same.next().map(|(index, _)| index).into_iter().collect();
     }
+    if stored.len() == 1 { vec![0] } else { Vec::new() }
+}
+
+/// Whether the 200 that answered a HEAD agrees with a stored GET response of `length` bytes, so that its fields update
+/// that one; otherwise the stored one is stale (RFC 9111 §4.3.5).
+pub fn agrees(head: &HeaderMap, stored: &HeaderMap, length: u64) -> bool {
+    let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
+    let same_length = head
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|value| value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) == Some(length));
+    same(&header::ETAG) && same(&header::LAST_MODIFIED) && same_length
 }
 
 /// The stored fields after a 304: each field it carries replaces the stored ones of that name, but for
@@ -223,7 +248,56 @@ mod tests {
     }
 
     #[test]
-    fn what_a_304_selects_and_changes() {
+    fn a_304_selects() {
+        let held = |tag: &str, modified: &str| map(&[("etag", tag), ("last-modified", modified)]);
+        let (a, b, weak) = (held("\"a\"", EARLY), held("\"b\"", EARLY), held("W/\"a\"", LATE));
+        let bare = map(&[]);
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a HeaderMap], &'a [usize]);
+        let rows: [Row<'_>; 14] = [
+            // A strong tag: all that have it.
+            (&[("etag", "\"a\"")], &[&b, &a, &weak, &a], &[1, 3]),
+            (&[("etag", "\"a\"")], &[&weak], &[]),
+            (&[("etag", "\"c\"")], &[&a, &b], &[]),
+            (&[("etag", "\"a\""), ("last-modified", LATE)], &[&a], &[0]),
+            // A weak one: the latest that agrees.
+            (&[("etag", "W/\"a\"")], &[&b, &weak, &a], &[1]),
+            (&[("etag", "W/\"a\"")], &[&a], &[0]),
+            (&[("etag", "W/\"c\"")], &[&a], &[]),
+            (&[("last-modified", EARLY)], &[&weak, &b, &a], &[1]),
+            (&[("last-modified", EARLY)], &[&weak], &[]),
+            // None: the only one.
+            (&[], &[&a], &[0]),
+            (&[], &[&bare], &[0]),
+            (&[], &[&a, &b], &[]),
+            (&[], &[], &[]),
+            (&[("etag", "\"a\"")], &[], &[]),
+        ];
+        for (fields, stored, expected) in rows {
+            assert_eq!(selected(&map(fields), stored), expected, "{fields:?} {stored:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_agrees() {
+        let stored = map(&[("etag", "\"a\""), ("last-modified", EARLY)]);
+        let rows: [(&[(&str, &str)], bool); 8] = [
+            (&[], true),
+            (&[("etag", "\"a\""), ("last-modified", EARLY), ("content-length", "4")], true),
+            (&[("etag", "\"b\"")], false),
+            (&[("etag", "W/\"a\"")], false),
+            (&[("last-modified", LATE)], false),
+            (&[("content-length", "5")], false),
+            (&[("content-length", "x")], false),
+            (&[("x", "1")], true),
+        ];
+        for (head, expected) in rows {
+            assert_eq!(agrees(&map(head), &stored, 4), expected, "{head:?}");
+        }
+        assert!(!agrees(&map(&[("etag", "\"a\"")]), &map(&[]), 4));
+    }
+
+    #[test]
+    fn what_a_304_changes() {
         let stored = map(&[
             ("etag", "\"a\""),
             ("content-length", "3"),
@@ -231,11 +305,6 @@ mod tests {
             ("x", "2"),
             ("content-type", "a/b"),
         ]);
-        assert!(selects(&map(&[("etag", "\"a\"")]), &stored));
-        assert!(selects(&map(&[("etag", "W/\"a\"")]), &stored));
-        assert!(!selects(&map(&[("etag", "\"b\"")]), &stored));
-        assert!(selects(&map(&[]), &stored));
-        assert!(!selects(&map(&[("last-modified", EARLY)]), &stored));
         let updated = update(
             &stored,
             &map(&[("x", "3"), ("content-length", "0"), ("content-type", "c/d"), ("y", "4")]),

@@ -1,23 +1,47 @@
 //! Which stored variant a request selects (RFC 9111 §4.1), with fields compared in a normal form.
 
-use http::{HeaderMap, HeaderName, header};
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::directives::list_members;
 
 /// The request fields that a response was chosen by, normalised, with the names in order. Two requests with
 /// equal values select the same variant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Selection(Vec<(HeaderName, Option<Vec<u8>>)>);
+pub struct Selection(Vec<(HeaderName, Option<Normal>)>);
+
+/// The normal form of a request field.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Normal {
+    Codings(Codings),
+    Members(Vec<u8>),
+}
 
 impl Selection {
     /// The values that `request` has for `names`.
     pub fn of(names: &[HeaderName], request: &HeaderMap) -> Self {
-        Self(names.iter().map(|name| (name.clone(), normal(name, request))).collect())
+        Self(names.iter().map(|name| (name.clone(), Normal::of(name, request))).collect())
     }
 
-    /// Whether `request` selects the variant that was stored with these values.
+    /// Whether `request` selects the variant that was stored with these values. Allocates only for the two fields whose
+    /// members must be sorted.
     pub fn matches(&self, request: &HeaderMap) -> bool {
-        self.0.iter().all(|(name, value)| normal(name, request) == *value)
+        self.0.iter().all(|(name, value)| match value {
+            None => !request.contains_key(name),
+            Some(value) => request.contains_key(name) && value.is_of(name, request),
+        })
+    }
+
+    /// The fields and their values, for a request of our own that is to select the same variant (RFC 9111 §4.3.1).
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, Option<HeaderValue>)> {
+        self.0.iter().map(|(name, value)| {
+            let text = value.as_ref().map(|value| match value {
+                Normal::Codings(codings) => codings.to_string().into_bytes(),
+                Normal::Members(bytes) => bytes.clone(),
+            });
+            (name, text.and_then(|text| HeaderValue::from_bytes(&text).ok()))
+        })
     }
 
     /// Whether the response varied at all.
@@ -27,7 +51,11 @@ impl Selection {
 
     /// Bytes this takes in memory, for the cache's accounting.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|(name, value)| 64 + name.as_str().len() + value.as_ref().map_or(0, Vec::len)).sum()
+        let value = |value: &Option<Normal>| match value {
+            Some(Normal::Members(bytes)) => bytes.len(),
+            Some(Normal::Codings(_)) | None => 0,
+        };
+        self.0.iter().map(|(name, held)| 64 + name.as_str().len() + value(held)).sum()
     }
 }
 
@@ -46,52 +74,157 @@ pub fn names(response: &HeaderMap) -> Option<Vec<HeaderName>> {
     Some(names)
 }
 
-/// The normal form of a request field: lines combined, white space around commas gone (RFC 9111 §4.1). For
-/// `Accept-Encoding`, whose order means nothing, also sorted, lower case and without `;q=1`.
-fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
-    if !request.contains_key(name) {
-        return None;
-    }
-    if name == header::ACCEPT_ENCODING {
-        return Some(accept_encoding(request));
-    }
-    let mut out = Vec::new();
-    for (index, member) in list_members(request, name).enumerate() {
-        if index > 0 {
-            out.push(b',');
+impl Normal {
+    /// Lines combined, white space around commas gone (RFC 9111 §4.1); beyond that what the field's own definition says
+    /// does not matter, so that variants do not multiply.
+    fn of(name: &HeaderName, request: &HeaderMap) -> Option<Self> {
+        if !request.contains_key(name) {
+            return None;
         }
-        out.extend_from_slice(member);
+        if *name == header::ACCEPT_ENCODING {
+            return Some(Self::Codings(Codings::of(request)));
+        }
+        let members = list_members(request, name);
+        let members: Vec<Vec<u8>> = if *name == header::ACCEPT {
+            // The order of media ranges means nothing (RFC 9110 §12.5.1).
+            let mut ranges: Vec<Vec<u8>> = members.map(lower_before_parameters).collect();
+            ranges.sort();
+            ranges.dedup();
+            ranges
+        } else if *name == header::ACCEPT_LANGUAGE {
+            // Tags are case-insensitive; by quality their order means nothing, and among equals some servers take it
+            // as a preference (RFC 9110 §12.5.4).
+            let mut ranges: Vec<Vec<u8>> = members.map(|member| tight(member).to_ascii_lowercase()).collect();
+            ranges.sort_by_key(|range| std::cmp::Reverse(quality(range)));
+            ranges
+        } else {
+            members.map(<[u8]>::to_vec).collect()
+        };
+        Some(Self::Members(members.join(&b","[..])))
     }
-    Some(out)
+
+    fn is_of(&self, name: &HeaderName, request: &HeaderMap) -> bool {
+        match self {
+            Self::Codings(codings) => *codings == Codings::of(request),
+            Self::Members(_) if *name == header::ACCEPT || *name == header::ACCEPT_LANGUAGE => {
+                Self::of(name, request).as_ref() == Some(self)
+            }
+            Self::Members(held) => {
+                let mut rest: &[u8] = held;
+                let mut first = true;
+                for member in list_members(request, name) {
+                    let comma: &[u8] = if first { b"" } else { b"," };
+                    first = false;
+                    match rest.strip_prefix(comma).and_then(|rest| rest.strip_prefix(member)) {
+                        Some(after) => rest = after,
+                        None => return false,
+                    }
+                }
+                rest.is_empty()
+            }
+        }
+    }
 }
 
-fn accept_encoding(request: &HeaderMap) -> Vec<u8> {
-    let mut codings: Vec<Vec<u8>> = list_members(request, &header::ACCEPT_ENCODING)
-        .map(|member| {
-            let mut text: Vec<u8> = member.iter().filter(|b| !b.is_ascii_whitespace()).copied().collect();
-            text.make_ascii_lowercase();
-            for one in [&b";q=1.000"[..], b";q=1.00", b";q=1.0", b";q=1"] {
-                if text.ends_with(one) {
-                    text.truncate(text.len() - one.len());
-                    break;
-                }
-            }
-            match text.strip_prefix(b"x-") {
+/// `Accept-Encoding` in the form that is keyed and forwarded: which of the known codings are acceptable. Among acceptable
+/// ones the upstream may choose as it likes (RFC 9110 §12.5.3), so qualities other than 0 say nothing that a response
+/// must depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Codings(u16);
+
+/// The content codings that are told apart, in alphabetical order. Others count as absent: no upstream sends what it
+/// does not know, and a made-up name must not make a variant.
+const CODINGS: [&str; 7] = ["br", "compress", "dcb", "dcz", "deflate", "gzip", "zstd"];
+/// All of [`CODINGS`].
+const ALL_CODINGS: u16 = (1 << CODINGS.len()) - 1;
+/// Set where not even the plain content is acceptable.
+const NO_IDENTITY: u16 = 1 << CODINGS.len();
+
+impl Codings {
+    /// Reads all lines of a request.
+    pub fn of(request: &HeaderMap) -> Self {
+        let (mut accepted, mut refused) = (0u16, 0u16);
+        let (mut any, mut identity) = (None, None);
+        for member in list_members(request, &header::ACCEPT_ENCODING) {
+            let coding = member.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
+            let acceptable = quality(member) > 0;
+            if is("*") {
+                any = any.or(Some(acceptable));
+            } else if is("identity") {
+                identity = identity.or(Some(acceptable));
+            } else {
                 // x-gzip and x-compress are gzip and compress (RFC 9110 §8.4.1).
-                Some(rest) if rest.starts_with(b"gzip") || rest.starts_with(b"compress") => rest.to_vec(),
-                _ => text,
+                let known = CODINGS.iter().position(|known| {
+                    is(known)
+                        || (is("x-gzip") && *known == "gzip")
+                        || (is("x-compress") && *known == "compress")
+                });
+                let bit = known.map_or(0, |index| 1 << index);
+                *if acceptable { &mut accepted } else { &mut refused } |= bit;
             }
-        })
-        .collect();
-    codings.sort();
-    codings.dedup();
-    codings.join(&b","[..])
+        }
+        if any == Some(true) {
+            accepted = ALL_CODINGS;
+        }
+        let no_identity = identity == Some(false) || (identity.is_none() && any == Some(false));
+        Self((accepted & !refused) | if no_identity { NO_IDENTITY } else { 0 })
+    }
+}
+
+impl fmt::Display for Codings {
+    /// As a field's value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accepted = CODINGS.iter().enumerate().filter(|(index, _)| self.0 & (1 << index) != 0);
+        let mut names: Vec<&str> = accepted.map(|(_, name)| *name).collect();
+        if self.0 & NO_IDENTITY != 0 {
+            names.push("identity;q=0");
+        } else if names.is_empty() {
+            names.push("identity");
+        }
+        f.write_str(&names.join(","))
+    }
+}
+
+/// Without any white space; none is significant in the fields that this is used for.
+fn tight(member: &[u8]) -> Vec<u8> {
+    member.iter().filter(|b| !b.is_ascii_whitespace()).copied().collect()
+}
+
+/// A media range's type is case-insensitive, its parameters' values may not be.
+fn lower_before_parameters(member: &[u8]) -> Vec<u8> {
+    let mut text = member.to_vec();
+    let end = text.iter().position(|b| *b == b';').unwrap_or(text.len());
+    text[..end].make_ascii_lowercase();
+    text
+}
+
+/// The quality of a member in thousandths (RFC 9110 §12.4.2); 1000 where it is absent or invalid.
+fn quality(member: &[u8]) -> u16 {
+    let weight = member
+        .split(|b| *b == b';')
+        .skip(1)
+        .map(<[u8]>::trim_ascii)
+        .find_map(|parameter| parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q=")));
+    let Some(text) = weight else { return 1_000 };
+    let (whole, fraction) = match text.iter().position(|b| *b == b'.') {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &[][..]),
+    };
+    let digits = fraction.len() <= 3 && fraction.iter().all(u8::is_ascii_digit);
+    match whole {
+        b"0" if digits => {
+            let thousandths = [100, 10, 1].iter().zip(fraction);
+            thousandths.map(|(place, digit)| place * u16::from(digit - b'0')).sum()
+        }
+        _ => 1_000,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -107,7 +240,7 @@ mod tests {
     #[test]
     fn a_row_for_each_clause() {
         type Fields = &'static [(&'static str, &'static str)];
-        let rows: [(Fields, Fields, Fields, bool); 16] = [
+        let rows: [(Fields, Fields, Fields, bool); 22] = [
             (&[], &[("accept", "a")], &[("accept", "b")], true),
             (&[("vary", "accept")], &[("accept", "a")], &[("accept", "a")], true),
             (&[("vary", "accept")], &[("accept", "a")], &[("accept", "b")], false),
@@ -116,7 +249,23 @@ mod tests {
             (&[("vary", "accept")], &[], &[("accept", "")], false),
             (&[("vary", "ACCEPT")], &[("accept", "a, b")], &[("accept", "a"), ("accept", "b")], true),
             (&[("vary", "accept")], &[("accept", "a ,b")], &[("accept", "a,  b")], true),
-            (&[("vary", "accept")], &[("accept", "a,b")], &[("accept", "b,a")], false),
+            (&[("vary", "accept")], &[("accept", "a,b")], &[("accept", "b,a")], true),
+            (&[("vary", "accept")], &[("accept", "A/B;c=D")], &[("accept", "a/b;c=D")], true),
+            (&[("vary", "accept")], &[("accept", "a/b;c=D")], &[("accept", "a/b;c=d")], false),
+            (&[("vary", "x-a")], &[("x-a", "a,b")], &[("x-a", "b,a")], false),
+            (&[("vary", "x-a")], &[("x-a", "a")], &[("x-a", "A")], false),
+            (
+                &[("vary", "accept-language")],
+                &[("accept-language", "en, de;q=0.5")],
+                &[("accept-language", "DE; q=0.5,en")],
+                true,
+            ),
+            (
+                &[("vary", "accept-language")],
+                &[("accept-language", "en, de")],
+                &[("accept-language", "de, en")],
+                false,
+            ),
             (
                 &[("vary", "x-a"), ("vary", "x-b")],
                 &[("x-a", "1"), ("x-b", "2")],
@@ -150,7 +299,59 @@ mod tests {
             let selection = Selection::of(&names, &map(first));
             assert_eq!(selection.matches(&map(second)), same, "{response:?} {first:?} {second:?}");
         }
+        assert_eq!(names(&map(&[("vary", "a"), ("vary", "b, A,, c")])).map(|names| names.len()), Some(3));
         assert_eq!(names(&map(&[("vary", "a, *")])), None);
         assert_eq!(names(&map(&[("vary", "a b")])), None);
+    }
+    #[test]
+    fn encodings_that_are_told_apart() {
+        for (sent, normal) in [
+            ("gzip, deflate, br, zstd", "br,deflate,gzip,zstd"),
+            ("br;q=1.0, gzip;q=0.8, *;q=0.1", "br,compress,dcb,dcz,deflate,gzip,zstd"),
+            ("gzip;q=0.001", "gzip"),
+            ("gzip;q=0.000, br", "br"),
+            ("GZIP ; Q=0", "identity"),
+            ("x-gzip", "gzip"),
+            ("made-up-123", "identity"),
+            ("gzip, made-up", "gzip"),
+            ("identity", "identity"),
+            ("", "identity"),
+            ("gzip, identity;q=0", "gzip,identity;q=0"),
+            ("gzip, *;q=0", "gzip,identity;q=0"),
+            ("*;q=0, identity", "identity"),
+            ("*", "br,compress,dcb,dcz,deflate,gzip,zstd"),
+            ("*, gzip;q=0", "br,compress,dcb,dcz,deflate,zstd"),
+            ("*;q=0", "identity;q=0"),
+        ] {
+            assert_eq!(Codings::of(&map(&[("accept-encoding", sent)])).to_string(), normal, "{sent}");
+        }
+    }
+
+    #[test]
+    fn qualities() {
+        for (member, expected) in [
+            ("a", 1_000),
+            ("a;q=1", 1_000),
+            ("a;q=1.000", 1_000),
+            ("a;q=0", 0),
+            ("a;Q=0.5", 500),
+            ("a;q=0.05", 50),
+            ("a;q=0.999", 999),
+            ("a;q=0.", 0),
+            ("a;q=2", 1_000),
+            ("a;q=0.1234", 1_000),
+            ("a;q=", 1_000),
+        ] {
+            assert_eq!(quality(member.as_bytes()), expected, "{member}");
+        }
+    }
+
+    proptest! {
+        /// The normal form selects what the field selects: it is its own normal form, and there are few of them.
+        #[test]
+        fn a_normal_form_stays(text in "((gzip|br|zstd|x|identity|\\*)(;q=(0|1|0\\.5))?, ?){0,5}") {
+            let once = Codings::of(&map(&[("accept-encoding", &text)]));
+            prop_assert_eq!(Codings::of(&map(&[("accept-encoding", &once.to_string())])), once);
+        }
     }
 }

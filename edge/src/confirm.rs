@@ -1,0 +1,160 @@
+//! What a 304, or the answer to a HEAD, says about stored responses (RFC 9111 §4.3.4, §4.3.5).
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+
+use crate::{
+    clock,
+    edge::Edge,
+    flight::Plan,
+    inbound::Inbound,
+    key::Key,
+    policy::{
+        directives::Control,
+        freshness::{Freshness, Receipt},
+        storing::{self, Asked, storing},
+        validate::{self, Tag},
+        vary::{self, Selection},
+    },
+    purge::Began,
+    reply::Reply,
+    store::Stored,
+};
+
+/// A response without content that renews stored ones.
+#[derive(Clone, Copy)]
+struct Renewal<'a> {
+    key: &'a Key,
+    request: &'a HeaderMap,
+    asked: Asked<'a>,
+    /// Its fields.
+    fields: &'a HeaderMap,
+    receipt: Receipt,
+    began: Began,
+}
+
+impl Edge {
+    /// Renews all stored responses that a 304 speaks of; the one to answer with comes back.
+    pub(crate) fn confirmed(
+        &self,
+        plan: &Plan,
+        reply: &Reply,
+        receipt: Receipt,
+        began: Began,
+    ) -> Option<(Arc<Stored>, StatusCode)> {
+        let renewal = Renewal {
+            key: plan.key(),
+            request: &plan.request,
+            asked: plan.asked(),
+            fields: &reply.headers,
+            receipt,
+            began,
+        };
+        let tag = Tag::of(&reply.headers).filter(|tag| !tag.weak);
+        let found = &plan.found;
+        if plan.site.is_some() {
+            // The tag of a site's content is its digest: whatever has it is that content.
+            let is_ok = |stored: &&Arc<Stored>| stored.status == StatusCode::OK;
+            let asked = found.live.as_ref().or(found.unverified.as_ref()).filter(is_ok);
+            let agrees = |held: &&Arc<Stored>| !validate::selected(&reply.headers, &[&held.head]).is_empty();
+            let stored = match tag {
+                Some(tag) => found.with_tag(tag).filter(is_ok).or(asked.filter(agrees))?,
+                None => asked.filter(agrees)?,
+            };
+            return Some((self.renewed(renewal, stored), reply.status));
+        }
+        let candidates: Vec<&Arc<Stored>> =
+            found.selected.iter().chain(&found.unverified).chain(&found.parts).collect();
+        let heads: Vec<&HeaderMap> = candidates.iter().map(|stored| &stored.head).collect();
+        let mut answer = None;
+        for index in validate::selected(&reply.headers, &heads) {
+            let renewed = self.renewed(renewal, candidates[index]);
+            if answer.is_none() && candidates[index].part.is_none() {
+                answer = Some(renewed);
+            }
+        }
+        // Another variant's, which we named in our condition: its content is this one's as well.
+        let other = || {
+            let stored = found.with_tag(tag?).filter(|stored| stored.status == StatusCode::OK)?;
+            Some(self.renewed(renewal, stored))
+        };
+        answer.or_else(other).map(|stored| (stored, reply.status))
+    }
+
+    /// What the 200 that answered a HEAD says about stored GET responses: those that agree with it are updated, the
+    /// others are stale.
+    pub(crate) fn learn_from_head(
+        &self,
+        inbound: &Inbound,
+        key: &Key,
+        reply: &Reply,
+        receipt: Receipt,
+        began: Began,
+    ) {
+        if reply.status != StatusCode::OK {
+            return;
+        }
+        let renewal = Renewal {
+            key,
+            request: &inbound.headers,
+            asked: Asked {
+                method: &Method::GET,
+                authorized: inbound.headers.contains_key(header::AUTHORIZATION),
+                directives: inbound.directives,
+                is_located: false,
+            },
+            fields: &reply.headers,
+            receipt,
+            began,
+        };
+        for stored in self.store.find(key, &inbound.headers, &self.log).selected {
+            if stored.status == StatusCode::OK
+                && validate::agrees(&reply.headers, &stored.head, stored.body.len() as u64)
+            {
+                self.renewed(renewal, &stored);
+            } else {
+                stored.make_stale(clock::boot_ms());
+            }
+        }
+    }
+
+    /// A new copy of a stored response with the fields of a renewal.
+    fn renewed(&self, renewal: Renewal<'_>, stored: &Arc<Stored>) -> Arc<Stored> {
+        let Renewal { key, fields, receipt, began, .. } = renewal;
+        let rules = &self.config.rules;
+        let mut head = validate::update(&stored.head, fields);
+        let control = Control::of(&head, &rules.targets);
+        // Age and Date are those of the new response (RFC 9111 §4.3.4); Age is not kept in what is stored.
+        let mut dated = head.clone();
+        match fields.get(header::AGE) {
+            Some(age) => dated.insert(header::AGE, age.clone()),
+            None => dated.remove(header::AGE),
+        };
+        if !fields.contains_key(header::DATE) {
+            dated.remove(header::DATE);
+            head.remove(header::DATE);
+        }
+        let freshness = Freshness::of(stored.status, &dated, &control, receipt, rules.s_maxage);
+        storing::strip_for_storage(&mut head, &control);
+        if let Some(range) = stored.part.and_then(crate::policy::range::ContentRange::to_value) {
+            dated.insert(header::CONTENT_RANGE, range);
+        }
+        let may_store = storing(renewal.asked, stored.status, &dated, &control, &freshness, rules);
+        let names = vary::names(&head);
+        let names_known: &[HeaderName] = names.as_deref().unwrap_or_default();
+        let selection = Selection::of(names_known, renewal.request);
+        metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body.len() as u64);
+        let body = stored.body.clone();
+        let mut copy = self.copy(key, stored.status, head, body, freshness, selection, receipt.wall, began);
+        copy.part = stored.part;
+        if may_store.is_err() || names.is_none() {
+            // It may not be used again; this one answer was confirmed.
+            stored.make_stale(receipt.got);
+            return Arc::new(copy);
+        }
+        match self.store.insert(copy, began, &self.log) {
+            Ok(copy) | Err(copy) => copy,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What proxies in front say about a request (`Forwarded`, RFC 7239, and the older `X-Forwarded-*`): believed from those
+//! that an operator trusts, replaced for everybody else.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{directives::list_members, forward::Scheme};
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What the proxy nearest to us says of the request that it took: the last member of each field is its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Believed {
+    /// How the client reached it.
+    pub scheme: Option<Scheme>,
+    /// The host that the client asked for.
+    pub host: Option<String>,
+}
+
+impl Believed {
+    /// Reads `Forwarded`, or else `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    pub fn of(headers: &HeaderMap) -> Self {
+        if headers.contains_key(header::FORWARDED) {
+            let Some(member) = list_members(headers, &header::FORWARDED).last() else {
+                return Self::default();
+            };
+            return Self {
+                scheme: parameter(member, b"proto").and_then(|name| Scheme::named(&name)),
+                host: parameter(member, b"host").and_then(host),
+            };
+        }
+        Self {
+            scheme: list_members(headers, &PROTO).last().and_then(Scheme::named),
+            host: list_members(headers, &HOST).last().map(<[u8]>::to_vec).and_then(host),
+        }
+    }
+}
+
+/// A parameter of one member, unquoted.
+fn parameter(member: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let mut quoted = false;
+    let parameters = member.split(|byte| {
+        quoted ^= *byte == b'"';
+        *byte == b';' && !quoted
+    });
+    parameters.map(<[u8]>::trim_ascii).find_map(|parameter| {
+        let at = parameter.iter().position(|b| *b == b'=')?;
+        let value = &parameter[at + 1..];
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        parameter[..at].eq_ignore_ascii_case(name).then(|| value.to_vec())
+    })
+}
+
+/// A host with or without port, as `Host` has it.
+fn host(text: Vec<u8>) -> Option<String> {
+    let text = String::from_utf8(text).ok()?.to_ascii_lowercase();
+    let authority: http::uri::Authority = text.parse().ok()?;
+    (!text.contains('@') && !authority.host().is_empty()).then_some(text)
+}
+
+/// Says who asked, how, and for which host. With `trusted` the words of those in front are kept and this hop is added;
+/// otherwise they are replaced. Scheme and host are those that are keyed, so that nothing unkeyed is told.
+pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host: &str, trusted: bool) {
+    if !trusted {
+        for name in [&header::FORWARDED, &FOR, &REAL_IP] {
+            headers.remove(name);
+        }
+    }
+    let address = peer.map(|peer| peer.to_canonical());
+    let node = match address {
+        Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
+        Some(IpAddr::V4(v4)) => v4.to_string(),
+        None => "unknown".into(),
+    };
+    let quoted = if host.bytes().all(super::directives::is_token_byte) {
+        host.to_owned()
+    } else {
+        format!("\"{host}\"")
+    };
+    add(headers, &header::FORWARDED, &format!("for={node};host={quoted};proto={}", scheme.as_str()));
+    if let Some(address) = address {
+        add(headers, &FOR, &address.to_string());
+    }
+    for (name, value) in [(PROTO, scheme.as_str()), (HOST, host)] {
+        match HeaderValue::from_str(value) {
+            Ok(value) => headers.insert(name, value),
+            Err(_) => headers.remove(name),
+        };
+    }
+}
+
+/// Adds a member to a list, on one line.
+fn add(headers: &mut HeaderMap, name: &HeaderName, member: &str) {
+    let mut line: Vec<u8> = Vec::new();
+    for held in headers.get_all(name) {
+        line.extend_from_slice(held.as_bytes());
+        line.extend_from_slice(b", ");
+    }
+    line.extend_from_slice(member.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&line) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn what_is_believed() {
+        let of = |fields: &[(&'static str, &str)]| {
+            let believed = Believed::of(&map(fields));
+            (believed.scheme, believed.host)
+        };
+        let https = Some(Scheme::Https);
+        type Row<'a> = (&'a [(&'static str, &'a str)], (Option<Scheme>, Option<&'a str>));
+        let rows: [Row<'_>; 9] = [
+            (&[], (None, None)),
+            (
+                &[("x-forwarded-proto", "https"), ("x-forwarded-host", "A.test:8443")],
+                (https, Some("a.test:8443")),
+            ),
+            (&[("x-forwarded-proto", "http, HTTPS")], (https, None)),
+            (&[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "u@h")], (None, None)),
+            (&[("x-forwarded-host", "h/evil")], (None, None)),
+            (&[("forwarded", "for=1.2.3.4;Proto=https;host=\"a.test:1\"")], (https, Some("a.test:1"))),
+            (&[("forwarded", "proto=http;host=x"), ("forwarded", "host=y;proto=https")], (https, Some("y"))),
+            (&[("forwarded", "for=\"a;proto=https\"")], (None, None)),
+            // The standard field outranks the others.
+            (&[("forwarded", "for=x"), ("x-forwarded-proto", "https")], (None, None)),
+        ];
+        for (fields, (scheme, host)) in rows {
+            assert_eq!(of(fields), (scheme, host.map(str::to_owned)), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_told() {
+        let claims = [
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-proto", "https"),
+        ];
+        let mut headers = map(&claims);
+        let peer = Some("192.0.2.1".parse().unwrap());
+        tell(&mut headers, peer, Scheme::Http, "h.test", false);
+        assert_eq!(
+            headers,
+            map(&[
+                ("x-forwarded-host", "h.test"),
+                ("x-forwarded-proto", "http"),
+                ("forwarded", "for=192.0.2.1;host=h.test;proto=http"),
+                ("x-forwarded-for", "192.0.2.1"),
+            ])
+        );
+        let mut headers = map(&claims);
+        let peer = Some("2001:db8::1".parse().unwrap());
+        tell(&mut headers, peer, Scheme::Https, "h.test:1", true);
+        assert_eq!(
+            headers,
+            map(&[
+                ("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]\";host=\"h.test:1\";proto=https"),
+                ("x-forwarded-for", "6.6.6.6, 2001:db8::1"),
+                ("x-real-ip", "6.6.6.6"),
+                ("x-forwarded-host", "h.test:1"),
+                ("x-forwarded-proto", "https"),
+            ])
+        );
+    }
+}
