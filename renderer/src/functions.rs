@@ -182,7 +182,8 @@ fn get_taxonomy(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
     Scope::with(|scope| match find_taxonomy(&kwargs, &scope.site) {
         Ok(index) => {
-            Ok(scope.site.taxonomy_value(&scope.site.library.taxonomies[index], scope.fields, scope.absolute))
+            let taxonomy = &scope.site.library.taxonomies[index];
+            Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
         }
         Err(_) if !required => Ok(Value::none()),
         Err(e) => Err(e),

@@ -5,6 +5,7 @@
 //! nginx's grammar is not among the built ones: it alone is GPL.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
@@ -43,7 +44,33 @@ enum Kind {
     /// `<span class="z-k">`: what the generated style sheets colour.
     Classes,
     /// `<span style>` in the colours of one theme, or of a light and a dark one.
-    Inline(Box<(Theme, Option<Theme>)>),
+    Inline(Box<Inline>),
+}
+
+#[derive(Debug, Clone)]
+struct Inline {
+    light: Theme,
+    dark: Option<Theme>,
+    /// What each tag looks like: found once, since there are many tokens of few tags.
+    styles: HashMap<&'static str, String>,
+}
+
+impl Inline {
+    fn new(light: Theme, dark: Option<Theme>) -> Self {
+        let mut styles = HashMap::new();
+        for def in HIGHLIGHTS.iter().filter(|def| !def.tag.is_empty()) {
+            styles.entry(def.tag).or_insert_with(|| {
+                let mut style = String::new();
+                inline_style(
+                    &mut style,
+                    style_of(&light, def.tag),
+                    dark.as_ref().map(|t| style_of(t, def.tag)),
+                );
+                style
+            });
+        }
+        Self { light, dark, styles }
+    }
 }
 
 /// A style sheet that classes need.
@@ -147,7 +174,7 @@ impl CodeStyle {
                     }
                     (None, None, None) => (builtin::github_light(), Some(builtin::github_dark())),
                 };
-                Kind::Inline(Box::new((first, second)))
+                Kind::Inline(Box::new(Inline::new(first, second)))
             }
         };
         Self { kind, data_attr: config.data_attr_position, strict: config.error_on_missing_language }
@@ -160,7 +187,12 @@ impl CodeStyle {
             Kind::Elements => format!("elements {:?}", self.data_attr),
             Kind::Classes => format!("classes {:?}", self.data_attr),
             Kind::Inline(themes) => {
-                format!("{} {:?} {:?}", themes.0.name, themes.1.as_ref().map(|t| &t.name), self.data_attr)
+                format!(
+                    "{} {:?} {:?}",
+                    themes.light.name,
+                    themes.dark.as_ref().map(|t| &t.name),
+                    self.data_attr
+                )
             }
         }
     }
@@ -212,7 +244,7 @@ impl CodeStyle {
             Kind::Classes => html.push_str(" class=\"giallo z-code\""),
             Kind::Inline(themes) => {
                 html.push_str(" class=\"giallo\" style=\"");
-                let (one, two) = (&themes.0, themes.1.as_ref());
+                let (one, two) = (&themes.light, themes.dark.as_ref());
                 colour(
                     html,
                     "color",
@@ -286,21 +318,14 @@ impl CodeStyle {
                 escape(html, text);
                 html.push_str("</span>");
             }
-            Kind::Inline(themes) => {
-                let mut style = String::new();
-                inline_style(
-                    &mut style,
-                    style_of(&themes.0, tag),
-                    themes.1.as_ref().map(|t| style_of(t, tag)),
-                );
-                if style.is_empty() {
-                    escape(html, text);
-                } else {
+            Kind::Inline(themes) => match themes.styles.get(tag).filter(|style| !style.is_empty()) {
+                Some(style) => {
                     let _ = write!(html, "<span style=\"{style}\">");
                     escape(html, text);
                     html.push_str("</span>");
                 }
-            }
+                None => escape(html, text),
+            },
         }
     }
 

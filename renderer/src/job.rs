@@ -372,7 +372,8 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
         Job::Sitemap => sitemap(site),
         Job::Robots => {
             let context = site.context(&site.config.default_language, true);
-            let body = render(site, "robots.txt", &context, "robots.txt", true, Fields::default())?;
+            let needs = site.engine.needs("robots.txt");
+            let body = render(site, "robots.txt", &context, "robots.txt", true, &needs)?;
             Ok(one(file("robots.txt", body, 200, &[])))
         }
         Job::NotFound => not_found(site),
@@ -437,9 +438,12 @@ fn render(
     context: &Context,
     name: &str,
     absolute: bool,
-    fields: Fields,
+    needs: &Needs,
 ) -> Result2<Bytes> {
-    let scope = Scope::new(site.clone(), name, absolute, fields);
+    let mut scope = Scope::new(site.clone(), name, absolute, needs.fields);
+    if needs.pages_counted_only {
+        scope.pages = Pages::Counted;
+    }
     let mut out = Capped::new(site.limits.output_bytes_max);
     match scope.enter(|| site.engine.tera.render_to(template, context, &mut out)) {
         Ok(()) => Ok(Bytes::from(out.bytes)),
@@ -502,7 +506,7 @@ fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     let mut context = site.context(&page.lang, false);
     site.place(&mut context, &page.path);
     context.insert_value("page", site.own_page_value(id, &rendered, needs.fields, false));
-    let body = render(site, template, &context, &page.source, false, needs.fields)?;
+    let body = render(site, template, &context, &page.source, false, &needs)?;
     let mut names = vec![format!("page:{}", page.path)];
     if let Some(section) = page.section {
         names.push(format!("section:{}", site.library.section(section).path));
@@ -617,7 +621,7 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     context.insert_value("section", site.own_section_value(id, &rendered, needs.fields, false));
     site.place(&mut context, &path);
     let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };
-    let body = render(site, template, &context, &name, false, needs.fields)?;
+    let body = render(site, template, &context, &name, false, &needs)?;
     let mut names = vec![format!("section:{}", section.path)];
     names.extend(section.matter.cache_groups.iter().map(ToString::to_string));
     names.extend(data_groups(site, &needs));
@@ -652,7 +656,7 @@ fn taxonomy_list(site: &Arc<Site>, index: usize) -> Result2<Done> {
     context.insert_value("terms", Value::from(terms));
     context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
     let name = format!("the list of the taxonomy `{}`", taxonomy.config.name);
-    let body = render(site, &template, &context, &name, false, needs.fields)?;
+    let body = render(site, &template, &context, &name, false, &needs)?;
     let mut names = vec![format!("term:{}", taxonomy.config.name)];
     names.extend(template_groups(&needs));
     Ok(one(file(&output_of(&taxonomy.path), body, 200, &groups(names))))
@@ -681,7 +685,7 @@ fn taxonomy_term(site: &Arc<Site>, index: usize, number: usize, n: usize) -> Res
     context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
     site.place(&mut context, &path);
     let name = format!("the term `{}` of `{}`", term.name, taxonomy.config.name);
-    let body = render(site, &template, &context, &name, false, needs.fields)?;
+    let body = render(site, &template, &context, &name, false, &needs)?;
     let mut names = vec![format!("term:{}/{}", taxonomy.config.name, term.slug)];
     names.extend(template_groups(&needs));
     Ok(one(file(&output_of(&path), body, 200, &groups(names))))
@@ -732,7 +736,7 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
     let fields = needs.fields;
     let mut pages = Vec::with_capacity(ids.len());
     for id in &ids {
-        if fields.any() {
+        if fields.any(Fields::CONTENT) {
             site.page_html(*id, true)?;
         }
         pages.push(site.page_value(*id, fields, true));
@@ -755,7 +759,7 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
     match of {
         FeedOf::Language(_) => names.push("section:/".to_owned()),
         FeedOf::Section(id) => {
-            section_value = site.section_value(*id, Fields::default(), true, true);
+            section_value = site.section_value(*id, site.engine.mentioned.and(Fields::FRONT), true, true);
             names.push(format!("section:{}", library.section(*id).path));
         }
         FeedOf::Term(index, number) => {
@@ -767,7 +771,7 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
     }
     context.insert_value("section", section_value);
     context.insert_value("term", term_value);
-    let body = render(site, template, &context, path, true, fields)?;
+    let body = render(site, template, &context, path, true, &needs)?;
     names.extend(template_groups(&needs));
     Ok(one(file(path, body, 200, &groups(names))))
 }
@@ -820,7 +824,7 @@ fn sitemap(site: &Arc<Site>) -> Result2<Done> {
     let write = |entries: Vec<Value>, path: &str| {
         let mut context = site.context(lang, true);
         context.insert_value("entries", Value::from(entries));
-        render(site, "sitemap.xml", &context, path, true, Fields::default())
+        render(site, "sitemap.xml", &context, path, true, &site.engine.needs("sitemap.xml"))
             .map(|body| file(path, body, 200, &[]))
     };
     if all.len() <= SITEMAP_ENTRIES_MAX {
@@ -835,7 +839,8 @@ fn sitemap(site: &Arc<Site>) -> Result2<Done> {
     }
     let mut context = site.context(lang, true);
     context.insert_value("sitemaps", Value::from(addresses));
-    let body = render(site, "split_sitemap_index.xml", &context, "sitemap.xml", true, Fields::default())?;
+    let needs = site.engine.needs("split_sitemap_index.xml");
+    let body = render(site, "split_sitemap_index.xml", &context, "sitemap.xml", true, &needs)?;
     done.files.push(file("sitemap.xml", body, 200, &[]));
     Ok(done)
 }
@@ -843,7 +848,7 @@ fn sitemap(site: &Arc<Site>) -> Result2<Done> {
 fn not_found(site: &Arc<Site>) -> Result2<Done> {
     let needs = site.engine.needs("404.html");
     let context = site.context(&site.config.default_language, false);
-    let body = render(site, "404.html", &context, "404.html", false, needs.fields)?;
+    let body = render(site, "404.html", &context, "404.html", false, &needs)?;
     let names = template_groups(&needs).collect();
     Ok(one(file("404.html", body, 404, &groups(names))))
 }
@@ -851,7 +856,8 @@ fn not_found(site: &Arc<Site>) -> Result2<Done> {
 fn redirect(site: &Arc<Site>, path: &str, to: &str) -> Result2<Done> {
     let mut context = site.context(&site.config.default_language, false);
     context.insert_value("url", Value::from(to));
-    let body = render(site, "redirect.html", &context, path, false, Fields::default())?;
+    let needs = site.engine.needs("redirect.html");
+    let body = render(site, "redirect.html", &context, path, false, &needs)?;
     let mut file = file(path, body, 308, &[]);
     file.fields.push(("location".to_owned(), to.to_owned()));
     Ok(one(file))

@@ -34,6 +34,8 @@ pub(crate) struct Parsed {
     pub(crate) body: u32,
     /// Whether the body holds template syntax.
     pub(crate) templated: bool,
+    /// Whether the body may have the mark that ends a summary.
+    pub(crate) may_have_summary: bool,
     /// Words of the body; 0 where no template asks for them.
     pub(crate) words: u32,
     /// The body of a page that no file holds.
@@ -355,11 +357,13 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     };
     let body = &text[split.body..];
     let inside = relative(path);
+    let templated = is_templated(body) && !skipped.is_match(inside) && !skipped.is_match(path);
     let parsed = Parsed {
         digest: file.digest().map_err(unreadable)?,
         matter,
         body: u32::try_from(split.body).unwrap_or(u32::MAX),
-        templated: is_templated(body) && !skipped.is_match(inside) && !skipped.is_match(path),
+        templated,
+        may_have_summary: templated || may_have_summary(body),
         words: if making.count_words { count_words(body) } else { 0 },
         text: None,
         linked: linked(body),
@@ -406,6 +410,7 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
         body: 0,
         // Data is not trusted with templates: a row that says `{{` means just that.
         templated: false,
+        may_have_summary: may_have_summary(&row.body),
         words: if making.count_words { count_words(&row.body) } else { 0 },
         text: Some(Arc::from(row.body.as_str())),
         linked: linked(&row.body),
@@ -417,6 +422,12 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
 fn is_templated(body: &str) -> bool {
     memchr::memchr_iter(b'{', body.as_bytes())
         .any(|i| matches!(body.as_bytes().get(i + 1), Some(b'{' | b'%')))
+}
+
+/// Whether a comment begins like the mark that ends a summary.
+fn may_have_summary(body: &str) -> bool {
+    memchr::memmem::find_iter(body.as_bytes(), b"<!--")
+        .any(|i| body[i + 4..].trim_start().starts_with("more"))
 }
 
 /// Words outside of fenced code, as Zola counts them.

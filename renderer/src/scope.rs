@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tera::{Error, TeraResult};
 
-use crate::site::Site;
+use crate::site::{Pages, Site};
 use crate::templates::Fields;
 
 /// The rendering of one output, or of one content.
@@ -20,6 +20,8 @@ pub(crate) struct Scope {
     pub(crate) in_content: bool,
     /// What the template asks of other pages.
     pub(crate) fields: Fields,
+    /// What it asks of the pages of terms.
+    pub(crate) pages: Pages,
     /// The output or file, for messages and random numbers.
     pub(crate) name: Arc<str>,
     calls: std::rc::Rc<Cell<u64>>,
@@ -46,6 +48,7 @@ impl Scope {
             absolute,
             in_content: false,
             fields,
+            pages: Pages::All,
             name: name.into(),
             calls: std::rc::Rc::new(Cell::new(0)),
         }
@@ -53,7 +56,8 @@ impl Scope {
 
     pub(crate) fn for_content(mut self) -> Self {
         self.in_content = true;
-        self.fields = Fields { all: true, ..Fields::default() };
+        self.fields = Fields::FRONT;
+        self.pages = Pages::All;
         self
     }
 

@@ -21,7 +21,7 @@ use crate::memory::Bounded;
 use crate::scope::Scope;
 use crate::slugs::Slugify;
 use crate::sources::Sources;
-use crate::templates::{self, Engine, Fields};
+use crate::templates::{self, Engine, Field, Fields};
 use crate::value::{self, key};
 
 /// Values of pages that are kept while a site is rendered, in bytes: lists ask for the same ones again and again.
@@ -36,6 +36,15 @@ const SECTION_VALUES_BYTES_A_PAGE: usize = 2_000;
 
 /// About what the value of a page occupies beside its content, in bytes.
 const PAGE_VALUE_BYTES: usize = 1_000;
+
+/// Summaries that are kept, in bytes for each page: lists show them again and again.
+const SUMMARIES_BYTES_A_PAGE: usize = 1_000;
+
+/// What it takes to keep a summary, beside its text, in bytes.
+const SUMMARY_BYTES: usize = 150;
+
+/// Summaries that are kept in any site, in bytes.
+const SUMMARIES_BYTES_MIN: usize = 1 << 20;
 
 /// What a running renderer remembers between renders.
 pub(crate) struct Memory {
@@ -115,7 +124,10 @@ pub(crate) struct Site {
     configs: HashMap<String, (Value, Value)>,
     pages: Bounded<(PageId, Fields, bool), Value>,
     sections: Bounded<(SectionId, Fields, bool, bool), Value>,
-    taxonomies: Mutex<HashMap<(String, String, bool), Value>>,
+    /// The pages of terms, which each pager of a term has.
+    lists: Bounded<(Box<str>, Fields, bool), Value>,
+    summaries: Bounded<(PageId, bool), Value>,
+    taxonomies: Mutex<HashMap<(String, Fields, bool, Pages), Value>>,
     /// Distinguishes this render from all others of the process, for content that must not outlive it.
     render: u64,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
@@ -175,6 +187,8 @@ impl Site {
             configs,
             pages: Bounded::new(PAGE_VALUES_BYTES_MAX),
             sections: Bounded::undivided(SECTION_VALUES_BYTES_MIN + pages * SECTION_VALUES_BYTES_A_PAGE),
+            lists: Bounded::undivided(SECTION_VALUES_BYTES_MIN),
+            summaries: Bounded::new(SUMMARIES_BYTES_MIN + pages * SUMMARIES_BYTES_A_PAGE),
             taxonomies: Mutex::new(HashMap::new()),
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
@@ -391,15 +405,11 @@ impl Site {
         self.place(&mut context, of.path);
         let scope = Scope::new(self.clone(), of.source, of.absolute, Fields::default()).for_content();
         match of.content {
-            Content::Page(id) => context.insert_value(
-                "page",
-                self.page_value(id, Fields { all: true, ..Fields::default() }, of.absolute),
-            ),
+            Content::Page(id) => {
+                context.insert_value("page", self.page_value(id, Fields::FRONT, of.absolute))
+            }
             Content::Section(id) => {
-                context.insert_value(
-                    "section",
-                    self.section_value(id, Fields { all: true, ..Fields::default() }, of.absolute, true),
-                );
+                context.insert_value("section", self.section_value(id, Fields::FRONT, of.absolute, true));
             }
         }
         let guarded = guard_heading_ids(body);
@@ -522,13 +532,32 @@ impl Site {
         if let Some(known) = self.pages.get(&name) {
             return known;
         }
-        let rendered = if fields.any() { self.page_html(id, absolute).ok() } else { None };
-        let map = self.page_map(id, rendered.as_deref(), fields, absolute);
+        const WHOLE: Fields = Fields::of(&[Field::Content, Field::Toc]);
+        let rendered = if fields.any(WHOLE) { self.page_html(id, absolute).ok() } else { None };
+        let mut map = self.page_map(id, rendered.as_deref(), fields, absolute);
+        if rendered.is_none() && fields.has(Field::Summary) {
+            map.insert(key("summary"), self.summary(id, absolute));
+        }
         let made = value::map(map);
-        let bytes =
-            PAGE_VALUE_BYTES + rendered.as_ref().map_or(0, |r| if fields.content { r.bytes() } else { 0 });
-        self.pages.insert(name, made.clone(), bytes);
+        let content = rendered.as_ref().filter(|_| fields.has(Field::Content));
+        self.pages.insert(name, made.clone(), PAGE_VALUE_BYTES + content.map_or(0, |r| r.bytes()));
         made
+    }
+
+    /// The summary of a page: most have none, and that is seen without rendering them.
+    fn summary(self: &Arc<Self>, id: PageId, absolute: bool) -> Value {
+        if !self.library.page(id).parsed.may_have_summary {
+            return Value::none();
+        }
+        let name = (id, absolute);
+        if let Some(known) = self.summaries.get(&name) {
+            return known;
+        }
+        let Ok(rendered) = self.page_html(id, absolute) else { return Value::none() };
+        let summary = rendered.summary.clone();
+        let bytes = SUMMARY_BYTES + summary.as_str().map_or(0, str::len);
+        self.summaries.insert(name, summary.clone(), bytes);
+        summary
     }
 
     /// The value of the page that is rendered.
@@ -539,7 +568,7 @@ impl Site {
         others: Fields,
         absolute: bool,
     ) -> Value {
-        let mut map = self.page_map(id, Some(rendered), Fields::ALL, absolute);
+        let mut map = self.page_map(id, Some(rendered), self.engine.mentioned, absolute);
         let page = self.library.page(id);
         let neighbour =
             |id: Option<PageId>| id.map_or_else(Value::none, |id| self.page_value(id, others, absolute));
@@ -557,59 +586,53 @@ impl Site {
     ) -> Map {
         let page = self.library.page(id);
         let matter = page.matter();
-        let mut map = Fielded { map: Map::new(), engine: &self.engine, all: fields.all };
+        let mut map = Fielded { map: Map::new(), fields };
         let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
         let texts =
             |list: &[Box<str>]| Value::from(list.iter().map(|s| Value::from(&**s)).collect::<Vec<_>>());
         let date = |d: Option<&Date>| d.map_or_else(Value::none, |d| Value::from(&*d.text));
-        map.insert("relative_path", || Value::from(page.relative()));
-        map.insert("colocated_path", || colocated(page.relative(), page.bundle));
-        if fields.content {
-            map.insert("content", || rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
-        }
-        map.insert("permalink", || Value::from(self.permalink(&page.path, absolute)));
-        map.insert("slug", || Value::from(&*page.slug));
-        map.insert("ancestors", || self.ancestors_value(&page.ancestors));
-        map.insert("title", || text(matter.title.as_deref()));
-        map.insert("description", || text(matter.description.as_deref()));
-        map.insert("updated", || date(matter.updated.as_ref()));
-        map.insert("date", || date(page.date.as_ref()));
+        map.insert(Field::RelativePath, || Value::from(page.relative()));
+        map.insert(Field::ColocatedPath, || colocated(page.relative(), page.bundle));
+        map.insert(Field::Content, || rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
+        map.insert(Field::Permalink, || Value::from(self.permalink(&page.path, absolute)));
+        map.insert(Field::Slug, || Value::from(&*page.slug));
+        map.insert(Field::Ancestors, || self.ancestors_value(&page.ancestors));
+        map.insert(Field::Title, || text(matter.title.as_deref()));
+        map.insert(Field::Description, || text(matter.description.as_deref()));
+        map.insert(Field::Updated, || date(matter.updated.as_ref()));
+        map.insert(Field::Date, || date(page.date.as_ref()));
         let (year, month, day) = page.date.as_ref().map_or_else(
             || (Value::none(), Value::none(), Value::none()),
             |d| (Value::from(d.year), Value::from(d.month), Value::from(d.day)),
         );
-        map.insert("year", || year);
-        map.insert("month", || month);
-        map.insert("day", || day);
-        map.insert("taxonomies", || {
+        map.insert(Field::Year, || year);
+        map.insert(Field::Month, || month);
+        map.insert(Field::Day, || day);
+        map.insert(Field::Taxonomies, || {
             let kinds = matter.taxonomies.iter();
             value::map(kinds.map(|(kind, terms)| (value::owned_key(kind), texts(terms))).collect())
         });
-        map.insert("authors", || texts(&matter.authors));
-        map.insert("extra", || matter.extra.clone().unwrap_or_else(value::empty));
-        map.insert("path", || Value::from(&*page.path));
-        map.insert("components", || components(&page.path));
-        if fields.summary {
-            map.insert("summary", || rendered.map_or_else(Value::none, |r| r.summary.clone()));
-        }
-        if fields.toc {
-            map.insert("toc", || {
-                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
-            });
-        }
-        map.insert("word_count", || Value::from(page.parsed.words));
-        map.insert("reading_time", || Value::from(page.parsed.words.div_ceil(200)));
-        map.insert("assets", || self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
-        map.insert("draft", || Value::from(matter.draft));
-        map.insert("weight", || matter.weight.map_or_else(Value::none, Value::from));
-        map.insert("lang", || Value::from(&*page.lang));
-        map.insert("lower", Value::none);
-        map.insert("higher", Value::none);
-        map.insert("translations", || self.translations_value(&page.source, &page.lang, absolute));
-        map.insert("backlinks", || self.backlinks_value(self.library.backlinks_of_page(id), absolute));
-        map.insert("in_search_index", || Value::from(matter.in_search_index));
-        map.insert("include_in_feeds", || Value::from(matter.include_in_feeds));
-        map.insert("hidden", || Value::from(matter.hidden));
+        map.insert(Field::Authors, || texts(&matter.authors));
+        map.insert(Field::Extra, || matter.extra.clone().unwrap_or_else(value::empty));
+        map.insert(Field::Path, || Value::from(&*page.path));
+        map.insert(Field::Components, || components(&page.path));
+        map.insert(Field::Summary, || rendered.map_or_else(Value::none, |r| r.summary.clone()));
+        map.insert(Field::Toc, || {
+            rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
+        });
+        map.insert(Field::WordCount, || Value::from(page.parsed.words));
+        map.insert(Field::ReadingTime, || Value::from(page.parsed.words.div_ceil(200)));
+        map.insert(Field::Assets, || self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
+        map.insert(Field::Draft, || Value::from(matter.draft));
+        map.insert(Field::Weight, || matter.weight.map_or_else(Value::none, Value::from));
+        map.insert(Field::Lang, || Value::from(&*page.lang));
+        map.insert(Field::Lower, Value::none);
+        map.insert(Field::Higher, Value::none);
+        map.insert(Field::Translations, || self.translations_value(&page.source, &page.lang, absolute));
+        map.insert(Field::Backlinks, || self.backlinks_value(self.library.backlinks_of_page(id), absolute));
+        map.insert(Field::InSearchIndex, || Value::from(matter.in_search_index));
+        map.insert(Field::IncludeInFeeds, || Value::from(matter.include_in_feeds));
+        map.insert(Field::Hidden, || Value::from(matter.hidden));
         map.map
     }
 
@@ -680,17 +703,17 @@ impl Site {
         if let Some(known) = self.sections.get(&name) {
             return known;
         }
-        let rendered = if fields.any() { self.section_html(id, absolute).ok() } else { None };
+        let rendered = if fields.any(Fields::CONTENT) { self.section_html(id, absolute).ok() } else { None };
         let map = self.section_map(id, rendered.as_deref(), fields, fields, absolute, metadata_only);
         let made = value::map(map);
         // Counted as if all its pages were held by it alone.
         let pages = if metadata_only { 0 } else { self.library.section(id).pages.len() };
-        let each = PAGE_VALUE_BYTES + if fields.content { 8 * PAGE_VALUE_BYTES } else { 0 };
+        let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
         self.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * each);
         made
     }
 
-    /// The value of the section that is rendered.
+    /// The value of the section that is rendered. A paginated one has its pages in `paginator` alone.
     pub(crate) fn own_section_value(
         self: &Arc<Self>,
         id: SectionId,
@@ -698,7 +721,8 @@ impl Site {
         others: Fields,
         absolute: bool,
     ) -> Value {
-        value::map(self.section_map(id, Some(rendered), Fields::ALL, others, absolute, false))
+        let paginated = self.library.section(id).matter.paginate_by.is_some();
+        value::map(self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, paginated))
     }
 
     fn section_map(
@@ -712,50 +736,46 @@ impl Site {
     ) -> Map {
         let section = self.library.section(id);
         let matter = &section.matter;
-        let mut map = Fielded { map: Map::new(), engine: &self.engine, all: own.all };
+        let mut map = Fielded { map: Map::new(), fields: own };
         let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
-        map.insert("relative_path", || Value::from(section.relative()));
-        map.insert("colocated_path", || colocated(section.relative(), true));
-        if own.content {
-            map.insert("content", || rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
-        }
-        map.insert("permalink", || Value::from(self.permalink(&section.path, absolute)));
-        map.insert("ancestors", || self.ancestors_value(&section.ancestors));
-        map.insert("title", || text(matter.title.as_deref()));
-        map.insert("description", || text(matter.description.as_deref()));
-        map.insert("extra", || matter.extra.clone().unwrap_or_else(value::empty));
-        map.insert("path", || Value::from(&*section.path));
-        map.insert("components", || components(&section.path));
-        if own.summary {
-            map.insert("summary", || rendered.map_or_else(Value::none, |r| r.summary.clone()));
-        }
-        if own.toc {
-            map.insert("toc", || {
-                rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
-            });
-        }
+        map.insert(Field::RelativePath, || Value::from(section.relative()));
+        map.insert(Field::ColocatedPath, || colocated(section.relative(), true));
+        map.insert(Field::Content, || rendered.map_or_else(|| Value::from(""), |r| r.content.clone()));
+        map.insert(Field::Permalink, || Value::from(self.permalink(&section.path, absolute)));
+        map.insert(Field::Ancestors, || self.ancestors_value(&section.ancestors));
+        map.insert(Field::Title, || text(matter.title.as_deref()));
+        map.insert(Field::Description, || text(matter.description.as_deref()));
+        map.insert(Field::Extra, || matter.extra.clone().unwrap_or_else(value::empty));
+        map.insert(Field::Path, || Value::from(&*section.path));
+        map.insert(Field::Components, || components(&section.path));
+        map.insert(Field::Summary, || rendered.map_or_else(Value::none, |r| r.summary.clone()));
+        map.insert(Field::Toc, || {
+            rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
+        });
         let words = section.parsed.as_ref().map_or(0, |p| p.words);
-        map.insert("word_count", || Value::from(words));
-        map.insert("reading_time", || Value::from(words.div_ceil(200)));
-        map.insert("lang", || Value::from(&*section.lang));
-        map.insert("weight", || Value::from(matter.weight));
-        map.insert("assets", || {
+        map.insert(Field::WordCount, || Value::from(words));
+        map.insert(Field::ReadingTime, || Value::from(words.div_ceil(200)));
+        map.insert(Field::Lang, || Value::from(&*section.lang));
+        map.insert(Field::Weight, || Value::from(matter.weight));
+        map.insert(Field::Assets, || {
             self.asset_paths(&section.assets, &section.path, bundle_folder(&section.source))
         });
-        map.insert("transparent", || Value::from(matter.transparent));
-        map.insert("paginated", || matter.paginate_by.map_or_else(Value::none, Value::from));
-        map.insert("generate_feeds", || Value::from(matter.generate_feeds));
-        map.insert("draft", || Value::from(matter.draft));
-        map.insert("subsections", || {
+        map.insert(Field::Transparent, || Value::from(matter.transparent));
+        map.insert(Field::Paginated, || matter.paginate_by.map_or_else(Value::none, Value::from));
+        map.insert(Field::GenerateFeeds, || Value::from(matter.generate_feeds));
+        map.insert(Field::Draft, || Value::from(matter.draft));
+        map.insert(Field::Subsections, || {
             let paths = section.subsections.iter();
             Value::from(paths.map(|id| Value::from(self.library.section(*id).relative())).collect::<Vec<_>>())
         });
-        map.insert("pages", || {
+        map.insert(Field::Pages, || {
             let ids = if metadata_only { &[][..] } else { &section.pages[..] };
             Value::from(ids.iter().map(|id| self.page_value(*id, others, absolute)).collect::<Vec<_>>())
         });
-        map.insert("translations", || self.translations_value(&section.source, &section.lang, absolute));
-        map.insert("backlinks", || self.backlinks_value(self.library.backlinks_of_section(id), absolute));
+        map.insert(Field::Translations, || self.translations_value(&section.source, &section.lang, absolute));
+        map.insert(Field::Backlinks, || {
+            self.backlinks_value(self.library.backlinks_of_section(id), absolute)
+        });
         map.map
     }
 
@@ -772,14 +792,27 @@ impl Site {
         map.insert(key("slug"), Value::from(&*term.slug));
         map.insert(key("path"), Value::from(&*term.path));
         map.insert(key("permalink"), Value::from(self.permalink(&term.path, absolute)));
-        let list: Vec<Value> = match pages {
-            Pages::All => term.pages.iter().map(|id| self.page_value(*id, fields, absolute)).collect(),
+        let list = match pages {
+            Pages::All => self.term_pages(term, fields, absolute),
             // Only their number is asked for.
-            Pages::Counted => term.pages.iter().map(|_| Value::none()).collect(),
+            Pages::Counted => Value::from(vec![Value::none(); term.pages.len()]),
         };
-        map.insert(key("pages"), Value::from(list));
+        map.insert(key("pages"), list);
         map.insert(key("page_count"), Value::from(term.pages.len()));
         value::map(map)
+    }
+
+    fn term_pages(self: &Arc<Self>, term: &Term, fields: Fields, absolute: bool) -> Value {
+        let name = (term.path.clone(), fields, absolute);
+        if let Some(known) = self.lists.get(&name) {
+            return known;
+        }
+        let made = Value::from(
+            term.pages.iter().map(|id| self.page_value(*id, fields, absolute)).collect::<Vec<_>>(),
+        );
+        let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
+        self.lists.insert(name, made.clone(), term.pages.len() * each);
+        made
     }
 
     /// A taxonomy without its terms.
@@ -798,9 +831,10 @@ impl Site {
         taxonomy: &Taxonomy,
         fields: Fields,
         absolute: bool,
+        pages: Pages,
     ) -> Value {
-        let name = (taxonomy.config.name.clone(), taxonomy.lang.to_string(), absolute);
-        if !fields.any()
+        let name = (taxonomy.path.clone(), fields, absolute, pages);
+        if !fields.any(Fields::CONTENT)
             && let Some(known) = self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
         {
             return known.clone();
@@ -810,10 +844,10 @@ impl Site {
         map.insert(key("lang"), Value::from(&*taxonomy.lang));
         map.insert(key("permalink"), Value::from(self.permalink(&taxonomy.path, absolute)));
         let items: Vec<Value> =
-            taxonomy.terms.iter().map(|term| self.term_value(term, fields, absolute, Pages::All)).collect();
+            taxonomy.terms.iter().map(|term| self.term_value(term, fields, absolute, pages)).collect();
         map.insert(key("items"), Value::from(items));
         let made = value::map(map);
-        if !fields.any() {
+        if !fields.any(Fields::CONTENT) {
             self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
         }
         made
@@ -821,22 +855,21 @@ impl Site {
 }
 
 /// A value in the making, of which only fields are made that a template may read.
-struct Fielded<'a> {
+struct Fielded {
     map: Map,
-    engine: &'a Engine,
-    all: bool,
+    fields: Fields,
 }
 
-impl Fielded<'_> {
-    fn insert(&mut self, name: &'static str, make: impl FnOnce() -> Value) {
-        if self.all || self.engine.reads(name) {
-            self.map.insert(key(name), make());
+impl Fielded {
+    fn insert(&mut self, field: Field, make: impl FnOnce() -> Value) {
+        if self.fields.has(field) {
+            self.map.insert(key(field.name()), make());
         }
     }
 }
 
 /// Whether the pages of a term are wanted, or only how many they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Pages {
     All,
     Counted,

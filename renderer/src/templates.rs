@@ -5,7 +5,7 @@
 //! something: the content of *other* pages, their summaries, tables of contents and word counts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use tera::{ErrorKind, Tera};
@@ -14,36 +14,108 @@ use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::theme;
 use crate::{filters, functions};
 
-/// Fields of pages and sections that cost a look at their content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Fields {
-    pub(crate) content: bool,
-    pub(crate) summary: bool,
-    pub(crate) toc: bool,
-    /// Every other field too, also those that no template names: content may be a template of its own.
-    pub(crate) all: bool,
+/// Names the fields of the values of pages and sections, so that a set of them is a number.
+macro_rules! value_fields {
+    ($($field:ident = $name:literal,)*) => {
+        /// A field of the value of a page or a section.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Field { $($field,)* }
+
+        impl Field {
+            const ALL: &'static [Self] = &[$(Self::$field,)*];
+
+            /// The name that templates use.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$field => $name,)* }
+            }
+        }
+    };
 }
+
+value_fields! {
+    RelativePath = "relative_path",
+    ColocatedPath = "colocated_path",
+    Content = "content",
+    Permalink = "permalink",
+    Slug = "slug",
+    Ancestors = "ancestors",
+    Title = "title",
+    Description = "description",
+    Updated = "updated",
+    Date = "date",
+    Year = "year",
+    Month = "month",
+    Day = "day",
+    Taxonomies = "taxonomies",
+    Authors = "authors",
+    Extra = "extra",
+    Path = "path",
+    Components = "components",
+    Summary = "summary",
+    Toc = "toc",
+    WordCount = "word_count",
+    ReadingTime = "reading_time",
+    Assets = "assets",
+    Draft = "draft",
+    Weight = "weight",
+    Lang = "lang",
+    Lower = "lower",
+    Higher = "higher",
+    Translations = "translations",
+    Backlinks = "backlinks",
+    InSearchIndex = "in_search_index",
+    IncludeInFeeds = "include_in_feeds",
+    Hidden = "hidden",
+    Transparent = "transparent",
+    Paginated = "paginated",
+    GenerateFeeds = "generate_feeds",
+    Subsections = "subsections",
+    Pages = "pages",
+}
+
+/// A set of fields of pages and sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Fields(u64);
 
 impl Fields {
-    pub(crate) const ALL: Self = Self { content: true, summary: true, toc: true, all: false };
+    pub(crate) const ALL: Self = Self(u64::MAX);
+    /// Those that cost a look at the content.
+    pub(crate) const CONTENT: Self = Self::of(&[Field::Content, Field::Summary, Field::Toc]);
+    /// What content that is a template sees of other content: two pages cannot wait for each other's text.
+    pub(crate) const FRONT: Self = Self(Self::ALL.0 & !Self::CONTENT.0);
 
-    pub(crate) fn any(self) -> bool {
-        self.content || self.summary || self.toc
+    pub(crate) const fn of(fields: &[Field]) -> Self {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < fields.len() {
+            bits |= 1 << fields[i] as u64;
+            i += 1;
+        }
+        Self(bits)
     }
 
-    fn or(self, other: Self) -> Self {
-        Self {
-            content: self.content || other.content,
-            summary: self.summary || other.summary,
-            toc: self.toc || other.toc,
-            all: self.all || other.all,
-        }
+    pub(crate) const fn has(self, field: Field) -> bool {
+        self.0 & (1 << field as u64) != 0
+    }
+
+    /// Whether any of these is in the set.
+    pub(crate) const fn any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
-/// What a template, with all it extends, includes and calls, asks of other pages.
+/// What a template, with all it extends, includes and calls, asks of a site.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
+    /// Fields of pages and sections other than the one that is rendered.
     pub(crate) fields: Fields,
     /// The templates it consists of, by the names they are cached under.
     pub(crate) closure: Vec<String>,
@@ -56,12 +128,12 @@ pub(crate) struct Needs {
 /// A site's templates, parsed.
 pub(crate) struct Engine {
     pub(crate) tera: Tera,
-    needs: HashMap<String, Needs>,
+    needs: HashMap<String, Arc<Needs>>,
     /// Whether any template counts words.
     pub(crate) counts_words: bool,
     pub(crate) backlinks: bool,
-    /// The fields of pages and sections that any template may read; `None` where that cannot be told.
-    mentioned: Option<HashSet<&'static str>>,
+    /// The fields of pages and sections that any template may read.
+    pub(crate) mentioned: Fields,
     /// Whether pages without templates of their own look like the built-in theme.
     pub(crate) built_in_look: bool,
 }
@@ -122,7 +194,7 @@ impl Engine {
             return Err(explain_build(&e, &texts, &sheaves));
         }
         let scan = Scan::new(&texts, &prefixes);
-        let needs = texts.keys().map(|name| (name.clone(), scan.needs(name))).collect();
+        let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
         let mentions = |word: &str| texts.values().any(|text| text.contains(word));
         Ok(Self {
             needs,
@@ -130,15 +202,10 @@ impl Engine {
                 .iter()
                 .any(|w| mentions(w)),
             backlinks: mentions("backlinks"),
-            mentioned: mentioned_fields(&texts),
+            mentioned: mentioned_fields(texts.values().map(String::as_str)).or(Fields::CONTENT),
             built_in_look,
             tera,
         })
-    }
-
-    /// Whether any template may read a field of pages and sections.
-    pub(crate) fn reads(&self, field: &str) -> bool {
-        self.mentioned.as_ref().is_none_or(|mentioned| mentioned.contains(field))
     }
 
     /// The first of these names that a template has.
@@ -147,14 +214,17 @@ impl Engine {
     }
 
     /// What a template asks for, by the name it is rendered under.
-    pub(crate) fn needs(&self, name: &str) -> Needs {
+    pub(crate) fn needs(&self, name: &str) -> Arc<Needs> {
         if let Some(needs) = self.needs.get(name) {
             return needs.clone();
         }
         self.needs
             .iter()
             .find(|(full, _)| full.ends_with(name) && full[..full.len() - name.len()].ends_with('/'))
-            .map_or_else(|| Needs { fields: Fields::ALL, ..Needs::default() }, |(_, needs)| needs.clone())
+            .map_or_else(
+                || Arc::new(Needs { fields: Fields::ALL, ..Needs::default() }),
+                |(_, needs)| needs.clone(),
+            )
     }
 
     /// Whether a template, with all it extends, includes and calls, is one of the built-in theme's or rests on one.
@@ -171,77 +241,39 @@ impl Engine {
     }
 }
 
-/// All fields of the values of pages and sections.
-const VALUE_FIELDS: &[&str] = &[
-    "relative_path",
-    "colocated_path",
-    "content",
-    "permalink",
-    "slug",
-    "ancestors",
-    "title",
-    "description",
-    "updated",
-    "date",
-    "year",
-    "month",
-    "day",
-    "taxonomies",
-    "authors",
-    "extra",
-    "path",
-    "components",
-    "summary",
-    "toc",
-    "word_count",
-    "reading_time",
-    "assets",
-    "draft",
-    "weight",
-    "lang",
-    "lower",
-    "higher",
-    "translations",
-    "backlinks",
-    "in_search_index",
-    "include_in_feeds",
-    "hidden",
-    "transparent",
-    "paginated",
-    "generate_feeds",
-    "subsections",
-    "pages",
-];
-
 /// A look-up by a name that is only known when the template runs.
 static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"([A-Za-z0-9_]+)\??\[\s*[A-Za-z_(]|get\(\s*key\s*=\s*[A-Za-z_(]|attribute\s*=\s*[A-Za-z_(]"#)
         .ok()
 });
 
-/// The fields whose names are somewhere in the templates. Values hold these alone: a list of ten thousand pages of
+/// Whether a text may read fields whose names it does not say.
+fn reads_any(text: &str) -> bool {
+    ["__tera_context", "json_encode", "| pairs", "| keys", "| values", "|pairs", "|keys", "|values"]
+        .iter()
+        .any(|word| text.contains(word))
+        || DYNAMIC.as_ref().is_none_or(|re| {
+            re.captures_iter(text).any(|found| {
+                found
+                    .get(1)
+                    .is_none_or(|base| !matches!(base.as_str(), "extra" | "taxonomies" | "data" | "labels"))
+            })
+        })
+}
+
+/// The fields whose names are somewhere in these texts. Values hold these alone: a list of ten thousand pages of
 /// which a title is shown need not carry thirty fields each.
-fn mentioned_fields(texts: &BTreeMap<String, String>) -> Option<HashSet<&'static str>> {
-    let dynamic = DYNAMIC.as_ref()?;
-    let mut out = HashSet::new();
-    for text in texts.values() {
-        if ["__tera_context", "json_encode", "| pairs", "| keys", "| values", "|pairs", "|keys", "|values"]
-            .iter()
-            .any(|word| text.contains(word))
-        {
-            return None;
+fn mentioned_fields<'t>(texts: impl Iterator<Item = &'t str>) -> Fields {
+    let mut out = Fields::default();
+    for text in texts {
+        if reads_any(text) {
+            return Fields::FRONT;
         }
-        let unknown = dynamic.captures_iter(text).any(|found| {
-            found
-                .get(1)
-                .is_none_or(|base| !matches!(base.as_str(), "extra" | "taxonomies" | "data" | "labels"))
-        });
-        if unknown {
-            return None;
-        }
-        out.extend(VALUE_FIELDS.iter().copied().filter(|field| names(text, field)));
+        let named: Vec<Field> =
+            Field::ALL.iter().copied().filter(|field| names(text, field.name())).collect();
+        out = out.or(Fields::of(&named));
     }
-    Some(out)
+    out.and(Fields::FRONT)
 }
 
 /// Whether a text reads `.field`, or has the name in quotes, as filters take it.
@@ -380,83 +412,114 @@ impl<'a> Scan<'a> {
     }
 
     fn needs(&self, name: &str) -> Needs {
-        let mut needs = Needs { pages_counted_only: true, ..Needs::default() };
+        let mut closure = Vec::new();
+        let mut texts: Vec<&str> = Vec::new();
         let mut open = vec![name.to_owned()];
         let mut seen = HashSet::new();
         let mut called = HashSet::new();
         while let Some(name) = open.pop() {
             let Some(resolved) = self.resolve(&name) else { continue };
-            if !seen.insert(resolved) {
-                continue;
+            if seen.insert(resolved) {
+                closure.push(resolved.to_owned());
+                self.follow(&self.bodies[resolved], &mut texts, &mut open, &mut called);
             }
-            needs.closure.push(resolved.to_owned());
-            let text = &self.bodies[resolved];
-            self.add(text, &mut needs, &mut called);
-            open.extend(references(text));
         }
-        needs.closure.sort_unstable();
-        needs
+        closure.sort_unstable();
+        let mut data = Vec::new();
+        if let Some(re) = DATA.as_ref() {
+            for text in &texts {
+                data.extend(
+                    re.captures_iter(text)
+                        .filter_map(|c| Some(c.iter().skip(1).flatten().next()?.as_str().to_owned())),
+                );
+            }
+        }
+        Needs {
+            fields: fields_of_others(&texts),
+            pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
+            closure,
+            data,
+        }
     }
 
-    fn add(&self, text: &str, needs: &mut Needs, called: &mut HashSet<String>) {
-        needs.fields = needs.fields.or(fields_of_others(text));
-        needs.pages_counted_only &= counts_pages_only(text);
-        if let Some(re) = DATA.as_ref() {
-            needs.data.extend(
-                re.captures_iter(text)
-                    .filter_map(|c| Some(c.iter().skip(1).flatten().next()?.as_str().to_owned())),
-            );
-        }
+    /// Adds a text, the components it calls, and the names of templates that these refer to.
+    fn follow<'s>(
+        &'s self,
+        text: &'s str,
+        texts: &mut Vec<&'s str>,
+        open: &mut Vec<String>,
+        called: &mut HashSet<&'s str>,
+    ) {
+        texts.push(text);
+        open.extend(references(text));
         let Some(re) = CALLS.as_ref() else { return };
         for call in re.captures_iter(text) {
-            if let Some(body) = self.components.get(&call[1])
-                && called.insert(call[1].to_owned())
+            if let Some((name, body)) = self.components.get_key_value(&call[1])
+                && called.insert(name)
             {
-                self.add(body, needs, called);
+                self.follow(body, texts, open, called);
             }
         }
     }
 }
 
-fn fields_of_others(text: &str) -> Fields {
-    if text.contains("__tera_context") || text.contains("json_encode") {
+/// Where `page` or `section` is given to something else: in a loop, by `set`, as an argument of a component.
+static REBOUND: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
+    let of = |name: &str| {
+        Regex::new(&format!(
+            r"(?:\bfor\s+|,\s*){name}\s+in\b|\bset(?:_global)?\s+{name}\b|[(,{{\s]{name}\s*(?::|=[^=])|\(\s*{name}\s*[,)]|,\s*{name}\s*\)"
+        ))
+    };
+    Some([of("page").ok()?, of("section").ok()?])
+});
+
+/// The fields of pages and sections that a template may read of others than the one that is rendered.
+fn fields_of_others(texts: &[&str]) -> Fields {
+    if texts.iter().any(|text| text.contains("__tera_context") || text.contains("json_encode")) {
         return Fields::ALL;
     }
-    // `page.content` is the page that is rendered, unless the name is bound anew.
-    let rebound = |name: &str| {
-        [
-            format!("for {name} in"),
-            format!(", {name} in"),
-            format!("set {name} "),
-            format!("set {name}="),
-            format!("({name}"),
-            format!(" {name}:"),
-            format!(", {name})"),
-        ]
-        .iter()
-        .any(|pattern| text.contains(pattern.as_str()))
-    };
-    let (page, section) = (rebound("page"), rebound("section"));
-    let reads = |field: &str| {
-        let quoted = text.contains(&format!("\"{field}\"")) || text.contains(&format!("'{field}'"));
-        quoted
-            || text.match_indices(&format!(".{field}")).any(|(i, found)| {
-                let after = text[i + found.len()..].chars().next();
+    // `page.content` is the page that is rendered, unless the name is bound anew: perhaps in a template that
+    // includes this one.
+    let [page, section] = [0, 1].map(|i| {
+        REBOUND.as_ref().is_none_or(|names: &[Regex; 2]| texts.iter().any(|text| names[i].is_match(text)))
+    });
+    let mut out = Fields::default();
+    for text in texts {
+        if reads_any(text) {
+            out = out.or(Fields::FRONT);
+        }
+        let reads = |field: &Field| {
+            let field = field.name();
+            text.match_indices(field).any(|(i, _)| {
+                let after = text[i + field.len()..].chars().next();
                 if after.is_some_and(|c| c.is_alphanumeric() || c == '_') {
                     return false;
                 }
-                let before = text[..i].trim_end_matches('?');
-                let start = before
-                    .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | ']' | '[')))
-                    .map_or(0, |i| i + 1);
-                match &before[start..] {
-                    "page" => page,
-                    "section" => section,
-                    _ => true,
+                let before = text[..i].trim_end();
+                match before.chars().next_back() {
+                    Some('"' | '\'') => true,
+                    Some('.') => {
+                        let owner = before[..before.len() - 1].trim_end().trim_end_matches('?').trim_end();
+                        let start = owner
+                            .rfind(|c: char| {
+                                !(c.is_alphanumeric() || matches!(c, '_' | '.' | '?' | ']' | '['))
+                            })
+                            .map_or(0, |i| i + owner[i..].chars().next().map_or(1, char::len_utf8));
+                        let quoted = owner[..start].ends_with(['"', '\'']);
+                        match &owner[start..] {
+                            "page" => page || quoted,
+                            "section" => section || quoted,
+                            _ => true,
+                        }
+                    }
+                    _ => false,
                 }
             })
-    };
-    Fields { content: reads("content"), summary: reads("summary"), toc: reads("toc"), all: false }
+        };
+        let read: Vec<Field> = Field::ALL.iter().copied().filter(reads).collect();
+        out = out.or(Fields::of(&read));
+    }
+    out
 }
 
 /// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
@@ -637,12 +700,20 @@ mod tests {
 
     #[test]
     fn only_content_of_others_counts() {
-        assert_eq!(fields_of_others("{{ page.content | safe }} {{ section.toc }}"), Fields::default());
-        assert!(fields_of_others("{% for page in pages %}{{ page.content }}{% endfor %}").content);
-        assert!(fields_of_others("{{ p.summary }}").summary);
-        assert!(fields_of_others("{{ get_page(path=\"x\").content }}").content);
-        assert!(!fields_of_others("{{ page.content_type }}").content);
-        assert!(fields_of_others("{{ x | map(attribute=\"toc\") }}").toc);
+        let reads = |texts: &[&str], field| fields_of_others(texts).has(field);
+        assert_eq!(fields_of_others(&["{{ page.content | safe }} {{ section.toc }}"]), Fields::default());
+        assert!(reads(&["{% for page in pages %}{{ page.content }}{% endfor %}"], Field::Content));
+        assert!(reads(
+            &["{% for page in pages %}{% include 'x' %}{% endfor %}", "{{ page.date }}"],
+            Field::Date
+        ));
+        assert!(reads(&["{{ p.summary }}"], Field::Summary));
+        assert!(reads(&["{{ page.lower?.title }}{{ section.path }}"], Field::Title));
+        assert!(!reads(&["{{ page.lower?.title }}{{ section.path }}"], Field::Path));
+        assert!(reads(&["{{ get_page(path=\"x\").content }}"], Field::Content));
+        assert!(!reads(&["{{ page.content_type }}"], Field::Content));
+        assert!(reads(&["{{ x | map(attribute=\"toc\") }}"], Field::Toc));
+        assert!(reads(&["{{ x | map(attribute=\"page.toc\") }}"], Field::Toc));
     }
 
     #[test]
@@ -658,9 +729,9 @@ mod tests {
         )
         .map_err(|e| e.to_string())
         .unwrap();
-        assert!(!engine.needs("page.html").fields.any());
-        assert!(engine.needs("list.html").fields.summary);
-        assert!(!engine.needs("list.html").fields.content);
+        assert!(!engine.needs("page.html").fields.any(Fields::CONTENT));
+        assert!(engine.needs("list.html").fields.has(Field::Summary));
+        assert!(!engine.needs("list.html").fields.has(Field::Content));
     }
 
     #[test]
@@ -674,12 +745,13 @@ mod tests {
         )
         .map_err(|e| e.to_string())
         .unwrap();
-        assert!(engine.reads("title") && engine.reads("date") && engine.reads("slug"));
-        assert!(!engine.reads("colocated_path"));
+        let reads = |field| engine.mentioned.has(field);
+        assert!(reads(Field::Title) && reads(Field::Date) && reads(Field::Slug));
+        assert!(!reads(Field::ColocatedPath));
         let engine = Engine::build(vec![sheaf(&[("page.html", "{{ page[key] }}")])], false)
             .map_err(|e| e.to_string())
             .unwrap();
-        assert!(engine.reads("colocated_path"));
+        assert!(engine.mentioned.has(Field::ColocatedPath));
     }
 
     #[test]
