@@ -5,7 +5,8 @@
 
 use std::{
     cell::RefCell,
-    fs::{File, OpenOptions},
+    fmt,
+    fs::OpenOptions,
     io::{self, Write},
     net::IpAddr,
     path::PathBuf,
@@ -61,6 +62,22 @@ pub enum LogTarget {
     Stdout,
     /// To the end of a file, made where it is missing.
     File(PathBuf),
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("-"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl From<&str> for LogTarget {
+    /// A path, or `-` for standard output.
+    fn from(text: &str) -> Self {
+        if text == "-" { Self::Stdout } else { Self::File(PathBuf::from(text)) }
+    }
 }
 
 /// What a line says of a request and its response.
@@ -209,9 +226,7 @@ impl Drop for AccessLog {
 fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
     Ok(match target {
         LogTarget::Stdout => Box::new(io::stdout()),
-        LogTarget::File(path) => {
-            Box::new(OpenOptions::new().create(true).append(true).open(path).map(|file: File| file)?)
-        }
+        LogTarget::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
     })
 }
 
@@ -223,7 +238,9 @@ fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
         if shared.reopen.swap(false, Ordering::AcqRel) {
             match open(&shared.target) {
                 Ok(new) => out = new,
-                Err(error) => tracing::error!(%error, target = ?shared.target, "the access log cannot be opened again"),
+                Err(error) => {
+                    tracing::error!(%error, target = ?shared.target, "the access log cannot be opened again")
+                }
             }
         }
         let buffers: Vec<Buffer> = lock(&shared.buffers).clone();

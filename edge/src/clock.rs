@@ -15,3 +15,9 @@ pub(crate) fn boot_ms() -> Millis {
 pub(crate) fn wall() -> UnixSeconds {
     rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
 }
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn wall_ms() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
+}

@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use release::keys::Site;
 
 use crate::{
+    access_log::{LogFormat, LogTarget},
     network::Network,
     policy::{rules::Rules, storing},
     upstream::{Deadlines, UpstreamOptions},
@@ -95,6 +96,8 @@ pub struct EdgeConfig {
     pub rules: Rules,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted: Vec<Network>,
+    /// Where a line for each response goes, and how it looks; nowhere unless given.
+    pub access_log: Option<(LogTarget, LogFormat)>,
 }
 
 impl EdgeConfig {
@@ -118,6 +121,7 @@ impl EdgeConfig {
             limits: Limits::default(),
             rules,
             trusted: Vec::new(),
+            access_log: None,
         }
     }
 }

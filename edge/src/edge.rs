@@ -10,6 +10,8 @@ use release::{bucket::Bucket, journal::Selector, keys::Site};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access_log::AccessLog,
+    avoidable::Misses,
     body::OutBody,
     clock,
     collapse::{Flights, Hints},
@@ -26,6 +28,7 @@ use crate::{
     },
     purge::{Applied, PurgeLog},
     store::Store,
+    trace::{self, Step, Tracer},
     upstream::{Deadlines, RequestBody, UpstreamOptions, UpstreamState, Upstreams},
 };
 
@@ -68,6 +71,9 @@ pub struct Edge {
     pub(crate) store: Arc<Store>,
     pub(crate) log: PurgeLog,
     pub(crate) upstreams: Upstreams,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) tracer: Tracer,
+    pub(crate) misses: Misses,
     pub(crate) sites: Option<Sites>,
     pub(crate) flights: Flights,
     pub(crate) hints: Hints,
@@ -105,6 +111,15 @@ impl Edge {
             store: Arc::new(Store::new(config.memory_bytes_max)),
             log: PurgeLog::default(),
             upstreams: Upstreams::new(&urls, config.deadlines, options)?,
+            access_log: match &config.access_log {
+                Some((target, format)) => Some(
+                    AccessLog::open(target.clone(), *format)
+                        .map_err(|source| EdgeError::AccessLog { target: target.to_string(), source })?,
+                ),
+                None => None,
+            },
+            tracer: Tracer::default(),
+            misses: Misses::default(),
             sites,
             flights: Flights::default(),
             hints: Hints::default(),
@@ -179,14 +194,47 @@ impl Edge {
         self.config.memory_bytes_max / OBJECT_PART
     }
 
+    /// Opens the access log's file again, after it was moved away.
+    pub fn reopen_access_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
+        }
+    }
+
+    /// What this edge calls itself.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether purges belong into a journal that it follows.
+    pub fn follows_a_journal(&self) -> bool {
+        self.sites.is_some()
+    }
+
+    /// Entries applied so far: purges, in front of upstreams without a journal.
+    pub fn purges(&self) -> u64 {
+        self.log.epoch()
+    }
+
     /// Answers a request.
     pub(crate) async fn handle(
         self: &Arc<Self>,
         inbound: Inbound,
         content: RequestBody,
     ) -> Response<OutBody> {
+        let begun = self.observe(&inbound);
+        let trace = begun.trace.clone();
+        let mut response = trace::within(&trace, self.answer(inbound, content)).await;
+        begun.answered(self, &mut response);
+        response
+    }
+
+    async fn answer(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
         let mut inbound = inbound;
         if forward::is_loop(&inbound.headers, &self.config.name) {
+            trace::note(|| {
+                Step::by("RFC 8586 §2", "refused: a loop, this edge has forwarded the request before")
+            });
             return self.error(&inbound, StatusCode::LOOP_DETECTED, "This request has been here before.");
         }
         match forward::max_forwards(&inbound.method, &inbound.headers) {

@@ -39,6 +39,15 @@ pub enum EdgeError {
         /// Which.
         upstream: String,
     },
+    /// An access log that cannot be written to.
+    #[error("the access log `{target}` cannot be opened: {source}")]
+    AccessLog {
+        /// Where it was to be.
+        target: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// No connection to an upstream.
     #[error("no connection to {upstream}: {reason}")]
     Connect {

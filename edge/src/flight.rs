@@ -28,7 +28,9 @@ use crate::{
     receive::Receiving,
     reply::Reply,
     store::{Found, Stored},
+    trace::{self, Step},
     upstream::Ask,
+    why::arithmetic,
 };
 
 /// Tags of held bodies that are sent along with a fetch.
@@ -167,6 +169,9 @@ impl Edge {
             Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
                 let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
                 if let Some((stored, status)) = self.confirmed(&plan, reply, receipt, flight.began) {
+                    trace::note(|| {
+                        Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated")
+                    });
                     drop(listing);
                     return land(Landing::Stored(stored, status), tell);
                 }
@@ -202,7 +207,11 @@ impl Edge {
             Err(error) => {
                 drop(listing);
                 let landing = match self.stand_in(&plan, held.as_ref(), Failure::Disconnected) {
-                    Some(stored) => Landing::Stand(stored, None),
+                    Some(stored) => {
+                        let clause = Failure::Disconnected.clause();
+                        trace::note(|| Step::by(clause, "no upstream answers: the old copy stands in"));
+                        Landing::Stand(stored, None)
+                    }
                     None => Landing::Failed(Arc::new(error)),
                 };
                 return land(landing, tell);
@@ -211,6 +220,8 @@ impl Edge {
         if is_stale_if_error_status(reply.status)
             && let Some(stored) = self.stand_in(&plan, held.as_ref(), Failure::Status(reply.status))
         {
+            let clause = Failure::Status(reply.status).clause();
+            trace::note(|| Step::by(clause, "an error: the old copy stands in"));
             drop(listing);
             return land(Landing::Stand(stored, Some(reply.status)), tell);
         }
@@ -247,6 +258,10 @@ impl Edge {
             }
             (verdict, _) => {
                 let reason = verdict.err().unwrap_or(NoStore::VaryStar);
+                self.misses.note(reason.as_str(), &plan.host, &plan.ask.target);
+                metrics::counter!("bakehouse_edge_not_stored_total", "reason" => reason.as_str())
+                    .increment(1);
+                trace::note(|| Step::by(reason.clause(), format!("not stored: {}", reason.as_str())));
                 if reason.is_of_response() {
                     self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
                 }
@@ -263,6 +278,13 @@ impl Edge {
             }
         };
         self.hints.note_vary(plan.key(), plan.what.authorized, &names);
+        if held.is_some_and(|held| {
+            !held.head.contains_key(header::ETAG) && !held.head.contains_key(header::LAST_MODIFIED)
+        }) {
+            self.misses.note("no-validator", &plan.host, &plan.ask.target);
+        }
+        trace::note(|| Step::by("RFC 9111 §3", "to be stored once it is complete"));
+        trace::note(|| Step::found(arithmetic(&freshness, None, receipt.got)));
         let selection = Selection::of(&names, &plan.request);
         let (status, part) = if beginning.is_empty() {
             (reply.status, part)

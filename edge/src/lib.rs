@@ -5,7 +5,8 @@
 //! together; `upstream` asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was
 //! published and purged; `edge` is all of these together, `config` how they are set; `inbound` is a request, which
 //! `lookup` answers from the store or with a `flight`, whose body `receive` takes in, or which `pass` sends on;
-//! `respond` makes the response; `server` is HTTP/1.1 around it.
+//! `respond` makes the response; `server` is HTTP/1.1 around it. `observe` keeps what is known of each response for the
+//! `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators, with `top`, `avoidable` and `why`.
 //!
 //! Deliberately absent: files (all is in memory), TLS and HTTP/2 towards browsers, and any knowledge of how content
 //! is rendered or kept beyond the release format.
@@ -13,6 +14,9 @@
 
 pub mod policy;
 
+mod access_log;
+mod admin;
+mod avoidable;
 mod body;
 mod clock;
 mod collapse;
@@ -30,6 +34,7 @@ mod key;
 mod lookup;
 mod metrics;
 mod network;
+mod observe;
 mod pass;
 mod proxy_protocol;
 mod purge;
@@ -39,13 +44,22 @@ mod respond;
 mod server;
 mod site;
 mod store;
+mod top;
+mod trace;
 mod upstream;
+mod why;
 
+pub use access_log::{AccessLog, LogFormat, LogTarget};
+pub use admin::{AdminConfig, serve_admin};
+pub use avoidable::Avoidable;
 pub use config::{EdgeConfig, Limits, Mode, OnLapse, SitesConfig};
 pub use edge::{Edge, EdgeState, SiteProgress};
 pub use error::EdgeError;
-pub use metrics::describe as describe_metrics;
+pub use metrics::{describe as describe_metrics, metrics_text};
 pub use network::Network;
 pub use proxy_protocol::{PROXY_HEADER_BYTES_MAX, Parsed as ProxyHeader, parse as parse_proxy_header};
 pub use server::serve;
+pub use top::{Live, Top, UrlCount};
+pub use trace::{Query, Record, Step};
 pub use upstream::{Balance, BreakerRules, Deadlines, HealthCheck, UpstreamOptions, UpstreamState};
+pub use why::{Explanation, Variant};

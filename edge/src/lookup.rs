@@ -26,7 +26,9 @@ use crate::{
     },
     reply::Reply,
     store::{Found, Stored},
+    trace::{self, Step},
     upstream::no_content,
+    why::{arithmetic, decision, missing},
 };
 
 /// How often a follower whose leader's response was not for it looks again before it goes alone.
@@ -97,7 +99,10 @@ impl Edge {
                 let hit = |left_ms: i64, detail: Option<&'static str>| {
                     self.answer_hit(inbound, stored, left_ms, Told { detail: detail.or(told.detail), ..told })
                 };
-                match self.reuse(inbound, &stored.freshness, stored.stale_from(), now) {
+                let decided = self.reuse(inbound, &stored.freshness, stored.stale_from(), now);
+                trace::note(|| Step::found(arithmetic(&stored.freshness, stored.stale_from(), now)));
+                trace::note(|| Step::by(decided.clause(), decision(decided)));
+                match decided {
                     _ if gate == Gate::Validate => forward = Forward::Stale,
                     Reuse::Fresh { left_ms } => return hit(left_ms, None),
                     Reuse::MaxStale { left_ms } => return hit(left_ms, Some("max-stale")),
@@ -113,7 +118,11 @@ impl Edge {
             } else if wants_part && let Some((part, left_ms)) = self.part_for(inbound, &found, now) {
                 return self.answer_hit(inbound, part, left_ms, told);
             }
+            if found.live.is_none() {
+                trace::note(|| Step::by(forward.clause(), missing(forward)));
+            }
             if inbound.directives.only_if_cached {
+                trace::note(|| Step::by("RFC 9111 §5.2.1.7", "504: the request accepts only what is stored"));
                 // RFC 9111 §5.2.1.7.
                 return self.error(
                     inbound,
@@ -127,6 +136,11 @@ impl Edge {
             }
             Counted::Forwarded(forward).count();
             told.forward = Some(forward);
+            match forward {
+                Forward::VaryMiss => self.misses.note("vary-miss", &inbound.host, &inbound.target),
+                Forward::UriMiss if site.is_none() => self.misses.note_query(&inbound.host, &inbound.target),
+                _ => {}
+            }
             let what = What {
                 selection: self.hints.selection(&key, &inbound.headers),
                 key: key.clone(),
@@ -161,6 +175,7 @@ impl Edge {
                     }
                     Role::Follower(mut landing) => {
                         metrics::counter!("bakehouse_edge_collapsed_total").increment(1);
+                        trace::note(|| Step::by("RFC 9111 §4", "waits for another request's response"));
                         let landed = landing.wait_for(Option::is_some).await.ok().and_then(|l| (*l).clone());
                         match landed.and_then(|landing| self.for_follower(inbound, landing)) {
                             // One of those who waited takes the leader's place, and the others wait for that one:
@@ -176,6 +191,7 @@ impl Edge {
                                 outcome
                             }
                             None => {
+                                trace::note(|| Step::found("that response is not for this request"));
                                 told.collapsed = Some(false);
                                 continue;
                             }
@@ -278,7 +294,7 @@ impl Edge {
         let plan = self.plan(inbound, what, site, found.clone_for_flight());
         let (tell, told) = oneshot::channel();
         let edge = Arc::clone(self);
-        self.tasks.spawn(async move { edge.fly(plan, listed, flight, tell).await });
+        self.tasks.spawn(trace::carried(async move { edge.fly(plan, listed, flight, tell).await }));
         told.await.unwrap_or_else(|_| Outcome::Landing(Landing::Failed(Arc::new(EdgeError::UpstreamBroke))))
     }
 

@@ -1,6 +1,14 @@
 //! What is counted, under which names. Through the `metrics` facade: the shell decides where it goes.
 
-use crate::policy::reuse::Forward;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::policy::{reuse::Forward, status::CacheStatus};
 
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +24,29 @@ pub(crate) enum Result {
 }
 
 impl Result {
+    /// What `Cache-Status` says, in one word: a copy that is served although it was too old stands in for a failure.
+    pub(crate) fn of(status: &CacheStatus) -> Self {
+        match (status.forward, status.ttl_seconds) {
+            (None, _) => Self::Hit,
+            (Some(_), Some(ttl)) if ttl < 0 => Self::Stale,
+            (Some(forward), _) => Self::Forwarded(forward),
+        }
+    }
+
+    /// One word: `hit`, `stale`, `failed`, or why it was forwarded.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Forwarded(forward) => forward.as_str(),
+            Self::Stale => "stale",
+            Self::Failed => "failed",
+        }
+    }
+
     /// Counts one.
     pub(crate) fn count(self) {
         let (result, reason) = match self {
-            Self::Hit => ("hit", "none"),
+            Self::Hit => return count(|counts| counts.hits.add(1)),
             Self::Forwarded(forward) => ("forward", forward.as_str()),
             Self::Stale => ("stale", "none"),
             Self::Failed => ("failed", "none"),
@@ -27,6 +54,124 @@ impl Result {
         metrics::counter!("bakehouse_edge_results_total", "result" => result, "reason" => reason)
             .increment(1);
     }
+}
+
+/// A number that one thread writes and a scrape reads.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to it; for the thread that it belongs to.
+    pub(crate) fn add(&self, n: u64) {
+        // No read-modify-write is needed: nobody else writes.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Buckets of a histogram of times: the upper bounds are powers of two, from 16 µs to 16 s, and the last has none.
+const BUCKETS: usize = 22;
+/// The first upper bound, in microseconds, as a power of two.
+const FIRST_BUCKET_BITS: u32 = 4;
+
+/// How long responses took.
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: [Count; BUCKETS],
+    sum_us: Count,
+}
+
+impl Histogram {
+    fn add(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket(us)].add(1);
+        self.sum_us.add(us);
+    }
+}
+
+/// The first bucket whose upper bound is not below.
+fn bucket(us: u64) -> usize {
+    let bits = u64::BITS - us.saturating_sub(1).leading_zeros();
+    usize::try_from(bits.saturating_sub(FIRST_BUCKET_BITS)).unwrap_or(0).min(BUCKETS - 1)
+}
+
+/// What one thread has counted. A hit writes to nothing that another thread writes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counts {
+    /// Requests answered from the store.
+    pub(crate) hits: Count,
+    /// Content sent from the store, in bytes.
+    pub(crate) sent_bytes: Count,
+    latency: [Histogram; LATENCIES.len()],
+}
+
+/// The histograms' names for a result.
+const LATENCIES: [&str; 4] = ["hit", "forward", "stale", "failed"];
+
+impl Counts {
+    /// Notes how long a response took, from the end of the request's head to the end of the response.
+    pub(crate) fn latency(&self, result: Result, duration: Duration) {
+        let index = match result {
+            Result::Hit => 0,
+            Result::Forwarded(_) => 1,
+            Result::Stale => 2,
+            Result::Failed => 3,
+        };
+        self.latency[index].add(duration);
+    }
+}
+
+/// Of every thread that has ever counted; a server has a fixed number of them.
+static THREADS: Mutex<Vec<Arc<Counts>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static COUNTS: Arc<Counts> = {
+        let counts = Arc::<Counts>::default();
+        THREADS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counts));
+        counts
+    };
+}
+
+/// Counts in this thread's own numbers.
+pub(crate) fn count(add: impl FnOnce(&Counts)) {
+    // A thread that is ending counts no more.
+    let _ = COUNTS.try_with(|counts| add(counts));
+}
+
+fn sum(of: impl Fn(&Counts) -> u64) -> u64 {
+    THREADS.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|counts| of(counts)).sum()
+}
+
+/// The histograms, as Prometheus reads them: what the facade cannot take, since they are counted by each thread.
+pub fn metrics_text() -> String {
+    use std::fmt::Write as _;
+    const NAME: &str = "bakehouse_edge_response_seconds";
+    let mut text = format!(
+        "# HELP {NAME} From the end of a request's head to the end of its response.\n# TYPE {NAME} histogram\n"
+    );
+    for (index, result) in LATENCIES.iter().enumerate() {
+        let mut total = 0;
+        for bucket in 0..BUCKETS {
+            total += sum(|counts| counts.latency[index].buckets[bucket].get());
+            let bound = if bucket + 1 == BUCKETS {
+                "+Inf".to_owned()
+            } else {
+                #[expect(clippy::cast_precision_loss, reason = "a power of two is exact")]
+                let seconds = (1u64 << (bucket as u32 + FIRST_BUCKET_BITS)) as f64 / 1e6;
+                seconds.to_string()
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{NAME}_bucket{{result=\"{result}\",le=\"{bound}\"}} {total}");
+        }
+        let us = sum(|counts| counts.latency[index].sum_us.get());
+        let _ = writeln!(text, "{NAME}_sum{{result=\"{result}\"}} {}.{:06}", us / 1_000_000, us % 1_000_000);
+        let _ = writeln!(text, "{NAME}_count{{result=\"{result}\"}} {total}");
+    }
+    text
 }
 
 /// Content that is not what its name says is neither sent nor stored; it is told of.
@@ -46,6 +191,22 @@ pub fn describe() {
     counter!("bakehouse_edge_collapsed_total", "Requests that waited for another request's response.");
     counter!("bakehouse_edge_upstream_requests_total", "Requests sent to an upstream.");
     counter!("bakehouse_edge_upstream_errors_total", "Requests that an upstream did not answer.");
+    counter!("bakehouse_edge_upstream_retries_total", "Requests sent to another upstream after one failed.");
+    counter!("bakehouse_edge_upstream_connections_total", "Connections made to an upstream.");
+    counter!("bakehouse_edge_upstream_reused_total", "Responses that came on a connection used before.");
+    counter!("bakehouse_edge_access_log_dropped_total", "Lines of the access log that were not written.");
+    counter!("bakehouse_edge_not_stored_total", "Responses not stored, by the reason.");
+    gauge!("bakehouse_edge_hit_ratio", "Share of responses from the store since the start.");
+    gauge!("bakehouse_edge_upstream_up", "Whether an upstream is asked before others in trouble.");
+    gauge!(
+        "bakehouse_edge_upstream_circuit_open",
+        "Whether an upstream is left alone but for one trial at a time."
+    );
+    gauge!("bakehouse_edge_upstream_in_flight", "Requests under way at an upstream.");
+    metrics::describe_histogram!(
+        "bakehouse_edge_upstream_first_byte_seconds",
+        "From a request sent to an upstream to the head of its response."
+    );
     counter!("bakehouse_edge_sent_bytes_total", "Content sent from the store, in bytes.");
     counter!("bakehouse_edge_body_bytes_reused_total", "Content that a 304 spared fetching, in bytes.");
     counter!("bakehouse_edge_dropped_total", "Copies that activations and purges dropped or marked.");
@@ -64,6 +225,15 @@ pub fn describe() {
     gauge!("bakehouse_edge_leased", "Whether the lease is in force (1) or lapsed (0), by site.");
 }
 
+/// The share of hits among all responses so far; 0 before the first.
+fn hit_ratio() -> f64 {
+    let of = |index: usize| sum(|counts| counts.latency[index].buckets.iter().map(Count::get).sum());
+    let (hits, all) = (of(0), (0..LATENCIES.len()).map(of).sum::<u64>());
+    #[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
+    let ratio = if all == 0 { 0.0 } else { hits as f64 / all as f64 };
+    ratio
+}
+
 impl crate::Edge {
     /// Sets the gauges; the shell calls it before each scrape.
     pub fn refresh_gauges(&self) {
@@ -73,11 +243,69 @@ impl crate::Edge {
         metrics::gauge!("bakehouse_edge_store_entries").set(number(self.store.entries()));
         metrics::gauge!("bakehouse_edge_upstreams_up").set(number(self.upstreams.up()));
         metrics::counter!("bakehouse_edge_evictions_total").absolute(self.store.evictions());
+        metrics::counter!("bakehouse_edge_results_total", "result" => "hit", "reason" => "none")
+            .absolute(sum(|counts| counts.hits.get()));
+        metrics::counter!("bakehouse_edge_sent_bytes_total").absolute(sum(|counts| counts.sent_bytes.get()));
+        metrics::gauge!("bakehouse_edge_hit_ratio").set(hit_ratio());
+        if let Some(log) = &self.access_log {
+            metrics::counter!("bakehouse_edge_access_log_dropped_total").absolute(log.dropped());
+        }
+        for upstream in self.upstreams() {
+            let flag = |on: bool| f64::from(u8::from(on));
+            let label = upstream.url;
+            metrics::gauge!("bakehouse_edge_upstream_up", "upstream" => label.clone()).set(flag(upstream.up));
+            metrics::gauge!("bakehouse_edge_upstream_circuit_open", "upstream" => label.clone())
+                .set(flag(upstream.circuit_open));
+            metrics::gauge!("bakehouse_edge_upstream_in_flight", "upstream" => label.clone())
+                .set(number(upstream.in_flight));
+            metrics::counter!("bakehouse_edge_upstream_connections_total", "upstream" => label.clone())
+                .absolute(upstream.connections);
+            metrics::counter!("bakehouse_edge_upstream_reused_total", "upstream" => label)
+                .absolute(upstream.reused);
+        }
         for site in self.state().sites {
             let name = site.site.to_string();
             #[expect(clippy::cast_precision_loss, reason = "a journal has fewer than 2^53 entries")]
             metrics::gauge!("bakehouse_edge_journal_seq", "site" => name.clone()).set(site.seq as f64);
             metrics::gauge!("bakehouse_edge_leased", "site" => name).set(f64::from(u8::from(site.leased)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_what_their_bounds_say() {
+        let rows = [(0, 0), (1, 0), (16, 0), (17, 1), (32, 1), (33, 2), (1 << 20, 16), ((1 << 20) + 1, 17)];
+        for (us, index) in rows {
+            assert_eq!(bucket(us), index, "{us}");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn threads_are_summed() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(|| {
+                    for _ in 0..1_000 {
+                        count(|counts| counts.latency(Result::Stale, Duration::from_micros(20)));
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let text = metrics_text();
+        for line in [
+            "bakehouse_edge_response_seconds_bucket{result=\"stale\",le=\"0.000016\"} 0",
+            "bakehouse_edge_response_seconds_bucket{result=\"stale\",le=\"0.000032\"} 4000",
+            "bakehouse_edge_response_seconds_bucket{result=\"stale\",le=\"+Inf\"} 4000",
+            "bakehouse_edge_response_seconds_sum{result=\"stale\"} 0.080000",
+            "bakehouse_edge_response_seconds_count{result=\"stale\"} 4000",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     receive::Receiving,
     reply::Reply,
     store::Found,
+    trace::{self, Step},
     upstream::{Ask, RequestBody},
 };
 
@@ -51,6 +52,7 @@ impl Edge {
         forward: Forward,
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
+        trace::note(|| Step::by(forward.clause(), format!("sent on: {}", forward.as_str())));
         let ask = Ask::new(inbound.method.clone(), inbound.target.clone(), self.onward_fields(inbound));
         let outcome = if forward::is_safe(&inbound.method) {
             let asked = clock::boot_ms();
@@ -84,7 +86,7 @@ impl Edge {
             };
             let (tell, told) = oneshot::channel();
             let edge = Arc::clone(self);
-            self.tasks.spawn(async move { edge.change(request, content, tell).await });
+            self.tasks.spawn(trace::carried(async move { edge.change(request, content, tell).await }));
             told.await.unwrap_or_else(|_| Outcome::failed(EdgeError::UpstreamBroke))
         };
         let told = Told { forward: Some(forward), ..Told::default() };
@@ -114,6 +116,7 @@ impl Edge {
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
         let authority = request.key.host().unwrap_or_default();
         if reply.status.is_success() || reply.status.is_redirection() {
+            trace::note(|| Step::by("RFC 9111 §4.4", "what is stored for this URL is invalid from now on"));
             self.store.invalidate(&request.key, &self.log);
             let target = &request.key.target;
             for also in forward::also_invalidated(&reply.headers, request.scheme, authority, target) {

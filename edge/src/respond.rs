@@ -16,7 +16,7 @@ use crate::{
     fill::{Fill, FillReader},
     inbound::Inbound,
     lookup::{Outcome, Told},
-    metrics::Result as Counted,
+    metrics::{Result as Counted, count},
     policy::{
         forward,
         freshness::StaleRefused,
@@ -27,6 +27,7 @@ use crate::{
     },
     reply::Reply,
     store::{Found, Stored},
+    trace::{self, Step},
 };
 
 /// The name in `Cache-Status` (RFC 9211 §2).
@@ -135,6 +136,7 @@ impl Edge {
             && validate::conditional(&inbound.headers, &stored.head, stored.wall, clock::wall())
                 == Conditional::NotModified
         {
+            trace::note(|| Step::by(Conditional::NotModified.clause(), "304: the client has it already"));
             code = StatusCode::NOT_MODIFIED;
             body = OutBody::empty();
         } else if inbound.method == Method::GET {
@@ -153,7 +155,7 @@ impl Edge {
         } else if code != StatusCode::NO_CONTENT {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        metrics::counter!("bakehouse_edge_sent_bytes_total").increment(length);
+        count(|counts| counts.sent_bytes.add(length));
         let body = if inbound.method == Method::HEAD { OutBody::empty() } else { body };
         self.finish(inbound, code, headers, body, Some(status))
     }
@@ -251,6 +253,7 @@ impl Edge {
             repeat_query(inbound, code, &mut headers);
         }
         forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
+        let counted = status.as_ref().map_or(Counted::Failed, Counted::of);
         if let Some(status) = status {
             headers.append("cache-status", status.to_value(CACHE_NAME));
         }
@@ -258,6 +261,7 @@ impl Edge {
         let mut response = Response::new(body);
         *response.status_mut() = code;
         *response.headers_mut() = headers;
+        response.extensions_mut().insert(counted);
         response
     }
 

@@ -347,6 +347,11 @@ impl Store {
         &self.shards[index]
     }
 
+    /// Every copy under a key, the newest last, none of them visited.
+    pub(crate) fn copies(&self, key: &Key) -> Vec<Arc<Stored>> {
+        lock(self.shard(key)).get(key).cloned().unwrap_or_default()
+    }
+
     /// Looks up a request. Only the copy that is used counts as visited.
     pub(crate) fn find(&self, key: &Key, request: &HeaderMap, log: &PurgeLog) -> Found {
         let mut found = Found::default();

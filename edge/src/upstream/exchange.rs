@@ -12,7 +12,11 @@ use super::{
     connect::Line,
     upstream::{Permit, Upstream},
 };
-use crate::{error::EdgeError, policy::forward};
+use crate::{
+    error::EdgeError,
+    policy::forward,
+    trace::{self, Step},
+};
 
 /// Connections found dead only when used, in a row, before that counts as the upstream's failure: it may have closed all
 /// idle ones at once.
@@ -53,6 +57,7 @@ impl Exchange {
                 Err(failure) => failure,
             };
             permit = failure.permit;
+            trace::note(|| Step::found(failure.error.to_string()));
             if again && failure.connection_was_dead && tries < DEAD_CONNECTIONS_MAX {
                 continue;
             }
@@ -142,6 +147,10 @@ impl Exchange {
             Ok(Ok(response)) => response,
         };
         permit.succeeded();
+        trace::note(|| {
+            let (label, status, ms) = (upstream.label(), response.status(), started.elapsed().as_millis());
+            Step::found(format!("{label} answered {} after {ms} ms", status.as_u16()))
+        });
         metrics::histogram!("bakehouse_edge_upstream_first_byte_seconds", "upstream" => upstream.label().to_owned())
             .record(started.elapsed().as_secs_f64());
         if let Some(line) = response.extensions().get::<Line>() {

@@ -1,0 +1,322 @@
+//! The operators' side of an edge: purge, metrics, health, the live trace. On an address of its own, never on the one
+//! that browsers use, and behind a token.
+
+use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Query as UrlQuery, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use release::wire::{Committed, EdgeProgress, EdgeReceipt, PurgeRequest, Receipt, SelectorReceipt};
+use serde::Deserialize;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Edge,
+    trace::{Query, Reader},
+};
+
+/// Connections of operators and their scrapers.
+const CONNECTIONS_MAX: usize = 64;
+/// From a connection, or the last request on it, to the end of a request's head.
+const HEADER_READ: Duration = Duration::from_secs(10);
+/// After a failed accept (too many open files), so that the loop does not spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Bytes of a request's content.
+const CONTENT_BYTES_MAX: usize = 1 << 20;
+/// Selectors of one purge.
+const SELECTORS_MAX: usize = 1_000;
+/// How long `top` may look.
+const TOP_SECONDS_MAX: u64 = 60;
+/// How long it looks unless told otherwise.
+const TOP_SECONDS: u64 = 3;
+/// A trace that has nothing to tell says so this often, so that its reader's departure is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// The name under which purges of an edge without a journal are receipted.
+const LOCAL_SITE: &str = "upstream";
+
+/// What the admin address offers beside what the edge itself knows.
+#[derive(Clone)]
+pub struct AdminConfig {
+    /// The bearer token that opens all but health.
+    pub token: String,
+    /// Renders all metrics of the process.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Reads the configuration again; says what was done, or what was wrong.
+    pub reload: Arc<dyn Fn() -> Result<String, String> + Send + Sync>,
+}
+
+impl fmt::Debug for AdminConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminConfig")
+    }
+}
+
+struct Admin {
+    edge: Arc<Edge>,
+    config: AdminConfig,
+    stop: CancellationToken,
+}
+
+/// Serves operators until `stop`.
+///
+/// # Errors
+/// Where the listener cannot be used at all.
+pub async fn serve_admin(
+    listener: TcpListener,
+    edge: Arc<Edge>,
+    config: AdminConfig,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    listener.local_addr()?;
+    let admin = Arc::new(Admin { edge, config, stop: stop.clone() });
+    let guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/v1/purge", post(purge))
+        .route("/v1/reload", post(reload))
+        .route("/v1/live", get(live))
+        .route("/v1/log", get(log))
+        .route("/v1/top", get(top))
+        .route("/v1/why", post(why))
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorized));
+    let router = Router::new()
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(ready))
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(CONTENT_BYTES_MAX))
+        .with_state(admin);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection of an operator could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::warn!("too many connections to the admin address; one is closed");
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_READ)
+                .serve_connection(TokioIo::new(stream), service);
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection of an operator ended early");
+            }
+            drop(slot);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// An error, as all our APIs tell it.
+fn failed(status: StatusCode, error: &str, hint: Option<&str>) -> Response {
+    let mut body = serde_json::json!({ "error": error });
+    if let Some(hint) = hint {
+        body["hint"] = hint.into();
+    }
+    (status, Json(body)).into_response()
+}
+
+async fn authorized(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().split_first_chunk::<7>())
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+        .map(|(_, token)| blake3::hash(token));
+    // Digests are compared in constant time.
+    if given != Some(blake3::hash(admin.config.token.as_bytes())) {
+        let mut response = failed(
+            StatusCode::UNAUTHORIZED,
+            "the token is missing or wrong",
+            Some("give it with --token or BAKE_TOKEN"),
+        );
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    next.run(request).await
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.stop.is_cancelled() || !admin.edge.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    admin.edge.refresh_gauges();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], (admin.config.metrics)()).into_response()
+}
+
+async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
+    let request: PurgeRequest = match serde_json::from_slice(&content) {
+        Ok(request) => request,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no purge: {error}"), None),
+    };
+    if admin.edge.follows_a_journal() {
+        return failed(
+            StatusCode::CONFLICT,
+            "this edge follows a journal, and purges belong into it",
+            Some("send the purge to an origin's API"),
+        );
+    }
+    if request.selectors.is_empty() || request.selectors.len() > SELECTORS_MAX {
+        let text = format!("a purge has between 1 and {SELECTORS_MAX} selectors");
+        return failed(StatusCode::BAD_REQUEST, &text, None);
+    }
+    let Ok(site) = request.site.map_or_else(|| LOCAL_SITE.parse(), Ok) else {
+        return failed(StatusCode::BAD_REQUEST, "this is no site", None);
+    };
+    let dropped = admin.edge.purge_local(&request.selectors, request.soft);
+    tracing::info!(selectors = ?request.selectors, soft = request.soft, reason = request.reason, dropped, "purged");
+    let receipt = Receipt {
+        committed: Committed { site, seq: admin.edge.purges(), at: jiff::Timestamp::now() },
+        selectors: request
+            .selectors
+            .into_iter()
+            .map(|selector| SelectorReceipt { selector, paths: None })
+            .collect(),
+        edges: vec![EdgeReceipt {
+            edge: admin.edge.name().to_owned(),
+            state: EdgeProgress::Applied,
+            dropped,
+        }],
+        applied_everywhere: true,
+        complete: true,
+    };
+    Json(receipt).into_response()
+}
+
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+    match (admin.config.reload)() {
+        Ok(done) => Json(serde_json::json!({ "done": done })).into_response(),
+        Err(error) => failed(StatusCode::UNPROCESSABLE_ENTITY, &error, None),
+    }
+}
+
+async fn live(State(admin): State<Arc<Admin>>) -> Response {
+    Json(admin.edge.live()).into_response()
+}
+
+/// Begins to read the trace, or says that too many do.
+fn reader(admin: &Admin) -> Result<Reader, Box<Response>> {
+    admin.edge.tracer.read().ok_or_else(|| {
+        Box::new(failed(
+            StatusCode::TOO_MANY_REQUESTS,
+            "the trace has too many readers",
+            Some("end another `bake edge log` or `bake edge top` first"),
+        ))
+    })
+}
+
+/// Records as lines of JSON, until the reader leaves or the edge ends.
+async fn log(State(admin): State<Arc<Admin>>, UrlQuery(terms): UrlQuery<Vec<(String, String)>>) -> Response {
+    let terms: Vec<String> = terms.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let query = match Query::parse(terms.iter().map(String::as_str)) {
+        Ok(query) => query,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, &error, Some("see `bake edge log --help`")),
+    };
+    let reader = match reader(&admin) {
+        Ok(reader) => reader,
+        Err(response) => return *response,
+    };
+    let lines = stream::unfold((reader, query, admin.stop.clone()), |(mut reader, query, stop)| async move {
+        loop {
+            let next = tokio::select! {
+                () = stop.cancelled() => return None,
+                next = tokio::time::timeout(KEEP_ALIVE, reader.next()) => next,
+            };
+            let line = match next {
+                Err(_) => "\n".to_owned(),
+                Ok(None) => return None,
+                Ok(Some(Err(missed))) => format!("{{\"missed\":{missed}}}\n"),
+                Ok(Some(Ok(record))) if !query.takes(&record) => continue,
+                Ok(Some(Ok(record))) => match serde_json::to_string(&*record) {
+                    Ok(json) => json + "\n",
+                    Err(_) => continue,
+                },
+            };
+            return Some((Ok::<_, Infallible>(line), (reader, query, stop)));
+        }
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+struct TopRequest {
+    seconds: Option<u64>,
+}
+
+async fn top(State(admin): State<Arc<Admin>>, UrlQuery(request): UrlQuery<TopRequest>) -> Response {
+    let seconds = request.seconds.unwrap_or(TOP_SECONDS).clamp(1, TOP_SECONDS_MAX);
+    match reader(&admin) {
+        Ok(reader) => Json(admin.edge.top(reader, Duration::from_secs(seconds)).await).into_response(),
+        Err(response) => *response,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct WhyRequest {
+    url: String,
+    /// Request fields, each as `Name: value`.
+    #[serde(default)]
+    fields: Vec<String>,
+}
+
+async fn why(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
+    let request: WhyRequest = match serde_json::from_slice(&content) {
+        Ok(request) => request,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no question: {error}"), None),
+    };
+    let mut fields = HeaderMap::new();
+    for line in &request.fields {
+        let field = line.split_once(':').and_then(|(name, value)| {
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let Some((name, value)) = field else {
+            return failed(StatusCode::BAD_REQUEST, &format!("`{line}` is no request field"), None);
+        };
+        fields.append(name, value);
+    }
+    match admin.edge.why(&request.url, &fields) {
+        Ok(why) => Json(why).into_response(),
+        Err(error) => {
+            failed(StatusCode::BAD_REQUEST, &error, Some("give a URL such as http://example.com/page"))
+        }
+    }
+}

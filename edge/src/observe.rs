@@ -1,0 +1,142 @@
+//! What is kept of each finished response: the access log's line, the histograms, the trace.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use http::{HeaderValue, Response, Version, header};
+use http_body::Body as _;
+
+use crate::{
+    Edge,
+    access_log::Line,
+    body::OutBody,
+    clock,
+    inbound::Inbound,
+    metrics::{Result as Counted, count},
+    trace::{Record, Trace},
+};
+
+/// A request whose response is not yet known.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    started: Instant,
+    request: Option<Box<Kept>>,
+    pub(crate) trace: Trace,
+}
+
+/// What the log and the trace want of a request.
+#[derive(Debug)]
+struct Kept {
+    client: IpAddr,
+    method: String,
+    host: String,
+    target: String,
+    version: Version,
+    referer: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    id: HeaderValue,
+}
+
+/// A response on its way, in its extensions: when the last copy is dropped it counts as finished.
+#[derive(Debug, Clone)]
+pub(crate) struct Observation(Arc<Observed>);
+
+#[derive(Debug)]
+struct Observed {
+    edge: Arc<Edge>,
+    begun: Begun,
+    status: u16,
+    result: Counted,
+    sent: AtomicU64,
+}
+
+impl Edge {
+    /// Begins to observe a request.
+    pub(crate) fn observe(&self, inbound: &Inbound) -> Begun {
+        let trace = Trace::begin();
+        let wanted = self.access_log.is_some() || trace.is_some();
+        let request = wanted.then(|| {
+            Box::new(Kept {
+                client: inbound.peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                method: inbound.method.as_str().to_owned(),
+                host: inbound.host.clone(),
+                target: inbound.target.clone(),
+                version: inbound.version,
+                referer: inbound.headers.get(header::REFERER).cloned(),
+                user_agent: inbound.headers.get(header::USER_AGENT).cloned(),
+                id: inbound.id.clone(),
+            })
+        });
+        Begun { started: Instant::now(), request, trace }
+    }
+}
+
+impl Begun {
+    /// The response is known: from now on its end is waited for.
+    pub(crate) fn answered(self, edge: &Arc<Edge>, response: &mut Response<OutBody>) {
+        let result = response.extensions().get::<Counted>().copied().unwrap_or(Counted::Failed);
+        let observed = Observed {
+            edge: Arc::clone(edge),
+            begun: self,
+            status: response.status().as_u16(),
+            result,
+            sent: AtomicU64::new(response.body().size_hint().exact().unwrap_or(0)),
+        };
+        response.extensions_mut().insert(Observation(Arc::new(observed)));
+    }
+}
+
+impl Observation {
+    #[expect(dead_code, reason = "whoever writes responses says it")]
+    /// Says how many bytes of content were sent, where that is another number than the response's length.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.0.sent.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        let duration = self.begun.started.elapsed();
+        count(|counts| counts.latency(self.result, duration));
+        let Some(request) = &self.begun.request else { return };
+        let (sent, wall_ms) = (self.sent.load(Ordering::Relaxed), clock::wall_ms());
+        if let Some(log) = &self.edge.access_log {
+            log.write(&Line {
+                client: request.client,
+                wall_ms,
+                method: request.method.as_bytes(),
+                host: request.host.as_bytes(),
+                target: request.target.as_bytes(),
+                version: request.version,
+                status: self.status,
+                sent,
+                referer: request.referer.as_ref().map(HeaderValue::as_bytes),
+                user_agent: request.user_agent.as_ref().map(HeaderValue::as_bytes),
+                result: self.result.as_str(),
+                duration,
+                id: request.id.as_bytes(),
+            });
+        }
+        if let Some(steps) = self.begun.trace.steps() {
+            self.edge.tracer.send(Record {
+                time_ms: wall_ms,
+                id: String::from_utf8_lossy(request.id.as_bytes()).into_owned(),
+                client: request.client.to_string(),
+                method: request.method.clone(),
+                host: request.host.clone(),
+                target: request.target.clone(),
+                status: self.status,
+                result: self.result.as_str(),
+                us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+                bytes: sent,
+                steps,
+            });
+        }
+    }
+}
