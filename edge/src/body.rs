@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use release::{Coding, Content, Digest, answer, entry::CHUNK_BYTES, reader::Reader};
 
-use crate::{error::EdgeError, fill::FillReader, metrics::corrupted, upstream::TimedBody};
+use crate::{error::EdgeError, fill::FillReader, http1::Tunnel, metrics::corrupted, upstream::TimedBody};
 
 /// Content on its way to a client.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) enum OutBody {
     Fill(FillReader),
     /// Being received for this client alone.
     Upstream(TimedBody),
+    /// None: a 101, after which the connection belongs to these two.
+    Tunnel(Tunnel),
 }
 
 impl OutBody {
@@ -42,6 +44,7 @@ impl OutBody {
             Self::Pieces(pieces) => Some(pieces.iter().map(|bytes| bytes.len() as u64).sum()),
             Self::Fill(reader) => reader.length(),
             Self::Upstream(body) => body.exact(),
+            Self::Tunnel(_) => Some(0),
         }
     }
 }
@@ -58,7 +61,13 @@ impl Body for OutBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)),
             Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
             Self::Fill(reader) => Pin::new(reader).poll_chunk(cx),
-            Self::Upstream(body) => body.poll_chunk(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
+            Self::Upstream(body) => match body.poll_chunk(cx) {
+                Poll::Ready(None) => {
+                    return Poll::Ready(body.take_trailers().map(|fields| Ok(Frame::trailers(fields))));
+                }
+                chunk => chunk,
+            },
         };
         chunk.map(|chunk| chunk.map(|result| result.map(Frame::data)))
     }
@@ -69,6 +78,7 @@ impl Body for OutBody {
             Self::Pieces(pieces) => pieces.is_empty(),
             Self::Upstream(body) => body.is_end(),
             Self::Fill(_) => false,
+            Self::Tunnel(_) => true,
         }
     }
 

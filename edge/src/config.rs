@@ -57,9 +57,22 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// From the first byte of a request, or a new connection, to the end of its head.
     pub header_read: Duration,
+    /// From a response to the first byte of the next request.
+    pub idle: Duration,
+    /// Between two parts of a request's content.
+    pub content_idle: Duration,
+    /// How long both sides of a tunnel may be silent.
+    pub tunnel_idle: Duration,
+    /// How long a client may go on sending on a connection that is closed to it.
+    pub linger: Duration,
     /// Open connections; beyond, new ones wait to be accepted.
     pub connections_max: usize,
-    /// How long a client may take no data.
+    /// Open connections of one client (an IPv4 address, or the first 64 bits of an IPv6 address); beyond, new ones
+    /// are closed.
+    pub connections_per_client_max: usize,
+    /// Requests on one connection; the last is answered with `Connection: close`.
+    pub requests_per_connection_max: usize,
+    /// How long a client may take no data, or next to none.
     pub write_stall: Duration,
     /// How long requests in flight may take once the edge is told to stop.
     pub drain: Duration,
@@ -70,7 +83,14 @@ impl Default for Limits {
         Self {
             header_bytes_max: 64 << 10,
             header_read: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
+            content_idle: Duration::from_secs(30),
+            tunnel_idle: Duration::from_secs(300),
+            linger: Duration::from_secs(2),
             connections_max: 20_000,
+            // Whole offices share an address.
+            connections_per_client_max: 10_000,
+            requests_per_connection_max: 1_000_000,
             write_stall: Duration::from_secs(60),
             drain: Duration::from_secs(4),
         }

@@ -257,6 +257,9 @@ impl Edge {
     }
 
     async fn handle_upstream(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
+        if inbound.websocket {
+            return self.websocket(&inbound).await;
+        }
         let mut inbound = inbound;
         let target = self.config.rules.query.target(&inbound.target);
         let key = Key::of_upstream(inbound.scheme, &inbound.host, &target);

@@ -131,7 +131,8 @@ impl Edge {
         } else if !tags.is_empty() {
             validate::make_conditional(&mut headers, &HeaderMap::new(), &tags);
         }
-        let ask = Ask::new(Method::GET, inbound.target.clone(), headers);
+        let mut ask = Ask::new(Method::GET, inbound.target.clone(), headers);
+        ask.informational = inbound.informational();
         Plan {
             what,
             ask,

@@ -6,11 +6,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use crate::{
     edge::Edge,
+    http1::Interims,
     policy::{
         directives::RequestDirectives,
         forward::{self, Scheme},
         forwarded,
     },
+    upstream::Informational,
 };
 
 /// A request as the server hands it in: hop-by-hop fields removed, framing settled.
@@ -31,6 +33,18 @@ pub(crate) struct Inbound {
     /// Whether the peer's word about its clients is believed; the edge finds out.
     pub(crate) is_trusted: bool,
     pub(crate) has_content: bool,
+    /// Where interim responses go; `None` for a client that takes none.
+    pub(crate) interims: Option<Interims>,
+    /// Whether the client asks for a WebSocket: a 101 of the upstream is then answered with `OutBody::Tunnel`.
+    pub(crate) websocket: bool,
+}
+
+impl Inbound {
+    /// Where an upstream's interim responses to this request go.
+    pub(crate) fn informational(&self) -> Option<Informational> {
+        let interims = self.interims.clone()?;
+        Some(Informational::new(move |status, headers| interims.pass(status, headers)))
+    }
 }
 
 impl Edge {

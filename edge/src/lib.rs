@@ -4,9 +4,10 @@
 //! wrong; `store` holds it; `fill` is a response that is being received; `collapse` brings requests for the same
 //! together; `upstream` asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was
 //! published and purged; `edge` is all of these together, `config` how they are set; `inbound` is a request, which
-//! `lookup` answers from the store or with a `flight`, whose body `receive` takes in, or which `pass` sends on;
-//! `respond` makes the response; `server` is HTTP/1.1 around it. `observe` keeps what is known of each response for the
-//! `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators, with `top`, `avoidable` and `why`.
+//! `lookup` answers from the store or with a `flight`, whose body `receive` takes in, or which `pass` or
+//! `websocket` sends on; `respond` makes the response; `http1` is what is spoken with clients, and `server` accepts them.
+//! `observe` keeps what is known of each response for the `access_log`, the `metrics` and the `trace`; `admin` shows all
+//! that to operators, with `top`, `avoidable` and `why`.
 //!
 //! Deliberately absent: files (all is in memory), TLS and HTTP/2 towards browsers, and any knowledge of how content
 //! is rendered or kept beyond the release format.
@@ -28,6 +29,7 @@ mod error_page;
 mod fill;
 mod flight;
 mod groups;
+mod http1;
 mod inbound;
 mod journal;
 mod key;
@@ -47,6 +49,7 @@ mod store;
 mod top;
 mod trace;
 mod upstream;
+mod websocket;
 mod why;
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};

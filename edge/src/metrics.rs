@@ -217,6 +217,13 @@ pub fn describe() {
         "Responses made from the bucket because no origin answered."
     );
     counter!("bakehouse_edge_evictions_total", "Copies evicted to make room.");
+    counter!("bakehouse_edge_refused_total", "Requests refused for what they are, by status.");
+    counter!("bakehouse_edge_late_total", "Connections ended because they took too long, by what for.");
+    counter!(
+        "bakehouse_edge_connections_refused_total",
+        "Connections closed because their client had too many."
+    );
+    counter!("bakehouse_edge_interim_dropped_total", "Interim responses (1xx) beyond what a client is sent.");
     gauge!("bakehouse_edge_store_bytes", "Bytes in use by stored responses and responses in flight.");
     gauge!("bakehouse_edge_store_entries", "Copies held.");
     gauge!("bakehouse_edge_connections", "Open client connections.");

@@ -93,7 +93,6 @@ impl Begun {
 }
 
 impl Observation {
-    #[expect(dead_code, reason = "whoever writes responses says it")]
     /// Says how many bytes of content were sent, where that is another number than the response's length.
     pub(crate) fn sent(&self, bytes: u64) {
         self.0.sent.store(bytes, Ordering::Relaxed);

@@ -53,7 +53,8 @@ impl Edge {
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
         trace::note(|| Step::by(forward.clause(), format!("sent on: {}", forward.as_str())));
-        let ask = Ask::new(inbound.method.clone(), inbound.target.clone(), self.onward_fields(inbound));
+        let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), self.onward_fields(inbound));
+        ask.informational = inbound.informational();
         let outcome = if forward::is_safe(&inbound.method) {
             let asked = clock::boot_ms();
             let began = self.log.now();

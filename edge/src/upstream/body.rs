@@ -81,9 +81,8 @@ impl TimedBody {
     }
 
     /// The trailer section, once the content has ended, if there was one (RFC 9110 §6.5).
-    #[expect(dead_code, reason = "whoever passes trailers on takes them")]
-    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_ref()
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// What `Content-Length` promises, or the fact that there is none.

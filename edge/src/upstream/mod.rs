@@ -28,7 +28,7 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::body::{RequestBody, TimedBody, no_content};
+pub(crate) use self::body::{BoxError, RequestBody, TimedBody, no_content};
 use self::{address::Address, balance::Draw, body::OnceBody, exchange::Exchange, upstream::Upstream};
 pub use self::{balance::Balance, breaker::BreakerRules, health::HealthCheck, upstream::UpstreamState};
 use crate::{
@@ -117,7 +117,6 @@ pub(crate) struct Informational(Arc<TakeInformational>);
 type TakeInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
 impl Informational {
-    #[expect(dead_code, reason = "interim responses are passed on by whoever asks")]
     pub(crate) fn new(take: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static) -> Self {
         Self(Arc::new(take))
     }
@@ -166,7 +165,6 @@ pub(crate) struct Answer {
     pub(crate) body: TimedBody,
     pub(crate) upstream: String,
     /// After a 101: the connection itself.
-    #[expect(dead_code, reason = "tunnels take it")]
     pub(crate) upgraded: Option<hyper::upgrade::OnUpgrade>,
 }
 

@@ -1,0 +1,163 @@
+//! A request's content on its way from the connection to whoever sends it on. It is read no faster than it is taken,
+//! and not at all before somebody asks for it: that is when a client that waits for a 100 gets one.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    io::AsyncReadExt,
+    net::tcp::ReadHalf,
+    sync::{Notify, mpsc},
+};
+
+use super::{
+    Refusal,
+    deadlines::{Reading, Slot},
+    decoder::{Decoder, Part},
+    head::Framing,
+};
+use crate::upstream::BoxError;
+
+/// Parts that wait to be taken.
+const PARTS_MAX: usize = 1;
+/// Bytes of one read.
+const READ_BYTES: usize = 16 << 10;
+
+type Item = Result<Option<Frame<Bytes>>, BoxError>;
+
+/// A request's content, for whoever sends it on.
+#[derive(Debug)]
+pub(crate) struct Content {
+    parts: mpsc::Receiver<Item>,
+    wanted: Arc<Notify>,
+    is_wanted: bool,
+    ended: bool,
+    left: Option<u64>,
+}
+
+/// The connection's end of it.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    parts: mpsc::Sender<Item>,
+    wanted: Arc<Notify>,
+}
+
+/// How receiving a content ended.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// It was handed on to its end.
+    Whole,
+    /// Nobody wants the rest.
+    Unwanted,
+    /// The client broke off, or sent what cannot be read.
+    Broken,
+}
+
+/// Both ends.
+pub(crate) fn channel(framing: Framing) -> (Content, Pump) {
+    let (sender, receiver) = mpsc::channel(PARTS_MAX);
+    let wanted = Arc::new(Notify::new());
+    let left = match framing {
+        Framing::Sized(length) => Some(length),
+        Framing::Chunked => None,
+    };
+    let content =
+        Content { parts: receiver, wanted: Arc::clone(&wanted), is_wanted: false, ended: false, left };
+    (content, Pump { parts: sender, wanted })
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if !this.is_wanted {
+            this.is_wanted = true;
+            this.wanted.notify_one();
+        }
+        let item = match this.parts.poll_recv(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(item) => item.unwrap_or_else(|| Err("the client's connection ended".into())),
+        };
+        match item {
+            Ok(Some(frame)) => {
+                if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
+                    *left = left.saturating_sub(data.len() as u64);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Ok(None) => {
+                this.ended = true;
+                Poll::Ready(None)
+            }
+            Err(error) => {
+                this.ended = true;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map(SizeHint::with_exact).unwrap_or_default()
+    }
+}
+
+impl Pump {
+    /// Ready when somebody asks for the content.
+    pub(crate) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Reads and hands on to the end.
+    pub(crate) async fn run(
+        &self,
+        reader: &mut ReadHalf<'_>,
+        buffer: &mut BytesMut,
+        decoder: &mut Decoder,
+        slot: &Slot,
+    ) -> Received {
+        loop {
+            let item = match decoder.decode(buffer) {
+                Ok(Part::Data(bytes)) => Ok(Some(Frame::data(bytes))),
+                Ok(Part::Trailers(fields)) => Ok(Some(Frame::trailers(fields))),
+                Ok(Part::End) => Ok(None),
+                Ok(Part::Wait) => {
+                    slot.reads(Reading::Content);
+                    buffer.reserve(READ_BYTES);
+                    let read = reader.read_buf(buffer).await;
+                    slot.rests();
+                    match read {
+                        Ok(1..) => continue,
+                        Ok(0) => Err("the client ended its connection".into()),
+                        Err(error) => Err(error.into()),
+                    }
+                }
+                Err(Refusal { text, .. }) => Err(text.into()),
+            };
+            let (is_end, is_broken) = (matches!(item, Ok(None)), item.is_err());
+            let unwanted = self.parts.send(item).await.is_err();
+            match (is_end, is_broken) {
+                (true, _) => return Received::Whole,
+                (_, true) => return Received::Broken,
+                _ if unwanted => return Received::Unwanted,
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Interim responses (1xx) on their way from an upstream to a client: passed on at once, never stored, bounded in
+//! number (RFC 9110 §15.2).
+
+use http::{HeaderMap, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::policy::forward;
+
+/// Interim responses that may wait to be sent, and so the number that one response can have in a burst.
+const WAITING_MAX: usize = 8;
+/// Interim responses to one request; what comes beyond is passed over.
+const INTERIM_MAX: usize = 32;
+
+/// An interim response.
+#[derive(Debug, Clone)]
+pub(crate) struct Interim {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+/// Where interim responses for one client go. A client of HTTP/1.0 takes none: it has no such thing.
+#[derive(Debug, Clone)]
+pub(crate) struct Interims(mpsc::Sender<Interim>);
+
+/// The connection's end.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    receiver: mpsc::Receiver<Interim>,
+    left: usize,
+}
+
+/// Both ends.
+pub(crate) fn channel() -> (Interims, Waiting) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    (Interims(sender), Waiting { receiver, left: INTERIM_MAX })
+}
+
+impl Interims {
+    /// Passes one on, without fields of the connection. What we answer ourselves (100), what changes the protocol (101),
+    /// and what is more than the client takes is dropped.
+    pub(crate) fn pass(&self, status: StatusCode, headers: &HeaderMap) {
+        if !status.is_informational()
+            || matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
+        {
+            return;
+        }
+        let mut headers = headers.clone();
+        forward::strip_connection(&mut headers);
+        if self.0.try_send(Interim { status, headers }).is_err() {
+            metrics::counter!("bakehouse_edge_interim_dropped_total").increment(1);
+        }
+    }
+}
+
+impl Waiting {
+    /// The next one. Pending for ever once nobody can send any, or enough were sent.
+    pub(crate) async fn next(&mut self) -> Interim {
+        if self.left > 0
+            && let Some(interim) = self.receiver.recv().await
+        {
+            self.left -= 1;
+            return interim;
+        }
+        self.left = 0;
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,41 @@
+//! HTTP/1.1 towards clients (RFC 9112): one machine for every connection, and one parser for every byte.
+//!
+//! In reading order: `head` finds and judges a request's head; `target` says who and what is asked for; `decoder` cuts
+//! content out of the stream; `content` hands it to whoever sends it on; `encoder` writes response heads;
+//! `connection` leads a connection from one request to the next; `tunnel` is what is left of it after a 101;
+//! `deadlines` ends what takes too long.
+//!
+//! Two parsers that disagree are a hole for smuggled requests: there is no other way in than this. What is ambiguous is
+//! refused, and after a request that was not understood nothing on its connection is.
+
+mod connection;
+mod content;
+mod deadlines;
+mod decoder;
+mod encoder;
+mod head;
+mod interim;
+mod target;
+mod tunnel;
+mod writer;
+
+pub(crate) use connection::{Client, serve};
+pub(crate) use deadlines::Deadlines;
+pub(crate) use interim::Interims;
+pub(crate) use tunnel::Tunnel;
+
+use http::StatusCode;
+
+/// A request that is not served: what the client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) text: &'static str,
+}
+
+impl Refusal {
+    /// 400: it is not HTTP, or can be read in two ways.
+    pub(crate) const fn bad(text: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, text }
+    }
+}

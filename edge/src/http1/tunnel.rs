@@ -1,0 +1,59 @@
+//! What is left of a connection after a 101: bytes, both ways, until one side ends or both are silent for too long.
+
+use std::io;
+
+use bytes::BytesMut;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::deadlines::{Reading, Slot};
+
+/// Bytes that are under way in one direction.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// An upstream's connection after its 101.
+#[derive(Debug)]
+pub(crate) struct Tunnel(Box<TokioIo<Upgraded>>);
+
+impl Tunnel {
+    pub(crate) fn new(upgraded: Upgraded) -> Self {
+        Self(Box::new(TokioIo::new(upgraded)))
+    }
+
+    /// Copies until both directions have ended, or one has broken. `early` is what the client has sent already.
+    pub(crate) async fn run(self, client: &mut TcpStream, early: BytesMut, slot: &Slot) -> io::Result<()> {
+        slot.reads(Reading::Tunnel);
+        let (mut from_upstream, mut to_upstream) = tokio::io::split(*self.0);
+        let (mut from_client, mut to_client) = client.split();
+        let up = async {
+            to_upstream.write_all(&early).await?;
+            drop(early);
+            pass(&mut from_client, &mut to_upstream, slot).await
+        };
+        let down = pass(&mut from_upstream, &mut to_client, slot);
+        tokio::try_join!(up, down)?;
+        Ok(())
+    }
+}
+
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    slot: &Slot,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(BUFFER_BYTES);
+        if from.read_buf(&mut buffer).await? == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer).await?;
+        // Bytes that have arrived are the sign of life; bytes that nobody takes are not.
+        slot.reads(Reading::Tunnel);
+        buffer.clear();
+    }
+}

@@ -1,0 +1,67 @@
+//! The one protocol that a connection may change to: a WebSocket (RFC 6455), tunnelled after the upstream's 101.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    body::OutBody,
+    edge::{Edge, UNREACHABLE},
+    http1::Tunnel,
+    inbound::Inbound,
+    metrics::Result as Counted,
+    policy::{forward, reuse::Forward, status::CacheStatus},
+    reply::Reply,
+    upstream::{Answer, Ask},
+};
+
+impl Edge {
+    /// Sends the client's wish on; where the upstream agrees, both get each other's connection.
+    pub(crate) async fn websocket(self: &Arc<Self>, inbound: &Inbound) -> Response<OutBody> {
+        Counted::Forwarded(Forward::Bypass).count();
+        let mut headers = self.onward_fields(inbound);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
+        ask.informational = inbound.informational();
+        match self.upstreams.send(&ask).await {
+            Ok(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+                self.tunnel(inbound, answer).await
+            }
+            Ok(answer) => {
+                let forward_status = Some(answer.status);
+                let status =
+                    CacheStatus { forward: Some(Forward::Bypass), forward_status, ..CacheStatus::default() };
+                self.answer_alone(inbound, Reply::of(answer), status)
+            }
+            Err(error) => {
+                Counted::Failed.count();
+                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no response");
+                self.error(inbound, error.status(), UNREACHABLE)
+            }
+        }
+    }
+
+    async fn tunnel(&self, inbound: &Inbound, answer: Answer) -> Response<OutBody> {
+        let upgraded = match answer.upgraded {
+            Some(upgraded) => upgraded.await.map_err(|error| error.to_string()),
+            None => Err("the connection is not to be had".to_owned()),
+        };
+        match upgraded {
+            Ok(upgraded) => {
+                let mut response = Response::new(OutBody::Tunnel(Tunnel::new(upgraded)));
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                let mut headers = answer.headers;
+                forward::strip_connection(&mut headers);
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                *response.headers_mut() = headers;
+                response
+            }
+            Err(error) => {
+                Counted::Failed.count();
+                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no tunnel");
+                self.error(inbound, StatusCode::BAD_GATEWAY, UNREACHABLE)
+            }
+        }
+    }
+}
