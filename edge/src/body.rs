@@ -8,10 +8,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use release::{Coding, Content, Digest, answer, entry::CHUNK_BYTES, reader::Reader};
 
-use crate::{error::EdgeError, fill::FillReader, http1::Tunnel, metrics::corrupted, upstream::TimedBody};
+use crate::{
+    error::EdgeError, fill::FillReader, http1::Tunnel, metrics::corrupted, policy::forward,
+    upstream::TimedBody,
+};
 
 /// Content on its way to a client.
 #[derive(Debug)]
@@ -60,11 +64,18 @@ impl Body for OutBody {
         let chunk = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)),
             Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
-            Self::Fill(reader) => Pin::new(reader).poll_chunk(cx),
+            Self::Fill(reader) => match Pin::new(&mut *reader).poll_chunk(cx) {
+                Poll::Ready(None) => {
+                    let trailers = reader.take_trailers();
+                    return Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))));
+                }
+                chunk => chunk,
+            },
             Self::Tunnel(_) => Poll::Ready(None),
             Self::Upstream(body) => match body.poll_chunk(cx) {
                 Poll::Ready(None) => {
-                    return Poll::Ready(body.take_trailers().map(|fields| Ok(Frame::trailers(fields))));
+                    let trailers = body.take_trailers().and_then(forward::trailers);
+                    return Poll::Ready(trailers.map(|fields| Ok(Frame::trailers(fields))));
                 }
                 chunk => chunk,
             },
@@ -174,6 +185,14 @@ impl Source {
             Self::Stream(body) => body.exact(),
             Self::Checked(checked) => checked.body.exact(),
             Self::Pieces(pieces) => Some(pieces.coding.length),
+        }
+    }
+
+    /// What followed the content, as far as it may go on (RFC 9110 §6.5.1).
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Stream(body) => body.take_trailers().and_then(forward::trailers),
+            Self::Whole(_) | Self::Checked(_) | Self::Pieces(_) => None,
         }
     }
 

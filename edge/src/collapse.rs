@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::{
     error::EdgeError,
     fill::Fill,
+    http1::Interims,
     key::Key,
     policy::{freshness::Millis, vary::Selection},
     purge::{Began, PurgeLog},
@@ -49,6 +50,8 @@ pub(crate) struct Flight {
     /// What was applied when it began.
     pub(crate) began: Began,
     pub(crate) landing: watch::Sender<Option<Landing>>,
+    /// Who hears of interim responses on the way.
+    listeners: Mutex<Vec<Interims>>,
 }
 
 /// What a flight is for. Requests share one only if all of this is the same.
@@ -82,15 +85,17 @@ impl Flights {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the flight for this, or begins one.
-    pub(crate) fn join(&self, what: &What, log: &PurgeLog) -> Role {
+    /// Joins the flight for this, or begins one; either way `interims` hears of interim responses.
+    pub(crate) fn join(&self, what: &What, interims: Option<&Interims>, log: &PurgeLog) -> Role {
         let mut map = self.map();
         if let Some(flight) = map.get(what)
             && !log.covers_fetch(flight.began, &what.key)
         {
+            flight.listen(interims);
             return Role::Follower(flight.landing.subscribe());
         }
         let flight = Arc::new(Flight::new(log));
+        flight.listen(interims);
         map.insert(what.clone(), Arc::clone(&flight));
         Role::Leader(flight)
     }
@@ -103,6 +108,11 @@ impl Flights {
         }
     }
 
+    /// How many requests wait for others.
+    pub(crate) fn waiting(&self) -> usize {
+        self.map().values().map(|flight| flight.landing.receiver_count()).sum()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.map().len()
@@ -112,7 +122,21 @@ impl Flights {
 impl Flight {
     /// A flight that nobody can join until it is on the list.
     pub(crate) fn new(log: &PurgeLog) -> Self {
-        Self { began: log.now(), landing: watch::Sender::new(None) }
+        Self { began: log.now(), landing: watch::Sender::new(None), listeners: Mutex::default() }
+    }
+
+    /// From now on this client hears of interim responses, if it takes any.
+    pub(crate) fn listen(&self, interims: Option<&Interims>) {
+        if let Some(interims) = interims {
+            self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(interims.clone());
+        }
+    }
+
+    /// Passes an interim response on to all who wait (RFC 9110 §15.2).
+    pub(crate) fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        for interims in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            interims.pass(status, headers);
+        }
     }
 
     /// Tells all who wait.

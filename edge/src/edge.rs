@@ -49,6 +49,8 @@ pub struct EdgeState {
     pub bytes: usize,
     /// Fetches under way.
     pub flights: usize,
+    /// Requests that wait for another's fetch.
+    pub waiting: usize,
 }
 
 /// How far an edge is with a site.
@@ -138,6 +140,7 @@ impl Edge {
             entries: self.store.entries(),
             bytes: self.store.bytes(),
             flights: self.flights.len(),
+            waiting: self.flights.waiting(),
         }
     }
 

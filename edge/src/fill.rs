@@ -45,6 +45,8 @@ struct State {
     /// Whether chunks are let go once they were read.
     streaming: bool,
     ended: Option<Ended>,
+    /// What followed the content, for those who read along; it is not stored.
+    trailers: Option<HeaderMap>,
     readers: Vec<Option<ReaderSlot>>,
     writer: Option<Waker>,
 }
@@ -144,6 +146,11 @@ impl Fill {
         .await
     }
 
+    /// Keeps a trailer section for those who read along; before the end.
+    pub(crate) fn set_trailers(&self, trailers: HeaderMap) {
+        self.state().trailers = Some(trailers);
+    }
+
     /// The end: complete, or broken off, which readers see as an error.
     pub(crate) fn end(&self, complete: bool) {
         let mut state = self.state();
@@ -186,7 +193,15 @@ impl Fill {
             }
         };
         drop(state);
-        Some(FillReader { fill: Arc::clone(self), id, position: from, to, index: 0, index_start: 0 })
+        Some(FillReader {
+            fill: Arc::clone(self),
+            id,
+            position: from,
+            to,
+            index: 0,
+            index_start: 0,
+            took_trailers: false,
+        })
     }
 }
 
@@ -201,12 +216,23 @@ pub(crate) struct FillReader {
     /// is let go.
     index: usize,
     index_start: u64,
+    took_trailers: bool,
 }
 
 impl FillReader {
     /// Bytes that will follow, where that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.to.or(self.fill.length).map(|end| end.saturating_sub(self.position))
+    }
+
+    /// The trailer section, once, after the end of the whole content.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        let state = self.fill.state();
+        if self.to.is_some() || self.took_trailers || state.ended != Some(Ended::Complete) {
+            return None;
+        }
+        self.took_trailers = true;
+        state.trailers.clone()
     }
 
     pub(crate) fn poll_chunk(

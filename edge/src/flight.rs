@@ -131,8 +131,7 @@ impl Edge {
         } else if !tags.is_empty() {
             validate::make_conditional(&mut headers, &HeaderMap::new(), &tags);
         }
-        let mut ask = Ask::new(Method::GET, inbound.target.clone(), headers);
-        ask.informational = inbound.informational();
+        let ask = Ask::new(Method::GET, inbound.target.clone(), headers);
         Plan {
             what,
             ask,
@@ -349,7 +348,7 @@ impl Edge {
                 )
                 .await
             }
-            None => self.upstreams.send(&plan.ask).await.map(Reply::of),
+            None => self.upstreams.send(&plan.ask).await.and_then(Reply::of),
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Inbound {
     pub(crate) has_content: bool,
     /// Where interim responses go; `None` for a client that takes none.
     pub(crate) interims: Option<Interims>,
+    /// Whether the client takes trailers.
+    pub(crate) takes_trailers: bool,
     /// Whether the client asks for a WebSocket: a 101 of the upstream is then answered with `OutBody::Tunnel`.
     pub(crate) websocket: bool,
 }
@@ -59,6 +61,11 @@ impl Edge {
         headers.insert(HeaderName::from_static("x-request-id"), inbound.id.clone());
         forward::add_via(&mut headers, inbound.version, &self.config.name);
         forward::add_cdn_loop(&mut headers, &self.config.name);
+        if inbound.takes_trailers {
+            // They go through to the client (RFC 9110 §10.1.4).
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
         headers
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     reply::Reply,
     store::{Found, Stored},
     trace::{self, Step},
-    upstream::no_content,
+    upstream::{Informational, no_content},
     why::{arithmetic, decision, missing},
 };
 
@@ -155,9 +155,10 @@ impl Edge {
             let outcome = if alone {
                 told.collapsed = told.collapsed.or((attempt > 0).then_some(false));
                 let flight = Arc::new(Flight::new(&self.log));
+                flight.listen(inbound.interims.as_ref());
                 self.lead(inbound, what, site.as_ref(), &found, false, flight).await
             } else {
-                match self.flights.join(&what, &self.log) {
+                match self.flights.join(&what, inbound.interims.as_ref(), &self.log) {
                     Role::Leader(flight) => {
                         let again = self.store.find(&key, &inbound.headers, &self.log).live;
                         let same = match (&again, &found.live) {
@@ -291,7 +292,10 @@ impl Edge {
         listed: bool,
         flight: Arc<Flight>,
     ) -> Outcome {
-        let plan = self.plan(inbound, what, site, found.clone_for_flight());
+        let mut plan = self.plan(inbound, what, site, found.clone_for_flight());
+        let heard = Arc::clone(&flight);
+        plan.ask.informational =
+            Some(Informational::new(move |status, headers| heard.interim(status, headers)));
         let (tell, told) = oneshot::channel();
         let edge = Arc::clone(self);
         self.tasks.spawn(trace::carried(async move { edge.fly(plan, listed, flight, tell).await }));
@@ -312,7 +316,7 @@ impl Edge {
             authorized: inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none(),
             range: None,
         };
-        if let Role::Leader(flight) = self.flights.join(&what, &self.log) {
+        if let Role::Leader(flight) = self.flights.join(&what, None, &self.log) {
             let plan = self.plan(inbound, what, site, found.clone_for_flight());
             let (tell, _) = oneshot::channel();
             let edge = Arc::clone(self);

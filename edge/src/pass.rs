@@ -100,7 +100,7 @@ impl Edge {
         } else {
             self.upstreams.send(ask).await
         };
-        answer.map(Reply::of)
+        answer.and_then(Reply::of)
     }
 
     /// An unsafe request, or one of a method that is not known: what it says is invalid is made so before anybody hears

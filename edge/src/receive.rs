@@ -102,6 +102,9 @@ impl Edge {
             };
             self.keep(&what, body);
         }
+        if let Some(trailers) = source.trailers() {
+            fill.set_trailers(trailers);
+        }
         drop(listing);
         fill.push(last);
         fill.end(true);

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode};
 
-use crate::{body::Source, policy::forward, upstream::Answer};
+use crate::{body::Source, error::EdgeError, policy::forward, upstream::Answer};
 
 /// A response from wherever it came.
 #[derive(Debug)]
@@ -15,9 +15,17 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn of(answer: Answer) -> Self {
-        let mut headers = answer.headers;
+    /// From an upstream, without fields of the connection.
+    ///
+    /// # Errors
+    /// Where it is no final response: a 101 that nobody asked for would hand over the connection.
+    pub(crate) fn of(answer: Answer) -> Result<Self, EdgeError> {
+        let Answer { status, mut headers, body, upstream, .. } = answer;
+        if status.is_informational() {
+            let reason = format!("{} in place of a final response", status.as_u16());
+            return Err(EdgeError::BadResponse { upstream, reason });
+        }
         forward::strip_connection(&mut headers);
-        Self { status: answer.status, headers, source: Source::Stream(answer.body), digest: None }
+        Ok(Self { status, headers, source: Source::Stream(body), digest: None })
     }
 }

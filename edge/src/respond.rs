@@ -98,7 +98,7 @@ impl Edge {
             }
             Outcome::Alone(reply, reason) => {
                 let refused = self.refused(inbound, found, Failure::Status(reply.status));
-                let detail = refused.map_or(reason.as_str(), StaleRefused::as_str);
+                let detail = refused.map(StaleRefused::as_str).or(detail).unwrap_or(reason.as_str());
                 let status =
                     CacheStatus { forward_status: Some(reply.status), detail: Some(detail), ..status };
                 self.answer_alone(inbound, *reply, status)
@@ -177,7 +177,7 @@ impl Edge {
         let mut code = fill.status;
         let mut reader = reader;
         // The conditions of an unsafe request were the upstream's to judge.
-        if code == StatusCode::OK && matches!(inbound.method, Method::GET | Method::HEAD) {
+        if code.is_success() && matches!(inbound.method, Method::GET | Method::HEAD) {
             let conditional = validate::conditional(&inbound.headers, &fill.head, fill.wall, clock::wall());
             if conditional == Conditional::NotModified {
                 validate::strip_for_304(&mut headers);
@@ -190,6 +190,7 @@ impl Edge {
                 );
             }
             if inbound.method == Method::GET
+                && code == StatusCode::OK
                 && let Some(length) = fill.length
             {
                 match ranged(&inbound.headers, &fill.head, length) {

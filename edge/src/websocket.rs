@@ -21,18 +21,22 @@ impl Edge {
         Counted::Forwarded(Forward::Bypass).count();
         let mut headers = self.onward_fields(inbound);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.remove(header::TE);
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
-        match self.upstreams.send(&ask).await {
+        let answer = match self.upstreams.send(&ask).await {
             Ok(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
-                self.tunnel(inbound, answer).await
+                return self.tunnel(inbound, answer).await;
             }
-            Ok(answer) => {
-                let forward_status = Some(answer.status);
+            answer => answer,
+        };
+        match answer.and_then(Reply::of) {
+            Ok(reply) => {
+                let forward_status = Some(reply.status);
                 let status =
                     CacheStatus { forward: Some(Forward::Bypass), forward_status, ..CacheStatus::default() };
-                self.answer_alone(inbound, Reply::of(answer), status)
+                self.answer_alone(inbound, reply, status)
             }
             Err(error) => {
                 Counted::Failed.count();

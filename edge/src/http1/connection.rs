@@ -288,6 +288,7 @@ impl Exchange<'_, '_> {
             is_trusted: false,
             has_content,
             interims: (version >= Version::HTTP_11).then_some(interims),
+            takes_trailers: wire.takes_trailers,
             websocket: wire.websocket,
         };
         let mut transfer =

@@ -6,13 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use super::directives::list_members;
 
 /// Fields that belong to one connection and end there (RFC 9110 §7.6.1, RFC 9112).
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
@@ -59,6 +58,44 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
+}
+
+/// Fields that a trailer section may not hold: of framing, routing, authentication, request modifiers, cache control, and
+/// what says how to read the content (RFC 9110 §6.5.1).
+const NEVER_IN_TRAILERS: [HeaderName; 24] = [
+    header::AGE,
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::DATE,
+    header::EXPECT,
+    header::EXPIRES,
+    header::HOST,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::PRAGMA,
+    header::RANGE,
+    header::SET_COOKIE,
+    header::TRAILER,
+    header::VARY,
+];
+
+/// A trailer section as it may go on: never merged into the fields, and without what does not belong there.
+pub fn trailers(mut fields: HeaderMap) -> Option<HeaderMap> {
+    strip_connection(&mut fields);
+    for name in NEVER_IN_TRAILERS {
+        fields.remove(name);
+    }
+    (!fields.is_empty()).then_some(fields)
 }
 
 /// Removes client fields that claim another URL, method or host than the request line says.
@@ -301,6 +338,23 @@ mod tests {
         ]);
         strip_connection(&mut headers);
         assert_eq!(headers, map(&[("host", "h"), ("authorization", "a"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn what_trailers_hold() {
+        let sent = map(&[
+            ("x-checksum", "1"),
+            ("content-length", "9"),
+            ("set-cookie", "a=b"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("cache-control", "max-age=9"),
+            ("transfer-encoding", "chunked"),
+            ("etag", "\"a\""),
+        ]);
+        assert_eq!(trailers(sent), Some(map(&[("x-checksum", "1"), ("etag", "\"a\"")])));
+        assert_eq!(trailers(map(&[("host", "h")])), None);
+        assert_eq!(trailers(map(&[])), None);
     }
 
     #[test]

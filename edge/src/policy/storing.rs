@@ -193,8 +193,9 @@ pub fn strip_for_storage(headers: &mut HeaderMap, control: &Control) {
             }
         }
     }
-    // Age is computed anew for each answer (RFC 9111 §5.1).
+    // Age is computed anew for each answer (RFC 9111 §5.1), and trailers are not kept (§3.1 leaves that open).
     headers.remove(header::AGE);
+    headers.remove(header::TRAILER);
 }
 
 /// The targeted fields a Bakehouse edge obeys: its own first, then the CDNs' common one (RFC 9213 §3.1).

@@ -1,0 +1,147 @@
+//! Requests for the same at the same time (RFC 9111 §4, RFC 9211 §2.6).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::support::{Reply, Running, Seen, Upstream, eventually, front, response, send};
+
+const CLIENTS: usize = 20;
+
+/// So many clients at once, each with these fields.
+fn clients(
+    edge: &Arc<Running>,
+    fields: &'static [(&'static str, &'static str)],
+) -> Vec<tokio::task::JoinHandle<Seen>> {
+    let one = |_| {
+        let edge = Arc::clone(edge);
+        tokio::spawn(async move { edge.ask("GET", "/", fields).await })
+    };
+    (0..CLIENTS).map(one).collect()
+}
+
+async fn seen(clients: Vec<tokio::task::JoinHandle<Seen>>) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for client in clients {
+        all.push(client.await.unwrap());
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_leader_that_fails_is_replaced_by_one() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let upstream = Upstream::start({
+        let count = Arc::clone(&count);
+        move |_| {
+            if count.fetch_add(1, Ordering::SeqCst) == 0 {
+                // A head that is none, once all wait for it.
+                return Reply::Parts(vec![b"garbage\r\n\r\n".to_vec()]);
+            }
+            Reply::Parts(vec![response(200, &[("cache-control", "max-age=60")], "good")])
+        }
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let waiting = clients(&edge, &[]);
+    upstream.wait_for(1).await;
+    upstream.permit(1);
+    upstream.wait_for(2).await;
+    upstream.permit(1);
+    let all = seen(waiting).await;
+    let failed = all.iter().filter(|seen| seen.status != 200).count();
+    assert!(failed <= 1, "only who led may see the failure: {failed}");
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn one_client_keeps_no_others_from_sharing() {
+    for fields in [&[("cache-control", "no-store")][..], &[("authorization", "Basic eA==")]] {
+        let upstream =
+            Upstream::start(|_| Reply::Parts(vec![response(200, &[("cache-control", "max-age=60")], "x")]))
+                .await;
+        let edge = Arc::new(front(&[&upstream]).await);
+        let one = {
+            let edge = Arc::clone(&edge);
+            let fields: &'static [(&str, &str)] = if fields[0].0 == "authorization" {
+                &[("authorization", "Basic eA==")]
+            } else {
+                &[("cache-control", "no-store")]
+            };
+            tokio::spawn(async move { edge.ask("GET", "/", fields).await })
+        };
+        upstream.wait_for(1).await;
+        upstream.permit(1);
+        assert!(!one.await.unwrap().cache_status().contains("stored"));
+        let waiting = clients(&edge, &[]);
+        upstream.wait_for(2).await;
+        upstream.permit(1);
+        let all = seen(waiting).await;
+        assert!(all.iter().all(|seen| seen.text() == "x"));
+        assert_eq!(upstream.requests().len(), 2, "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_shared_is_remembered() {
+    let upstream =
+        Upstream::start(|_| Reply::Parts(vec![response(200, &[("cache-control", "private")], "mine")])).await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let first = clients(&edge, &[]);
+    upstream.wait_for(1).await;
+    upstream.permit(CLIENTS);
+    seen(first).await;
+    // Now nobody waits for anybody: all ask before one is answered.
+    let second = clients(&edge, &[]);
+    upstream.wait_for(2 * CLIENTS).await;
+    upstream.permit(CLIENTS);
+    let all = seen(second).await;
+    assert!(all.iter().all(|seen| !seen.cache_status().contains("collapsed")));
+}
+
+#[tokio::test]
+async fn ranges_wait_for_the_same_range_alone() {
+    let upstream = Upstream::start(|head| {
+        let whole = crate::support::field(head, "range").is_none();
+        let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+        let part = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-range", "bytes 0-1/4")];
+        Reply::Parts(vec![if whole { response(200, &fields, "0123") } else { response(206, &part, "01") }])
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let parts = clients(&edge, &[("range", "bytes=0-1")]);
+    let wholes = clients(&edge, &[]);
+    upstream.wait_for(2).await;
+    upstream.permit(2);
+    assert!(seen(parts).await.iter().all(|seen| seen.status == 206 && seen.text() == "01"));
+    assert!(seen(wholes).await.iter().all(|seen| seen.status == 200 && seen.text() == "0123"));
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn fields_for_one_client_do_not_reach_those_who_wait() {
+    let upstream = Upstream::start(|_| {
+        let fields = [("cache-control", "max-age=60, private=\"x-mine\""), ("x-mine", "1")];
+        Reply::Parts(vec![response(200, &fields, "x")])
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let waiting = clients(&edge, &[]);
+    upstream.wait_for(1).await;
+    upstream.permit(1);
+    let all = seen(waiting).await;
+    assert_eq!(all.iter().filter(|seen| seen.field("x-mine").is_some()).count(), 1);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_of_the_upstream_is_each_clients_own() {
+    let upstream = Upstream::start(|_| send(404, &[("cache-control", "max-age=60")], "none")).await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let all = seen(clients(&edge, &[])).await;
+    assert!(all.iter().all(|seen| seen.status == 404 && seen.text() == "none"));
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    // One that may be kept is kept.
+    assert_eq!(upstream.requests().len(), 1);
+}

@@ -1,0 +1,308 @@
+//! RFC 9110 §7.6, RFC 9112 §6.3, RFC 8586, RFC 7239, RFC 9211.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{
+    Reply, Running, Upstream, eventually, field, find, front, read_head, read_response, run, send,
+    upstream_config,
+};
+
+async fn trusting(upstream: &Upstream, networks: &[&str]) -> Running {
+    let mut config = upstream_config(&[upstream]);
+    config.trusted = networks.iter().map(|network| network.parse().unwrap()).collect();
+    run(config).await
+}
+
+#[tokio::test]
+async fn loops_are_marked_and_found() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    edge.ask("GET", "/", &[("cdn-loop", "other; v=1"), ("connection", "cdn-loop, via")]).await;
+    assert_eq!(field(&upstream.requests()[0], "cdn-loop").as_deref(), Some("other; v=1, test-edge"));
+    let seen = edge.ask("GET", "/", &[("cdn-loop", "other, test-edge")]).await;
+    assert_eq!((seen.status, seen.field("cache-status")), (508, None));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn forwards_are_counted_down() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    let here = edge.ask("OPTIONS", "/", &[("max-forwards", "0")]).await;
+    assert_eq!((here.status, here.field("allow").is_some()), (204, true));
+    assert!(upstream.requests().is_empty());
+    edge.ask("OPTIONS", "/", &[("max-forwards", "3")]).await;
+    assert_eq!(field(&upstream.requests()[0], "max-forwards").as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn what_clients_claim_is_replaced() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let claims = [
+        ("forwarded", "for=6.6.6.6;host=evil;proto=https"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-host", "evil"),
+        ("x-forwarded-proto", "https"),
+        ("x-real-ip", "6.6.6.6"),
+        ("x-original-url", "/evil"),
+        ("x-rewrite-url", "/evil"),
+        ("x-http-method-override", "DELETE"),
+        ("x-forwarded-prefix", "/evil"),
+    ];
+    // Another network is trusted, not this client's.
+    let edge = trusting(&upstream, &["10.0.0.0/8"]).await;
+    edge.ask("GET", "/", &claims).await;
+    let asked = upstream.requests().remove(0);
+    for (name, value) in [
+        ("host", Some("site.test")),
+        ("forwarded", Some("for=127.0.0.1;host=site.test;proto=http")),
+        ("x-forwarded-for", Some("127.0.0.1")),
+        ("x-forwarded-host", Some("site.test")),
+        ("x-forwarded-proto", Some("http")),
+        ("x-real-ip", None),
+        ("x-original-url", None),
+        ("x-rewrite-url", None),
+        ("x-http-method-override", None),
+        ("x-forwarded-prefix", None),
+    ] {
+        assert_eq!(field(&asked, name).as_deref(), value, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_and_keyed() {
+    let upstream = Upstream::start(|head| {
+        let told = field(head, "x-forwarded-proto").unwrap();
+        send(200, &[("cache-control", "max-age=60"), ("location", "/x")], &told)
+    })
+    .await;
+    let edge = trusting(&upstream, &["127.0.0.0/8"]).await;
+    let https = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-host", "Front.test"),
+    ];
+    // What is http and what is https are two origins, whoever carries them.
+    assert_eq!(edge.ask("GET", "/", &https).await.text(), "https");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert_eq!(edge.ask("GET", "/", &[("forwarded", "for=192.0.2.8;host=front.test")]).await.text(), "http");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert!(edge.ask("GET", "/", &https).await.cache_status().contains("hit"));
+    let asked = upstream.requests();
+    assert_eq!(asked.len(), 2);
+    for (name, value) in [
+        ("host", "front.test"),
+        ("x-forwarded-host", "front.test"),
+        ("x-forwarded-for", "192.0.2.7, 127.0.0.1"),
+        ("forwarded", "for=127.0.0.1;host=front.test;proto=https"),
+    ] {
+        assert_eq!(field(&asked[0], name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn cache_status_is_appended_and_date_supplied() {
+    let upstream = Upstream::start(|head| {
+        if head.starts_with("GET /fails") {
+            return Reply::Close;
+        }
+        send(
+            200,
+            &[("cache-status", "Inner; hit; ttl=5"), ("cache-control", "max-age=60"), ("via", "1.1 inner")],
+            "x",
+        )
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let seen = edge.get("/").await;
+    assert_eq!(
+        seen.cache_status(),
+        "Inner; hit; ttl=5, Bakehouse; fwd=uri-miss; fwd-status=200; ttl=60; stored"
+    );
+    assert_eq!(seen.field("via").as_deref(), Some("1.1 inner, 1.1 test-edge"));
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    let hit = edge.get("/").await;
+    assert!(hit.cache_status().starts_with("Inner; hit; ttl=5, Bakehouse; hit; ttl="));
+    assert!(hit.field("date").is_some() && hit.field("age").is_some());
+    let failed = edge.get("/fails").await;
+    assert_eq!((failed.status, failed.field("cache-status")), (502, None));
+    assert_eq!(failed.field("cache-control").as_deref(), Some("no-store"));
+}
+
+#[tokio::test]
+async fn bytes_after_a_content_begin_no_response() {
+    // The second is what a broken or hostile upstream slips in behind the first.
+    let connections = Arc::new(AtomicUsize::new(0));
+    let upstream = Upstream::start({
+        let connections = Arc::clone(&connections);
+        move |head| {
+            connections.fetch_add(1, Ordering::SeqCst);
+            let path = head.split(' ').nth(1).unwrap();
+            let good = format!(
+                "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: {}\r\n\r\n{path}",
+                path.len()
+            );
+            let evil = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 4\r\n\r\nevil";
+            Reply::Send(format!("{good}{evil}").into_bytes())
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for n in 0..20 {
+        let path = format!("/{n}");
+        let seen = edge.get(&path).await;
+        assert_eq!((seen.status, seen.text()), (200, path.as_str()));
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        assert_eq!(edge.get(&path).await.text(), path);
+    }
+    assert_eq!(upstream.requests().len(), 20);
+}
+
+#[tokio::test]
+async fn a_get_with_content_is_neither_stored_nor_answered_from_the_store() {
+    let upstream = Upstream::start(|head| {
+        let text = field(head, "content-length").unwrap_or_else(|| "none".into());
+        send(200, &[("cache-control", "max-age=60")], &text)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let with = b"GET / HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi";
+    let seen = edge.raw(with, false).await;
+    assert_eq!(seen.text(), "2");
+    assert!(seen.cache_status().contains("fwd=bypass"));
+    assert_eq!(edge.get("/").await.text(), "none");
+    assert_eq!(edge.raw(with, false).await.text(), "2");
+}
+
+#[tokio::test]
+async fn interim_responses_reach_all_who_wait_at_once() {
+    let final_head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok";
+    let early =
+        "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n";
+    let upstream = Upstream::script(vec![Reply::Parts(vec![early.into(), final_head.into()])]).await;
+    let edge = front(&[&upstream]).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = edge.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: site.test\r\n\r\n").await.unwrap();
+        streams.push(stream);
+    }
+    // A client of HTTP/1.0 gets the final response alone.
+    let mut old = edge.connect().await;
+    old.write_all(b"GET / HTTP/1.0\r\nhost: site.test\r\n\r\n").await.unwrap();
+    upstream.wait_for(1).await;
+    eventually("all requests", || edge.edge.state().waiting == 3).await;
+    upstream.permit(1);
+    for stream in &mut streams {
+        let (head, rest) = read_head(stream).await;
+        assert!(head.starts_with("HTTP/1.1 103 "), "{head}");
+        assert_eq!(field(&head, "link").as_deref(), Some("</a.css>; rel=preload"));
+        assert_eq!((field(&head, "x-hop"), rest.len()), (None, 0));
+    }
+    upstream.permit(1);
+    for stream in &mut streams {
+        let seen = read_response(stream, false).await;
+        assert_eq!((seen.status, seen.text()), (200, "ok"));
+    }
+    assert_eq!(read_response(&mut old, false).await.status, 200);
+    // Not stored.
+    let hit = edge.get("/").await;
+    assert_eq!((hit.status, hit.field("link")), (200, None));
+    assert!(hit.cache_status().contains("hit"));
+}
+
+#[tokio::test]
+async fn a_101_that_nobody_asked_for_is_no_response() {
+    let upstream = Upstream::start(|_| {
+        Reply::Send(
+            b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n".to_vec(),
+        )
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.get("/").await.status, 502);
+    assert_eq!(edge.ask("POST", "/", &[("content-length", "0")]).await.status, 502);
+}
+
+#[tokio::test]
+async fn trailers_go_through_and_are_not_stored() {
+    let text = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n\
+                2\r\nok\r\n0\r\nx-sum: 7\r\nset-cookie: a=b\r\n\r\n";
+    let upstream = Upstream::start(move |_| Reply::Send(text.into())).await;
+    let edge = front(&[&upstream]).await;
+    for (path, fields, expected) in [
+        ("/1", "te: trailers\r\nconnection: te\r\n", "2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"),
+        ("/2", "", "2\r\nok\r\n0\r\n\r\n"),
+        // Stored without them, and so of known length.
+        ("/1", "te: trailers\r\nconnection: te\r\n", "ok"),
+    ] {
+        let mut stream = edge.connect().await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\n{fields}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (_, mut body) = read_head(&mut stream).await;
+        while body.len() < expected.len() {
+            assert!(stream.read_buf(&mut body).await.unwrap() > 0);
+        }
+        assert_eq!(String::from_utf8_lossy(&body), expected, "{path}");
+        eventually("the store", || edge.edge.state().flights == 0).await;
+    }
+    let asked = upstream.requests();
+    assert_eq!(field(&asked[0], "te").as_deref(), Some("trailers"));
+    assert_eq!((field(&asked[1], "te"), asked.len()), (None, 2));
+}
+
+#[tokio::test]
+async fn trailers_of_a_request_go_through() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while find(&bytes, b"x-sum: 7\r\n\r\n").is_none() {
+            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "{}", String::from_utf8_lossy(&bytes));
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    });
+    let edge = run(edge::EdgeConfig::new(edge::Mode::Upstream { urls: vec![url] }, "test-edge")).await;
+    let request = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+                    2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n";
+    assert_eq!(edge.raw(request, false).await.status, 200);
+    let seen = tokio::time::timeout(crate::support::DEADLINE, seen).await.unwrap().unwrap();
+    assert!(seen.ends_with("2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn only_websocket_tunnels_and_only_after_the_101() {
+    let upstream = Upstream::start(|head| {
+        if field(head, "upgrade").is_some() && !head.starts_with("GET /no") {
+            return Reply::Send(b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: y\r\n\r\nhello".to_vec());
+        }
+        send(200, &[("cache-control", "max-age=60")], "plain")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let ask = |path: &str, protocol: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: {protocol}\r\nsec-websocket-key: x\r\n\r\n"
+        )
+    };
+    let mut stream = edge.connect().await;
+    stream.write_all(ask("/", "websocket").as_bytes()).await.unwrap();
+    let (head, mut rest) = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(field(&head, "sec-websocket-accept").as_deref(), Some("y"));
+    while rest.len() < 5 {
+        assert!(stream.read_buf(&mut rest).await.unwrap() > 0);
+    }
+    assert_eq!(rest, b"hello");
+    // Refused by the upstream, or another protocol: a plain response, and the connection stays HTTP.
+    assert_eq!(edge.raw(ask("/no", "websocket").as_bytes(), false).await.text(), "plain");
+    assert_eq!(edge.raw(ask("/other", "h2c").as_bytes(), false).await.text(), "plain");
+    assert_eq!(field(upstream.requests().last().unwrap(), "upgrade"), None);
+}

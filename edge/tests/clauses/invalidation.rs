@@ -1,0 +1,163 @@
+//! RFC 9111 §4.4, RFC 9110 §9.3.3, RFC 9875.
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Reply, Running, Upstream, eventually, field, front, response, send};
+
+async fn post(edge: &Running, path: &str) -> u16 {
+    let request = format!("POST {path} HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi");
+    edge.raw(request.as_bytes(), false).await.status
+}
+
+async fn is_hit(edge: &Running, path: &str) -> bool {
+    let seen = edge.get(path).await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    seen.cache_status().contains("hit")
+}
+
+#[tokio::test]
+async fn references_are_resolved_and_all_variants_marked() {
+    let upstream = Upstream::start(|head| {
+        if head.starts_with("PURR ") {
+            return send(200, &[("location", "../a"), ("content-location", "http://SITE.test:80/b#x")], "");
+        }
+        send(200, &[("cache-control", "max-age=60"), ("vary", "x-v"), ("etag", "\"a\"")], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for path in ["/d/self", "/a", "/b", "/c"] {
+        for variant in ["1", "2"] {
+            edge.ask("GET", path, &[("x-v", variant)]).await;
+        }
+    }
+    eventually("the store", || edge.edge.state().entries == 8).await;
+    // A method that is not known may have changed anything.
+    assert_eq!(edge.ask("PURR", "/d/self", &[]).await.status, 200);
+    // Marked, not freed.
+    assert_eq!(edge.edge.state().entries, 8);
+    for (path, hit) in [("/d/self", false), ("/a", false), ("/b", false), ("/c", true)] {
+        for variant in ["1", "2"] {
+            let seen = edge.ask("GET", path, &[("x-v", variant)]).await;
+            assert_eq!(seen.cache_status().contains("hit"), hit, "{path} {}", seen.cache_status());
+            let conditional = upstream.requests().last().is_some_and(|r| field(r, "if-none-match").is_some());
+            assert!(hit || conditional, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn groups_end_within_their_origin_and_do_not_cascade() {
+    let upstream = Upstream::start(|head| {
+        let path = head.split(' ').nth(1).unwrap();
+        if head.starts_with("POST /fails") {
+            return send(500, &[("cache-group-invalidation", "\"one\"")], "");
+        }
+        if head.starts_with("POST") {
+            return send(200, &[("cache-group-invalidation", "\"one\", \"none\"")], "");
+        }
+        let groups = match path {
+            "/one" => "\"one\"",
+            "/both" => "\"two\", \"one\"",
+            "/two" => "\"two\"",
+            "/case" => "\"ONE\"",
+            // A safe request's response invalidates nothing.
+            _ => {
+                return send(
+                    200,
+                    &[("cache-control", "max-age=60"), ("cache-group-invalidation", "\"one\"")],
+                    "x",
+                );
+            }
+        };
+        send(200, &[("cache-control", "max-age=60"), ("cache-groups", groups)], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for path in ["/one", "/both", "/two", "/case", "/get"] {
+        edge.get(path).await;
+    }
+    edge.raw(b"GET /one HTTP/1.1\r\nhost: other.test\r\n\r\n", false).await;
+    eventually("the store", || edge.edge.state().entries == 6).await;
+    assert_eq!(post(&edge, "/fails").await, 500);
+    assert!(is_hit(&edge, "/one").await && is_hit(&edge, "/both").await);
+    assert_eq!(post(&edge, "/x").await, 200);
+    assert!(!is_hit(&edge, "/one").await && !is_hit(&edge, "/both").await);
+    assert!(is_hit(&edge, "/two").await && is_hit(&edge, "/case").await);
+    let other = edge.raw(b"GET /one HTTP/1.1\r\nhost: other.test\r\n\r\n", false).await;
+    assert!(other.cache_status().contains("hit"));
+    // Validated since, they count again.
+    assert!(is_hit(&edge, "/one").await && is_hit(&edge, "/both").await);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_save_what_it_changed() {
+    let upstream = Upstream::start(|head| {
+        if head.starts_with("POST") {
+            return Reply::Parts(vec![response(200, &[], "")]);
+        }
+        send(200, &[("cache-control", "max-age=60")], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    assert!(is_hit(&edge, "/").await);
+    let mut stream = edge.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+    upstream.wait_for(2).await;
+    drop(stream);
+    upstream.permit(1);
+    let mut hit = true;
+    let end = tokio::time::Instant::now() + crate::support::DEADLINE;
+    while hit && tokio::time::Instant::now() < end {
+        hit = is_hit(&edge, "/").await;
+    }
+    assert!(!hit);
+}
+
+#[tokio::test]
+async fn a_fetch_that_an_unsafe_reply_overtook_is_not_stored() {
+    let upstream = Upstream::start(|head| {
+        if head.starts_with("POST") {
+            return send(204, &[], "");
+        }
+        Reply::Parts(vec![response(200, &[("cache-control", "max-age=60")], "old")])
+    })
+    .await;
+    let edge = std::sync::Arc::new(front(&[&upstream]).await);
+    let early = tokio::spawn({
+        let edge = std::sync::Arc::clone(&edge);
+        async move { edge.get("/").await }
+    });
+    upstream.wait_for(1).await;
+    assert_eq!(post(&edge, "/").await, 204);
+    upstream.permit(2);
+    assert_eq!(early.await.unwrap().text(), "old");
+    assert!(!is_hit(&edge, "/").await);
+}
+
+#[tokio::test]
+async fn a_post_that_is_its_own_location_is_kept() {
+    let upstream = Upstream::start(|head| {
+        let path = head.split(' ').nth(1).unwrap();
+        if head.starts_with("GET") {
+            return send(200, &[("cache-control", "max-age=60"), ("etag", "\"old\"")], "old");
+        }
+        let located = if path == "/other" { "/elsewhere" } else { path };
+        let fields = [("cache-control", "max-age=60"), ("content-location", located), ("etag", "\"new\"")];
+        send(200, if path == "/bare" { &fields[1..] } else { &fields }, "new")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (path, text, hit) in [("/self?q", "new", true), ("/other", "old", false), ("/bare", "old", false)] {
+        edge.get(path).await;
+        assert!(is_hit(&edge, path).await);
+        // Conditions of a POST are the upstream's to judge.
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: site.test\r\nif-none-match: \"new\"\r\ncontent-length: 2\r\n\r\nhi"
+        );
+        let seen = edge.raw(request.as_bytes(), false).await;
+        assert_eq!((seen.status, seen.text()), (200, "new"), "{path}");
+        let seen = edge.get(path).await;
+        assert_eq!((seen.text(), seen.cache_status().contains("hit")), (text, hit), "{path}");
+    }
+}

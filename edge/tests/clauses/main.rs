@@ -1,0 +1,13 @@
+//! What the RFCs ask of a shared cache, bytes checked on both sides of the edge.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod collapsing;
+mod forwarding;
+mod invalidation;
+mod ranges;
+mod staleness;
+mod storing;
+mod validation;

@@ -1,0 +1,198 @@
+//! RFC 9110 §14, RFC 9111 §3.3 and §3.4.
+
+use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, send};
+
+const DIGITS: &str = "0123456789";
+
+/// Sends parts of [`DIGITS`] as asked, each with this tag.
+async fn parts(tag: &'static str) -> Upstream {
+    Upstream::start(move |head| {
+        let fields = [("cache-control", "max-age=60"), ("etag", tag)];
+        match field(head, "range").as_deref() {
+            Some("bytes=0-4") => part("bytes 0-4/10", tag, "01234"),
+            Some("bytes=5-9" | "bytes=5-" | "bytes=-5") => part("bytes 5-9/10", tag, "56789"),
+            Some("bytes=3-6") => part("bytes 3-6/10", tag, "3456"),
+            _ => send(200, &fields, DIGITS),
+        }
+    })
+    .await
+}
+
+fn part(range: &str, tag: &str, body: &str) -> Reply {
+    send(206, &[("cache-control", "max-age=60"), ("etag", tag), ("content-range", range)], body)
+}
+
+async fn range(edge: &Running, range: &str) -> Seen {
+    let seen = edge.ask("GET", "/", &[("range", range)]).await;
+    eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    seen
+}
+
+#[tokio::test]
+async fn several_ranges_are_one_multipart_response() {
+    let body: String = (0..100).map(|n| format!("{n:010}")).collect();
+    let whole = body.clone();
+    let upstream = Upstream::start(move |_| {
+        let fields = [
+            ("cache-control", "max-age=60"),
+            ("content-type", "text/x-numbers"),
+            ("content-digest", "sha-256=:AAAA:"),
+            ("repr-digest", "sha-256=:BBBB:"),
+        ];
+        send(200, &fields, &whole)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.get("/").await.field("content-digest").as_deref(), Some("sha-256=:AAAA:"));
+    let seen = range(&edge, "bytes=990-,0-9").await;
+    assert_eq!((seen.status, seen.complete), (206, true));
+    let kind = seen.field("content-type").unwrap();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let expected = format!(
+        "--{boundary}\r\nContent-Type: text/x-numbers\r\nContent-Range: bytes 990-999/1000\r\n\r\n0000000099\
+         \r\n--{boundary}\r\nContent-Type: text/x-numbers\r\nContent-Range: bytes 0-9/1000\r\n\r\n0000000000\
+         \r\n--{boundary}--\r\n"
+    );
+    assert_eq!(seen.text(), expected);
+    assert_eq!(seen.field("content-length"), Some(expected.len().to_string()));
+    assert_eq!((seen.field("content-range"), seen.field("content-digest")), (None, None));
+    assert_eq!(seen.field("repr-digest").as_deref(), Some("sha-256=:BBBB:"));
+    // One part: the same without its digest.
+    let one = range(&edge, "bytes=0-9").await;
+    assert_eq!((one.status, one.text(), one.field("content-digest")), (206, "0000000000", None));
+    // More ranges than are looked at, or more bytes than the whole: the whole.
+    let many = format!("bytes={}", (0..50).map(|n| format!("{n}-{n}")).collect::<Vec<_>>().join(","));
+    for set in [many.as_str(), "bytes=0-499,700-999"] {
+        let seen = range(&edge, set).await;
+        assert_eq!((seen.status, seen.text()), (200, body.as_str()));
+    }
+    // Not for a HEAD, nor where If-Range does not hold; 416 says nothing of the content.
+    assert_eq!(edge.ask("HEAD", "/", &[("range", "bytes=0-9")]).await.status, 200);
+    let beyond = range(&edge, "bytes=1000-").await;
+    assert_eq!((beyond.status, beyond.field("content-range").as_deref()), (416, Some("bytes */1000")));
+    assert_eq!((beyond.field("cache-control"), beyond.field("repr-digest")), (None, None));
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn parts_are_kept_and_combined_under_a_strong_tag() {
+    let upstream = parts("\"a\"").await;
+    let edge = front(&[&upstream]).await;
+    let first = range(&edge, "bytes=0-4").await;
+    assert_eq!((first.status, first.text()), (206, "01234"));
+    assert_eq!(first.cache_status(), "Bakehouse; fwd=uri-miss; fwd-status=206; ttl=60; stored");
+    assert_eq!(field(&upstream.requests()[0], "range").as_deref(), Some("bytes=0-4"));
+    for (asked, text, told) in [("bytes=0-4", "01234", "bytes 0-4/10"), ("bytes=2-3", "23", "bytes 2-3/10")] {
+        let hit = range(&edge, asked).await;
+        assert_eq!((hit.status, hit.text()), (206, text), "{asked}");
+        assert_eq!(hit.field("content-range").as_deref(), Some(told));
+        assert!(hit.cache_status().contains("hit"), "{}", hit.cache_status());
+    }
+    // A client that holds it already.
+    let held = edge.ask("GET", "/", &[("range", "bytes=2-3"), ("if-none-match", "\"a\"")]).await;
+    assert_eq!(held.status, 304);
+    assert_eq!(upstream.requests().len(), 1);
+    let second = range(&edge, "bytes=3-6").await;
+    assert_eq!((second.text(), upstream.requests().len()), ("3456", 2));
+    assert!(second.cache_status().contains("fwd=partial"), "{}", second.cache_status());
+    // What both hold together, and nothing twice.
+    assert_eq!((range(&edge, "bytes=1-6").await.text(), edge.edge.state().entries), ("123456", 1));
+    assert_eq!(range(&edge, "bytes=-5").await.text(), "56789");
+    assert_eq!(upstream.requests().len(), 3);
+    // Nothing is missing any more.
+    let whole = edge.get("/").await;
+    assert_eq!((whole.status, whole.text(), whole.field("content-range")), (200, DIGITS, None));
+    assert!(whole.cache_status().contains("hit"));
+    assert_eq!(upstream.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn parts_without_a_strong_tag_stay_apart() {
+    let upstream = parts("W/\"a\"").await;
+    let edge = front(&[&upstream]).await;
+    range(&edge, "bytes=0-4").await;
+    range(&edge, "bytes=5-9").await;
+    let whole = edge.get("/").await;
+    assert_eq!((whole.status, whole.text()), (200, DIGITS));
+    assert_eq!(field(&upstream.requests()[2], "range"), None);
+}
+
+#[tokio::test]
+async fn a_beginning_is_completed() {
+    let upstream = parts("\"a\"").await;
+    let edge = front(&[&upstream]).await;
+    range(&edge, "bytes=0-4").await;
+    let whole = edge.get("/").await;
+    assert_eq!((whole.status, whole.text(), whole.complete), (200, DIGITS, true));
+    assert_eq!(whole.field("content-length").as_deref(), Some("10"));
+    assert_eq!(whole.field("content-range"), None);
+    let asked = upstream.requests().remove(1);
+    assert_eq!(field(&asked, "range").as_deref(), Some("bytes=5-"));
+    assert_eq!(field(&asked, "if-range").as_deref(), Some("\"a\""));
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert!(edge.get("/").await.cache_status().contains("hit"));
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_rest_that_does_not_fit_is_not_joined() {
+    // Another tag, and another beginning.
+    for rest in
+        [part("bytes 5-9/10", "\"b\"", "vwxyz"), part("bytes 6-9/10", "\"a\"", "6789"), send(416, &[], "")]
+    {
+        let upstream = Upstream::script(vec![
+            part("bytes 0-4/10", "\"a\"", "01234"),
+            rest,
+            send(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], "new"),
+        ])
+        .await;
+        let edge = front(&[&upstream]).await;
+        range(&edge, "bytes=0-4").await;
+        let whole = edge.get("/").await;
+        assert_eq!((whole.status, whole.text(), whole.complete), (200, "new", true));
+        let asked = upstream.requests();
+        assert_eq!((asked.len(), field(&asked[2], "range"), field(&asked[2], "if-range")), (3, None, None));
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_ignores_ranges_is_stored_whole() {
+    let upstream =
+        Upstream::script(vec![send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], DIGITS)])
+            .await;
+    let edge = front(&[&upstream]).await;
+    let cut = range(&edge, "bytes=2-4").await;
+    assert_eq!((cut.status, cut.text()), (206, "234"));
+    assert_eq!(cut.field("content-range").as_deref(), Some("bytes 2-4/10"));
+    assert_eq!(edge.get("/").await.text(), DIGITS);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_range_brings_never_passes_for_the_whole() {
+    // That a range does not exist, a part that is not as long as it says, and parts of several kinds.
+    let cases = [
+        send(416, &[("cache-control", "max-age=60"), ("content-range", "bytes */10")], "none"),
+        send(206, &[("cache-control", "max-age=60"), ("content-range", "bytes 0-4/10")], "012"),
+        send(
+            206,
+            &[("cache-control", "max-age=60"), ("content-type", "multipart/byteranges; boundary=B")],
+            "--B--",
+        ),
+    ];
+    for case in cases {
+        let upstream =
+            Upstream::script(vec![case, send(200, &[("cache-control", "max-age=60")], DIGITS)]).await;
+        let edge = front(&[&upstream]).await;
+        assert_ne!(range(&edge, "bytes=0-4").await.status, 200);
+        assert_eq!(edge.edge.state().entries, 0);
+        let whole = edge.get("/").await;
+        assert_eq!((whole.status, whole.text()), (200, DIGITS));
+    }
+    // A part that nobody asked for is nobody's.
+    let upstream = Upstream::script(vec![part("bytes 0-4/10", "\"a\"", "01234")]).await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    assert_eq!(edge.edge.state().entries, 0);
+}

@@ -1,0 +1,113 @@
+//! RFC 9111 §4.2.4, RFC 5861, and the switches beside them.
+
+use edge::policy::{reuse::ClientValidation, rules::SMaxage};
+
+use crate::support::{Reply, Running, Upstream, eventually, run, send, upstream_config};
+
+/// What is sent once, then a failure.
+async fn once(control: &'static str, then: Reply) -> Upstream {
+    Upstream::script(vec![
+        send(200, &[("cache-control", control), ("etag", "\"a\"")], "old"),
+        then.clone(),
+        then,
+    ])
+    .await
+}
+
+async fn first(upstream: &Upstream, s_maxage: SMaxage) -> Running {
+    let mut config = upstream_config(&[upstream]);
+    config.rules.s_maxage = s_maxage;
+    let edge = run(config).await;
+    assert_eq!(edge.get("/").await.text(), "old");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    edge
+}
+
+#[tokio::test]
+async fn s_maxage_forbids_stale_use_and_says_so() {
+    for control in ["s-maxage=0, stale-while-revalidate=60", "s-maxage=0, stale-if-error=60"] {
+        let upstream = once(control, send(503, &[], "busy")).await;
+        let strict = first(&upstream, SMaxage::Strict).await;
+        let seen = strict.get("/").await;
+        assert_eq!((seen.status, seen.text()), (503, "busy"));
+        let told = "Bakehouse; fwd=stale; fwd-status=503; detail=s-maxage";
+        assert_eq!(seen.cache_status(), told, "{control}");
+        let upstream = once(control, send(503, &[], "busy")).await;
+        let lenient = first(&upstream, SMaxage::LifetimeOnly).await;
+        let seen = lenient.get("/").await;
+        assert_eq!((seen.status, seen.text()), (200, "old"), "{control}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_answer_stale_stands_in_or_504_follows() {
+    for (control, status) in [
+        ("max-age=0", 200),
+        ("max-age=0, must-revalidate", 504),
+        ("max-age=0, proxy-revalidate", 504),
+        ("max-age=9, no-cache", 504),
+        ("s-maxage=0", 504),
+    ] {
+        let upstream = once(control, Reply::Close).await;
+        let edge = first(&upstream, SMaxage::Strict).await;
+        let seen = edge.get("/").await;
+        assert_eq!(seen.status, status, "{control}");
+        let told = (status == 200).then_some("Bakehouse; fwd=stale; ttl=0; detail=disconnected");
+        assert_eq!(seen.field("cache-status").as_deref(), told, "{control}");
+    }
+}
+
+#[tokio::test]
+async fn clients_force_validation_only_where_they_may() {
+    for (clients, reaches) in [(ClientValidation::Ignored, false), (ClientValidation::Obeyed, true)] {
+        let upstream =
+            Upstream::start(|_| send(200, &[("cache-control", "max-age=60"), ("age", "5")], "x")).await;
+        let mut config = upstream_config(&[&upstream]);
+        config.rules.clients = clients;
+        let edge = run(config).await;
+        edge.get("/").await;
+        for fields in [
+            &[("cache-control", "no-cache")][..],
+            &[("cache-control", "max-age=0")],
+            &[("cache-control", "max-age=4, max-stale")],
+            &[("pragma", "no-cache")],
+        ] {
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            let seen = edge.ask("GET", "/", fields).await;
+            let expected = if reaches { "fwd=request" } else { "hit" };
+            assert!(seen.cache_status().contains(expected), "{fields:?} {}", seen.cache_status());
+        }
+        // These hold always.
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        let seen = edge.ask("GET", "/", &[("cache-control", "min-fresh=56")]).await;
+        assert!(seen.cache_status().contains("fwd=request"), "{}", seen.cache_status());
+    }
+}
+
+#[tokio::test]
+async fn max_stale_accepts_what_nothing_forbids() {
+    for (control, hit) in [("max-age=1", true), ("max-age=1, must-revalidate", false)] {
+        let upstream = Upstream::start(move |_| {
+            send(200, &[("cache-control", control), ("age", "9"), ("etag", "\"a\"")], "x")
+        })
+        .await;
+        let edge = first_of(&upstream).await;
+        for (stale, accepted) in [("max-stale", true), ("max-stale=60", true), ("max-stale=7", false)] {
+            let seen = edge.ask("GET", "/", &[("cache-control", stale)]).await;
+            assert_eq!(
+                seen.cache_status().contains("hit"),
+                hit && accepted,
+                "{control} {stale} {}",
+                seen.cache_status()
+            );
+            eventually("the store", || edge.edge.state().flights == 0).await;
+        }
+    }
+}
+
+async fn first_of(upstream: &Upstream) -> Running {
+    let edge = run(upstream_config(&[upstream])).await;
+    edge.get("/").await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    edge
+}

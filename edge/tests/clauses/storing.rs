@@ -1,0 +1,167 @@
+//! RFC 9111 §3, and the switches beside it.
+
+use edge::policy::{query::QueryKey, rules::SetCookie};
+use http::HeaderName;
+
+use crate::support::{Running, Upstream, eventually, field, front, run, send, upstream_config};
+
+async fn is_hit(edge: &Running, path: &str) -> bool {
+    edge.get(path).await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    edge.get(path).await.cache_status().contains("hit")
+}
+
+#[tokio::test]
+async fn any_final_status_with_explicit_freshness_is_kept() {
+    let upstream = Upstream::start(|head| {
+        let path = head.split(' ').nth(1).unwrap();
+        let (status, bare) = path[1..].split_once('/').unwrap();
+        let fields = [("cache-control", "max-age=60")];
+        send(status.parse().unwrap(), if bare == "bare" { &[] } else { &fields }, "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for status in [200, 201, 302, 307, 400, 403, 404, 410, 418, 499, 500, 502, 503, 599] {
+        assert!(is_hit(&edge, &format!("/{status}/fresh")).await, "{status}");
+        assert!(!is_hit(&edge, &format!("/{status}/bare")).await, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn strange_fields_are_kept_untouched() {
+    let upstream = Upstream::start(|_| {
+        let fields = [
+            ("cache-control", "max-age=60"),
+            ("content-encoding", "x-unknown"),
+            ("content-range", "bytes 0-0/9"),
+            ("x-bytes", "\"a\\\"b\", c"),
+        ];
+        send(200, &fields, "whole")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert!(is_hit(&edge, "/").await);
+    let hit = edge.get("/").await;
+    assert_eq!((hit.status, hit.text()), (200, "whole"));
+    for (name, value) in
+        [("content-encoding", "x-unknown"), ("content-range", "bytes 0-0/9"), ("x-bytes", "\"a\\\"b\", c")]
+    {
+        assert_eq!(hit.field(name).as_deref(), Some(value), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_kept_by_the_switch() {
+    let upstream = Upstream::start(|head| {
+        let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let control = match head.split(' ').nth(1).unwrap() {
+            "/explicit" => "max-age=60",
+            "/public" => "max-age=60, public",
+            "/shared" => "s-maxage=60",
+            "/named" => "max-age=60, no-cache=\"set-cookie\"",
+            _ => return send(200, &[modified, ("set-cookie", "a=b")], "x"),
+        };
+        send(200, &[("cache-control", control), ("set-cookie", "a=b")], "x")
+    })
+    .await;
+    for (set_cookie, explicit) in [(SetCookie::ForAll, false), (SetCookie::Store, true)] {
+        let mut config = upstream_config(&[&upstream]);
+        config.rules.set_cookie = set_cookie;
+        let edge = run(config).await;
+        for (path, hit) in [
+            ("/explicit", explicit),
+            ("/public", true),
+            ("/shared", true),
+            ("/named", true),
+            ("/heuristic", false),
+        ] {
+            assert_eq!(is_hit(&edge, path).await, hit, "{set_cookie:?} {path}");
+        }
+        assert_eq!(edge.get("/public").await.field("set-cookie").as_deref(), Some("a=b"));
+        assert_eq!(edge.get("/named").await.field("set-cookie"), None);
+    }
+}
+
+#[tokio::test]
+async fn fields_for_one_client_reach_that_one_alone() {
+    let upstream = Upstream::start(|_| {
+        let fields = [("cache-control", "max-age=60, private=\"x-mine\""), ("x-mine", "1"), ("x-all", "2")];
+        send(200, &fields, "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let own = edge.get("/").await;
+    assert_eq!((own.field("x-mine").as_deref(), own.field("x-all").as_deref()), (Some("1"), Some("2")));
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    let other = edge.get("/").await;
+    assert!(other.cache_status().contains("hit"));
+    assert_eq!((other.field("x-mine"), other.field("x-all").as_deref()), (None, Some("2")));
+}
+
+#[tokio::test]
+async fn targeted_fields_are_those_of_the_list_in_its_order() {
+    let upstream = Upstream::start(|_| {
+        let fields = [
+            ("mine-cache-control", "max-age=60"),
+            ("cdn-cache-control", "no-store"),
+            ("cache-control", "no-store"),
+            ("expires", "0"),
+        ];
+        send(200, &fields, "x")
+    })
+    .await;
+    for (targets, hit) in [
+        (vec![], false),
+        (vec!["cdn-cache-control"], false),
+        (vec!["mine-cache-control", "cdn-cache-control"], true),
+        (vec!["cdn-cache-control", "mine-cache-control"], false),
+        (vec!["absent", "mine-cache-control"], true),
+    ] {
+        let mut config = upstream_config(&[&upstream]);
+        config.rules.targets = targets.iter().map(|name| HeaderName::from_static(name)).collect();
+        let edge = run(config).await;
+        assert_eq!(is_hit(&edge, "/").await, hit, "{targets:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_keyed_is_not_forwarded() {
+    let upstream = Upstream::start(|head| {
+        send(200, &[("cache-control", "max-age=60")], head.split(' ').nth(1).unwrap())
+    })
+    .await;
+    let mut config = upstream_config(&[&upstream]);
+    config.rules.query = QueryKey::Without(vec!["utm_*".into()]);
+    let edge = run(config).await;
+    assert_eq!(edge.get("/a?utm_source=x&page=2").await.text(), "/a?page=2");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    let hit = edge.get("/a?page=2&utm_medium=y").await;
+    assert_eq!((hit.text(), hit.cache_status().contains("hit")), ("/a?page=2", true));
+    // An unsafe request is forwarded as it is, and ends the copy that its URI is kept under.
+    assert_eq!(edge.ask("DELETE", "/a?utm_x=1&page=2", &[]).await.text(), "/a?utm_x=1&page=2");
+    assert!(edge.get("/a?page=2").await.cache_status().contains("fwd=stale"));
+}
+
+#[tokio::test]
+async fn encodings_make_no_more_variants_than_there_are() {
+    let upstream = Upstream::start(|head| {
+        let encodings = field(head, "accept-encoding").unwrap_or_else(|| "none".into());
+        send(200, &[("cache-control", "max-age=60"), ("vary", "Accept-Encoding")], &encodings)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (sent, seen, requests) in [
+        ("gzip, deflate, br", "br,deflate,gzip", 1),
+        ("br;q=0.9, deflate;q=0.1, GZIP", "br,deflate,gzip", 1),
+        ("gzip, deflate, br, made-up-1", "br,deflate,gzip", 1),
+        ("made-up-2", "identity", 2),
+        ("identity", "identity", 2),
+        ("gzip;q=0", "identity", 2),
+        ("gzip", "gzip", 3),
+    ] {
+        assert_eq!(edge.ask("GET", "/", &[("accept-encoding", sent)]).await.text(), seen, "{sent}");
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        assert_eq!(upstream.requests().len(), requests, "{sent}");
+    }
+    assert_eq!(edge.get("/").await.text(), "none");
+}

@@ -1,0 +1,179 @@
+//! RFC 9110 §13, RFC 9111 §4.3.
+
+use crate::support::{Upstream, eventually, field, front, send};
+
+const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+#[tokio::test]
+async fn a_304_changes_all_fields_but_the_length() {
+    let upstream = Upstream::script(vec![
+        send(
+            200,
+            &[
+                ("cache-control", "max-age=0"),
+                ("etag", "\"a\""),
+                ("content-type", "text/old"),
+                ("content-location", "/old"),
+                ("x-kept", "1"),
+                ("x-many", "1"),
+                ("x-many", "2"),
+            ],
+            "body",
+        ),
+        send(
+            304,
+            &[
+                ("cache-control", "max-age=60"),
+                ("etag", "\"a\""),
+                ("content-type", "text/new"),
+                ("content-location", "/new"),
+                ("content-length", "99"),
+                ("connection", "x-hop"),
+                ("x-hop", "1"),
+                ("x-many", "3"),
+            ],
+            "",
+        ),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    for told in ["fwd=stale", "hit"] {
+        let seen = edge.get("/").await;
+        assert_eq!(
+            (seen.status, seen.text(), seen.field("content-length").as_deref()),
+            (200, "body", Some("4"))
+        );
+        assert_eq!(seen.field("content-type").as_deref(), Some("text/new"));
+        assert_eq!(seen.field("content-location").as_deref(), Some("/new"));
+        assert_eq!(
+            (seen.field("x-kept").as_deref(), seen.field("x-many").as_deref()),
+            (Some("1"), Some("3"))
+        );
+        assert_eq!(seen.field("x-hop"), None);
+        assert!(seen.cache_status().contains(told), "{}", seen.cache_status());
+    }
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_304_about_something_else_is_no_answer() {
+    let upstream = Upstream::script(vec![
+        send(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], "old"),
+        send(304, &[("etag", "\"b\"")], ""),
+        send(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], "new"),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    assert_eq!(edge.get("/").await.text(), "new");
+    let asked = upstream.requests();
+    assert_eq!(field(&asked[1], "if-none-match").as_deref(), Some("\"a\""));
+    assert_eq!(field(&asked[2], "if-none-match"), None);
+}
+
+#[tokio::test]
+async fn a_variant_that_is_not_held_is_asked_for_by_the_tags_of_those_that_are() {
+    let upstream = Upstream::start(|head| {
+        let fields = [("cache-control", "max-age=60"), ("vary", "Accept-Language"), ("etag", "\"en\"")];
+        let known = field(head, "if-none-match").is_some_and(|tags| tags.contains("\"en\""));
+        send(if known { 304 } else { 200 }, &fields, "hello")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.ask("GET", "/", &[("accept-language", "en")]).await.text(), "hello");
+    let other = edge.ask("GET", "/", &[("accept-language", "fr")]).await;
+    assert_eq!((other.status, other.text()), (200, "hello"));
+    assert!(other.cache_status().contains("fwd=vary-miss; fwd-status=304"), "{}", other.cache_status());
+    for language in ["en", "fr"] {
+        let hit = edge.ask("GET", "/", &[("accept-language", language)]).await;
+        assert!(hit.cache_status().contains("hit"), "{language}");
+    }
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn our_request_selects_what_is_held() {
+    let upstream = Upstream::start(|_| {
+        let fields = [("cache-control", "max-age=0"), ("vary", "Accept, X-None"), ("etag", "\"a\"")];
+        send(200, &fields, "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.ask("GET", "/", &[("accept", "text/html, text/css")]).await;
+    edge.ask("GET", "/", &[("accept", "TEXT/css ,text/html")]).await;
+    let asked = upstream.requests();
+    assert_eq!(field(&asked[0], "accept").as_deref(), Some("text/html, text/css"));
+    assert_eq!(field(&asked[1], "accept").as_deref(), Some("text/css,text/html"));
+    assert_eq!(field(&asked[1], "if-none-match").as_deref(), Some("\"a\""));
+}
+
+#[tokio::test]
+async fn a_head_updates_what_agrees_and_ends_what_does_not() {
+    let upstream = Upstream::start(|head| {
+        let path = head.split(' ').nth(1).unwrap();
+        if head.starts_with("GET") {
+            return send(200, &[("cache-control", "max-age=0"), ("etag", "\"a\""), ("x-a", "1")], "body");
+        }
+        let fields = [("cache-control", "max-age=60"), ("x-a", "2")];
+        match path {
+            "/agrees" => send(200, &[&fields[..], &[("etag", "\"a\"")]].concat(), "body"),
+            "/tag" => send(200, &[&fields[..], &[("etag", "\"b\"")]].concat(), "body"),
+            "/length" => send(200, &fields, "longer"),
+            _ => send(410, &fields, "body"),
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (path, hit) in [("/agrees", true), ("/tag", false), ("/length", false), ("/gone", false)] {
+        edge.get(path).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        // Nothing of the content of a HEAD is read, whatever its length says.
+        let head = edge.ask("HEAD", path, &[]).await;
+        assert_eq!(head.field("x-a").as_deref(), Some("2"), "{path}");
+        let seen = edge.get(path).await;
+        assert_eq!(seen.cache_status().contains("hit"), hit, "{path} {}", seen.cache_status());
+        let field = seen.field("x-a");
+        assert_eq!((seen.text(), field.as_deref()), ("body", Some(if hit { "2" } else { "1" })), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn conditions_for_the_upstream_alone_reach_it_unchanged() {
+    let upstream = Upstream::start(|head| {
+        if field(head, "if-match").is_some() {
+            send(412, &[], "")
+        } else {
+            send(200, &[("cache-control", "max-age=60")], "x")
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    let seen = edge.ask("GET", "/", &[("if-match", "\"z\"")]).await;
+    assert_eq!(seen.status, 412);
+    assert!(seen.cache_status().contains("fwd=bypass"), "{}", seen.cache_status());
+    assert_eq!(edge.ask("GET", "/", &[("if-unmodified-since", DATE)]).await.status, 200);
+    let asked = upstream.requests();
+    assert_eq!(field(&asked[1], "if-match").as_deref(), Some("\"z\""));
+    assert_eq!(field(&asked[2], "if-unmodified-since").as_deref(), Some(DATE));
+}
+
+#[tokio::test]
+async fn conditions_are_answered_for_successes_alone() {
+    let upstream = Upstream::start(|head| {
+        let status = head.split(' ').nth(1).unwrap()[1..].parse().unwrap();
+        send(status, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (path, status) in [("/200", 304), ("/203", 304), ("/404", 404)] {
+        edge.get(path).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        for fields in [&[("if-none-match", "\"b\", W/\"a\"")][..], &[("if-none-match", "*")]] {
+            let seen = edge.ask("GET", path, fields).await;
+            assert_eq!((seen.status, seen.field("etag").as_deref()), (status, Some("\"a\"")), "{path}");
+        }
+    }
+    assert_eq!(upstream.requests().len(), 3);
+}
