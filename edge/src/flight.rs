@@ -172,6 +172,9 @@ impl Edge {
                     trace::note(|| {
                         Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated")
                     });
+                    if !stored.freshness.is_fresh(receipt.got, stored.stale_from()) {
+                        self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
+                    }
                     drop(listing);
                     return land(Landing::Stored(stored, status), tell);
                 }
@@ -278,6 +281,10 @@ impl Edge {
             }
         };
         self.hints.note_vary(plan.key(), plan.what.authorized, &names);
+        if !freshness.is_fresh(receipt.got, None) {
+            // Each of those who wait would have to validate it for itself (RFC 9111 §5.2.2.4, §4.2).
+            self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
+        }
         if held.is_some_and(|held| {
             !held.head.contains_key(header::ETAG) && !held.head.contains_key(header::LAST_MODIFIED)
         }) {

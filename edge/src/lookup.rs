@@ -19,7 +19,7 @@ use crate::{
     policy::{
         freshness::{Freshness, Millis},
         range,
-        reuse::{Forward, Reuse, reuse},
+        reuse::{Failure, Forward, Reuse, reuse, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
@@ -277,6 +277,13 @@ impl Edge {
             }
             Landing::Stored(stored, _) if !reusable(&stored.freshness, &stored.selection) => None,
             Landing::Stand(stored, _) if !stored.selection.matches(&inbound.headers) => None,
+            // What the leader accepts in place of a failure, another need not.
+            Landing::Stand(stored, status) if !stored.key.of_site => {
+                let failure = status.map_or(Failure::Disconnected, Failure::Status);
+                let (stale_from, asked) = (stored.stale_from(), inbound.directives);
+                stale_on_failure(&stored.freshness, stale_from, asked, failure, now).ok()?;
+                Some(Outcome::Landing(Landing::Stand(stored, status)))
+            }
             Landing::Released => None,
             landing => Some(Outcome::Landing(landing)),
         }

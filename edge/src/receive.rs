@@ -27,6 +27,11 @@ use crate::{
     store::Stored,
 };
 
+/// Up to this size parts are joined whatever it costs.
+const JOIN_BYTES_FREE: u64 = 1 << 20;
+/// Beyond it, so many bytes at most are copied for each that was received.
+const JOIN_COST_MAX: u64 = 16;
+
 /// What is being received, by whose rules it is kept, and since when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Receiving<'a> {
@@ -155,11 +160,19 @@ impl Edge {
         for stored in held {
             let Some(held_part) = stored.part else { continue };
             let Some(joined) = part.joined(held_part) else { continue };
-            let fits = joined.span.bytes() <= self.object_bytes_max() as u64;
-            if !fits || part.span.contains(held_part.span) || !range::combine(&what.fill.head, &stored.head) {
+            let bytes = joined.span.bytes();
+            let fits = bytes <= self.object_bytes_max() as u64;
+            // Many small parts of a large content would copy it again and again.
+            let worth_it =
+                bytes <= JOIN_BYTES_FREE || joined.is_whole() || bytes / JOIN_COST_MAX <= part.span.bytes();
+            if !fits
+                || !worth_it
+                || part.span.contains(held_part.span)
+                || !range::combine(&what.fill.head, &stored.head)
+            {
                 continue;
             }
-            let mut whole = BytesMut::with_capacity(usize_of(joined.span.bytes()));
+            let mut whole = BytesMut::with_capacity(usize_of(bytes));
             // Where both have a byte it is the same one: the tag is strong.
             let (first, first_part, second, second_part) = if part.span.start <= held_part.span.start {
                 (&body, part, &stored.body, held_part)

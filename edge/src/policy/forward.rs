@@ -5,12 +5,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::directives::list_members;
 
-/// Fields that belong to one connection and end there (RFC 9110 §7.6.1, RFC 9112).
-const HOP_BY_HOP: [HeaderName; 7] = [
+/// Fields that belong to one connection and end there (RFC 9110 §7.6.1), and those of a proxy, which this is not
+/// (RFC 9111 §3.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-authentication-info"),
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
@@ -334,6 +337,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("te", "trailers"),
             ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic eA=="),
             ("accept", "*/*"),
         ]);
         strip_connection(&mut headers);

@@ -170,6 +170,11 @@ impl Freshness {
         u32::try_from(self.age_ms(now) / 1_000).unwrap_or(DELTA_SECONDS_MAX).min(DELTA_SECONDS_MAX)
     }
 
+    /// Whether it may be used for any request as it is.
+    pub fn is_fresh(&self, now: Millis, stale_from: Option<Millis>) -> bool {
+        !self.no_cache && self.left_ms(now, stale_from) > 0
+    }
+
     /// What is left of the lifetime; 0 or less is stale: fresh only if lifetime > age (RFC 9111 §4.2).
     /// `stale_from` is when a soft purge ended it early.
     pub fn left_ms(&self, now: Millis, stale_from: Option<Millis>) -> i64 {

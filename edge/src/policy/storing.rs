@@ -150,9 +150,13 @@ pub fn storing(
         return Err(NoStore::NotCacheable);
     }
     let validators = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
-    let usable = freshness.left_ms(freshness.got, None) > 0 && !freshness.no_cache;
+    let usable = freshness.is_fresh(freshness.got, None);
+    // What came with a lifetime that has passed on the way may still be accepted, or stand in while nothing else is to
+    // be had. What never had one may as well, but is not worth the memory.
+    let had_lifetime = freshness.source.is_explicit() && freshness.lifetime_ms > 0;
     let usable_stale = freshness.stale_refused.is_none()
-        && (freshness.stale_while_revalidate_ms.is_some()
+        && (had_lifetime
+            || freshness.stale_while_revalidate_ms.is_some()
             || freshness.stale_if_error_ms.is_some_and(|ms| ms > 0));
     if !(usable || validators || usable_stale) {
         return Err(NoStore::Useless);
@@ -258,7 +262,7 @@ mod tests {
     fn a_row_for_each_clause() {
         use NoStore as N;
         type Fields = &'static [(&'static str, &'static str)];
-        let rows: [(Fields, u16, Fields, Result<(), N>); 51] = [
+        let rows: [(Fields, u16, Fields, Result<(), N>); 54] = [
             (&[], 200, &[("cache-control", "max-age=1")], Ok(())),
             (&[("cookie", "a=b")], 200, &[("cache-control", "max-age=1")], Ok(())),
             (&[], 200, &[("cache-control", "max-age=0")], Err(N::Useless)),
@@ -328,6 +332,9 @@ mod tests {
                 ],
                 Err(N::SetCookie),
             ),
+            (&[], 200, &[("cache-control", "max-age=5"), ("age", "9")], Ok(())),
+            (&[], 200, &[("cache-control", "max-age=5, must-revalidate"), ("age", "9")], Err(N::Useless)),
+            (&[], 200, &[("cache-control", "max-age=5, no-cache"), ("age", "9")], Err(N::Useless)),
             (&[], 200, &[("expires", "0")], Err(N::Useless)),
             (&[], 200, &[("expires", "0"), ("etag", "\"a\"")], Ok(())),
             (&[], 503, &[("expires", "0"), ("etag", "\"a\"")], Ok(())),

@@ -145,3 +145,20 @@ async fn an_error_of_the_upstream_is_each_clients_own() {
     // One that may be kept is kept.
     assert_eq!(upstream.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn what_each_must_validate_is_not_waited_for_twice() {
+    let upstream = Upstream::start(|_| {
+        Reply::Parts(vec![response(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], "x")])
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let waiting = clients(&edge, &[]);
+    upstream.wait_for(1).await;
+    upstream.permit(1);
+    // All the others at once, not one after the other.
+    upstream.wait_for(CLIENTS).await;
+    upstream.permit(CLIENTS);
+    assert!(seen(waiting).await.iter().all(|seen| seen.text() == "x"));
+    assert_eq!(upstream.requests().len(), CLIENTS);
+}

@@ -3,7 +3,11 @@
 use edge::policy::{query::QueryKey, rules::SetCookie};
 use http::HeaderName;
 
-use crate::support::{Running, Upstream, eventually, field, front, run, send, upstream_config};
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{
+    Reply, Running, Upstream, eventually, field, front, read_head, run, send, upstream_config,
+};
 
 async fn is_hit(edge: &Running, path: &str) -> bool {
     edge.get(path).await;
@@ -164,4 +168,42 @@ async fn encodings_make_no_more_variants_than_there_are() {
         assert_eq!(upstream.requests().len(), requests, "{sent}");
     }
     assert_eq!(edge.get("/").await.text(), "none");
+}
+
+#[tokio::test]
+async fn variants_of_one_url_are_bounded() {
+    let upstream = Upstream::start(|head| {
+        let fields = [("cache-control", "max-age=60"), ("vary", "x-v")];
+        send(200, &fields, &field(head, "x-v").unwrap_or_default())
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for n in 0..100 {
+        let text = n.to_string();
+        assert_eq!(edge.ask("GET", "/", &[("x-v", &text)]).await.text(), text);
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        assert!(edge.edge.state().entries <= 32);
+    }
+    // The latest are those that are held.
+    assert!(edge.ask("GET", "/", &[("x-v", "99")]).await.cache_status().contains("hit"));
+    assert!(edge.ask("GET", "/", &[("x-v", "0")]).await.cache_status().contains("fwd=vary-miss"));
+}
+
+#[tokio::test]
+async fn what_ends_with_a_reset_did_not_end() {
+    let text = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\nconnection: close\r\n\r\nhalf";
+    let upstream = Upstream::script(vec![
+        Reply::SendAndReset(text.into()),
+        send(200, &[("cache-control", "max-age=60")], "whole"),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: site.test\r\n\r\n").await.unwrap();
+    read_head(&mut stream).await;
+    upstream.permit(1);
+    eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    assert_eq!(edge.edge.state().entries, 0);
+    let seen = edge.get("/").await;
+    assert_eq!((seen.text(), seen.cache_status().contains("fwd=uri-miss")), ("whole", true));
 }

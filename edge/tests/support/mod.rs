@@ -25,6 +25,8 @@ pub enum Reply {
     Send(Vec<u8>),
     /// These bytes, then the connection is closed.
     SendAndClose(Vec<u8>),
+    /// These bytes, then the connection is reset, once it is permitted.
+    SendAndReset(Vec<u8>),
     /// These parts, each after a permit of [`Upstream::permit`]; then the connection stays open.
     Parts(Vec<Vec<u8>>),
     /// Nothing, and the connection is closed.
@@ -157,6 +159,12 @@ async fn talk(
             }
             Reply::SendAndClose(bytes) => {
                 let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Reply::SendAndReset(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                permits.acquire().await.unwrap().forget();
+                let _ = stream.set_zero_linger();
                 return;
             }
             Reply::Parts(parts) => {
