@@ -30,6 +30,9 @@ pub struct BuildArgs {
     /// Render drafts too
     #[arg(long)]
     drafts: bool,
+    /// Configuration to read, by its path below SITE, in place of `zola.toml` or `config.toml`
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<String>,
 }
 
 /// Runs the command.
@@ -45,7 +48,8 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     }
     let summary = tokio::task::spawn_blocking(move || {
         let sink = FolderSink::new(&args.out)?;
-        let input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
+        let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
+        input.options.config = args.config;
         let result = Renderer::new(BUILD_MEMORY_BYTES_MAX).render(&input, &sink);
         let files = sink.close()?;
         let summary = render::content(result)?;

@@ -8,6 +8,7 @@ mod data_folder;
 mod diff;
 mod edge_role;
 mod failure;
+mod import;
 mod jobs;
 mod logs;
 mod origin_role;
@@ -43,6 +44,7 @@ struct Bake {
 enum Command {
     Up(up::UpArgs),
     Build(build::BuildArgs),
+    Import(import::ImportArgs),
     Publish(publish::PublishArgs),
     Releases(releases::ReleasesArgs),
     Diff(diff::DiffArgs),
@@ -88,6 +90,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => up::run(args).await,
         Command::Build(args) => build::run(args).await,
+        Command::Import(args) => import::run(args).await,
         Command::Publish(args) => publish::run(args).await,
         Command::Releases(args) => releases::run(args).await,
         Command::Diff(args) => diff::run(args).await,

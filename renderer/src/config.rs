@@ -50,7 +50,7 @@ pub(crate) struct Config {
     pub(crate) build_search_index: bool,
     pub(crate) generate_sitemap: bool,
     pub(crate) generate_robots_txt: bool,
-    pub(crate) exclude_paginated_pages_in_sitemap: bool,
+    pub(crate) exclude_paginated_pages_in_sitemap: ExcludePaginated,
     pub(crate) slugify: SlugifyConfig,
     pub(crate) markdown: MarkdownConfig,
     pub(crate) link_checker: LinkChecker,
@@ -85,7 +85,7 @@ impl Default for Config {
             build_search_index: false,
             generate_sitemap: true,
             generate_robots_txt: true,
-            exclude_paginated_pages_in_sitemap: false,
+            exclude_paginated_pages_in_sitemap: ExcludePaginated::None,
             slugify: SlugifyConfig::default(),
             markdown: MarkdownConfig::default(),
             link_checker: LinkChecker::default(),
@@ -130,8 +130,17 @@ pub(crate) struct SlugifyConfig {
     pub(crate) anchors: Slugify,
 }
 
+/// Whether pagers are left out of the sitemap.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ExcludePaginated {
+    #[default]
+    None,
+    All,
+}
+
 /// `[markdown]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub(crate) struct MarkdownConfig {
     pub(crate) highlighting: Option<HighlightConfig>,
@@ -140,12 +149,33 @@ pub(crate) struct MarkdownConfig {
     pub(crate) external_links_target_blank: bool,
     pub(crate) external_links_no_follow: bool,
     pub(crate) external_links_no_referrer: bool,
+    pub(crate) external_links_external: bool,
     pub(crate) smart_punctuation: bool,
     pub(crate) definition_list: bool,
     pub(crate) bottom_footnotes: bool,
     pub(crate) lazy_async_image: bool,
     pub(crate) insert_anchor_links: AnchorLinks,
     pub(crate) github_alerts: bool,
+}
+
+impl Default for MarkdownConfig {
+    fn default() -> Self {
+        Self {
+            highlighting: None,
+            render_emoji: false,
+            external_links_class: None,
+            external_links_target_blank: false,
+            external_links_no_follow: false,
+            external_links_no_referrer: false,
+            external_links_external: true,
+            smart_punctuation: false,
+            definition_list: false,
+            bottom_footnotes: false,
+            lazy_async_image: false,
+            insert_anchor_links: AnchorLinks::None,
+            github_alerts: false,
+        }
+    }
 }
 
 /// `[markdown.highlighting]`.
@@ -201,6 +231,15 @@ impl AnchorLinks {
             _ => return None,
         })
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::Heading => "heading",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -220,7 +259,7 @@ pub(crate) enum Level {
     Warn,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(crate) struct SearchConfig {
     pub(crate) include_title: bool,
@@ -253,6 +292,12 @@ pub(crate) enum IndexFormat {
     ElasticlunrJavascript,
     FuseJson,
     FuseJavascript,
+}
+
+impl IndexFormat {
+    pub(crate) fn is_elasticlunr(self) -> bool {
+        matches!(self, Self::ElasticlunrJson | Self::ElasticlunrJavascript)
+    }
 }
 
 /// `[languages.CODE]`.
@@ -314,6 +359,7 @@ const TABLE_KEYS: &[(&str, &[&str])] = &[
             "external_links_target_blank",
             "external_links_no_follow",
             "external_links_no_referrer",
+            "external_links_external",
             "smart_punctuation",
             "definition_list",
             "bottom_footnotes",
@@ -416,6 +462,7 @@ impl Config {
         };
         match config {
             Some(mut config) if errors.is_empty() => {
+                config.adopt_default_language();
                 while config.base_url.ends_with('/') {
                     config.base_url.pop();
                 }
@@ -439,6 +486,29 @@ impl Config {
         }
     }
 
+    /// What `[languages.CODE]` says of the default language, as if it stood at the root; what the root says goes first.
+    fn adopt_default_language(&mut self) {
+        let Some(own) = self.languages.remove(&self.default_language) else { return };
+        self.title = self.title.take().or(own.title);
+        self.description = self.description.take().or(own.description);
+        self.generate_feeds |= own.generate_feeds;
+        self.build_search_index |= own.build_search_index;
+        if let Some(names) =
+            own.feed_filenames.filter(|_| self.feed_filenames == Self::default().feed_filenames)
+        {
+            self.feed_filenames = names;
+        }
+        if self.taxonomies.is_empty() {
+            self.taxonomies = own.taxonomies;
+        }
+        if self.search == SearchConfig::default() {
+            self.search = own.search;
+        }
+        for (key, text) in own.translations {
+            self.translations.entry(key).or_insert(toml::Value::String(text));
+        }
+    }
+
     /// All languages, the default one first.
     pub(crate) fn language_codes(&self) -> Vec<&str> {
         let mut codes = vec![self.default_language.as_str()];
@@ -452,6 +522,11 @@ impl Config {
 
     pub(crate) fn has_language(&self, lang: &str) -> bool {
         self.is_default(lang) || self.languages.contains_key(lang)
+    }
+
+    /// Whether `.code` before `.md` in a file's name is a language; only where there are several.
+    pub(crate) fn names_language(&self, code: &str) -> bool {
+        !self.languages.is_empty() && self.has_language(code)
     }
 
     fn other(&self, lang: &str) -> Option<&LanguageConfig> {
@@ -491,6 +566,13 @@ impl Config {
         self.other(lang).map_or(self.build_search_index, |other| other.build_search_index)
     }
 
+    /// Whether pages need the library that reads elasticlunr's index.
+    pub(crate) fn loads_elasticlunr(&self) -> bool {
+        self.language_codes()
+            .into_iter()
+            .any(|lang| self.search_index_for(lang) && self.search_for(lang).index_format.is_elasticlunr())
+    }
+
     pub(crate) fn search_for(&self, lang: &str) -> &SearchConfig {
         self.other(lang).map_or(&self.search, |other| &other.search)
     }
@@ -501,10 +583,7 @@ impl Config {
             Some(other) => other.translations.get(key).map(String::as_str),
             None => match self.translations.get(key) {
                 Some(toml::Value::String(text)) => Some(text),
-                _ => match self.languages.get(lang).and_then(|own| own.translations.get(key)) {
-                    Some(text) => Some(text),
-                    None => None,
-                },
+                _ => None,
             },
         }
     }
@@ -550,7 +629,16 @@ impl Config {
             entry.insert(key("title"), text(other.title.as_deref()));
             entry.insert(key("description"), text(other.description.as_deref()));
             entry.insert(key("generate_feeds"), Value::from(other.generate_feeds));
+            entry.insert(key("feed_filenames"), Value::from(self.feed_filenames_for(code).to_vec()));
             entry.insert(key("build_search_index"), Value::from(other.build_search_index));
+            entry.insert(key("search"), other.search.to_value());
+            let translations = other.translations.iter();
+            entry.insert(
+                key("translations"),
+                value::map(
+                    translations.map(|(k, text)| (value::owned_key(k), Value::from(text.as_str()))).collect(),
+                ),
+            );
             entry.insert(
                 key("taxonomies"),
                 Value::from(other.taxonomies.iter().map(TaxonomyConfig::to_value).collect::<Vec<_>>()),
@@ -593,11 +681,16 @@ impl MarkdownConfig {
         out.insert(key("external_links_target_blank"), Value::from(self.external_links_target_blank));
         out.insert(key("external_links_no_follow"), Value::from(self.external_links_no_follow));
         out.insert(key("external_links_no_referrer"), Value::from(self.external_links_no_referrer));
+        out.insert(key("external_links_external"), Value::from(self.external_links_external));
+        let class = self.external_links_class.as_deref();
+        out.insert(key("external_links_class"), class.map_or_else(Value::none, Value::from));
+        out.insert(key("insert_anchor_links"), Value::from(self.insert_anchor_links.name()));
         let highlighting = match &self.highlighting {
             None => Value::none(),
             Some(h) => {
                 let mut map = Map::new();
                 let text = |s: &Option<String>| s.as_deref().map_or_else(Value::none, Value::from);
+                map.insert(key("error_on_missing_language"), Value::from(h.error_on_missing_language));
                 map.insert(key("theme"), text(&h.theme));
                 map.insert(key("light_theme"), text(&h.light_theme));
                 map.insert(key("dark_theme"), text(&h.dark_theme));
@@ -623,6 +716,13 @@ impl SearchConfig {
             IndexFormat::FuseJavascript => "fuse_javascript",
         };
         out.insert(key("index_format"), Value::from(format));
+        out.insert(key("include_title"), Value::from(self.include_title));
+        out.insert(key("include_description"), Value::from(self.include_description));
+        out.insert(key("include_date"), Value::from(self.include_date));
+        out.insert(key("include_path"), Value::from(self.include_path));
+        out.insert(key("include_content"), Value::from(self.include_content));
+        let length = self.truncate_content_length;
+        out.insert(key("truncate_content_length"), length.map_or_else(Value::none, Value::from));
         value::map(out)
     }
 }

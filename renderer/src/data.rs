@@ -9,7 +9,7 @@ mod backoff;
 mod config;
 mod error;
 mod fetch;
-mod http;
+pub(crate) mod http;
 mod page;
 mod refresh;
 mod snapshot;

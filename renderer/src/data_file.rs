@@ -4,6 +4,10 @@ use tera::{Map, Value};
 
 use crate::value::{self, key, owned_key};
 
+/// The formats that a template may name.
+pub(crate) const FORMATS: &[&str] =
+    &["toml", "json", "yaml", "yml", "csv", "xml", "bibtex", "bib", "plain", "text", "txt"];
+
 /// How deep elements of an XML file may nest.
 const XML_DEPTH_MAX: usize = 128;
 
@@ -33,7 +37,7 @@ pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, String> {
         }
         "csv" => csv(bytes),
         "xml" => xml(text()?),
-        "bibtex" | "bib" => Ok(bibliography(text()?)),
+        "bibtex" | "bib" => crate::bibtex::parse(text()?),
         _ => Ok(Value::from(text()?)),
     }
 }
@@ -163,74 +167,6 @@ fn attributes(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, Stri
     Ok(element)
 }
 
-/// BibTeX: entries with their type, key and tags.
-fn bibliography(text: &str) -> Value {
-    let mut entries = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('@') {
-        rest = &rest[at + 1..];
-        let Some(open) = rest.find('{') else { break };
-        let kind = rest[..open].trim().to_lowercase();
-        let body_start = open + 1;
-        let end = balanced(&rest[body_start..]);
-        let body = &rest[body_start..body_start + end];
-        rest = &rest[(body_start + end).min(rest.len())..];
-        if kind == "comment" || kind == "string" || kind == "preamble" {
-            continue;
-        }
-        let (citation, mut fields) = body.split_once(',').unwrap_or((body, ""));
-        let mut tags = Map::new();
-        while let Some((name, after)) = fields.split_once('=') {
-            let after = after.trim_start();
-            let (value, tail) = match after.chars().next() {
-                Some('{') => {
-                    let end = balanced(&after[1..]);
-                    (&after[1..=end], &after[(end + 2).min(after.len())..])
-                }
-                Some('"') => {
-                    let end = after[1..].find('"').unwrap_or(after.len() - 1);
-                    (&after[1..=end], &after[(end + 2).min(after.len())..])
-                }
-                _ => {
-                    let end = after.find(',').unwrap_or(after.len());
-                    (&after[..end], &after[end..])
-                }
-            };
-            tags.insert(
-                owned_key(&name.trim().trim_start_matches(',').trim().to_lowercase()),
-                Value::from(value.trim()),
-            );
-            fields = tail;
-        }
-        let mut entry = Map::new();
-        entry.insert(key("entry_type"), Value::from(kind));
-        entry.insert(key("citation_key"), Value::from(citation.trim()));
-        entry.insert(key("tags"), value::map(tags));
-        entries.push(value::map(entry));
-    }
-    let mut map = Map::new();
-    map.insert(key("bibliographies"), Value::from(entries));
-    value::map(map)
-}
-
-/// Where the brace that was opened before `text` is closed, or the end.
-fn balanced(text: &str) -> usize {
-    let mut depth = 1_usize;
-    for (i, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return i;
-                }
-            }
-            _ => {}
-        }
-    }
-    text.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,10 +183,6 @@ mod tests {
         assert_eq!(
             parse(b"<a x=\"1\"><b>t &amp; u</b><b/></a>", "xml").unwrap().to_string(),
             r#"{"a": {"@x": "1", "b": ["t & u", ""]}}"#
-        );
-        assert_eq!(
-            parse(b"@book{k, title = {A {B}}, year = 1999}", "bibtex").unwrap().to_string(),
-            r#"{"bibliographies": [{"entry_type": "book", "citation_key": "k", "tags": {"title": "A {B}", "year": "1999"}}]}"#
         );
         assert!(parse(b"{", "json").is_err());
         assert!(parse(b"<a>", "xml").is_err());

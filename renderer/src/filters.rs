@@ -1,14 +1,16 @@
 //! The filters and tests of templates, under the names that Zola 0.23 gives them.
 
-use std::sync::LazyLock;
-
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime as Zoned};
+use num_format::{Locale, ToFormattedString};
 use tera::{Error, Kwargs, Map, Number, State, StringInput, Tera, TeraResult, Value};
 use tera_contrib as contrib;
 
+use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::functions::random_index;
+use crate::highlight::Fence;
+use crate::markdown::Surroundings;
 use crate::scope::Scope;
 use crate::{markdown, slugs};
 
@@ -100,41 +102,91 @@ pub(crate) fn register(tera: &mut Tera) {
 
 fn markdown(text: StringInput<'_>, kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let inline = kwargs.get::<bool>("inline")?.unwrap_or(false);
-    let html = Scope::with(|scope| Ok(markdown::plain(text.as_str(), &scope.site.config.markdown, inline)))?;
-    Ok(Value::safe_string(&html))
+    let html = Scope::with(|scope| {
+        let html = markdown::render(text.as_str(), &Loose(scope));
+        match html.problems.first() {
+            Some(problem) => Err(Error::message(problem.message.clone())),
+            None => Ok(html.body),
+        }
+    })?;
+    let html = match html.strip_prefix("<p>").and_then(|rest| rest.trim_end().strip_suffix("</p>")) {
+        Some(inside) if inline => inside,
+        _ => &html,
+    };
+    Ok(Value::safe_string(html))
+}
+
+/// Markdown that belongs to no page.
+struct Loose<'a>(&'a Scope);
+
+impl Surroundings for Loose<'_> {
+    fn config(&self) -> &MarkdownConfig {
+        &self.0.site.config.markdown
+    }
+
+    fn slugify_anchors(&self) -> slugs::Slugify {
+        self.0.site.config.slugify.anchors
+    }
+
+    fn anchor_links(&self) -> AnchorLinks {
+        AnchorLinks::None
+    }
+
+    fn permalink(&self) -> &str {
+        ""
+    }
+
+    fn resolve(&self, target: &str) -> Option<String> {
+        self.0.site.resolve(target, self.0.absolute)
+    }
+
+    fn anchor_link(&self, _: &str, _: u8, _: &str) -> Result<String, String> {
+        Ok(String::new())
+    }
+
+    fn summary_cutoff(&self, _: &str) -> Result<String, String> {
+        Ok(String::new())
+    }
+
+    fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
+        self.0.site.code(fence, code)
+    }
+
+    fn image_exists(&self, _: &str) -> Option<bool> {
+        None
+    }
 }
 
 fn slugify(text: &str, _: Kwargs, _: &State<'_>) -> String {
     slugs::path_component(text, slugs::Slugify::On)
 }
 
-/// Thousands are set apart as the language has it.
+/// A number as a language groups its digits; the site's default language where none is named.
 fn num_format(number: Number, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
-    let locale = kwargs.get::<&str>("locale")?.unwrap_or("en");
-    let (thousands, point) = match locale.split(['-', '_']).next().unwrap_or("en") {
-        "de" | "es" | "it" | "nl" | "pt" | "tr" | "id" | "da" | "el" => (".", ","),
-        "fr" | "nb" | "no" => ("\u{202f}", ","),
-        "ru" | "pl" | "cs" | "sv" | "fi" | "uk" | "bg" | "hu" | "sk" => ("\u{a0}", ","),
-        _ => (",", "."),
+    let own = Scope::with(|scope| Ok(scope.site.config.default_language.clone())).ok();
+    let given = kwargs.get::<String>("locale")?;
+    let name = given.as_deref().or(own.as_deref()).unwrap_or("en").replace('_', "-");
+    let code = name.split('-').next().unwrap_or(&name);
+    let locale = match (Locale::from_name(&name), Locale::from_name(code)) {
+        (Ok(locale), _) | (Err(_), Ok(locale)) => locale,
+        // A site may be in a language that no table has; a template that names one means it.
+        _ if given.is_none() => Locale::en,
+        _ => return Err(Error::message(format!("`{name}` is no language that numbers can be written in"))),
     };
-    let shown = match number.as_integer() {
-        Some(integer) => integer.to_string(),
-        None => number.as_float().to_string(),
-    };
-    let (sign, shown) = shown.strip_prefix('-').map_or(("", shown.as_str()), |rest| ("-", rest));
-    let (whole, part) = shown.split_once('.').map_or((shown, None), |(whole, part)| (whole, Some(part)));
-    let mut out = String::from(sign);
-    for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i).is_multiple_of(3) && whole.bytes().all(|b| b.is_ascii_digit()) {
-            out.push_str(thousands);
+    if let Some(whole) = number.as_integer() {
+        return Ok(whole.to_formatted_string(&locale));
+    }
+    let shown = number.as_float().to_string();
+    let (whole, part) = shown.split_once('.').unwrap_or((&shown, ""));
+    match whole.parse::<i128>() {
+        // The sign of -0.5 is not in its whole part.
+        Ok(whole) if !part.is_empty() => {
+            let sign = if whole == 0 && shown.starts_with('-') { locale.minus_sign() } else { "" };
+            Ok(format!("{sign}{}{}{part}", whole.to_formatted_string(&locale), locale.decimal()))
         }
-        out.push(digit);
+        Ok(whole) => Ok(whole.to_formatted_string(&locale)),
+        Err(_) => Ok(shown),
     }
-    if let Some(part) = part {
-        out.push_str(point);
-        out.push_str(part);
-    }
-    Ok(out)
 }
 
 /// A date in any form that content has it.
@@ -164,8 +216,6 @@ fn moment(value: &Value, zone: Option<&TimeZone>) -> TeraResult<Zoned> {
     }
 }
 
-static LOCALES: LazyLock<Vec<crate::locales::Locale>> = LazyLock::new(crate::locales::all);
-
 fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     let format = kwargs.get::<&str>("format")?;
     let zone = match kwargs.get::<&str>("timezone")? {
@@ -187,7 +237,7 @@ fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
                 "with `locale`, the `format` is a pattern such as \"d MMMM y\", without `%`",
             ));
         }
-        return crate::locales::format(&LOCALES, &when, locale, format).map_err(Error::message);
+        return crate::locales::format(&when, locale, format).map_err(Error::message);
     }
     let format = format.unwrap_or("%Y-%m-%d");
     jiff::fmt::strtime::format(format, &when)
@@ -265,6 +315,9 @@ mod tests {
             "1,234,567 -1,234 999"
         );
         assert_eq!(show("{{ 1234567 | num_format(locale=\"de\") }}"), "1.234.567");
+        assert_eq!(show("{{ 1000000 | num_format(locale=\"en-IN\") }}"), "10,00,000");
+        assert_eq!(show("{{ -0.5 | num_format }} {{ 1234.5 | num_format(locale=\"de\") }}"), "-0.5 1.234,5");
+        assert!(show("{{ 1 | num_format(locale=\"tlh\") }}").contains("tlh"));
     }
 
     #[test]

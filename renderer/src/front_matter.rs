@@ -64,7 +64,8 @@ pub(crate) struct PageMatter {
     pub(crate) template: Option<Box<str>>,
     pub(crate) in_search_index: bool,
     pub(crate) include_in_feeds: bool,
-    pub(crate) hidden: bool,
+    /// Not said: as the section that holds it.
+    pub(crate) hidden: Option<bool>,
     pub(crate) cache_groups: Vec<Box<str>>,
     /// `None` stands for an empty map: most pages have no extra, and there are many pages.
     pub(crate) extra: Option<Value>,
@@ -101,7 +102,8 @@ pub(crate) struct SectionMatter {
     pub(crate) redirect_to: Option<Box<str>>,
     pub(crate) in_search_index: bool,
     pub(crate) transparent: bool,
-    pub(crate) hidden: bool,
+    /// Not said: as the section that holds it.
+    pub(crate) hidden: Option<bool>,
     pub(crate) page_template: Option<Box<str>>,
     pub(crate) aliases: Vec<Box<str>>,
     pub(crate) generate_feeds: bool,
@@ -126,7 +128,7 @@ impl Default for SectionMatter {
             redirect_to: None,
             in_search_index: true,
             transparent: false,
-            hidden: false,
+            hidden: None,
             page_template: None,
             aliases: Vec::new(),
             generate_feeds: false,
@@ -328,14 +330,15 @@ impl Reader<'_> {
     }
 
     fn flag(&mut self, name: &'static str, default: bool) -> bool {
-        let Some(found) = self.take(name) else { return default };
-        match found.as_bool() {
-            Some(flag) => flag,
-            None => {
-                self.wrong(name, "true or false", &found);
-                default
-            }
+        self.maybe_flag(name).unwrap_or(default)
+    }
+
+    fn maybe_flag(&mut self, name: &'static str) -> Option<bool> {
+        let found = self.take(name)?;
+        if found.as_bool().is_none() {
+            self.wrong(name, "true or false", &found);
         }
+        found.as_bool()
     }
 
     fn integer(&mut self, name: &'static str) -> Option<i64> {
@@ -439,7 +442,7 @@ pub(crate) fn page(place: &Place<'_>, values: Map) -> Result<PageMatter, Errors>
         template: reader.text("template"),
         in_search_index: reader.flag("in_search_index", true),
         include_in_feeds: reader.flag("include_in_feeds", true),
-        hidden: reader.flag("hidden", false),
+        hidden: reader.maybe_flag("hidden"),
         cache_groups: reader.texts("cache_groups"),
         extra: reader.extra(),
     };
@@ -481,7 +484,7 @@ pub(crate) fn section(place: &Place<'_>, values: Map) -> Result<SectionMatter, E
         redirect_to: reader.text("redirect_to"),
         in_search_index: reader.flag("in_search_index", true),
         transparent: reader.flag("transparent", false),
-        hidden: reader.flag("hidden", false),
+        hidden: reader.maybe_flag("hidden"),
         page_template: reader.text("page_template"),
         aliases: reader.texts("aliases"),
         generate_feeds: reader.flag("generate_feeds", false),

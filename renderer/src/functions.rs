@@ -1,6 +1,6 @@
 //! The functions of templates, under the names that Zola 0.23 gives them, and `asset` and `get_data` of our own.
 //!
-//! None of them touches the network: data from elsewhere is a recorded input of a render, declared as a source.
+//! `load_data` alone reaches beyond the sources, and by `remote` alone.
 
 use std::sync::Arc;
 
@@ -9,9 +9,12 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use tera::{Error, Kwargs, Map, State, Tera, TeraResult, Value};
 
 use crate::data_file;
-use crate::diagnostic::nearest;
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::images::{self, Wish};
 use crate::library::{CONTENT, Content};
+use crate::remote::{Failure, Request};
 use crate::scope::Scope;
+use crate::search;
 use crate::site::{Pages, Site};
 use crate::value::{self, key};
 
@@ -91,7 +94,7 @@ fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
         let own = site.library.in_language(path, &lang, &site.config);
-        match site.library.page_id(&own).or_else(|| site.library.page_id(path)) {
+        match site.library.page_id(&own) {
             Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
             None if allow_missing => Ok(Value::none()),
             None => missing(site, "page", path),
@@ -108,7 +111,7 @@ fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
         let own = site.library.in_language(path, &lang, &site.config);
-        match site.library.section_id(&own).or_else(|| site.library.section_id(path)) {
+        match site.library.section_id(&own) {
             Some(id) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
             None if allow_missing => Ok(Value::none()),
             None => missing(site, "section", path),
@@ -147,14 +150,16 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             url.push('/');
         }
         if cachebust {
-            match site.file_bytes(plain) {
-                Some(bytes) => {
-                    let digest = hex(&Sha256::digest(&bytes));
-                    url.push_str("?h=");
-                    url.push_str(&digest[..20]);
+            let digest = match site.file_bytes(plain) {
+                Some(bytes) => hex(&Sha256::digest(&bytes)),
+                // Its text is known when all pages are: what it is made by tells one from another.
+                None if site.is_site_wide(plain) => {
+                    hex(&Sha256::digest(format!("{plain} {:?}", site.config).as_bytes()))
                 }
                 None => return fail(format!("there is no file `{path}` to make a digest of")),
-            }
+            };
+            url.push_str("?h=");
+            url.push_str(&digest[..20]);
         }
         Ok(Value::from(url))
     })
@@ -183,7 +188,16 @@ fn get_taxonomy(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     Scope::with(|scope| match find_taxonomy(&kwargs, &scope.site) {
         Ok(index) => {
             let taxonomy = &scope.site.library.taxonomies[index];
-            Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
+            match (taxonomy.terms.is_empty(), required) {
+                (false, _) => {
+                    Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
+                }
+                (true, false) => Ok(Value::none()),
+                (true, true) => fail(format!(
+                    "no page has a term of the taxonomy `{}`; with `required=false` that is no error",
+                    taxonomy.config.name
+                )),
+            }
         }
         Err(_) if !required => Ok(Value::none()),
         Err(e) => Err(e),
@@ -235,7 +249,7 @@ fn get_taxonomy_term(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         match find_term(site, index, name) {
             Some(term) => {
                 let term = &site.library.taxonomies[index].terms[term];
-                let pages = if include_pages { Pages::All } else { Pages::Counted };
+                let pages = if include_pages { Pages::All } else { Pages::None };
                 Ok(site.term_value(term, scope.fields, scope.absolute, pages))
             }
             None if !required => Ok(Value::none()),
@@ -276,91 +290,135 @@ fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let path = kwargs.must_get::<&str>("path")?;
     let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
     Scope::with(|scope| {
-        let Some(bytes) = scope.site.file_bytes(path) else {
-            if allow_missing {
-                return Ok(Value::none());
-            }
-            return fail(format!("there is no image `{path}`"));
+        let site = &scope.site;
+        let Some(bytes) = site.file_bytes(path) else {
+            return if allow_missing { Ok(Value::none()) } else { no_file(site, "image", path) };
         };
-        let (width, height, format) = image_size(path, &bytes)
-            .ok_or_else(|| Error::message(format!("`{path}` is no image of a known format")))?;
+        let header = image_header(site, path, &bytes)?;
+        let text = |text: &Option<String>| text.as_deref().map_or_else(Value::none, Value::from);
         let mut map = Map::new();
-        map.insert(key("width"), Value::from(width));
-        map.insert(key("height"), Value::from(height));
-        map.insert(key("format"), Value::from(format));
-        map.insert(key("mime"), Value::from(crate::mime::of(path)));
+        map.insert(key("width"), Value::from(header.width));
+        map.insert(key("height"), Value::from(header.height));
+        map.insert(key("format"), Value::from(header.format));
+        map.insert(key("mime"), Value::from(crate::mime::of(&format!("x.{}", header.format))));
+        map.insert(key("description"), text(&header.description));
+        map.insert(key("created"), text(&header.created));
         Ok(value::map(map))
     })
 }
 
-fn image_size(path: &str, bytes: &[u8]) -> Option<(u64, u64, String)> {
-    let extension = path.rsplit('.').next().unwrap_or("").to_ascii_lowercase();
-    if extension == "svg" {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let tag = &text[text.find("<svg")?..];
-        let tag = &tag[..tag.find('>')?];
-        let number = |name: &str| {
-            let rest = &tag[tag.find(&format!(" {name}=\""))? + name.len() + 3..];
-            let digits: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-            digits.parse::<f64>().ok().map(|n| n.round() as u64)
-        };
-        return Some((number("width")?, number("height")?, extension));
-    }
-    let size = imagesize::blob_size(bytes).ok()?;
-    Some((
-        size.width as u64,
-        size.height as u64,
-        if extension == "jpeg" { "jpg".to_owned() } else { extension },
+fn image_header(site: &Site, path: &str, bytes: &[u8]) -> TeraResult<Arc<images::Header>> {
+    let header = site.images.header(bytes);
+    header.ok_or_else(|| Error::message(format!("`{path}` is no image of a known format")))
+}
+
+fn no_file<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
+    let near = nearest(path, site.sources.iter().map(|(known, _)| known));
+    fail(format!(
+        "there is no {what} `{path}`{}",
+        near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
     ))
 }
 
 fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let path = kwargs.must_get::<&str>("path")?;
-    fail(format!(
-        "`{path}` cannot be resized: this version does not process images; link the file itself with get_url"
-    ))
+    let side = |name: &str| -> TeraResult<Option<u32>> {
+        match kwargs.get::<f64>(name)? {
+            None => Ok(None),
+            Some(n) if n >= 0.0 && n <= f64::from(u32::MAX) => Ok(Some(n.round() as u32)),
+            Some(n) => fail(format!("`{name}` is a number of pixels, not {n}")),
+        }
+    };
+    let change = images::Change {
+        op: kwargs.get::<&str>("op")?.unwrap_or("fill"),
+        width: side("width")?,
+        height: side("height")?,
+        format: kwargs.get::<&str>("format")?.unwrap_or("auto"),
+        quality: kwargs.get::<u8>("quality")?,
+        filter: kwargs.get::<&str>("filter")?,
+    };
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let Some((source, bytes)) = site.data_bytes(path) else { return no_file(site, "image", path) };
+        let header = image_header(site, path, &bytes)?;
+        let (wish, warning) = Wish::new(&source, &bytes, &header, &change).map_err(Error::message)?;
+        if let Some(warning) = warning {
+            site.warn(Diagnostic::in_file(source, warning));
+        }
+        let mut map = Map::new();
+        map.insert(key("width"), Value::from(wish.width));
+        map.insert(key("height"), Value::from(wish.height));
+        map.insert(key("orig_width"), Value::from(header.width));
+        map.insert(key("orig_height"), Value::from(header.height));
+        let made = site.images.add(wish);
+        map.insert(key("url"), Value::from(site.permalink(&format!("/{made}"), scope.absolute)));
+        map.insert(key("static_path"), Value::from(format!("static/{made}")));
+        Ok(value::map(map))
+    })
 }
 
 fn load_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
-    let format = kwargs.get::<&str>("format")?;
-    if let Some(literal) = kwargs.get::<&str>("literal")? {
-        return data_file::parse(literal.as_bytes(), format.unwrap_or("plain")).map_err(Error::message);
+    let format = kwargs.get::<&str>("format")?.map(str::to_ascii_lowercase);
+    if let Some(unknown) = format.as_deref().filter(|format| !data_file::FORMATS.contains(format)) {
+        let near = nearest(unknown, data_file::FORMATS.iter().copied());
+        return fail(format!(
+            "there is no format `{unknown}`{}",
+            near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+        ));
     }
-    let path = match (kwargs.get::<&str>("path")?, kwargs.get::<&str>("url")?) {
-        (Some(path), None) => path,
-        (None, Some(url)) => {
-            return fail(format!(
-                "`{url}` is not fetched while a page is rendered: declare it as a [[source]] in bakehouse.toml and read data.NAME"
-            ));
-        }
-        _ => return fail("`load_data` needs either `path`, `url` or `literal`".to_owned()),
-    };
+    let plain = || "plain".to_owned();
+    if let Some(literal) = kwargs.get::<&str>("literal")? {
+        let format = format.unwrap_or_else(plain);
+        return data_file::parse(literal.as_bytes(), &format).map_err(Error::message);
+    }
+    let (path, url) = (kwargs.get::<&str>("path")?, kwargs.get::<&str>("url")?);
     Scope::with(|scope| {
         let site = &scope.site;
-        let Some((source, bytes)) = site.data_bytes(path) else {
-            return if required {
-                let near = nearest(path, site.sources.iter().map(|(p, _)| p));
-                fail(format!(
-                    "there is no file `{path}`{}",
-                    near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
-                ))
-            } else {
-                Ok(Value::none())
-            };
-        };
-        let extension =
-            source.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map_or("plain", |(_, e)| e);
-        let format = format.unwrap_or(extension).to_ascii_lowercase();
-        let name = (blake3::hash(&bytes), format.clone());
-        if let Some(known) = site.memory.data.get(&name) {
-            return Ok(known);
+        match (path, url) {
+            (Some(path), None) => match site.data_bytes(path) {
+                Some((source, bytes)) => {
+                    let name = source.rsplit('/').next().unwrap_or(&source);
+                    let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+                    parsed(site, &source, &bytes, format.or(extension).unwrap_or_else(plain))
+                }
+                None if required => no_file(site, "file", path),
+                None => Ok(Value::none()),
+            },
+            (None, Some(url)) => match site.memory.remote.fetch(&request(&kwargs, url)?) {
+                Ok(bytes) => parsed(site, url, &bytes, format.unwrap_or_else(plain)),
+                Err(Failure::Missing(_)) if !required => Ok(Value::none()),
+                Err(Failure::Missing(problem) | Failure::Wrong(problem)) => fail(problem),
+            },
+            _ => fail("`load_data` needs either `path`, `url` or `literal`".to_owned()),
         }
-        let parsed =
-            data_file::parse(&bytes, &format).map_err(|e| Error::message(format!("{source}: {e}")))?;
-        site.memory.data.insert(name, parsed.clone(), bytes.len() * 4 + 200);
-        Ok(parsed)
     })
+}
+
+fn request(kwargs: &Kwargs, url: &str) -> TeraResult<Request> {
+    let post = match kwargs.get::<&str>("method")?.unwrap_or("GET").to_ascii_uppercase().as_str() {
+        "GET" => false,
+        "POST" => true,
+        other => return fail(format!("`method` is GET or POST, not {other}")),
+    };
+    Ok(Request {
+        url: url.to_owned(),
+        post,
+        headers: kwargs.get::<Vec<String>>("headers")?.unwrap_or_default(),
+        body: kwargs.get::<String>("body")?,
+        content_type: kwargs.get::<String>("content_type")?,
+    })
+}
+
+/// Data by its format, parsed once.
+fn parsed(site: &Site, source: &str, bytes: &[u8], format: String) -> TeraResult<Value> {
+    let name = (blake3::hash(bytes), format);
+    if let Some(known) = site.memory.data.get(&name) {
+        return Ok(known);
+    }
+    let made = data_file::parse(bytes, &name.1).map_err(|e| Error::message(format!("{source}: {e}")))?;
+    site.memory.data.insert(name, made.clone(), bytes.len() * 4 + 200);
+    Ok(made)
 }
 
 fn trans(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
@@ -497,35 +555,38 @@ impl Site {
         format!("{base}{path}")
     }
 
-    /// The bytes of a file by the path that a template gives: of the site, its static files, its content, its theme,
-    /// or made before pages.
+    /// The bytes of a file by the path that a template gives: of the site's folder, `static/`, `content/`, or what is
+    /// made before pages.
     pub(crate) fn file_bytes(&self, path: &str) -> Option<bytes::Bytes> {
-        let plain = path.trim_start_matches('/');
-        if let Some(made) = self.generated.get(plain) {
-            return Some(made.clone());
-        }
         self.data_bytes(path).map(|(_, bytes)| bytes)
     }
 
-    /// The bytes of a file of the sources, and its path.
+    /// The bytes of a file, and its path.
     pub(crate) fn data_bytes(&self, path: &str) -> Option<(String, bytes::Bytes)> {
+        let read = |source: String| self.sources.get(&source)?.read().ok().map(|bytes| (source, bytes));
         if let Some(inside) = path.strip_prefix("@/") {
-            let source = format!("{CONTENT}{inside}");
-            return self.sources.get(&source)?.read().ok().map(|bytes| (source, bytes));
+            return read(format!("{CONTENT}{}", inside.trim_start_matches('/')));
         }
         let plain = path.trim_start_matches('/');
-        let mut places = vec![plain.to_owned(), format!("static/{plain}"), format!("{CONTENT}{plain}")];
-        if let Some(theme) = &self.theme {
-            places.push(format!("themes/{theme}/{plain}"));
-            places.push(format!("themes/{theme}/static/{plain}"));
-        }
-        if let Some(source) = self.colocated_source(plain) {
-            places.push(source);
-        }
-        places.into_iter().find_map(|source| {
-            let file = self.sources.get(&source)?;
-            file.read().ok().map(|bytes| (source, bytes))
-        })
+        let found = [plain.to_owned(), format!("static/{plain}"), format!("{CONTENT}{plain}")]
+            .into_iter()
+            .chain(self.static_source(plain))
+            .chain(self.colocated_source(plain))
+            .find_map(read);
+        found.or_else(|| Some((plain.to_owned(), self.generated.get(plain)?.clone())))
+    }
+
+    /// Whether a path is an output that says something of the whole site, and so is made last.
+    fn is_site_wide(&self, path: &str) -> bool {
+        let config = &self.config;
+        config.language_codes().into_iter().any(|lang| {
+            let folder = if config.is_default(lang) { String::new() } else { format!("{lang}/") };
+            let feed = path.strip_prefix(&folder);
+            (config.search_index_for(lang) && path == search::index_name(config.search_for(lang), lang))
+                || (config.feeds_for(lang)
+                    && feed.is_some_and(|name| config.feed_filenames_for(lang).iter().any(|n| n == name)))
+        }) || (config.generate_sitemap && path == "sitemap.xml")
+            || (config.generate_robots_txt && path == "robots.txt")
     }
 
     /// The file behind an output path such as `blog/bundle/photo.png`, as `page.assets` names them.

@@ -11,10 +11,13 @@ use release::File;
 use release::file::check_path;
 use tera::{Context, Map, Value};
 
+use crate::config::ExcludePaginated;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::SortBy;
+use crate::images::Wish;
 use crate::library::{Content, PageId, SectionId, sort_pages};
 use crate::mime;
+use crate::minify;
 use crate::render::{Plan, ignored_static};
 use crate::scope::Scope;
 use crate::search;
@@ -431,6 +434,25 @@ fn copied(site: &Site, source: &str) -> Result2<Bytes> {
     Ok(body)
 }
 
+/// Makes the copy of an image.
+///
+/// # Errors
+/// What its format refuses.
+pub(crate) fn image(site: &Site, path: &str, wish: &Wish) -> Result<File, Diagnostic> {
+    let name = wish.name();
+    if let Some(known) = site.memory.files.get(&name) {
+        return Ok(file(path, known, 200, &[]));
+    }
+    let fail = |problem: &dyn std::fmt::Display| {
+        Diagnostic::in_file(wish.source.as_str(), format!("the image cannot be resized: {problem}"))
+    };
+    let source = site.sources.get(&wish.source).ok_or_else(|| fail(&"it is gone"))?;
+    let made = wish.make(&source.read().map_err(|e| fail(&e))?).map_err(|e| fail(&e))?;
+    let made = Bytes::from(made);
+    site.memory.files.insert(name, made.clone(), made.len() + 64);
+    Ok(file(path, made, 200, &[]))
+}
+
 /// Renders a template.
 fn render(
     site: &Arc<Site>,
@@ -446,6 +468,12 @@ fn render(
     }
     let mut out = Capped::new(site.limits.output_bytes_max);
     match scope.enter(|| site.engine.tera.render_to(template, context, &mut out)) {
+        Ok(()) if site.config.minify_html && template.ends_with(".html") => {
+            match std::str::from_utf8(&out.bytes) {
+                Ok(html) => Ok(Bytes::from(minify::html(html))),
+                Err(_) => Ok(Bytes::from(out.bytes)),
+            }
+        }
         Ok(()) => Ok(Bytes::from(out.bytes)),
         Err(e) => Err(vec![templates::explain_render(&e, name, &|name| site.template_file(name))]),
     }
@@ -704,8 +732,8 @@ fn feed_pages(site: &Site, of: &FeedOf) -> Vec<PageId> {
     let wanted: Vec<PageId> = candidates
         .into_iter()
         .filter(|id| {
-            let matter = library.page(*id).matter();
-            matter.include_in_feeds && !matter.hidden && matter.render
+            let page = library.page(*id);
+            page.matter().include_in_feeds && !page.hidden && page.matter().render
         })
         .collect();
     let (mut sorted, _) = sort_pages(&library.pages, &wanted, SortBy::Date);
@@ -785,13 +813,13 @@ fn sitemap(site: &Arc<Site>) -> Result2<Done> {
             (updated.map(str::to_owned), extra.cloned().unwrap_or_else(value::empty)),
         );
     };
-    for page in library.pages.iter().filter(|p| p.matter().render && !p.matter().hidden) {
+    for page in library.pages.iter().filter(|p| p.matter().render && !p.hidden) {
         let matter = page.matter();
         let updated = matter.updated.as_ref().or(page.date.as_ref()).map(|date| &*date.text);
         add(&page.path, updated, matter.extra.as_ref());
     }
-    let pagers = !site.config.exclude_paginated_pages_in_sitemap;
-    for section in library.sections.iter().filter(|s| s.matter.render && !s.matter.hidden) {
+    let pagers = site.config.exclude_paginated_pages_in_sitemap == ExcludePaginated::None;
+    for section in library.sections.iter().filter(|s| s.matter.render && !s.hidden) {
         add(&section.path, None, section.matter.extra.as_ref());
         if section.matter.paginate_by.is_some() && section.matter.redirect_to.is_none() && pagers {
             for n in 1..=section.pagers() {

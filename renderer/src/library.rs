@@ -38,10 +38,25 @@ pub(crate) struct Parsed {
     pub(crate) may_have_summary: bool,
     /// Words of the body; 0 where no template asks for them.
     pub(crate) words: u32,
+    /// Its characters without white space, likewise.
+    pub(crate) characters: u32,
     /// The body of a page that no file holds.
     pub(crate) text: Option<Arc<str>>,
     /// Targets of `@/` links, as written: for backlinks.
     pub(crate) linked: Box<[Box<str>]>,
+}
+
+impl Parsed {
+    /// Minutes to read it. Where words are not set apart by spaces, characters are counted.
+    pub(crate) fn minutes(&self, lang: &str) -> u32 {
+        match lang.split(['-', '_']).next().unwrap_or(lang) {
+            "en" => self.words.div_ceil(238),
+            "ko" => self.words.div_ceil(202),
+            "zh" => self.characters.div_ceil(439),
+            "ja" => self.characters.div_ceil(653),
+            _ => self.words.div_ceil(200),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +87,8 @@ pub(crate) struct Page {
     pub(crate) bundle: bool,
     /// The dynamic source that made it.
     pub(crate) made_by: Option<Box<str>>,
+    /// Whether lists leave it out: what it says itself, or else its section.
+    pub(crate) hidden: bool,
 }
 
 impl Page {
@@ -104,9 +121,14 @@ pub(crate) struct Section {
     pub(crate) path: Box<str>,
     pub(crate) ancestors: Arc<[SectionId]>,
     pub(crate) parent: Option<SectionId>,
+    /// Its neighbours among the subsections of its parent.
+    pub(crate) lower: Option<SectionId>,
+    pub(crate) higher: Option<SectionId>,
     pub(crate) subsections: Vec<SectionId>,
     pub(crate) pages: Vec<PageId>,
     pub(crate) assets: Box<[Arc<str>]>,
+    /// Whether lists leave it out: what it says itself, or else its parent.
+    pub(crate) hidden: bool,
 }
 
 impl Section {
@@ -358,13 +380,15 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     let body = &text[split.body..];
     let inside = relative(path);
     let templated = is_templated(body) && !skipped.is_match(inside) && !skipped.is_match(path);
+    let (words, characters) = if making.count_words { count_words(body) } else { (0, 0) };
     let parsed = Parsed {
         digest: file.digest().map_err(unreadable)?,
         matter,
         body: u32::try_from(split.body).unwrap_or(u32::MAX),
         templated,
         may_have_summary: templated || may_have_summary(body),
-        words: if making.count_words { count_words(body) } else { 0 },
+        words,
+        characters,
         text: None,
         linked: linked(body),
     };
@@ -404,6 +428,7 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
     hasher.update(row.front_matter.to_string().as_bytes());
     hasher.update(&[0]);
     hasher.update(row.body.as_bytes());
+    let (words, characters) = if making.count_words { count_words(&row.body) } else { (0, 0) };
     let parsed = Parsed {
         digest: hasher.finalize(),
         matter: Matter::Page(Box::new(matter)),
@@ -411,7 +436,8 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
         // Data is not trusted with templates: a row that says `{{` means just that.
         templated: false,
         may_have_summary: may_have_summary(&row.body),
-        words: if making.count_words { count_words(&row.body) } else { 0 },
+        words,
+        characters,
         text: Some(Arc::from(row.body.as_str())),
         linked: linked(&row.body),
     };
@@ -430,9 +456,9 @@ fn may_have_summary(body: &str) -> bool {
         .any(|i| body[i + 4..].trim_start().starts_with("more"))
 }
 
-/// Words outside of fenced code, as Zola counts them.
-fn count_words(body: &str) -> u32 {
-    let mut words = 0;
+/// Words and characters outside of fenced code, as Zola counts them.
+fn count_words(body: &str) -> (u32, u32) {
+    let (mut words, mut characters) = (0, 0);
     let mut fence: Option<(char, usize)> = None;
     for line in body.lines() {
         let trimmed = line.trim_start();
@@ -446,10 +472,13 @@ fn count_words(body: &str) -> u32 {
                 fence = None;
             }
             (Some(_), _) => {}
-            (None, _) => words += line.unicode_words().count(),
+            (None, _) => {
+                words += line.unicode_words().count();
+                characters += line.chars().filter(|c| !c.is_whitespace()).count();
+            }
         }
     }
-    u32::try_from(words).unwrap_or(u32::MAX)
+    (u32::try_from(words).unwrap_or(u32::MAX), u32::try_from(characters).unwrap_or(u32::MAX))
 }
 
 fn linked(body: &str) -> Box<[Box<str>]> {
@@ -474,6 +503,16 @@ fn without_language(source: &str, lang: &str) -> String {
     }
 }
 
+/// The path of a content as links and functions name it: the default language has no part in it, also where the
+/// file's name says it.
+fn canonical<'a>(relative: &'a str, config: &Config) -> std::borrow::Cow<'a, str> {
+    let suffix = format!(".{}.md", config.default_language);
+    match relative.strip_suffix(&suffix).filter(|_| config.names_language(&config.default_language)) {
+        Some(stem) => format!("{stem}.md").into(),
+        None => relative.into(),
+    }
+}
+
 struct Name<'a> {
     /// Folders below `content/`, with a slash at the end, or empty.
     folder: &'a str,
@@ -489,8 +528,7 @@ fn name_of<'a>(source: &'a str, config: &'a Config) -> Name<'a> {
     let stem = file.strip_suffix(".md").unwrap_or(file);
     if let Some((rest, code)) = stem.rsplit_once('.')
         && !rest.is_empty()
-        && !config.is_default(code)
-        && config.languages.contains_key(code)
+        && config.names_language(code)
     {
         return Name { folder, stem: rest, lang: code };
     }
@@ -568,12 +606,11 @@ impl<'a> Builder<'a> {
         let config = self.making.config;
         let mut all: BTreeMap<Arc<str>, Option<Arc<Parsed>>> = found.map(|(p, s)| (p, Some(s))).collect();
         for code in config.language_codes() {
-            let front = if config.is_default(code) {
-                format!("{CONTENT}_index.md")
-            } else {
-                format!("{CONTENT}_index.{code}.md")
-            };
-            all.entry(Arc::from(front)).or_insert(None);
+            let named = format!("{CONTENT}_index.{code}.md");
+            let front = if config.is_default(code) { format!("{CONTENT}_index.md") } else { named.clone() };
+            if !(config.names_language(code) && all.contains_key(named.as_str())) {
+                all.entry(Arc::from(front)).or_insert(None);
+            }
         }
         for (source, parsed) in all {
             let name = name_of(&source, config);
@@ -589,7 +626,6 @@ impl<'a> Builder<'a> {
             };
             let folder = format!("{CONTENT}{}", name.folder);
             let assets = self.others.get(folder.as_str()).cloned().unwrap_or_default();
-            let id = self.library.sections.len() as SectionId;
             let section = Section {
                 lang: self.lang(name.lang),
                 path: path.into(),
@@ -597,14 +633,28 @@ impl<'a> Builder<'a> {
                 parsed,
                 ancestors: Arc::from([]),
                 parent: None,
+                lower: None,
+                higher: None,
                 subsections: Vec::new(),
                 pages: Vec::new(),
                 assets: assets.into(),
+                hidden: false,
                 source: source.clone(),
             };
-            self.library.section_by_path.insert(Arc::from(relative(&source)), id);
             self.library.sections.push(section);
         }
+        self.index_sections();
+    }
+
+    /// Sections by the paths that name them.
+    fn index_sections(&mut self) {
+        let config = self.making.config;
+        let mut by_path = HashMap::new();
+        for (i, section) in self.library.sections.iter().enumerate() {
+            by_path.insert(Arc::from(canonical(section.relative(), config).as_ref()), i as SectionId);
+            by_path.insert(Arc::from(section.relative()), i as SectionId);
+        }
+        self.library.section_by_path = by_path;
     }
 
     /// Folders of draft sections, which take all below them along.
@@ -630,13 +680,7 @@ impl<'a> Builder<'a> {
                 .any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && &**lang == name.lang)
         };
         self.library.sections.retain(|s| !gone(&s.source));
-        self.library.section_by_path = self
-            .library
-            .sections
-            .iter()
-            .enumerate()
-            .map(|(i, s)| (Arc::from(s.relative()), i as SectionId))
-            .collect();
+        self.index_sections();
         drafts
     }
 
@@ -735,6 +779,7 @@ impl<'a> Builder<'a> {
             Vec::new()
         };
         let id = self.library.pages.len() as PageId;
+        let matter_hidden = matter.hidden.unwrap_or(false);
         let page = Page {
             lang: self.lang(name.lang),
             slug: slug.into(),
@@ -747,9 +792,14 @@ impl<'a> Builder<'a> {
             assets: assets.into(),
             bundle,
             made_by: made_by.map(Box::from),
+            hidden: matter_hidden,
             source: source.clone(),
             parsed,
         };
+        self.library
+            .page_by_path
+            .entry(Arc::from(canonical(relative(&source), config).as_ref()))
+            .or_insert(id);
         self.library.page_by_path.insert(Arc::from(relative(&source)), id);
         self.library.pages.push(page);
     }
@@ -802,11 +852,35 @@ impl<'a> Builder<'a> {
         }
         let keys: Vec<(i64, Box<str>)> =
             self.library.sections.iter().map(|s| (s.matter.weight, Box::from(s.relative()))).collect();
-        let hidden: Vec<bool> = self.library.sections.iter().map(|s| s.matter.hidden).collect();
-        for section in &mut self.library.sections {
+        let hidden: Vec<bool> =
+            (0..keys.len()).map(|index| self.is_section_hidden(index as SectionId)).collect();
+        let mut neighbours = vec![(None, None); keys.len()];
+        for (section, hides) in self.library.sections.iter_mut().zip(&hidden) {
+            section.hidden = *hides;
             section.subsections.retain(|id| !hidden[*id as usize]);
             section.subsections.sort_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]));
+            for pair in section.subsections.windows(2) {
+                neighbours[pair[0] as usize].1 = Some(pair[1]);
+                neighbours[pair[1] as usize].0 = Some(pair[0]);
+            }
         }
+        for (section, (lower, higher)) in self.library.sections.iter_mut().zip(neighbours) {
+            section.lower = lower;
+            section.higher = higher;
+        }
+    }
+
+    /// What a section says, or else the nearest one above it that says anything.
+    fn is_section_hidden(&self, id: SectionId) -> bool {
+        let mut at = Some(id);
+        while let Some(id) = at {
+            let section = self.library.section(id);
+            match section.matter.hidden {
+                Some(hidden) => return hidden,
+                None => at = section.parent,
+            }
+        }
+        false
     }
 
     fn fill_sections(&mut self) {
@@ -827,10 +901,12 @@ impl<'a> Builder<'a> {
                     made
                 }
             };
-            let hidden = page.matter().hidden;
+            let hidden =
+                page.matter().hidden.unwrap_or(section.is_some_and(|id| self.library.section(id).hidden));
             let page = &mut self.library.pages[index];
             page.ancestors = ancestors;
             page.section = section;
+            page.hidden = hidden;
             if hidden {
                 continue;
             }
@@ -948,7 +1024,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn terms(&self, by_term: BTreeMap<Box<str>, Vec<PageId>>, path: &str) -> Vec<Term> {
+    fn terms(&mut self, by_term: BTreeMap<Box<str>, Vec<PageId>>, path: &str) -> Vec<Term> {
         let strategy = self.making.config.slugify.taxonomies;
         let mut named: Vec<(String, Box<str>, Vec<PageId>)> =
             by_term.into_iter().map(|(name, pages)| (name.to_lowercase(), name, pages)).collect();
@@ -959,6 +1035,15 @@ impl<'a> Builder<'a> {
             let (mut sorted, rest) = sort_pages(&self.library.pages, &pages, SortBy::Date);
             sorted.extend(rest);
             let slug = slugs::path_component(&name, strategy);
+            if slug.is_empty() {
+                let source =
+                    pages.first().map_or_else(String::new, |id| self.library.page(*id).source.to_string());
+                self.errors.push(
+                    Diagnostic::in_file(source, format!("the term `{name}` leaves nothing for its address"))
+                        .hint("give it a letter or a digit, or set `taxonomies = \"safe\"` in [slugify]"),
+                );
+                continue;
+            }
             match by_slug.get(&slug) {
                 // Names that differ in writing alone are one term, under the name that sorts first.
                 Some(index) => {
@@ -1035,21 +1120,25 @@ pub(crate) fn sort_pages(pages: &[Page], ids: &[PageId], by: SortBy) -> (Vec<Pag
     (sorted, rest)
 }
 
-/// The order of people: numbers by value, case and accents last.
+/// The order of people: numbers by value, letters by what they are based on, then case and accents; what is neither
+/// letter nor digit comes first.
 fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    fn pieces(text: &str) -> Vec<(bool, u64, String)> {
+    fn pieces(text: &str) -> Vec<(u8, u64, String)> {
+        let plain = deunicode::deunicode(text).to_lowercase();
+        let kind = |c: char| match c {
+            c if c.is_ascii_digit() => 1,
+            c if c.is_alphanumeric() => 2,
+            _ => 0,
+        };
         let mut out = Vec::new();
-        let mut rest = text;
+        let mut rest = plain.as_str();
         while let Some(first) = rest.chars().next() {
-            let digits = first.is_ascii_digit();
-            let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
+            let own = kind(first);
+            let end = rest.find(|c: char| kind(c) != own).unwrap_or(rest.len());
             let (piece, tail) = rest.split_at(end);
-            if digits {
-                out.push((false, piece.parse().unwrap_or(u64::MAX), String::new()));
-            } else {
-                let folded =
-                    piece.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-                out.push((true, 0, folded));
+            match own {
+                1 => out.push((own, piece.parse().unwrap_or(u64::MAX), String::new())),
+                _ => out.push((own, 0, piece.to_owned())),
             }
             rest = tail;
         }

@@ -27,6 +27,8 @@ pub(crate) trait Surroundings {
     fn resolve(&self, target: &str) -> Option<String>;
     /// The link that is set beside a heading.
     fn anchor_link(&self, id: &str, level: u8, title: &str) -> Result<String, String>;
+    /// What a summary that is cut within a line ends with.
+    fn summary_cutoff(&self, summary: &str) -> Result<String, String>;
     /// A code block as HTML.
     fn code(&self, fence: &Fence, code: &str) -> Result<String, String>;
     /// Whether an image of this site exists; `None` where that is not checked.
@@ -96,30 +98,6 @@ fn options(config: &MarkdownConfig) -> Options {
     options.set(Options::ENABLE_DEFINITION_LIST, config.definition_list);
     options.set(Options::ENABLE_GFM, config.github_alerts);
     options
-}
-
-/// Markdown alone, for the filter of that name.
-pub(crate) fn plain(text: &str, config: &MarkdownConfig, inline: bool) -> String {
-    let mut out = String::with_capacity(text.len() * 3 / 2);
-    let mut opened = 0;
-    let events = Parser::new_ext(text, options(config)).filter(|event| {
-        if !inline {
-            return true;
-        }
-        match event {
-            Event::Start(Tag::Paragraph) => {
-                opened += 1;
-                false
-            }
-            Event::End(TagEnd::Paragraph) => false,
-            _ => true,
-        }
-    });
-    html::push_html(&mut out, events);
-    if inline && opened > 0 {
-        out.truncate(out.trim_end_matches('\n').len());
-    }
-    out
 }
 
 /// Renders a text.
@@ -532,8 +510,10 @@ impl<'a> Writer<'_, 'a> {
             escape(&mut open, class);
             open.push('"');
         }
-        if !rel.is_empty() {
+        if config.external_links_external {
             rel.push("external");
+        }
+        if !rel.is_empty() {
             let _ = write!(open, " rel=\"{}\"", rel.join(" "));
         }
         if config.external_links_target_blank {
@@ -682,9 +662,23 @@ impl<'a> Writer<'_, 'a> {
                     _ => skipping == 0,
                 })
                 .cloned();
-            let tail = open.iter().rev().map(|end| Event::End(*end));
+            let head: Vec<Event<'a>> = head.collect();
             let mut summary = String::new();
-            html::push_html(&mut summary, head.chain(tail));
+            html::push_html(&mut summary, head.iter().cloned());
+            if !open.is_empty() {
+                let cut = self.around.summary_cutoff(summary.trim_end());
+                summary.clear();
+                let tail = open.iter().rev().map(|end| Event::End(*end));
+                match cut {
+                    Ok(cut) => {
+                        let cut = std::iter::once(Event::InlineHtml(cut.into()));
+                        html::push_html(&mut summary, head.into_iter().chain(cut).chain(tail));
+                    }
+                    Err(message) => {
+                        self.result.problems.push(Problem { at: 0, message, broken: None, hint: None });
+                    }
+                }
+            }
             summary.truncate(summary.trim_end().len());
             self.result.summary = Some(summary);
             self.result.anchors.push("continue-reading".to_owned());
@@ -764,6 +758,9 @@ mod tests {
         fn anchor_link(&self, id: &str, _: u8, _: &str) -> Result<String, String> {
             Ok(format!("<a href=\"#{id}\">#</a>"))
         }
+        fn summary_cutoff(&self, _: &str) -> Result<String, String> {
+            Ok("…".to_owned())
+        }
         fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
             Ok(crate::highlight::CodeStyle::new(None, false).block(fence, code).html)
         }
@@ -824,12 +821,6 @@ mod tests {
     #[test]
     fn a_summary_closes_what_is_open() {
         let html = test("- a *b <!-- more --> c*\n");
-        assert_eq!(html.summary.as_deref(), Some("<ul>\n<li>a <em>b </em></li>\n</ul>"));
-    }
-
-    #[test]
-    fn inline_markdown() {
-        assert_eq!(plain("a *b*", &MarkdownConfig::default(), true), "a <em>b</em>");
-        assert_eq!(plain("a *b*", &MarkdownConfig::default(), false), "<p>a <em>b</em></p>\n");
+        assert_eq!(html.summary.as_deref(), Some("<ul>\n<li>a <em>b …</em></li>\n</ul>"));
     }
 }

@@ -21,6 +21,7 @@ use crate::job::{self, Job};
 use crate::library::{self, Content, Library, Making, ParsedFiles};
 use crate::limits::Limits;
 use crate::sass;
+use crate::search;
 use crate::site::{Base, Memory, Parts, Site};
 use crate::sources::Sources;
 use crate::templates::{Engine, Sheaf};
@@ -163,6 +164,11 @@ impl Renderer {
                 }
             }
         });
+        // Copies of images are known when all templates have run.
+        site.images.take().par_iter().for_each(|(path, wish)| match job::image(&site, path, wish) {
+            Ok(file) => put(file),
+            Err(diagnostic) => errors.lock().unwrap_or_else(PoisonError::into_inner).push(diagnostic),
+        });
         if closed.load(Ordering::Relaxed) {
             return Err(Diagnostic::new(SinkClosed.to_string()).into());
         }
@@ -224,8 +230,9 @@ impl Renderer {
         let code_style =
             CodeStyle::new(config.markdown.highlighting.as_ref(), engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
-        if config.compile_sass {
-            generated.extend(self.sass(sources, config.theme.as_deref())?);
+        generated.extend(self.sass(sources, &config)?);
+        if config.loads_elasticlunr() {
+            generated.insert("elasticlunr.min.js".to_owned(), Bytes::from_static(search::ELASTICLUNR));
         }
         for sheet in CodeStyle::sheets(config.markdown.highlighting.as_ref()) {
             generated.insert(sheet.name.to_owned(), Bytes::from(sheet.css));
@@ -243,11 +250,11 @@ impl Renderer {
             );
             hasher.update(code_style.fingerprint().as_bytes());
             hasher.update(&[u8::from(beyond_zola), u8::from(code_style.strict)]);
-            for name in [
-                "templates/anchor-link.html".to_owned(),
-                format!("themes/{}/templates/anchor-link.html", config.theme.as_deref().unwrap_or("")),
-            ] {
-                if let Some(file) = sources.get(&name) {
+            for template in ["anchor-link.html", "summary-cutoff.html"] {
+                let theme = config.theme.as_deref().unwrap_or("");
+                for name in [format!("templates/{template}"), format!("themes/{theme}/templates/{template}")]
+                {
+                    let Some(file) = sources.get(&name) else { continue };
                     let digest = file
                         .digest()
                         .map_err(|e| Diagnostic::in_file(name, format!("the file cannot be read: {e}")))?;
@@ -282,6 +289,22 @@ impl Renderer {
             colocated,
             render: self.renders.fetch_add(1, Ordering::Relaxed),
         });
+        let highlighting = site.config.markdown.highlighting.as_ref();
+        for (name, given) in [
+            ("extra_grammars", highlighting.map(|h| &h.extra_grammars)),
+            ("extra_themes", highlighting.map(|h| &h.extra_themes)),
+        ] {
+            if given.is_some_and(|given| !given.is_empty()) {
+                let path = config::config_path(sources, input.options.config.as_deref()).unwrap_or_default();
+                site.warn(
+                    Diagnostic::in_file(
+                        path,
+                        format!("`{name}` is not supported: TextMate's files are not read"),
+                    )
+                    .hint("built-in grammars and themes are used; see the page on sites made for Zola"),
+                );
+            }
+        }
         for id in &site.library.unsorted {
             let page = site.library.page(*id);
             site.warn(
@@ -294,8 +317,10 @@ impl Renderer {
 
     fn config(&self, input: &Input) -> Result<Arc<Config>, Errors> {
         let sources = &input.sources;
-        let Some(path) = config::config_path(sources, input.options.config.as_deref()) else {
-            return Err(Diagnostic::new("the site has no zola.toml")
+        let given = input.options.config.as_deref().map(|path| path.trim_start_matches("./"));
+        let Some(path) = config::config_path(sources, given) else {
+            let name = given.unwrap_or("zola.toml");
+            return Err(Diagnostic::new(format!("the site has no {name}"))
                 .hint("create one with the line base_url = \"https://example.com\"")
                 .into());
         };
@@ -390,15 +415,15 @@ impl Renderer {
         Ok(engine)
     }
 
-    fn sass(&self, sources: &Sources, theme: Option<&str>) -> Result<BTreeMap<String, Bytes>, Errors> {
-        let name = sass::digest(sources, theme)?;
+    fn sass(&self, sources: &Sources, config: &Config) -> Result<BTreeMap<String, Bytes>, Errors> {
+        let name = sass::digest(sources, config)?;
         let mut kept = self.sass.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, made)) = kept.as_ref()
             && *known == name
         {
             return Ok(made.clone());
         }
-        let made = sass::compile(sources, theme)?;
+        let made = sass::compile(sources, config)?;
         *kept = Some((name, made.clone()));
         Ok(made)
     }

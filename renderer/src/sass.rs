@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use blake3::Hash;
 use bytes::Bytes;
 
+use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::sources::Sources;
 
@@ -50,19 +51,22 @@ impl grass::Fs for Tree<'_> {
     }
 }
 
-fn folders(theme: Option<&str>) -> Vec<String> {
+/// A theme's style sheets are always compiled, the site's where `compile_sass` says so.
+fn folders(config: &Config) -> Vec<String> {
     let mut folders = Vec::new();
-    if let Some(theme) = theme.filter(|name| !name.is_empty()) {
+    if let Some(theme) = config.theme.as_deref().filter(|name| !name.is_empty()) {
         folders.push(format!("themes/{theme}/sass/"));
     }
-    folders.push("sass/".to_owned());
+    if config.compile_sass {
+        folders.push("sass/".to_owned());
+    }
     folders
 }
 
 /// What the style sheets are made from.
-pub(crate) fn digest(sources: &Sources, theme: Option<&str>) -> Result<Hash, Diagnostic> {
+pub(crate) fn digest(sources: &Sources, config: &Config) -> Result<Hash, Diagnostic> {
     let mut hasher = blake3::Hasher::new();
-    for folder in folders(theme) {
+    for folder in folders(config) {
         for (path, file) in sources.under(&folder) {
             hasher.update(path.as_bytes());
             let digest = file
@@ -75,11 +79,11 @@ pub(crate) fn digest(sources: &Sources, theme: Option<&str>) -> Result<Hash, Dia
 }
 
 /// Compiles all style sheets but partials, by output path; the site's take the place of its theme's.
-pub(crate) fn compile(sources: &Sources, theme: Option<&str>) -> Result<BTreeMap<String, Bytes>, Errors> {
+pub(crate) fn compile(sources: &Sources, config: &Config) -> Result<BTreeMap<String, Bytes>, Errors> {
     let tree = Tree(sources);
     let mut made = BTreeMap::new();
     let mut errors = Errors::default();
-    for folder in folders(theme) {
+    for folder in folders(config) {
         for (path, _) in sources.under(&folder) {
             let name = path.rsplit('/').next().unwrap_or(path);
             let Some(stem) = path.strip_suffix(".scss").or_else(|| path.strip_suffix(".sass")) else {
@@ -132,11 +136,12 @@ mod tests {
             file("sass/style.scss", "@use 'parts/colours'; .a { .b { color: colours.$c } }"),
             file("sass/parts/_colours.scss", "$c: #123456;"),
         ]);
-        let made = compile(&sources, None).unwrap();
+        let config = Config { compile_sass: true, ..Config::default() };
+        let made = compile(&sources, &config).unwrap();
         assert_eq!(&made["style.css"][..], b".a .b{color:#123456}");
         assert_eq!(made.len(), 1);
         let broken = Sources::from_files([file("sass/x.scss", "a { b: $no; }")]);
-        let errors = compile(&broken, None).unwrap_err();
+        let errors = compile(&broken, &config).unwrap_err();
         assert_eq!((errors.0[0].path.as_deref(), errors.0[0].line), (Some("sass/x.scss"), Some(1)));
     }
 }

@@ -12,6 +12,9 @@ use crate::job::plain_file;
 use crate::library::{PageId, SectionId};
 use crate::site::Site;
 
+/// The library that reads elasticlunr's index, in the version whose index we write.
+pub(crate) const ELASTICLUNR: &[u8] = include_bytes!("../vendor/elasticlunr.min.js");
+
 /// One page in an index.
 #[derive(Debug, Serialize)]
 struct Item {
@@ -112,7 +115,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
     let library = &site.library;
     let mut items = Vec::new();
     for (id, section) in library.sections.iter().enumerate() {
-        if *section.lang != *lang || section.matter.hidden {
+        if *section.lang != *lang || section.hidden {
             continue;
         }
         if section.matter.in_search_index && section.matter.redirect_to.is_none() && section.parsed.is_some()
@@ -132,7 +135,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
     for (id, page) in library.pages.iter().enumerate() {
         let matter = page.matter();
         let in_section = page.section.is_none_or(|section| library.section(section).matter.in_search_index);
-        if *page.lang != *lang || !matter.in_search_index || !matter.render || matter.hidden || !in_section {
+        if *page.lang != *lang || !matter.in_search_index || !matter.render || page.hidden || !in_section {
             continue;
         }
         let rendered = site.page_html(id as PageId, false)?;
@@ -147,21 +150,28 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
         ));
     }
     items.sort_by(|a, b| a.url.cmp(&b.url));
-    let elastic =
-        matches!(config.index_format, IndexFormat::ElasticlunrJson | IndexFormat::ElasticlunrJavascript);
-    let json = if elastic {
+    let json = if config.index_format.is_elasticlunr() {
         elasticlunr_index(config, lang, &items)
     } else {
         serde_json::to_string(&items)
             .map_err(|e| vec![Diagnostic::new(format!("the search index cannot be written: {e}"))])?
     };
-    let (name, text) = match config.index_format {
-        IndexFormat::ElasticlunrJson | IndexFormat::FuseJson => (format!("search_index.{lang}.json"), json),
+    let text = match config.index_format {
+        IndexFormat::ElasticlunrJson | IndexFormat::FuseJson => json,
         IndexFormat::ElasticlunrJavascript | IndexFormat::FuseJavascript => {
-            (format!("search_index.{lang}.js"), format!("window.searchIndex = {json};"))
+            format!("window.searchIndex = {json};")
         }
     };
-    Ok(vec![plain_file(&name, Bytes::from(text))])
+    Ok(vec![plain_file(&index_name(config, lang), Bytes::from(text))])
+}
+
+/// The file name of a language's index.
+pub(crate) fn index_name(config: &SearchConfig, lang: &str) -> String {
+    let extension = match config.index_format {
+        IndexFormat::ElasticlunrJson | IndexFormat::FuseJson => "json",
+        IndexFormat::ElasticlunrJavascript | IndexFormat::FuseJavascript => "js",
+    };
+    format!("search_index.{lang}.{extension}")
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@ use crate::config::{AnchorLinks, Config, MarkdownConfig};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::front_matter::Date;
 use crate::highlight::{CodeStyle, Fence};
+use crate::images::Wanted;
 use crate::library::{CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term};
 use crate::limits::Limits;
 use crate::markdown::{self, ContentLink, Heading, Surroundings};
 use crate::memory::Bounded;
+use crate::remote::Remote;
 use crate::scope::Scope;
 use crate::slugs::Slugify;
 use crate::sources::Sources;
@@ -56,6 +58,8 @@ pub(crate) struct Memory {
     pub(crate) files: Bounded<Hash, Bytes>,
     /// Parsed data files, by digest and format.
     pub(crate) data: Bounded<(Hash, String), Value>,
+    /// Answers of other servers.
+    pub(crate) remote: Remote,
 }
 
 impl Memory {
@@ -65,6 +69,7 @@ impl Memory {
             code: Bounded::new(bytes_max / 4),
             files: Bounded::new(bytes_max / 8),
             data: Bounded::new(bytes_max / 8),
+            remote: Remote::default(),
         }
     }
 }
@@ -131,6 +136,8 @@ pub(crate) struct Site {
     /// Distinguishes this render from all others of the process, for content that must not outlive it.
     render: u64,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// Copies of images that templates have asked for.
+    pub(crate) images: Wanted,
 }
 
 /// The parts of a site that are not derived.
@@ -192,6 +199,7 @@ impl Site {
             taxonomies: Mutex::new(HashMap::new()),
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
+            images: Wanted::default(),
         }
     }
 
@@ -621,7 +629,7 @@ impl Site {
             rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
         });
         map.insert(Field::WordCount, || Value::from(page.parsed.words));
-        map.insert(Field::ReadingTime, || Value::from(page.parsed.words.div_ceil(200)));
+        map.insert(Field::ReadingTime, || Value::from(page.parsed.minutes(&page.lang)));
         map.insert(Field::Assets, || self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
         map.insert(Field::Draft, || Value::from(matter.draft));
         map.insert(Field::Weight, || matter.weight.map_or_else(Value::none, Value::from));
@@ -632,7 +640,8 @@ impl Site {
         map.insert(Field::Backlinks, || self.backlinks_value(self.library.backlinks_of_page(id), absolute));
         map.insert(Field::InSearchIndex, || Value::from(matter.in_search_index));
         map.insert(Field::IncludeInFeeds, || Value::from(matter.include_in_feeds));
-        map.insert(Field::Hidden, || Value::from(matter.hidden));
+        map.insert(Field::Hidden, || Value::from(page.hidden));
+        map.insert(Field::Aliases, || texts(&matter.aliases));
         map.map
     }
 
@@ -722,7 +731,15 @@ impl Site {
         absolute: bool,
     ) -> Value {
         let paginated = self.library.section(id).matter.paginate_by.is_some();
-        value::map(self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, paginated))
+        let mut map =
+            self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, paginated);
+        let section = self.library.section(id);
+        let neighbour = |id: Option<SectionId>| {
+            id.map_or_else(Value::none, |id| self.section_value(id, others, absolute, true))
+        };
+        map.insert(key("lower"), neighbour(section.lower));
+        map.insert(key("higher"), neighbour(section.higher));
+        value::map(map)
     }
 
     fn section_map(
@@ -754,7 +771,9 @@ impl Site {
         });
         let words = section.parsed.as_ref().map_or(0, |p| p.words);
         map.insert(Field::WordCount, || Value::from(words));
-        map.insert(Field::ReadingTime, || Value::from(words.div_ceil(200)));
+        map.insert(Field::ReadingTime, || {
+            Value::from(section.parsed.as_ref().map_or(0, |parsed| parsed.minutes(&section.lang)))
+        });
         map.insert(Field::Lang, || Value::from(&*section.lang));
         map.insert(Field::Weight, || Value::from(matter.weight));
         map.insert(Field::Assets, || {
@@ -776,6 +795,12 @@ impl Site {
         map.insert(Field::Backlinks, || {
             self.backlinks_value(self.library.backlinks_of_section(id), absolute)
         });
+        map.insert(Field::Aliases, || {
+            Value::from(matter.aliases.iter().map(|alias| Value::from(&**alias)).collect::<Vec<_>>())
+        });
+        map.insert(Field::Hidden, || Value::from(section.hidden));
+        map.insert(Field::Lower, Value::none);
+        map.insert(Field::Higher, Value::none);
         map.map
     }
 
@@ -796,6 +821,7 @@ impl Site {
             Pages::All => self.term_pages(term, fields, absolute),
             // Only their number is asked for.
             Pages::Counted => Value::from(vec![Value::none(); term.pages.len()]),
+            Pages::None => Value::from(Vec::<Value>::new()),
         };
         map.insert(key("pages"), list);
         map.insert(key("page_count"), Value::from(term.pages.len()));
@@ -868,11 +894,12 @@ impl Fielded {
     }
 }
 
-/// Whether the pages of a term are wanted, or only how many they are.
+/// Whether the pages of a term are wanted, or only how many they are, or not even a list of that length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Pages {
     All,
     Counted,
+    None,
 }
 
 impl Rendered {
@@ -950,8 +977,30 @@ impl Surroundings for Around<'_> {
             .map_err(|e| format!("the template anchor-link.html failed: {e}"))
     }
 
+    fn summary_cutoff(&self, summary: &str) -> Result<String, String> {
+        let mut context = Context::new();
+        context.insert_value("summary", Value::from(summary));
+        context.insert_value("lang", Value::from(self.of.lang));
+        let scope =
+            Scope::new(self.site.clone(), self.of.source, self.of.absolute, Fields::default()).for_content();
+        scope
+            .enter(|| self.site.engine.tera.render("summary-cutoff.html", &context))
+            .map_err(|e| format!("the template summary-cutoff.html failed: {e}"))
+    }
+
     fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
-        let style = &self.site.code_style;
+        self.site.code(fence, code)
+    }
+
+    fn image_exists(&self, source: &str) -> Option<bool> {
+        self.site.image_exists(source, self.of)
+    }
+}
+
+impl Site {
+    /// A code block as HTML, remembered where making it costs something.
+    pub(crate) fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
+        let style = &self.code_style;
         let name = {
             let mut hasher = blake3::Hasher::new();
             hasher.update(style.fingerprint().as_bytes());
@@ -960,7 +1009,7 @@ impl Surroundings for Around<'_> {
             hasher.finalize()
         };
         if style.is_worth_remembering()
-            && let Some(known) = self.site.memory.code.get(&name)
+            && let Some(known) = self.memory.code.get(&name)
         {
             return Ok(known.to_string());
         }
@@ -970,13 +1019,9 @@ impl Surroundings for Around<'_> {
                 return Err(format!("code in `{}` cannot be highlighted", fence.language));
             }
         } else if style.is_worth_remembering() {
-            self.site.memory.code.insert(name, Arc::from(block.html.as_str()), block.html.len() + 64);
+            self.memory.code.insert(name, Arc::from(block.html.as_str()), block.html.len() + 64);
         }
         Ok(block.html)
-    }
-
-    fn image_exists(&self, source: &str) -> Option<bool> {
-        self.site.image_exists(source, self.of)
     }
 }
 

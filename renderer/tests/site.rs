@@ -1,83 +1,19 @@
 //! Whole sites, rendered: what comes out, that it is always the same, and what is said when it cannot be.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{BaseUrl, Errors, Input, Limits, Options, Renderer, Sink, SinkClosed, Sources, Summary};
+use renderer::{BaseUrl, Limits, Renderer, Sources};
 
-#[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, File>>);
-
-impl Sink for Kept {
-    fn put(&self, file: File) -> Result<(), SinkClosed> {
-        let before = self.0.lock().unwrap().insert(file.path.clone(), file);
-        assert!(before.is_none(), "an output came twice: {before:?}");
-        Ok(())
-    }
-}
-
-fn sources(files: &[(&str, &str)]) -> Sources {
-    Sources::from_files(
-        files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::copy_from_slice(text.as_bytes()))),
-    )
-}
-
-fn input(sources: Sources) -> Input {
-    Input {
-        sources,
-        data: Arc::default(),
-        row_pages: Arc::default(),
-        now: "2026-06-01T12:00:00Z".parse().unwrap(),
-        options: Options::default(),
-    }
-}
-
-fn render_with(renderer: &Renderer, input: &Input) -> Result<(Summary, BTreeMap<String, File>), Errors> {
-    let kept = Kept::default();
-    let summary = renderer.render(input, &kept)?;
-    Ok((summary, kept.0.into_inner().unwrap()))
-}
-
-fn render(files: &[(&str, &str)]) -> Result<(Summary, BTreeMap<String, File>), Errors> {
-    render_with(&Renderer::new(16 << 20), &input(sources(files)))
-}
-
-fn text(files: &BTreeMap<String, File>, path: &str) -> String {
-    match files.get(path) {
-        Some(file) => String::from_utf8(file.body.to_vec()).unwrap(),
-        None => panic!("no {path} among {:?}", files.keys().collect::<Vec<_>>()),
-    }
-}
-
-fn errors(files: &[(&str, &str)]) -> String {
-    match render(files) {
-        Ok((_, files)) => panic!("it rendered: {:?}", files.keys().collect::<Vec<_>>()),
-        Err(errors) => errors.to_string(),
-    }
-}
-
-const CONFIG: (&str, &str) = ("zola.toml", "base_url = \"https://x.example/sub\"\ntitle = \"X\"\n");
-const PLAIN: [(&str, &str); 3] = [
-    ("templates/index.html", "{{ section.title }}|{{ section.content | safe }}"),
-    ("templates/section.html", "{{ section.title }}|{% for p in section.pages %}{{ p.title }},{% endfor %}"),
-    ("templates/page.html", "{{ page.title }}|{{ page.content | safe }}"),
-];
-
-fn with(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let mut files = vec![CONFIG];
-    files.extend(PLAIN);
-    for (path, text) in more {
-        files.retain(|(known, _)| known != path);
-        files.push((path, text));
-    }
-    files
-}
+use support::{CONFIG, errors, input, render, render_with, sources, text, with};
 
 #[test]
 fn a_site_without_templates_has_the_built_in_theme() {
@@ -393,7 +329,7 @@ fn fixture() -> Sources {
 #[test]
 fn the_zola_fixture_renders_as_zola_renders_it() {
     let (summary, files) = render_with(&Renderer::new(16 << 20), &input(fixture())).unwrap();
-    assert_eq!((summary.pages, summary.sections, summary.outputs), (15, 8, 60));
+    assert_eq!((summary.pages, summary.sections, summary.outputs), (15, 8, 61));
     insta::assert_snapshot!(files.keys().cloned().collect::<Vec<_>>().join("\n"));
     for path in [
         "index.html",

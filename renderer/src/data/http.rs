@@ -16,9 +16,9 @@ use super::snapshot::Snapshot;
 /// Redirects that are followed for one page: `http` → `https` → `www` → path, and one to spare.
 const REDIRECTS_MAX: usize = 5;
 /// Time for a connection, TLS included; within the source's `timeout`.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// What servers see as our name.
-const USER_AGENT: &str = concat!("bakehouse/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("bakehouse/", env!("CARGO_PKG_VERSION"));
 
 pub(super) async fn get(
     source: &SourceConfig,
@@ -139,7 +139,9 @@ impl<'a> Fetcher<'a> {
             headers.insert(name, value);
         }
         let client = Client::builder()
-            .tls_backend_preconfigured(tls(&source.name)?)
+            .tls_backend_preconfigured(
+                tls().map_err(|problem| DataError::System { name: source.name.clone(), problem })?,
+            )
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_MAX.min(source.timeout))
@@ -259,7 +261,8 @@ fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// An error and all its reasons in one line; reqwest's own message alone says only "error sending request".
-fn chain(error: reqwest::Error) -> String {
+/// An error with its reasons.
+pub(crate) fn chain(error: reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut reason = std::error::Error::source(&error);
     while let Some(error) = reason {
@@ -315,7 +318,8 @@ fn expand(
 
 /// TLS on ring, trusting what this machine trusts. Made once: reading the certificates takes milliseconds. Where there
 /// are none (a bare container), plain http works all the same, and https says that it knows no issuer.
-fn tls(name: &str) -> Result<rustls::ClientConfig, DataError> {
+/// TLS with the certificates that this machine trusts.
+pub(crate) fn tls() -> Result<rustls::ClientConfig, String> {
     static CONFIG: OnceLock<rustls::ClientConfig> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
         return Ok(config.clone());
@@ -329,7 +333,7 @@ fn tls(name: &str) -> Result<rustls::ClientConfig, DataError> {
     let config =
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| DataError::System { name: name.to_owned(), problem: format!("TLS: {error}") })?
+            .map_err(|error| format!("TLS: {error}"))?
             .with_root_certificates(roots)
             .with_no_client_auth();
     Ok(CONFIG.get_or_init(|| config).clone())

@@ -1,0 +1,439 @@
+//! Images: what their headers say, and copies of them in other sizes and formats.
+//!
+//! A template asks for a copy and gets its address at once; the copy itself is made when all pages are. Its name holds
+//! a digest of all that it depends on, so that a name stands for the same bytes for ever.
+
+mod picture;
+mod resample;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Cursor;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use blake3::Hash;
+
+pub(crate) use self::picture::{Encoding, Kind};
+pub(crate) use self::resample::Kernel;
+
+/// Where copies lie among the outputs.
+const FOLDER: &str = "processed_images/";
+
+/// The quality of JPEG where none is named.
+const JPEG_QUALITY: u8 = 75;
+
+/// What an image's header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// As it is meant to be seen.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// The usual extension of its format.
+    pub(crate) format: &'static str,
+    /// How the camera was held (Exif tag 274).
+    orientation: u32,
+    pub(crate) description: Option<String>,
+    /// When the picture was taken.
+    pub(crate) created: Option<String>,
+}
+
+impl Header {
+    /// Reads a header; none where the format is not known.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        if let Some((width, height)) = svg_size(bytes) {
+            let (orientation, description, created) = (1, None, None);
+            return Some(Self { width, height, format: "svg", orientation, description, created });
+        }
+        let size = imagesize::blob_size(bytes).ok()?;
+        let format = format_name(imagesize::image_type(bytes).ok()?);
+        let exif = match format {
+            "jpg" | "png" | "webp" | "avif" | "heic" | "tiff" => {
+                exif::Reader::new().read_from_container(&mut Cursor::new(bytes)).ok()
+            }
+            _ => None,
+        };
+        let field = |tag| exif.as_ref().and_then(|exif| exif.get_field(tag, exif::In::PRIMARY));
+        let text = |tag| {
+            let shown = field(tag).map(|field| match &field.value {
+                exif::Value::Ascii(lines) => {
+                    lines.iter().map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>().join(" ")
+                }
+                other => other.display_as(field.tag).to_string(),
+            });
+            shown.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        let orientation = field(exif::Tag::Orientation).and_then(|f| f.value.get_uint(0)).unwrap_or(1);
+        let (mut width, mut height) = (u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?);
+        if (5..=8).contains(&orientation) {
+            (width, height) = (height, width);
+        }
+        Some(Self {
+            width,
+            height,
+            format,
+            orientation,
+            description: text(exif::Tag::ImageDescription),
+            created: text(exif::Tag::DateTimeOriginal).map(|text| rfc3339(&text)),
+        })
+    }
+}
+
+/// `2026:03:04 10:20:30`, as cameras write it, as `2026-03-04T10:20:30`.
+fn rfc3339(text: &str) -> String {
+    match text.split_once(' ') {
+        Some((date, time)) => format!("{}T{time}", date.replace(':', "-")),
+        None => text.to_owned(),
+    }
+}
+
+fn format_name(kind: imagesize::ImageType) -> &'static str {
+    use imagesize::{Compression, ImageType};
+    match kind {
+        ImageType::Bmp => "bmp",
+        ImageType::Gif => "gif",
+        ImageType::Heif(Compression::Av1) => "avif",
+        ImageType::Heif(_) => "heic",
+        ImageType::Ico => "ico",
+        ImageType::Jpeg => "jpg",
+        ImageType::Jxl => "jxl",
+        ImageType::Png => "png",
+        ImageType::Pnm => "pnm",
+        ImageType::Qoi => "qoi",
+        ImageType::Tga => "tga",
+        ImageType::Tiff => "tiff",
+        ImageType::Webp => "webp",
+        _ => "bin",
+    }
+}
+
+/// The size that an SVG's root element gives, in pixels: by its attributes, or by its view box.
+fn svg_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    use quick_xml::events::Event;
+    let text = std::str::from_utf8(bytes).ok()?;
+    if !text.contains("<svg") {
+        return None;
+    }
+    let mut reader = quick_xml::Reader::from_str(text);
+    let root = loop {
+        match reader.read_event().ok()? {
+            Event::Start(start) | Event::Empty(start) => break start,
+            Event::Eof => return None,
+            _ => {}
+        }
+    };
+    if root.local_name().as_ref() != "svg" {
+        return None;
+    }
+    let (mut width, mut height, mut view) = (None, None, None);
+    for attribute in root.attributes().flatten() {
+        let value = attribute.value.trim();
+        match attribute.key.as_ref() {
+            "width" => width = pixels(value),
+            "height" => height = pixels(value),
+            "viewBox" => {
+                let numbers: Vec<f64> =
+                    value.split([' ', ',']).filter_map(|part| part.trim().parse().ok()).collect();
+                if let [_, _, width, height] = numbers[..] {
+                    view = Some((width, height));
+                }
+            }
+            _ => {}
+        }
+    }
+    let (width, height) = match (width, height, view) {
+        (Some(width), Some(height), _) => (width, height),
+        (Some(width), None, Some((w, h))) if w > 0.0 => (width, width * h / w),
+        (None, Some(height), Some((w, h))) if h > 0.0 => (height * w / h, height),
+        (None, None, Some(view)) => view,
+        _ => return None,
+    };
+    let whole = |n: f64| (n.is_finite() && n >= 0.0).then(|| n.round().min(f64::from(u32::MAX)) as u32);
+    Some((whole(width)?, whole(height)?))
+}
+
+/// A length in CSS pixels; none for what depends on the page, such as `100%`.
+fn pixels(length: &str) -> Option<f64> {
+    let digits = length.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(length.len());
+    let number: f64 = length[..digits].parse().ok()?;
+    Some(match &length[digits..] {
+        "" | "px" => number,
+        "pt" => number * 4.0 / 3.0,
+        "pc" => number * 16.0,
+        "in" => number * 96.0,
+        "cm" => number * 96.0 / 2.54,
+        "mm" => number * 96.0 / 25.4,
+        "em" | "rem" => number * 16.0,
+        _ => return None,
+    })
+}
+
+/// How a copy is to differ.
+#[derive(Debug, Clone)]
+pub(crate) struct Change<'a> {
+    pub(crate) op: &'a str,
+    pub(crate) width: Option<u32>,
+    pub(crate) height: Option<u32>,
+    pub(crate) format: &'a str,
+    pub(crate) quality: Option<u8>,
+    pub(crate) filter: Option<&'a str>,
+}
+
+const OPERATIONS: [&str; 5] = ["scale", "fit_width", "fit_height", "fit", "fill"];
+const FORMATS: [&str; 6] = ["auto", "jpg", "jpeg", "png", "webp", "avif"];
+
+/// A copy that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Wish {
+    /// The file, site-relative.
+    pub(crate) source: String,
+    digest: Hash,
+    orientation: u32,
+    /// The part that is used: left, top, width, height.
+    part: (u32, u32, u32, u32),
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    encoding: Encoding,
+    kernel: Kernel,
+}
+
+impl Wish {
+    /// What a change means for one image; and a warning, where it cannot be had exactly.
+    ///
+    /// # Errors
+    /// Unknown names, missing dimensions, and formats that cannot be read or written.
+    pub(crate) fn new(
+        source: &str,
+        bytes: &[u8],
+        header: &Header,
+        change: &Change<'_>,
+    ) -> Result<(Self, Option<&'static str>), String> {
+        let unknown = |what: &str, name: &str, known: &[&str]| {
+            let near = crate::diagnostic::nearest(name, known.iter().copied());
+            let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            format!("there is no {what} `{name}`{near}")
+        };
+        let Some(kind) = picture::kind(bytes) else {
+            return Err(format!(
+                "`{source}` cannot be resized: PNG, JPEG, WebP and GIF can be read, not {}",
+                header.format
+            ));
+        };
+        let (original_width, original_height) = (header.width, header.height);
+        let whole = (0, 0, original_width, original_height);
+        let need = |given: Option<u32>, name: &str| match given {
+            Some(n) if n > 0 => Ok(n),
+            _ => Err(format!("the operation `{}` needs `{name}`, a number above 0", change.op)),
+        };
+        let share = |n: u32, of: u32, to: u32| {
+            u32::try_from((u64::from(n) * u64::from(of) / u64::from(to.max(1))).max(1)).unwrap_or(u32::MAX)
+        };
+        let (part, width, height) = match change.op {
+            "scale" => (whole, need(change.width, "width")?, need(change.height, "height")?),
+            "fit_width" => {
+                let width = need(change.width, "width")?;
+                (whole, width, share(original_height, width, original_width))
+            }
+            "fit_height" => {
+                let height = need(change.height, "height")?;
+                (whole, share(original_width, height, original_height), height)
+            }
+            "fit" => {
+                let (width, height) = (need(change.width, "width")?, need(change.height, "height")?);
+                if original_width <= width && original_height <= height {
+                    (whole, original_width, original_height)
+                } else if u64::from(original_width) * u64::from(height)
+                    > u64::from(original_height) * u64::from(width)
+                {
+                    (whole, width, share(original_height, width, original_width))
+                } else {
+                    (whole, share(original_width, height, original_height), height)
+                }
+            }
+            "fill" => {
+                let (width, height) = (need(change.width, "width")?, need(change.height, "height")?);
+                (filling(original_width, original_height, width, height), width, height)
+            }
+            other => return Err(unknown("operation", other, &OPERATIONS)),
+        };
+        if u64::from(width) * u64::from(height) > picture::PIXELS_MAX {
+            return Err(format!("{width} × {height} pixels are more than {}", picture::PIXELS_MAX));
+        }
+        if change.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
+            return Err("`quality` is a number from 1 to 100".to_owned());
+        }
+        let lossy = matches!(kind, Kind::Jpeg | Kind::Webp { lossy: true });
+        let mut warning = None;
+        let encoding = match change.format {
+            "auto" if lossy => Encoding::Jpeg(change.quality.unwrap_or(JPEG_QUALITY)),
+            "auto" | "png" => Encoding::Png,
+            "jpg" | "jpeg" => Encoding::Jpeg(change.quality.unwrap_or(JPEG_QUALITY)),
+            "webp" => {
+                if change.quality.is_some() {
+                    warning = Some("WebP is written without loss here, so its `quality` is not used");
+                }
+                Encoding::Webp
+            }
+            "avif" => {
+                return Err(format!(
+                    "`{source}` cannot be written as AVIF: JPEG, PNG and WebP can be written"
+                ));
+            }
+            other => return Err(unknown("format", other, &FORMATS)),
+        };
+        let kernel = match change.filter {
+            None => Kernel::Lanczos3,
+            Some(name) => {
+                let plain: String =
+                    name.chars().filter(|c| c.is_ascii_alphanumeric()).collect::<String>().to_lowercase();
+                match Kernel::NAMES.iter().find(|(known, _)| *known == plain) {
+                    Some((_, kernel)) => *kernel,
+                    None => return Err(unknown("filter", name, &Kernel::NAMES.map(|(known, _)| known))),
+                }
+            }
+        };
+        let wish = Self {
+            source: source.to_owned(),
+            digest: blake3::hash(bytes),
+            orientation: header.orientation,
+            part,
+            width,
+            height,
+            encoding,
+            kernel,
+        };
+        Ok((wish, warning))
+    }
+
+    /// The output that the copy becomes.
+    pub(crate) fn path(&self) -> String {
+        let name = self.source.rsplit('/').next().unwrap_or(&self.source);
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let digest = self.name();
+        format!("{FOLDER}{stem}.{}.{}", &digest.to_hex()[..16], self.encoding.extension())
+    }
+
+    /// A digest of all that the copy depends on.
+    pub(crate) fn name(&self) -> Hash {
+        blake3::hash(format!("{self:?}").as_bytes())
+    }
+
+    /// Makes the copy.
+    ///
+    /// # Errors
+    /// What the format of the source refuses.
+    pub(crate) fn make(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let kind = picture::kind(bytes).ok_or_else(|| "it is no image".to_owned())?;
+        let picture = picture::decode(bytes, kind)?.turned(self.orientation);
+        let (left, top, width, height) = self.part;
+        if u64::from(left) + u64::from(width) > u64::from(picture.width)
+            || u64::from(top) + u64::from(height) > u64::from(picture.height)
+        {
+            return Err("its size is not what its header says".to_owned());
+        }
+        let picture = if (width, height) == (picture.width, picture.height) {
+            picture
+        } else {
+            picture.crop(left, top, width, height)
+        };
+        resample::resize(&picture, self.width, self.height, self.kernel).encode(self.encoding)
+    }
+}
+
+/// The middle of an image that has the shape of another.
+fn filling(from_width: u32, from_height: u32, width: u32, height: u32) -> (u32, u32, u32, u32) {
+    let factor = (f64::from(from_width) / f64::from(width)).min(f64::from(from_height) / f64::from(height));
+    let part = |n: u32, most: u32| ((f64::from(n) * factor).round() as u32).clamp(1, most.max(1));
+    let (part_width, part_height) = (part(width, from_width), part(height, from_height));
+    (
+        from_width.saturating_sub(part_width) / 2,
+        from_height.saturating_sub(part_height) / 2,
+        part_width,
+        part_height,
+    )
+}
+
+/// The copies that a render wants, by output path, and the headers that it has read.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    wishes: Mutex<BTreeMap<String, Arc<Wish>>>,
+    headers: Mutex<HashMap<Hash, Arc<Header>>>,
+}
+
+impl Wanted {
+    /// Notes a wish, and says which output it becomes.
+    pub(crate) fn add(&self, wish: Wish) -> String {
+        let path = wish.path();
+        self.wishes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(path.clone())
+            .or_insert_with(|| Arc::new(wish));
+        path
+    }
+
+    /// All wishes so far.
+    pub(crate) fn take(&self) -> Vec<(String, Arc<Wish>)> {
+        std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+
+    /// What an image's header says, read once.
+    pub(crate) fn header(&self, bytes: &[u8]) -> Option<Arc<Header>> {
+        let name = blake3::hash(bytes);
+        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = headers.get(&name) {
+            return Some(known.clone());
+        }
+        let header = Arc::new(Header::read(bytes)?);
+        headers.insert(name, header.clone());
+        Some(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Made = (u32, u32, (u32, u32, u32, u32), &'static str);
+
+    fn wish(change: Change<'_>) -> Result<Made, String> {
+        let bytes = b"\x89PNG\r\n\x1a\n";
+        let (orientation, description, created) = (1, None, None);
+        let header = Header { width: 300, height: 380, format: "png", orientation, description, created };
+        let (wish, _) = Wish::new("a/b.png", bytes, &header, &change)?;
+        Ok((wish.width, wish.height, wish.part, wish.encoding.extension()))
+    }
+
+    fn change(op: &str, width: u32, height: u32) -> Change<'_> {
+        let given = |n| Some(n).filter(|n| *n > 0);
+        let (width, height) = (given(width), given(height));
+        Change { op, width, height, format: "auto", quality: None, filter: None }
+    }
+
+    #[test]
+    fn every_operation() {
+        let whole = (0, 0, 300, 380);
+        let png = "png";
+        assert_eq!(wish(change("scale", 150, 150)).unwrap(), (150, 150, whole, png));
+        assert_eq!(wish(change("fit_width", 100, 0)).unwrap(), (100, 126, whole, png));
+        assert_eq!(wish(change("fit_height", 0, 150)).unwrap(), (118, 150, whole, png));
+        assert_eq!(wish(change("fit", 5000, 5000)).unwrap(), (300, 380, whole, png));
+        assert_eq!(wish(change("fit", 150, 150)).unwrap(), (118, 150, whole, png));
+        assert_eq!(wish(change("fill", 150, 150)).unwrap(), (150, 150, (0, 40, 300, 300), png));
+        assert!(wish(change("fill", 150, 0)).unwrap_err().contains("needs `height`"));
+        assert!(wish(change("fitt", 1, 1)).unwrap_err().contains("did you mean `fit`?"));
+        let avif = Change { format: "avif", ..change("fill", 1, 1) };
+        assert!(wish(avif).unwrap_err().contains("AVIF"));
+    }
+
+    #[test]
+    fn sizes_of_drawings() {
+        let size = |text: &str| svg_size(text.as_bytes());
+        assert_eq!(size("<svg width=\"10\" height='20px'/>"), Some((10, 20)));
+        assert_eq!(
+            size("<?xml version=\"1.0\"?><!-- x --><svg viewBox=\"0 0 30 40.4\"></svg>"),
+            Some((30, 40))
+        );
+        assert_eq!(size("<svg width=\"100%\" height=\"50\" viewBox=\"0,0,2,1\"/>"), Some((100, 50)));
+        assert_eq!(size("<svg width=\"1in\" height=\"72pt\"/>"), Some((96, 96)));
+        assert_eq!(size("<html><svg/></html>"), None);
+    }
+}

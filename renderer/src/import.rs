@@ -1,0 +1,179 @@
+//! Sites that were made for other programs, as sites of here.
+//!
+//! A pure function of the files: what becomes of each, and what a person must still look at. Where files go is for
+//! others to say.
+
+mod config;
+mod content;
+mod expression;
+mod hugo;
+mod template;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::config::CONFIG_NAMES;
+use crate::diagnostic::{Diagnostic, Errors};
+use crate::front_matter;
+use crate::sources::Sources;
+
+/// A converted site.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// Its files, by path.
+    pub files: BTreeMap<String, Bytes>,
+    /// What was not converted, or not surely.
+    pub notes: Vec<Note>,
+}
+
+/// What a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// The file, by its old path.
+    pub path: String,
+    /// What about it.
+    pub text: String,
+}
+
+impl Note {
+    fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+}
+
+impl Imported {
+    fn note(&mut self, path: &str, text: &str) {
+        self.notes.push(Note::new(path, text));
+    }
+}
+
+/// Converts a site for Hugo: configuration, front matter, the layout of content. Templates are not.
+pub fn hugo(sources: &Sources) -> Imported {
+    hugo::convert(sources)
+}
+
+/// Converts a site, or a theme, for Zola 0.22 and older: configuration, macros, shortcodes, content.
+///
+/// # Errors
+/// Files that cannot be read, and a configuration that is no TOML.
+pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
+    let mut made = Imported::default();
+    let shortcodes = shortcodes(sources);
+    let names = template::Names { spaces: spaces(sources)? };
+    for (path, file) in sources.iter() {
+        let unreadable =
+            |e: &dyn std::fmt::Display| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
+        let bytes = file.read().map_err(|e| unreadable(&e))?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let is_config = CONFIG_NAMES.contains(&path) || name == "theme.toml";
+        let in_templates = template_name(path);
+        if !is_config && in_templates.is_none() && !(path.starts_with("content/") && name.ends_with(".md")) {
+            made.files.insert(path.to_owned(), bytes);
+            continue;
+        }
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            made.note(path, "it is not valid UTF-8 and was copied as it is");
+            made.files.insert(path.to_owned(), bytes);
+            continue;
+        };
+        if is_config {
+            let table: toml::Table = toml::from_str(text).map_err(|e| {
+                let at = e.span().map_or(0, |span| span.start);
+                Diagnostic::in_file(path, e.message().to_owned()).at(text, at)
+            })?;
+            let (new, notes) = if name == "theme.toml" {
+                (table.clone(), Vec::new())
+            } else {
+                config::convert(table.clone())
+            };
+            notes.iter().for_each(|note| made.note(path, note));
+            let written = if new == table {
+                text.to_owned()
+            } else {
+                made.note(path, "it was written anew: its comments are gone");
+                toml::to_string(&new).map_err(|e| unreadable(&e))?
+            };
+            let path = if path == "config.toml" { "zola.toml" } else { path };
+            made.files.insert(path.to_owned(), Bytes::from(written));
+        } else if let Some((folder, template)) = in_templates {
+            let (new_path, converted) = match template.strip_prefix("shortcodes/") {
+                Some(file) => {
+                    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+                    let own = stem.rsplit('/').next().unwrap_or(stem);
+                    (format!("{folder}components/{stem}.html"), template::shortcode(own, text, &names))
+                }
+                None => (path.to_owned(), template::convert(template, text, &names)),
+            };
+            converted.notes.iter().for_each(|note| made.note(path, note));
+            made.files.insert(new_path, Bytes::from(converted.text));
+        } else {
+            let body = front_matter::split(path, text)?.body;
+            let (converted, unknown) = content::convert(&text[body..], &shortcodes);
+            for name in unknown {
+                made.note(
+                    path,
+                    &format!("no template defines the shortcode `{name}`: it is shown as it is written"),
+                );
+            }
+            made.files.insert(path.to_owned(), Bytes::from(format!("{}{converted}", &text[..body])));
+        }
+    }
+    Ok(made)
+}
+
+/// The folder of templates that holds a file, with a slash at its end, and the template's name.
+fn template_name(path: &str) -> Option<(&str, &str)> {
+    if let Some(name) = path.strip_prefix("templates/") {
+        return Some(("templates/", name));
+    }
+    let theme = path.strip_prefix("themes/")?;
+    let inside = theme.find('/')? + 1;
+    let name = theme[inside..].strip_prefix("templates/")?;
+    Some((&path[..path.len() - name.len()], name))
+}
+
+fn shortcodes(sources: &Sources) -> BTreeSet<String> {
+    sources
+        .iter()
+        .filter_map(|(path, _)| {
+            let file = template_name(path)?.1.strip_prefix("shortcodes/")?;
+            let name = file.rsplit('/').next()?.rsplit_once('.')?.0;
+            Some(name.to_owned())
+        })
+        .collect()
+}
+
+/// A name space for each file that defines macros: components are known everywhere, macros were not.
+fn spaces(sources: &Sources) -> Result<BTreeMap<String, String>, Errors> {
+    let mut spaces = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for (path, file) in sources.iter() {
+        let Some((_, name)) = template_name(path) else { continue };
+        let bytes =
+            file.read().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let defines = template::pieces(&text)
+            .iter()
+            .any(|piece| matches!(piece, template::Piece::Tag(tag, ..) if tag.trim().starts_with("macro ")));
+        if !defines || spaces.contains_key(name) {
+            continue;
+        }
+        let stem = name.rsplit('/').next().unwrap_or(name).split('.').next().unwrap_or(name);
+        let word = |text: &str| -> String {
+            let plain: String = text.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
+            if plain.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+                plain
+            } else {
+                format!("_{plain}")
+            }
+        };
+        let mut space = word(stem);
+        if !taken.insert(space.clone()) {
+            space = word(name.rsplit_once('.').map_or(name, |(whole, _)| whole));
+            taken.insert(space.clone());
+        }
+        spaces.insert(name.to_owned(), space);
+    }
+    Ok(spaces)
+}

@@ -1,0 +1,90 @@
+//! Content with shortcodes as content with components.
+
+use std::collections::BTreeSet;
+
+use super::expression::{self, Arguments};
+use super::template::{self, Piece};
+
+/// Converts the body of a page; the second are the names of shortcodes that no template defines.
+pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTreeSet<String>) {
+    let mut out = String::with_capacity(body.len());
+    let mut unknown = BTreeSet::new();
+    let mut open: Vec<String> = Vec::new();
+    for piece in template::content_pieces(body) {
+        match piece {
+            Piece::Text(text) | Piece::Comment(text) => out.push_str(text),
+            Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
+                (Some(shown), _) => raw(&mut out, &format!("{{{{{shown}}}}}")),
+                (None, Some((name, arguments))) if shortcodes.contains(&name) => {
+                    out.push_str(&format!("{{{{{}}}}}", template::call(&name, &arguments, " />")));
+                }
+                (None, found) => {
+                    unknown.extend(found.map(|(name, _)| name));
+                    raw(&mut out, &format!("{{{{{inside}}}}}"));
+                }
+            },
+            Piece::Tag(inside, ..) => match (escaped(inside), shortcode(inside)) {
+                (Some(shown), _) => raw(&mut out, &format!("{{%{shown}%}}")),
+                (None, Some((name, arguments))) if shortcodes.contains(&name) => {
+                    out.push_str(&format!("{{% {} %}}", template::call(&name, &arguments, ">")));
+                    open.push(name);
+                }
+                (None, None) if inside.trim() == "end" => match open.pop() {
+                    Some(name) => out.push_str(&format!("{{% </{name}> %}}")),
+                    None => raw(&mut out, "{% end %}"),
+                },
+                (None, found) => {
+                    unknown.extend(found.map(|(name, _)| name));
+                    raw(&mut out, &format!("{{%{inside}%}}"));
+                }
+            },
+        }
+    }
+    (out, unknown)
+}
+
+/// `/* … */`: a shortcode that was to be shown, not called.
+fn escaped(inside: &str) -> Option<&str> {
+    inside.trim().strip_prefix("/*")?.strip_suffix("*/")
+}
+
+fn raw(out: &mut String, text: &str) {
+    out.push_str("{% raw %}");
+    out.push_str(text);
+    out.push_str("{% endraw %}");
+}
+
+/// `name(arguments)`; commas between arguments may be missing.
+fn shortcode(inside: &str) -> Option<(String, Arguments)> {
+    let text = inside.trim();
+    let open = text.find('(')?;
+    let name = text[..open].trim();
+    let arguments = text[open + 1..].strip_suffix(')')?;
+    if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+        return None;
+    }
+    Some((name.to_owned(), expression::arguments(&expression::read(arguments))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::convert;
+
+    #[test]
+    fn calls_are_rewritten_and_all_else_stays_text() {
+        let known = ["youtube", "quote", "note"].iter().map(|name| (*name).to_owned()).collect();
+        let (made, unknown) = convert(
+            "## A {#b}\n{{ youtube(id=\"x\", autoplay=true, n=3) }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n",
+            &known,
+        );
+        insta::assert_snapshot!(made, @r#"
+        ## A {#b}
+        {{<youtube id="x" autoplay={true} n={3} />}}
+        {% <quote author={'V'}> %}
+        In {% <note> %}x{% </note> %}
+        {% </quote> %}
+        {% raw %}{{ youtube(id=1) }}{% endraw %} ${% raw %}{{ secrets.X }}{% endraw %} {% raw %}{% if %}{% endraw %} {% raw %}{{ gone(a=1) }}{% endraw %}
+        "#);
+        assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["gone"]);
+    }
+}

@@ -1,0 +1,708 @@
+//! What Zola's documentation promises to a site, key by key and function by function.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use bytes::Bytes;
+use renderer::{BaseUrl, Renderer, Sources};
+
+use support::{errors, input, render, render_with, sources, text, with};
+
+/// What a page's template makes of a site.
+fn shown(template: &'static str, more: &[(&'static str, &'static str)]) -> String {
+    let mut files = with(&[("content/p.md", "+++\ntitle = \"P\"\n+++\n"), ("templates/page.html", template)]);
+    for (path, content) in more {
+        files.retain(|(known, _)| known != path);
+        files.push((path, content));
+    }
+    let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
+    text(&files, "p/index.html")
+}
+
+/// A picture of two colours, as a file.
+fn png(width: u32, height: u32) -> Bytes {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|i| if i % width < width / 2 { [255, 0, 0] } else { [0, 0, 255] })
+        .collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    out.into()
+}
+
+#[test]
+fn without_a_bakehouse_toml_nothing_changes_the_output() {
+    let (summary, files) = render(&with(&[
+        ("content/soon.md", "+++\ntitle = \"S\"\ndate = 2099-01-01\n+++\n![missing](none.png)"),
+        ("content/over.md", "+++\ntitle = \"O\"\nexpiry_date = 2001-01-01\n+++\n"),
+        ("static/app.css", "a{}"),
+        ("templates/page.html", "{{ get_url(path='app.css', cachebust=true) }} {{ page.content | safe }}"),
+    ]))
+    .unwrap();
+    assert_eq!((summary.pages, summary.next_change), (2, None));
+    assert!(files.contains_key("app.css") && !files.values().any(|file| file.immutable));
+    insta::assert_snapshot!(text(&files, "soon/index.html"), @r#"https://x.example/sub/app.css?h=5f546eb4606b5c2b7d2a <p><img src="https://x.example/sub/soon/none.png" alt="missing" /></p>"#);
+}
+
+#[test]
+fn the_section_of_the_default_language_counts_as_the_root() {
+    let config = "base_url = \"https://x.example\"\ndefault_language = \"en\"\n[languages.en]\ntitle = \"English\"\ngenerate_feeds = true\ntaxonomies = [{name = \"tags\"}]\n[languages.en.translations]\nhello = \"Hello\"\n[languages.fr]\ntitle = \"Français\"\n[languages.fr.translations]\nhello = \"Bonjour\"\n";
+    let page = "+++\ntitle = \"P\"\ndate = 2026-01-01\n[taxonomies]\ntags = [\"a\"]\n+++\n";
+    let template = "{{ config.title }} {{ trans(key='hello') }} {{ trans(key='hello', lang='fr') }} {% for code, l in config.languages %}{{ code }}={{ l.title }};{{ l.translations.hello }} {% endfor %}";
+    let files = with(&[
+        ("zola.toml", config),
+        ("content/p.md", page),
+        ("content/p.fr.md", page.replace("tags = [\"a\"]", "").leak()),
+        ("content/_index.en.md", "+++\ntitle = \"Start\"\n+++\n"),
+        ("content/_index.fr.md", "+++\ntitle = \"Début\"\n+++\n"),
+        ("content/about.en.md", "+++\ntitle = \"About\"\n+++\n[home](@/_index.md) [p](@/p.md)"),
+        ("templates/page.html", template),
+        ("templates/taxonomy_list.html", ""),
+        ("templates/taxonomy_single.html", ""),
+    ]);
+    let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
+    assert_eq!(text(&files, "p/index.html"), "English Hello Bonjour fr=Français;Bonjour ");
+    assert_eq!(text(&files, "fr/p/index.html"), "Français Hello Bonjour fr=Français;Bonjour ");
+    assert!(text(&files, "index.html").starts_with("Start|"));
+    assert!(text(&files, "fr/index.html").starts_with("Début|"));
+    for path in ["about/index.html", "tags/a/index.html", "atom.xml"] {
+        assert!(files.contains_key(path), "{path}");
+    }
+}
+
+#[test]
+fn pages_of_other_languages_are_found_by_their_canonical_path() {
+    let languages = "base_url = \"https://x.example\"\n[languages.fr]\n";
+    let one = "{% set p = get_page(path='p.md', lang='fr') %}{% set s = get_section(path='_index.md', lang='fr') %}{{ p.title }} {{ get_page(path='q.md', lang='fr', allow_missing=true) is none }} {{ s.path }} {{ get_url(path='@/p.md', lang='fr') }} {{ get_url(path='x.css', lang='fr') }} {{ lang }} {{ text_direction(lang='ar') }}{{ text_direction() }} {% for t in page.translations %}{{ t.lang }}:{{ t.path }} {% endfor %}";
+    assert_eq!(
+        shown(
+            one,
+            &[
+                ("zola.toml", languages),
+                ("content/p.fr.md", "+++\ntitle = \"F\"\n+++\n"),
+                ("content/q.md", "")
+            ]
+        ),
+        "F true /fr/ https://x.example/fr/p/ https://x.example/fr/x.css en rtlltr en:content/p.md fr:content/p.fr.md "
+    );
+}
+
+#[test]
+fn pagers_leave_the_sitemap_when_told() {
+    let section = "+++\npaginate_by = 1\n+++\n";
+    let site = |config| {
+        let pages = [
+            ("content/s/a.md", "+++\ntitle = \"A\"\n+++\n"),
+            ("content/s/b.md", "+++\ntitle = \"B\"\n+++\n"),
+        ];
+        let mut files = with(&[("zola.toml", config), ("content/s/_index.md", section)]);
+        files.extend(pages);
+        text(&render(&files).unwrap().1, "sitemap.xml")
+    };
+    assert!(site("base_url = \"https://x.example\"\n").contains("/s/page/2/"));
+    assert!(
+        !site("base_url = \"https://x.example\"\nexclude_paginated_pages_in_sitemap = \"all\"\n")
+            .contains("/s/page/")
+    );
+}
+
+#[test]
+fn external_links_say_so() {
+    let link = ("content/p.md", "+++\n+++\n[a](https://a.example) [b](@/p.md)");
+    let template = "{{ page.content | safe }}";
+    assert_eq!(
+        shown(template, &[link]),
+        "<p><a rel=\"external\" href=\"https://a.example\">a</a> <a href=\"https://x.example/sub/p/\">b</a></p>\n"
+    );
+    let off = "base_url = \"https://x.example\"\n[markdown]\nexternal_links_external = false\nexternal_links_class = \"e\"\n";
+    assert!(
+        shown(template, &[link, ("zola.toml", off)]).contains("<a class=\"e\" href=\"https://a.example\">")
+    );
+}
+
+#[test]
+fn summaries_end_where_they_are_cut() {
+    let page = ("content/p.md", "+++\n+++\nOne *two <!-- more --> three*\n");
+    assert_eq!(shown("{{ page.summary | safe }}", &[page]), "<p>One <em>two …</em></p>");
+    let own =
+        ("templates/summary-cutoff.html", "[{{ lang }}{% if summary is matching(pat='two') %}!{% endif %}]");
+    assert_eq!(shown("{{ page.summary | safe }}", &[page, own]), "<p>One <em>two [en!]</em></p>");
+    let whole = ("content/p.md", "+++\n+++\nOne.\n\n<!-- more -->\n\nTwo.\n");
+    assert_eq!(shown("{{ page.summary | safe }}", &[whole]), "<p>One.</p>");
+}
+
+#[test]
+fn hidden_content_is_made_but_not_listed() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nbuild_search_index = true\n[search]\nindex_format = \"fuse_json\"\n"),
+        ("templates/index.html", "{% for s in section.subsections %}{{ s }} {% endfor %}"),
+        ("content/s/_index.md", "+++\ntitle = \"S\"\nhidden = true\n+++\n"),
+        ("content/s/a.md", "+++\ntitle = \"A\"\ndate = 2026-01-01\n+++\n"),
+        ("content/s/b.md", "+++\ntitle = \"B\"\nhidden = false\ndate = 2026-01-02\n+++\n"),
+        ("content/t/_index.md", "+++\ntitle = \"T\"\n+++\n"),
+        ("content/t/c.md", "+++\ntitle = \"C\"\nhidden = true\n+++\n"),
+    ]))
+    .unwrap();
+    assert_eq!(text(&files, "index.html"), "t/_index.md ");
+    assert_eq!(text(&files, "s/index.html"), "S|B,");
+    assert_eq!(text(&files, "t/index.html"), "T|");
+    for path in ["s/a/index.html", "t/c/index.html"] {
+        assert!(files.contains_key(path));
+    }
+    let listed = format!("{}{}", text(&files, "atom.xml"), text(&files, "search_index.en.json"));
+    assert!(listed.contains("/s/b/") && !listed.contains("/s/a/") && !listed.contains("/t/c/"), "{listed}");
+}
+
+#[test]
+fn sections_have_neighbours_and_pages_tell_all_of_themselves() {
+    let (_, files) = render(&with(&[
+        ("templates/section.html", "{{ section.lower?.title or '-' }} {{ section.higher?.title or '-' }} {{ section.aliases | join(sep=',') }}"),
+        ("templates/page.html", "{{ page.aliases | join(sep=',') }} {{ page.reading_time }} {{ page.colocated_path or '-' }} {{ page.components | join(sep='+') }} {{ page.ancestors | join(sep='+') }} {{ page.year }}-{{ page.month }}-{{ page.day }} {{ page.lower?.title or '-' }}{{ page.higher?.title or '-' }} {{ page.backlinks | length }}{{ page.assets | join(sep=',') }}"),
+        ("content/a/_index.md", "+++\ntitle = \"A\"\nweight = 2\nsort_by = \"date\"\naliases = [\"x\", \"y\"]\n+++\n"),
+        ("content/b/_index.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n"),
+        ("content/a/p/index.md", "+++\ntitle = \"P\"\ndate = 2026-02-03\naliases = [\"old\"]\n+++\nWords."),
+        ("content/a/p/f.txt", "f"),
+        ("content/a/q.md", "+++\ntitle = \"Q\"\ndate = 2026-02-04\n+++\n[p](@/a/p/index.md) [f](@/a/p/f.txt)"),
+    ]))
+    .unwrap();
+    assert_eq!(text(&files, "a/index.html"), "B - x,y");
+    assert_eq!(text(&files, "b/index.html"), "- A ");
+    assert_eq!(
+        text(&files, "a/p/index.html"),
+        "old 1 a/p/ a+p _index.md+a/_index.md 2026-2-3 Q- 1/a/p/f.txt"
+    );
+    for alias in ["x/index.html", "old/index.html"] {
+        assert_eq!(files[alias].status, 308);
+    }
+}
+
+#[test]
+fn a_terms_name_must_leave_an_address() {
+    let files = with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n"),
+        ("content/a.md", "+++\n[taxonomies]\ntags = [\"!!\"]\n+++\n"),
+    ]);
+    insta::assert_snapshot!(errors(&files), @r#"
+    error: the term `!!` leaves nothing for its address
+     --> content/a.md
+    hint: give it a letter or a digit, or set `taxonomies = "safe"` in [slugify]
+    "#);
+}
+
+#[test]
+fn taxonomies_without_content() {
+    let config = (
+        "zola.toml",
+        "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}, {name = \"none\"}]\ntaxonomy_root = \"by\"\n",
+    );
+    let tagged = ("content/p.md", "+++\n[taxonomies]\ntags = [\"A b\"]\n+++\n");
+    let lists =
+        [("templates/taxonomy_list.html", "list"), ("templates/taxonomy_single.html", "{{ term.name }}")];
+    let template = "{% set tags = get_taxonomy(kind='tags') %}{{ get_taxonomy(kind='none', required=false) is none }} {{ tags.items | length }} {{ get_taxonomy_url(kind='tags', term='A b') }} {{ get_taxonomy_url(kind='tags', term='z', required=false) is none }} {% set t = get_taxonomy_term(kind='tags', term='A b', include_pages=false) %}{{ t.page_count }}{{ t.pages | length }}{{ t.slug }} {{ get_taxonomy_term(kind='tags', term='z', required=false) is none }}";
+    let more = [config, tagged, lists[0], lists[1]];
+    assert_eq!(shown(template, &more), "true 1 https://x.example/by/tags/a-b/ true 10a-b true");
+    let mut files = with(&more);
+    files.retain(|(path, _)| *path != "templates/page.html");
+    files.push(("templates/page.html", "{{ get_taxonomy(kind='none') }}"));
+    assert!(errors(&files).contains("no page has a term of the taxonomy `none`"));
+}
+
+#[test]
+fn files_are_looked_up_in_the_documented_order() {
+    let template = "{{ load_data(path='a.txt') }}{{ load_data(path='b.txt') }}{{ load_data(path='c.txt') }}{{ load_data(path='d.txt') }}{{ load_data(path='@/c.txt') }} {{ load_data(path='p/e.txt') }}{{ load_data(path='none.txt', required=false) is none }} {{ get_hash(path='css/x.css', sha_type=256, base64=false) | truncate(length=6, end='') }} {{ get_url(path='search_index.en.js', cachebust=true) is containing(pat='?h=') }}";
+    let made = shown(
+        template,
+        &[
+            ("zola.toml", "base_url = \"https://x.example\"\ntheme = \"t\"\nbuild_search_index = true\n"),
+            ("a.txt", "root"),
+            ("static/a.txt", "no"),
+            ("content/a.txt", "no"),
+            ("static/b.txt", "-static"),
+            ("content/b.txt", "no"),
+            ("themes/t/static/b.txt", "no"),
+            ("content/c.txt", "-content"),
+            ("themes/t/static/c.txt", "no"),
+            ("themes/t/static/d.txt", "-theme"),
+            ("themes/t/sass/css/x.scss", "a { b: c }"),
+            ("content/p.md", ""),
+            ("content/p/index.md", "+++\nslug = \"q\"\n+++\n"),
+            ("content/q/index.md", "+++\npath = \"p\"\nrender = false\n+++\n"),
+            ("content/q/e.txt", "beside"),
+        ],
+    );
+    assert_eq!(made, "root-static-content-theme-content besidetrue d1c454 true");
+}
+
+#[test]
+fn data_of_every_format() {
+    let template = "{% set d = load_data(path='d.FORMAT') %}{{ d }}";
+    for (file, content, expected) in [
+        ("d.toml", "a = 1\n[b]\nc = 2026-01-02", r#"{"a": 1, "b": {"c": "2026-01-02"}}"#),
+        ("d.json", "{\"a\": [1, 2.5]}", r#"{"a": [1, 2.5]}"#),
+        ("d.yaml", "a: [x]", r#"{"a": ["x"]}"#),
+        ("d.yml", "a: 1", r#"{"a": 1}"#),
+        ("d.csv", "n,t\n1,a b", r#"{"headers": ["n", "t"], "records": [["1", "a b"]]}"#),
+        ("d.xml", "<r><i>1</i><i>2</i></r>", r#"{"r": {"i": ["1", "2"]}}"#),
+        ("d.bib", "@book{k, title = {T}}", "{\"preambles\""),
+        ("d.txt", "{{ as is }}", "{{ as is }}"),
+    ] {
+        let template = template.replace("d.FORMAT", file).replace("{{ d }}", "{{ d | safe }}").leak();
+        let made = shown(template, &[(file, content)]);
+        assert!(made.starts_with(expected), "{file}: {made}");
+    }
+    assert_eq!(
+        shown(
+            "{% set l = load_data(literal='{\"a\": 1}', format='json') %}{% set d = load_data(path='d.txt', format='json') %}{{ l.a }}{{ d[0] }}",
+            &[("d.txt", "[7]")]
+        ),
+        "17"
+    );
+    let wrong = errors(&with(&[
+        ("content/p.md", ""),
+        ("d.json", "{"),
+        ("templates/page.html", "{{ load_data(path='d.json') }}"),
+    ]));
+    assert!(wrong.contains("d.json") && wrong.contains("line 1"), "{wrong}");
+    let wrong = errors(&with(&[
+        ("content/p.md", ""),
+        ("templates/page.html", "{{ load_data(literal='x', format='jsn') }}"),
+    ]));
+    assert!(wrong.contains("did you mean `json`?"), "{wrong}");
+}
+
+#[test]
+fn data_from_other_servers() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        // Three different requests; a fourth would be one that was asked twice.
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            let body_follows = |seen: &str| seen.starts_with("POST") && !seen.ends_with("question");
+            loop {
+                let n = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..n]);
+                let seen = String::from_utf8_lossy(&request).into_owned();
+                if n == 0 || (seen.contains("\r\n\r\n") && !body_follows(&seen)) {
+                    break;
+                }
+            }
+            let request = String::from_utf8(request).unwrap();
+            let answer = match request.split(' ').nth(1).unwrap() {
+                "/json" => "200 OK\r\ncontent-length: 9\r\n\r\n{\"n\": 42}",
+                "/post" => "200 OK\r\ncontent-length: 2\r\n\r\nok",
+                _ => "404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            };
+            asked.push(request);
+            write!(stream, "HTTP/1.1 {answer}").unwrap();
+        }
+        asked
+    });
+    let template = format!(
+        "{{% set d = load_data(url='http://{address}/json', format='json') %}}{{{{ d.n }}}} {{{{ load_data(url='http://{address}/post', method='POST', content_type='text/plain', headers=['x-own=yes'], body='question') }}}} {{{{ load_data(url='http://{address}/none', required=false) is none }}}}"
+    )
+    .leak();
+    let (_, files) =
+        render(&with(&[("content/a.md", ""), ("content/b.md", ""), ("templates/page.html", template)]))
+            .map_err(|e| e.to_string())
+            .unwrap();
+    assert_eq!(text(&files, "a/index.html"), "42 ok true");
+    assert_eq!(text(&files, "b/index.html"), "42 ok true");
+    let asked = server.join().unwrap();
+    let post = asked.iter().find(|request| request.starts_with("POST /post")).unwrap();
+    assert!(post.contains("x-own: yes") && post.contains("content-type: text/plain"), "{post}");
+    let gone = format!("{{{{ load_data(url='http://{address}/none') }}}}").leak();
+    let told = errors(&with(&[("content/a.md", ""), ("templates/page.html", gone)]));
+    assert!(told.contains("cannot be read"), "{told}");
+}
+
+fn with_images(template: &'static str) -> Sources {
+    let mut files: Vec<(String, Bytes)> = with(&[
+        ("content/p/index.md", "+++\ntitle = \"P\"\n+++\n"),
+        ("templates/page.html", template),
+        ("static/d.svg", "<svg width='30' height='20'></svg>"),
+    ])
+    .into_iter()
+    .map(|(path, text)| (path.to_owned(), Bytes::from_static(text.as_bytes())))
+    .collect();
+    files.push(("content/p/i.png".to_owned(), png(300, 200)));
+    Sources::from_files(files)
+}
+
+#[test]
+fn images_of_other_sizes() {
+    let template = "{% for asset in page.assets %}{% set i = resize_image(path=asset, width=100, height=100) %}{{ i.url }} {{ i.static_path }} {{ i.width }}x{{ i.height }} of {{ i.orig_width }}x{{ i.orig_height }}\n{% endfor %}{% set w = resize_image(path='p/i.png', width=30, op='fit_width', format='webp', filter='triangle') %}{{ w.url }}\n{% set j = resize_image(path='@/p/i.png', height=20, op='fit_height', format='jpg', quality=90) %}{{ j.url }}{% set s = get_image_metadata(path='d.svg') %}{% set m = get_image_metadata(path='p/i.png') %}\n{{ m.width }}x{{ m.height }} {{ m.format }} {{ m.mime }} {{ s.width }} {{ get_image_metadata(path='no.png', allow_missing=true) is none }}";
+    let (_, files) = render_with(&Renderer::new(1 << 20), &input(with_images(template)))
+        .map_err(|e| e.to_string())
+        .unwrap();
+    let page = text(&files, "p/index.html");
+    let made: Vec<&String> = files.keys().filter(|path| path.starts_with("processed_images/i.")).collect();
+    assert_eq!(made.len(), 3, "{made:?}");
+    for path in &made {
+        assert!(page.contains(&format!("https://x.example/sub/{path}")), "{page}");
+        let size = imagesize::blob_size(&files[*path].body).unwrap();
+        let expected = match path.rsplit('.').next().unwrap() {
+            "png" => (100, 100),
+            "webp" => (30, 20),
+            _ => (30, 20),
+        };
+        assert_eq!((size.width, size.height), expected, "{path}");
+    }
+    assert!(page.contains(" static/processed_images/i.") && page.contains(" 100x100 of 300x200"), "{page}");
+    assert!(page.ends_with("\n300x200 png image/png 30 true"), "{page}");
+}
+
+#[test]
+fn what_cannot_be_resized_is_told() {
+    for (template, problem) in [
+        ("{{ resize_image(path='d.svg', width=1, height=1) }}", "cannot be resized: PNG, JPEG, WebP and GIF"),
+        ("{{ resize_image(path='p/i.png', width=1, height=1, format='avif') }}", "cannot be written as AVIF"),
+        ("{{ resize_image(path='p/i.png', width=1) }}", "needs `height`"),
+        ("{{ resize_image(path='p/i.pgn', width=1, height=1) }}", "there is no image `p/i.pgn`"),
+        ("{{ resize_image(path='p/i.png', width=1, height=1, op='fil') }}", "did you mean `fill`?"),
+    ] {
+        let result = render_with(&Renderer::new(1 << 20), &input(with_images(template)));
+        let told = result.unwrap_err().to_string();
+        assert!(told.contains(problem), "{told}");
+    }
+}
+
+#[test]
+fn filters_and_tests_of_templates() {
+    for (template, expected) in [
+        (
+            "{{ 'a *b* [p](@/p.md)' | markdown(inline=true) | safe }}",
+            "a <em>b</em> <a href=\"https://x.example/sub/p/\">p</a>",
+        ),
+        ("{{ ':tada: a' | markdown }}", "<p>:tada: a</p>\n"),
+        ("{{ 'a?b' | base64_encode }} {{ 'YT9i' | base64_decode }}", "YT9i a?b"),
+        (
+            "{{ 'World Hello' | regex_replace(pattern=`(?P<s>[a-zA-Z]+) (?P<g>[a-zA-Z]+)`, rep=`$g $s`) }}",
+            "Hello World",
+        ),
+        ("{{ 1000000 | num_format }} {{ 1000000 | num_format(locale='en-IN') }}", "1,000,000 10,00,000"),
+        (
+            "{{ '2026-01-05' | date(format='%d.%m.%Y') }} {{ '2026-01-05' | date(locale='fr', format='d MMMM y') }} {{ '2026-03-05' | date(locale='de', format='EEE, d. MMM y') }}",
+            "05.01.2026 5 janvier 2026 Do., 5. März 2026",
+        ),
+        (
+            "{{ '<p>a  <b>b</b></p>' | striptags }} {{ '<p> <b>b</b> </p>' | spaceless | safe }}",
+            "a  b <p><b>b</b></p>",
+        ),
+        ("{{ 'a b/c' | urlencode }} {{ 'a b/c' | urlencode_strict }}", "a%20b/c a%20b%2Fc"),
+        ("{{ {'a': 1} | json_encode | safe }}", "{\"a\":1}"),
+        ("{{ 'Ein Test!' | slugify }}", "ein-test"),
+        (
+            "{{ '2026-01-01' is before(other='2026-01-02') }}{{ '2026-01-01' is after(other='2026-01-02') }}{{ 'ab' is matching(pat='^a') }}",
+            "truefalsetrue",
+        ),
+        ("{{ [1, 2, 3] | shuffle(seed=7) | length }}{{ get_random(start=3, end=4) }}", "33"),
+        (
+            "{{ get_hash(literal='Hello World', sha_type=256, base64=false) }}",
+            "a591a6d40bf420404a011733cfb7b190d62c65bf0bcda32b57b277d9ad9f146e",
+        ),
+        (
+            "{{ now() | date(format='%Y') }} {{ now(timezone='Europe/Berlin') | date(format='%H') }}",
+            "2026 14",
+        ),
+        ("{{ get_env(name='BAKE_NO_SUCH', default='d') }}", "d"),
+        (
+            "{{ get_url(path='x') }} {{ get_url(path='x', trailing_slash=true) }} {{ get_url(path='@/p.md#a') }}",
+            "https://x.example/sub/x https://x.example/sub/x/ https://x.example/sub/p/#a",
+        ),
+        (
+            "{{ current_path }} {{ current_url }} {{ config.mode }} {{ config.base_url }}",
+            "/p/ https://x.example/sub/p/ build https://x.example/sub",
+        ),
+    ] {
+        assert_eq!(shown(template, &[]), expected, "{template}");
+    }
+    assert!(shown("{{ __tera_context }}", &[]).contains("relative_path"));
+}
+
+#[test]
+fn content_is_a_template_with_components() {
+    let page = (
+        "content/p.md",
+        "+++\ntitle = \"P\"\n+++\n# H {#own}\n\n{{<note kind=\"tip\" n={2} />}}\n\n{% <box> %}\n*inside*\n{% </box> %}\n\n{{ page.title }} {{ config.title }} {% raw %}{{ raw }}{% endraw %}\n",
+    );
+    let components = (
+        "templates/components.html",
+        "{% component note(kind: string, n = 1, @page = {}) %}<i class=\"{{ kind }}\">{{ n }} {{ page.title }}</i>{% endcomponent note %}{% component box() %}<div>\n\n{{ body | safe }}\n</div>{% endcomponent box %}",
+    );
+    insta::assert_snapshot!(shown("{{ page.content | safe }}", &[page, components]), @r#"
+    <h1 id="own">H</h1>
+    <p><i class="tip">2 P</i></p>
+    <div>
+    <p><em>inside</em></p>
+    </div>
+    <p>P X {{ raw }}</p>
+    "#);
+    let skipped = ("zola.toml", "base_url = \"https://x.example\"\nskip_content_templating = [\"p.md\"]\n");
+    assert!(shown("{{ page.content | safe }}", &[page, components, skipped]).contains("{{ page.title }}"));
+}
+
+#[test]
+fn themes_lend_templates_styles_files_and_settings() {
+    let (_, files) = render(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntheme = \"t\"\n[extra]\nown = 1\n[extra.deep]\na = \"site\"\n"),
+        ("themes/t/theme.toml", "name = \"t\"\n[extra]\nown = 2\nlent = 3\n[extra.deep]\na = \"theme\"\nb = \"theme\"\n"),
+        ("themes/t/templates/page.html", "{% block a %}theme{% endblock a %} {{ config.extra.own }}{{ config.extra.lent }} {{ config.extra.deep.a }} {{ config.extra.deep.b }}"),
+        ("themes/t/templates/index.html", "theme's index {% include 'part.html' %}"),
+        ("themes/t/templates/part.html", "part"),
+        ("themes/t/sass/style.scss", "a { b { c: d } }"),
+        ("themes/t/static/f.txt", "theme"),
+        ("themes/t/static/g.txt", "theme"),
+        ("static/g.txt", "site"),
+        ("templates/page.html", "{% extends \"t/templates/page.html\" %}{% block a %}site over {{ super() }}{% endblock a %}"),
+        ("templates/part.html", "own part"),
+        ("content/a.md", ""),
+    ])
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "a/index.html"), "site over theme 13 site theme");
+    assert_eq!(text(&files, "index.html"), "theme's index own part");
+    assert_eq!(text(&files, "style.css"), "a b{c:d}");
+    assert_eq!((text(&files, "f.txt"), text(&files, "g.txt")), ("theme".to_owned(), "site".to_owned()));
+}
+
+#[test]
+fn search_indexes_of_both_kinds() {
+    let site = |format: &str| {
+        let config = format!(
+            "base_url = \"https://x.example\"\nbuild_search_index = true\n[search]\nindex_format = \"{format}\"\ninclude_description = true\ninclude_date = true\ninclude_path = true\ntruncate_content_length = 5\n"
+        );
+        render(&with(&[
+            ("zola.toml", config.leak()),
+            ("content/_index.md", "+++\ntitle = \"Home\"\n+++\nWelcome"),
+            (
+                "content/a.md",
+                "+++\ntitle = \"A\"\ndescription = \"D\"\ndate = 2026-01-02\n+++\n**Bold** text",
+            ),
+            ("content/b.md", "+++\ntitle = \"B\"\nin_search_index = false\n+++\n"),
+        ]))
+        .unwrap()
+        .1
+    };
+    let files = site("fuse_json");
+    insta::assert_snapshot!(text(&files, "search_index.en.json"), @r#"[{"title":"Home","path":"/","body":"Welco","url":"https://x.example/"},{"title":"A","description":"D","date":"2026-01-02","path":"/a/","body":"Bold ","url":"https://x.example/a/"}]"#);
+    assert!(!files.contains_key("elasticlunr.min.js"));
+    let files = site("fuse_javascript");
+    assert!(text(&files, "search_index.en.js").starts_with("window.searchIndex = [{"));
+    let files = site("elasticlunr_javascript");
+    assert!(text(&files, "elasticlunr.min.js").contains("elasticlunr"));
+    let index = text(&files, "search_index.en.js");
+    assert!(index.starts_with("window.searchIndex = {") && index.ends_with("};"), "{index}");
+    assert!(index.contains("\"fields\":[\"title\",\"description\",\"date\",\"path\",\"body\"]"), "{index}");
+}
+
+#[test]
+fn feeds_of_any_name_and_of_languages_sections_and_terms() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntitle = \"X\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\", \"all.json\"]\nfeed_limit = 1\nauthor = \"Us\"\ntaxonomies = [{name = \"tags\", feed = true}]\n[languages.fr]\ngenerate_feeds = true\nfeed_filenames = [\"rss.xml\"]\ntaxonomies = [{name = \"tags\", feed = true}]\n"),
+        ("templates/all.json", "{{ feed_url }} {{ lang }} {{ pages | length }} {{ last_updated }} {{ section is none }} {{ term?.name or '-' }}"),
+        ("templates/taxonomy_list.html", ""),
+        ("templates/taxonomy_single.html", ""),
+        ("content/s/_index.md", "+++\ntitle = \"S\"\ngenerate_feeds = true\n+++\n"),
+        ("content/s/a.md", "+++\ntitle = \"A\"\ndate = 2026-01-01\nauthors = [\"Me\"]\n[taxonomies]\ntags = [\"t\"]\n+++\n"),
+        ("content/s/b.md", "+++\ntitle = \"B\"\ndate = 2026-01-02\nupdated = 2026-03-01\n+++\nText & more."),
+        ("content/s/c.md", "+++\ntitle = \"C\"\ndate = 2026-01-03\ninclude_in_feeds = false\n+++\n"),
+        ("content/s/d.md", "+++\ntitle = \"D\"\n+++\n"),
+        ("content/s/a.fr.md", "+++\ntitle = \"F\"\ndate = 2026-01-01\n[taxonomies]\ntags = [\"t\"]\n+++\n"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    let feeds: Vec<&str> = files
+        .keys()
+        .map(String::as_str)
+        .filter(|p| p.ends_with(".json") || p.ends_with("atom.xml") || p.ends_with("rss.xml"))
+        .collect();
+    assert_eq!(
+        feeds,
+        [
+            "all.json",
+            "atom.xml",
+            "fr/rss.xml",
+            "fr/tags/t/rss.xml",
+            "rss.xml",
+            "s/all.json",
+            "s/atom.xml",
+            "s/rss.xml",
+            "tags/t/all.json",
+            "tags/t/atom.xml",
+            "tags/t/rss.xml",
+        ]
+    );
+    assert_eq!(text(&files, "all.json"), "https://x.example/all.json en 1 2026-03-01 true -");
+    assert_eq!(text(&files, "s/all.json"), "https://x.example/s/all.json en 1 2026-03-01 false -");
+    assert_eq!(text(&files, "tags/t/all.json"), "https://x.example/tags/t/all.json en 1 2026-01-01 true t");
+    let rss = text(&files, "rss.xml");
+    assert!(
+        rss.contains("<pubDate>Fri, 02 Jan 2026 00:00:00 +0000</pubDate>")
+            && rss.contains("Text &amp;amp; more."),
+        "{rss}"
+    );
+    assert!(text(&files, "tags/t/atom.xml").contains("<author><name>Me</name></author>"));
+}
+
+#[test]
+fn orders_of_pages() {
+    let list = |sort: &str| {
+        let section = format!("+++\nsort_by = \"{sort}\"\n+++\n").leak();
+        let (summary, files) = render(&with(&[
+            ("content/s/_index.md", section),
+            ("templates/section.html", "{% for p in section.pages %}{{ p.slug }} {% endfor %}"),
+            ("content/s/a.md", "+++\ntitle = \"item 10\"\ndate = 2026-01-01\nweight = 3\n+++\n"),
+            (
+                "content/s/b.md",
+                "+++\ntitle = \"Item 9\"\ndate = 2026-01-01\nweight = 1\nupdated = 2026-05-01\n+++\n",
+            ),
+            ("content/s/c.md", "+++\ntitle = \"élan\"\ndate = 2026-02-01\nweight = 1\n+++\n"),
+        ]))
+        .unwrap();
+        assert!(summary.warnings.is_empty());
+        text(&files, "s/index.html")
+    };
+    assert_eq!(list("date"), "c a b ");
+    assert_eq!(list("update_date"), "b c a ");
+    assert_eq!(list("weight"), "b c a ");
+    assert_eq!(list("title"), "c b a ");
+    assert_eq!(list("title_bytes"), "b a c ");
+    assert_eq!(list("slug"), "a b c ");
+    assert_eq!(list("permalink"), "a b c ");
+}
+
+#[test]
+fn strategies_of_slugs() {
+    let site = |slugify: &str| {
+        let config = format!("base_url = \"https://x.example\"\n[slugify]\n{slugify}\n").leak();
+        let (_, files) = render(&with(&[
+            ("zola.toml", config),
+            ("content/2026-01-02_Ün Post.md", "+++\n+++\n## Grüße an alle\n"),
+        ]))
+        .unwrap();
+        let page = files.iter().find(|(path, _)| path.ends_with("ost/index.html")).unwrap();
+        (page.0.clone(), String::from_utf8(page.1.body.to_vec()).unwrap())
+    };
+    let (path, body) = site("");
+    assert_eq!(path, "un-post/index.html");
+    assert!(body.contains("id=\"grusse-an-alle\""), "{body}");
+    assert_eq!(site("paths_keep_dates = true").0, "2026-01-02-un-post/index.html");
+    let (path, body) = site("paths = \"safe\"\nanchors = \"safe\"");
+    assert_eq!(path, "Ün_Post/index.html");
+    assert!(body.contains("id=\"Grüße_an_alle\""), "{body}");
+    assert_eq!(site("paths = \"off\"").0, "Ün Post/index.html");
+}
+
+#[test]
+fn smaller_html_says_the_same() {
+    let config = ("zola.toml", "base_url = \"https://x.example\"\nminify_html = true\n");
+    let template = "<html>\n <body>\n  <!-- c -->\n  <p class=\"a\">One  <b>two</b>\n  three</p>\n <pre> a\n  b</pre>\n </body>\n</html>\n";
+    assert_eq!(
+        shown(template, &[config]),
+        "<html><body><p class=a>One <b>two</b> three</p><pre> a\n  b</pre></body></html>"
+    );
+}
+
+#[test]
+fn what_is_read_and_not_used_is_told() {
+    let (summary, _) = render(&with(&[(
+        "zola.toml",
+        "base_url = \"https://x.example\"\n[markdown.highlighting]\ntheme = \"nord\"\nextra_grammars = [\"a.json\"]\n",
+    )]))
+    .unwrap();
+    assert_eq!(summary.warnings.len(), 1);
+    assert!(summary.warnings[0].message.contains("`extra_grammars` is not supported"));
+}
+
+#[test]
+fn drafts_and_other_addresses() {
+    let files = with(&[
+        ("content/d.md", "+++\ntitle = \"D\"\ndraft = true\n+++\n"),
+        ("content/s/_index.md", "+++\ndraft = true\n+++\n"),
+        ("content/s/e.md", ""),
+    ]);
+    let (summary, _) = render(&files).unwrap();
+    assert_eq!((summary.pages, summary.sections), (0, 1));
+    let mut input = input(sources(&files));
+    input.options.drafts = true;
+    input.options.base_url = BaseUrl::Given("https://y.example/z/".to_owned());
+    let (summary, files) = render_with(&Renderer::new(1 << 20), &input).unwrap();
+    assert_eq!((summary.pages, summary.sections), (2, 2));
+    assert!(text(&files, "sitemap.xml").contains("<loc>https://y.example/z/s/e/</loc>"));
+}
+
+#[test]
+fn another_configuration_may_be_named() {
+    let files = with(&[
+        ("other.toml", "base_url = \"https://o.example\"\n"),
+        ("templates/index.html", "{{ config.base_url }}"),
+    ]);
+    let mut input = input(sources(&files));
+    input.options.config = Some("other.toml".to_owned());
+    let (_, files) = render_with(&Renderer::new(1 << 20), &input).unwrap();
+    assert_eq!(text(&files, "index.html"), "https://o.example");
+}
+
+#[test]
+fn keys_that_are_not_known() {
+    insta::assert_snapshot!(errors(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ncompile_sas = true\n[markdown]\nhighlight_code = true\n"),
+    ])), @r"
+    error: unknown key `compile_sas`
+     --> zola.toml:2:1
+      |
+    2 | compile_sas = true
+      | ^
+    hint: did you mean `compile_sass`?
+
+    error: unknown key `highlight_code` in [markdown]
+     --> zola.toml:4:1
+      |
+    4 | highlight_code = true
+      | ^
+    hint: use the table [markdown.highlighting]
+    ");
+    let (_, files) = render(&with(&[("content/a.md", "+++\nno_such_key = 1\n+++\n")])).unwrap();
+    assert!(files.contains_key("a/index.html"));
+}
+
+#[test]
+fn footnotes_alerts_definitions_and_lazy_images() {
+    let config = (
+        "zola.toml",
+        "base_url = \"https://x.example\"\n[markdown]\nrender_emoji = true\nsmart_punctuation = true\ndefinition_list = true\ngithub_alerts = true\nlazy_async_image = true\ninsert_anchor_links = \"right\"\n",
+    );
+    let page = (
+        "content/p.md",
+        "+++\n+++\n## \"A\"... {#a}\n\nTerm\n: Meaning :smile:\n\n> [!TIP]\n> Do.\n\n- [x] done\n\n| a |\n|--:|\n| ~~b~~ |\n\n![i](https://i.example/i.png)\n\nX[^1].\n\n[^1]: Note.\n",
+    );
+    insta::assert_snapshot!(shown("{{ page.content | safe }}", &[config, page]), @r##"
+    <h2 id="a">“A”…<a class="zola-anchor" href="#a" aria-label="Anchor link for: a">🔗</a>
+    </h2>
+    <dl>
+    <dt>Term</dt>
+    <dd>Meaning 😄</dd>
+    </dl>
+    <blockquote class="markdown-alert-tip">
+    <p>Do.</p>
+    </blockquote>
+    <ul>
+    <li><input disabled="" type="checkbox" checked=""/>
+    done</li>
+    </ul>
+    <table><thead><tr><th style="text-align: right">a</th></tr></thead><tbody>
+    <tr><td style="text-align: right"><del>b</del></td></tr>
+    </tbody></table>
+    <p><img src="https://i.example/i.png" alt="i" loading="lazy" decoding="async" /></p>
+    <p>X<sup class="footnote-reference"><a href="#1">1</a></sup>.</p>
+    <div class="footnote-definition" id="1"><sup class="footnote-definition-label">1</sup>
+    <p>Note.</p>
+    </div>
+    "##);
+}
