@@ -95,10 +95,14 @@ impl Edge {
         }
         let held = found.live.as_ref().or(found.unverified.as_ref());
         let mut tags: Vec<HeaderValue> = Vec::new();
-        // Every body at hand can answer, whichever variant, coding or release it was fetched for (RFC 9111 §4.1).
+        // Every body at hand can answer, whichever variant, coding or release it was fetched for (RFC 9111 §4.1). But for a
+        // site, whose tags are digests, not in a coding that the client may not understand: there are upstreams that give
+        // the same tag to both.
+        let codings = Codings::of(&inbound.headers);
         for stored in &found.bodies {
             // An upstream answers 304 only in place of 200 (RFC 9110 §13.2.1).
             if stored.status == StatusCode::OK
+                && (site.is_some() || codings.accept(&stored.head))
                 && let Some(tag) = stored.strong_tag()
                 && !tags.contains(tag)
                 && tags.len() < TAGS_MAX

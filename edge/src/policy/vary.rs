@@ -172,6 +172,17 @@ impl Codings {
     }
 }
 
+impl Codings {
+    /// Whether a response with this `Content-Encoding` may be sent. Several codings are only where all are acceptable, one
+    /// that is not known never.
+    pub fn accept(self, response: &HeaderMap) -> bool {
+        list_members(response, &header::CONTENT_ENCODING).all(|coding| {
+            let known = CODINGS.iter().position(|known| coding.eq_ignore_ascii_case(known.as_bytes()));
+            known.is_some_and(|index| self.0 & (1 << index) != 0)
+        })
+    }
+}
+
 impl fmt::Display for Codings {
     /// As a field's value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -325,6 +336,18 @@ mod tests {
         ] {
             assert_eq!(Codings::of(&map(&[("accept-encoding", sent)])).to_string(), normal, "{sent}");
         }
+    }
+
+    #[test]
+    fn what_is_acceptable() {
+        let accept = |sent: &str, coded: &[(&str, &str)]| {
+            Codings::of(&map(&[("accept-encoding", sent)])).accept(&map(coded))
+        };
+        assert!(accept("gzip", &[]) && accept("gzip", &[("content-encoding", "GZIP")]));
+        assert!(!accept("gzip", &[("content-encoding", "br")]));
+        assert!(!accept("gzip", &[("content-encoding", "br, gzip")]));
+        assert!(!accept("x-own", &[("content-encoding", "x-own")]));
+        assert!(!Codings::of(&map(&[])).accept(&map(&[("content-encoding", "gzip")])));
     }
 
     #[test]

@@ -177,3 +177,26 @@ async fn conditions_are_answered_for_successes_alone() {
     }
     assert_eq!(upstream.requests().len(), 3);
 }
+
+#[tokio::test]
+async fn a_tag_of_another_coding_is_not_trusted() {
+    // An upstream that gives the same strong tag to every coding, which it should not.
+    let upstream = Upstream::start(|head| {
+        let gzip = field(head, "accept-encoding").is_some_and(|codings| codings.contains("gzip"));
+        let fields = [("cache-control", "max-age=60"), ("vary", "Accept-Encoding"), ("etag", "\"a\"")];
+        if field(head, "if-none-match").is_some() {
+            return send(304, &fields, "");
+        }
+        if gzip {
+            send(200, &[&fields[..], &[("content-encoding", "gzip")]].concat(), "coded")
+        } else {
+            send(200, &fields, "plain")
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.ask("GET", "/", &[("accept-encoding", "gzip")]).await.text(), "coded");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert_eq!(edge.get("/").await.text(), "plain");
+    assert_eq!(field(&upstream.requests()[1], "if-none-match"), None);
+}
