@@ -36,12 +36,10 @@ pub(crate) fn channel() -> (Interims, Waiting) {
 }
 
 impl Interims {
-    /// Passes one on, without fields of the connection. What we answer ourselves (100), what changes the protocol (101),
-    /// and what is more than the client takes is dropped.
+    /// Passes one on, without fields of the connection. No upstream is asked for a 100, so one that comes is the client's
+    /// (RFC 9110 §15.2). What changes the protocol (101) and what is more than the client takes is dropped.
     pub(crate) fn pass(&self, status: StatusCode, headers: &HeaderMap) {
-        if !status.is_informational()
-            || matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS)
-        {
+        if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
         let mut headers = headers.clone();

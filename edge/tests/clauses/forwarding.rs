@@ -306,3 +306,30 @@ async fn only_websocket_tunnels_and_only_after_the_101() {
     assert_eq!(edge.raw(ask("/other", "h2c").as_bytes(), false).await.text(), "plain");
     assert_eq!(field(upstream.requests().last().unwrap(), "upgrade"), None);
 }
+
+#[tokio::test]
+async fn interim_responses_are_bounded_in_number_and_any_is_passed_on() {
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
+    let upstream = Upstream::start(move |head| match head.split(' ').nth(1).unwrap() {
+        "/100" => Reply::Send(format!("HTTP/1.1 100 Continue\r\n\r\n{ok}").into()),
+        "/199" => Reply::Send(format!("HTTP/1.1 199 Own\r\nx-a: 1\r\n\r\n{ok}").into()),
+        _ => Reply::Send(format!("{}{ok}", hint.repeat(500)).into()),
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (path, least, most) in [("/100", 1, 1), ("/199", 1, 1), ("/flood", 1, 32)] {
+        let mut stream = edge.connect().await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        while find(&bytes, b"\r\n\r\nok").is_none() {
+            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0);
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let interim = text.matches("HTTP/1.1 1").count();
+        assert!(
+            (least..=most).contains(&interim) && text.matches("HTTP/1.1 200").count() == 1,
+            "{path} {interim}"
+        );
+    }
+}

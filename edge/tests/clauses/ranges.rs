@@ -196,3 +196,60 @@ async fn what_a_range_brings_never_passes_for_the_whole() {
     eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
     assert_eq!(edge.edge.state().entries, 0);
 }
+
+/// Answers any one range of `content` properly.
+fn served(head: &str, content: &str, tag: &str) -> Reply {
+    let fields = [("cache-control", "max-age=60"), ("etag", tag)];
+    let Some(set) = field(head, "range").filter(|_| field(head, "if-range").is_none_or(|held| held == tag))
+    else {
+        return send(200, &fields, content);
+    };
+    let (first, last) = set.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    let length = content.len();
+    let (start, end) = match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) => (first, (last + 1).min(length)),
+        (Ok(first), Err(_)) => (first, length),
+        (Err(_), Ok(suffix)) => (length - suffix.min(length), length),
+        (Err(_), Err(_)) => (0, length),
+    };
+    if start >= end {
+        return send(416, &[], "");
+    }
+    part(&format!("bytes {start}-{}/{length}", end - 1), tag, &content[start..end])
+}
+
+#[tokio::test]
+async fn whatever_is_asked_in_whatever_order_the_bytes_are_right() {
+    let content: String = (0..40u8).map(|n| char::from(b'A' + n)).collect();
+    for seed in 1..=12u64 {
+        let text = content.clone();
+        let upstream = Upstream::start(move |head| served(head, &text, "\"a\"")).await;
+        let edge = front(&[&upstream]).await;
+        let mut state = seed;
+        let mut random = |below: usize| {
+            // A linear congruence is random enough, and the same each time.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for _ in 0..30 {
+            let (a, b) = (random(40), random(12));
+            let (set, start, end) = match random(4) {
+                0 => (format!("bytes={a}-"), a, 40),
+                1 => (format!("bytes=-{}", b + 1), 40 - b - 1, 40),
+                _ => (format!("bytes={a}-{}", a + b), a, (a + b + 1).min(40)),
+            };
+            let seen = range(&edge, &set).await;
+            assert_eq!((seen.status, seen.text()), (206, &content[start..end]), "seed {seed}: {set}");
+            assert_eq!(
+                seen.field("content-range"),
+                Some(format!("bytes {start}-{}/40", end - 1)),
+                "seed {seed}"
+            );
+            if random(15) == 0 {
+                assert_eq!(edge.get("/").await.text(), content, "seed {seed}");
+            }
+        }
+        let whole = edge.get("/").await;
+        assert_eq!((whole.status, whole.text()), (200, content.as_str()), "seed {seed}");
+    }
+}
