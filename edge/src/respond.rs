@@ -313,7 +313,7 @@ fn cut(inbound: &Inbound, stored: &Stored, headers: &mut HeaderMap) -> Option<(S
                 pieces.push_back(slice(span));
             }
             pieces.push_back(Bytes::from(frame.end));
-            headers.remove("content-digest");
+            of_another_content(headers);
             if let Ok(kind) = HeaderValue::from_str(&frame.content_type) {
                 headers.insert(header::CONTENT_TYPE, kind);
             }
@@ -341,11 +341,17 @@ fn cut_part(
 }
 
 fn part_fields(headers: &mut HeaderMap, range: ContentRange) {
-    // The digest is that of another content (RFC 9530 §2); `Repr-Digest` is of the representation, and stays.
-    headers.remove("content-digest");
+    of_another_content(headers);
     if let Some(value) = range.to_value() {
         headers.insert(header::CONTENT_RANGE, value);
     }
+}
+
+/// Removes digests of the whole content, which a part's is not (RFC 9530 §2). `Repr-Digest` is of the representation, and
+/// stays.
+fn of_another_content(headers: &mut HeaderMap) {
+    headers.remove("content-digest");
+    headers.remove("content-md5");
 }
 
 fn unsatisfiable_fields(headers: &mut HeaderMap, length: u64) {

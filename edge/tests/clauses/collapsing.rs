@@ -46,12 +46,14 @@ async fn a_leader_that_fails_is_replaced_by_one() {
     let edge = Arc::new(front(&[&upstream]).await);
     let waiting = clients(&edge, &[]);
     upstream.wait_for(1).await;
+    eventually("all to wait", || edge.edge.state().waiting == CLIENTS - 1).await;
     upstream.permit(1);
     upstream.wait_for(2).await;
+    eventually("the rest to wait", || edge.edge.state().waiting == CLIENTS - 2).await;
     upstream.permit(1);
     let all = seen(waiting).await;
     let failed = all.iter().filter(|seen| seen.status != 200).count();
-    assert!(failed <= 1, "only who led may see the failure: {failed}");
+    assert_eq!(failed, 1, "who led sees the failure, and nobody else");
     assert_eq!(upstream.requests().len(), 2);
 }
 
