@@ -666,6 +666,7 @@ mod tests {
             initial_age_ms: 0,
             got: 0,
             no_cache: false,
+            immutable: false,
             stale_refused: None,
             stale_while_revalidate_ms: None,
             stale_if_error_ms: None,

@@ -117,6 +117,8 @@ pub struct Freshness {
     pub got: Millis,
     /// Validate before each use, however fresh (RFC 9111 §5.2.2.4).
     pub no_cache: bool,
+    /// A reload need not reach the upstream while it is fresh (RFC 8246 §2).
+    pub immutable: bool,
     /// Whether it may be used stale at all.
     pub stale_refused: Option<StaleRefused>,
     /// For how long past its end it may be served while it is being revalidated (RFC 5861 §3).
@@ -154,6 +156,7 @@ impl Freshness {
             initial_age_ms: initial_age_ms(headers, receipt),
             got: receipt.got,
             no_cache,
+            immutable: directives.immutable,
             stale_refused,
             stale_while_revalidate_ms: directives.stale_while_revalidate.map(|s| Millis::from(s) * 1_000),
             stale_if_error_ms: directives.stale_if_error.map(|s| Millis::from(s) * 1_000),

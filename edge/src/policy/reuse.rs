@@ -165,8 +165,11 @@ pub fn reuse(
         if request.no_cache {
             return validate(Why::RequestNoCache);
         }
-        // The age must not be greater, whatever staleness `max-stale` accepts (RFC 9111 §5.2.1.1).
-        if request.max_age.is_some_and(|seconds| freshness.age_ms(now) > Millis::from(seconds) * 1_000) {
+        // The age must not be greater, whatever staleness `max-stale` accepts (RFC 9111 §5.2.1.1); but for a plain reload
+        // of what says that it does not change (RFC 8246 §2).
+        let spared = freshness.immutable && freshness.left_ms(now, stale_from) > 0;
+        let too_old = |seconds| freshness.age_ms(now) > Millis::from(seconds) * 1_000;
+        if request.max_age.is_some_and(too_old) && !spared {
             return validate(Why::RequestMaxAge);
         }
     }
@@ -274,6 +277,7 @@ mod tests {
             initial_age_ms: 0,
             got: 0,
             no_cache: false,
+            immutable: false,
             stale_refused: None,
             stale_while_revalidate_ms: None,
             stale_if_error_ms: None,
@@ -287,10 +291,11 @@ mod tests {
         let validate = |why| Reuse::Validate { why };
         let refused = validate(Why::Refused(StaleRefused::MustRevalidate));
         let f = lasting(10);
+        let immutable = Freshness { immutable: true, ..lasting(10) };
         let swr = Freshness { stale_while_revalidate_ms: Some(5_000), ..lasting(10) };
         let must = Freshness { stale_refused: Some(StaleRefused::MustRevalidate), ..swr.clone() };
         type Row<'a> = (&'a Freshness, Option<u64>, RequestDirectives, ClientValidation, u64, Reuse);
-        let rows: [Row<'_>; 28] = [
+        let rows: [Row<'_>; 32] = [
             (&f, None, none, Ignored, 9_999, Reuse::Fresh { left_ms: 1 }),
             (&f, None, none, Ignored, 10_000, validate(Why::Stale)),
             (&Freshness { no_cache: true, ..lasting(10) }, None, none, Ignored, 0, validate(Why::NoCache)),
@@ -397,6 +402,39 @@ mod tests {
                 Ignored,
                 10_000,
                 refused,
+            ),
+            // immutable spares a reload, not a forced one, and not once it is stale.
+            (
+                &immutable,
+                None,
+                RequestDirectives { max_age: Some(0), ..none },
+                Obeyed,
+                9_999,
+                Reuse::Fresh { left_ms: 1 },
+            ),
+            (
+                &immutable,
+                None,
+                RequestDirectives { max_age: Some(0), ..none },
+                Obeyed,
+                10_000,
+                validate(Why::RequestMaxAge),
+            ),
+            (
+                &immutable,
+                None,
+                RequestDirectives { no_cache: true, ..none },
+                Obeyed,
+                1,
+                validate(Why::RequestNoCache),
+            ),
+            (
+                &immutable,
+                Some(5_000),
+                RequestDirectives { max_age: Some(0), ..none },
+                Obeyed,
+                5_000,
+                validate(Why::RequestMaxAge),
             ),
             // max-stale widens no max-age.
             (
