@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -26,6 +29,8 @@ use crate::{
 const HIT_FOR_MISS_MS: Millis = 5_000;
 /// URLs about which something is remembered beside what is stored.
 const HINTS_MAX: usize = 65_536;
+/// Interim responses of one flight that are passed on: each costs as much as there are requests that wait.
+const INTERIMS_MAX: u32 = 32;
 /// Fields of a `Vary` that are remembered; with more, requests may wait for a response that is not for them.
 const VARY_MAX: usize = 16;
 
@@ -52,6 +57,7 @@ pub(crate) struct Flight {
     pub(crate) landing: watch::Sender<Option<Landing>>,
     /// Who hears of interim responses on the way.
     listeners: Mutex<Vec<Interims>>,
+    interims: AtomicU32,
 }
 
 /// What a flight is for. Requests share one only if all of this is the same.
@@ -122,7 +128,12 @@ impl Flights {
 impl Flight {
     /// A flight that nobody can join until it is on the list.
     pub(crate) fn new(log: &PurgeLog) -> Self {
-        Self { began: log.now(), landing: watch::Sender::new(None), listeners: Mutex::default() }
+        Self {
+            began: log.now(),
+            landing: watch::Sender::new(None),
+            listeners: Mutex::default(),
+            interims: AtomicU32::new(0),
+        }
     }
 
     /// From now on this client hears of interim responses, if it takes any.
@@ -134,6 +145,9 @@ impl Flight {
 
     /// Passes an interim response on to all who wait (RFC 9110 §15.2).
     pub(crate) fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.interims.fetch_add(1, Ordering::Relaxed) >= INTERIMS_MAX {
+            return;
+        }
         for interims in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             interims.pass(status, headers);
         }

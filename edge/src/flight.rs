@@ -111,6 +111,9 @@ impl Edge {
             }
         }
         let mut beginning = None;
+        // What could not be stored once it is whole is not worth putting together.
+        let may_store = !what.authorized && !inbound.directives.no_store;
+        let whole_max = if may_store { self.object_bytes_max() as u64 } else { 0 };
         if let Some((range, if_range)) = &what.range {
             headers.insert(header::RANGE, range.clone());
             if let Some(if_range) = if_range {
@@ -125,7 +128,8 @@ impl Edge {
                 };
             }
             validate::make_conditional(&mut headers, &held.head, &tags);
-        } else if let Some((stored, range)) = found.parts.iter().find_map(rest_of) {
+        } else if let Some((stored, range)) = found.parts.iter().find_map(|stored| rest_of(stored, whole_max))
+        {
             headers.insert(header::RANGE, range);
             if let Some(tag) = stored.strong_tag() {
                 headers.insert(header::IF_RANGE, tag.clone());
@@ -375,9 +379,11 @@ impl Edge {
     }
 }
 
-/// What to ask for to complete a part that begins at the beginning and has a strong tag.
-fn rest_of(stored: &Arc<Stored>) -> Option<(&Arc<Stored>, HeaderValue)> {
-    let part = stored.part.filter(|part| part.span.start == 0 && part.length.is_some())?;
+/// What to ask for to complete a part that begins at the beginning, has a strong tag, and is one of at most `whole_max`
+/// bytes.
+fn rest_of(stored: &Arc<Stored>, whole_max: u64) -> Option<(&Arc<Stored>, HeaderValue)> {
+    let fits = |length| length <= whole_max;
+    let part = stored.part.filter(|part| part.span.start == 0 && part.length.is_some_and(fits))?;
     stored.strong_tag()?;
     let range = HeaderValue::from_str(&format!("bytes={}-", part.span.end)).ok()?;
     Some((stored, range))

@@ -256,3 +256,16 @@ async fn whatever_is_asked_in_whatever_order_the_bytes_are_right() {
         assert_eq!((whole.status, whole.text()), (200, content.as_str()), "seed {seed}");
     }
 }
+
+#[tokio::test]
+async fn a_beginning_of_what_cannot_be_kept_is_left_alone() {
+    let content = "x".repeat(3_000_000);
+    let upstream = Upstream::start(move |head| served(head, &content, "\"a\"")).await;
+    let mut config = crate::support::upstream_config(&[&upstream]);
+    config.memory_bytes_max = 4 << 20;
+    let edge = crate::support::run(config).await;
+    assert_eq!(range(&edge, "bytes=0-9").await.status, 206);
+    let whole = edge.get("/").await;
+    assert_eq!((whole.status, whole.complete, whole.body.len()), (200, true, 3_000_000));
+    assert_eq!((upstream.requests().len(), field(&upstream.requests()[1], "range")), (2, None));
+}
