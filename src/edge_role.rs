@@ -104,9 +104,11 @@ pub async fn run(args: EdgeArgs) -> anyhow::Result<()> {
     };
     let name = args.name.unwrap_or_else(|| format!("{}-{}", host_name(), listener_port(&url)));
     let stop = CancellationToken::new();
+    let threads = args.threads.map_or_else(processors, usize::from);
     let memory = args.memory.unwrap_or(config.edge.memory);
     let edge = Edge::start(
         EdgeConfig {
+            threads,
             memory_bytes_max: usize::try_from(memory).unwrap_or(usize::MAX),
             ..EdgeConfig::new(mode, name)
         },
@@ -118,6 +120,11 @@ pub async fn run(args: EdgeArgs) -> anyhow::Result<()> {
     ::edge::serve(listener, edge, up::stop_signal()).await.context("the edge cannot accept connections")?;
     stop.cancel();
     Ok(())
+}
+
+/// How many threads can run at once.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn host_name() -> String {

@@ -113,6 +113,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
 
     let edge = Edge::start(
         EdgeConfig {
+            threads: edge_role::processors(),
             memory_bytes_max: usize::try_from(config.edge.memory).unwrap_or(usize::MAX),
             ..EdgeConfig::new(
                 Mode::Sites(SitesConfig {

@@ -102,6 +102,8 @@ impl Default for Limits {
 pub struct EdgeConfig {
     /// Where content comes from.
     pub mode: Mode,
+    /// Threads that serve clients; at least one.
+    pub threads: usize,
     /// Bytes that stored responses and responses in flight may take.
     pub memory_bytes_max: usize,
     /// What this edge calls itself, in `Via` and towards origins; unique among edges, a token (RFC 9110 §5.6.2).
@@ -134,6 +136,7 @@ impl EdgeConfig {
         };
         Self {
             mode,
+            threads: 1,
             memory_bytes_max: 256 << 20,
             name: name.into(),
             deadlines: Deadlines::default(),

@@ -57,7 +57,8 @@ impl Edge {
             // The tag of a site's content is its digest: whatever has it is that content.
             let is_ok = |stored: &&Arc<Stored>| stored.status == StatusCode::OK;
             let asked = found.live.as_ref().or(found.unverified.as_ref()).filter(is_ok);
-            let agrees = |held: &&Arc<Stored>| !validate::selected(&reply.headers, &[&held.head]).is_empty();
+            let agrees =
+                |held: &&Arc<Stored>| !validate::selected(&reply.headers, &[&held.head()]).is_empty();
             let stored = match tag {
                 Some(tag) => found.with_tag(tag).filter(is_ok).or(asked.filter(agrees))?,
                 None => asked.filter(agrees)?,
@@ -66,11 +67,12 @@ impl Edge {
         }
         let candidates: Vec<&Arc<Stored>> =
             found.selected.iter().chain(&found.unverified).chain(&found.parts).collect();
-        let heads: Vec<&HeaderMap> = candidates.iter().map(|stored| &stored.head).collect();
+        let heads: Vec<HeaderMap> = candidates.iter().map(|stored| stored.head()).collect();
+        let heads: Vec<&HeaderMap> = heads.iter().collect();
         let mut answer = None;
         for index in validate::selected(&reply.headers, &heads) {
             let renewed = self.renewed(renewal, candidates[index]);
-            if answer.is_none() && candidates[index].part.is_none() {
+            if answer.is_none() && candidates[index].part().is_none() {
                 answer = Some(renewed);
             }
         }
@@ -110,7 +112,7 @@ impl Edge {
         };
         for stored in self.store.find(key, &inbound.headers, &self.log).selected {
             if stored.status == StatusCode::OK
-                && validate::agrees(&reply.headers, &stored.head, stored.body.len() as u64)
+                && validate::agrees(&reply.headers, &stored.head(), stored.body.len() as u64)
             {
                 self.renewed(renewal, &stored);
             } else {
@@ -123,7 +125,7 @@ impl Edge {
     fn renewed(&self, renewal: Renewal<'_>, stored: &Arc<Stored>) -> Arc<Stored> {
         let Renewal { key, fields, receipt, began, .. } = renewal;
         let rules = &self.config.rules;
-        let mut head = validate::update(&stored.head, fields);
+        let mut head = validate::update(&stored.head(), fields);
         let control = Control::of(&head, &rules.targets);
         // Age and Date are those of the new response (RFC 9111 §4.3.4); Age is not kept in what is stored.
         let mut dated = head.clone();
@@ -137,7 +139,7 @@ impl Edge {
         }
         let freshness = Freshness::of(stored.status, &dated, &control, receipt, rules.s_maxage);
         storing::strip_for_storage(&mut head, &control);
-        if let Some(range) = stored.part.and_then(crate::policy::range::ContentRange::to_value) {
+        if let Some(range) = stored.part().and_then(crate::policy::range::ContentRange::to_value) {
             dated.insert(header::CONTENT_RANGE, range);
         }
         let may_store = storing(renewal.asked, stored.status, &dated, &control, &freshness, rules);
@@ -147,7 +149,7 @@ impl Edge {
         metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body.len() as u64);
         let body = stored.body.clone();
         let mut copy = self.copy(key, stored.status, head, body, freshness, selection, receipt.wall, began);
-        copy.part = stored.part;
+        copy.make_part(stored.part());
         if may_store.is_err() || names.is_none() {
             // It may not be used again; this one answer was confirmed.
             stored.make_stale(receipt.got);

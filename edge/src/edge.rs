@@ -72,6 +72,8 @@ pub struct Edge {
     pub(crate) config: EdgeConfig,
     pub(crate) store: Arc<Store>,
     pub(crate) log: PurgeLog,
+    /// The field that every response gets, as a line.
+    pub(crate) via_line: String,
     pub(crate) upstreams: Upstreams,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) tracer: Tracer,
@@ -112,6 +114,7 @@ impl Edge {
         let edge = Arc::new(Self {
             store: Arc::new(Store::new(config.memory_bytes_max)),
             log: PurgeLog::default(),
+            via_line: format!("via: 1.1 {}\r\n", config.name),
             upstreams: Upstreams::new(&urls, config.deadlines, options)?,
             access_log: match &config.access_log {
                 Some((target, format)) => Some(

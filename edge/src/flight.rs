@@ -102,12 +102,12 @@ impl Edge {
         for stored in &found.bodies {
             // An upstream answers 304 only in place of 200 (RFC 9110 §13.2.1).
             if stored.status == StatusCode::OK
-                && (site.is_some() || codings.accept(&stored.head))
+                && (site.is_some() || codings.accept(&stored.head()))
                 && let Some(tag) = stored.strong_tag()
-                && !tags.contains(tag)
+                && !tags.contains(&tag)
                 && tags.len() < TAGS_MAX
             {
-                tags.push(tag.clone());
+                tags.push(tag);
             }
         }
         let mut beginning = None;
@@ -127,7 +127,7 @@ impl Edge {
                     None => headers.remove(name),
                 };
             }
-            validate::make_conditional(&mut headers, &held.head, &tags);
+            validate::make_conditional(&mut headers, &held.head(), &tags);
         } else if let Some((stored, range)) = found.parts.iter().find_map(|stored| rest_of(stored, whole_max))
         {
             headers.insert(header::RANGE, range);
@@ -294,7 +294,7 @@ impl Edge {
             self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
         }
         if held.is_some_and(|held| {
-            !held.head.contains_key(header::ETAG) && !held.head.contains_key(header::LAST_MODIFIED)
+            held.block.get(&header::ETAG).is_none() && held.block.get(&header::LAST_MODIFIED).is_none()
         }) {
             self.misses.note("no-validator", &plan.host, &plan.ask.target);
         }
@@ -383,7 +383,7 @@ impl Edge {
 /// bytes.
 fn rest_of(stored: &Arc<Stored>, whole_max: u64) -> Option<(&Arc<Stored>, HeaderValue)> {
     let fits = |length| length <= whole_max;
-    let part = stored.part.filter(|part| part.span.start == 0 && part.length.is_some_and(fits))?;
+    let part = stored.part().filter(|part| part.span.start == 0 && part.length.is_some_and(fits))?;
     stored.strong_tag()?;
     let range = HeaderValue::from_str(&format!("bytes={}-", part.span.end)).ok()?;
     Some((stored, range))
@@ -391,12 +391,12 @@ fn rest_of(stored: &Arc<Stored>, whole_max: u64) -> Option<(&Arc<Stored>, Header
 
 /// Whether a reply is exactly what is missing after a beginning that is held.
 fn continues(held: &Stored, reply: &Reply) -> bool {
-    let (Some(part), Some(rest)) = (held.part, ContentRange::of(&reply.headers)) else { return false };
+    let (Some(part), Some(rest)) = (held.part(), ContentRange::of(&reply.headers)) else { return false };
     reply.status == StatusCode::PARTIAL_CONTENT
         && rest.span.start == part.span.end
         && part.joined(rest).is_some_and(ContentRange::is_whole)
         && reply.source.length().is_none_or(|length| length == rest.span.bytes())
-        && range::combine(&held.head, &reply.headers)
+        && range::combine(&held.head(), &reply.headers)
 }
 
 /// Takes a flight off the list when dropped.

@@ -3,12 +3,13 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use http::{HeaderMap, HeaderValue, Method, header};
 use release::{
     Digest,
@@ -75,6 +76,8 @@ pub(crate) struct SiteHandle {
     pub(crate) scope: Arc<str>,
     pub(crate) reader: Option<Arc<Reader>>,
     fold: RwLock<State>,
+    /// The hosts of the release in force; `None`: there is none. Kept beside it for those who may not wait for a lock.
+    hosts: ArcSwapOption<Vec<String>>,
     /// The last entry whose drops are done, once a look has begun after the start.
     applied: watch::Sender<Option<u64>>,
     started: AtomicBool,
@@ -87,7 +90,8 @@ pub(crate) struct SiteHandle {
 pub(crate) struct Sites {
     pub(crate) config: SitesConfig,
     bucket: Option<Arc<dyn Bucket>>,
-    handles: RwLock<Arc<Vec<Arc<SiteHandle>>>>,
+    handles: ArcSwap<Vec<Arc<SiteHandle>>>,
+    adding: Mutex<()>,
     start: Millis,
     lease_ms: Millis,
 }
@@ -103,7 +107,9 @@ impl SiteHandle {
     }
 
     fn set(&self, fold: State) {
+        let hosts = fold.active.as_ref().map(|active| Arc::new(active.hosts.clone()));
         *self.fold.write().unwrap_or_else(PoisonError::into_inner) = fold;
+        self.hosts.store(hosts);
     }
 
     /// How a request may be served at `now`, which was read for it.
@@ -125,21 +131,34 @@ impl SiteHandle {
 impl Sites {
     pub(crate) fn new(config: SitesConfig, bucket: Option<Arc<dyn Bucket>>) -> Self {
         let lease_ms = Millis::try_from(config.lease.as_millis()).unwrap_or(Millis::MAX);
-        let this = Self { config, bucket, handles: RwLock::default(), start: clock::boot_ms(), lease_ms };
+        let this = Self {
+            config,
+            bucket,
+            handles: ArcSwap::default(),
+            adding: Mutex::default(),
+            start: clock::boot_ms(),
+            lease_ms,
+        };
         for site in &this.config.sites {
             this.handle(site);
         }
         this
     }
 
-    fn handles(&self) -> Arc<Vec<Arc<SiteHandle>>> {
-        Arc::clone(&self.handles.read().unwrap_or_else(PoisonError::into_inner))
+    /// Those that there are now.
+    pub(crate) fn handles(&self) -> Guard<Arc<Vec<Arc<SiteHandle>>>> {
+        self.handles.load()
     }
 
     /// The site's handle, made where it is new.
     fn handle(&self, site: &Site) -> Arc<SiteHandle> {
-        if let Some(handle) = self.handles().iter().find(|handle| handle.site == *site) {
-            return Arc::clone(handle);
+        let known = |handles: &[Arc<SiteHandle>]| handles.iter().find(|handle| handle.site == *site).cloned();
+        if let Some(handle) = known(&self.handles()) {
+            return handle;
+        }
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = known(&self.handles()) {
+            return handle;
         }
         let reader = self
             .bucket
@@ -150,37 +169,41 @@ impl Sites {
             scope: site.as_str().into(),
             reader,
             fold: RwLock::default(),
+            hosts: ArcSwapOption::empty(),
             applied: watch::Sender::default(),
             started: AtomicBool::new(false),
             lease_until: AtomicU64::new(0),
             on_lapse: self.config.on_lapse,
         });
-        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::clone(&handles);
+        let mut all = Vec::clone(&self.handles());
         all.push(Arc::clone(&handle));
-        *handles = Arc::new(all);
+        self.handles.store(Arc::new(all));
         handle
     }
 
     /// The site that answers to a host: the only one, the one whose release names the host, or the one that names
     /// none.
     pub(crate) fn of_host(&self, host: &str) -> Option<Arc<SiteHandle>> {
-        let handles = self.handles();
-        if let [only] = handles.as_slice() {
-            return Some(Arc::clone(only));
+        self.find(&self.handles(), host).cloned()
+    }
+
+    /// The same among given ones. Neither allocates nor locks.
+    pub(crate) fn find<'a>(&self, handles: &'a [Arc<SiteHandle>], host: &str) -> Option<&'a Arc<SiteHandle>> {
+        if let [only] = handles {
+            return Some(only);
         }
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,
         };
-        let hosts = |handle: &SiteHandle| handle.active().map(|active| active.hosts).unwrap_or_default();
-        let named = handles.iter().find(|handle| {
+        let is_named = |handle: &&Arc<SiteHandle>| {
+            let is_host = |h: &String| h.eq_ignore_ascii_case(name) || h.eq_ignore_ascii_case(host);
             handle.site.as_str().eq_ignore_ascii_case(name)
-                || hosts(handle).iter().any(|h| h.eq_ignore_ascii_case(name) || h.eq_ignore_ascii_case(host))
-        });
-        named
-            .or_else(|| handles.iter().find(|handle| handle.active().is_some() && hosts(handle).is_empty()))
-            .cloned()
+                || handle.hosts.load().as_deref().is_some_and(|hosts| hosts.iter().any(is_host))
+        };
+        let names_none =
+            |handle: &&Arc<SiteHandle>| handle.hosts.load().as_deref().is_some_and(|hosts| hosts.is_empty());
+        handles.iter().find(is_named).or_else(|| handles.iter().find(names_none))
     }
 
     /// Whether every known site may be served.
@@ -455,7 +478,7 @@ impl Edge {
         let Some(bucket) = &sites.bucket else {
             return Err("no origin answers, and there is no bucket to read".into());
         };
-        let handles = sites.handles();
+        let handles = Arc::clone(&sites.handles());
         if handles.is_empty() {
             return Err("no origin answers, and no site is named".into());
         }

@@ -1,6 +1,9 @@
 //! What a stored response is found by, and how purges name it.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use release::url;
 
@@ -17,7 +20,27 @@ pub(crate) struct Key {
     pub(crate) of_site: bool,
 }
 
+/// A key that is looked for, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyRef<'a> {
+    pub(crate) scope: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) of_site: bool,
+}
+
+impl KeyRef<'_> {
+    /// By the given keyed hash. Whole keys are compared as well.
+    pub(crate) fn hash(self, hasher: &RandomState) -> u64 {
+        hasher.hash_one((self.scope, self.target, self.of_site))
+    }
+}
+
 impl Key {
+    /// The same, borrowed.
+    pub(crate) fn borrowed(&self) -> KeyRef<'_> {
+        KeyRef { scope: &self.scope, target: &self.target, of_site: self.of_site }
+    }
+
     /// The key of an upstream's URL. `host` is lower-cased, its default port dropped.
     pub(crate) fn of_upstream(scheme: Scheme, host: &str, target: &str) -> Self {
         let scope = format!("{}://{}", scheme.as_str(), scheme.authority(host));
@@ -50,6 +73,6 @@ impl Key {
 
     /// Bytes in memory, for accounting.
     pub(crate) fn bytes(&self) -> usize {
-        self.target.len() + 64
+        self.target.len() + self.scope.len()
     }
 }

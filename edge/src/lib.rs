@@ -5,7 +5,7 @@
 //! together; `upstream` asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was
 //! published and purged; `edge` is all of these together, `config` how they are set; `inbound` is a request, which
 //! `lookup` answers from the store or with a `flight`, whose body `receive` takes in, or which `pass` or
-//! `websocket` sends on; `respond` makes the response; `http1` is what is spoken with clients, and `server` accepts them.
+//! `websocket` sends on; `respond` makes the response; `hit` is the short way for plain requests; `http1` is what is spoken with clients, and `server` accepts them.
 //! `observe` keeps what is known of each response for the `access_log`, the `metrics` and the `trace`; `admin` shows all
 //! that to operators, with `top`, `avoidable` and `why`.
 //!
@@ -29,6 +29,8 @@ mod error_page;
 mod fill;
 mod flight;
 mod groups;
+mod head_block;
+mod hit;
 mod http1;
 mod inbound;
 mod journal;
@@ -40,12 +42,14 @@ mod observe;
 mod pass;
 mod proxy_protocol;
 mod purge;
+mod queues;
 mod receive;
 mod reply;
 mod respond;
 mod server;
 mod site;
 mod store;
+mod stored;
 mod top;
 mod trace;
 mod upstream;

@@ -241,9 +241,9 @@ impl Edge {
         now: Millis,
     ) -> Option<(&'a Arc<Stored>, i64)> {
         found.parts.iter().find_map(|stored| {
-            let part = stored.part?;
+            let part = stored.part()?;
             let wanted = range::single(&inbound.headers, part.length)?;
-            let holds = part.span.contains(wanted) && range::if_range_holds(&inbound.headers, &stored.head);
+            let holds = part.span.contains(wanted) && range::if_range_holds(&inbound.headers, &stored.head());
             match self.reuse(inbound, &stored.freshness, stored.stale_from(), now) {
                 Reuse::Fresh { left_ms } if holds => Some((stored, left_ms)),
                 _ => None,

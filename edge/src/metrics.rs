@@ -102,6 +102,8 @@ fn bucket(us: u64) -> usize {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counts {
+    /// Requests received.
+    pub(crate) requests: Count,
     /// Requests answered from the store.
     pub(crate) hits: Count,
     /// Content sent from the store, in bytes.
@@ -252,6 +254,7 @@ impl crate::Edge {
         metrics::counter!("bakehouse_edge_evictions_total").absolute(self.store.evictions());
         metrics::counter!("bakehouse_edge_results_total", "result" => "hit", "reason" => "none")
             .absolute(sum(|counts| counts.hits.get()));
+        metrics::counter!("bakehouse_edge_requests_total").absolute(sum(|counts| counts.requests.get()));
         metrics::counter!("bakehouse_edge_sent_bytes_total").absolute(sum(|counts| counts.sent_bytes.get()));
         metrics::gauge!("bakehouse_edge_hit_ratio").set(hit_ratio());
         if let Some(log) = &self.access_log {

@@ -138,7 +138,7 @@ impl Edge {
                     copy(StatusCode::OK, head, body)
                 } else {
                     let mut stored = copy(fill.status, head, body);
-                    stored.part = Some(part);
+                    stored.make_part(Some(part));
                     stored
                 }
             }
@@ -158,7 +158,7 @@ impl Edge {
         let (mut part, mut body) = (part, body);
         let held = self.store.parts(what.key, &what.fill.selection, &self.log);
         for stored in held {
-            let Some(held_part) = stored.part else { continue };
+            let Some(held_part) = stored.part() else { continue };
             let Some(joined) = part.joined(held_part) else { continue };
             let bytes = joined.span.bytes();
             let fits = bytes <= self.object_bytes_max() as u64;
@@ -168,7 +168,7 @@ impl Edge {
             if !fits
                 || !worth_it
                 || part.span.contains(held_part.span)
-                || !range::combine(&what.fill.head, &stored.head)
+                || !range::combine(&what.fill.head, &stored.head())
             {
                 continue;
             }
@@ -208,7 +208,7 @@ impl Edge {
             head.insert(header::DATE, date);
         }
         head.remove(header::CONTENT_LENGTH);
-        Stored::new(key.clone(), status, head, body, freshness, selection, wall, groups, began.epoch)
+        Stored::new(key.clone(), status, &head, body, freshness, selection, wall, groups, began.epoch)
     }
 
     /// Content of a release for one client alone, checked on its way.

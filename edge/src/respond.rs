@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The name in `Cache-Status` (RFC 9211 §2).
-const CACHE_NAME: &str = "Bakehouse";
+pub(crate) const CACHE_NAME: &str = "Bakehouse";
 /// What a client is told to wait before it asks an edge that is not ready again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -126,21 +126,22 @@ impl Edge {
         stored: &Arc<Stored>,
         status: CacheStatus,
     ) -> Response<OutBody> {
-        let mut headers = stored.head.clone();
+        let head = stored.head();
+        let mut headers = head.clone();
         let age = stored.freshness.age_seconds(clock::boot_ms());
         headers.insert(header::AGE, HeaderValue::from(age));
         let mut code = stored.status;
         let mut body = OutBody::whole(stored.body.clone());
         // Conditions and ranges are for what would be a success (RFC 9110 §13.2.1, §14.2).
         if stored.status.is_success()
-            && validate::conditional(&inbound.headers, &stored.head, stored.wall, clock::wall())
+            && validate::conditional(&inbound.headers, &head, stored.wall, clock::wall())
                 == Conditional::NotModified
         {
             trace::note(|| Step::by(Conditional::NotModified.clause(), "304: the client has it already"));
             code = StatusCode::NOT_MODIFIED;
             body = OutBody::empty();
         } else if inbound.method == Method::GET {
-            let cut = match stored.part {
+            let cut = match stored.part() {
                 Some(part) => cut_part(inbound, stored, part, &mut headers),
                 None if stored.status == StatusCode::OK => cut(inbound, stored, &mut headers),
                 None => None,
@@ -297,7 +298,7 @@ fn repeat_query(inbound: &Inbound, code: StatusCode, headers: &mut HeaderMap) {
 fn cut(inbound: &Inbound, stored: &Stored, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
     let length = stored.body.len() as u64;
     let slice = |span: &Span| stored.body.slice(usize_of(span.start)..usize_of(span.end));
-    match ranged(&inbound.headers, &stored.head, length) {
+    match ranged(&inbound.headers, &stored.head(), length) {
         Ranged::Whole => None,
         Ranged::Part(span) => {
             part_fields(headers, ContentRange { span, length: Some(length) });

@@ -5,12 +5,22 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+    sync::Semaphore,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use crate::{
     Edge,
@@ -39,6 +49,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let deadlines = Deadlines::default();
     let kill = CancellationToken::new();
+    let workers = Workers::start(edge.config.threads.max(1))?;
     let mut shutdown = std::pin::pin!(shutdown);
     let mut looking = std::pin::pin!(deadlines.run());
     loop {
@@ -68,8 +79,24 @@ pub async fn serve(
         let place = deadlines.place(limits);
         let (index, its_slot) = (place.index(), Arc::clone(&place.slot));
         let (edge, kill) = (Arc::clone(&edge), kill.clone());
-        let task = connections.spawn(async move {
-            let _held = (slot, seat, Counted::one());
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a connection could not be handed over");
+                continue;
+            }
+        };
+        let worker = workers.least_busy();
+        let busy = Arc::clone(&worker.connections);
+        let serving = async move {
+            let _held = (slot, seat, Counted::one(busy));
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "a connection could not be taken over");
+                    return;
+                }
+            };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY could not be set");
             }
@@ -82,7 +109,8 @@ pub async fn serve(
                 // A client that breaks off, or a response that does; both ends see the connection close.
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
-        });
+        };
+        let task = connections.spawn_on(serving, &worker.runtime);
         deadlines.watch(index, &its_slot, task.abort_handle());
     }
     drop(listener);
@@ -105,19 +133,58 @@ pub async fn serve(
     Ok(())
 }
 
-/// An open connection, in the gauge.
-struct Counted;
+/// Threads with a runtime each. A connection stays on the one that it was given to, so that nothing that it touches
+/// for a hit is shared; connections are accepted in one place and go to the thread that has the fewest.
+#[derive(Debug)]
+struct Workers {
+    list: Vec<Worker>,
+    /// Ends the threads when dropped.
+    _stop: DropGuard,
+}
+
+#[derive(Debug)]
+struct Worker {
+    runtime: Handle,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    fn start(count: usize) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let mut list = Vec::with_capacity(count);
+        for index in 0..count {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            list.push(Worker { runtime: runtime.handle().clone(), connections: Arc::default() });
+            let stop = stop.clone();
+            std::thread::Builder::new()
+                .name(format!("serve-{index}"))
+                .spawn(move || runtime.block_on(stop.cancelled()))?;
+        }
+        Ok(Self { list, _stop: stop.drop_guard() })
+    }
+
+    fn least_busy(&self) -> &Worker {
+        let least = self.list.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+        // There is at least one.
+        least.unwrap_or(&self.list[0])
+    }
+}
+
+/// An open connection, in the gauge and among those of its thread.
+struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn one() -> Self {
+    fn one(connections: Arc<AtomicUsize>) -> Self {
         metrics::gauge!("bakehouse_edge_connections").increment(1.0);
-        Self
+        connections.fetch_add(1, Ordering::Relaxed);
+        Self(connections)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         metrics::gauge!("bakehouse_edge_connections").decrement(1.0);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

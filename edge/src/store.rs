@@ -1,207 +1,49 @@
-//! The store: complete responses in memory, bounded by bytes, evicted by S3-FIFO.
+//! The store: complete responses in memory, bounded by bytes.
 //!
-//! A hit takes one short lock of one of many shards and writes nothing shared but a visited mark. S3-FIFO (a small
-//! queue for newcomers, a main queue for what was asked for again, a ghost queue that remembers who left the small
-//! one) keeps scans of one-time URLs from washing out what is hot, and needs no work on a hit; LRU has neither.
+//! It is a fixed table of small lists of copies. A list is never changed: whoever changes what is held puts another in
+//! its place, under a lock that only such writers take. A reader takes the list that is there, without a lock and
+//! without writing to anything that another thread writes. A list that has been replaced is freed at once when its last
+//! reader is done, so that what is evicted gives its memory back.
 //!
 //! What the rules of purges and activations do to a copy is decided when it is read, from the log, and by a sweep
-//! that frees at once what an entry covers.
+//! that frees at once what an entry covers. What goes when memory is short is the business of `queues`.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
+    hash::RandomState,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use arc_swap::{ArcSwapOption, Guard};
+use http::HeaderMap;
 
 use crate::{
-    key::Key,
+    key::{Key, KeyRef},
     policy::{
-        date::UnixSeconds,
-        freshness::{Freshness, Millis},
-        range::{self, ContentRange},
+        range,
         validate::Tag,
-        vary::Selection,
+        vary::{Class, Codings, Selection},
     },
-    purge::{Applied, Began, Mark, PurgeLog, Subject},
+    purge::{Applied, Began, Mark, PurgeLog},
+    queues::Queues,
 };
 
-/// Locks are short; this many make contention rare on any machine.
-const SHARDS: usize = 64;
+pub(crate) use crate::stored::{Life, Stored};
+
+/// Writers of different lists seldom meet with this many locks.
+const LOCKS: usize = 64;
+/// One list for this many bytes of memory: with smaller objects than this, lists grow longer.
+const BYTES_A_LIST: usize = 2 << 10;
+/// Lists of the smallest store.
+const LISTS_MIN: usize = 1 << 10;
+/// Lists of the largest store: 128 MiB of them.
+const LISTS_MAX: usize = 1 << 24;
 /// Variants of one URL that are kept; more would let one URL's request fields fill the memory.
 const VARIANTS_MAX: usize = 32;
 /// Superseded copies of one URL that are kept for their bodies.
 const KEPT_MAX: usize = 4;
-/// Visits that count: S3-FIFO needs no more than two bits.
-const VISITS_MAX: u8 = 3;
-/// What a copy costs beside its body, fields and key: structs, table and queue slots.
-const OVERHEAD_BYTES: usize = 512;
-
-const LIVE: u8 = 0;
-const UNVERIFIED: u8 = 1;
-const SUPERSEDED: u8 = 2;
-const REMOVED: u8 = 3;
-const DROPPED: u8 = 4;
-/// `soft_at` of a copy that no soft purge covers.
-const NEVER: u64 = u64::MAX;
-
-/// How a copy may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// As policy says.
-    Live,
-    /// Only after its digest was compared with the new release.
-    Unverified,
-    /// Only while nothing else can be had, or for its body.
-    Superseded,
-    /// Only for its body.
-    Removed,
-    /// Not at all.
-    Dropped,
-}
-
-/// A complete stored response.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) key: Key,
-    pub(crate) status: StatusCode,
-    /// Fields, without those of the connection, `Age` and `Content-Length`.
-    pub(crate) head: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) freshness: Freshness,
-    pub(crate) selection: Selection,
-    /// The wall clock when it arrived.
-    pub(crate) wall: UnixSeconds,
-    pub(crate) groups: Vec<Box<str>>,
-    /// Which part of the content this is; `None`: all of it.
-    pub(crate) part: Option<ContentRange>,
-    bytes: usize,
-    visits: AtomicU8,
-    linked: AtomicBool,
-    life: AtomicU8,
-    soft_at: AtomicU64,
-    checked: AtomicU64,
-}
-
-impl Stored {
-    /// A copy that has been checked against the log up to `epoch`.
-    #[expect(clippy::too_many_arguments, reason = "a record's fields, each of another type")]
-    pub(crate) fn new(
-        key: Key,
-        status: StatusCode,
-        head: HeaderMap,
-        body: Bytes,
-        freshness: Freshness,
-        selection: Selection,
-        wall: UnixSeconds,
-        groups: Vec<Box<str>>,
-        epoch: u64,
-    ) -> Self {
-        let fields: usize = head.iter().map(|(name, value)| name.as_str().len() + value.len() + 72).sum();
-        let groups_bytes: usize = groups.iter().map(|group| group.len() + 16).sum();
-        let bytes = body.len() + fields + key.bytes() + selection.bytes() + groups_bytes + OVERHEAD_BYTES;
-        Self {
-            key,
-            status,
-            head,
-            body,
-            freshness,
-            selection,
-            wall,
-            groups,
-            part: None,
-            bytes,
-            visits: AtomicU8::new(0),
-            linked: AtomicBool::new(false),
-            life: AtomicU8::new(LIVE),
-            soft_at: AtomicU64::new(NEVER),
-            checked: AtomicU64::new(epoch),
-        }
-    }
-
-    /// When a soft purge ended its freshness.
-    pub(crate) fn stale_from(&self) -> Option<Millis> {
-        match self.soft_at.load(Ordering::Acquire) {
-            NEVER => None,
-            at => Some(at),
-        }
-    }
-
-    /// Ends its freshness now.
-    pub(crate) fn make_stale(&self, now: Millis) {
-        self.soft_at.fetch_min(now, Ordering::AcqRel);
-    }
-
-    /// What it may be used for, all that was applied so far considered.
-    pub(crate) fn life(&self, log: &PurgeLog) -> Life {
-        self.check(log);
-        match self.life.load(Ordering::Acquire) {
-            LIVE => Life::Live,
-            UNVERIFIED => Life::Unverified,
-            SUPERSEDED => Life::Superseded,
-            REMOVED => Life::Removed,
-            _ => Life::Dropped,
-        }
-    }
-
-    /// Brings it up to the log. Marks only ever get stronger, so two threads may do it at once.
-    fn check(&self, log: &PurgeLog) {
-        let checked = self.checked.load(Ordering::Acquire);
-        if checked == log.epoch() {
-            return;
-        }
-        let (now, entries) = log.since(checked);
-        match entries {
-            None => {
-                self.life.fetch_max(DROPPED, Ordering::AcqRel);
-            }
-            Some(entries) => {
-                for entry in entries {
-                    if let Some(mark) = entry.mark(self.subject()) {
-                        self.apply(mark);
-                    }
-                }
-            }
-        }
-        self.checked.fetch_max(now, Ordering::AcqRel);
-    }
-
-    fn apply(&self, mark: Mark) {
-        let life = match mark {
-            Mark::Soft(at) => {
-                self.soft_at.fetch_min(at, Ordering::AcqRel);
-                return;
-            }
-            Mark::Unverified => UNVERIFIED,
-            Mark::Superseded => SUPERSEDED,
-            Mark::Removed => REMOVED,
-            Mark::Dropped => DROPPED,
-        };
-        self.life.fetch_max(life, Ordering::AcqRel);
-    }
-
-    fn subject(&self) -> Subject<'_> {
-        Subject { key: &self.key, response: Some((self.status, &self.groups)) }
-    }
-
-    /// Its strong entity tag, by which its body is found again.
-    pub(crate) fn strong_tag(&self) -> Option<&HeaderValue> {
-        let value = self.head.get(header::ETAG)?;
-        Tag::parse(value.as_bytes()).filter(|tag| !tag.weak).map(|_| value)
-    }
-
-    fn visit(&self) {
-        let visits = self.visits.load(Ordering::Relaxed);
-        if visits < VISITS_MAX {
-            self.visits.store(visits + 1, Ordering::Relaxed);
-        }
-    }
-}
 
 /// What is held for a request.
 #[derive(Debug, Default)]
@@ -238,35 +80,58 @@ impl Found {
 
     /// The copy with this validator.
     pub(crate) fn with_tag(&self, tag: Tag<'_>) -> Option<&Arc<Stored>> {
-        self.bodies.iter().find(|stored| Tag::of(&stored.head).is_some_and(|held| held.strongly_equals(tag)))
+        self.bodies.iter().find(|stored| stored.has_strong_tag(tag))
     }
 }
 
 /// Whether a new copy makes one of the same selection superfluous.
 fn replaces(new: &Stored, held: &Stored) -> bool {
-    match (new.part, held.part) {
+    match (new.part(), held.part()) {
         (None, _) => true,
         (Some(_), None) => false,
         // Parts of different representations do not stand side by side (RFC 9111 §3.4).
         (Some(new_part), Some(held_part)) => {
-            new_part.span.contains(held_part.span) || !range::combine(&new.head, &held.head)
+            new_part.span.contains(held_part.span) || !range::combine(&new.head(), &held.head())
         }
     }
 }
 
+/// Copies of a few keys, of each key the newest last. Most lists hold one.
 #[derive(Debug)]
-struct Queues {
-    small: VecDeque<Weak<Stored>>,
-    main: VecDeque<Weak<Stored>>,
-    small_bytes: usize,
-    ghost: VecDeque<u64>,
-    ghosts: HashSet<u64>,
+enum List {
+    One([Arc<Stored>; 1]),
+    More(Box<[Arc<Stored>]>),
+}
+
+impl List {
+    fn of(copies: Vec<Arc<Stored>>) -> Option<Arc<Self>> {
+        match <[Arc<Stored>; 1]>::try_from(copies) {
+            Ok(one) => Some(Arc::new(Self::One(one))),
+            Err(copies) if copies.is_empty() => None,
+            Err(copies) => Some(Arc::new(Self::More(copies.into_boxed_slice()))),
+        }
+    }
+
+    fn copies(&self) -> &[Arc<Stored>] {
+        match self {
+            Self::One(one) => one,
+            Self::More(more) => more,
+        }
+    }
+}
+
+/// A list as a reader holds it.
+type Held = Guard<Option<Arc<List>>>;
+
+fn copies(held: &Held) -> &[Arc<Stored>] {
+    held.as_deref().map(List::copies).unwrap_or_default()
 }
 
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Store {
-    shards: Vec<Mutex<HashMap<Key, Vec<Arc<Stored>>>>>,
+    lists: Box<[ArcSwapOption<List>]>,
+    locks: Box<[Mutex<()>]>,
     queues: Mutex<Queues>,
     hasher: RandomState,
     bytes_max: usize,
@@ -308,15 +173,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Store {
     pub(crate) fn new(bytes_max: usize) -> Self {
+        let lists = (bytes_max / BYTES_A_LIST).next_power_of_two().clamp(LISTS_MIN, LISTS_MAX);
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            queues: Mutex::new(Queues {
-                small: VecDeque::new(),
-                main: VecDeque::new(),
-                small_bytes: 0,
-                ghost: VecDeque::new(),
-                ghosts: HashSet::new(),
-            }),
+            lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
+            locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
+            queues: Mutex::default(),
             hasher: RandomState::new(),
             bytes_max,
             bytes: AtomicUsize::new(0),
@@ -340,34 +201,95 @@ impl Store {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Vec<Arc<Stored>>>> {
-        let hash = self.hasher.hash_one(key);
-        // The upper bits, since the table inside uses a hasher of its own.
-        let index = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
-        &self.shards[index]
+    fn index(&self, key: KeyRef<'_>) -> usize {
+        // The number of lists is a power of two.
+        usize::try_from(key.hash(&self.hasher)).unwrap_or(0) & (self.lists.len() - 1)
+    }
+
+    fn list(&self, key: KeyRef<'_>) -> Held {
+        self.lists[self.index(key)].load()
+    }
+
+    /// Changes the list at an index, under its lock. Copies that `change` takes out must be unlinked by the caller.
+    fn change<T>(&self, index: usize, change: impl FnOnce(&mut Vec<Arc<Stored>>) -> T) -> T {
+        let _lock = lock(&self.locks[index % LOCKS]);
+        let mut list = copies(&self.lists[index].load()).to_vec();
+        let before = list.len();
+        let first = list.first().map(Arc::as_ptr);
+        let last = list.last().map(Arc::as_ptr);
+        let result = change(&mut list);
+        // Copies are only ever taken out anywhere, or put at the end.
+        let same = list.len() == before
+            && list.first().map(Arc::as_ptr) == first
+            && list.last().map(Arc::as_ptr) == last;
+        if !same {
+            list.shrink_to_fit();
+            self.lists[index].store(List::of(list));
+        }
+        result
     }
 
     /// Every copy under a key, the newest last, none of them visited.
     pub(crate) fn copies(&self, key: &Key) -> Vec<Arc<Stored>> {
-        lock(self.shard(key)).get(key).cloned().unwrap_or_default()
+        let key = key.borrowed();
+        copies(&self.list(key)).iter().filter(|stored| stored.key.borrowed() == key).cloned().collect()
+    }
+
+    /// The copy that answers a plain request as it is, if one look can tell: whole, live, checked against all that was
+    /// applied, and selected by nothing but codings. `None` says nothing: [`Store::find`] looks closer. Neither
+    /// allocates nor locks; the only write is the mark of the first visits.
+    pub(crate) fn hit<T>(
+        &self,
+        key: KeyRef<'_>,
+        codings: impl FnOnce() -> Option<Codings>,
+        epoch: u64,
+        answer: impl FnOnce(&Arc<Stored>) -> Option<T>,
+    ) -> Option<T> {
+        let held = self.list(key);
+        let mut codings = Some(codings);
+        let mut asked = None;
+        for stored in copies(&held).iter().rev().filter(|stored| stored.key.borrowed() == key) {
+            if stored.part().is_some() {
+                continue;
+            }
+            if !stored.is_live_at(epoch) {
+                return None;
+            }
+            match stored.class {
+                Class::Any => {}
+                Class::Other => return None,
+                Class::Codings(wanted) => {
+                    if let Some(codings) = codings.take() {
+                        asked = codings();
+                    }
+                    if asked != wanted {
+                        continue;
+                    }
+                }
+            }
+            let answered = answer(stored);
+            if answered.is_some() {
+                stored.visit();
+            }
+            return answered;
+        }
+        None
     }
 
     /// Looks up a request. Only the copy that is used counts as visited.
     pub(crate) fn find(&self, key: &Key, request: &HeaderMap, log: &PurgeLog) -> Found {
         let mut found = Found::default();
-        let shard = lock(self.shard(key));
-        let Some(copies) = shard.get(key) else {
-            return found;
-        };
+        let key = key.borrowed();
+        let held = self.list(key);
         // Newest last.
-        for stored in copies.iter().rev() {
+        for stored in copies(&held).iter().rev().filter(|stored| stored.key.borrowed() == key) {
             let life = stored.life(log);
             if life == Life::Dropped {
                 continue;
             }
             found.any = true;
             let selected = stored.selection.matches(request);
-            if stored.part.is_some() {
+            if stored.part().is_some() {
                 if selected && life == Life::Live {
                     stored.visit();
                     found.parts.push(Arc::clone(stored));
@@ -399,10 +321,11 @@ impl Store {
 
     /// The parts held of a variant.
     pub(crate) fn parts(&self, key: &Key, selection: &Selection, log: &PurgeLog) -> Vec<Arc<Stored>> {
-        let shard = lock(self.shard(key));
-        let copies = shard.get(key).map(Vec::as_slice).unwrap_or_default();
-        let parts = copies.iter().filter(|stored| stored.part.is_some() && stored.selection == *selection);
-        parts.filter(|stored| stored.life(log) == Life::Live).cloned().collect()
+        let mut parts = self.copies(key);
+        parts.retain(|stored| {
+            stored.part().is_some() && stored.selection == *selection && stored.life(log) == Life::Live
+        });
+        parts
     }
 
     /// Takes a copy in, unless something applied since its fetch began covers it. It replaces the
@@ -413,46 +336,46 @@ impl Store {
         began: Began,
         log: &PurgeLog,
     ) -> Result<Arc<Stored>, Arc<Stored>> {
-        stored.checked.store(began.epoch, Ordering::Release);
+        stored.checked_at(began.epoch);
         let stored = Arc::new(stored);
         let life = stored.life(log);
-        if life != Life::Live || stored.stale_from().is_some() || stored.bytes > self.bytes_max {
+        if life != Life::Live || stored.stale_from().is_some() || stored.bytes() > self.bytes_max {
             return Err(stored);
         }
         let mut gone = Vec::new();
-        {
-            let mut shard = lock(self.shard(&stored.key));
+        let taken = self.change(self.index(stored.key.borrowed()), |list| {
             // Under the lock by which an unsafe request marks what is held.
             if log.invalidated(began, &stored.key) {
-                return Err(stored.clone());
+                return false;
             }
-            let copies = shard.entry(stored.key.clone()).or_default();
             let tag = stored.strong_tag();
-            copies.retain(|held| {
-                let life = held.life(log);
-                let same_body = tag.is_some() && held.strong_tag() == tag;
+            list.retain(|held| {
                 let same_selection = held.selection == stored.selection;
-                let keep = match life {
-                    // A part gives way to what holds all of it; a whole copy to a whole one alone.
-                    Life::Live | Life::Unverified => !same_selection || !replaces(&stored, held),
-                    Life::Superseded | Life::Removed => !same_body,
-                    Life::Dropped => false,
-                };
+                let keep = held.key != stored.key
+                    || match held.life(log) {
+                        // A part gives way to what holds all of it; a whole copy to a whole one alone.
+                        Life::Live | Life::Unverified => !same_selection || !replaces(&stored, held),
+                        Life::Superseded | Life::Removed => tag.is_none() || held.strong_tag() != tag,
+                        Life::Dropped => false,
+                    };
                 if !keep {
                     gone.push(Arc::clone(held));
                 }
                 keep
             });
-            copies.push(Arc::clone(&stored));
-            stored.linked.store(true, Ordering::Release);
-            self.bytes.fetch_add(stored.bytes, Ordering::AcqRel);
+            list.push(Arc::clone(&stored));
+            stored.link();
+            self.bytes.fetch_add(stored.bytes(), Ordering::AcqRel);
             self.entries.fetch_add(1, Ordering::AcqRel);
             let (mut live, mut kept) = (0, 0);
             // From the newest back, what exceeds the bounds goes.
-            let mut index = copies.len();
+            let mut index = list.len();
             while index > 0 {
                 index -= 1;
-                let count = match copies[index].life(log) {
+                if list[index].key != stored.key {
+                    continue;
+                }
+                let counts = match list[index].life(log) {
                     Life::Live | Life::Unverified => {
                         live += 1;
                         live <= VARIANTS_MAX
@@ -462,23 +385,21 @@ impl Store {
                         kept <= KEPT_MAX
                     }
                 };
-                if !count {
-                    gone.push(copies.remove(index));
+                if !counts {
+                    gone.push(list.remove(index));
                 }
             }
-        }
+            true
+        });
         for held in gone {
             self.unlink(&held);
         }
-        let mut queues = lock(&self.queues);
-        let hash = self.hasher.hash_one(&stored.key);
-        if queues.ghosts.remove(&hash) {
-            queues.main.push_back(Arc::downgrade(&stored));
-        } else {
-            queues.small_bytes += stored.bytes;
-            queues.small.push_back(Arc::downgrade(&stored));
+        if !taken {
+            return Err(stored);
         }
-        self.compact(&mut queues);
+        let mut queues = lock(&self.queues);
+        queues.push(&stored, stored.key.borrowed().hash(&self.hasher));
+        queues.compact(self.entries());
         drop(queues);
         if self.bytes() > self.bytes_max {
             self.evict();
@@ -489,17 +410,18 @@ impl Store {
     /// An unsafe request has changed what this key stands for: each copy is validated before its next use, and no fetch
     /// that began before is stored (RFC 9111 §4.4).
     pub(crate) fn invalidate(&self, key: &Key, log: &PurgeLog) {
-        let shard = lock(self.shard(key));
-        log.invalidate(key);
-        for stored in shard.get(key).into_iter().flatten() {
-            stored.apply(Mark::Unverified);
-        }
+        self.change(self.index(key.borrowed()), |list| {
+            log.invalidate(key);
+            for stored in list.iter().filter(|stored| stored.key == *key) {
+                stored.apply(Mark::Unverified);
+            }
+        });
     }
 
     /// Brings every copy up to the log.
     pub(crate) fn restamp(&self, log: &PurgeLog) {
-        for shard in &self.shards {
-            lock(shard).values().flatten().for_each(|stored| stored.check(log));
+        for list in &self.lists {
+            copies(&list.load()).iter().for_each(|stored| stored.check(log));
         }
     }
 
@@ -508,152 +430,80 @@ impl Store {
         Reservation { store: Arc::clone(self), bytes: 0 }
     }
 
-    /// Settles the books for a copy that has left its shard.
+    /// Settles the books for a copy that has left its list.
     fn unlink(&self, stored: &Stored) {
-        if stored.linked.swap(false, Ordering::AcqRel) {
-            self.bytes.fetch_sub(stored.bytes, Ordering::AcqRel);
+        if stored.unlink() {
+            self.bytes.fetch_sub(stored.bytes(), Ordering::AcqRel);
             self.entries.fetch_sub(1, Ordering::AcqRel);
         }
-    }
-
-    fn remove(&self, stored: &Arc<Stored>) {
-        let mut shard = lock(self.shard(&stored.key));
-        if let Some(copies) = shard.get_mut(&stored.key) {
-            copies.retain(|held| !Arc::ptr_eq(held, stored));
-            if copies.is_empty() {
-                shard.remove(&stored.key);
-            }
-        }
-        drop(shard);
-        self.unlink(stored);
     }
 
     /// Evicts until the bound holds, or nothing is left.
     fn evict(&self) {
         let mut queues = lock(&self.queues);
         while self.bytes() > self.bytes_max {
-            let from_small = queues.small_bytes > self.bytes_max / 10 || queues.main.is_empty();
-            if from_small {
-                let Some(weak) = queues.small.pop_front() else {
-                    if queues.main.is_empty() {
-                        return;
-                    }
-                    queues.small_bytes = 0;
-                    continue;
-                };
-                let Some(stored) = weak.upgrade() else { continue };
-                queues.small_bytes = queues.small_bytes.saturating_sub(stored.bytes);
-                if !stored.linked.load(Ordering::Acquire) {
-                    continue;
-                }
-                if stored.visits.load(Ordering::Relaxed) > 0
-                    && stored.life.load(Ordering::Relaxed) < SUPERSEDED
-                {
-                    stored.visits.store(0, Ordering::Relaxed);
-                    queues.main.push_back(weak);
-                } else {
-                    let hash = self.hasher.hash_one(&stored.key);
-                    if queues.ghosts.insert(hash) {
-                        queues.ghost.push_back(hash);
-                    }
-                    let ghosts_max = self.entries().max(1_024);
-                    while queues.ghost.len() > ghosts_max {
-                        if let Some(old) = queues.ghost.pop_front() {
-                            queues.ghosts.remove(&old);
-                        }
-                    }
-                    self.remove(&stored);
-                    self.evictions.fetch_add(1, Ordering::Relaxed);
-                }
-            } else {
-                let Some(weak) = queues.main.pop_front() else { continue };
-                let Some(stored) = weak.upgrade() else { continue };
-                if !stored.linked.load(Ordering::Acquire) {
-                    continue;
-                }
-                let visits = stored.visits.load(Ordering::Relaxed);
-                if visits > 0 && stored.life.load(Ordering::Relaxed) < SUPERSEDED {
-                    stored.visits.store(visits - 1, Ordering::Relaxed);
-                    queues.main.push_back(weak);
-                } else {
-                    self.remove(&stored);
-                    self.evictions.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            let hash = |stored: &Stored| stored.key.borrowed().hash(&self.hasher);
+            let Some(stored) = queues.pop(self.bytes_max, self.entries(), hash) else { return };
+            self.change(self.index(stored.key.borrowed()), |list| {
+                list.retain(|held| !Arc::ptr_eq(held, &stored));
+            });
+            self.unlink(&stored);
+            self.evictions.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Queues hold names of what is long gone; without this they would grow with every replacement.
-    fn compact(&self, queues: &mut Queues) {
-        if queues.small.len() + queues.main.len() <= 2 * self.entries() + 1_024 {
-            return;
-        }
-        let linked =
-            |weak: &Weak<Stored>| weak.upgrade().is_some_and(|stored| stored.linked.load(Ordering::Acquire));
-        queues.small.retain(linked);
-        queues.main.retain(linked);
-        queues.small_bytes = queues.small.iter().filter_map(Weak::upgrade).map(|stored| stored.bytes).sum();
     }
 
     /// Brings every copy up to the log and frees what is gone; returns how many copies `entry` drops or marks.
     pub(crate) fn sweep(&self, entry: &Applied, log: &PurgeLog) -> u64 {
         match entry.exact_keys() {
-            Some(keys) => keys
-                .iter()
-                .map(|key| {
-                    let mut shard = lock(self.shard(key));
-                    match shard.get_mut(key) {
-                        Some(copies) => {
-                            let count = self.sweep_copies(copies, entry, log);
-                            if copies.is_empty() {
-                                shard.remove(key);
-                            }
-                            count
-                        }
-                        None => 0,
-                    }
-                })
-                .sum(),
-            None => self
-                .shards
-                .iter()
-                .map(|shard| {
-                    let mut count = 0;
-                    lock(shard).retain(|_, copies| {
-                        count += self.sweep_copies(copies, entry, log);
-                        !copies.is_empty()
-                    });
-                    count
-                })
-                .sum(),
+            Some(keys) => {
+                let mut indexes: Vec<usize> = keys.iter().map(|key| self.index(key.borrowed())).collect();
+                indexes.sort_unstable();
+                indexes.dedup();
+                indexes.into_iter().map(|index| self.sweep_list(index, entry, log)).sum()
+            }
+            None => (0..self.lists.len()).map(|index| self.sweep_list(index, entry, log)).sum(),
         }
     }
 
-    fn sweep_copies(&self, copies: &mut Vec<Arc<Stored>>, entry: &Applied, log: &PurgeLog) -> u64 {
+    fn sweep_list(&self, index: usize, entry: &Applied, log: &PurgeLog) -> u64 {
         let mut count = 0;
-        copies.retain(|stored| {
-            let was = stored.life.load(Ordering::Acquire);
-            if was < SUPERSEDED && entry.mark(stored.subject()).is_some() {
+        let mut is_gone = false;
+        for stored in copies(&self.lists[index].load()) {
+            if stored.was_usable() && entry.mark(stored.subject()).is_some() {
                 count += 1;
             }
-            let keep = match stored.life(log) {
-                Life::Dropped => false,
-                Life::Removed => stored.strong_tag().is_some(),
-                _ => true,
-            };
-            if !keep {
-                self.unlink(stored);
-            }
-            keep
-        });
+            is_gone |= !keeps(stored, log);
+        }
+        if is_gone {
+            self.change(index, |list| {
+                list.retain(|stored| {
+                    let keep = keeps(stored, log);
+                    if !keep {
+                        self.unlink(stored);
+                    }
+                    keep
+                });
+            });
+        }
         count
+    }
+}
+
+/// Whether a copy is of any use.
+fn keeps(stored: &Stored, log: &PurgeLog) -> bool {
+    match stored.life(log) {
+        Life::Dropped => false,
+        Life::Removed => stored.strong_tag().is_some(),
+        _ => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::freshness::LifetimeSource;
+    use crate::policy::freshness::{Freshness, LifetimeSource};
+    use bytes::Bytes;
+    use http::{HeaderValue, StatusCode, header};
     use proptest::prelude::*;
     use release::{journal::Selector, tree::Diff};
 
@@ -675,7 +525,7 @@ mod tests {
         Stored::new(
             key.clone(),
             StatusCode::OK,
-            head,
+            &head,
             body,
             freshness,
             Selection::default(),
@@ -718,7 +568,7 @@ mod tests {
             store.insert(copy(&hot[0], "\"b\"", 100), Began::default(), &log).unwrap();
         }
         let queues = lock(&store.queues);
-        assert!(queues.small.len() + queues.main.len() < 2_048 + 4 * store.entries());
+        assert!(queues.names() < 2_048 + 4 * store.entries());
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Edge {
 
     fn variant(&self, stored: &Stored, fields: &HeaderMap, directives: RequestDirectives) -> Variant {
         let now = clock::boot_ms();
-        let head = &stored.head;
+        let head = &stored.head();
         let text = |name| head.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let freshness = &stored.freshness;
         let line = arithmetic(freshness, stored.stale_from(), now);
@@ -123,7 +123,7 @@ impl Edge {
                 Life::Removed => "removed",
                 Life::Dropped => "purged",
             },
-            groups: stored.groups.iter().map(ToString::to_string).collect(),
+            groups: stored.groups().iter().map(ToString::to_string).collect(),
             etag: text(header::ETAG),
             freshness: line,
             decision: decision.to_owned(),

@@ -1,9 +1,10 @@
 //! One connection, from request to request: read a head, have it answered, write the answer, go on or end.
 
 use std::{
+    cell::RefCell,
     io::{self, IoSlice},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
 };
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncRead as _, AsyncReadExt, ReadBuf},
     net::{TcpStream, tcp::ReadHalf},
 };
 
@@ -31,21 +32,21 @@ use super::{
 use crate::{
     Edge,
     body::OutBody,
+    clock,
     error_page::error_page,
+    hit::Rest,
     inbound::Inbound,
+    metrics::count,
     observe::Observation,
     policy::{directives::RequestDirectives, forward},
     upstream::{RequestBody, no_content},
 };
 
-/// Bytes of one read of a head.
-const READ_BYTES: usize = 8 << 10;
+/// Bytes of one read of heads.
+const READ_BYTES: usize = 16 << 10;
 /// What is read of a client that still sends after its connection was closed to it, so that it sees the answer and
 /// not a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 << 10;
-/// Buffers that have grown beyond this are given back between requests.
-const KEPT_BYTES_MAX: usize = 16 << 10;
-
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
@@ -75,6 +76,25 @@ struct Request {
     wire: Wire,
 }
 
+/// What came of bytes that were read.
+#[derive(Debug)]
+enum Event {
+    /// More are needed.
+    More,
+    /// A request that goes the long way, or is refused.
+    Request(Result<Request, Refusal>),
+    /// A response that the client has not taken whole; whether another request may follow.
+    Rest(Rest, bool),
+    /// The connection ends after the last response.
+    Close,
+}
+
+thread_local! {
+    /// What one read brings. Nearly always that is one whole request, which is answered at once: then a connection needs
+    /// no buffer of its own, and one that idles has none.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
 /// Serves a connection to its end.
 ///
 /// # Errors
@@ -90,14 +110,19 @@ pub(crate) async fn serve(
     loop {
         let (mut reader, half) = stream.split();
         let mut writer = Writer::new(half, &place.slot);
-        let Some(request) = read_request(&mut reader, &mut buffer, &place, client, &edge).await? else {
-            return Ok(());
-        };
-        place.slot.rests();
-        metrics::counter!("bakehouse_edge_requests_total").increment(1);
-        served += 1;
-        let next = match request {
-            Ok(request) => {
+        let mut reading = Incoming { edge: &edge, place: &place, client, served: &mut served };
+        let next = match reading.next(&mut reader, &writer, &mut buffer).await? {
+            None => return Ok(()),
+            Some(Event::More) => continue,
+            Some(Event::Close) => Next::Linger,
+            Some(Event::Rest(rest, keep_alive)) => {
+                place.slot.rests();
+                writer.write(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)]).await?;
+                place.slot.reads(Reading::Idle);
+                if keep_alive { Next::Request } else { Next::Linger }
+            }
+            Some(Event::Request(Ok(request))) => {
+                place.slot.rests();
                 let is_last = served >= edge.config.limits.requests_per_connection_max;
                 let mut exchange = Exchange {
                     edge: &edge,
@@ -111,80 +136,156 @@ pub(crate) async fn serve(
                 // On the heap, so that an idle connection does not keep room for it.
                 Box::pin(exchange.run(request)).await?
             }
-            Err(refusal) => {
-                metrics::counter!("bakehouse_edge_refused_total", "status" => refusal.status.as_str().to_owned())
-                    .increment(1);
-                let mut head = BytesMut::new();
-                let response = refused(refusal, &request_id(), false);
-                // After a request that was not understood, nothing on the connection can be.
-                let (parts, body) = response.into_parts();
-                let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                let frame = encoder::Frame {
-                    version: Version::HTTP_11,
-                    ending: Ending::Sized(bytes.len() as u64),
-                    keep_alive: false,
-                    is_head: false,
-                };
-                encoder::head(&mut head, parts.status, &parts.headers, frame);
-                writer.write(&mut [IoSlice::new(&head), IoSlice::new(&bytes)]).await?;
+            Some(Event::Request(Err(refusal))) => {
+                place.slot.rests();
+                Box::pin(refuse(&mut writer, refusal)).await?;
                 Next::Linger
             }
         };
         match next {
             Next::Request => {
-                if buffer.is_empty() && buffer.capacity() > KEPT_BYTES_MAX {
+                if buffer.is_empty() && buffer.capacity() > 0 {
                     buffer = BytesMut::new();
                 }
             }
             Next::Linger => {
                 writer.finish().await?;
-                return linger(&mut reader, &place).await;
+                return Box::pin(linger(&mut reader, &place)).await;
             }
-            Next::Tunnel(tunnel) => return tunnel.run(&mut stream, buffer, &place.slot).await,
+            Next::Tunnel(tunnel) => return Box::pin(tunnel.run(&mut stream, buffer, &place.slot)).await,
         }
     }
 }
 
-/// Reads a head; `None`: the client has left, or is asked to, between two requests.
-async fn read_request(
-    reader: &mut ReadHalf<'_>,
-    buffer: &mut BytesMut,
-    place: &Place,
+/// After a request that was not understood, nothing on its connection can be.
+async fn refuse(writer: &mut Writer<'_>, refusal: Refusal) -> io::Result<()> {
+    metrics::counter!("bakehouse_edge_refused_total", "status" => refusal.status.as_str().to_owned())
+        .increment(1);
+    let (parts, body) = refused(refusal, &request_id()).into_parts();
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let frame = encoder::Frame {
+        version: Version::HTTP_11,
+        ending: Ending::Sized(bytes.len() as u64),
+        keep_alive: false,
+        is_head: false,
+    };
+    let mut head = BytesMut::new();
+    encoder::head(&mut head, parts.status, &parts.headers, frame);
+    writer.write(&mut [IoSlice::new(&head), IoSlice::new(&bytes)]).await
+}
+
+/// Requests as they come in.
+struct Incoming<'a> {
+    edge: &'a Arc<Edge>,
+    place: &'a Place,
     client: Client,
-    edge: &Edge,
-) -> io::Result<Option<Result<Request, Refusal>>> {
-    let bytes_max = edge.config.limits.header_bytes_max;
-    let mut waits_for_head = false;
-    let mut looked_at = 0;
-    loop {
-        let blank = head::blank(buffer);
-        buffer.advance(blank);
-        looked_at = if blank > 0 { 0 } else { looked_at };
-        // A head ends with a line: without a new one there is nothing new to find.
-        if memchr::memchr(b'\n', &buffer[looked_at..]).is_some() {
-            match parsed(buffer, bytes_max, client) {
-                Ok(Some((request, bytes))) => {
-                    buffer.advance(bytes);
-                    return Ok(Some(Ok(request)));
+    served: &'a mut usize,
+}
+
+impl Incoming<'_> {
+    /// Reads, and answers what can be answered at once, until something else is to be done. `None`: the client has
+    /// left, or is asked to, between two requests.
+    async fn next(
+        &mut self,
+        reader: &mut ReadHalf<'_>,
+        writer: &Writer<'_>,
+        buffer: &mut BytesMut,
+    ) -> io::Result<Option<Event>> {
+        let mut looked_at = 0;
+        let mut waits_for_head = false;
+        loop {
+            // A head ends with a line: without a new one there is nothing new to find.
+            if memchr::memchr(b'\n', &buffer[looked_at..]).is_some() {
+                let (taken, event) = self.take(buffer, writer)?;
+                buffer.advance(taken);
+                if !matches!(event, Event::More) {
+                    return Ok(Some(event));
                 }
-                Ok(None) => {}
-                Err(refusal) => return Ok(Some(Err(refusal))),
+            }
+            looked_at = buffer.len();
+            if looked_at > self.edge.config.limits.header_bytes_max {
+                return Ok(Some(Event::Request(Err(TOO_LARGE))));
+            }
+            if buffer.is_empty() {
+                if self.place.is_draining() {
+                    return Ok(None);
+                }
+                waits_for_head = false;
+                let read = std::future::poll_fn(|cx| {
+                    SCRATCH.with_borrow_mut(|scratch| {
+                        let mut into = ReadBuf::new(scratch);
+                        std::task::ready!(Pin::new(&mut *reader).poll_read(cx, &mut into))?;
+                        let bytes = into.filled();
+                        if bytes.is_empty() {
+                            return Poll::Ready(Ok(None));
+                        }
+                        let (taken, event) = self.take(bytes, writer)?;
+                        buffer.extend_from_slice(&bytes[taken..]);
+                        Poll::Ready(io::Result::Ok(Some(event)))
+                    })
+                });
+                match read.await? {
+                    None => return Ok(None),
+                    Some(Event::More) => {}
+                    Some(event) => return Ok(Some(event)),
+                }
+                looked_at = buffer.len();
+                continue;
+            }
+            if !waits_for_head {
+                waits_for_head = true;
+                self.place.slot.reads(Reading::Head);
+            }
+            buffer.reserve(READ_BYTES);
+            if reader.read_buf(buffer).await? == 0 {
+                return Ok(None);
             }
         }
-        looked_at = buffer.len();
-        if buffer.len() > bytes_max {
-            return Ok(Some(Err(TOO_LARGE)));
-        }
-        if buffer.is_empty() && place.is_draining() {
-            return Ok(None);
-        }
-        if !buffer.is_empty() && !waits_for_head {
-            waits_for_head = true;
-            place.slot.reads(Reading::Head);
-        }
-        buffer.reserve(READ_BYTES);
-        if reader.read_buf(buffer).await? == 0 {
-            return Ok(None);
+    }
+
+    /// Takes requests from the beginning of `bytes` and answers those that can be answered at once; says how many bytes
+    /// it took.
+    fn take(&mut self, bytes: &[u8], writer: &Writer<'_>) -> io::Result<(usize, Event)> {
+        let bytes_max = self.edge.config.limits.header_bytes_max;
+        let mut taken = 0;
+        loop {
+            taken += head::blank(&bytes[taken..]);
+            let rest = &bytes[taken..];
+            if rest.is_empty() {
+                return Ok((taken, Event::More));
+            }
+            let mut room = head::room();
+            let head = match head::parse(rest, &mut room) {
+                Ok(None) => return Ok((taken, Event::More)),
+                Ok(Some(head)) if head.bytes <= bytes_max => Ok(head),
+                Ok(Some(_)) => Err(TOO_LARGE),
+                Err(refusal) => Err(refusal),
+            };
+            *self.served += 1;
+            let head = match head {
+                Ok(head) => head,
+                Err(refusal) => return Ok((taken, Event::Request(Err(refusal)))),
+            };
+            let is_last = *self.served >= self.edge.config.limits.requests_per_connection_max
+                || self.place.is_draining();
+            let now = clock::boot_ms();
+            let sent = self.edge.hit(&head, self.client.peer.ip(), is_last, now, |hit| {
+                let written = writer.try_write(&hit.slices())?;
+                io::Result::Ok((hit.rest(written), hit.closes))
+            });
+            match sent.transpose()? {
+                None => {
+                    count(|counts| counts.requests.add(1));
+                    let request = Request::of(&head, self.client);
+                    return Ok((taken + head.bytes, Event::Request(request)));
+                }
+                Some((Some(rest), closes)) => return Ok((taken + head.bytes, Event::Rest(rest, !closes))),
+                Some((None, true)) => return Ok((taken + head.bytes, Event::Close)),
+                Some((None, false)) => {
+                    taken += head.bytes;
+                    self.place.slot.reads_at(Reading::Idle, now);
+                }
+            }
         }
     }
 }
@@ -192,28 +293,25 @@ async fn read_request(
 const TOO_LARGE: Refusal =
     Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text: "The request's head is too large." };
 
-fn parsed(bytes: &[u8], bytes_max: usize, client: Client) -> Result<Option<(Request, usize)>, Refusal> {
-    let mut room = head::room();
-    let Some(head) = head::parse(bytes, &mut room)? else { return Ok(None) };
-    if head.bytes > bytes_max {
-        return Err(TOO_LARGE);
+impl Request {
+    /// Of a head that goes the long way.
+    fn of(head: &head::Head<'_, '_>, client: Client) -> Result<Self, Refusal> {
+        let method = head.method()?;
+        if matches!(method, Method::CONNECT | Method::TRACE) {
+            return Err(Refusal {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                text: "This method is not served here.",
+            });
+        }
+        let (target, host) = target::of(head, client.local)?;
+        let wire = head.wire()?;
+        Ok(Self { method, version: head.version, target, host, headers: head.map()?, wire })
     }
-    let method = head.method()?;
-    if matches!(method, Method::CONNECT | Method::TRACE) {
-        return Err(Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            text: "This method is not served here.",
-        });
-    }
-    let (target, host) = target::of(&head, client.local)?;
-    let wire = head.wire()?;
-    let request = Request { method, version: head.version, target, host, headers: head.map()?, wire };
-    Ok(Some((request, head.bytes)))
 }
 
 /// A page for a request that is not served.
-fn refused(refusal: Refusal, id: &HeaderValue, is_head: bool) -> Response<OutBody> {
-    let mut response = error_page(refusal.status, refusal.text, is_head, Some(id));
+fn refused(refusal: Refusal, id: &HeaderValue) -> Response<OutBody> {
+    let mut response = error_page(refusal.status, refusal.text, false, Some(id));
     if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
         let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         response.headers_mut().insert(header::ALLOW, allow);

@@ -62,13 +62,18 @@ pub(crate) struct Slot {
     limits: Limits,
 }
 
-fn late(limit: Duration) -> Millis {
-    clock::boot_ms().saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX / 16))
+fn late(now: Millis, limit: Duration) -> Millis {
+    now.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX / 16))
 }
 
 impl Slot {
     /// From now on this is waited for.
     pub(crate) fn reads(&self, what: Reading) {
+        self.reads_at(what, clock::boot_ms());
+    }
+
+    /// The same, by a clock that was read already.
+    pub(crate) fn reads_at(&self, what: Reading, now: Millis) {
         let limit = match what {
             Reading::Idle => self.limits.idle,
             Reading::Start | Reading::Head => self.limits.header_read,
@@ -76,7 +81,7 @@ impl Slot {
             Reading::Tunnel => self.limits.tunnel_idle,
             Reading::Linger => self.limits.linger,
         };
-        self.read.store(late(limit).saturating_mul(8) | what as u64, Ordering::Relaxed);
+        self.read.store(late(now, limit).saturating_mul(8) | what as u64, Ordering::Relaxed);
     }
 
     /// Nothing is waited for.
@@ -86,7 +91,7 @@ impl Slot {
 
     /// The client must take something from now on.
     pub(crate) fn writes(&self) {
-        self.write.store(late(self.limits.write_stall), Ordering::Relaxed);
+        self.write.store(late(clock::boot_ms(), self.limits.write_stall), Ordering::Relaxed);
     }
 
     /// The client has.

@@ -21,6 +21,7 @@ mod writer;
 
 pub(crate) use connection::{Client, serve};
 pub(crate) use deadlines::Deadlines;
+pub(crate) use head::Head;
 pub(crate) use interim::Interims;
 pub(crate) use tunnel::Tunnel;
 

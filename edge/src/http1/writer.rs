@@ -58,6 +58,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Writes what the socket takes at once; 0: nothing, for now.
+    pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.half.try_write_vectored(parts) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+
     /// Says that nothing more will come.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| Pin::new(&mut self.half).poll_shutdown(cx)).await

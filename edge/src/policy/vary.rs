@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::directives::list_members;
+use super::directives::{list_members, split_outside_quotes};
 
 /// The request fields that a response was chosen by, normalised, with the names in order. Two requests with
 /// equal values select the same variant.
@@ -18,7 +18,28 @@ enum Normal {
     Members(Vec<u8>),
 }
 
+/// A selection in short: what the common ones come to, to be compared without looking at a field again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Every request selects it.
+    Any,
+    /// Those with these codings, or (`None`) without the field.
+    Codings(Option<Codings>),
+    /// It takes a closer look.
+    Other,
+}
+
 impl Selection {
+    /// The class that this falls into.
+    pub fn class(&self) -> Class {
+        match self.0.as_slice() {
+            [] => Class::Any,
+            [(name, None)] if *name == header::ACCEPT_ENCODING => Class::Codings(None),
+            [(_, Some(Normal::Codings(codings)))] => Class::Codings(Some(*codings)),
+            _ => Class::Other,
+        }
+    }
+
     /// The values that `request` has for `names`.
     pub fn of(names: &[HeaderName], request: &HeaderMap) -> Self {
         Self(names.iter().map(|name| (name.clone(), Normal::of(name, request))).collect())
@@ -143,9 +164,20 @@ const NO_IDENTITY: u16 = 1 << CODINGS.len();
 impl Codings {
     /// Reads all lines of a request.
     pub fn of(request: &HeaderMap) -> Self {
+        Self::of_members(list_members(request, &header::ACCEPT_ENCODING))
+    }
+
+    /// Reads the only line of a request.
+    pub fn of_line(line: &[u8]) -> Self {
+        Self::of_members(
+            split_outside_quotes(line).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()),
+        )
+    }
+
+    fn of_members<'a>(members: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut accepted, mut refused) = (0u16, 0u16);
         let (mut any, mut identity) = (None, None);
-        for member in list_members(request, &header::ACCEPT_ENCODING) {
+        for member in members {
             let coding = member.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
             let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
             let acceptable = quality(member) > 0;

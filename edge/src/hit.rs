@@ -1,0 +1,380 @@
+//! The short way: a plain request for what is stored and fresh, answered where it was parsed. It allocates nothing,
+//! takes no lock, and writes nothing that another thread writes but the mark of a copy's first visits.
+//!
+//! It is a part of the long way (`lookup`), not another opinion: the same parser, the same key, the same policy. A request
+//! field that could make any other answer right sends the request the long way, and so does a copy about which
+//! one look does not tell all.
+
+use std::{io::IoSlice, net::IpAddr, sync::Arc, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, Version, header};
+
+use crate::{
+    access_log::Line,
+    clock,
+    edge::Edge,
+    http1::Head,
+    journal::Gate,
+    key::KeyRef,
+    metrics::{Result as Counted, count},
+    policy::{
+        directives::RequestDirectives,
+        freshness::Millis,
+        query::QueryKey,
+        reuse::{ClientValidation, Reuse, reuse},
+        status::ttl_seconds,
+        validate::Tag,
+        vary::Codings,
+    },
+    respond::CACHE_NAME,
+    stored::Stored,
+    trace,
+};
+
+/// A longer host goes the long way; names of hosts have at most 253 bytes.
+const HOST_BYTES_MAX: usize = 262;
+/// The scheme of what comes in, as it stands in keys.
+const SCHEME: &[u8] = b"http://";
+/// The part of a head that is made for each response.
+const TAIL_BYTES_MAX: usize = 320;
+
+/// What a plain request says, from one look at each of its fields.
+#[derive(Debug, Default)]
+struct Plain<'a> {
+    host: &'a [u8],
+    accept_encoding: Option<&'a [u8]>,
+    if_none_match: Option<&'a [u8]>,
+    if_modified_since: bool,
+    referer: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
+    closes: bool,
+    reloads: bool,
+}
+
+impl<'a> Plain<'a> {
+    /// `None`: a field that the long way has to judge.
+    fn of(head: &Head<'_, 'a>) -> Option<Self> {
+        let mut plain = Self::default();
+        let (mut hosts, mut repeats) = (0, false);
+        for field in head.fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            let value = field.value;
+            match field.name.len() {
+                3 if is("via") => return None,
+                4 if is("host") => {
+                    hosts += 1;
+                    plain.host = value;
+                }
+                5 if is("range") => return None,
+                6 if is("expect") => return None,
+                6 if is("pragma") => plain.reloads = true,
+                7 if is("upgrade") => return None,
+                7 if is("referer") => plain.referer = Some(value),
+                8 if is("if-match") || is("if-range") || is("cdn-loop") => return None,
+                10 if is("connection") => {
+                    if value.eq_ignore_ascii_case(b"close") {
+                        plain.closes = true;
+                    } else if !value.eq_ignore_ascii_case(b"keep-alive") {
+                        return None;
+                    }
+                }
+                10 if is("user-agent") => plain.user_agent = Some(value),
+                13 if is("if-none-match") => repeats |= plain.if_none_match.replace(value).is_some(),
+                13 if is("cache-control") => {
+                    // What a reload sends.
+                    if value != b"max-age=0" && value != b"no-cache" {
+                        return None;
+                    }
+                    plain.reloads = true;
+                }
+                14 if is("content-length") => return None,
+                15 if is("accept-encoding") => repeats |= plain.accept_encoding.replace(value).is_some(),
+                17 if is("transfer-encoding") => return None,
+                17 if is("if-modified-since") => plain.if_modified_since = true,
+                19 if is("if-unmodified-since") => return None,
+                _ => {}
+            }
+        }
+        (hosts == 1 && !repeats).then_some(plain)
+    }
+}
+
+/// Bytes on the stack. What does not fit makes it incomplete.
+#[derive(Debug)]
+struct Tail {
+    bytes: [u8; TAIL_BYTES_MAX],
+    length: usize,
+    is_complete: bool,
+}
+
+impl Tail {
+    fn new() -> Self {
+        Self { bytes: [0; TAIL_BYTES_MAX], length: 0, is_complete: true }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        match self.bytes.get_mut(self.length..self.length + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            None => self.is_complete = false,
+        }
+    }
+
+    fn number(&mut self, number: impl itoa::Integer) {
+        self.put(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// A response as it goes out, borrowed: nothing of it was copied but what is made for each response.
+#[derive(Debug)]
+pub(crate) struct Hit<'a> {
+    parts: [&'a [u8]; 5],
+    body: &'a Bytes,
+    with_body: bool,
+    /// Whether the client asks for the end of the connection.
+    pub(crate) closes: bool,
+}
+
+/// What of a response the client has not yet taken.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) head: BytesMut,
+    pub(crate) body: Bytes,
+}
+
+impl<'a> Hit<'a> {
+    /// The whole, for one call.
+    pub(crate) fn slices(&self) -> [IoSlice<'a>; 6] {
+        let [status, fields, tail, via, end] = self.parts;
+        let body: &[u8] = if self.with_body { self.body } else { &[] };
+        [status, fields, tail, via, end, body].map(IoSlice::new)
+    }
+
+    /// What is left after `written` bytes; `None`: nothing.
+    pub(crate) fn rest(&self, written: usize) -> Option<Rest> {
+        let mut head = BytesMut::new();
+        let mut skip = written;
+        for part in self.parts {
+            let skipped = skip.min(part.len());
+            head.extend_from_slice(&part[skipped..]);
+            skip -= skipped;
+        }
+        let body = if self.with_body { self.body.slice(skip.min(self.body.len())..) } else { Bytes::new() };
+        (!head.is_empty() || !body.is_empty()).then_some(Rest { head, body })
+    }
+}
+
+impl Edge {
+    /// Answers a plain request with what is stored. `send` is called at most once; what it returns is returned. `None`: the
+    /// request has to go the long way.
+    pub(crate) fn hit<T>(
+        &self,
+        head: &Head<'_, '_>,
+        peer: IpAddr,
+        is_last: bool,
+        now: Millis,
+        send: impl FnOnce(&Hit<'_>) -> T,
+    ) -> Option<T> {
+        let is_head = head.method == "HEAD";
+        if !(is_head || head.method == "GET")
+            || head.version != Version::HTTP_11
+            || !head.target.starts_with('/')
+            || trace::is_on()
+            || (!self.config.trusted.is_empty() && self.config.trusts(peer))
+        {
+            return None;
+        }
+        let plain = Plain::of(head)?;
+        if plain.reloads && self.config.rules.clients != ClientValidation::Ignored {
+            return None;
+        }
+        let mut scope = [0; SCHEME.len() + HOST_BYTES_MAX];
+        let host = scope.get_mut(SCHEME.len()..SCHEME.len() + plain.host.len())?;
+        host.copy_from_slice(plain.host);
+        host.make_ascii_lowercase();
+        // What is written otherwise is for the long way to judge.
+        let is_plain =
+            |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b':');
+        if host.is_empty() || !host.iter().all(is_plain) {
+            return None;
+        }
+        scope[..SCHEME.len()].copy_from_slice(SCHEME);
+        let scope = std::str::from_utf8(&scope[..SCHEME.len() + plain.host.len()]).ok()?;
+        let answer = Answering { edge: self, head, plain: &plain, peer, is_head, is_last, now };
+        match &self.sites {
+            None => {
+                if self.config.rules.query != QueryKey::Whole && head.target.contains('?') {
+                    return None;
+                }
+                let scope = scope.strip_suffix(":80").unwrap_or(scope);
+                answer.with(KeyRef { scope, target: head.target, of_site: false }, None, send)
+            }
+            Some(sites) => {
+                let path = head.target.split('?').next().unwrap_or_default();
+                // What is not the site's own spelling is for the long way to bring to it.
+                if path.contains(['%', '#']) || path.contains("/.") {
+                    return None;
+                }
+                let handles = sites.handles();
+                let site = sites.find(&handles, &scope[SCHEME.len()..])?;
+                let detail = match site.gate(now) {
+                    Gate::Open => None,
+                    Gate::Lapsed => Some("lease-expired"),
+                    Gate::Starting | Gate::Validate | Gate::Refuse => return None,
+                };
+                answer.with(KeyRef { scope: &site.scope, target: path, of_site: true }, detail, send)
+            }
+        }
+    }
+}
+
+/// A plain request that is being answered.
+struct Answering<'a> {
+    edge: &'a Edge,
+    head: &'a Head<'a, 'a>,
+    plain: &'a Plain<'a>,
+    peer: IpAddr,
+    is_head: bool,
+    is_last: bool,
+    now: Millis,
+}
+
+impl Answering<'_> {
+    fn with<T>(
+        &self,
+        key: KeyRef<'_>,
+        detail: Option<&'static str>,
+        send: impl FnOnce(&Hit<'_>) -> T,
+    ) -> Option<T> {
+        let codings = || self.plain.accept_encoding.map(Codings::of_line);
+        let (store, epoch) = (&self.edge.store, self.edge.log.epoch());
+        store.hit(key, codings, epoch, |stored| self.answer(stored, detail, send))
+    }
+
+    fn answer<T>(
+        &self,
+        stored: &Arc<Stored>,
+        detail: Option<&'static str>,
+        send: impl FnOnce(&Hit<'_>) -> T,
+    ) -> Option<T> {
+        let clients = self.edge.config.rules.clients;
+        let directives = RequestDirectives::default();
+        let Reuse::Fresh { left_ms } =
+            reuse(&stored.freshness, stored.stale_from(), directives, clients, self.now)
+        else {
+            return None;
+        };
+        let status = self.status(stored)?;
+        let is_304 = status == StatusCode::NOT_MODIFIED;
+        let started = Instant::now();
+        let id = rand::random::<u64>();
+        let mut id_text = [0; 16];
+        for (index, digit) in id_text.iter_mut().enumerate() {
+            let nibble = usize::try_from((id >> (60 - 4 * index)) & 0xf).unwrap_or(0);
+            *digit = b"0123456789abcdef"[nibble];
+        }
+        let mut tail = Tail::new();
+        if !is_304 {
+            tail.put(b"content-length: ");
+            tail.number(stored.body.len());
+            tail.put(b"\r\n");
+        }
+        tail.put(b"age: ");
+        tail.number(stored.freshness.age_seconds(self.now));
+        tail.put(b"\r\ncache-status: ");
+        tail.put(CACHE_NAME.as_bytes());
+        tail.put(b"; hit; ttl=");
+        tail.number(ttl_seconds(left_ms));
+        if let Some(detail) = detail {
+            tail.put(b"; detail=");
+            tail.put(detail.as_bytes());
+        }
+        tail.put(b"\r\nx-request-id: ");
+        tail.put(&id_text);
+        tail.put(b"\r\n");
+        if !tail.is_complete {
+            return None;
+        }
+        let closes = self.plain.closes || self.is_last;
+        let block = &stored.block;
+        let hit = Hit {
+            parts: [
+                status_line(status)?,
+                if is_304 { block.seen_in_304() } else { block.seen() },
+                tail.as_bytes(),
+                self.edge.via_line.as_bytes(),
+                if closes { b"connection: close\r\n\r\n" } else { b"\r\n" },
+            ],
+            body: &stored.body,
+            with_body: !(self.is_head || is_304),
+            closes,
+        };
+        let sent = if is_304 { 0 } else { stored.body.len() as u64 };
+        let result = send(&hit);
+        let duration = started.elapsed();
+        count(|counts| {
+            counts.requests.add(1);
+            counts.hits.add(1);
+            counts.sent_bytes.add(sent);
+            counts.latency(Counted::Hit, duration);
+        });
+        if let Some(log) = &self.edge.access_log {
+            log.write(&Line {
+                client: self.peer,
+                wall_ms: clock::wall_ms(),
+                method: self.head.method.as_bytes(),
+                host: self.plain.host,
+                target: self.head.target.as_bytes(),
+                version: self.head.version,
+                status: status.as_u16(),
+                sent: if self.is_head { 0 } else { sent },
+                referer: self.plain.referer,
+                user_agent: self.plain.user_agent,
+                result: Counted::Hit.as_str(),
+                duration,
+                id: &id_text,
+            });
+        }
+        Some(result)
+    }
+
+    /// The status that goes out; `None`: it takes the long way to tell.
+    fn status(&self, stored: &Stored) -> Option<StatusCode> {
+        if stored.status != StatusCode::OK {
+            // Conditions are for what would be a success, and some redirects repeat the query.
+            let plain = matches!(
+                stored.status,
+                StatusCode::NOT_FOUND | StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND
+            );
+            let conditions = self.plain.if_none_match.is_some() || self.plain.if_modified_since;
+            return (plain && !conditions).then_some(stored.status);
+        }
+        match self.plain.if_none_match {
+            // The one tag that we have; a date beside it does not count (RFC 9110 §13.2.2).
+            Some(wanted) => {
+                let held = stored.block.get(&header::ETAG)?;
+                (wanted == held && Tag::parse(held).is_some()).then_some(StatusCode::NOT_MODIFIED)
+            }
+            None if self.plain.if_modified_since => None,
+            None => Some(StatusCode::OK),
+        }
+    }
+}
+
+fn status_line(status: StatusCode) -> Option<&'static [u8]> {
+    Some(match status {
+        StatusCode::OK => b"HTTP/1.1 200 OK\r\n",
+        StatusCode::NOT_MODIFIED => b"HTTP/1.1 304 Not Modified\r\n",
+        StatusCode::NOT_FOUND => b"HTTP/1.1 404 Not Found\r\n",
+        StatusCode::MOVED_PERMANENTLY => b"HTTP/1.1 301 Moved Permanently\r\n",
+        StatusCode::FOUND => b"HTTP/1.1 302 Found\r\n",
+        _ => return None,
+    })
+}
