@@ -359,7 +359,8 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Notes a wish, and says which output it becomes.
+    /// Notes a wish, and says which output it becomes. An output that is not rendered again asks for nothing: whoever
+    /// leaves one out must note what it asked for.
     pub(crate) fn add(&self, wish: Wish) -> String {
         let path = wish.path();
         self.wishes

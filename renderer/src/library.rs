@@ -543,7 +543,7 @@ fn dated(stem: &str) -> Option<(Date, &str)> {
         return None;
     }
     let rest = &stem[10..];
-    if let Some(name) = rest.strip_prefix(['-', '_']) {
+    if let Some(name) = rest.trim_start().strip_prefix(['-', '_']) {
         return Some((Date::parse(head)?, name)).filter(|(_, name)| !name.is_empty());
     }
     if rest.starts_with('T') {
@@ -714,7 +714,12 @@ impl<'a> Builder<'a> {
             (name.folder, name.stem)
         };
         let from_name = dated(stem);
-        let date = matter.date.clone().or_else(|| from_name.as_ref().map(|(date, _)| date.clone()));
+        let date = matter
+            .date
+            .clone()
+            .or_else(|| from_name.as_ref().map(|(date, _)| date.clone()))
+            // A name that is a date and nothing else is the page's date too.
+            .or_else(|| stem.starts_with(|c: char| c.is_ascii_digit()).then(|| Date::parse(stem)).flatten());
         if let Some(now) = self.making.now {
             for (moment, visible_after) in [(date.as_ref(), true), (matter.expiry_date.as_ref(), false)] {
                 let Some(moment) = moment else { continue };
@@ -1156,6 +1161,7 @@ mod tests {
         assert_eq!(dated("2026-03-04-dated").unwrap().1, "dated");
         assert_eq!(dated("2026-03-04_dated").unwrap().1, "dated");
         assert_eq!(dated("2026-03-04T10:00:00Z-x").unwrap().1, "x");
+        assert_eq!(dated("2026-03-04 -new one").unwrap().1, "new one");
         assert!(dated("2026-13-04-x").is_none());
         assert!(dated("2026-03-04").is_none());
         assert!(dated("über-lang-x").is_none());

@@ -551,6 +551,114 @@ fn feeds_of_any_name_and_of_languages_sections_and_terms() {
 }
 
 #[test]
+fn transparent_sections_orphans_and_inherited_templates() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\n"),
+        ("templates/section.html", "{% for p in section.pages %}{{ p.slug }} {% endfor %}"),
+        ("templates/other.html", "other {{ page.title }}"),
+        ("content/s/_index.md", "+++\nsort_by = \"weight\"\npage_template = \"other.html\"\n+++\n"),
+        ("content/s/a.md", "+++\ntitle = \"A\"\nweight = 2\n+++\n"),
+        ("content/s/2026/_index.md", "+++\ntransparent = true\nsort_by = \"weight\"\n+++\n"),
+        ("content/s/2026/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n"),
+        ("content/s/2026/c.md", "+++\ntitle = \"C\"\nweight = 3\ntemplate = \"page.html\"\n+++\n"),
+        ("content/loose/o.md", "+++\ntitle = \"O\"\ndate = 2026-01-01\n+++\n"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "s/index.html"), "b a c ");
+    assert_eq!(text(&files, "s/2026/index.html"), "b c ");
+    assert_eq!(text(&files, "s/2026/b/index.html"), "other B");
+    assert_eq!(text(&files, "s/2026/c/index.html"), "C|");
+    assert_eq!(text(&files, "loose/o/index.html"), "O|");
+    assert!(!files.contains_key("loose/index.html"));
+    for everywhere in ["sitemap.xml", "atom.xml"] {
+        assert!(text(&files, everywhere).contains("https://x.example/loose/o/"), "{everywhere}");
+    }
+}
+
+#[test]
+fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
+    let (_, files) = render(&with(&[
+        ("templates/section.html", "{% for p in paginator.pages %}{{ p.slug }} {% endfor %}{{ paginator.current_index }}/{{ paginator.number_pagers }} {{ paginator.total_pages }} {{ paginator.first }} {{ paginator.last }} {{ paginator.base_url }} {{ paginator.previous or '-' }} {{ paginator.next or '-' }}"),
+        ("content/s/_index.md", "+++\nsort_by = \"slug\"\npaginate_by = 2\npaginate_reversed = true\npaginate_path = \"n\"\n+++\n"),
+        ("content/s/a.md", ""),
+        ("content/s/b.md", ""),
+        ("content/s/c.md", ""),
+        ("content/r/_index.md", "+++\nredirect_to = \"s/\"\n+++\n"),
+        ("content/e/_index.md", "+++\nredirect_to = \"https://e.example/x\"\n+++\n"),
+        ("content/n/_index.md", "+++\nrender = false\n+++\n"),
+        ("content/n/d.md", ""),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    let base = "https://x.example/sub/s/";
+    assert_eq!(text(&files, "s/index.html"), format!("c b 1/2 3 {base} {base}n/2/ {base}n/ - {base}n/2/"));
+    assert_eq!(text(&files, "s/n/2/index.html"), format!("a 2/2 3 {base} {base}n/2/ {base}n/ {base} -"));
+    for (path, to) in
+        [("s/n/1/index.html", base), ("r/index.html", base), ("e/index.html", "https://e.example/x")]
+    {
+        assert!(text(&files, path).contains(&format!("url={to}\"")), "{path}");
+    }
+    assert!(!files.contains_key("n/index.html") && files.contains_key("n/d/index.html"));
+}
+
+#[test]
+fn a_sitemap_of_many_addresses_is_split() {
+    let mut files = with(&[]);
+    let many: Vec<String> = (0..30_001).map(|i| format!("content/{i}.md")).collect();
+    files.extend(many.into_iter().map(|path| (&*path.leak(), "")));
+    let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
+    insta::assert_snapshot!(text(&files, "sitemap.xml"), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+    <sitemap><loc>https://x.example/sub/sitemap1.xml</loc></sitemap>
+    <sitemap><loc>https://x.example/sub/sitemap2.xml</loc></sitemap>
+    </sitemapindex>
+    "#);
+    assert_eq!(text(&files, "sitemap1.xml").matches("<loc>").count(), 30_000);
+    assert_eq!(text(&files, "sitemap2.xml").matches("<loc>").count(), 2);
+}
+
+#[test]
+fn code_keeps_its_text_whatever_its_dress() {
+    let page = (
+        "content/p.md",
+        "+++\n+++\n```rust,linenos,linenostart=5,hl_lines=1,hide_lines=2,name=a.rs\nlet a = 1;\nlet b = 2;\nlet c = 3;\n```\n",
+    );
+    let site = |highlighting: &str| {
+        let config =
+            format!("base_url = \"https://x.example\"\n[markdown.highlighting]\n{highlighting}\n").leak();
+        let mut files =
+            with(&[("zola.toml", config), page, ("templates/page.html", "{{ page.content | safe }}")]);
+        files.push(("templates/x.html", ""));
+        render(&files).map_err(|e| e.to_string()).unwrap().1
+    };
+    let classes = site(
+        "style = \"class\"\nlight_theme = \"github-light\"\ndark_theme = \"nord\"\ndata_attr_position = \"both\"",
+    );
+    let html = text(&classes, "p/index.html");
+    assert!(classes.contains_key("giallo-light.css") && classes.contains_key("giallo-dark.css"));
+    assert_eq!(html.matches("data-lang=\"rust\"").count(), 2, "{html}");
+    assert_eq!(html.matches("data-name=\"a.rs\"").count(), 2, "{html}");
+    let plain: String =
+        html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect();
+    assert_eq!(plain.trim(), "5let a = 1;\n7let c = 3;", "{html}");
+    assert!(html.contains("<mark"), "{html}");
+    let one = site("style = \"class\"\ntheme = \"nord\"");
+    assert!(one.contains_key("giallo.css"));
+    let inline = text(&site("theme = \"nord\"\ndata_attr_position = \"none\""), "p/index.html");
+    assert!(inline.contains("style=\"") && !inline.contains("data-lang"), "{inline}");
+    let unknown = [
+        (
+            "zola.toml",
+            "base_url = \"https://x.example\"\n[markdown.highlighting]\ntheme = \"nord\"\nerror_on_missing_language = true\n",
+        ),
+        ("content/p.md", "+++\n+++\n```klingon\nx\n```\n"),
+    ];
+    assert!(errors(&with(&unknown)).contains("klingon"));
+}
+
+#[test]
 fn orders_of_pages() {
     let list = |sort: &str| {
         let section = format!("+++\nsort_by = \"{sort}\"\n+++\n").leak();
@@ -575,6 +683,31 @@ fn orders_of_pages() {
     assert_eq!(list("title_bytes"), "b a c ");
     assert_eq!(list("slug"), "a b c ");
     assert_eq!(list("permalink"), "a b c ");
+}
+
+#[test]
+fn dates_in_the_names_of_files() {
+    let (_, files) = render(&with(&[
+        ("templates/page.html", "{{ page.date or '-' }}"),
+        ("content/2018-10-10.md", ""),
+        ("content/2018-10-11-hello-world.md", ""),
+        ("content/2018-10-12 -new one.md", "+++\ndate = 2020-01-01\n+++\n"),
+        ("content/2018-10-13_bundle/index.md", ""),
+        ("content/2018-10-14T10:20:30Z-moment.md", ""),
+        ("content/2018-10-99-no-date.md", ""),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    for (path, date) in [
+        ("2018-10-10", "2018-10-10"),
+        ("hello-world", "2018-10-11"),
+        ("new-one", "2020-01-01"),
+        ("bundle", "2018-10-13"),
+        ("moment", "2018-10-14T10:20:30Z"),
+        ("2018-10-99-no-date", "-"),
+    ] {
+        assert_eq!(text(&files, &format!("{path}/index.html")), date, "{path}");
+    }
 }
 
 #[test]

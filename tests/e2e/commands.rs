@@ -11,7 +11,7 @@ fn help_is_complete() {
     let help = world.bake(".", &["--help"]).ok().stdout;
     for command in [
         "up", "build", "publish", "releases", "diff", "rollback", "resume", "purge", "origin", "edge",
-        "renderer", "bucket",
+        "renderer", "bucket", "import",
     ] {
         assert!(help.lines().any(|l| l.trim_start().starts_with(command)), "{command} is missing:\n{help}");
         let own = world.bake(".", &[command, "--help"]).ok().stdout;
@@ -40,6 +40,84 @@ fn a_folder_that_is_no_site_is_named() {
     for args in [["build", "nowhere", "--out", "x"], ["build", ".", "--out", "x"]] {
         world.bake("empty", &args).run().code(1).says(&["error:", "content", "hint:"]);
     }
+}
+
+#[test]
+fn an_old_zola_site_is_imported_and_compared() {
+    let world = World::new();
+    let write = |path: &str, text: &str| world.write(&format!("old/{path}"), text);
+    write(
+        "config.toml",
+        "base_url = \"https://old.example\"\ngenerate_feed = true\n[markdown]\nhighlight_code = false\n",
+    );
+    write(
+        "content/a.md",
+        "+++\ntitle = \"A\"\ndate = 2026-01-02\n+++\n{{ image(src=\"/i.png\", alt=\"An i\") }}\n\n`${{ secrets.X }}` {{ gone(a=1) }}\n",
+    );
+    write(
+        "templates/shortcodes/image.html",
+        "<figure>\n\n    <img src=\"{{ src }}\" alt=\"{{ alt | default(value=\"\") }}\">{% if caption is defined %}{{ caption }}{% endif %}\n</figure>\n",
+    );
+    write(
+        "templates/macros.html",
+        "{% macro title(page) %}<h1>{{ page.title | as_str }}</h1>{% endmacro title %}",
+    );
+    write(
+        "templates/page.html",
+        "{% import \"macros.html\" as m %}\n{{ m::title(page=page) }}{% if page.extra.a.b %}x{% endif %}{{ page.content | safe }}{{ page.path is starting_with(\"/a\") }}",
+    );
+    write("templates/index.html", "{% for p in section.pages | slice(end=1) %}{{ p.title }}{% endfor %}");
+    world.write("output/a/index.html", "<h1>A</h1><figure><img src=\"/i.png\" alt=\"An i\"></figure> <p><code>${{ secrets.X }}</code> {{ gone(a=1) }}</p> true");
+    world.write("output/index.html", "B");
+    world.write("output/atom.xml", "");
+    let done = world.bake(".", &["import", "zola", "old", "--out", "new", "--compare", "output"]).ok();
+    for line in [
+        "look at content/a.md: no template defines the shortcode `gone`",
+        "~ index.html: words differ: `B` was, `A` is",
+        "+ robots.txt: is new",
+    ] {
+        assert!(done.stdout.contains(line), "{line} is missing:\n{}", done.stdout);
+    }
+    assert!(!done.stdout.contains("a/index.html"), "{}", done.stdout);
+    assert!(world.read("new/zola.toml").contains("generate_feeds = true"));
+    assert!(
+        world
+            .read("new/templates/components/image.html")
+            .contains("{% component image(src, alt = \"\", caption = none) %}")
+    );
+    world.bake(".", &["import", "zola", "old", "--out", "new"]).run().code(1).says(&["not empty", "hint:"]);
+}
+
+#[test]
+fn a_hugo_site_is_imported_with_a_list_of_what_is_left() {
+    let world = World::new();
+    let write = |path: &str, text: &str| world.write(&format!("old/{path}"), text);
+    write("hugo.yaml", "baseURL: https://h.example/\ntitle: H\nparams: {a: 1}\npagination: {pagerSize: 3}\n");
+    write(
+        "content/posts/a.md",
+        "---\ntitle: A\ndate: 2026-01-02T10:00:00+01:00\ntags: [x]\nlayout: wide\nown: 1\n---\n[b]({{< ref \"posts/b.md\" >}}) {{< figure src=\"x\" >}}\n",
+    );
+    write("content/posts/b.md", "+++\ntitle = \"B\"\nlastmod = 2026-02-03\ndraft = false\n+++\nB.\n");
+    write("content/c.md", "{\"title\": \"C\", \"url\": \"/see/c/\"}\nC.\n");
+    write("layouts/index.html", "{{ .Title }}");
+    let done = world.bake(".", &["import", "hugo", "old", "--out", "new"]).ok();
+    for line in [
+        "look at content/posts/a.md: `layout` is not converted",
+        "look at content/posts/a.md: the shortcode `figure` is not converted",
+        "look at hugo.yaml: the setting `pagination` is not converted",
+        "look at layouts/index.html: templates of Hugo are not converted",
+    ] {
+        assert!(done.stdout.contains(line), "{line} is missing:\n{}", done.stdout);
+    }
+    world.bake("new", &["build", ".", "--out", "public"]).ok();
+    let built = files(&world.path("new/public"));
+    for path in
+        ["posts/a/index.html", "posts/b/index.html", "see/c/index.html", "tags/x/index.html", "atom.xml"]
+    {
+        assert!(built.contains_key(path), "{path} is missing: {:?}", built.keys());
+    }
+    let page = String::from_utf8_lossy(&built["posts/a/index.html"]).into_owned();
+    assert!(page.contains("https://h.example/posts/b/") && page.contains("{{&lt; figure"), "{page}");
 }
 
 /// All files below a folder.
