@@ -50,7 +50,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
         let sink = FolderSink::new(&args.out)?;
         let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
         input.options.config = args.config;
-        let result = Renderer::new(BUILD_MEMORY_BYTES_MAX).render(&input, &sink);
+        let result = Renderer::for_one_render(BUILD_MEMORY_BYTES_MAX).render(&input, None, &sink);
         let files = sink.close()?;
         let summary = render::content(result)?;
         Record::replace(&args.folder, &args.out, files)?;
@@ -96,6 +96,11 @@ impl FolderSink {
 }
 
 impl Sink for FolderSink {
+    fn remove(&self, _: &str) -> Result<(), SinkClosed> {
+        // A render of its own hands over everything; the record of the last build says what is gone.
+        Ok(())
+    }
+
     fn put(&self, file: File) -> Result<(), SinkClosed> {
         let result = self.write(&file);
         let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -81,6 +81,11 @@ fn write(out: &Path, made: &Imported) -> anyhow::Result<()> {
 struct Kept(Mutex<BTreeMap<String, String>>);
 
 impl Sink for Kept {
+    fn remove(&self, _: &str) -> Result<(), SinkClosed> {
+        // One render hands over everything.
+        Ok(())
+    }
+
     fn put(&self, file: File) -> Result<(), SinkClosed> {
         let text = String::from_utf8_lossy(&file.body).into_owned();
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(file.path, text);
@@ -98,7 +103,7 @@ fn compare(old: &Path, made: Imported) -> anyhow::Result<()> {
         options: Options { base_url: BaseUrl::Configured, ..Options::default() },
     };
     let kept = Kept::default();
-    render::content(Renderer::new(16 << 20).render(&input, &kept))?;
+    render::content(Renderer::for_one_render(16 << 20).render(&input, None, &kept))?;
     let new = kept.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = Sources::from_folder(old, &Limits::default());
     let before = render::content(before)?;

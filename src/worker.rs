@@ -643,7 +643,7 @@ impl Worker {
         let renderer = Arc::clone(&self.renderer);
         let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
         let work = move || {
-            let result = renderer.render(&input, &sink);
+            let result = renderer.render(&input, None, &sink);
             // A draft that takes no more files knows better why than the renderer does.
             sink.refused()?;
             let summary = render::content(result).map_err(Stop::lasting)?;
@@ -788,6 +788,11 @@ impl renderer::Sink for DraftSink {
             self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
             renderer::SinkClosed
         })
+    }
+
+    fn remove(&self, _: &str) -> Result<(), renderer::SinkClosed> {
+        // Every render hands over everything, and what it does not hand over is gone by that.
+        Ok(())
     }
 }
 

@@ -12,10 +12,12 @@ use crate::data_file;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::images::{self, Wish};
 use crate::library::{CONTENT, Content};
+use crate::reads::{Node, note};
 use crate::remote::{Failure, Request};
 use crate::scope::Scope;
 use crate::search;
 use crate::site::{Pages, Site};
+use crate::templates::Fields;
 use crate::value::{self, key};
 
 /// All names, for hints.
@@ -94,7 +96,7 @@ fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
         let own = site.library.in_language(path, &lang, &site.config);
-        match site.library.page_id(&own) {
+        match site.find_page(&own) {
             Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
             None if allow_missing => Ok(Value::none()),
             None => missing(site, "page", path),
@@ -111,7 +113,7 @@ fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
         let own = site.library.in_language(path, &lang, &site.config);
-        match site.library.section_id(&own) {
+        match site.find_section(&own) {
             Some(id) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
             None if allow_missing => Ok(Value::none()),
             None => missing(site, "section", path),
@@ -188,6 +190,10 @@ fn get_taxonomy(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     Scope::with(|scope| match find_taxonomy(&kwargs, &scope.site) {
         Ok(index) => {
             let taxonomy = &scope.site.library.taxonomies[index];
+            note(|| {
+                let path = taxonomy.path.as_str().into();
+                Node::Taxonomy(path, Pages::Counted, Fields::default(), false)
+            });
             match (taxonomy.terms.is_empty(), required) {
                 (false, _) => {
                     Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
@@ -217,7 +223,7 @@ fn get_taxonomy_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             Err(_) if !required => return Ok(Value::none()),
             Err(e) => return Err(e),
         };
-        match find_term(site, index, name) {
+        match site.term_named(index, name) {
             Some(term) => Ok(Value::from(
                 site.permalink(&site.library.taxonomies[index].terms[term].path, scope.absolute),
             )),
@@ -227,12 +233,6 @@ fn get_taxonomy_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             }
         }
     })
-}
-
-fn find_term(site: &Site, taxonomy: usize, name: &str) -> Option<usize> {
-    let terms = &site.library.taxonomies[taxonomy].terms;
-    let slug = crate::slugs::path_component(name, site.config.slugify.taxonomies);
-    terms.iter().position(|t| &*t.name == name).or_else(|| terms.iter().position(|t| *t.slug == *slug))
 }
 
 fn get_taxonomy_term(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
@@ -246,7 +246,7 @@ fn get_taxonomy_term(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             Err(_) if !required => return Ok(Value::none()),
             Err(e) => return Err(e),
         };
-        match find_term(site, index, name) {
+        match site.term_named(index, name) {
             Some(term) => {
                 let term = &site.library.taxonomies[index].terms[term];
                 let pages = if include_pages { Pages::All } else { Pages::None };
@@ -350,6 +350,7 @@ fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         map.insert(key("height"), Value::from(wish.height));
         map.insert(key("orig_width"), Value::from(header.width));
         map.insert(key("orig_height"), Value::from(header.height));
+        note(|| Node::Copy(Arc::new(wish.clone())));
         let made = site.images.add(wish);
         map.insert(key("url"), Value::from(site.permalink(&format!("/{made}"), scope.absolute)));
         map.insert(key("static_path"), Value::from(format!("static/{made}")));
@@ -375,6 +376,9 @@ fn load_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let (path, url) = (kwargs.get::<&str>("path")?, kwargs.get::<&str>("url")?);
     Scope::with(|scope| {
         let site = &scope.site;
+        if url.is_some() {
+            note(|| Node::Elsewhere);
+        }
         match (path, url) {
             (Some(path), None) => match site.data_bytes(path) {
                 Some((source, bytes)) => {
@@ -446,6 +450,7 @@ fn now(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let zone =
         jiff::tz::TimeZone::get(zone).map_err(|_| Error::message(format!("`{zone}` is no time zone")))?;
     Scope::with(|scope| {
+        note(|| Node::Day(zone.iana_name().unwrap_or("UTC").into()));
         Ok(if timestamp {
             Value::from(scope.site.now.as_second())
         } else {
@@ -456,6 +461,7 @@ fn now(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
 
 fn get_env(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let name = kwargs.must_get::<&str>("name")?;
+    note(|| Node::Environment(name.into()));
     match (std::env::var(name), kwargs.get::<&Value>("default")?) {
         (Ok(found), _) => Ok(Value::from(found)),
         (Err(_), Some(default)) => Ok(default.clone()),
@@ -512,6 +518,7 @@ fn asset(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let path = kwargs.must_get::<&str>("path")?.trim_start_matches('/');
     Scope::with(|scope| {
         let site = &scope.site;
+        note(|| Node::Assets);
         if site.static_source(path).is_some() {
             return Ok(Value::from(site.permalink(&format!("/{path}"), scope.absolute)));
         }
@@ -530,6 +537,7 @@ fn asset(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
 
 fn get_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let name = kwargs.must_get::<&str>("name")?;
+    note(|| Node::DataOf(name.into()));
     Scope::with(|scope| match value::field(&scope.site.data, name) {
         Some(found) => Ok(found.clone()),
         None => {
@@ -563,17 +571,39 @@ impl Site {
 
     /// The bytes of a file, and its path.
     pub(crate) fn data_bytes(&self, path: &str) -> Option<(String, bytes::Bytes)> {
-        let read = |source: String| self.sources.get(&source)?.read().ok().map(|bytes| (source, bytes));
+        note(|| Node::File(path.into()));
+        let found = self.data_places(path).into_iter().find_map(|source| {
+            let bytes = self.sources.get(&source)?.read().ok()?;
+            Some((source, bytes))
+        });
+        found.or_else(|| {
+            let plain = path.trim_start_matches('/');
+            Some((plain.to_owned(), self.generated.get(plain)?.clone()))
+        })
+    }
+
+    /// What [`Site::data_bytes`] finds, by its digest.
+    pub(crate) fn data_digest(&self, path: &str) -> Option<(String, blake3::Hash)> {
+        let found = self.data_places(path).into_iter().find_map(|source| {
+            let digest = self.sources.get(&source)?.digest().ok()?;
+            Some((source, digest))
+        });
+        found.or_else(|| {
+            let plain = path.trim_start_matches('/');
+            Some((plain.to_owned(), blake3::hash(self.generated.get(plain)?)))
+        })
+    }
+
+    /// Where a file that a template names may lie among the sources.
+    fn data_places(&self, path: &str) -> Vec<String> {
         if let Some(inside) = path.strip_prefix("@/") {
-            return read(format!("{CONTENT}{}", inside.trim_start_matches('/')));
+            return vec![format!("{CONTENT}{}", inside.trim_start_matches('/'))];
         }
         let plain = path.trim_start_matches('/');
-        let found = [plain.to_owned(), format!("static/{plain}"), format!("{CONTENT}{plain}")]
-            .into_iter()
-            .chain(self.static_source(plain))
-            .chain(self.colocated_source(plain))
-            .find_map(read);
-        found.or_else(|| Some((plain.to_owned(), self.generated.get(plain)?.clone())))
+        let mut places = vec![plain.to_owned(), format!("static/{plain}"), format!("{CONTENT}{plain}")];
+        places.extend(self.static_source(plain));
+        places.extend(self.colocated.get(plain).map(ToString::to_string));
+        places
     }
 
     /// Whether a path is an output that says something of the whole site, and so is made last.
@@ -587,26 +617,6 @@ impl Site {
                     && feed.is_some_and(|name| config.feed_filenames_for(lang).iter().any(|n| n == name)))
         }) || (config.generate_sitemap && path == "sitemap.xml")
             || (config.generate_robots_txt && path == "robots.txt")
-    }
-
-    /// The file behind an output path such as `blog/bundle/photo.png`, as `page.assets` names them.
-    fn colocated_source(&self, output: &str) -> Option<String> {
-        if !self.colocated.contains(output) {
-            return None;
-        }
-        self.library
-            .pages
-            .iter()
-            .map(|page| (&page.path, &page.assets, &page.source))
-            .chain(
-                self.library.sections.iter().map(|section| (&section.path, &section.assets, &section.source)),
-            )
-            .find_map(|(path, assets, source)| {
-                let rest = output.strip_prefix(path.trim_start_matches('/'))?;
-                let folder = &source[..source.rfind('/')? + 1];
-                let wanted = format!("{folder}{rest}");
-                assets.iter().any(|asset| **asset == *wanted).then_some(wanted)
-            })
     }
 
     /// The source file of a content.

@@ -15,9 +15,10 @@ use crate::config::ExcludePaginated;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::SortBy;
 use crate::images::Wish;
-use crate::library::{Content, PageId, SectionId, sort_pages};
+use crate::library::{Content, Library, PageId, Section, SectionId, Taxonomy, Term, sort_pages};
 use crate::mime;
 use crate::minify;
+use crate::reads::{Node, note, unnoted};
 use crate::render::{Plan, ignored_static};
 use crate::scope::Scope;
 use crate::search;
@@ -44,7 +45,8 @@ pub(crate) enum Job {
     TaxonomyList(usize),
     Term(usize, usize),
     TermPager(usize, usize, usize),
-    Feed(FeedOf, String),
+    /// With its pages, newest first.
+    Feed(FeedOf, String, Arc<[PageId]>),
     Sitemap,
     Robots,
     NotFound,
@@ -62,6 +64,50 @@ pub(crate) enum Job {
     },
     Generated(String),
     Search(String),
+}
+
+/// What a job makes, and of what, under a name that the next render knows it by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct JobName {
+    kind: std::mem::Discriminant<Job>,
+    name: Arc<str>,
+    n: usize,
+}
+
+impl Job {
+    pub(crate) fn name(&self, site: &Site) -> JobName {
+        let library = &site.library;
+        let (name, n) = match self {
+            Self::Page(id) => (library.page(*id).source.clone(), 0),
+            Self::CheckSection(id) | Self::Section(id) => (library.section(*id).source.clone(), 0),
+            Self::SectionPager(id, n) => (library.section(*id).source.clone(), *n),
+            Self::TaxonomyList(index) => (Arc::from(library.taxonomies[*index].path.as_str()), 0),
+            Self::Term(index, term) => (Arc::from(&*library.taxonomies[*index].terms[*term].path), 0),
+            Self::TermPager(index, term, n) => {
+                (Arc::from(&*library.taxonomies[*index].terms[*term].path), *n)
+            }
+            Self::Feed(_, path, _) | Self::Generated(path) => (Arc::from(path.as_str()), 0),
+            Self::Sitemap | Self::Robots | Self::NotFound => (Arc::from(""), 0),
+            Self::Redirect { path, to } => (Arc::from(format!("{path}\0{to}")), 0),
+            Self::Copy { source, path } => (Arc::from(format!("{path}\0{source}")), 0),
+            Self::ThemeAsset { path, hashed } => (Arc::from(format!("{hashed}\0{path}")), 0),
+            Self::Search(lang) => (Arc::from(lang.as_str()), 0),
+        };
+        JobName { kind: std::mem::discriminant(self), name, n }
+    }
+
+    /// The content that it renders, by its source: for the check of links to headings.
+    pub(crate) fn content(&self, library: &Library) -> Option<(Content, Arc<str>)> {
+        match self {
+            Self::Page(id) => Some((Content::Page(*id), library.page(*id).source.clone())),
+            Self::Section(id) | Self::CheckSection(id) => {
+                let section = library.section(*id);
+                section.parsed.as_ref()?;
+                Some((Content::Section(*id), section.source.clone()))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a feed is of.
@@ -246,13 +292,14 @@ impl Planner<'_> {
             }
         }
         for (of, folder, lang) in feeds {
-            if feed_pages(site, &of).is_empty() {
+            let ids: Arc<[PageId]> = feed_pages(site, &of).into();
+            if ids.is_empty() {
                 continue;
             }
             for name in config.feed_filenames_for(&lang) {
                 let path = format!("{folder}{name}");
                 if self.take(path.clone(), &format!("the feed {path}")) {
-                    self.jobs.push(Job::Feed(of.clone(), path));
+                    self.jobs.push(Job::Feed(of.clone(), path, ids.clone()));
                 }
             }
         }
@@ -344,7 +391,7 @@ impl Planner<'_> {
 fn job_output(site: &Site, job: &Job) -> Option<String> {
     Some(match job {
         Job::Section(id) => output_of(&site.library.section(*id).path),
-        Job::Feed(_, path) | Job::Redirect { path, .. } | Job::Generated(path) => path.clone(),
+        Job::Feed(_, path, _) | Job::Redirect { path, .. } | Job::Generated(path) => path.clone(),
         Job::Sitemap => "sitemap.xml".to_owned(),
         Job::Robots => "robots.txt".to_owned(),
         Job::NotFound => "404.html".to_owned(),
@@ -363,6 +410,7 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
     match job {
         Job::Page(id) => page(site, *id),
         Job::CheckSection(id) => {
+            site.note_section(*id, Fields::ALL, false);
             let rendered = site.section_html(*id, false)?;
             Ok(Done { files: Vec::new(), content: Some((Content::Section(*id), rendered)) })
         }
@@ -371,7 +419,7 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
         Job::TaxonomyList(index) => taxonomy_list(site, *index),
         Job::Term(index, term) => taxonomy_term(site, *index, *term, 1),
         Job::TermPager(index, term, n) => taxonomy_term(site, *index, *term, *n),
-        Job::Feed(of, path) => feed(site, of, path),
+        Job::Feed(of, path, ids) => feed(site, of, path, ids),
         Job::Sitemap => sitemap(site),
         Job::Robots => {
             let context = site.context(&site.config.default_language, true);
@@ -393,9 +441,14 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
             Ok(one(file))
         }
         Job::Generated(path) => {
+            note(|| Node::Generated(path.as_str().into()));
             Ok(one(file(path, site.generated.get(path).cloned().unwrap_or_default(), 200, &[])))
         }
-        Job::Search(lang) => Ok(Done { files: search::files(site, lang)?, content: None }),
+        Job::Search(lang) => {
+            note(|| Node::Config);
+            note(|| Node::Search(lang.as_str().into()));
+            Ok(Done { files: unnoted(|| search::files(site, lang))?, content: None })
+        }
     }
 }
 
@@ -424,6 +477,7 @@ fn copied(site: &Site, source: &str) -> Result2<Bytes> {
     let unreadable = |e: &dyn std::fmt::Display| {
         vec![Diagnostic::in_file(source, format!("the file cannot be read: {e}"))]
     };
+    note(|| Node::Source(source.into()));
     let Some(found) = site.sources.get(source) else { return Err(unreadable(&"it is gone")) };
     let digest = found.digest().map_err(|e| unreadable(&e))?;
     if let Some(known) = site.memory.files.get(&digest) {
@@ -462,6 +516,13 @@ fn render(
     absolute: bool,
     needs: &Needs,
 ) -> Result2<Bytes> {
+    note(|| Node::Template(template.into()));
+    if needs.all_data {
+        note(|| Node::Data);
+    }
+    for source in &needs.data {
+        note(|| Node::DataOf(source.as_str().into()));
+    }
     let mut scope = Scope::new(site.clone(), name, absolute, needs.fields);
     if needs.pages_counted_only {
         scope.pages = Pages::Counted;
@@ -519,14 +580,15 @@ fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
 
 fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     let page = site.library.page(id);
+    site.note_page(id, Fields::ALL, false);
+    note(|| Node::Around(page.source.clone()));
     let rendered = site.page_html(id, false)?;
     let content = Some((Content::Page(id), rendered.clone()));
     let path = output_of(&page.path);
     if !page.matter().render || site.static_source(&path).is_some() {
         return Ok(Done { files: Vec::new(), content });
     }
-    let template =
-        page.matter().template.as_deref().or_else(|| inherited_template(site, id)).unwrap_or("page.html");
+    let template = page_template(site, id);
     if !site.engine.tera.contains_template(template) {
         return Err(unknown_template(site, &page.source, template));
     }
@@ -563,6 +625,12 @@ fn data_groups(site: &Site, needs: &Needs) -> Vec<String> {
         .collect()
 }
 
+/// The template of a page: its own, or what the sections above it say.
+pub(crate) fn page_template(site: &Site, id: PageId) -> &str {
+    let own = site.library.page(id).matter().template.as_deref();
+    own.or_else(|| inherited_template(site, id)).unwrap_or("page.html")
+}
+
 fn inherited_template(site: &Site, id: PageId) -> Option<&str> {
     let page = site.library.page(id);
     let own = page.section.and_then(|section| site.library.section(section).matter.page_template.as_deref());
@@ -575,9 +643,9 @@ fn inherited_template(site: &Site, id: PageId) -> Option<&str> {
 }
 
 /// What `paginator` is, on page `n` of some pages.
-struct Pager<'a> {
-    ids: &'a [PageId],
-    size: usize,
+pub(crate) struct Pager<'a> {
+    pub(crate) ids: &'a [PageId],
+    pub(crate) size: usize,
     reversed: bool,
     n: usize,
     path: &'a str,
@@ -593,14 +661,19 @@ impl Pager<'_> {
         if n == 1 { self.path.to_owned() } else { format!("{}{}/{n}/", self.path, self.paginate_path) }
     }
 
-    fn value(&self, site: &Arc<Site>, fields: Fields) -> Value {
-        let number = self.number();
-        let mut ids = self.ids.to_vec();
-        if self.reversed {
-            ids.reverse();
+    /// The pages of this pager.
+    pub(crate) fn slice(&self) -> Vec<PageId> {
+        let range = self.ids.iter().copied().skip((self.n - 1) * self.size).take(self.size);
+        if !self.reversed {
+            return range.collect();
         }
-        let start = (self.n - 1) * self.size;
-        let slice = &ids[start.min(ids.len())..(start + self.size).min(ids.len())];
+        self.ids.iter().rev().copied().skip((self.n - 1) * self.size).take(self.size).collect()
+    }
+
+    fn value(&self, site: &Arc<Site>, fields: Fields) -> Value {
+        note(|| Node::Pager(self.path.into(), self.n));
+        let number = self.number();
+        let slice = self.slice();
         let link = |n: usize| Value::from(site.permalink(&self.path_of(n), false));
         let mut map = Map::with_capacity(12);
         map.insert(key("paginate_by"), Value::from(self.size));
@@ -623,8 +696,34 @@ impl Pager<'_> {
     }
 }
 
+/// Pager `n` of a section that is paginated.
+pub(crate) fn section_pager(section: &Section, n: usize) -> Option<Pager<'_>> {
+    Some(Pager {
+        ids: &section.pages,
+        size: section.matter.paginate_by?,
+        reversed: section.matter.paginate_reversed,
+        n,
+        path: &section.path,
+        paginate_path: &section.matter.paginate_path,
+    })
+}
+
+/// Pager `n` of a term that is paginated.
+pub(crate) fn term_pager<'a>(taxonomy: &'a Taxonomy, term: &'a Term, n: usize) -> Option<Pager<'a>> {
+    Some(Pager {
+        ids: &term.pages,
+        size: taxonomy.config.paginate_by.filter(|n| *n > 0)?,
+        reversed: false,
+        n,
+        path: &term.path,
+        paginate_path: taxonomy.config.paginate_path(),
+    })
+}
+
 fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     let section = site.library.section(id);
+    site.note_section(id, Fields::ALL, false);
+    note(|| Node::Around(section.source.clone()));
     let rendered = site.section_html(id, false)?;
     let default = if section.is_index() { "index.html" } else { "section.html" };
     let template = section.matter.template.as_deref().unwrap_or(default);
@@ -634,15 +733,7 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     let needs = site.engine.needs(template);
     let mut context = site.context(&section.lang, false);
     let mut path = section.path.to_string();
-    if let Some(size) = section.matter.paginate_by {
-        let pager = Pager {
-            ids: &section.pages,
-            size,
-            reversed: section.matter.paginate_reversed,
-            n,
-            path: &section.path,
-            paginate_path: &section.matter.paginate_path,
-        };
+    if let Some(pager) = section_pager(section, n) {
         path = pager.path_of(n);
         context.insert_value("paginator", pager.value(site, needs.fields));
     }
@@ -663,6 +754,8 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
 fn taxonomy_template(site: &Site, taxonomy: &str, kind: &str) -> Result2<String> {
     let own = format!("{taxonomy}/{kind}.html");
     let common = format!("taxonomy_{kind}.html");
+    note(|| Node::Template(own.as_str().into()));
+    note(|| Node::Template(common.as_str().into()));
     match site.engine.first(&[&own, &common]) {
         Some(name) => Ok(name.to_owned()),
         None => Err(vec![
@@ -697,19 +790,15 @@ fn taxonomy_term(site: &Arc<Site>, index: usize, number: usize, n: usize) -> Res
     let needs = site.engine.needs(&template);
     let mut context = site.context(&taxonomy.lang, false);
     let mut path = term.path.to_string();
-    if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0) {
-        let pager = Pager {
-            ids: &term.pages,
-            size,
-            reversed: false,
-            n,
-            path: &term.path,
-            paginate_path: taxonomy.config.paginate_path(),
-        };
+    let mut pages = Pages::All;
+    if let Some(pager) = term_pager(taxonomy, term, n) {
+        if !needs.term_pages {
+            pages = Pages::Counted;
+        }
         path = pager.path_of(n);
         context.insert_value("paginator", pager.value(site, needs.fields));
     }
-    context.insert_value("term", site.term_value(term, needs.fields, false, Pages::All));
+    context.insert_value("term", site.term_value(term, needs.fields, false, pages));
     context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
     site.place(&mut context, &path);
     let name = format!("the term `{}` of `{}`", term.name, taxonomy.config.name);
@@ -741,9 +830,9 @@ fn feed_pages(site: &Site, of: &FeedOf) -> Vec<PageId> {
     sorted
 }
 
-fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
+fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, ids: &[PageId]) -> Result2<Done> {
+    note(|| Node::Feed(path.into()));
     let library = &site.library;
-    let ids = feed_pages(site, of);
     let name = path.rsplit('/').next().unwrap_or(path);
     let template = match site.engine.first(&[name]) {
         Some(name) => name,
@@ -763,7 +852,7 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
     let needs = site.engine.needs(template);
     let fields = needs.fields;
     let mut pages = Vec::with_capacity(ids.len());
-    for id in &ids {
+    for id in ids {
         if fields.any(Fields::CONTENT) {
             site.page_html(*id, true)?;
         }
@@ -805,6 +894,7 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str) -> Result2<Done> {
 }
 
 fn sitemap(site: &Arc<Site>) -> Result2<Done> {
+    note(|| Node::Sitemap);
     let library = &site.library;
     let mut entries: BTreeMap<String, (Option<String>, Value)> = BTreeMap::new();
     let mut add = |path: &str, updated: Option<&str>, extra: Option<&Value>| {

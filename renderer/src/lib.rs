@@ -4,7 +4,8 @@
 //! its options, and the time. This crate owns that function, how data is fetched, and when; it leaves out where files
 //! go. Names, layout, front matter and template variables are those of Zola 0.23.
 //!
-//! In reading order: `sources` → `config` → `front_matter` → `library` → `markdown` → `site` → `job` → `render`.
+//! In reading order: `sources` → `config` → `front_matter` → `library` → `markdown` → `site` → `job` → `render`;
+//! beside them `reads` → `view` → `graph`, which say what a change touches.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod data;
@@ -19,6 +20,7 @@ mod data_file;
 mod filters;
 mod front_matter;
 mod functions;
+mod graph;
 mod highlight;
 mod images;
 pub mod import;
@@ -29,6 +31,7 @@ mod markdown;
 mod memory;
 mod mime;
 mod minify;
+mod reads;
 mod remote;
 mod render;
 mod sass;
@@ -39,9 +42,10 @@ mod slugs;
 mod templates;
 mod theme;
 mod value;
+mod view;
 
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 pub use limits::Limits;
 pub use mime::of as media_type;
-pub use render::{BaseUrl, Input, Options, Renderer, Sink, SinkClosed, Summary};
+pub use render::{BaseUrl, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Summary};
 pub use sources::{SourceFile, Sources};

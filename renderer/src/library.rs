@@ -18,6 +18,7 @@ use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, 
 use crate::limits::Limits;
 use crate::slugs;
 use crate::sources::Sources;
+use crate::view::half;
 
 /// The folder of content.
 pub(crate) const CONTENT: &str = "content/";
@@ -29,6 +30,8 @@ pub(crate) type SectionId = u32;
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) digest: Hash,
+    /// Half a digest of the front matter alone.
+    pub(crate) matter_value: u128,
     pub(crate) matter: Matter,
     /// Where the body begins, in bytes.
     pub(crate) body: u32,
@@ -238,6 +241,16 @@ impl Library {
         self.section_by_path.get(relative).copied()
     }
 
+    /// The page of a source file.
+    pub(crate) fn page_of(&self, source: &str) -> Option<PageId> {
+        self.page_id(source.strip_prefix(CONTENT)?)
+    }
+
+    /// The section of a source file.
+    pub(crate) fn section_of(&self, source: &str) -> Option<SectionId> {
+        self.section_id(source.strip_prefix(CONTENT)?)
+    }
+
     pub(crate) fn page(&self, id: PageId) -> &Page {
         &self.pages[id as usize]
     }
@@ -369,6 +382,7 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     })?;
     let split = front_matter::split(path, text)?;
     let (format, matter, offset) = split.matter.unwrap_or((Format::Toml, "", 0));
+    let matter_value = half(&blake3::hash(matter.as_bytes()));
     let place = Place { path, text, matter, offset };
     let values = front_matter::values(&place, format)?;
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -383,6 +397,7 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     let (words, characters) = if making.count_words { count_words(body) } else { (0, 0) };
     let parsed = Parsed {
         digest: file.digest().map_err(unreadable)?,
+        matter_value,
         matter,
         body: u32::try_from(split.body).unwrap_or(u32::MAX),
         templated,
@@ -424,13 +439,16 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
                 .collect(),
         )
     })?;
+    let written = row.front_matter.to_string();
+    let matter_value = half(&blake3::hash(written.as_bytes()));
     let mut hasher = blake3::Hasher::new();
-    hasher.update(row.front_matter.to_string().as_bytes());
+    hasher.update(written.as_bytes());
     hasher.update(&[0]);
     hasher.update(row.body.as_bytes());
     let (words, characters) = if making.count_words { count_words(&row.body) } else { (0, 0) };
     let parsed = Parsed {
         digest: hasher.finalize(),
+        matter_value,
         matter: Matter::Page(Box::new(matter)),
         body: 0,
         // Data is not trusted with templates: a row that says `{{` means just that.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use blake3::Hash;
 use bytes::Bytes;
@@ -16,16 +16,19 @@ use release::File;
 use crate::config::{self, Config};
 use crate::data::{DataSet, RowPage};
 use crate::diagnostic::{Diagnostic, Errors};
+use crate::graph::Graph;
 use crate::highlight::CodeStyle;
 use crate::job::{self, Job};
 use crate::library::{self, Content, Library, Making, ParsedFiles};
 use crate::limits::Limits;
+use crate::reads;
 use crate::sass;
 use crate::search;
-use crate::site::{Base, Memory, Parts, Site};
+use crate::site::{Base, Facts, Makings, Memory, Site};
 use crate::sources::Sources;
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
+use crate::view::{View, half};
 
 /// What a render is a function of.
 #[derive(Debug, Clone)]
@@ -67,6 +70,20 @@ pub enum BaseUrl {
     Given(String),
 }
 
+/// Names a render of a [`Renderer`]: 1, 2, 3, …, those that failed included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct RenderId(u64);
+
+/// What a render handed to its sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handed {
+    /// Every output.
+    #[default]
+    All,
+    /// Outputs that may differ from those of the render that was named, and the paths that are gone.
+    Changes,
+}
+
 /// Where files go. Called from several threads, in no particular order; every path comes once.
 pub trait Sink: Sync {
     /// Takes a file.
@@ -74,6 +91,13 @@ pub trait Sink: Sync {
     /// # Errors
     /// That no more files are wanted; the render stops.
     fn put(&self, file: File) -> Result<(), SinkClosed>;
+
+    /// The output at `path`, which the render that was named had, is no more. Called only where
+    /// [`Handed::Changes`] comes of it, and never for a path that is put in the same render.
+    ///
+    /// # Errors
+    /// As for [`Sink::put`].
+    fn remove(&self, path: &str) -> Result<(), SinkClosed>;
 }
 
 /// The receiver of files has gone.
@@ -84,6 +108,10 @@ pub struct SinkClosed;
 /// What a render made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// This render, for a later one to say what has changed since.
+    pub render: RenderId,
+    /// What the sink was given.
+    pub handed: Handed,
     /// Pages.
     pub pages: usize,
     /// Sections.
@@ -101,82 +129,140 @@ pub struct Summary {
 /// Renders sites, and remembers what the next render can use.
 pub struct Renderer {
     memory: Arc<Memory>,
+    /// What outputs read; none where there is no second render.
+    graph: Option<Mutex<Graph>>,
     parsed: Mutex<Arc<ParsedFiles>>,
     config: Mutex<Option<(Hash, Arc<Config>)>>,
+    data: Mutex<Option<(Arc<DataSet>, Data)>>,
+    style: Mutex<Option<(Hash, bool, CodeStyle)>>,
     engine: Mutex<Option<(Hash, Arc<Engine>)>>,
     sass: Mutex<Option<(Hash, BTreeMap<String, Bytes>)>>,
     renders: AtomicU64,
 }
 
 impl Renderer {
-    /// A renderer whose memory of rendered content is bounded by `memory_bytes_max`.
+    /// A renderer that remembers its renders: what they read, and of rendered content what `memory_bytes_max` holds.
     pub fn new(memory_bytes_max: usize) -> Self {
+        Self { graph: Some(Mutex::default()), ..Self::for_one_render(memory_bytes_max) }
+    }
+
+    /// A renderer of which no second render is asked; it remembers nothing but content, within one.
+    pub fn for_one_render(memory_bytes_max: usize) -> Self {
         Self {
             memory: Arc::new(Memory::new(memory_bytes_max)),
+            graph: None,
             parsed: Mutex::new(Arc::new(ParsedFiles::new())),
             config: Mutex::new(None),
+            data: Mutex::new(None),
+            style: Mutex::new(None),
             engine: Mutex::new(None),
             sass: Mutex::new(None),
             renders: AtomicU64::new(0),
         }
     }
 
-    /// Renders a site: every output goes to `sink`, from rayon's threads, while the render is going on.
+    /// Renders a site: outputs go to `sink`, from rayon's threads, while the render is going on.
+    ///
+    /// With `since`, an earlier render of this renderer whose outputs the receiver has all, only outputs that may
+    /// differ from these are handed over, if that render is still remembered; otherwise all are. The summary says which.
     ///
     /// Equal inputs give equal files, whatever the number of threads, the hour and the machine. After an error some
     /// files may have been put; they are of no release.
     ///
     /// # Errors
     /// All that is wrong with the site.
-    pub fn render(&self, input: &Input, sink: &dyn Sink) -> Result<Summary, Errors> {
-        let site = Arc::new(self.prepare(input)?);
+    pub fn render(&self, input: &Input, since: Option<RenderId>, sink: &dyn Sink) -> Result<Summary, Errors> {
+        let render = self.renders.fetch_add(1, Ordering::Relaxed) + 1;
+        // Of two renders at a time the second begins anew, and is not remembered.
+        let mut guard = self.graph.as_ref().and_then(|graph| match graph.try_lock() {
+            Ok(graph) => Some(graph),
+            Err(TryLockError::Poisoned(broken)) => {
+                let mut graph = broken.into_inner();
+                *graph = Graph::default();
+                Some(graph)
+            }
+            Err(TryLockError::WouldBlock) => None,
+        });
+        let mut graph = guard.as_deref_mut();
+        let site = Arc::new(self.prepare(input, render, graph.is_some())?);
         let (jobs, assets) = job::plan(&site)?;
+        let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
+        let view = graph.is_some().then(|| View::new(&site, &jobs));
+        let wanted = match (&mut graph, &view) {
+            (Some(graph), Some(view)) => graph.begin(&site, &jobs, view, render, since),
+            _ => vec![true; jobs.len()],
+        };
         let closed = AtomicBool::new(false);
-        let outputs = AtomicU64::new(0);
+        let put_files = AtomicU64::new(0);
         let errors = Mutex::new(Errors::default());
         let checks: Mutex<Checks> = Mutex::new(Checks::default());
         let put = |file: File| {
-            outputs.fetch_add(1, Ordering::Relaxed);
+            put_files.fetch_add(1, Ordering::Relaxed);
             if sink.put(file).is_err() {
                 closed.store(true, Ordering::Relaxed);
             }
         };
-        jobs.par_iter().for_each(|job| {
+        let shared = Mutex::new(graph);
+        jobs.par_iter().zip(&wanted).filter(|(_, wanted)| **wanted).for_each(|(job, _)| {
             if closed.load(Ordering::Relaxed) {
                 return;
             }
-            match job::run(&site, job) {
+            let (result, reads) = reads::noted(|| job::run(&site, job));
+            match result {
                 Ok(done) => {
-                    if let Some((content, rendered)) = done.content {
-                        let mut checks = checks.lock().unwrap_or_else(PoisonError::into_inner);
-                        checks.anchors.insert(key_of(content), rendered.anchors().into());
-                        let wanted: Vec<_> =
-                            rendered.links.iter().filter(|link| link.anchor.is_some()).cloned().collect();
-                        if !wanted.is_empty() {
-                            checks.links.push((site.source_of(content).to_owned(), wanted));
-                        }
+                    if let Some((content, rendered)) = &done.content {
+                        lock(&checks).add(&site, *content, rendered.facts.clone());
+                    }
+                    if let Some(graph) = lock(&shared).as_mut() {
+                        let outputs = done.files.iter().map(|file| Arc::from(file.path.as_str())).collect();
+                        graph.made(job.name(&site), render, &reads, outputs);
                     }
                     done.files.into_iter().for_each(put);
                 }
                 Err(more) => {
-                    let mut errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut errors = lock(&errors);
                     more.into_iter().for_each(|d| errors.push(d));
                 }
             }
         });
+        let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Copies of images are known when all templates have run.
-        site.images.take().par_iter().for_each(|(path, wish)| match job::image(&site, path, wish) {
-            Ok(file) => put(file),
-            Err(diagnostic) => errors.lock().unwrap_or_else(PoisonError::into_inner).push(diagnostic),
+        let copies: Vec<_> = match &mut graph {
+            Some(graph) if lock(&errors).is_empty() => {
+                graph.settle(&site, render);
+                graph.wanted_copies(since)
+            }
+            _ => site.images.take().into_iter().map(|(path, wish)| (path.into(), wish)).collect(),
+        };
+        let shared = Mutex::new(graph);
+        copies.into_par_iter().for_each(|(path, wish)| match job::image(&site, &path, &wish) {
+            Ok(file) => {
+                if let Some(graph) = lock(&shared).as_mut() {
+                    graph.made_copy(path, render);
+                }
+                put(file);
+            }
+            Err(diagnostic) => lock(&errors).push(diagnostic),
         });
+        let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let closed_now = || Err(Diagnostic::new(SinkClosed.to_string()).into());
         if closed.load(Ordering::Relaxed) {
-            return Err(Diagnostic::new(SinkClosed.to_string()).into());
+            return closed_now();
         }
         let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut warnings = site.warnings.lock().map(|mut w| std::mem::take(&mut *w)).unwrap_or_default();
         // Without all content, a heading may seem to be missing only because its page failed.
         if errors.is_empty() {
-            let checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(graph) = &graph {
+                for (job, _) in jobs.iter().zip(&wanted).filter(|(_, wanted)| !**wanted) {
+                    if let Some((content, source)) = job.content(&site.library)
+                        && let Some(known) = graph.contents.get(&(source, false))
+                    {
+                        checks.add(&site, content, known.facts.clone());
+                    }
+                }
+            }
             let found = checks.broken(&site);
             if site.config.link_checker.internal_level == config::Level::Warn {
                 warnings.extend(found);
@@ -185,12 +271,26 @@ impl Renderer {
             }
         }
         errors.into_result()?;
+        if let Some(graph) = &graph {
+            warnings.extend(graph.warnings());
+        }
         warnings.sort();
         warnings.dedup();
+        let mut outputs = usize::try_from(put_files.into_inner()).unwrap_or(usize::MAX);
+        if let (Some(graph), Some(view)) = (&mut graph, &view) {
+            for path in graph.end(view, render, since) {
+                if sink.remove(&path).is_err() {
+                    return closed_now();
+                }
+            }
+            outputs = graph.outputs();
+        }
         Ok(Summary {
+            render: RenderId(render),
+            handed: if since.is_some() { Handed::Changes } else { Handed::All },
             pages: site.library.pages.len(),
             sections: site.library.sections.len(),
-            outputs: usize::try_from(outputs.into_inner()).unwrap_or(usize::MAX),
+            outputs,
             assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
@@ -198,10 +298,10 @@ impl Renderer {
     }
 
     /// Everything that outputs are made from.
-    fn prepare(&self, input: &Input) -> Result<Site, Errors> {
+    fn prepare(&self, input: &Input, render: u64, tracked: bool) -> Result<Site, Errors> {
         let sources = &input.sources;
         let beyond_zola = sources.get(config::BAKEHOUSE_NAME).is_some();
-        let config = self.config(input)?;
+        let (config_digest, config) = self.config(input)?;
         let engine = self.engine(sources, &config, beyond_zola)?;
         let absolute = match &input.options.base_url {
             BaseUrl::Given(url) => url.trim_end_matches('/').to_owned(),
@@ -227,8 +327,7 @@ impl Renderer {
             known: &known,
         })?;
         *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(parsed);
-        let code_style =
-            CodeStyle::new(config.markdown.highlighting.as_ref(), engine.built_in_look || beyond_zola);
+        let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
         generated.extend(self.sass(sources, &config)?);
         if config.loads_elasticlunr() {
@@ -263,15 +362,21 @@ impl Renderer {
             }
             hasher.finalize()
         };
-        let mut colocated = HashSet::new();
+        let mut colocated = HashMap::new();
         for page in &library.pages {
             collect_assets(&mut colocated, &page.assets, &page.source, &page.path);
         }
         for section in &library.sections {
             collect_assets(&mut colocated, &section.assets, &section.source, &section.path);
         }
-        let data = crate::value::from_json(&input.data.to_value());
-        let site = Site::new(Parts {
+        let settings = {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(config_digest.as_bytes());
+            hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
+            half(&hasher.finalize())
+        };
+        let data = self.data(&input.data);
+        let site = Site::new(Makings {
             sources: sources.clone(),
             config,
             look,
@@ -282,12 +387,15 @@ impl Renderer {
             base,
             now: input.now,
             beyond_zola,
-            data,
+            data: data.value,
+            data_values: data.digests,
+            settings,
+            tracked,
             code_style,
             assets,
             generated,
             colocated,
-            render: self.renders.fetch_add(1, Ordering::Relaxed),
+            render,
         });
         let highlighting = site.config.markdown.highlighting.as_ref();
         for (name, given) in [
@@ -315,7 +423,38 @@ impl Renderer {
         Ok(site)
     }
 
-    fn config(&self, input: &Input) -> Result<Arc<Config>, Errors> {
+    /// The data as templates see it; made anew only where it changed.
+    fn data(&self, set: &Arc<DataSet>) -> Data {
+        let mut kept = lock(&self.data);
+        if let Some((known, data)) = kept.as_ref()
+            && (Arc::ptr_eq(known, set) || known == set)
+        {
+            return data.clone();
+        }
+        let data = Data {
+            value: crate::value::from_json(&set.to_value()),
+            digests: set
+                .iter()
+                .map(|(name, snapshot)| (name.to_owned(), half(&blake3::hash(&snapshot.to_bytes()))))
+                .collect(),
+        };
+        *kept = Some((set.clone(), data.clone()));
+        data
+    }
+
+    fn style(&self, digest: Hash, config: &Config, coloured: bool) -> CodeStyle {
+        let mut kept = lock(&self.style);
+        if let Some((known, with, style)) = kept.as_ref()
+            && (*known, *with) == (digest, coloured)
+        {
+            return style.clone();
+        }
+        let style = CodeStyle::new(config.markdown.highlighting.as_ref(), coloured);
+        *kept = Some((digest, coloured, style.clone()));
+        style
+    }
+
+    fn config(&self, input: &Input) -> Result<(Hash, Arc<Config>), Errors> {
         let sources = &input.sources;
         let given = input.options.config.as_deref().map(|path| path.trim_start_matches("./"));
         let Some(path) = config::config_path(sources, given) else {
@@ -358,14 +497,14 @@ impl Renderer {
         if let Some((known, config)) = kept.as_ref()
             && *known == name
         {
-            return Ok(config.clone());
+            return Ok((name, config.clone()));
         }
         let config = Arc::new(config);
         *kept = Some((name, config.clone()));
         // Which files are pages and in which language follows from the configuration.
         drop(kept);
         *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(ParsedFiles::new());
-        Ok(config)
+        Ok((name, config))
     }
 
     fn engine(&self, sources: &Sources, config: &Config, beyond_zola: bool) -> Result<Arc<Engine>, Errors> {
@@ -458,14 +597,25 @@ fn is_template(path: &str) -> bool {
         })
 }
 
-fn collect_assets(out: &mut HashSet<String>, assets: &[Arc<str>], source: &str, path: &str) {
+/// The data of dynamic sources, as templates see it and as digests.
+#[derive(Clone)]
+struct Data {
+    value: tera::Value,
+    digests: BTreeMap<String, u128>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in these locks is whole between any two statements that can panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds the outputs of a content's co-located files; of two contents with one output the first is asked for it.
+fn collect_assets(out: &mut HashMap<String, Arc<str>>, assets: &[Arc<str>], source: &str, path: &str) {
     let folder = &source[..source.rfind('/').map_or(0, |i| i + 1)];
     for asset in assets {
-        out.insert(format!(
-            "{}{}",
-            path.trim_start_matches('/'),
-            asset.strip_prefix(folder).unwrap_or(asset)
-        ));
+        let output =
+            format!("{}{}", path.trim_start_matches('/'), asset.strip_prefix(folder).unwrap_or(asset));
+        out.entry(output).or_insert_with(|| asset.clone());
     }
 }
 
@@ -496,17 +646,24 @@ fn key_of(content: Content) -> ContentKey {
 /// Links to headings, checked when all headings are known.
 #[derive(Default)]
 struct Checks {
-    anchors: HashMap<ContentKey, Box<[u64]>>,
-    links: Vec<(String, Vec<crate::markdown::ContentLink>)>,
+    facts: HashMap<ContentKey, Arc<Facts>>,
+    linking: Vec<(String, Arc<Facts>)>,
 }
 
 impl Checks {
+    fn add(&mut self, site: &Site, content: Content, facts: Arc<Facts>) {
+        if !facts.links.is_empty() {
+            self.linking.push((site.source_of(content).to_owned(), facts.clone()));
+        }
+        self.facts.insert(key_of(content), facts);
+    }
+
     fn broken(&self, site: &Site) -> Vec<Diagnostic> {
-        self.links
+        self.linking
             .par_iter()
-            .flat_map_iter(|(from, links)| {
-                links.iter().filter_map(|link| {
-                    site.check_anchor(from, link, |content| self.anchors.get(&key_of(content)).cloned())
+            .flat_map_iter(|(from, facts)| {
+                facts.links.iter().filter_map(|link| {
+                    site.check_anchor(from, link, |content| self.facts.get(&key_of(content)).cloned())
                 })
             })
             .collect()

@@ -2,7 +2,7 @@
 //!
 //! Made anew for each render from what changed; all that is costly comes from the renderer's memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use blake3::Hash;
@@ -13,12 +13,14 @@ use tera::{Context, Map, Value};
 use crate::config::{AnchorLinks, Config, MarkdownConfig};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::front_matter::Date;
+use crate::graph::{self, ContentName};
 use crate::highlight::{CodeStyle, Fence};
 use crate::images::Wanted;
 use crate::library::{CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term};
 use crate::limits::Limits;
 use crate::markdown::{self, ContentLink, Heading, Surroundings};
 use crate::memory::Bounded;
+use crate::reads::{Node, note, noted, unnoted};
 use crate::remote::Remote;
 use crate::scope::Scope;
 use crate::slugs::Slugify;
@@ -80,10 +82,31 @@ pub(crate) struct Rendered {
     pub(crate) content: Value,
     pub(crate) summary: Value,
     pub(crate) toc: Value,
-    anchors: Box<[u64]>,
-    pub(crate) links: Box<[ContentLink]>,
+    pub(crate) facts: Arc<Facts>,
+    links: Box<[ContentLink]>,
     images: Box<[String]>,
+    /// What it read beside its own text.
+    reads: Box<[Node]>,
 }
+
+/// What is known of a content for the check of links to headings.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) anchors: Box<[u64]>,
+    /// Links to headings.
+    pub(crate) links: Box<[ContentLink]>,
+}
+
+/// Half a digest of each part of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) content: u128,
+    pub(crate) summary: u128,
+    pub(crate) toc: u128,
+}
+
+/// Contents that were rendered, by source and kind of links.
+type Fresh = HashMap<ContentName, graph::Content<Box<[Node]>>>;
 
 /// Hash of an anchor: only equality matters, and there are many.
 pub(crate) fn anchor_hash(anchor: &str) -> u64 {
@@ -124,8 +147,8 @@ pub(crate) struct Site {
     pub(crate) assets: BTreeMap<String, String>,
     /// Files made before pages: style sheets.
     pub(crate) generated: BTreeMap<String, Bytes>,
-    /// Outputs that are copied from co-located files.
-    pub(crate) colocated: HashSet<String>,
+    /// Outputs that are copied from co-located files, and these.
+    pub(crate) colocated: HashMap<String, Arc<str>>,
     configs: HashMap<String, (Value, Value)>,
     pages: Bounded<(PageId, Fields, bool), Value>,
     sections: Bounded<(SectionId, Fields, bool, bool), Value>,
@@ -138,10 +161,16 @@ pub(crate) struct Site {
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
     /// Copies of images that templates have asked for.
     pub(crate) images: Wanted,
+    /// Half a digest of configuration, options and addresses.
+    pub(crate) settings: u128,
+    /// The same of each source's data.
+    pub(crate) data_values: BTreeMap<String, u128>,
+    /// Contents that were rendered, for a graph; none where nobody keeps one.
+    fresh: Option<Mutex<Fresh>>,
 }
 
-/// The parts of a site that are not derived.
-pub(crate) struct Parts {
+/// The makings of a site: what is not derived.
+pub(crate) struct Makings {
     pub(crate) sources: Sources,
     pub(crate) config: Arc<Config>,
     pub(crate) look: Hash,
@@ -156,12 +185,16 @@ pub(crate) struct Parts {
     pub(crate) code_style: CodeStyle,
     pub(crate) assets: BTreeMap<String, String>,
     pub(crate) generated: BTreeMap<String, Bytes>,
-    pub(crate) colocated: HashSet<String>,
+    pub(crate) colocated: HashMap<String, Arc<str>>,
     pub(crate) render: u64,
+    pub(crate) settings: u128,
+    pub(crate) data_values: BTreeMap<String, u128>,
+    /// Whether what contents read is kept.
+    pub(crate) tracked: bool,
 }
 
 impl Site {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Makings) -> Self {
         let configs = parts
             .config
             .language_codes()
@@ -200,6 +233,9 @@ impl Site {
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
             images: Wanted::default(),
+            settings: parts.settings,
+            data_values: parts.data_values,
+            fresh: parts.tracked.then(Mutex::default),
         }
     }
 
@@ -210,6 +246,7 @@ impl Site {
     }
 
     pub(crate) fn warn(&self, warning: Diagnostic) {
+        note(|| Node::Warning(Arc::new(warning.clone())));
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
@@ -223,6 +260,7 @@ impl Site {
 
     /// The variables that every template has.
     pub(crate) fn context(&self, lang: &str, absolute: bool) -> Context {
+        note(|| Node::Config);
         let mut context = Context::new();
         context.insert_value("config", self.config_value(lang, absolute));
         context.insert_value("lang", Value::from(lang));
@@ -239,6 +277,7 @@ impl Site {
 
     /// The permalink of content, by the path of its file below `content/`; also of a co-located file.
     pub(crate) fn resolve(&self, target: &str, absolute: bool) -> Option<String> {
+        note(|| Node::Link(target.into(), absolute));
         if let Some(id) = self.library.page_id(target) {
             return Some(self.permalink(&self.library.page(id).path, absolute));
         }
@@ -281,23 +320,69 @@ impl Site {
             .unwrap_or(self.config.markdown.insert_anchor_links)
     }
 
+    /// The page of that file below `content/`.
+    pub(crate) fn find_page(&self, relative: &str) -> Option<PageId> {
+        let found = self.library.page_id(relative);
+        if found.is_none() {
+            note(|| Node::Page(format!("{CONTENT}{relative}").into(), Fields::default(), false));
+        }
+        found
+    }
+
+    /// The section of that file below `content/`.
+    pub(crate) fn find_section(&self, relative: &str) -> Option<SectionId> {
+        let found = self.library.section_id(relative);
+        if found.is_none() {
+            note(|| Node::Section(format!("{CONTENT}{relative}").into(), Fields::default(), false));
+        }
+        found
+    }
+
+    /// The term of that name or slug.
+    pub(crate) fn term_named(&self, taxonomy: usize, name: &str) -> Option<usize> {
+        let taxonomy = &self.library.taxonomies[taxonomy];
+        note(|| Node::TermNamed(taxonomy.path.as_str().into(), name.into()));
+        self.find_term(taxonomy, name)
+    }
+
+    pub(crate) fn find_term(&self, taxonomy: &Taxonomy, name: &str) -> Option<usize> {
+        let slug = crate::slugs::path_component(name, self.config.slugify.taxonomies);
+        let terms = &taxonomy.terms;
+        terms.iter().position(|t| &*t.name == name).or_else(|| terms.iter().position(|t| *t.slug == *slug))
+    }
+
+    /// Notes that these fields of a page are read.
+    pub(crate) fn note_page(&self, id: PageId, fields: Fields, absolute: bool) {
+        note(|| {
+            let fields = fields.body();
+            Node::Page(self.library.page(id).source.clone(), fields, absolute && fields.any(Fields::CONTENT))
+        });
+    }
+
+    /// Notes that these fields of a section are read.
+    pub(crate) fn note_section(&self, id: SectionId, fields: Fields, absolute: bool) {
+        note(|| {
+            let fields = fields.body();
+            let source = self.library.section(id).source.clone();
+            Node::Section(source, fields, absolute && fields.any(Fields::CONTENT))
+        });
+    }
+
+    fn note_members(&self, id: SectionId, fields: Fields, absolute: bool) {
+        note(|| {
+            let fields = fields.body();
+            let source = self.library.section(id).source.clone();
+            Node::Members(source, fields, absolute && fields.any(Fields::CONTENT))
+        });
+    }
+
     /// The rendered content of a page.
     pub(crate) fn page_html(
         self: &Arc<Self>,
         id: PageId,
         absolute: bool,
     ) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
-        let page = self.library.page(id);
-        let anchors = self.anchors_of(page);
-        let content = Of {
-            content: Content::Page(id),
-            source: &page.source,
-            lang: &page.lang,
-            path: &page.path,
-            anchors,
-            absolute,
-        };
-        self.html(&content, &page.parsed)
+        self.html(&self.of_page(id, absolute), &self.library.page(id).parsed)
     }
 
     /// The rendered content of a section.
@@ -306,41 +391,110 @@ impl Site {
         id: SectionId,
         absolute: bool,
     ) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        match &self.library.section(id).parsed {
+            Some(parsed) => self.html(&self.of_section(id, absolute), parsed),
+            None => Ok(Arc::new(Rendered::empty())),
+        }
+    }
+
+    /// The rendered content of a source file, if it has any.
+    pub(crate) fn content_html(
+        self: &Arc<Self>,
+        source: &str,
+        absolute: bool,
+    ) -> Option<Result<Arc<Rendered>, Vec<Diagnostic>>> {
+        if let Some(id) = self.library.page_of(source) {
+            return Some(self.page_html(id, absolute));
+        }
+        self.library.section_of(source).map(|id| self.section_html(id, absolute))
+    }
+
+    /// The digest of a content's text and of what it becomes HTML by.
+    pub(crate) fn text_value(&self, source: &str, absolute: bool) -> Option<Hash> {
+        if let Some(id) = self.library.page_of(source) {
+            return Some(self.text_digest(&self.of_page(id, absolute), &self.library.page(id).parsed));
+        }
+        let id = self.library.section_of(source)?;
+        let parsed = self.library.section(id).parsed.as_ref()?;
+        Some(self.text_digest(&self.of_section(id, absolute), parsed))
+    }
+
+    fn of_page(&self, id: PageId, absolute: bool) -> Of<'_> {
+        let page = self.library.page(id);
+        Of {
+            content: Content::Page(id),
+            source: &page.source,
+            lang: &page.lang,
+            path: &page.path,
+            anchors: self.anchors_of(page),
+            absolute,
+        }
+    }
+
+    fn of_section(&self, id: SectionId, absolute: bool) -> Of<'_> {
         let section = self.library.section(id);
-        let Some(parsed) = &section.parsed else { return Ok(Arc::new(Rendered::empty())) };
-        let anchors = section.matter.insert_anchor_links.unwrap_or(self.config.markdown.insert_anchor_links);
-        let content = Of {
+        Of {
             content: Content::Section(id),
             source: &section.source,
             lang: &section.lang,
             path: &section.path,
-            anchors,
+            anchors: section.matter.insert_anchor_links.unwrap_or(self.config.markdown.insert_anchor_links),
             absolute,
-        };
-        self.html(&content, parsed)
+        }
     }
 
-    fn html(self: &Arc<Self>, of: &Of<'_>, parsed: &Parsed) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
-        let permalink = self.permalink(of.path, of.absolute);
+    fn text_digest(&self, of: &Of<'_>, parsed: &Parsed) -> Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(parsed.digest.as_bytes());
         hasher.update(self.look.as_bytes());
-        hasher.update(permalink.as_bytes());
-        hasher.update(&[0, of.anchors as u8]);
+        hasher.update(self.permalink(of.path, of.absolute).as_bytes());
+        hasher.update(&[0, of.anchors as u8, u8::from(parsed.templated)]);
         hasher.update(of.lang.as_bytes());
+        hasher.finalize()
+    }
+
+    fn html(self: &Arc<Self>, of: &Of<'_>, parsed: &Parsed) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        let mut name = self.text_digest(of, parsed);
         if parsed.templated {
-            // What a template reads is not known, so it is good for this render only.
-            hasher.update(&self.render.to_le_bytes());
+            // What a template reads is not known here, so it is good for this render only.
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(name.as_bytes()).update(&self.render.to_le_bytes());
+            name = hasher.finalize();
         }
-        let name = hasher.finalize();
         if let Some(known) = self.memory.html.get(&name)
-            && self.still_holds(&known, of)
+            && unnoted(|| self.still_holds(&known, of))
         {
+            self.keep(of, &known);
             return Ok(known);
         }
-        let rendered = Arc::new(self.render_content(of, parsed, &permalink)?);
+        let (rendered, reads) =
+            noted(|| self.render_content(of, parsed, &self.permalink(of.path, of.absolute)));
+        let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
+        self.keep(of, &rendered);
         Ok(rendered)
+    }
+
+    /// Keeps what a graph must know of a content.
+    fn keep(&self, of: &Of<'_>, rendered: &Rendered) {
+        let Some(fresh) = &self.fresh else { return };
+        let name = (Arc::from(of.source), of.absolute);
+        if fresh.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name) {
+            return;
+        }
+        let text = Node::Text(name.0.clone(), of.absolute);
+        let content = graph::Content {
+            parts: Parts::of(&rendered.content, &rendered.summary, &rendered.toc),
+            facts: rendered.facts.clone(),
+            reads: rendered.reads.iter().cloned().chain([text]).collect(),
+        };
+        fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(name, content);
+    }
+
+    /// Gives away what was kept of contents.
+    pub(crate) fn take_fresh(&self) -> Fresh {
+        let Some(fresh) = &self.fresh else { return Fresh::new() };
+        std::mem::take(&mut *fresh.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn still_holds(&self, rendered: &Rendered, of: &Of<'_>) -> bool {
@@ -397,18 +551,26 @@ impl Site {
         for link in &mut links {
             link.at += if expanded.is_none() { parsed.body as usize } else { 0 };
         }
+        let facts = Facts {
+            anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
+            links: links.iter().filter(|link| link.anchor.is_some()).cloned().collect(),
+        };
         Ok(Rendered {
             content: Value::from(html.body),
             summary: html.summary.map_or_else(Value::none, Value::from),
             toc: toc_value(&html.toc, permalink),
-            anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
+            facts: Arc::new(facts),
             links: links.into(),
             images: html.images.into(),
+            reads: Box::from([]),
         })
     }
 
     /// Runs content that is a template.
     fn expand(self: &Arc<Self>, of: &Of<'_>, text: &str, body: &str) -> Result<String, Vec<Diagnostic>> {
+        // It may call any component, and read any data.
+        note(|| Node::Engine);
+        note(|| Node::Data);
         let mut context = self.context(of.lang, of.absolute);
         self.place(&mut context, of.path);
         let scope = Scope::new(self.clone(), of.source, of.absolute, Fields::default()).for_content();
@@ -476,7 +638,8 @@ impl Site {
 
     /// Whether a file that is copied or made before pages has this output path.
     pub(crate) fn has_output_file(&self, path: &str) -> bool {
-        self.colocated.contains(path)
+        note(|| Node::Output(path.into()));
+        self.colocated.contains_key(path)
             || self.generated.contains_key(path)
             || self.static_source(path).is_some()
             || self.assets.values().any(|hashed| hashed == path)
@@ -484,6 +647,7 @@ impl Site {
 
     /// The static file, the site's own or its theme's, that has this output path.
     pub(crate) fn static_source(&self, path: &str) -> Option<String> {
+        note(|| Node::Static(path.into()));
         let own = format!("static/{path}");
         if self.sources.get(&own).is_some() {
             return Some(own);
@@ -498,7 +662,7 @@ impl Site {
         &self,
         from: &str,
         link: &ContentLink,
-        anchors: impl Fn(Content) -> Option<Box<[u64]>>,
+        facts: impl Fn(Content) -> Option<Arc<Facts>>,
     ) -> Option<Diagnostic> {
         let anchor = link.anchor.as_deref()?;
         if self
@@ -517,8 +681,8 @@ impl Site {
             .page_id(target)
             .map(Content::Page)
             .or_else(|| self.library.section_id(target).map(Content::Section))?;
-        let known = anchors(content)?;
-        if known.contains(&anchor_hash(anchor)) {
+        let known = facts(content)?;
+        if known.anchors.contains(&anchor_hash(anchor)) {
             return None;
         }
         let shown =
@@ -536,6 +700,7 @@ impl Site {
 
     /// The value of a page for lists: of its content only what is asked for.
     pub(crate) fn page_value(self: &Arc<Self>, id: PageId, fields: Fields, absolute: bool) -> Value {
+        self.note_page(id, fields, absolute);
         let name = (id, fields, absolute);
         if let Some(known) = self.pages.get(&name) {
             return known;
@@ -708,6 +873,10 @@ impl Site {
         absolute: bool,
         metadata_only: bool,
     ) -> Value {
+        self.note_section(id, fields, absolute);
+        if !metadata_only && fields.has(Field::Pages) {
+            self.note_members(id, fields, absolute);
+        }
         let name = (id, fields, absolute, metadata_only);
         if let Some(known) = self.sections.get(&name) {
             return known;
@@ -731,6 +900,9 @@ impl Site {
         absolute: bool,
     ) -> Value {
         let paginated = self.library.section(id).matter.paginate_by.is_some();
+        if !paginated && self.engine.mentioned.has(Field::Pages) {
+            self.note_members(id, others, absolute);
+        }
         let mut map =
             self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, paginated);
         let section = self.library.section(id);
@@ -789,7 +961,7 @@ impl Site {
         });
         map.insert(Field::Pages, || {
             let ids = if metadata_only { &[][..] } else { &section.pages[..] };
-            Value::from(ids.iter().map(|id| self.page_value(*id, others, absolute)).collect::<Vec<_>>())
+            self.page_values(ids, others, absolute)
         });
         map.insert(Field::Translations, || self.translations_value(&section.source, &section.lang, absolute));
         map.insert(Field::Backlinks, || {
@@ -812,6 +984,10 @@ impl Site {
         absolute: bool,
         pages: Pages,
     ) -> Value {
+        note(|| {
+            let fields = if pages == Pages::All { fields.body() } else { Fields::default() };
+            Node::Term((*term.path).into(), pages, fields, absolute && fields.any(Fields::CONTENT))
+        });
         let mut map = Map::with_capacity(6);
         map.insert(key("name"), Value::from(&*term.name));
         map.insert(key("slug"), Value::from(&*term.slug));
@@ -828,14 +1004,19 @@ impl Site {
         value::map(map)
     }
 
+    /// The values of all these pages; who reads them says so for all at once.
+    fn page_values(self: &Arc<Self>, ids: &[PageId], fields: Fields, absolute: bool) -> Value {
+        unnoted(|| {
+            Value::from(ids.iter().map(|id| self.page_value(*id, fields, absolute)).collect::<Vec<_>>())
+        })
+    }
+
     fn term_pages(self: &Arc<Self>, term: &Term, fields: Fields, absolute: bool) -> Value {
         let name = (term.path.clone(), fields, absolute);
         if let Some(known) = self.lists.get(&name) {
             return known;
         }
-        let made = Value::from(
-            term.pages.iter().map(|id| self.page_value(*id, fields, absolute)).collect::<Vec<_>>(),
-        );
+        let made = self.page_values(&term.pages, fields, absolute);
         let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
         self.lists.insert(name, made.clone(), term.pages.len() * each);
         made
@@ -859,6 +1040,11 @@ impl Site {
         absolute: bool,
         pages: Pages,
     ) -> Value {
+        note(|| {
+            let fields = if pages == Pages::All { fields.body() } else { Fields::default() };
+            let absolute = absolute && fields.any(Fields::CONTENT);
+            Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, absolute)
+        });
         let name = (taxonomy.path.clone(), fields, absolute, pages);
         if !fields.any(Fields::CONTENT)
             && let Some(known) = self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
@@ -869,8 +1055,9 @@ impl Site {
         map.insert(key("kind"), value::map(self.taxonomy_map(taxonomy, absolute)));
         map.insert(key("lang"), Value::from(&*taxonomy.lang));
         map.insert(key("permalink"), Value::from(self.permalink(&taxonomy.path, absolute)));
-        let items: Vec<Value> =
-            taxonomy.terms.iter().map(|term| self.term_value(term, fields, absolute, pages)).collect();
+        let items: Vec<Value> = unnoted(|| {
+            taxonomy.terms.iter().map(|term| self.term_value(term, fields, absolute, pages)).collect()
+        });
         map.insert(key("items"), Value::from(items));
         let made = value::map(map);
         if !fields.any(Fields::CONTENT) {
@@ -908,9 +1095,10 @@ impl Rendered {
             content: Value::from(""),
             summary: Value::none(),
             toc: Value::from(Vec::<Value>::new()),
-            anchors: Box::from([]),
+            facts: Arc::default(),
             links: Box::from([]),
             images: Box::from([]),
+            reads: Box::from([]),
         }
     }
 
@@ -918,12 +1106,9 @@ impl Rendered {
     pub(crate) fn bytes(&self) -> usize {
         400 + self.content.as_str().map_or(0, str::len)
             + self.summary.as_str().map_or(0, str::len)
-            + self.anchors.len() * 600
+            + self.facts.anchors.len() * 600
             + self.links.len() * 200
-    }
-
-    pub(crate) fn anchors(&self) -> &[u64] {
-        &self.anchors
+            + self.reads.len() * 50
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
+use blake3::Hash;
 use regex::Regex;
 use tera::{ErrorKind, Tera};
 
@@ -84,6 +85,8 @@ impl Fields {
     pub(crate) const CONTENT: Self = Self::of(&[Field::Content, Field::Summary, Field::Toc]);
     /// What content that is a template sees of other content: two pages cannot wait for each other's text.
     pub(crate) const FRONT: Self = Self(Self::ALL.0 & !Self::CONTENT.0);
+    /// Those that change with the text below the front matter.
+    const BODY: Self = Self::CONTENT.or(Self::of(&[Field::WordCount, Field::ReadingTime]));
 
     pub(crate) const fn of(fields: &[Field]) -> Self {
         let mut bits = 0;
@@ -104,6 +107,15 @@ impl Fields {
         self.0 & of.0 != 0
     }
 
+    /// Of the set what changes with the text below the front matter.
+    pub(crate) const fn body(self) -> Self {
+        self.and(Self::BODY)
+    }
+
+    pub(crate) const fn without(self, field: Field) -> Self {
+        Self(self.0 & !(1 << field as u64))
+    }
+
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
@@ -114,7 +126,7 @@ impl Fields {
 }
 
 /// What a template, with all it extends, includes and calls, asks of a site.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Needs {
     /// Fields of pages and sections other than the one that is rendered.
     pub(crate) fields: Fields,
@@ -122,8 +134,32 @@ pub(crate) struct Needs {
     pub(crate) closure: Vec<String>,
     /// Whether `.pages` is only ever counted.
     pub(crate) pages_counted_only: bool,
+    /// Whether it may read the pages of the term that is rendered, rather than those of its pager.
+    pub(crate) term_pages: bool,
     /// The dynamic sources it names.
     pub(crate) data: Vec<String>,
+    /// Whether it may read data without a name.
+    pub(crate) all_data: bool,
+    /// Whether it says `extra`.
+    pub(crate) extra: bool,
+    /// What it is made of, with all it extends, includes and calls.
+    pub(crate) digest: Hash,
+}
+
+impl Needs {
+    /// What a template may ask for that is not known.
+    fn unknown(digest: Hash) -> Self {
+        Self {
+            fields: Fields::ALL,
+            closure: Vec::new(),
+            pages_counted_only: false,
+            term_pages: true,
+            data: Vec::new(),
+            all_data: true,
+            extra: true,
+            digest,
+        }
+    }
 }
 
 /// A site's templates, parsed.
@@ -137,6 +173,8 @@ pub(crate) struct Engine {
     pub(crate) mentioned: Fields,
     /// Whether pages without templates of their own look like the built-in theme.
     pub(crate) built_in_look: bool,
+    /// What all templates are made of.
+    pub(crate) digest: Hash,
 }
 
 /// One source of templates: a prefix, and texts by name.
@@ -205,6 +243,7 @@ impl Engine {
             backlinks: mentions("backlinks"),
             mentioned: mentioned_fields(texts.values().map(String::as_str)).or(Fields::CONTENT),
             built_in_look,
+            digest: digest(texts.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()])),
             tera,
         })
     }
@@ -222,10 +261,7 @@ impl Engine {
         self.needs
             .iter()
             .find(|(full, _)| full.ends_with(name) && full[..full.len() - name.len()].ends_with('/'))
-            .map_or_else(
-                || Arc::new(Needs { fields: Fields::ALL, ..Needs::default() }),
-                |(_, needs)| needs.clone(),
-            )
+            .map_or_else(|| Arc::new(Needs::unknown(self.digest)), |(_, needs)| needs.clone())
     }
 
     /// Whether a template, with all it extends, includes and calls, is one of the built-in theme's or rests on one.
@@ -275,6 +311,15 @@ fn mentioned_fields<'t>(texts: impl Iterator<Item = &'t str>) -> Fields {
         out = out.or(Fields::of(&named));
     }
     out.and(Fields::FRONT)
+}
+
+fn digest<'t>(texts: impl Iterator<Item = &'t str>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize()
 }
 
 /// Whether a text reads `.field`, or has the name in quotes, as filters take it.
@@ -426,7 +471,6 @@ impl<'a> Scan<'a> {
                 self.follow(&self.bodies[resolved], &mut texts, &mut open, &mut called);
             }
         }
-        closure.sort_unstable();
         let mut data = Vec::new();
         if let Some(re) = DATA.as_ref() {
             for text in &texts {
@@ -439,6 +483,13 @@ impl<'a> Scan<'a> {
         Needs {
             fields: fields_of_others(&texts),
             pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
+            term_pages: texts
+                .iter()
+                .any(|text| reads_whole(text, "term", &["name", "slug", "path", "permalink", "page_count"])),
+            all_data: texts.iter().any(|text| reads_all_data(text)),
+            extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
+            // The order in which they were found says which is within which.
+            digest: digest(closure.iter().map(String::as_str).chain(texts.iter().copied())),
             closure,
             data,
         }
@@ -522,6 +573,42 @@ fn fields_of_others(texts: &[&str]) -> Fields {
         out = out.or(Fields::of(&read));
     }
     out
+}
+
+/// Whether a text may do more with a variable than read these of its fields or ask whether it is there.
+fn reads_whole(text: &str, name: &str, fields: &[&str]) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(i, _)| {
+        let (before, after) = (&text[..i], &text[i + name.len()..]);
+        if before.ends_with(|c| word(c) || c == '.') || after.starts_with(word) {
+            return false;
+        }
+        let after = after.trim_start();
+        if let Some(rest) = after.strip_prefix("?.").or_else(|| after.strip_prefix('.')) {
+            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            return !fields.contains(&&rest[..end]);
+        }
+        // An argument of that name.
+        if after.starts_with('=') && !after.starts_with("==") {
+            return false;
+        }
+        let asked = ["if", "elif", "and", "or", "not"].iter().any(|word| before.trim_end().ends_with(word));
+        !asked || after.starts_with(['[', '|', '?'])
+    })
+}
+
+/// Whether a text may read `data` otherwise than by `data.NAME`.
+fn reads_all_data(text: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.contains("__tera_context")
+        || text.match_indices("data").any(|(i, found)| {
+            let (before, after) = (&text[..i], &text[i + found.len()..]);
+            let named = after.strip_prefix('.').is_some_and(|rest| rest.starts_with(word));
+            // `data-x` is an attribute of HTML, `data/x` a path.
+            !(named
+                || before.ends_with(|c| word(c) || c == '.')
+                || after.starts_with(|c| word(c) || matches!(c, '-' | '/')))
+        })
 }
 
 /// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.

@@ -17,6 +17,10 @@ impl Sink for Kept {
         assert!(before.is_none(), "an output came twice: {before:?}");
         Ok(())
     }
+
+    fn remove(&self, path: &str) -> Result<(), SinkClosed> {
+        panic!("a render that hands over everything removed {path}")
+    }
 }
 
 pub fn sources(files: &[(&str, &str)]) -> Sources {
@@ -37,7 +41,7 @@ pub fn input(sources: Sources) -> Input {
 
 pub fn render_with(renderer: &Renderer, input: &Input) -> Result<(Summary, BTreeMap<String, File>), Errors> {
     let kept = Kept::default();
-    let summary = renderer.render(input, &kept)?;
+    let summary = renderer.render(input, None, &kept)?;
     Ok((summary, kept.0.into_inner().unwrap()))
 }
 

@@ -1,0 +1,143 @@
+//! What outputs read of a site, noticed while they are rendered.
+//!
+//! Owns the names of everything that can be read ([`Node`]) and the note-taking, which is a matter of the thread: whoever
+//! hands a part of the site to a template says so here, and nobody passes a recorder around. What a node's value is now,
+//! and what follows from its change, is for `graph` to say.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::images::Wish;
+use crate::site::Pages;
+use crate::templates::Fields;
+
+/// Something that an output can read. Contents are named by their source file, whether it exists or not: what was looked
+/// for in vain is read too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Node {
+    /// The configuration with its theme's, the options and where links begin.
+    Config,
+    /// A template with all it extends, includes and calls, by the name it is asked for.
+    Template(Arc<str>),
+    /// All templates: content may call any component.
+    Engine,
+    /// All data of dynamic sources.
+    Data,
+    /// The data of one source.
+    DataOf(Arc<str>),
+    /// A page as lists have it: its front matter, what follows from names, and of its content the fields named.
+    Page(Arc<str>, Fields, bool),
+    /// The template of a page, its section, its neighbours.
+    Around(Arc<str>),
+    /// A section, without its pages.
+    Section(Arc<str>, Fields, bool),
+    /// The pages of a section, in order, each as [`Node::Page`].
+    Members(Arc<str>, Fields, bool),
+    /// A term, by its path, with its pages or only their number.
+    Term(Arc<str>, Pages, Fields, bool),
+    /// A taxonomy, by its path, with all its terms.
+    Taxonomy(Arc<str>, Pages, Fields, bool),
+    /// The path of the term of that name, in the taxonomy of that path.
+    TermNamed(Arc<str>, Arc<str>),
+    /// Which pages one pager of a section or term has, by their path, and how many there are.
+    Pager(Arc<str>, usize),
+    /// Which pages a feed has, by its output.
+    Feed(Arc<str>),
+    /// All addresses with their dates.
+    Sitemap,
+    /// All that a language's search index has.
+    Search(Arc<str>),
+    /// The source text of a content and all that decides how it becomes HTML, but for links and functions.
+    Text(Arc<str>, bool),
+    /// Where a link to content leads.
+    Link(Arc<str>, bool),
+    /// The file that a template or a link finds under a path, by its digest.
+    File(Arc<str>),
+    /// One file of the sources, by its digest.
+    Source(Arc<str>),
+    /// Whether a file, not a page, has this output.
+    Output(Arc<str>),
+    /// The static file that takes an output's place.
+    Static(Arc<str>),
+    /// A file that is made before pages.
+    Generated(Arc<str>),
+    /// The names of the built-in theme's files.
+    Assets,
+    /// The answer of another server: nobody knows it before it is asked.
+    Elsewhere,
+    /// A copy of an image, which is made for whoever asked.
+    Copy(Arc<Wish>),
+    /// What is not quite right, and must be said as long as it is so.
+    Warning(Arc<Diagnostic>),
+    /// A variable of the environment.
+    Environment(Arc<str>),
+    /// The day of the render, in a time zone.
+    Day(Arc<str>),
+}
+
+thread_local! {
+    /// Notes in the making, the innermost last; none while nobody wants any.
+    static NOTES: RefCell<Vec<Option<HashSet<Node>>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes away what was begun, also when a template panics.
+struct Begun;
+
+impl Begun {
+    fn new(notes: Option<HashSet<Node>>) -> Self {
+        NOTES.with_borrow_mut(|all| all.push(notes));
+        Self
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        NOTES.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Does `work` and says what it read, which those who asked for it have not read thereby.
+pub(crate) fn noted<T>(work: impl FnOnce() -> T) -> (T, Box<[Node]>) {
+    let begun = Begun::new(Some(HashSet::new()));
+    let done = work();
+    let read = NOTES.with_borrow_mut(|all| all.last_mut().and_then(Option::take)).unwrap_or_default();
+    drop(begun);
+    (done, read.into_iter().collect())
+}
+
+/// Does `work` without taking notes.
+pub(crate) fn unnoted<T>(work: impl FnOnce() -> T) -> T {
+    let _begun = Begun::new(None);
+    work()
+}
+
+/// Notes that something was read.
+pub(crate) fn note(node: impl FnOnce() -> Node) {
+    NOTES.with_borrow_mut(|all| {
+        if let Some(Some(notes)) = all.last_mut() {
+            notes.insert(node());
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_notes_its_own() {
+        note(|| Node::Assets);
+        let (inner, outer) = noted(|| {
+            note(|| Node::Config);
+            note(|| Node::Config);
+            unnoted(|| note(|| Node::Engine));
+            let ((), inner) = noted(|| note(|| Node::Data));
+            inner
+        });
+        assert_eq!(&*inner, [Node::Data]);
+        assert_eq!(&*outer, [Node::Config]);
+        assert_eq!(noted(|| ()).1.len(), 0);
+    }
+}

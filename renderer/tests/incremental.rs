@@ -1,0 +1,517 @@
+//! Whatever is edited, a render that knows the last one gives what a render that knows nothing gives, byte for byte:
+//! outputs, what is gone, warnings and errors.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use release::File;
+use renderer::data::{DataSet, RowPage, Snapshot};
+use renderer::{Errors, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Sources, Summary};
+
+/// Sites that are edited, and edits of each.
+const SITES: u32 = 96;
+const EDITS: usize = 40;
+
+type Outputs = BTreeMap<String, File>;
+
+#[derive(Default)]
+struct Taken {
+    put: Mutex<Outputs>,
+    removed: Mutex<Vec<String>>,
+}
+
+impl Sink for Taken {
+    fn put(&self, file: File) -> Result<(), SinkClosed> {
+        let before = self.put.lock().unwrap().insert(file.path.clone(), file);
+        assert!(before.is_none(), "an output came twice: {before:?}");
+        Ok(())
+    }
+
+    fn remove(&self, path: &str) -> Result<(), SinkClosed> {
+        self.removed.lock().unwrap().push(path.to_owned());
+        Ok(())
+    }
+}
+
+/// A site in the making: files by path, and what else a render is a function of.
+#[derive(Clone)]
+struct Draft {
+    files: BTreeMap<String, String>,
+    data: u8,
+    rows: u8,
+    day: i64,
+    drafts: bool,
+}
+
+/// One edit: what, and two choices within it.
+type Edit = (u8, u8, u8);
+
+const FOLDERS: &[&str] = &["", "blog/", "blog/deep/", "docs/", "notes/"];
+const NAMES: &[&str] = &["a", "b", "c", "d", "2026-03-04-dated", "bundle/index", "e.fr"];
+const TITLES: &[&str] = &["Alpha", "Beta", "Gamma", "Über <b>", "Zeta"];
+const BODIES: &[&str] = &[
+    "Plain words.",
+    "Other words, more of them.\n\n## A heading\n\nText.",
+    "Before.\n\n<!-- more -->\n\nAfter.",
+    "Before.\n\n<!-- more -->\n\nAfter, changed.",
+    "A [link](@/blog/a.md) and [one](@/blog/_index.md).",
+    "A [link](@/docs/b.md#a-heading).",
+    "A [heading](#a-heading).\n\n## A heading\n\n### Below",
+    "An image ![x](/pic.png) and ![y](photo.png).",
+    "```rust\nfn main() {}\n```\n",
+    "```python\nx = 1\n```\n",
+    "{{ <card p={page} /> }} and {{ get_url(path=\"/pic.png\") }}.",
+    "{% set s = get_section(path=\"blog/_index.md\") %}{{ s.title }}: {{ s.pages | length }}.",
+    "{{ load_data(path=\"data.toml\", required=false) }}",
+    "{{ data.news | length }} news, {{ config.title }}.",
+    "Note[^1].\n\n[^1]: A footnote.",
+];
+const TAGS: &[&str] = &["", "tags = [\"x\"]", "tags = [\"x\", \"y\"]", "tags = [\"Y\"]\nkinds = [\"k\"]"];
+const EXTRAS: &[&str] = &[
+    "",
+    "weight = 2\n",
+    "weight = 1\ndescription = \"d\"\n",
+    "date = 2026-01-02\n",
+    "date = 2026-01-03\nupdated = 2026-02-01\n",
+    "date = 2026-06-03\n",
+    "draft = true\n",
+    "slug = \"other\"\n",
+    "aliases = [\"old\", \"older/path\"]\n",
+    "template = \"other.html\"\n",
+    "in_search_index = false\n",
+    "hidden = true\n",
+    "render = false\n",
+    "expiry_date = 2026-06-02\n",
+    "authors = [\"me\"]\n",
+];
+const SECTIONS: &[&str] = &[
+    "title = \"One\"\n",
+    "title = \"Two\"\nsort_by = \"date\"\n",
+    "title = \"Two\"\nsort_by = \"date\"\npaginate_by = 2\n",
+    "title = \"Three\"\nsort_by = \"title\"\npaginate_by = 1\npaginate_reversed = true\n",
+    "title = \"Four\"\nsort_by = \"weight\"\npage_template = \"other.html\"\n",
+    "title = \"Five\"\ntransparent = true\n",
+    "title = \"Six\"\ngenerate_feeds = true\nsort_by = \"slug\"\n",
+    "title = \"Seven\"\nredirect_to = \"docs\"\n",
+    "title = \"Eight\"\nrender = false\n",
+    "title = \"Nine\"\ninsert_anchor_links = \"left\"\n",
+    "title = \"Ten\"\nin_search_index = false\nweight = 3\n",
+    "title = \"Draft\"\ndraft = true\n",
+];
+const CONFIGS: &[&str] = &[
+    "title = \"Site\"\ngenerate_feeds = true\nfeed_limit = 3\n",
+    "title = \"Site\"\ngenerate_feeds = true\nbuild_search_index = true\n",
+    "title = \"Renamed\"\ntheme = \"t\"\n",
+    "title = \"Site\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\"]\n[languages.fr]\ngenerate_feeds = true\ntaxonomies = [{ name = \"tags\" }, { name = \"kinds\" }]\n",
+    "title = \"Site\"\n[markdown]\ninsert_anchor_links = \"right\"\n[markdown.highlighting]\ntheme = \"github-dark\"\n",
+    "title = \"Site\"\n[link_checker]\ninternal_level = \"warn\"\n",
+    "title = \"Site\"\nexclude_paginated_pages_in_sitemap = true\n[slugify]\npaths = \"safe\"\n[languages.fr]\n",
+];
+const TAXONOMIES: &[&str] = &[
+    "taxonomies = [{ name = \"tags\", paginate_by = 2, feed = true }, { name = \"kinds\" }]\n",
+    "taxonomies = [{ name = \"tags\" }, { name = \"kinds\", render = false }]\n",
+];
+
+/// Templates, each in some variants.
+const TEMPLATES: &[(&str, &[&str])] = &[
+    (
+        "base.html",
+        &[
+            "<html>{% block main %}{% endblock %}</html>",
+            "<html><nav>{% for p in get_section(path=\"_index.md\").subsections %}{% set s = get_section(path=p, metadata_only=true) %}{{ s.title }}{% endfor %}</nav>{% block main %}{% endblock %}</html>",
+            "<html><aside>{% set s = get_section(path=\"blog/_index.md\", allow_missing=true) %}{% if s %}{% for p in s.pages %}{{ p.title }}{% endfor %}{% endif %}</aside>{% block main %}{% endblock %}{{ now() | date(format=\"%Y-%m-%d\") }}</html>",
+            "<html>{% for t in get_taxonomy(kind=\"tags\").items %}{{ t.name }}{{ t.pages | length }}{% endfor %}{% block main %}{% endblock %}</html>",
+            "<html>{% set d = load_data(path=\"data.toml\", required=false) %}{% if d %}{{ d.x }}{% endif %}{% block main %}{% endblock %}{% include \"foot.html\" %}</html>",
+            "<html>{{ get_url(path=\"pic.png\", cachebust=false) }}{% block main %}{% endblock %}{{ data.news | length }}</html>",
+            "<html>{% set p = get_page(path=\"blog/a.md\", allow_missing=true) %}{% if p %}{{ p.title }}{{ p.summary }}{{ p.word_count }}{% endif %}{% block main %}{% endblock %}</html>",
+        ],
+    ),
+    (
+        "page.html",
+        &[
+            "{% extends \"base.html\" %}{% block main %}{{ page.title }}{{ page.content | safe }}{% endblock %}",
+            "{% extends \"base.html\" %}{% block main %}{{ page.content | safe }}{% if page.lower %}{{ page.lower.title }}{% endif %}{% if page.higher %}{{ page.higher.permalink }}{{ page.higher.summary }}{% endif %}{% endblock %}",
+            "{% extends \"base.html\" %}{% block main %}{{ page.title }}{% for h in page.toc %}{{ h.title }}{% endfor %}{{ page.reading_time }}{% for b in page.backlinks %}{{ b.title }}{% endfor %}{% for t in page.translations %}{{ t.permalink }}{% endfor %}{% endblock %}",
+            "{% extends \"base.html\" %}{% block main %}{{ <card p={page} /> }}{% for a in page.ancestors %}{{ get_section(path=a).title }}{% endfor %}{{ page.taxonomies | json_encode }}{% for a in page.assets %}{{ a }}{% endfor %}{% endblock %}",
+            "{{ page | json_encode }}{{ lang }}",
+        ],
+    ),
+    (
+        "section.html",
+        &[
+            "{% extends \"base.html\" %}{% block main %}{{ section.title }}{{ section.content | safe }}{% if paginator %}{{ paginator.current_index }}/{{ paginator.number_pagers }}{% for p in paginator.pages %}{{ <card p={p} /> }}{% endfor %}{% else %}{% for p in section.pages %}{{ <card p={p} /> }}{% endfor %}{% endif %}{% endblock %}",
+            "{% extends \"base.html\" %}{% block main %}{% for page in section.pages %}{{ page.content | safe }}{% endfor %}{% endblock %}",
+            "{% extends \"base.html\" %}{% block main %}{% for p in section.subsections %}{% set s = get_section(path=p) %}{{ s.title }}{% for p in s.pages %}{{ p.permalink }}{% endfor %}{% endfor %}{{ section.word_count }}{% endblock %}",
+        ],
+    ),
+    (
+        "index.html",
+        &[
+            "{% extends \"base.html\" %}{% block main %}{{ section.content | safe }}{% for p in section.pages %}{{ p.title }}{{ p.date }}{% endfor %}{% endblock %}",
+            "{% extends \"base.html\" %}{% block main %}{% set posts = get_section(path=\"blog/_index.md\") %}{% for p in posts.pages | slice(end=2) %}{{ p.summary | default(value=\"\") | safe }}{% endfor %}{% endblock %}",
+            "{{ config.title }} {{ get_taxonomy_url(kind=\"tags\", term=\"x\", required=false) }}",
+        ],
+    ),
+    (
+        "other.html",
+        &[
+            "other {{ page.title }} {{ page.path }}",
+            "{% extends \"page.html\" %}",
+            "{{ page.title }} {{ page.extra | length }}",
+        ],
+    ),
+    (
+        "foot.html",
+        &[
+            "foot",
+            "foot {{ config.title }}",
+            "{% set t = get_taxonomy_term(kind=\"tags\", term=\"x\", required=false) %}{% if t %}{{ t.page_count }}{% for p in t.pages %}{{ p.title }}{% endfor %}{% endif %}",
+        ],
+    ),
+    (
+        "card.html",
+        &[
+            "{% component card(p: map) %}<i>{{ p.title }}</i>{% endcomponent card %}",
+            "{% component card(p: map) %}<i>{{ p.title }}{{ p.summary }}</i>{% endcomponent card %}",
+            "{% component card(p: map) %}<i>{{ p.permalink }}{% include \"foot.html\" %}</i>{% endcomponent card %}",
+        ],
+    ),
+    (
+        "taxonomy_list.html",
+        &[
+            "{% for t in terms %}{{ t.name }}{{ t.pages | length }}{% endfor %}",
+            "{% for t in terms %}{{ t.name }}{% for p in t.pages %}{{ p.title }}{% endfor %}{% endfor %}",
+        ],
+    ),
+    (
+        "taxonomy_single.html",
+        &[
+            "{{ term.name }}{% if paginator %}{% for p in paginator.pages %}{{ p.title }}{% endfor %}{% endif %}",
+            "{{ term.name }}{% for p in term.pages %}{{ p.title }}{{ p.content }}{% endfor %}",
+        ],
+    ),
+    ("tags/single.html", &["tags only: {{ term.name }} {{ term.page_count }}"]),
+    ("404.html", &["lost", "{% extends \"base.html\" %}{% block main %}lost{% endblock %}"]),
+    (
+        "sitemap.xml",
+        &[
+            "{% for e in entries %}{{ e.permalink }}{{ e.updated }}\n{% endfor %}",
+            "{% for e in entries %}{{ e.permalink }}{{ e.extra | length }}{% endfor %}",
+        ],
+    ),
+    (
+        "anchor-link.html",
+        &[
+            "<a href=\"#{{ id }}\">{{ level }}</a>",
+            "<a href=\"#{{ id }}\">{{ get_url(path=\"pic.png\") }}</a>",
+        ],
+    ),
+];
+
+fn pick<T>(from: &[T], choice: u8) -> &T {
+    &from[choice as usize % from.len()]
+}
+
+impl Draft {
+    fn new() -> Self {
+        let mut draft = Self { files: BTreeMap::new(), data: 1, rows: 0, day: 0, drafts: false };
+        draft.config(0, 0);
+        for (name, variants) in TEMPLATES.iter().take(9) {
+            draft.set(&format!("templates/{name}"), variants[0]);
+        }
+        draft.set("content/_index.md", "+++\ntitle = \"Home\"\n+++\nWelcome.\n");
+        draft.section(1, 2);
+        draft.section(3, 4);
+        for (folder, name) in [(1, 0), (1, 1), (1, 5), (3, 1), (3, 2), (0, 3)] {
+            draft.page(folder, name, folder + name, name);
+        }
+        draft.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n");
+        draft.set("static/pic.png", "pic");
+        draft.set("themes/t/theme.toml", "");
+        draft.set("themes/t/templates/foot.html", "theme's foot");
+        draft
+    }
+
+    fn set(&mut self, path: &str, text: &str) {
+        self.files.insert(path.to_owned(), text.to_owned());
+    }
+
+    fn config(&mut self, a: u8, b: u8) {
+        let text = format!("base_url = \"https://a.example\"\n{}{}", pick(TAXONOMIES, b), pick(CONFIGS, a));
+        self.set("zola.toml", &text);
+    }
+
+    fn page(&mut self, folder: u8, name: u8, a: u8, b: u8) {
+        let path = format!("content/{}{}.md", pick(FOLDERS, folder), pick(NAMES, name));
+        let (title, tags) = (pick(TITLES, a), pick(TAGS, b));
+        let text = format!(
+            "+++\ntitle = \"{title}\"\n{}[taxonomies]\n{tags}\n+++\n{}\n",
+            pick(EXTRAS, a.wrapping_mul(3).wrapping_add(b)),
+            pick(BODIES, b.wrapping_mul(5).wrapping_add(a))
+        );
+        self.set(&path, &text);
+    }
+
+    fn section(&mut self, folder: u8, a: u8) {
+        let path = format!("content/{}_index.md", pick(FOLDERS, folder));
+        self.set(&path, &format!("+++\n{}+++\nA section.\n", pick(SECTIONS, a)));
+    }
+
+    fn some(&self, prefix: &str, choice: u8) -> Option<String> {
+        let all: Vec<&String> = self.files.keys().filter(|path| path.starts_with(prefix)).collect();
+        (!all.is_empty()).then(|| (*pick(&all, choice)).clone())
+    }
+
+    fn toggle(&mut self, path: &str, text: &str, present: bool) {
+        if present {
+            self.set(path, text);
+        } else {
+            self.files.remove(path);
+        }
+    }
+
+    fn edit(&mut self, (what, a, b): Edit) {
+        match what % 24 {
+            // The text of a page, its front matter as it was.
+            0..=3 => {
+                if let Some(path) = self.some("content/", a)
+                    && let Some((head, _)) = self.files[&path].rsplit_once("+++\n")
+                {
+                    let text = format!("{head}+++\n{}\n", pick(BODIES, b));
+                    self.set(&path, &text);
+                }
+            }
+            // Its title, the rest as it was.
+            4 | 5 => {
+                if let Some(path) = self.some("content/", a) {
+                    let lines = self.files[&path].lines().map(|line| {
+                        if line.starts_with("title") {
+                            format!("title = \"{}\"", pick(TITLES, b))
+                        } else {
+                            line.to_owned()
+                        }
+                    });
+                    let text = lines.collect::<Vec<_>>().join("\n");
+                    self.set(&path, &text);
+                }
+            }
+            6 | 7 => self.page(a, b, a / 7, b / 7),
+            8 | 9 => self.section(a, b),
+            10 => {
+                if let Some(path) = self.some("content/", a)
+                    && let Some(text) = self.files.remove(&path)
+                {
+                    let to = format!("content/{}{}.md", pick(FOLDERS, b), pick(NAMES, b / 5));
+                    self.files.insert(to, text);
+                }
+            }
+            11 => {
+                if let Some(path) = self.some("content/", a)
+                    && path != "content/_index.md"
+                {
+                    self.files.remove(&path);
+                }
+            }
+            12..=14 => {
+                let (name, variants) = pick(TEMPLATES, a);
+                self.set(&format!("templates/{name}"), pick::<&str>(variants, b));
+            }
+            // A theme's template, and the absence of an override.
+            15 => {
+                let (name, variants) = pick(TEMPLATES, a);
+                self.set(&format!("themes/t/templates/{name}"), pick::<&str>(variants, b));
+            }
+            16 => {
+                let (name, _) = pick(&TEMPLATES[4..], a);
+                self.files.remove(&format!("templates/{name}"));
+            }
+            17 => self.config(a, b),
+            18 => self.toggle("data.toml", &format!("x = {b}"), a % 3 != 0),
+            19 => {
+                let path = *pick(
+                    &[
+                        "static/pic.png",
+                        "static/blog/a/index.html",
+                        "static/robots.txt",
+                        "content/blog/bundle/photo.png",
+                        "content/blog/photo.png",
+                        "static/sitemap.xml",
+                    ],
+                    a,
+                );
+                self.toggle(path, &b.to_string(), b % 3 != 0);
+            }
+            20 => self.data = b % 4,
+            21 => self.rows = b % 4,
+            22 => self.toggle("bakehouse.toml", "", a % 2 == 0),
+            _ => match a % 2 {
+                0 => self.day = i64::from(b % 4),
+                _ => self.drafts = b % 2 == 0,
+            },
+        }
+    }
+
+    fn input(&self) -> Input {
+        let row =
+            |i: u8| serde_json::from_value(serde_json::json!({ "title": format!("news {i}") })).unwrap();
+        let mut data = DataSet::new();
+        data.insert("news", Snapshot::new((0..self.data).map(row).collect()));
+        let rows = (0..self.rows).map(|i| RowPage {
+            source: "news".to_owned(),
+            row: i.into(),
+            path: format!("notes/row-{i}.md"),
+            front_matter: toml::from_str(&format!("title = \"Row {i} of {}\"", self.rows)).unwrap(),
+            body: format!("Body {i}."),
+        });
+        let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+        Input {
+            sources: Sources::from_files(
+                self.files.iter().map(|(path, text)| (path.clone(), Bytes::copy_from_slice(text.as_bytes()))),
+            ),
+            row_pages: Arc::new(rows.collect()),
+            data: Arc::new(data),
+            now: now + jiff::SignedDuration::from_hours(24 * self.day),
+            options: Options { drafts: self.drafts, ..Options::default() },
+        }
+    }
+}
+
+fn clean(input: &Input) -> Result<(Summary, Outputs), Errors> {
+    let taken = Taken::default();
+    let summary = Renderer::for_one_render(1 << 20).render(input, None, &taken)?;
+    assert!(taken.removed.lock().unwrap().is_empty());
+    Ok((summary, taken.put.into_inner().unwrap()))
+}
+
+/// What a summary says of the site, not of the render.
+fn said(summary: &Summary) -> Summary {
+    Summary { render: RenderId::default(), handed: Handed::All, ..summary.clone() }
+}
+
+fn differing<'a>(
+    expected: &'a Outputs,
+    found: &'a Outputs,
+) -> Vec<(&'a str, Option<&'a File>, Option<&'a File>)> {
+    let mut paths: Vec<&String> = expected.keys().chain(found.keys()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+        .into_iter()
+        .map(|path| (path.as_str(), expected.get(path), found.get(path)))
+        .filter(|(_, a, b)| a != b)
+        .collect()
+}
+
+fn run(edits: &[Edit]) {
+    let renderer = Renderer::new(8 << 20);
+    let mut draft = Draft::new();
+    // What receivers have: the last, and one that lags behind.
+    let mut held: Vec<(Option<RenderId>, Outputs)> = vec![(None, Outputs::new()); 2];
+    for n in 0..=edits.len() {
+        let input = draft.input();
+        let which = usize::from(n % 3 == 2);
+        let (since, outputs) = &mut held[which];
+        let taken = Taken::default();
+        let found = renderer.render(&input, *since, &taken);
+        match (clean(&input), found) {
+            (Ok((expected, files)), Ok(summary)) => {
+                if summary.handed == Handed::All {
+                    outputs.clear();
+                }
+                let put = taken.put.into_inner().unwrap();
+                for path in taken.removed.into_inner().unwrap() {
+                    assert!(!put.contains_key(&path), "{path} was put and removed");
+                    assert!(outputs.remove(&path).is_some(), "{path} was removed and not there");
+                }
+                outputs.extend(put);
+                *since = Some(summary.render);
+                let differing = differing(&files, outputs);
+                assert!(differing.is_empty(), "after {:?}: {differing:#?}", &edits[..n]);
+                assert_eq!(said(&summary), said(&expected), "after {:?}", &edits[..n]);
+            }
+            (Err(expected), Err(found)) => assert_eq!(found, expected, "after {:?}", &edits[..n]),
+            (expected, found) => panic!(
+                "after {:?}: a clean render {}, this one {}",
+                &edits[..n],
+                expected.map_or_else(|e| e.to_string(), |_| "is well".to_owned()),
+                found.map_or_else(|e| e.to_string(), |_| "is well".to_owned())
+            ),
+        }
+        // What cannot be rendered is taken back by the next edit but one, or sites would stay broken.
+        if let Some(edit) = edits.get(n) {
+            let before = draft.clone();
+            draft.edit(*edit);
+            if n % 4 != 0 && clean(&draft.input()).is_err() {
+                draft = before;
+            }
+        }
+    }
+}
+
+/// What a render hands over after one edit of a fresh site.
+fn put_after(edit: impl FnOnce(&mut Draft)) -> Vec<String> {
+    let renderer = Renderer::new(8 << 20);
+    let mut draft = Draft::new();
+    draft.set("templates/base.html", TEMPLATES[0].1[2]);
+    let first = renderer.render(&draft.input(), None, &Taken::default()).unwrap();
+    edit(&mut draft);
+    let taken = Taken::default();
+    let summary = renderer.render(&draft.input(), Some(first.render), &taken).unwrap();
+    assert_eq!(summary.handed, Handed::Changes);
+    let put = taken.put.into_inner().unwrap().into_keys();
+    let removed = taken.removed.into_inner().unwrap().into_iter().map(|path| format!("-{path}"));
+    put.chain(removed).collect()
+}
+
+/// In the fresh site, `base.html` lists the titles of `blog/`, and `blog/` shows two pages at a time.
+#[test]
+fn an_edit_renders_what_reads_it() {
+    let text = |text: &str| format!("+++\ntitle = \"C\"\nweight = 1\n+++\n{text}\n");
+    assert_eq!(put_after(|_| ()), Vec::<String>::new());
+    // A page's text: itself, since it has no date and is in no feed.
+    assert_eq!(
+        put_after(
+            |d| d.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n\nMore.\n")
+        ),
+        ["docs/b/index.html"]
+    );
+    // Its title: its section's lists too, and its neighbour.
+    let renamed =
+        put_after(|d| d.set("content/docs/b.md", "+++\ntitle = \"New\"\nweight = 1\n+++\n## A heading\n"));
+    assert!(renamed.iter().all(|path| path.starts_with("docs/")), "{renamed:?}");
+    assert!(renamed.contains(&"docs/index.html".to_owned()), "{renamed:?}");
+    assert_eq!(put_after(|d| d.set("templates/404.html", "gone")), ["404.html"]);
+    assert_eq!(put_after(|d| d.set("static/pic.png", "new")), ["pic.png"]);
+    assert_eq!(put_after(|d| d.set("static/new.txt", "new")), ["new.txt"]);
+    assert_eq!(put_after(|d| drop(d.files.remove("static/pic.png"))), ["-pic.png"]);
+    // A file that nobody looked for.
+    assert_eq!(put_after(|d| d.set("data.toml", "x = 1")), Vec::<String>::new());
+    // A new page: itself, its section, the sitemap, and its neighbour.
+    let added = put_after(|d| d.set("content/docs/z.md", &text("New.")));
+    assert!(
+        added.contains(&"docs/z/index.html".to_owned()) && added.contains(&"sitemap.xml".to_owned()),
+        "{added:?}"
+    );
+    assert!(added.iter().all(|path| path.starts_with("docs/") || path == "sitemap.xml"), "{added:?}");
+    // The title of a page that every page lists.
+    let listed = put_after(|d| {
+        let text = d.files["content/blog/a.md"].replace(TITLES[1], "Changed");
+        d.set("content/blog/a.md", &text);
+    });
+    for path in ["blog/a/index.html", "blog/bundle/index.html", "docs/index.html"] {
+        assert!(listed.iter().any(|listed| listed == path), "{listed:?}");
+    }
+    assert!(!listed.contains(&"sitemap.xml".to_owned()), "{listed:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: SITES, failure_persistence: None, max_shrink_iters: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_edit_gives_what_a_clean_render_gives(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
+        run(&edits);
+    }
+}
