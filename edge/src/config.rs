@@ -114,6 +114,9 @@ pub struct EdgeConfig {
     pub upstream: UpstreamOptions,
     /// What clients may do.
     pub limits: Limits,
+    /// Peers, load balancers, whose connections begin with a PROXY protocol header that says who the client is; without
+    /// one, such a connection is closed. Nobody else's header is believed.
+    pub proxy_protocol_from: Vec<Network>,
     /// Where the RFCs leave a choice.
     pub rules: Rules,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
@@ -126,6 +129,11 @@ impl EdgeConfig {
     /// Whether what a peer says about its clients is believed.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether a peer's connections begin with a PROXY protocol header.
+    pub(crate) fn speaks_proxy(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol_from.iter().any(|network| network.contains(peer))
     }
 
     /// The defaults around a mode.
@@ -142,6 +150,7 @@ impl EdgeConfig {
             deadlines: Deadlines::default(),
             upstream: UpstreamOptions::default(),
             limits: Limits::default(),
+            proxy_protocol_from: Vec::new(),
             rules,
             trusted: Vec::new(),
             access_log: None,

@@ -225,6 +225,10 @@ pub fn describe() {
         "bakehouse_edge_connections_refused_total",
         "Connections closed because their client had too many."
     );
+    counter!(
+        "bakehouse_edge_proxy_header_invalid_total",
+        "Connections of load balancers closed for their PROXY header."
+    );
     counter!("bakehouse_edge_interim_dropped_total", "Interim responses (1xx) beyond what a client is sent.");
     gauge!("bakehouse_edge_store_bytes", "Bytes in use by stored responses and responses in flight.");
     gauge!("bakehouse_edge_store_entries", "Copies held.");

@@ -71,7 +71,10 @@ pub async fn serve(
                 }
             },
         };
-        let Some(seat) = clients.admit(peer.ip(), limits.connections_per_client_max) else {
+        // Behind a load balancer's address there are many clients.
+        let is_balancer = edge.config.speaks_proxy(peer.ip());
+        let most = if is_balancer { usize::MAX } else { limits.connections_per_client_max };
+        let Some(seat) = clients.admit(peer.ip(), most) else {
             metrics::counter!("bakehouse_edge_connections_refused_total").increment(1);
             tracing::debug!(%peer, "a client has too many connections; this one is closed");
             continue;

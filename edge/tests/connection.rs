@@ -239,3 +239,28 @@ async fn connections_and_requests_are_bounded() {
     let mut third = edge.connect().await;
     assert_eq!(third.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
+
+#[tokio::test]
+async fn a_load_balancer_says_who_the_client_is() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+    let edge = run(config).await;
+    let seen =
+        edge.raw(b"PROXY TCP4 192.0.2.7 127.0.0.1 1234 80\r\nGET / HTTP/1.1\r\nhost: h\r\n\r\n", false).await;
+    assert_eq!(seen.status, 200);
+    assert_eq!(field(&upstream.requests()[0], "x-forwarded-for").as_deref(), Some("192.0.2.7"));
+    // Without a header, or with a broken one, there is no answer.
+    for bytes in [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], b"PROXY TCP4 a b c d\r\n", b"PROXY TCP9 "] {
+        let mut stream = edge.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        let _ = tokio::time::timeout(support::DEADLINE, stream.read_to_end(&mut all)).await.unwrap();
+        assert!(all.is_empty());
+    }
+    assert_eq!(upstream.requests().len(), 1);
+    // Nobody else is believed.
+    let other = front(&[&upstream]).await;
+    assert_eq!(other.raw(b"PROXY TCP4 192.0.2.7 127.0.0.1 1 80\r\n\r\n", false).await.status, 400);
+}

@@ -39,6 +39,7 @@ use crate::{
     metrics::count,
     observe::Observation,
     policy::{directives::RequestDirectives, forward},
+    proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
     upstream::{RequestBody, no_content},
 };
 
@@ -106,6 +107,13 @@ pub(crate) async fn serve(
     edge: Arc<Edge>,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
+    let mut client = client;
+    if edge.config.speaks_proxy(client.peer.ip()) {
+        match Box::pin(real_client(&mut stream, &mut buffer, client)).await? {
+            Some(real) => client = real,
+            None => return Ok(()),
+        }
+    }
     let mut served = 0;
     loop {
         let (mut reader, half) = stream.split();
@@ -154,6 +162,33 @@ pub(crate) async fn serve(
             }
             Next::Tunnel(tunnel) => return Box::pin(tunnel.run(&mut stream, buffer, &place.slot)).await,
         }
+    }
+}
+
+/// The client that a load balancer names; `None`: it names none as it should, and the connection ends.
+async fn real_client(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    balancer: Client,
+) -> io::Result<Option<Client>> {
+    loop {
+        let problem = match proxy_protocol::parse(buffer) {
+            Parsed::Header { bytes, source } => {
+                buffer.advance(bytes);
+                return Ok(Some(Client { peer: source.unwrap_or(balancer.peer), ..balancer }));
+            }
+            Parsed::Partial if buffer.len() < PROXY_HEADER_BYTES_MAX => {
+                if stream.read_buf(buffer).await? == 0 {
+                    return Ok(None);
+                }
+                continue;
+            }
+            Parsed::Partial => "its PROXY header is too long",
+            Parsed::Invalid(problem) => problem,
+        };
+        metrics::counter!("bakehouse_edge_proxy_header_invalid_total").increment(1);
+        tracing::warn!(peer = %balancer.peer, problem, "a load balancer's connection was closed");
+        return Ok(None);
     }
 }
 

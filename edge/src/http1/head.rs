@@ -227,6 +227,7 @@ fn sized(text: &[u8]) -> Result<Framing, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn wire(text: &str) -> Result<Wire, u16> {
         let mut room = room();
@@ -305,6 +306,40 @@ mod tests {
             let mut room = room();
             let status = parse(text.as_bytes(), &mut room).err().map(|refusal| refusal.status.as_u16());
             assert_eq!(status, Some(expected), "{text:?}");
+        }
+    }
+
+    proptest! {
+        /// However a head is cut, the same comes of it: no beginning of one that is whole is anything but unfinished, and
+        /// no beginning of what is refused is taken for a request.
+        #[test]
+        fn cuts_change_nothing(
+            fields in proptest::collection::vec(("[A-Za-z0-9-]{1,12}", "[ -~\t\\x80-\\xff]{0,20}"), 0..6),
+            target in "/[!-~]{0,20}",
+            junk in proptest::option::of((any::<usize>(), any::<u8>())),
+        ) {
+            let mut bytes = format!("GET {target} HTTP/1.1\r\n").into_bytes();
+            for (name, value) in &fields {
+                bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            }
+            bytes.extend_from_slice(b"\r\n");
+            if let Some((at, byte)) = junk {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            let outcome = |bytes: &[u8]| {
+                let mut room = room();
+                parse(bytes, &mut room).map(|head| head.map(|head| head.bytes)).map_err(|refusal| refusal.status)
+            };
+            let whole = outcome(&bytes);
+            for cut in 0..bytes.len() {
+                match (whole, outcome(&bytes[..cut])) {
+                    (_, Ok(None)) => {}
+                    (Ok(Some(length)), Ok(Some(cut_length))) => prop_assert!(length == cut_length && cut >= length),
+                    (Err(_), Err(_)) => {}
+                    (whole, cut_outcome) => prop_assert!(false, "{whole:?} {cut_outcome:?} at {cut}"),
+                }
+            }
         }
     }
 
