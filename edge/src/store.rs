@@ -174,6 +174,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Store {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let lists = (bytes_max / BYTES_A_LIST).next_power_of_two().clamp(LISTS_MIN, LISTS_MAX);
+        // The table itself is part of the memory.
+        let bytes_max = bytes_max.saturating_sub(lists * size_of::<ArcSwapOption<List>>());
         Self {
             lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
