@@ -36,9 +36,6 @@ pub struct OriginArgs {
     /// Folder with a bakehouse.toml
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
-    /// Folder that only speeds this origin up
-    #[arg(long, value_name = "DIR")]
-    work: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -62,7 +59,6 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
         edge_token: args.edge_token,
         fellows: args.fellow,
         lease: Duration::from_secs(config.edge.lease_seconds),
-        work_dir: args.work,
         metrics: Some(Arc::new(move || metrics.render())),
         ..OriginConfig::new(name, stores.bucket, args.token)
     })?;

@@ -90,8 +90,7 @@ async fn here(
 ) -> anyhow::Result<Published> {
     let stores = stores::open(store, config, !request.plan).await?;
     let site = request.site.clone().unwrap_or_else(|| config.site.clone());
-    let work = stores::work_folder(&args.system.data_folder(&args.folder));
-    let publisher = stores.publisher(&site, Some(work)).await?;
+    let publisher = stores.publisher(&site).await?;
     let stop = CancellationToken::new();
     let (worker, handle) = Worker::new(
         Setup {

@@ -36,9 +36,6 @@ pub struct RendererArgs {
     /// Token for origins
     #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
-    /// Folder that only speeds this renderer up
-    #[arg(long, value_name = "DIR")]
-    work: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -48,7 +45,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
     let config = Config::load(None)?;
     let stores = stores::open(&args.store.merge(&config), &config, true).await?;
     let site = args.site.unwrap_or(config.site);
-    let publisher = stores.publisher(&site, args.work).await?;
+    let publisher = stores.publisher(&site).await?;
     let token = args.token.unwrap_or_default();
     let wake = args.origin.iter().map(|url| Client::new(url, token.clone())).collect::<Result<_, _>>()?;
     let stop = CancellationToken::new();

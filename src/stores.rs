@@ -1,6 +1,5 @@
 //! The stores that the configuration names, opened and proved.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -45,12 +44,12 @@ pub struct Stores {
 
 impl Stores {
     /// A publisher of a site, for a process that has no origin.
-    pub async fn publisher(&self, site: &Site, work: Option<PathBuf>) -> anyhow::Result<Arc<Publisher>> {
+    pub async fn publisher(&self, site: &Site) -> anyhow::Result<Arc<Publisher>> {
         let journal = Journal::open(self.journal.clone(), site.clone(), "bake".to_owned(), None)
             .await
             .map_err(|e| failure::hinted(e.clone(), e.hint()))?;
         let reader = Reader::new(self.bucket.clone(), site.clone(), NODES_BYTES_MAX);
-        Ok(Publisher::new(journal, Arc::new(reader), work))
+        Ok(Publisher::new(journal, Arc::new(reader)))
     }
 }
 
@@ -125,9 +124,4 @@ async fn prove(bucket: &S3Bucket, single_writer: bool) -> anyhow::Result<()> {
         let hint = error.hint();
         failure::hinted(error, hint)
     })
-}
-
-/// The folder for what only speeds this machine up.
-pub fn work_folder(data: &Path) -> PathBuf {
-    data.join("work")
 }

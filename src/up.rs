@@ -96,7 +96,6 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         sites: Sites::Named(vec![config.site.clone()]),
         edge_token: keys.edge_token.clone(),
         lease: Duration::from_secs(config.edge.lease_seconds),
-        work_dir: Some(stores::work_folder(data.path())),
         metrics: Some(Arc::new({
             let measured = measured.clone();
             move || {

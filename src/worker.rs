@@ -22,7 +22,7 @@ use release::wire::{Committed, Failure, PublishRequest, Published};
 use release::{Digest, ReleaseId};
 use renderer::data::{self, Backoff, DataSet, Retries, Snapshot};
 use renderer::schedule::{Fired, Firing, Runner, Schedule};
-use renderer::{BaseUrl, Options, Renderer, Sources};
+use renderer::{BaseUrl, Handed, Limits, Options, RenderId, Renderer, Sources};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -183,10 +183,24 @@ pub struct Worker {
     fingerprints: BTreeMap<String, data::Fingerprint>,
     /// Rules of the configuration that was read last.
     rules: Vec<CacheRule>,
+    /// What the active release was made of, where this worker made it.
+    known: Option<Known>,
     attempt: u32,
     retry: Option<(tokio::time::Instant, Trigger)>,
     schedules: Vec<renderer::schedule::ScheduleConfig>,
     runner: Option<Runner>,
+}
+
+/// What a release was made of. The next publish on it hands over what differs from that, and no more.
+#[derive(Clone)]
+struct Known {
+    /// Number of the activation.
+    seq: u64,
+    /// The render that has just these outputs, and the rules by which they are kept.
+    render: RenderId,
+    rules: Vec<CacheRule>,
+    /// The files that are recorded as its sources, and the names of its data; none where that is not known.
+    sources: Option<(Sources, BTreeSet<String>)>,
 }
 
 /// Bytes that a renderer may keep between two renders of a site.
@@ -210,6 +224,7 @@ impl Worker {
             retries: Retries::new(BACKOFF),
             fingerprints: BTreeMap::new(),
             rules: Vec::new(),
+            known: None,
             attempt: 0,
             retry: None,
             schedules: Vec::new(),
@@ -455,7 +470,12 @@ impl Worker {
         let stale = self.refresh(&config, &batch.ask).await?;
         let data = self.data_of(&config);
         let now = draft.now(Timestamp::now());
-        let summary = self.render(&draft, now, &config, &sources, data).await?;
+        let base = draft.base_seq();
+        let known = self.known.take().filter(|known| Some(known.seq) == base);
+        let names = data.iter().map(|(name, _)| name.to_owned()).collect();
+        let summary = self.render(&draft, now, &config, &sources, data, known.as_ref()).await;
+        self.known.clone_from(&known);
+        let summary = summary?;
         self.set_deadline(summary.next_change);
         let rendered = began.elapsed();
         let about = About {
@@ -496,10 +516,15 @@ impl Worker {
         };
         match draft.finish(about).await.map_err(Stop::of)? {
             Outcome::Unchanged(release) => {
+                // What is recorded as the release's sources has stayed what it was.
+                let recorded = known.and_then(|k| k.sources);
+                self.known = base.map(|seq| self.knows(seq, summary.render, recorded));
                 event.release = Some(release.clone());
                 published.release = Some(release);
             }
             Outcome::Published(done) => {
+                let recorded = Some((sources, names));
+                self.known = Some(self.knows(done.committed.seq, summary.render, recorded));
                 event.release = Some(done.release.clone());
                 event.committed = Some(done.committed.clone());
                 event.diff = done.diff.clone();
@@ -515,6 +540,10 @@ impl Worker {
         Ok((published, stale))
     }
 
+    fn knows(&self, seq: u64, render: RenderId, sources: Option<(Sources, BTreeSet<String>)>) -> Known {
+        Known { seq, render, rules: self.rules.clone(), sources }
+    }
+
     /// Fires when a page falls due or expires, or a failed source is to be asked again.
     fn set_deadline(&self, next_change: Option<Timestamp>) {
         if let Some(runner) = &self.runner {
@@ -525,8 +554,8 @@ impl Worker {
     /// Takes over the last good data of the active release, once.
     async fn seed(&mut self, config: &Config) -> Result<(), Stop> {
         if !config.source.is_empty() {
-            let recorded = self.setup.publisher.sources(is_data, &BTreeMap::new()).await.map_err(Stop::of)?;
-            for file in recorded.unwrap_or_default() {
+            let recorded = self.setup.publisher.data(DATA_PREFIX).await.map_err(Stop::of)?;
+            for file in recorded {
                 let name = file.path.strip_prefix(DATA_PREFIX).and_then(|n| n.strip_suffix(".json"));
                 let Some(name) = name else { continue };
                 match Snapshot::from_bytes(name, &file.bytes) {
@@ -546,8 +575,8 @@ impl Worker {
         let sources = match (sent, &self.setup.from) {
             (Some(files), _) => Sources::from_files(files.iter().map(|f| (f.path.clone(), f.bytes.clone()))),
             (None, From::Folder(root)) => {
-                let config = Config::load(Some(root)).map_err(Stop::lasting)?;
-                let limits = render::limits(&config);
+                // Listing has no bound that the configuration could change.
+                let limits = Limits::default();
                 let (root, listed) = (root.clone(), self.listed.take());
                 let list = move || match listed {
                     Some(listed) => listed.from_folder_again(&limits),
@@ -566,7 +595,7 @@ impl Worker {
 
     /// The files of the active release; each is read once while it stays the same.
     async fn released(&mut self) -> Result<Sources, Stop> {
-        let files = self.setup.publisher.sources(is_no_data, &self.read).await.map_err(Stop::of)?;
+        let files = self.setup.publisher.sources(&self.read).await.map_err(Stop::of)?;
         let Some(files) = files else {
             let error = anyhow::anyhow!("site `{}` has no release to take sources from yet", self.setup.site);
             return Err(Stop::passing(error));
@@ -632,6 +661,7 @@ impl Worker {
         config: &Config,
         sources: &Sources,
         data: DataSet,
+        known: Option<&Known>,
     ) -> Result<renderer::Summary, Stop> {
         let options = Options {
             drafts: false,
@@ -642,23 +672,24 @@ impl Worker {
         let input = render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)?;
         let renderer = Arc::clone(&self.renderer);
         let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
+        let since = known.filter(|k| k.rules == self.rules).map(|k| k.render);
+        let recorded = known.and_then(|k| k.sources.clone());
+        let keeps_sources = recorded.is_some();
         let work = move || {
-            let result = renderer.render(&input, None, &sink);
+            let result = renderer.render(&input, since, &sink);
             // A draft that takes no more files knows better why than the renderer does.
             sink.refused()?;
             let summary = render::content(result).map_err(Stop::lasting)?;
-            for (path, file) in published_sources(&input.sources) {
-                let digest = file
-                    .digest()
-                    .map_err(|e| Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}")))?;
-                sink.sink.source_with(path, digest.into(), || file.read()).map_err(Stop::of)?;
-            }
-            for (name, snapshot) in input.data.iter() {
-                sink.sink.data(&data::record_path(name), snapshot.to_bytes().into()).map_err(Stop::of)?;
-            }
+            hand_over(&sink.sink, &input, recorded)?;
             Ok(summary)
         };
         let summary = blocking(work).await??;
+        if summary.handed == Handed::Changes {
+            draft.keep_other_files().map_err(Stop::of)?;
+        }
+        if keeps_sources {
+            draft.keep_other_sources().map_err(Stop::of)?;
+        }
         for warning in &summary.warnings {
             tracing::warn!(%warning, "the content");
         }
@@ -722,14 +753,6 @@ const FIRED_BYTES_MAX: u64 = 4 << 10;
 /// Where snapshots of data lie among a release's sources.
 const DATA_PREFIX: &str = ".bakehouse/data/";
 
-fn is_data(path: &str) -> bool {
-    path.starts_with(DATA_PREFIX)
-}
-
-fn is_no_data(path: &str) -> bool {
-    !is_data(path)
-}
-
 impl Stop {
     fn of(error: origin::Error) -> Self {
         match &error {
@@ -769,6 +792,35 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     ended.map_err(|e| Stop::lasting(anyhow::anyhow!("the render ended badly: {e}")))
 }
 
+/// Hands over what was rendered from: all of it, or what differs from what is recorded already.
+fn hand_over(
+    sink: &origin::publish::Sink,
+    input: &renderer::Input,
+    recorded: Option<(Sources, BTreeSet<String>)>,
+) -> Result<(), Stop> {
+    let (before, names) = recorded.unwrap_or_default();
+    for (path, file) in published_sources(&input.sources) {
+        if before.get(path).is_some_and(|known| std::ptr::eq(known, file)) {
+            continue;
+        }
+        let failed = |e| Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}"));
+        let digest = file.digest().map_err(failed)?;
+        let (sources, name) = (input.sources.clone(), path.to_owned());
+        let read = move || sources.get(&name).ok_or(std::io::ErrorKind::NotFound)?.read();
+        sink.source_with(path, digest.into(), read).map_err(Stop::of)?;
+    }
+    for (name, snapshot) in input.data.iter() {
+        sink.data(&data::record_path(name), snapshot.to_bytes().into()).map_err(Stop::of)?;
+    }
+    let gone = published_sources(&before).filter(|(path, _)| input.sources.get(path).is_none());
+    let gone = gone.map(|(path, _)| path.to_owned());
+    let gone_data = names.iter().filter(|name| input.data.get(name).is_none());
+    for path in gone.chain(gone_data.map(|name| data::record_path(name))) {
+        sink.remove_source(&path).map_err(Stop::of)?;
+    }
+    Ok(())
+}
+
 /// Hands rendered files to a draft, and keeps the reason why it took one no more.
 struct DraftSink {
     sink: origin::publish::Sink,
@@ -776,6 +828,13 @@ struct DraftSink {
 }
 
 impl DraftSink {
+    fn note(&self, result: Result<(), origin::Error>) -> Result<(), renderer::SinkClosed> {
+        result.map_err(|error| {
+            self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+            renderer::SinkClosed
+        })
+    }
+
     fn refused(&self) -> Result<(), Stop> {
         let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         refused.take().map_or(Ok(()), |error| Err(Stop::of(error)))
@@ -784,15 +843,11 @@ impl DraftSink {
 
 impl renderer::Sink for DraftSink {
     fn put(&self, file: release::File) -> Result<(), renderer::SinkClosed> {
-        self.sink.file(file).map_err(|error| {
-            self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-            renderer::SinkClosed
-        })
+        self.note(self.sink.file(file))
     }
 
-    fn remove(&self, _: &str) -> Result<(), renderer::SinkClosed> {
-        // Every render hands over everything, and what it does not hand over is gone by that.
-        Ok(())
+    fn remove(&self, path: &str) -> Result<(), renderer::SinkClosed> {
+        self.note(self.sink.remove(path))
     }
 }
 

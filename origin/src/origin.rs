@@ -1,7 +1,6 @@
 //! A node that answers edges from the bucket, and offers the API.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -78,8 +77,6 @@ pub struct OriginConfig {
     pub fellows: Vec<String>,
     /// How long an edge counts as alive after a poll.
     pub lease: Duration,
-    /// Where nodes of trees may be kept between processes.
-    pub work_dir: Option<PathBuf>,
     /// Why nothing may be written to the journal, where that is so (see [`crate::bucket`]).
     pub read_only: Option<String>,
     /// Bytes of nodes of trees that are kept in memory, for each site.
@@ -103,7 +100,6 @@ impl OriginConfig {
             is_public: false,
             fellows: Vec::new(),
             lease: Duration::from_secs(10),
-            work_dir: None,
             read_only: None,
             nodes_bytes_max: 64 << 20,
             metrics: None,
@@ -227,8 +223,7 @@ impl Origin {
         let journal = journal.await?;
         let reader = Reader::new(Arc::clone(&config.bucket), name.clone(), config.nodes_bytes_max);
         let reader = Arc::new(reader);
-        let folder = config.work_dir.as_ref().map(|d| d.join("trees").join(name.as_str()));
-        let publisher = Publisher::new(Arc::clone(&journal), Arc::clone(&reader), folder);
+        let publisher = Publisher::new(Arc::clone(&journal), Arc::clone(&reader));
         self.wake_fellows_after_commits(&journal);
         let site = Arc::new(ServedSite::new(journal, reader, publisher));
         self.sites.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&site));

@@ -139,15 +139,48 @@ impl Content {
     }
 }
 
+/// What an entry answers at a path. Content codings are no part of it: they are a way of sending the
+/// same content, and depend on the version of a compressor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Response<'a> {
+    /// The path.
+    pub path: &'a str,
+    /// Status code.
+    pub status: u16,
+    /// Fields that belong to the content; lower-case names, sorted.
+    pub fields: &'a [(String, String)],
+    /// Digest of the content without any coding.
+    pub content: Digest,
+    /// Cache groups, sorted.
+    pub groups: &'a [String],
+    /// How long it may be kept.
+    pub policy: &'a Policy,
+}
+
+impl Response<'_> {
+    /// Digest of all of it: what a manifest's nodes say that they serve rests on this.
+    pub fn digest(&self) -> Digest {
+        // Serialising into memory cannot fail: every length is known and nothing is a map or a float.
+        Digest::of(&postcard::to_extend(self, Vec::with_capacity(512)).unwrap_or_default())
+    }
+}
+
 impl Entry {
-    /// Whether both answer a request alike. Content codings are not compared: they are a way of
-    /// sending the same content, and depend on the version of a compressor.
+    /// What the entry answers at `path`.
+    pub fn response<'a>(&'a self, path: &'a str) -> Response<'a> {
+        Response {
+            path,
+            status: self.status,
+            fields: &self.fields,
+            content: self.content.identity.digest,
+            groups: &self.groups,
+            policy: &self.policy,
+        }
+    }
+
+    /// Whether both answer a request alike, whatever content codings they have.
     pub fn same_response(&self, other: &Self) -> bool {
-        self.status == other.status
-            && self.fields == other.fields
-            && self.content.identity.digest == other.content.identity.digest
-            && self.groups == other.groups
-            && self.policy == other.policy
+        self.response("") == other.response("")
     }
 
     /// The first value of the field `name` (lower-case).

@@ -1,9 +1,10 @@
 //! Reading manifests, releases and content from the bucket, every byte checked against its name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -12,7 +13,10 @@ use crate::bucket::{Bucket, BucketError, OBJECT_BYTES_MAX};
 use crate::entry::{CHUNK_BYTES, Coding, Content, Entry};
 use crate::keys::Site;
 use crate::record::{RELEASE_BYTES_MAX, RecordError, Release, ReleaseId};
-use crate::tree::{Child, Diff, LEVELS_MAX, NODE_BYTES_MAX, Node, NodeError};
+use crate::tree::{Found, LEVELS_MAX, NODE_BYTES_MAX, Node, NodeError};
+
+/// Nodes that are read at a time.
+const READS_MAX: usize = 32;
 
 /// Why something that should be in the bucket cannot be had from it.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,9 @@ pub enum ReadError {
     /// A tree with more levels than can be.
     #[error("the tree below `{0}` is deeper than {LEVELS_MAX} levels")]
     TooDeep(Digest),
+    /// A tree whose leaves are not all as deep.
+    #[error("the tree below `{0}` has leaves of different depths")]
+    Uneven(Digest),
     /// A release record that cannot be read.
     #[error("the object `{key}` cannot be read: {source}")]
     Record {
@@ -138,6 +145,30 @@ impl Reader {
         Ok(node)
     }
 
+    /// Reads nodes, many at a time, and gives them in order.
+    pub(crate) async fn nodes(&self, digests: Vec<Digest>) -> Result<Vec<Arc<Node>>, ReadError> {
+        let reads = digests.into_iter().map(|digest| self.node(digest));
+        stream::iter(reads).buffered(READS_MAX).try_collect().await
+    }
+
+    /// What `path` serves in the manifest with this root, as far as memory says; none where it does
+    /// not.
+    pub fn remembered(&self, root: Digest, path: &str) -> Option<Option<Found>> {
+        let mut digest = root;
+        for _ in 0..LEVELS_MAX {
+            match &*self.nodes.get(&digest)?.node {
+                Node::Leaf(leaf) => return Some(Found::in_leaf(leaf, path)),
+                Node::Inner(children) => {
+                    match children.get(children.partition_point(|c| c.last.as_str() < path)) {
+                        Some(child) => digest = child.node,
+                        None => return Some(None),
+                    }
+                }
+            }
+        }
+        None
+    }
+
     /// What `path` serves in the manifest with this root.
     ///
     /// # Errors
@@ -168,19 +199,23 @@ impl Reader {
     /// As for [`Reader::node`].
     pub async fn entries(&self, root: Digest) -> Result<BTreeMap<String, Arc<Entry>>, ReadError> {
         let mut all = BTreeMap::new();
-        let mut stack = vec![(root, 0)];
-        while let Some((digest, depth)) = stack.pop() {
-            if depth == LEVELS_MAX {
-                return Err(ReadError::TooDeep(root));
-            }
-            match &*self.node(digest).await? {
-                Node::Leaf(items) => {
-                    all.extend(items.iter().map(|(p, e)| (p.clone(), Arc::new(e.clone()))));
+        let mut level = vec![root];
+        for _ in 0..LEVELS_MAX {
+            let mut below = Vec::new();
+            for node in self.nodes(level).await? {
+                match &*node {
+                    Node::Leaf(leaf) => {
+                        all.extend(leaf.iter().map(|(p, e)| (p.clone(), Arc::new(e.clone()))));
+                    }
+                    Node::Inner(children) => below.extend(children.iter().map(|c| c.node)),
                 }
-                Node::Inner(children) => stack.extend(children.iter().map(|c| (c.node, depth + 1))),
             }
+            if below.is_empty() {
+                return Ok(all);
+            }
+            level = below;
         }
-        Ok(all)
+        Err(ReadError::TooDeep(root))
     }
 
     /// Entries of the manifest whose paths begin with `prefix`, at most `max` of them, in order.
@@ -221,45 +256,6 @@ impl Reader {
         Ok(found)
     }
 
-    /// What differs between two manifests; reads only the nodes that differ.
-    ///
-    /// # Errors
-    /// As for [`Reader::node`].
-    pub async fn diff(&self, before: Digest, after: Digest) -> Result<Diff, ReadError> {
-        let (mut old, mut new) = (vec![before], vec![after]);
-        for _ in 0..LEVELS_MAX {
-            // Nodes of the same level are compared by digest; what both have is done with. A level
-            // that only one side has is expanded until both are leaves.
-            (old, new) = unshared(&old, &new);
-            let (old_inner, new_inner) = (self.expand(&old).await?, self.expand(&new).await?);
-            match (old_inner, new_inner) {
-                (Expanded::Leaves(a), Expanded::Leaves(b)) => return Ok(Diff::between(&a, &b)),
-                (Expanded::Inner(a), Expanded::Inner(b)) => {
-                    old = a.into_iter().map(|c| c.node).collect();
-                    new = b.into_iter().map(|c| c.node).collect();
-                }
-                (Expanded::Inner(a), Expanded::Leaves(_)) => old = a.into_iter().map(|c| c.node).collect(),
-                (Expanded::Leaves(_), Expanded::Inner(b)) => new = b.into_iter().map(|c| c.node).collect(),
-            }
-        }
-        Err(ReadError::TooDeep(after))
-    }
-
-    /// Reads nodes of one level.
-    async fn expand(&self, digests: &[Digest]) -> Result<Expanded, ReadError> {
-        let mut leaves = BTreeMap::new();
-        let mut inner = Vec::new();
-        for digest in digests {
-            match &*self.node(*digest).await? {
-                Node::Leaf(items) => {
-                    leaves.extend(items.iter().map(|(p, e)| (p.clone(), Arc::new(e.clone()))));
-                }
-                Node::Inner(children) => inner.extend(children.iter().cloned()),
-            }
-        }
-        Ok(if inner.is_empty() { Expanded::Leaves(leaves) } else { Expanded::Inner(inner) })
-    }
-
     /// Reads one coding of some content whole, and checks it.
     ///
     /// # Errors
@@ -296,18 +292,4 @@ impl Reader {
         let found = Digest::of(&bytes);
         if found == digest { Ok(bytes) } else { Err(ReadError::Corrupted { key, found }) }
     }
-}
-
-enum Expanded {
-    Leaves(BTreeMap<String, Arc<Entry>>),
-    Inner(Vec<Child>),
-}
-
-/// The nodes that only one side has.
-fn unshared(old: &[Digest], new: &[Digest]) -> (Vec<Digest>, Vec<Digest>) {
-    let only = |these: &[Digest], those: &[Digest]| {
-        let those: HashSet<&Digest> = those.iter().collect();
-        these.iter().filter(|d| !those.contains(d)).copied().collect()
-    };
-    (only(old, new), only(new, old))
 }

@@ -4,6 +4,14 @@
 //! node of the next level after a path with twice as many, and so on; a run without such a path is
 //! cut after [`ITEMS_MAX`] items. So the shape depends on the paths alone: two machines build the
 //! same nodes from the same entries, and a change of one entry changes one node a level.
+//!
+//! An inner node names each child by two digests: one of the child's bytes, and one of what the child
+//! serves, which leaves out content codings. Whoever has rendered a site knows the second without
+//! having read anything, and finds by it which nodes of an earlier release to take as they are.
+
+mod build;
+mod diff;
+mod edit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +19,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::build::{Builder, Make};
+pub use self::diff::{Diff, Rendered};
+pub use self::edit::{Edited, Edits, Found};
 use crate::{Digest, Entry};
 
 /// Zero bits at the end of a path's digest that end a leaf; each level above asks for as many more.
@@ -21,17 +32,22 @@ pub const ITEMS_MAX: usize = 1_024;
 pub const NODE_BYTES_MAX: u64 = 16 << 20;
 /// Levels of the deepest tree that is read: 8 bits a level cover more paths than can exist.
 pub const LEVELS_MAX: usize = 16;
-/// First byte of every node: the version of the encoding.
-const VERSION: u8 = 1;
+/// First byte of a leaf: the version of the encoding.
+const LEAF_VERSION: u8 = 1;
+/// First byte of an inner node. In version 1 it did not say what its children serve.
+const INNER_VERSION: u8 = 2;
 
 /// A node of the tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// Paths and what they serve, sorted by path.
-    Leaf(Vec<(String, Entry)>),
+    Leaf(Leaf),
     /// Nodes one level below, sorted by path.
     Inner(Vec<Child>),
 }
+
+/// The items of a leaf.
+pub type Leaf = Arc<[(String, Entry)]>;
 
 /// A node one level below.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,13 +58,29 @@ pub struct Child {
     pub node: Digest,
     /// Paths below it.
     pub paths: u64,
+    /// Digest of what it serves: nodes with equal ones differ in content codings at most. A child in
+    /// an inner node of version 1 has one that is equal only for equal nodes.
+    pub served: Digest,
+}
+
+#[derive(Deserialize)]
+enum NodeV1 {
+    Leaf(Vec<(String, Entry)>),
+    Inner(Vec<ChildV1>),
+}
+
+#[derive(Deserialize)]
+struct ChildV1 {
+    last: String,
+    node: Digest,
+    paths: u64,
 }
 
 /// Bytes that are not a node.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// Not one that this program reads.
-    #[error("the node has version {0}, and this program reads version {VERSION}")]
+    #[error("the node has version {0}, and this program reads versions up to {INNER_VERSION}")]
     Version(u8),
     /// Not the encoding that it should be.
     #[error("the node is damaged: {0}")]
@@ -59,21 +91,20 @@ pub enum NodeError {
 }
 
 impl Node {
-    /// The node's bytes: one version byte, then postcard. The same node always has the same bytes.
-    pub fn encode(&self) -> Bytes {
-        encode(self)
-    }
-
-    /// Reads a node.
+    /// Reads a node: a version byte, then postcard.
     ///
     /// # Errors
     /// Where the bytes are damaged, of a later version, or not in order.
     pub fn decode(bytes: &[u8]) -> Result<Self, NodeError> {
         let (&version, rest) = bytes.split_first().ok_or(NodeError::Form("it is empty"))?;
-        if version != VERSION {
-            return Err(NodeError::Version(version));
-        }
-        let node: Self = postcard::from_bytes(rest)?;
+        let node = match version {
+            LEAF_VERSION => match postcard::from_bytes(rest)? {
+                NodeV1::Leaf(items) => Self::Leaf(items.into()),
+                NodeV1::Inner(children) => Self::Inner(children.into_iter().map(Child::from).collect()),
+            },
+            INNER_VERSION => Self::Inner(postcard::from_bytes(rest)?),
+            later => return Err(NodeError::Version(later)),
+        };
         let (ordered, count) = match &node {
             Self::Leaf(items) => (items.is_sorted_by(|a, b| a.0 < b.0), items.len()),
             Self::Inner(children) => (children.is_sorted_by(|a, b| a.last < b.last), children.len()),
@@ -83,6 +114,9 @@ impl Node {
         }
         if count > ITEMS_MAX {
             return Err(NodeError::Form("it has too many items"));
+        }
+        if matches!(&node, Self::Inner(children) if children.is_empty()) {
+            return Err(NodeError::Form("it is an inner node without children"));
         }
         Ok(node)
     }
@@ -96,9 +130,62 @@ impl Node {
     }
 }
 
-fn encode(node: &impl Serialize) -> Bytes {
+impl From<ChildV1> for Child {
+    fn from(ChildV1 { last, node, paths }: ChildV1) -> Self {
+        Self { last, node, paths, served: unknown(&node) }
+    }
+}
+
+impl Child {
+    /// Whether the inner node that it was read from did not say what it serves.
+    fn is_old(&self) -> bool {
+        self.served == unknown(&self.node)
+    }
+}
+
+/// Stands for what a node serves where that is not known: equal for equal nodes, and no other.
+fn unknown(node: &Digest) -> Digest {
+    let mut bytes = *b"what this node serves is unknown................................";
+    bytes[32..].copy_from_slice(node.as_bytes());
+    Digest::of(&bytes)
+}
+
+/// What a leaf serves, by what each of its paths does.
+pub(crate) fn leaf_serves(responses: impl Iterator<Item = Digest>) -> Digest {
+    serves(b"leaf", responses)
+}
+
+/// What an inner node serves, by what each of its children does.
+pub(crate) fn inner_serves(children: &[Child]) -> Digest {
+    serves(b"inner", children.iter().map(|c| c.served))
+}
+
+fn serves(kind: &[u8], parts: impl Iterator<Item = Digest>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(kind);
+    for part in parts {
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// A leaf that borrows its entries. It is encoded as [`NodeV1`] is.
+#[derive(Serialize)]
+enum LeafV1<'a> {
+    Leaf(Vec<(&'a str, &'a Entry)>),
+}
+
+fn encode_leaf<'a>(items: impl Iterator<Item = (&'a str, &'a Entry)>) -> Bytes {
+    encode(LEAF_VERSION, &LeafV1::Leaf(items.collect()))
+}
+
+fn encode_inner(children: &[Child]) -> Bytes {
+    encode(INNER_VERSION, &children)
+}
+
+fn encode(version: u8, node: &impl Serialize) -> Bytes {
     // Serialising into memory cannot fail: every length is known and nothing is a map or a float.
-    let bytes = postcard::to_extend(node, vec![VERSION]).unwrap_or_default();
+    let bytes = postcard::to_extend(node, vec![version]).unwrap_or_default();
     Bytes::from(bytes)
 }
 
@@ -109,118 +196,81 @@ pub struct Tree {
     pub root: Digest,
     /// Every node by its digest.
     pub nodes: BTreeMap<Digest, Bytes>,
-    /// Digests of the nodes below each inner node, for walking without decoding.
-    pub below: BTreeMap<Digest, Vec<Digest>>,
-}
-
-/// A node that borrows its entries. It is encoded as a [`Node`] is: the names and the order of the
-/// variants are the same.
-#[derive(Serialize)]
-enum Borrowed<'a> {
-    Leaf(Vec<(&'a str, &'a Entry)>),
-    Inner(Vec<Child>),
 }
 
 impl Tree {
     /// Builds the tree of `items`, which a map has in order already.
     pub fn build<E: AsRef<Entry>>(items: &BTreeMap<String, E>) -> Self {
-        let mut tree =
-            Self { root: Digest::from_bytes([0; 32]), nodes: BTreeMap::new(), below: BTreeMap::new() };
-        let mut level: Vec<(Child, u32)> = Vec::new();
-        let mut leaf: Vec<(&str, &Entry)> = Vec::new();
-        for (path, entry) in items {
-            let bits = Digest::of(path.as_bytes()).trailing_zero_bits();
-            leaf.push((path, entry.as_ref()));
-            if bits >= CUT_BITS || leaf.len() == ITEMS_MAX {
-                level.push((tree.add(Borrowed::Leaf(std::mem::take(&mut leaf)), path), bits));
-            }
-        }
-        if let Some((last, _)) = leaf.last() {
-            let last = *last;
-            level.push((tree.add(Borrowed::Leaf(leaf), last), 0));
-        }
-        if level.is_empty() {
-            level.push((tree.add(Borrowed::Leaf(Vec::new()), ""), 0));
-        }
-        let mut cut = CUT_BITS;
-        while level.len() > 1 {
-            cut += CUT_BITS;
-            let mut above = Vec::new();
-            let mut children: Vec<Child> = Vec::new();
-            let count = level.len();
-            for (i, (child, bits)) in level.into_iter().enumerate() {
-                let last = child.last.clone();
-                children.push(child);
-                if bits >= cut || children.len() == ITEMS_MAX || i + 1 == count {
-                    above.push((tree.add(Borrowed::Inner(std::mem::take(&mut children)), &last), bits));
-                }
-            }
-            level = above;
-        }
-        if let Some((top, _)) = level.pop() {
-            tree.root = top.node;
-        }
-        tree
+        Self::of(items.iter().map(|(path, entry)| (path.as_str(), entry.as_ref())))
     }
 
-    fn add(&mut self, node: Borrowed<'_>, last: &str) -> Child {
-        let bytes = encode(&node);
+    /// Builds the tree of items that come in order of their paths.
+    pub fn of<'a>(items: impl Iterator<Item = (&'a str, &'a Entry)>) -> Self {
+        let mut builder = Builder::new(Writer::default());
+        items.for_each(|item| builder.item(item));
+        let (mut root, Writer { mut nodes }) = builder.finish();
+        // A root with one child alone says nothing: the child is the root.
+        while let Some(only) = nodes.get(&root).and_then(|bytes| only_child_in(bytes)) {
+            nodes.remove(&root);
+            root = only;
+        }
+        Self { root, nodes }
+    }
+}
+
+/// The child of a node that has one alone.
+fn only_child(node: &Node) -> Option<Digest> {
+    match node {
+        Node::Inner(children) if children.len() == 1 => children.first().map(|c| c.node),
+        _ => None,
+    }
+}
+
+/// As [`only_child`], of a node that was just encoded.
+fn only_child_in(bytes: &[u8]) -> Option<Digest> {
+    // A leaf is long to read, and known by its first byte.
+    if bytes.first() == Some(&LEAF_VERSION) { None } else { only_child(&Node::decode(bytes).ok()?) }
+}
+
+/// Encodes the nodes of a tree, and keeps their bytes.
+#[derive(Debug, Default)]
+struct Writer {
+    nodes: BTreeMap<Digest, Bytes>,
+}
+
+/// An item of a leaf that can be encoded.
+trait Stored {
+    fn entry(&self) -> &Entry;
+}
+
+impl Writer {
+    fn add(&mut self, bytes: Bytes) -> Digest {
         let digest = Digest::of(&bytes);
-        let paths = match &node {
-            Borrowed::Leaf(items) => items.len() as u64,
-            Borrowed::Inner(children) => children.iter().map(|c| c.paths).sum(),
-        };
-        if let Borrowed::Inner(children) = &node {
-            self.below.insert(digest, children.iter().map(|c| c.node).collect());
-        }
         self.nodes.insert(digest, bytes);
-        Child { last: last.to_owned(), node: digest, paths }
+        digest
     }
 }
 
-/// What differs between two releases.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diff {
-    /// Paths that only the later one has.
-    pub added: Vec<String>,
-    /// Paths whose entries differ in more than their content codings.
-    pub changed: Vec<String>,
-    /// Paths that only the earlier one has.
-    pub removed: Vec<String>,
+impl<I: build::Item + Stored> Make<I> for Writer {
+    fn leaf(&mut self, items: Vec<I>) -> (Digest, Digest) {
+        let served = leaf_serves(items.iter().map(|i| i.entry().response(i.path()).digest()));
+        (self.add(encode_leaf(items.iter().map(|i| (i.path(), i.entry())))), served)
+    }
+
+    fn inner(&mut self, children: &[Child]) -> Digest {
+        self.add(encode_inner(children))
+    }
 }
 
-impl Diff {
-    /// Whether both serve the same.
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+impl build::Item for (&str, &Entry) {
+    fn path(&self) -> &str {
+        self.0
     }
+}
 
-    /// All paths that differ.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.added.iter().chain(&self.changed).chain(&self.removed).map(String::as_str)
-    }
-
-    /// How many differ.
-    pub fn len(&self) -> usize {
-        self.added.len() + self.changed.len() + self.removed.len()
-    }
-
-    /// Compares entries that are all in memory.
-    pub fn between(before: &BTreeMap<String, Arc<Entry>>, after: &BTreeMap<String, Arc<Entry>>) -> Self {
-        let mut diff = Self::default();
-        let mut old = before.iter().peekable();
-        for (path, entry) in after {
-            while let Some((gone, _)) = old.next_if(|(p, _)| *p < path) {
-                diff.removed.push(gone.clone());
-            }
-            match old.next_if(|(p, _)| *p == path) {
-                Some((_, earlier)) if Arc::ptr_eq(earlier, entry) || earlier.same_response(entry) => {}
-                Some(_) => diff.changed.push(path.clone()),
-                None => diff.added.push(path.clone()),
-            }
-        }
-        diff.removed.extend(old.map(|(p, _)| p.clone()));
-        diff
+impl Stored for (&str, &Entry) {
+    fn entry(&self) -> &Entry {
+        self.1
     }
 }
 
@@ -259,17 +309,58 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nodes_that_borrow_are_encoded_as_nodes_that_own() {
-        let tree = Tree::build(&site(3_000));
-        for bytes in tree.nodes.values() {
-            assert_eq!(Node::decode(bytes).unwrap().encode(), bytes);
-        }
+    fn both_versions_are_read_for_ever() {
+        let leaf = include_bytes!("../fixtures/leaf-v1.bin");
+        let items: BTreeMap<_, _> =
+            [("a".to_owned(), entry("1")), ("b/index.html".to_owned(), entry("2"))].into();
+        let tree = Tree::build(&items);
+        assert_eq!(tree.nodes[&tree.root], leaf[..]);
+        let Node::Leaf(read) = Node::decode(leaf).unwrap() else { panic!("not a leaf") };
+        assert!(read.iter().map(|(p, e)| (p, e)).eq(items.iter().map(|(p, e)| (p, &**e))));
+
+        let child = |name: &str, n: u64| Child {
+            last: name.into(),
+            node: Digest::of(name.as_bytes()),
+            paths: n,
+            served: Digest::of(&n.to_be_bytes()),
+        };
+        let children = vec![child("a", 3), child("b/index.html", 300)];
+        let inner = include_bytes!("../fixtures/inner-v2.bin");
+        assert_eq!(encode_inner(&children), inner[..]);
+        assert_eq!(Node::decode(inner).unwrap(), Node::Inner(children.clone()));
+        let Node::Inner(old) = Node::decode(include_bytes!("../fixtures/inner-v1.bin")).unwrap() else {
+            panic!("not an inner node")
+        };
+        assert!(old.iter().all(Child::is_old) && !children.iter().any(Child::is_old));
+        let known = |c: &Child| (c.last.clone(), c.node, c.paths);
+        assert!(old.iter().map(known).eq(children.iter().map(known)));
+    }
+
+    #[test]
+    fn what_a_node_serves_leaves_out_codings_alone() {
+        let mut items = site(5_000);
+        let top = |items: &BTreeMap<String, Arc<Entry>>| {
+            let tree = Tree::build(items);
+            let Node::Inner(children) = Node::decode(&tree.nodes[&tree.root]).unwrap() else { panic!() };
+            (tree.root, inner_serves(&children))
+        };
+        let (root, served) = top(&items);
+        let path = "section-3/page-3/index.html".to_owned();
+        let mut recoded = Entry::clone(&items[&path]);
+        recoded.content.coded.push(Coding::of(CodingName::Br, 1, b"x"));
+        recoded.content.blob = Digest::of(b"another blob");
+        items.insert(path.clone(), Arc::new(recoded.clone()));
+        let (coded_root, coded_served) = top(&items);
+        assert!(coded_root != root && coded_served == served);
+        recoded.policy.edge.push('0');
+        items.insert(path, Arc::new(recoded));
+        assert_ne!(top(&items).1, served);
     }
 
     #[test]
     fn an_empty_tree_has_a_root() {
         let tree = Tree::build::<Arc<Entry>>(&BTreeMap::new());
-        assert_eq!(Node::decode(&tree.nodes[&tree.root]).unwrap(), Node::Leaf(vec![]));
+        assert_eq!(Node::decode(&tree.nodes[&tree.root]).unwrap(), Node::Leaf(Arc::new([])));
     }
 
     #[test]
@@ -298,7 +389,7 @@ pub(crate) mod tests {
             let mut stack = vec![tree.root];
             while let Some(digest) = stack.pop() {
                 match Node::decode(&tree.nodes[&digest]).unwrap() {
-                    Node::Leaf(leaf) => seen.extend(leaf.into_iter().map(|(p, _)| p)),
+                    Node::Leaf(leaf) => seen.extend(leaf.iter().map(|(p, _)| p.clone())),
                     Node::Inner(children) => stack.extend(children.iter().rev().map(|c| c.node)),
                 }
             }

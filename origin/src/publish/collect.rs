@@ -1,45 +1,175 @@
-//! What a renderer hands over, brought into entries.
+//! What a renderer hands over: compared with the base at once where memory knows the base there, and
+//! otherwise kept until everything is there.
 
-use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use quick_cache::sync::Cache;
+use rayon::prelude::*;
+use release::entry::Response;
 use release::file::check_path;
 use release::keys::Site;
+use release::reader::Reader;
+use release::tree::Found;
 use release::{Content, Digest, Entry, File, Policy};
+use tokio::runtime::Handle;
 
-use super::DATA;
-use super::base::{Base, ContentKey, Items};
 use super::upload::Queue;
+use super::{Base, DATA};
 use crate::Error;
 use crate::codings::{self, Coded, compressible};
 use crate::policy::Policies;
 
-/// What was handed over, once it is all there.
+/// Bytes of content that wait to be compared with the base at most; then the base is read.
+pub const WAITING_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of new content that wait at most until it is known whether the base has it under another
+/// path; then it is uploaded all the same.
+const HELD_BYTES_MAX: u64 = 8 << 20;
+
+/// Places of content that are remembered: some megabytes.
+const PLACES_MAX: usize = 50_000;
+
+/// Content is told apart by its bytes and by whether codings were to be made of it, so that what a
+/// release comes to does not depend on what was released before.
+pub(super) type ContentKey = (Digest, bool);
+
+/// The two trees that files are handed over for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Manifest,
+    Sources,
+}
+
+impl Of {
+    pub(super) const ALL: [Self; 2] = [Self::Manifest, Self::Sources];
+
+    fn key(self, entry: &Entry) -> ContentKey {
+        let coded = self == Self::Manifest && entry.field("content-type").is_some_and(compressible);
+        (entry.content.identity.digest, coded)
+    }
+}
+
+/// Where content was that this process has published, so that a copy of it is not uploaded again. What
+/// is remembered here is looked at in the base before it is believed.
+#[derive(Debug)]
+pub(super) struct Places(Cache<ContentKey, (Of, Arc<str>)>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Cache::new(PLACES_MAX))
+    }
+}
+
+impl Places {
+    /// Remembers where an entry is.
+    pub(super) fn note(&self, of: Of, path: &str, entry: &Entry) {
+        self.0.insert(of.key(entry), (of, path.into()));
+    }
+}
+
+/// Something that was handed over.
+pub(super) struct Item {
+    pub(super) path: String,
+    status: u16,
+    fields: Vec<(String, String)>,
+    groups: Vec<String>,
+    policy: Policy,
+    key: ContentKey,
+    immutable: bool,
+    body: Body,
+}
+
+enum Body {
+    Here(Bytes),
+    Elsewhere(Box<dyn FnOnce() -> std::io::Result<Bytes> + Send + Sync>),
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Item {
+    fn response(&self) -> Response<'_> {
+        Response {
+            path: &self.path,
+            status: self.status,
+            fields: &self.fields,
+            content: self.key.0,
+            groups: &self.groups,
+            policy: &self.policy,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match &self.body {
+            Body::Here(bytes) => bytes.len() as u64,
+            Body::Elsewhere(_) => 0,
+        }
+    }
+}
+
+/// What was handed over for one tree.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// Every path with the digest of what it answers.
+    pub(super) responses: BTreeMap<String, Digest>,
+    /// What the base does not serve so.
+    pub(super) changed: BTreeMap<String, Arc<Entry>>,
+    /// What is still to be compared with the base.
+    pub(super) waiting: Vec<Item>,
+    /// Paths that are no more.
+    pub(super) removed: BTreeSet<String>,
+    /// Whether what was not handed over stays as it is.
+    pub(super) keeps_others: bool,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    pub(super) files: Items,
-    pub(super) sources: Items,
-    /// Paths of hashed assets.
-    pub(super) immutable: Vec<String>,
-    /// Blobs that are or would be uploaded.
-    pub(super) uploads: u64,
-    pub(super) upload_bytes: u64,
-    /// Content that was made for this publish.
-    fresh: HashMap<ContentKey, Content>,
-    fresh_blobs: HashSet<Digest>,
+    pub(super) manifest: Side,
+    pub(super) sources: Side,
+    /// Changed paths that are hashed assets.
+    pub(super) immutable: HashSet<String>,
+    waiting_bytes: u64,
+    /// Content that was made for this publish, or that the base has.
+    contents: HashMap<ContentKey, Content>,
+    /// Blobs that were made for this publish, and their lengths.
+    blobs: HashMap<Digest, u64>,
+    /// Those that are not uploaded yet.
+    held: HashMap<Digest, Bytes>,
+    held_bytes: u64,
+}
+
+impl Collected {
+    pub(super) fn side(&mut self, of: Of) -> &mut Side {
+        match of {
+            Of::Manifest => &mut self.manifest,
+            Of::Sources => &mut self.sources,
+        }
+    }
+
+    /// Blobs that were uploaded for this publish, or would be, and their bytes.
+    pub(super) fn uploads(&self) -> (u64, u64) {
+        (self.blobs.len() as u64, self.blobs.values().sum())
+    }
 }
 
 /// Takes files from any thread.
 #[derive(Debug)]
 pub(super) struct Collector {
     site: Site,
+    reader: Arc<Reader>,
     base: Option<Arc<Base>>,
     policies: Arc<Policies>,
     /// None for a plan.
     queue: Option<Queue>,
+    places: Arc<Places>,
+    runtime: Handle,
+    /// None once the draft is finished or given up.
     collected: Mutex<Option<Collected>>,
 }
 
@@ -56,7 +186,23 @@ impl Sink {
     /// - [`Error::BadPath`], [`Error::BadField`] where it cannot be served.
     /// - The error of an upload that failed: rendering on is useless.
     pub fn file(&self, file: File) -> Result<(), Error> {
-        self.0.file(file)
+        check_path(&file.path)?;
+        let policy = self.0.policies.of(&file);
+        let fields = fields(&file)?;
+        let content_type = fields.iter().find(|(n, _)| n == "content-type").map(|(_, v)| v.as_str());
+        let key = (Digest::of(&file.body), content_type.is_some_and(compressible));
+        let File { path, body, status, groups, immutable, .. } = file;
+        let (groups, body) = (sorted(groups), Body::Here(body));
+        self.0.take(Of::Manifest, Item { path, status, fields, groups, policy, key, immutable, body })
+    }
+
+    /// Hears that a path of the base serves nothing any more; only for a draft that is told to
+    /// [keep others](super::Draft::keep_other_files).
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where the publish is over.
+    pub fn remove(&self, path: &str) -> Result<(), Error> {
+        self.0.with(|c| c.manifest.removed.insert(path.to_owned())).map(drop)
     }
 
     /// Takes a file that the render reads: content, template, static file, configuration.
@@ -64,7 +210,7 @@ impl Sink {
     /// # Errors
     /// As for [`Sink::file`].
     pub fn source(&self, path: &str, bytes: Bytes) -> Result<(), Error> {
-        self.0.source(path, bytes, Vec::new())
+        self.0.source(path, Digest::of(&bytes), Vec::new(), Body::Here(bytes))
     }
 
     /// Takes a file that the render reads and whose digest is known; its bytes are read only where the
@@ -76,14 +222,9 @@ impl Sink {
         &self,
         path: &str,
         digest: Digest,
-        read: impl FnOnce() -> std::io::Result<Bytes>,
+        read: impl FnOnce() -> std::io::Result<Bytes> + Send + Sync + 'static,
     ) -> Result<(), Error> {
-        if self.0.source_of_base(path, digest)? {
-            return Ok(());
-        }
-        let failed =
-            |error: std::io::Error| Error::Source { path: path.to_owned(), reason: error.to_string() };
-        self.source(path, read().map_err(failed)?)
+        self.0.source(path, digest, Vec::new(), Body::Elsewhere(Box::new(read)))
     }
 
     /// Takes a snapshot of data that the render reads; a change of it alone makes no release.
@@ -91,22 +232,34 @@ impl Sink {
     /// # Errors
     /// As for [`Sink::file`].
     pub fn data(&self, path: &str, bytes: Bytes) -> Result<(), Error> {
-        self.0.source(path, bytes, vec![DATA.to_owned()])
+        self.0.source(path, Digest::of(&bytes), vec![DATA.to_owned()], Body::Here(bytes))
+    }
+
+    /// Hears that a source of the base is no more; only for a draft that is told to
+    /// [keep others](super::Draft::keep_other_sources).
+    ///
+    /// # Errors
+    /// [`Error::Gone`] where the publish is over.
+    pub fn remove_source(&self, path: &str) -> Result<(), Error> {
+        self.0.with(|c| c.sources.removed.insert(path.to_owned())).map(drop)
     }
 }
 
 impl Collector {
     pub(super) fn new(
         site: Site,
+        reader: Arc<Reader>,
         base: Option<Arc<Base>>,
         policies: Arc<Policies>,
         queue: Option<Queue>,
+        places: Arc<Places>,
     ) -> Self {
-        Self { site, base, policies, queue, collected: Mutex::new(Some(Collected::default())) }
+        let collected = Mutex::new(Some(Collected::default()));
+        Self { site, reader, base, policies, queue, places, runtime: Handle::current(), collected }
     }
 
     /// Everything that was handed over. Nothing is taken any more.
-    pub(super) fn take(&self) -> Result<Collected, Error> {
+    pub(super) fn close(&self) -> Result<Collected, Error> {
         self.lock().take().ok_or(Error::Gone("the publish"))
     }
 
@@ -114,116 +267,172 @@ impl Collector {
         self.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Collected) -> T) -> Result<T, Error> {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Collected) -> T) -> Result<T, Error> {
         self.lock().as_mut().map(work).ok_or(Error::Gone("the publish"))
     }
 
-    fn file(&self, file: File) -> Result<(), Error> {
-        check_path(&file.path)?;
-        let policy = self.policies.of(&file);
-        let fields = fields(&file)?;
-        let mut groups = file.groups;
-        groups.sort();
-        groups.dedup();
-        let digest = Digest::of(&file.body);
-        let before = self.base.as_ref().and_then(|b| b.manifest.get(&file.path));
-        let same = |e: &&Arc<Entry>| {
-            e.content.identity.digest == digest
-                && e.status == file.status
-                && e.fields == fields
-                && e.groups == groups
-                && e.policy == policy
+    fn source(&self, path: &str, digest: Digest, groups: Vec<String>, body: Body) -> Result<(), Error> {
+        check_path(path)?;
+        let policy = Policy { browser: String::new(), edge: String::new() };
+        let (path, key) = (path.to_owned(), (digest, false));
+        let item = Item { path, status: 200, fields: vec![], groups, policy, key, immutable: false, body };
+        self.take(Of::Sources, item)
+    }
+
+    fn take(&self, of: Of, item: Item) -> Result<(), Error> {
+        let response = item.response().digest();
+        let before = match &self.base {
+            Some(base) => self.reader.remembered(base.root(of), &item.path),
+            None => Some(None),
         };
-        let entry = match before.filter(same) {
-            Some(entry) => Arc::clone(entry),
-            None => {
-                let content_type = fields.iter().find(|(n, _)| n == "content-type").map(|(_, v)| v.as_str());
-                let coded = content_type.is_some_and(compressible);
-                let content = self.content(
-                    (digest, coded),
-                    |body| codings::code(&file.path, content_type, body),
-                    file.body,
-                )?;
-                Arc::new(Entry { status: file.status, fields, content, groups, policy })
+        let full = self.with(|collected| {
+            let side = collected.side(of);
+            if side.responses.insert(item.path.clone(), response).is_some() {
+                return Err(Error::DuplicatePath(item.path.clone()));
             }
+            if before.is_some() {
+                return Ok(Err(item));
+            }
+            let bytes = item.bytes();
+            side.waiting.push(item);
+            collected.waiting_bytes += bytes;
+            Ok(Ok(collected.waiting_bytes > WAITING_BYTES_MAX))
+        })??;
+        match full {
+            Err(item) => self.settle(of, item, before.flatten().as_deref()),
+            Ok(false) => Ok(()),
+            Ok(true) => self.read_base(),
+        }
+    }
+
+    /// Reads the base wherever something waits to be compared with it.
+    fn read_base(&self) -> Result<(), Error> {
+        let Some(base) = &self.base else { return Ok(()) };
+        for of in Of::ALL {
+            let items = self.with(|collected| {
+                collected.waiting_bytes = 0;
+                std::mem::take(&mut collected.side(of).waiting)
+            })?;
+            let paths = items.iter().map(|i| i.path.as_str());
+            let found = self.runtime.block_on(self.reader.found(base.root(of), paths))?;
+            let found: HashMap<String, Found> = found.into_iter().map(|(p, f)| (p.to_owned(), f)).collect();
+            self.settle_all(of, items, &found)?;
+        }
+        Ok(())
+    }
+
+    /// Compares items with what the base serves at their paths, on all cores.
+    pub(super) fn settle_all(
+        &self,
+        of: Of,
+        items: Vec<Item>,
+        before: &HashMap<String, Found>,
+    ) -> Result<(), Error> {
+        items.into_par_iter().try_for_each(|item| {
+            let before = before.get(&item.path).map(|f| &**f);
+            self.settle(of, item, before)
+        })
+    }
+
+    /// Makes an entry of an item, unless the base answers so already.
+    fn settle(&self, of: Of, item: Item, before: Option<&Entry>) -> Result<(), Error> {
+        if before.is_some_and(|e| e.response(&item.path) == item.response()) {
+            return Ok(());
+        }
+        let Item { path, status, fields, groups, policy, key, immutable, body } = item;
+        let content = match before.filter(|e| of.key(e) == key) {
+            Some(entry) => entry.content.clone(),
+            None => self.content(of, key, &path, &fields, body)?,
         };
-        let immutable = file.immutable;
+        let entry = Arc::new(Entry { status, fields, content, groups, policy });
         self.with(|collected| {
             if immutable {
-                collected.immutable.push(file.path.clone());
+                collected.immutable.insert(path.clone());
             }
-            put(&mut collected.files, file.path, entry)
-        })?
+            collected.side(of).changed.insert(path, entry);
+        })
     }
 
-    /// Takes the base's source at this path over, if it has this digest.
-    fn source_of_base(&self, path: &str, digest: Digest) -> Result<bool, Error> {
-        let held = self.base.as_ref().and_then(|b| b.sources.get(path));
-        match held.filter(|e| e.content.identity.digest == digest && e.groups.is_empty()) {
-            Some(entry) => {
-                let entry = Arc::clone(entry);
-                self.with(|collected| put(&mut collected.sources, path.to_owned(), entry))??;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
-    }
-
-    fn source(&self, path: &str, bytes: Bytes, groups: Vec<String>) -> Result<(), Error> {
-        check_path(path)?;
-        let digest = Digest::of(&bytes);
-        let before = self.base.as_ref().and_then(|b| b.sources.get(path));
-        let entry = match before.filter(|e| e.content.identity.digest == digest && e.groups == groups) {
-            Some(entry) => Arc::clone(entry),
-            None => {
-                let content = self.content((digest, false), |body| Ok(codings::plain(body)), bytes)?;
-                let policy = Policy { browser: String::new(), edge: String::new() };
-                Arc::new(Entry { status: 200, fields: Vec::new(), content, groups, policy })
-            }
-        };
-        self.with(|collected| put(&mut collected.sources, path.to_owned(), entry))?
-    }
-
-    /// The content of these bytes: the base's, or one that was made just now; otherwise it is made
-    /// and uploaded.
+    /// The content of a body: one that is known, or else it is made.
     fn content(
         &self,
+        of: Of,
         key: ContentKey,
-        make: impl FnOnce(Bytes) -> Result<Coded, Error>,
-        body: Bytes,
+        path: &str,
+        fields: &[(String, String)],
+        body: Body,
     ) -> Result<Content, Error> {
-        if let Some(content) = self.base.as_ref().and_then(|b| b.contents.get(&key)) {
-            return Ok(content.clone());
-        }
-        if let Some(content) = self.with(|c| c.fresh.get(&key).cloned())? {
+        if let Some(content) = self.with(|c| c.contents.get(&key).cloned())? {
             return Ok(content);
         }
-        let Coded { content, blob } = make(body)?;
-        let in_base = self.base.as_ref().is_some_and(|b| b.blobs.contains(&content.blob));
-        let is_first = self.with(|collected| {
-            collected.fresh.insert(key, content.clone());
-            let is_first = !in_base && collected.fresh_blobs.insert(content.blob);
-            if is_first {
-                collected.uploads += 1;
-                collected.upload_bytes += blob.len() as u64;
-            }
-            is_first
-        })?;
-        if is_first && let Some(queue) = &self.queue {
-            queue.push(self.site.blob(&content.blob), blob)?;
+        if let Some(content) = self.elsewhere(key) {
+            return Ok(content);
         }
+        let failed =
+            |error: std::io::Error| Error::Source { path: path.to_owned(), reason: error.to_string() };
+        let body = match body {
+            Body::Here(bytes) => bytes,
+            Body::Elsewhere(read) => read().map_err(failed)?,
+        };
+        let Coded { content, blob } = match of {
+            Of::Manifest => {
+                let content_type = fields.iter().find(|(n, _)| n == "content-type");
+                codings::code(path, content_type.map(|(_, v)| v.as_str()), body)?
+            }
+            Of::Sources => codings::plain(body),
+        };
+        let has_base = self.base.is_some();
+        let ready = self.with(|collected| {
+            collected.contents.insert(key, content.clone());
+            let length = blob.len() as u64;
+            if collected.blobs.insert(content.blob, length).is_none() {
+                collected.held.insert(content.blob, blob);
+                collected.held_bytes += length;
+            }
+            let is_full = !has_base || collected.held_bytes > HELD_BYTES_MAX;
+            if is_full { collected.release() } else { Vec::new() }
+        })?;
+        self.push(ready)?;
         Ok(content)
+    }
+
+    /// Content that the base has at another path, as far as memory says.
+    fn elsewhere(&self, key: ContentKey) -> Option<Content> {
+        let (of, path) = self.places.0.get(&key)?;
+        let found = self.reader.remembered(self.base.as_ref()?.root(of), &path)??;
+        (of.key(&found) == key).then(|| found.content.clone())
+    }
+
+    /// Hears of the base's content at paths that differ: it need not be uploaded under other paths.
+    pub(super) fn know(&self, of: Of, before: &HashMap<String, Found>) -> Result<(), Error> {
+        self.with(|collected| {
+            for entry in before.values() {
+                if collected.held.remove(&entry.content.blob).is_some() {
+                    collected.blobs.remove(&entry.content.blob);
+                }
+                collected.contents.entry(of.key(entry)).or_insert_with(|| entry.content.clone());
+            }
+        })
+    }
+
+    fn push(&self, blobs: Vec<(Digest, Bytes)>) -> Result<(), Error> {
+        let Some(queue) = &self.queue else { return Ok(()) };
+        blobs.into_iter().try_for_each(|(digest, blob)| queue.push(self.site.blob(&digest), blob))
     }
 }
 
-fn put(items: &mut BTreeMap<String, Arc<Entry>>, path: String, entry: Arc<Entry>) -> Result<(), Error> {
-    match items.entry(path) {
-        Place::Vacant(place) => {
-            place.insert(entry);
-            Ok(())
-        }
-        Place::Occupied(place) => Err(Error::DuplicatePath(place.key().clone())),
+impl Collected {
+    /// The blobs that were held; they are held no more.
+    pub(super) fn release(&mut self) -> Vec<(Digest, Bytes)> {
+        self.held_bytes = 0;
+        self.held.drain().collect()
     }
+}
+
+fn sorted(mut groups: Vec<String>) -> Vec<String> {
+    groups.sort();
+    groups.dedup();
+    groups
 }
 
 /// The fields of a file as an entry has them: valid, lower-case, sorted.

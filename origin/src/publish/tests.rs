@@ -1,9 +1,11 @@
 //! Publishing to a bucket in memory.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use release::File;
 use release::bucket::memory::{Fault, MemoryBucket};
+use release::journal::{Activation, Cause, Effect};
 
 use super::*;
 use crate::policy::Policies;
@@ -13,16 +15,16 @@ struct World {
     publisher: Arc<Publisher>,
 }
 
-async fn publisher(bucket: &Arc<MemoryBucket>, folder: Option<PathBuf>) -> Arc<Publisher> {
+async fn publisher(bucket: &Arc<MemoryBucket>) -> Arc<Publisher> {
     let site: Site = "main".parse().unwrap();
     let journal = Journal::open(bucket.clone(), site.clone(), "test".into(), None).await.unwrap();
     let reader = Arc::new(Reader::new(bucket.clone(), site, 64 << 20));
-    Publisher::new(journal, reader, folder)
+    Publisher::new(journal, reader)
 }
 
 async fn world() -> World {
     let bucket = Arc::new(MemoryBucket::default());
-    World { publisher: publisher(&bucket, None).await, bucket }
+    World { publisher: publisher(&bucket).await, bucket }
 }
 
 fn page(path: &str, text: &str) -> File {
@@ -126,12 +128,14 @@ async fn what_changes_nothing_makes_no_release() {
         let outcome = draft.finish(about()).await.unwrap();
         assert_eq!(matches!(&outcome, Outcome::Published(d) if d.diff.is_empty()), released, "{trigger:?}");
     }
-    let sources = publisher.sources(|_| true, &BTreeMap::new()).await.unwrap().unwrap();
+    let sources = publisher.sources(&BTreeMap::new()).await.unwrap().unwrap();
     let named: Vec<_> = sources.iter().map(|s| (s.path.as_str(), s.data)).collect();
     let expected =
         [("content/b/index.html", false), ("content/draft.md", false), ("content/index.html", false)];
-    assert_eq!(named[..3], expected);
-    assert_eq!(named[3], ("data/rows.json", true));
+    assert_eq!(named, expected);
+    let data = publisher.data("data/").await.unwrap();
+    let named: Vec<_> = data.iter().map(|s| (s.path.as_str(), &s.bytes[..], s.data)).collect();
+    assert_eq!(named, [("data/rows.json", &b"Manual"[..], true)]);
 
     // A page that will fall due is something to know.
     let draft = publisher.begin(Trigger::Watch, Arc::default()).await.unwrap();
@@ -170,7 +174,7 @@ async fn hashed_assets_outlive_the_release_that_made_them() {
 #[tokio::test]
 async fn of_two_publishers_the_loser_is_told_and_wins_the_next_time() {
     let World { bucket, publisher } = world().await;
-    let other = self::publisher(&bucket, None).await;
+    let other = self::publisher(&bucket).await;
     let draft = publisher.begin(Trigger::Manual, Arc::default()).await.unwrap();
     hand_over(&draft, &pages(&[("index.html", "mine")]));
     let theirs = done(publish(&other, Trigger::Manual, &pages(&[("index.html", "theirs")])).await);
@@ -230,33 +234,137 @@ async fn a_rollback_holds_back_what_nobody_asked_for() {
     assert!(!publisher.journal.seen().state.held);
 }
 
-#[tokio::test]
-async fn the_folder_spares_reads_and_may_be_deleted() {
+/// A site of as many pages, published by a process that is gone.
+async fn published_before(pages: usize) -> (Arc<MemoryBucket>, Vec<File>) {
     let bucket = Arc::new(MemoryBucket::default());
-    let work = tempfile::tempdir().unwrap();
-    let folder = work.path().join("trees");
-    let files = pages(&[("index.html", "1"), ("b", "2")]);
-    let publisher = self::publisher(&bucket, Some(folder.clone())).await;
-    done(publish(&publisher, Trigger::Manual, &files).await);
-    let nodes = || std::fs::read_dir(&folder).map_or(0, |f| f.flatten().count());
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while nodes() < 3 {
-        assert!(Instant::now() < deadline, "{} nodes were kept", nodes());
-        tokio::task::yield_now().await;
-    }
-    let reads_of_nodes = |bucket: &MemoryBucket| {
-        bucket.requests().iter().filter(|(op, key)| *op == "get" && key.contains("/trees/")).count()
+    let names: Vec<String> = (0..pages).map(|n| format!("blog/{n}/index.html")).collect();
+    let files: Vec<File> = names.iter().map(|n| page(n, n)).collect();
+    done(publish(&publisher(&bucket).await, Trigger::Manual, &files).await);
+    bucket.forget_requests();
+    (bucket, files)
+}
+
+#[tokio::test]
+async fn a_process_that_just_started_reads_and_writes_what_differs() {
+    let (bucket, mut files) = published_before(2_000).await;
+    let count = |op: &str, part: &str| {
+        bucket.requests().iter().filter(|(o, key)| *o == op && key.contains(part)).count()
     };
-    for (clean, reads) in [(false, 0), (true, 3)] {
-        if clean {
-            std::fs::remove_dir_all(&folder).unwrap();
-        }
-        bucket.forget_requests();
-        let fresh = self::publisher(&bucket, Some(folder.clone())).await;
-        let outcome = publish(&fresh, Trigger::Manual, &files).await.unwrap();
-        assert!(matches!(outcome, Outcome::Unchanged(_)));
-        assert_eq!(reads_of_nodes(&bucket), reads);
-    }
+
+    // Nothing differs: the roots say so.
+    let fresh = publisher(&bucket).await;
+    assert!(matches!(publish(&fresh, Trigger::Manual, &files).await.unwrap(), Outcome::Unchanged(_)));
+    assert_eq!((count("get", "/trees/"), count("put", "")), (2, 0), "{:?}", bucket.requests());
+
+    // A page differs: its leaf and the root of both trees, and its blob and its source's.
+    files[7].body = Bytes::from("<h1>new</h1>".repeat(50));
+    bucket.forget_requests();
+    let fresh = publisher(&bucket).await;
+    let second = done(publish(&fresh, Trigger::Manual, &files).await);
+    assert_eq!(second.diff.changed, ["blog/7/index.html"]);
+    let (read, written) = (count("get", "/trees/"), count("put", "/trees/"));
+    assert_eq!((read, written, count("get", "/blobs/"), count("put", "/blobs/")), (4, 4, 0, 2));
+
+    // The tree is the one that a first publish would have made.
+    let again = Arc::new(MemoryBucket::default());
+    let whole = done(publish(&publisher(&again).await, Trigger::Manual, &files).await);
+    let (a, b) = (fresh.reader.release(&second.release).await.unwrap(), publisher(&again).await);
+    let b = b.reader.release(&whole.release).await.unwrap();
+    assert_eq!((a.root, a.sources, a.counts), (b.root, b.sources, b.counts));
+}
+
+#[tokio::test]
+async fn what_moved_is_not_uploaded_again() {
+    let (bucket, mut files) = published_before(300).await;
+    files[7].path = "elsewhere/index.html".into();
+    files[7].groups.clear();
+    let moved = done(publish(&publisher(&bucket).await, Trigger::Manual, &files).await);
+    assert_eq!((moved.diff.added.len(), moved.diff.removed.len()), (1, 1));
+    assert!(!bucket.requests().iter().any(|(op, key)| *op == "put" && key.contains("/blobs/")));
+}
+
+#[tokio::test]
+async fn a_copy_is_not_uploaded_again() {
+    let World { bucket, publisher } = world().await;
+    let mut files = pages(&[("a/index.html", "a"), ("b/index.html", "b")]);
+    done(publish(&publisher, Trigger::Manual, &files).await);
+    files.push(File { path: "copy/index.html".into(), ..files[0].clone() });
+    bucket.forget_requests();
+    let copied = done(publish(&publisher, Trigger::Manual, &files).await);
+    assert_eq!(copied.diff.added, ["copy/index.html"]);
+    assert!(!bucket.requests().iter().any(|(op, key)| *op == "put" && key.contains("/blobs/")));
+    // Once the original has changed, the base has the content at the copy alone.
+    files[0] = page("a/index.html", "new");
+    done(publish(&publisher, Trigger::Manual, &files).await);
+    files.remove(2);
+    done(publish(&publisher, Trigger::Manual, &files).await);
+    files.push(page("c/index.html", "a"));
+    bucket.forget_requests();
+    done(publish(&publisher, Trigger::Manual, &files).await);
+    let blobs = bucket.requests().iter().filter(|(op, key)| *op == "put" && key.contains("/blobs/")).count();
+    assert_eq!(blobs, 2, "what no base reaches any more is uploaded again, the page and its source");
+}
+
+#[tokio::test]
+async fn a_renderer_may_hand_over_what_differs_alone() {
+    let (bucket, files) = published_before(2_000).await;
+    let round = async |publisher: &Arc<Publisher>| {
+        let draft = publisher.begin(Trigger::Watch, Arc::default()).await.unwrap();
+        let sink = draft.sink();
+        // One that differs, one that does not, one that is new, one that is gone, one that never was.
+        let text = draft.base_seq().unwrap().to_string();
+        sink.file(page("blog/7/index.html", &text)).unwrap();
+        sink.file(files[8].clone()).unwrap();
+        sink.file(page(&format!("new/{text}"), "new")).unwrap();
+        sink.remove(&format!("blog/{text}/index.html")).unwrap();
+        sink.remove("never").unwrap();
+        sink.source("content/new", Bytes::from(text.clone())).unwrap();
+        draft.keep_other_files().unwrap();
+        draft.keep_other_sources().unwrap();
+        let done = done(draft.finish(about()).await);
+        assert_eq!(done.diff.added, [format!("new/{text}")]);
+        assert_eq!(done.diff.changed, ["blog/7/index.html"]);
+        assert_eq!(done.diff.removed, [format!("blog/{text}/index.html")]);
+        let release = publisher.reader.release(&done.release).await.unwrap();
+        assert_eq!(release.counts.paths, 2_000);
+        let entries = publisher.reader.entries(release.root).await.unwrap();
+        assert_eq!(entries.len(), 2_000);
+        let bytes: u64 = entries.values().map(|e| e.content.identity.length).sum();
+        assert_eq!(release.counts.bytes, bytes);
+        assert_eq!(publisher.reader.entries(release.sources).await.unwrap().len(), 2_001);
+    };
+    // One that has just started, the same again, and another that has just started.
+    let one = self::publisher(&bucket).await;
+    round(&one).await;
+    round(&one).await;
+    round(&self::publisher(&bucket).await).await;
+    // Nothing that differs at all.
+    let publisher = self::publisher(&bucket).await;
+    let draft = publisher.begin(Trigger::Watch, Arc::default()).await.unwrap();
+    draft.sink().file(files[9].clone()).unwrap();
+    draft.keep_other_files().unwrap();
+    draft.keep_other_sources().unwrap();
+    assert!(matches!(draft.finish(about()).await.unwrap(), Outcome::Unchanged(_)));
+}
+
+#[tokio::test]
+async fn what_waits_to_be_compared_has_a_bound() {
+    let bucket = Arc::new(MemoryBucket::default());
+    let body = Bytes::from(vec![7; 1 << 20]);
+    let file = |n: u64| File { body: body.clone(), fields: vec![], ..page(&format!("image/{n}.png"), "") };
+    let mut files: Vec<File> = (0..=WAITING_BYTES_MAX >> 20).map(file).collect();
+    let publish = async |publisher: &Arc<Publisher>, files: &[File]| {
+        let draft = publisher.begin(Trigger::Manual, Arc::default()).await.unwrap();
+        let (sink, files) = (draft.sink(), files.to_vec());
+        let over = move || files.into_iter().try_for_each(|file| sink.file(file));
+        tokio::task::spawn_blocking(over).await.unwrap().unwrap();
+        draft.finish(about()).await.unwrap()
+    };
+    publish(&publisher(&bucket).await, &files).await;
+    files[3].body = Bytes::from_static(b"another");
+    let Outcome::Published(done) = publish(&publisher(&bucket).await, &files).await else { panic!() };
+    assert_eq!(done.diff, Diff { changed: vec!["image/3.png".into()], ..Diff::default() });
+    assert!(matches!(publish(&publisher(&bucket).await, &files).await, Outcome::Unchanged(_)));
 }
 
 #[tokio::test]
@@ -271,12 +379,12 @@ async fn a_plan_uploads_nothing() {
     let diff = Diff { added: names(&["new"]), changed: names(&["index.html"]), removed: names(&["old"]) };
     assert_eq!(plan.diff, diff);
     assert!(plan.changes && plan.uploads >= 3, "{plan:?}");
-    assert_eq!(bucket.requests(), []);
+    assert!(bucket.requests().iter().all(|(op, _)| *op == "get"), "{:?}", bucket.requests());
 }
 
 /// Everything that the active release serves, read by someone who has never seen it.
 async fn served(bucket: &Arc<MemoryBucket>) -> Option<BTreeMap<String, Bytes>> {
-    let fresh = publisher(bucket, None).await;
+    let fresh = publisher(bucket).await;
     let active = fresh.journal.seen().state.active.clone()?;
     let record = fresh.reader.release(&active.release).await.unwrap();
     assert_eq!((record.root, record.assets), (active.root, active.assets));
@@ -288,7 +396,7 @@ async fn served(bucket: &Arc<MemoryBucket>) -> Option<BTreeMap<String, Bytes>> {
         let body = fresh.reader.content(&entry.content, &entry.content.identity).await.unwrap();
         all.insert(path, body);
     }
-    for source in fresh.sources(|_| true, &BTreeMap::new()).await.unwrap().unwrap() {
+    for source in fresh.sources(&BTreeMap::new()).await.unwrap().unwrap() {
         assert!(!source.bytes.is_empty());
     }
     Some(all)
@@ -338,7 +446,7 @@ proptest::proptest! {
                 }
                 Ok(Err(_)) => proptest::prop_assert_eq!(&now, &bodies(&old)),
             }
-            let next = self::publisher(&bucket, None).await;
+            let next = self::publisher(&bucket).await;
             let last = pages(&[("index.html", "last")]);
             done(publish(&next, Trigger::Manual, &last).await);
             proptest::prop_assert_eq!(served(&bucket).await.unwrap(), bodies(&last));

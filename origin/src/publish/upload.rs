@@ -151,6 +151,9 @@ impl Uploader {
 
     /// Queues what is in memory anyway.
     pub(super) fn offer(&self, what: What, key: String, bytes: Bytes) {
+        if what == What::Blob {
+            self.queue.shared.lock().waiting += bytes.len() as u64;
+        }
         self.queue.send(what, key, bytes);
     }
 
