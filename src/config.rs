@@ -19,7 +19,7 @@ use crate::failure::HintExt;
 /// The file's name.
 pub const FILE: &str = "bakehouse.toml";
 /// Bytes of the largest configuration that is read.
-const CONFIG_BYTES_MAX: u64 = 1 << 20;
+pub const BYTES_MAX: u64 = 1 << 20;
 
 /// The whole file. Every table and key is optional.
 #[derive(Debug, Clone, Deserialize)]
@@ -145,28 +145,32 @@ pub enum OnLeaseLapse {
     Refuse,
 }
 
-/// Keys that can be given in the environment: all that are one value.
-const ENVIRONMENT: [&str; 21] = [
+/// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
+const TEXTS: [&str; 12] = [
     "site",
-    "hosts",
     "bucket.endpoint",
     "bucket.region",
     "bucket.name",
     "bucket.access_key_id",
     "bucket.secret_access_key",
-    "bucket.checksums",
-    "bucket.single_writer",
     "journal.endpoint",
     "journal.region",
     "journal.name",
     "journal.access_key_id",
     "journal.secret_access_key",
+    "edge.on_lease_lapse",
+];
+
+/// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
+const VALUES: [&str; 9] = [
+    "hosts",
+    "bucket.checksums",
+    "bucket.single_writer",
     "journal.checksums",
     "journal.single_writer",
     "limits.page_bytes_max",
     "edge.memory",
     "edge.lease_seconds",
-    "edge.on_lease_lapse",
     "cache",
 ];
 
@@ -187,11 +191,12 @@ impl Config {
         // First the file by itself, so that an error has its line.
         let _: Self = toml::from_str(text).map_err(|e| explain(&e, text, file)).maybe_hint(near(text))?;
         let mut table: Table = toml::from_str(text).map_err(|e| explain(&e, text, file))?;
-        for key in ENVIRONMENT {
+        let texts = TEXTS.map(|key| (key, true));
+        for (key, is_text) in texts.into_iter().chain(VALUES.map(|key| (key, false))) {
             let variable = format!("BAKE_{}", key.replace('.', "_").to_uppercase());
-            if let Some(value) = env(&variable) {
-                set(&mut table, key, value);
-            }
+            let Some(text) = env(&variable) else { continue };
+            let value = if is_text { Value::String(text) } else { value(&variable, &text)? };
+            set(&mut table, key, value);
         }
         let config: Self = Value::Table(table).try_into().context("the environment's BAKE_ variables")?;
         renderer::data::check(&config.source)
@@ -207,18 +212,20 @@ impl Config {
 
 fn read(file: &Path) -> anyhow::Result<String> {
     let length = std::fs::metadata(file).with_context(|| format!("`{}`", file.display()))?.len();
-    anyhow::ensure!(
-        length <= CONFIG_BYTES_MAX,
-        "`{}` has {length} bytes; {CONFIG_BYTES_MAX} are allowed",
-        file.display()
-    );
+    anyhow::ensure!(length <= BYTES_MAX, "`{}` has {length} bytes; {BYTES_MAX} are allowed", file.display());
     std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))
 }
 
-/// Sets a dotted key; numbers, booleans and lists are read as TOML, all else is a string.
-fn set(table: &mut Table, key: &str, text: String) {
-    let typed = toml::from_str::<Table>(&format!("v = {text}")).ok().and_then(|mut t| t.remove("v"));
-    let value = typed.unwrap_or(Value::String(text));
+/// Reads a value of the environment, which is written as in TOML.
+fn value(variable: &str, text: &str) -> anyhow::Result<Value> {
+    let read = toml::from_str::<Table>(&format!("value = {text}")).ok().filter(|t| t.len() == 1);
+    read.and_then(|mut table| table.remove("value"))
+        .with_context(|| format!("the variable {variable} is `{text}`"))
+        .hint(|| "write a number, `true` or `false`, or a list such as `[\"a.example\"]`".into())
+}
+
+/// Sets a dotted key.
+fn set(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
         None => {
             table.insert(key.to_owned(), value);
@@ -281,6 +288,27 @@ mod tests {
         assert_eq!(config.edge.memory, 2_000);
         assert_eq!(config.hosts, ["a.example"]);
         assert_eq!(config.bucket.name.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_text_in_the_environment_is_taken_as_it_is() {
+        let env = [
+            ("BAKE_BUCKET_NAME", "2026"),
+            ("BAKE_BUCKET_SECRET_ACCESS_KEY", "0123456789"),
+            ("BAKE_SITE", "7"),
+            ("BAKE_JOURNAL_REGION", "true"),
+        ];
+        let config = parse("", &env).unwrap();
+        assert_eq!(config.bucket.name.as_deref(), Some("2026"));
+        assert_eq!(config.bucket.secret_access_key, Some(Secret("0123456789".into())));
+        assert_eq!(config.site.as_str(), "7");
+        assert_eq!(config.journal.unwrap().region.as_deref(), Some("true"));
+        for wrong in ["lots", "1\nsite = \"x\"", ""] {
+            let error = parse("", &[("BAKE_EDGE_MEMORY", wrong)]).unwrap_err();
+            assert!(format!("{error:#}").contains("BAKE_EDGE_MEMORY"), "{error:#}");
+        }
+        let error = parse("", &[("BAKE_EDGE_MEMORY", "\"lots\"")]).unwrap_err();
+        assert!(format!("{error:#}").contains("BAKE_ variables"), "{error:#}");
     }
 
     #[test]

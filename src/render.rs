@@ -106,6 +106,13 @@ pub fn content<T>(result: Result<T, Errors>) -> anyhow::Result<T> {
 pub fn config_of(sources: &Sources) -> anyhow::Result<Config> {
     let text = match sources.get(config::FILE) {
         Some(file) => {
+            let length = file.bytes_len();
+            anyhow::ensure!(
+                length <= config::BYTES_MAX,
+                "`{}` has {length} bytes; {} are allowed",
+                config::FILE,
+                config::BYTES_MAX
+            );
             let bytes = file.read().with_context(|| format!("`{}` cannot be read", config::FILE))?;
             String::from_utf8(bytes.to_vec()).with_context(|| format!("`{}` is not UTF-8", config::FILE))?
         }
