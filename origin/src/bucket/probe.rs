@@ -28,6 +28,8 @@ const WRITERS: usize = 16;
 const RACES: usize = 4;
 /// Writes after each of which a read must see it.
 const READS: usize = 4;
+/// Attempts of what the client does not repeat by itself, where the store gives no answer.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// A store that can be asked.
 #[async_trait]
@@ -223,8 +225,8 @@ async fn recorded(bucket: &dyn Probed) -> Result<Option<Record>, BucketError> {
 async fn ask(bucket: &dyn Probed, folder: &str, now: SystemTime) -> Result<Vec<Flaw>, BucketError> {
     let mut flaws = Vec::new();
     let key = format!("{folder}/once");
-    let first = bucket.create(&key, Bytes::from_static(b"first")).await?;
-    let second = bucket.create(&key, Bytes::from_static(b"second")).await?;
+    let first = create(bucket, &key, Bytes::from_static(b"first")).await?;
+    let second = create(bucket, &key, Bytes::from_static(b"second")).await?;
     if (first, second) != (Written::Yes, Written::Refused) {
         flaws.push(Flaw::CreatedTwice);
     }
@@ -235,15 +237,47 @@ async fn ask(bucket: &dyn Probed, folder: &str, now: SystemTime) -> Result<Vec<F
         }
     }
     flaws.extend(read_after_write(bucket, folder).await?);
-    if !bucket.refuses_expired(&key, now).await? {
+    if !refuses_expired(bucket, &key, now).await? {
         flaws.push(Flaw::ExpiredAccepted);
     }
     Ok(flaws)
 }
 
+/// Creates an object with content that no other creator has. Where the reply is lost, the object itself
+/// says whose it is, as it does for an entry of the journal; an absent one is created again.
+async fn create(bucket: &dyn Probed, key: &str, content: Bytes) -> Result<Written, BucketError> {
+    let mut attempt = 1;
+    loop {
+        let refused = match bucket.create(key, content.clone()).await {
+            Ok(Written::Yes) => return Ok(Written::Yes),
+            // Before this attempt none can have been carried out.
+            Ok(Written::Refused) if attempt == 1 => return Ok(Written::Refused),
+            Ok(Written::Refused) => None,
+            Err(error @ BucketError::Unknown { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
+        match (bucket.get(key, VERDICT_BYTES_MAX).await?, refused) {
+            (Some(object), _) if object.bytes == content => return Ok(Written::Yes),
+            (Some(_), _) | (None, None) => return Ok(Written::Refused),
+            (None, Some(error)) if attempt == ATTEMPTS_MAX => return Err(error),
+            (None, Some(_)) => attempt += 1,
+        }
+    }
+}
+
+async fn refuses_expired(bucket: &dyn Probed, key: &str, now: SystemTime) -> Result<bool, BucketError> {
+    let mut attempt = 1;
+    loop {
+        match bucket.refuses_expired(key, now).await {
+            Err(BucketError::Unknown { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
+            answer => return answer,
+        }
+    }
+}
+
 async fn run_race(bucket: &dyn Probed, key: &str) -> Result<Option<Flaw>, BucketError> {
     let content = |writer: usize| Bytes::from(format!("writer {writer}"));
-    let outcomes = join_all((0..WRITERS).map(|writer| bucket.create(key, content(writer)))).await;
+    let outcomes = join_all((0..WRITERS).map(|writer| create(bucket, key, content(writer)))).await;
     let mut winners = Vec::new();
     for (writer, outcome) in outcomes.into_iter().enumerate() {
         if outcome? == Written::Yes {
@@ -288,7 +322,7 @@ async fn remove(bucket: &dyn Probed, folder: &str) -> Result<(), BucketError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use release::bucket::memory::MemoryBucket;
+    use release::bucket::memory::{Fault, MemoryBucket};
     use release::bucket::{Listing, Object};
     use std::ops::Range;
 
@@ -395,8 +429,29 @@ mod tests {
     #[tokio::test]
     async fn a_store_without_answers_has_no_verdict() {
         let store = Store::default();
-        store.inner.fail([release::bucket::memory::Fault { op: "create", done: true }]);
+        store.inner.fail([Fault { op: "create", done: false }; ATTEMPTS_MAX as usize]);
         assert!(matches!(probe(&store, noon()).await, Err(ProbeError::Bucket { .. })));
         assert_eq!(store.inner.keys(), Vec::<String>::new(), "nothing stays behind");
+    }
+
+    #[tokio::test]
+    async fn lost_replies_and_requests_change_no_verdict() {
+        for done in [true, false] {
+            for lost in [1, 2, 7, 30] {
+                let store = Store::default();
+                store.inner.fail((0..lost).map(|n| Fault { op: "create", done: done || n % 3 == 0 }));
+                let verdict = probe(&store, noon()).await;
+                // Requests that get lost three times in a row leave no verdict; a wrong one never comes of it.
+                match verdict {
+                    Ok(verdict) => assert_eq!(verdict.flaws, [], "{lost} lost, done: {done}"),
+                    Err(error) => assert!(!done && lost > 2, "{lost} lost, done: {done}: {error}"),
+                }
+            }
+            let careless = Store { ignores_conditions: true, ..Store::default() };
+            careless.inner.fail((0..8).map(|_| Fault { op: "put", done }));
+            if let Ok(verdict) = probe(&careless, noon()).await {
+                verdict.require(false).unwrap_err();
+            }
+        }
     }
 }
