@@ -164,6 +164,63 @@ macro_rules! refuse_unsupported {
     };
 }
 
+/// Refuses reads of what this store does not have.
+macro_rules! refuse_special_read {
+    ($input:expr) => {
+        if $input.version_id.is_some()
+            || $input.part_number.is_some()
+            || $input.sse_customer_algorithm.is_some()
+        {
+            return Err(not_implemented("a version, part or key of its own in a read"));
+        }
+    };
+}
+
+/// The answer to a read, with or without the content: two types that have the same fields. With it come
+/// the bytes that it is about.
+macro_rules! read {
+    ($Output:ident, $input:expr, $meta:expr, $size:expr) => {{
+        check_read(
+            &$meta,
+            $input.if_match.as_ref(),
+            $input.if_unmodified_since.as_ref(),
+            $input.if_none_match.as_ref(),
+            $input.if_modified_since.as_ref(),
+        )?;
+        let size = $size;
+        let part = range($input.range, size)?;
+        let content_range = part.as_ref().map(|part| format!("bytes {}-{}/{size}", part.start, part.end - 1));
+        // Of a range there is no checksum.
+        let with_checksums = $input.checksum_mode.is_some() && part.is_none();
+        let checksums = if with_checksums { $meta.checksums.clone() } else { BTreeMap::new() };
+        let bytes = part.unwrap_or(0..size);
+        let output = $Output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(i64::try_from(bytes.end - bytes.start).unwrap_or(i64::MAX)),
+            content_range,
+            e_tag: etag(&$meta),
+            last_modified: Some(timestamp($meta.modified_ms)),
+            checksum_crc32: checksum_of(&checksums, "crc32"),
+            checksum_crc32c: checksum_of(&checksums, "crc32c"),
+            checksum_crc64nvme: checksum_of(&checksums, "crc64nvme"),
+            checksum_sha1: checksum_of(&checksums, "sha1"),
+            checksum_sha256: checksum_of(&checksums, "sha256"),
+            checksum_type: (!checksums.is_empty())
+                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+            content_type: Some($meta.fields.content_type.unwrap_or_else(|| "binary/octet-stream".to_owned())),
+            cache_control: $meta.fields.cache_control,
+            content_disposition: $meta.fields.content_disposition,
+            content_encoding: $meta.fields.content_encoding,
+            content_language: $meta.fields.content_language,
+            expires: $meta.fields.expires_ms.map(timestamp),
+            website_redirect_location: $meta.fields.website_redirect_location,
+            metadata: Some($meta.fields.user.into_iter().collect()),
+            ..Default::default()
+        };
+        (output, bytes)
+    }};
+}
+
 fn fields(fields: Fields) -> S3Result<Fields> {
     let bytes: usize = fields.user.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > USER_METADATA_BYTES_MAX {
@@ -495,102 +552,26 @@ impl S3 for Api {
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
-        if input.version_id.is_some() || input.part_number.is_some() || input.sse_customer_algorithm.is_some()
-        {
-            return Err(not_implemented("a version, part or key of its own in a read"));
-        }
+        refuse_special_read!(input);
         let (store, bucket, key) = (self.store.clone(), input.bucket, input.key);
         let object = blocking(move || store.get(&bucket, &key, WHOLE_BYTES_MAX).map_err(to_s3)).await?;
-        let meta = object.meta.clone();
-        check_read(
-            &meta,
-            input.if_match.as_ref(),
-            input.if_unmodified_since.as_ref(),
-            input.if_none_match.as_ref(),
-            input.if_modified_since.as_ref(),
-        )?;
-        let size = object.size;
-        let part = range(input.range, size)?;
-        let content_range = part.as_ref().map(|part| format!("bytes {}-{}/{size}", part.start, part.end - 1));
-        // Of a range there is no checksum.
-        let with_checksums = input.checksum_mode.is_some() && part.is_none();
-        let checksums = if with_checksums { meta.checksums.clone() } else { BTreeMap::new() };
-        let bytes = part.unwrap_or(0..size);
-        let output = GetObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: Some(i64::try_from(bytes.end - bytes.start).unwrap_or(i64::MAX)),
-            content_range,
-            body: Some(body(object, bytes)),
-            e_tag: etag(&meta),
-            last_modified: Some(timestamp(meta.modified_ms)),
-            checksum_crc32: checksum_of(&checksums, "crc32"),
-            checksum_crc32c: checksum_of(&checksums, "crc32c"),
-            checksum_crc64nvme: checksum_of(&checksums, "crc64nvme"),
-            checksum_sha1: checksum_of(&checksums, "sha1"),
-            checksum_sha256: checksum_of(&checksums, "sha256"),
-            checksum_type: (!checksums.is_empty())
-                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
-            content_type: Some(meta.fields.content_type.unwrap_or_else(|| "binary/octet-stream".to_owned())),
-            cache_control: meta.fields.cache_control,
-            content_disposition: meta.fields.content_disposition,
-            content_encoding: meta.fields.content_encoding,
-            content_language: meta.fields.content_language,
-            expires: meta.fields.expires_ms.map(timestamp),
-            website_redirect_location: meta.fields.website_redirect_location,
-            metadata: Some(meta.fields.user.into_iter().collect()),
-            ..Default::default()
-        };
+        let (meta, size) = (object.meta.clone(), object.size);
+        let (mut output, bytes) = read!(GetObjectOutput, input, meta, size);
+        output.body = Some(body(object, bytes));
         Ok(S3Response::new(output))
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = req.input;
-        if input.version_id.is_some() || input.part_number.is_some() || input.sse_customer_algorithm.is_some()
-        {
-            return Err(not_implemented("a version, part or key of its own in a read"));
-        }
+        refuse_special_read!(input);
         let (store, bucket, key) = (self.store.clone(), input.bucket, input.key);
         let (size, meta) = blocking(move || {
             let object = store.get(&bucket, &key, 0).map_err(to_s3)?;
             Ok((object.size, object.meta))
         })
         .await?;
-        check_read(
-            &meta,
-            input.if_match.as_ref(),
-            input.if_unmodified_since.as_ref(),
-            input.if_none_match.as_ref(),
-            input.if_modified_since.as_ref(),
-        )?;
-        let part = range(input.range, size)?;
-        let content_range = part.as_ref().map(|part| format!("bytes {}-{}/{size}", part.start, part.end - 1));
-        let is_part = part.is_some();
-        let with_checksums = input.checksum_mode.is_some() && !is_part;
-        let checksums = if with_checksums { meta.checksums.clone() } else { BTreeMap::new() };
-        let bytes = part.unwrap_or(0..size);
-        let output = HeadObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: Some(i64::try_from(bytes.end - bytes.start).unwrap_or(i64::MAX)),
-            content_range,
-            e_tag: etag(&meta),
-            last_modified: Some(timestamp(meta.modified_ms)),
-            checksum_crc32: checksum_of(&checksums, "crc32"),
-            checksum_crc32c: checksum_of(&checksums, "crc32c"),
-            checksum_crc64nvme: checksum_of(&checksums, "crc64nvme"),
-            checksum_sha1: checksum_of(&checksums, "sha1"),
-            checksum_sha256: checksum_of(&checksums, "sha256"),
-            checksum_type: (!checksums.is_empty())
-                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
-            content_type: Some(meta.fields.content_type.unwrap_or_else(|| "binary/octet-stream".to_owned())),
-            cache_control: meta.fields.cache_control,
-            content_disposition: meta.fields.content_disposition,
-            content_encoding: meta.fields.content_encoding,
-            content_language: meta.fields.content_language,
-            expires: meta.fields.expires_ms.map(timestamp),
-            website_redirect_location: meta.fields.website_redirect_location,
-            metadata: Some(meta.fields.user.into_iter().collect()),
-            ..Default::default()
-        };
+        let (output, _) = read!(HeadObjectOutput, input, meta, size);
+        let is_part = output.content_range.is_some();
         let mut response = S3Response::new(output);
         response.status = is_part.then_some(StatusCode::PARTIAL_CONTENT);
         Ok(response)
