@@ -104,6 +104,38 @@ fn a_row_is_a_page_and_a_changed_row_is_live_within_a_period() {
 }
 
 #[test]
+fn what_was_missed_while_nothing_ran_is_done_once_at_the_next_start() {
+    let world = World::new();
+    news(&world);
+    let config = world.read("site/bakehouse.toml").replace("* * * * * *", "@yearly");
+    world.write("site/bakehouse.toml", config);
+    let up = world.up("site");
+    let firings = |up: &Up<'_>| up.metric("bakehouse_schedule_firings_total", &["often"]);
+    assert_eq!(firings(&up), 0.0, "a schedule that has never fired has missed nothing");
+    // As if it had last run some years ago.
+    world.write("record", r#"{"version":1,"due":"2020-01-01T00:00:00Z","done":"2020-01-01T00:00:01Z"}"#);
+    let bucket = up.bucket();
+    let key = "sites/main/schedule/often";
+    let args = ["s3api", "put-object", "--bucket", &bucket.name, "--key", key, "--body", "record"];
+    bucket.aws(&world, &args).success();
+    up.interrupt();
+
+    let up = world.up("site");
+    let due = |up: &Up<'_>| -> String {
+        let record: serde_json::Value = serde_json::from_slice(&up.bucket().get(&world, key)).unwrap();
+        record["due"].as_str().unwrap().to_owned()
+    };
+    wait_until("the run that was missed", PERIOD, || !due(&up).starts_with("2020"));
+    assert_eq!(firings(&up), 1.0, "years were missed, and one run makes up for all");
+    up.interrupt();
+
+    // Nothing was missed now, and a publish by hand comes after whatever the start set off.
+    let up = world.up("site");
+    up.bake(&["publish"]).success();
+    assert_eq!(firings(&up), 0.0);
+}
+
+#[test]
 fn a_source_that_is_down_does_not_hold_up_a_save() {
     let world = World::new();
     let api = Api::start(RYE_4);
