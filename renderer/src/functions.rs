@@ -152,8 +152,8 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             url.push('/');
         }
         if cachebust {
-            let digest = match site.file_bytes(plain) {
-                Some(bytes) => hex(&Sha256::digest(&bytes)),
+            let digest = match sha_of_file(site, plain, 256, false)? {
+                Some(digest) => digest,
                 // Its text is known when all pages are: what it is made by tells one from another.
                 None if site.is_site_wide(plain) => {
                     hex(&Sha256::digest(format!("{plain} {:?}", site.config).as_bytes()))
@@ -269,21 +269,38 @@ fn hex(bytes: &[u8]) -> String {
 fn get_hash(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     let kind = kwargs.get::<u64>("sha_type")?.unwrap_or(384);
     let base64 = kwargs.get::<bool>("base64")?.unwrap_or(true);
-    let bytes = match (kwargs.get::<&str>("path")?, kwargs.get::<&str>("literal")?) {
-        (Some(path), None) => Scope::with(|scope| match scope.site.file_bytes(path) {
-            Some(bytes) => Ok(bytes.to_vec()),
-            None => fail(format!("there is no file `{path}`")),
-        })?,
-        (None, Some(literal)) => literal.as_bytes().to_vec(),
-        _ => return fail("`get_hash` needs either `path` or `literal`".to_owned()),
-    };
+    match (kwargs.get::<&str>("path")?, kwargs.get::<&str>("literal")?) {
+        (Some(path), None) => Scope::with(|scope| match sha_of_file(&scope.site, path, kind, base64)? {
+            Some(digest) => Ok(digest),
+            None => no_file(&scope.site, "file", path),
+        }),
+        (None, Some(literal)) => sha(literal.as_bytes(), kind, base64),
+        _ => fail("`get_hash` needs either `path` or `literal`".to_owned()),
+    }
+}
+
+fn sha(bytes: &[u8], kind: u64, base64: bool) -> TeraResult<String> {
     let digest = match kind {
-        256 => Sha256::digest(&bytes).to_vec(),
-        384 => Sha384::digest(&bytes).to_vec(),
-        512 => Sha512::digest(&bytes).to_vec(),
+        256 => Sha256::digest(bytes).to_vec(),
+        384 => Sha384::digest(bytes).to_vec(),
+        512 => Sha512::digest(bytes).to_vec(),
         other => return fail(format!("`sha_type` is 256, 384 or 512, not {other}")),
     };
     Ok(if base64 { base64::engine::general_purpose::STANDARD.encode(digest) } else { hex(&digest) })
+}
+
+/// The SHA-2 digest of a file, made once: headers ask for the same ones on every page.
+fn sha_of_file(site: &Site, path: &str, kind: u64, base64: bool) -> TeraResult<Option<String>> {
+    note(|| Node::File(path.into()));
+    let Some((_, content)) = site.data_digest(path) else { return Ok(None) };
+    let name = (content, format!("sha{kind}, base64 {base64}"));
+    if let Some(known) = site.memory.data.get(&name) {
+        return Ok(known.as_str().map(str::to_owned));
+    }
+    let Some(bytes) = site.file_bytes(path) else { return Ok(None) };
+    let made = sha(&bytes, kind, base64)?;
+    site.memory.data.insert(name, Value::from(made.as_str()), 2 * made.len() + 100);
+    Ok(Some(made))
 }
 
 fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {

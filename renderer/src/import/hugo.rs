@@ -217,9 +217,17 @@ fn page(
     format!("+++\n{}+++\n{body}", toml::to_string(&out).unwrap_or_default())
 }
 
-/// `2026-01-02` or a moment, as TOML has them; Hugo allows a space before the offset.
+/// `2026-01-02` or a moment, as TOML has them; Hugo allows a space before the offset, and offsets without a colon.
 fn day_or_moment(text: &str) -> Option<toml::value::Datetime> {
-    let plain = text.trim().replacen(" +", "+", 1).replacen(" -", "-", 1);
+    let mut plain = text.trim().replacen(" +", "+", 1).replacen(" -", "-", 1);
+    let tail = plain.as_bytes().last_chunk::<5>();
+    if plain.len() > 10
+        && tail.is_some_and(|[sign, digits @ ..]| {
+            matches!(sign, b'+' | b'-') && digits.iter().all(u8::is_ascii_digit)
+        })
+    {
+        plain.insert(plain.len() - 2, ':');
+    }
     plain.parse().or_else(|_| plain.get(..10).unwrap_or("").parse()).ok()
 }
 
@@ -291,4 +299,38 @@ fn shortcodes(path: &str, body: &str, notes: &mut Vec<Note>) -> String {
         ));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_as_people_write_them() {
+        for (written, read) in [
+            ("2026-01-02", "2026-01-02"),
+            ("2026-01-02T10:00:00+01:00", "2026-01-02T10:00:00+01:00"),
+            ("2026-01-02 10:00:00 +0100", "2026-01-02T10:00:00+01:00"),
+            ("2026-01-02T10:00:00-0530", "2026-01-02T10:00:00-05:30"),
+            ("2026-01-02 about noon", "2026-01-02"),
+        ] {
+            assert_eq!(
+                day_or_moment(written).map(|date| date.to_string()).as_deref(),
+                Some(read),
+                "{written}"
+            );
+        }
+        assert!(day_or_moment("yesterday").is_none());
+    }
+
+    #[test]
+    fn front_matter_of_three_kinds() {
+        for text in ["+++\na = 1\n+++\nB", "---\na: 1\n---\nB", "{\"a\": 1}\nB"] {
+            let (matter, body) = split(text);
+            assert_eq!(matter.unwrap().get("a"), Some(&Value::Integer(1)), "{text}");
+            assert_eq!(body, "B");
+        }
+        assert_eq!(split("No front matter").1, "No front matter");
+        assert!(split("---\na: [\n---\n").0.is_none());
+    }
 }
