@@ -190,7 +190,8 @@ pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
     let mut best = None;
     for name in known {
         let score = strsim::jaro_winkler(wrong, name);
-        if score > 0.78 && best.is_none_or(|(s, _)| score > s) {
+        // Names may come in any order, and equal sites must give equal messages.
+        if score > 0.78 && best.is_none_or(|(s, other)| score > s || (score == s && name < other)) {
             best = Some((score, name));
         }
     }
