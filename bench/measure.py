@@ -11,7 +11,9 @@ RESULTS = ROOT / "bench" / "results"
 
 
 def binary():
-    """The release build of `bake`."""
+    """The release build of `bake`, or the one that BAKE names."""
+    if "BAKE" in os.environ:
+        return os.path.abspath(os.environ["BAKE"])
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     path = target / "release" / "bake"
     if not path.exists():

@@ -125,11 +125,27 @@ pub struct EdgeTable {
     pub lease_seconds: u64,
     /// What it does then: `serve` (and say so), `validate` or `refuse`.
     pub on_lease_lapse: OnLeaseLapse,
+    /// URLs of upstreams that know nothing of Bakehouse.
+    pub upstream: Vec<String>,
+    /// What `Host` is set to for them; otherwise the client's is kept.
+    pub upstream_host: Option<String>,
+    /// How requests are spread over them: `round-robin`.
+    pub balance: Option<edge::Balance>,
+    /// Path that each of them is asked for now and then.
+    pub health_path: Option<String>,
 }
 
 impl Default for EdgeTable {
     fn default() -> Self {
-        Self { memory: 256 << 20, lease_seconds: 10, on_lease_lapse: OnLeaseLapse::Serve }
+        Self {
+            memory: 256 << 20,
+            lease_seconds: 10,
+            on_lease_lapse: OnLeaseLapse::Serve,
+            upstream: Vec::new(),
+            upstream_host: None,
+            balance: None,
+            health_path: None,
+        }
     }
 }
 
@@ -146,7 +162,7 @@ pub enum OnLeaseLapse {
 }
 
 /// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 15] = [
     "site",
     "bucket.endpoint",
     "bucket.region",
@@ -159,10 +175,13 @@ const TEXTS: [&str; 12] = [
     "journal.access_key_id",
     "journal.secret_access_key",
     "edge.on_lease_lapse",
+    "edge.upstream_host",
+    "edge.balance",
+    "edge.health_path",
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
-const VALUES: [&str; 9] = [
+const VALUES: [&str; 10] = [
     "hosts",
     "bucket.checksums",
     "bucket.single_writer",
@@ -171,6 +190,7 @@ const VALUES: [&str; 9] = [
     "limits.page_bytes_max",
     "edge.memory",
     "edge.lease_seconds",
+    "edge.upstream",
     "cache",
 ];
 

@@ -1,28 +1,35 @@
 //! `bake edge`: the cache that browsers talk to.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use edge::{Edge, EdgeConfig, Mode, OnLapse, SitesConfig};
+use edge::{AdminConfig, Edge, EdgeConfig, Mode, OnLapse, SitesConfig};
 use release::keys::Site;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, OnLeaseLapse};
-use crate::failure::{HintExt, Usage};
+use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
+use crate::edge_handover::{Handover, Sockets};
+use crate::edge_watch::{self, WatchCommand};
+use crate::failure::{HintExt, Usage, hinted};
+use crate::logs;
 use crate::stores::{self, StoreArgs};
 use crate::up;
 
 /// Cache and serve: in front of Bakehouse origins, or of any HTTP upstream
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EdgeArgs {
+    #[command(subcommand)]
+    watch: Option<WatchCommand>,
     /// Where browsers find it; port 0 takes any
     #[arg(long, env = "BAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     listen: SocketAddr,
-    /// URL of an HTTP upstream that knows nothing of Bakehouse; several serve the same
-    #[arg(long, value_name = "URL", conflicts_with = "origin")]
-    upstream: Vec<String>,
+    #[command(flatten)]
+    upstreams: UpstreamFlags,
     /// URL of a Bakehouse origin; several serve the same
     #[arg(long, env = "BAKE_ORIGINS", value_delimiter = ',', value_name = "URL")]
     origin: Vec<String>,
@@ -50,6 +57,19 @@ pub struct EdgeArgs {
     /// Folder with a bakehouse.toml
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
+    /// Where operators find it: purge, metrics, health, trace; never the address of --listen
+    #[arg(long, env = "BAKE_ADMIN", value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// Token for --admin; without one, on loopback only, one is made and printed
+    #[arg(long, env = "BAKE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    admin_token: Option<String>,
+    /// Unix socket over which a new process takes the listening sockets of the one that runs, which then ends
+    #[arg(long, value_name = "PATH")]
+    handover: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogFlags,
+    #[command(flatten)]
+    clients: ClientFlags,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -71,14 +91,44 @@ pub fn on_lapse(configured: OnLeaseLapse) -> OnLapse {
 }
 
 /// Runs the command.
-pub async fn run(args: EdgeArgs) -> anyhow::Result<()> {
+pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
+    if let Some(command) = args.watch {
+        return edge_watch::run(command).await;
+    }
     let config = Config::load(args.config.as_deref())?;
-    let listener = up::bind(args.listen, "--listen").await?;
-    let url = up::url(&listener)?;
+    if args.admin.is_some_and(|admin| !admin.ip().is_loopback()) && args.admin_token.is_none() {
+        let text =
+            "an admin address that is not loopback needs a token: give --admin-token or BAKE_ADMIN_TOKEN";
+        return Err(Usage(text.into()).into());
+    }
+    raise_open_files();
+    let metrics = logs::metrics()?;
+    edge::describe_metrics();
+
+    // The sockets of the process that runs, where there is one to take over from.
+    let taken = match &args.handover {
+        Some(path) => Handover::take(path)?,
+        None => None,
+    };
+    let Sockets { listener, admin: admin_listener } = match taken.as_ref() {
+        Some(taken) => taken.sockets()?,
+        None => {
+            let listener = up::bind(args.listen, "--listen").await?.into_std()?;
+            let admin = match args.admin {
+                Some(admin) => Some(up::bind(admin, "--admin").await?.into_std()?),
+                None => None,
+            };
+            Sockets { listener, admin }
+        }
+    };
+    let url = format!("http://{}", listener.local_addr()?);
+
     let store = args.store.merge(&config);
     let mut bucket = None;
-    let mode = if !args.upstream.is_empty() {
-        Mode::Upstream { urls: args.upstream }
+    let upstreams = args.upstreams.urls(&config);
+    let is_in_front_of_upstreams = !upstreams.is_empty() && args.origin.is_empty();
+    let mode = if is_in_front_of_upstreams {
+        Mode::Upstream { urls: upstreams }
     } else {
         if store.is_given() {
             bucket = Some(stores::open(&store, &config, false).await?.bucket);
@@ -86,7 +136,7 @@ pub async fn run(args: EdgeArgs) -> anyhow::Result<()> {
         if args.origin.is_empty() && bucket.is_none() {
             return Err(Usage("say what to serve: --upstream, --origin, or --bucket-name".into()).into());
         }
-        let token = match args.edge_token {
+        let token = match args.edge_token.take() {
             Some(token) => token,
             None if args.origin.is_empty() => String::new(),
             None => {
@@ -95,31 +145,140 @@ pub async fn run(args: EdgeArgs) -> anyhow::Result<()> {
             }
         };
         Mode::Sites(SitesConfig {
-            origins: args.origin,
+            origins: args.origin.clone(),
             token,
-            sites: if args.site.is_empty() { vec![config.site.clone()] } else { args.site },
+            sites: if args.site.is_empty() { vec![config.site.clone()] } else { args.site.clone() },
             lease: Duration::from_secs(args.lease_seconds.unwrap_or(config.edge.lease_seconds)),
             on_lapse: on_lapse(args.on_lease_lapse.unwrap_or(config.edge.on_lease_lapse)),
         })
     };
-    let name = args.name.unwrap_or_else(|| format!("{}-{}", host_name(), listener_port(&url)));
+    let name = args.name.clone().unwrap_or_else(|| format!("{}-{}", host_name(), listener_port(&url)));
     let stop = CancellationToken::new();
-    let threads = args.threads.map_or_else(processors, usize::from);
     let memory = args.memory.unwrap_or(config.edge.memory);
-    let edge = Edge::start(
-        EdgeConfig {
-            threads,
-            memory_bytes_max: usize::try_from(memory).unwrap_or(usize::MAX),
-            ..EdgeConfig::new(mode, name)
-        },
-        bucket,
-        stop.clone(),
-    )
-    .context("the edge cannot be started")?;
+    let mut edge_config = EdgeConfig {
+        threads: args.threads.map_or_else(processors, usize::from),
+        memory_bytes_max: usize::try_from(memory).unwrap_or(usize::MAX),
+        deadlines: args.upstreams.deadlines(),
+        upstream: args.upstreams.options(&config),
+        access_log: args.log.target(),
+        ..EdgeConfig::new(mode, name)
+    };
+    args.clients.apply(&mut edge_config);
+    let edge = Edge::start(edge_config, bucket, stop.clone()).map_err(|error| {
+        let hint = error.hint();
+        hinted(anyhow::Error::new(error).context("the edge cannot be started"), hint)
+    })?;
+
+    let reload: Reload = {
+        let edge = edge.clone();
+        let (folder, upstreams) = (args.config.clone(), args.upstreams.clone());
+        Arc::new(move || reload(&edge, folder.as_deref(), &upstreams, is_in_front_of_upstreams))
+    };
     println!("edge at {url}");
-    ::edge::serve(listener, edge, up::stop_signal()).await.context("the edge cannot accept connections")?;
+    if let Some(listener) = &admin_listener {
+        let admin_url = format!("http://{}", listener.local_addr()?);
+        let token = if let Some(token) = args.admin_token.take() {
+            println!("admin at {admin_url}");
+            token
+        } else {
+            let token = format!("{:032x}", rand::random::<u128>());
+            println!("admin at {admin_url} with the token {token}");
+            token
+        };
+        let admin = AdminConfig {
+            token,
+            metrics: Arc::new(move || format!("{}{}", metrics.render(), edge::metrics_text())),
+            reload: Arc::clone(&reload),
+        };
+        let listener = tokio_listener(listener)?;
+        tokio::spawn(edge::serve_admin(listener, edge.clone(), admin, stop.clone()));
+    }
+    tokio::spawn(reload_on_hangup(reload));
+
+    let handed_over = CancellationToken::new();
+    if let Some(path) = &args.handover {
+        let sockets = Sockets {
+            listener: listener.try_clone().context("a listening socket cannot be kept for a successor")?,
+            admin: match &admin_listener {
+                Some(admin) => {
+                    Some(admin.try_clone().context("a listening socket cannot be kept for a successor")?)
+                }
+                None => None,
+            },
+        };
+        if let Some(taken) = taken {
+            taken.finish()?;
+        }
+        Handover::offer(path, sockets, handed_over.clone())?;
+    }
+    let until = async move {
+        tokio::select! {
+            () = up::stop_signal() => {}
+            () = handed_over.cancelled() => tracing::info!("another process has taken over"),
+        }
+    };
+    let listener = tokio_listener(&listener)?;
+    ::edge::serve(listener, edge.clone(), until).await.context("the edge cannot accept connections")?;
     stop.cancel();
+    edge.close_access_log();
     Ok(())
+}
+
+/// A listener of the runtime; the socket itself stays with who lends it.
+fn tokio_listener(listener: &TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
+    let listener = listener.try_clone().context("a listening socket cannot be used")?;
+    listener.set_nonblocking(true).context("a listening socket cannot be used")?;
+    tokio::net::TcpListener::from_std(listener).context("a listening socket cannot be used")
+}
+
+type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// Reads the configuration again. What flags say stays.
+fn reload(
+    edge: &Edge,
+    folder: Option<&std::path::Path>,
+    flags: &UpstreamFlags,
+    is_in_front_of_upstreams: bool,
+) -> Result<String, String> {
+    let config = Config::load(folder).map_err(|error| format!("{error:#}"))?;
+    edge.reopen_access_log();
+    if !is_in_front_of_upstreams {
+        return Ok("the access log was opened again".into());
+    }
+    let urls = flags.urls(&config);
+    edge.replace_upstreams(&urls, flags.deadlines(), flags.options(&config))
+        .map_err(|error| error.to_string())?;
+    Ok(format!("the access log was opened again; upstreams: {}", urls.join(", ")))
+}
+
+/// SIGHUP reads the configuration again.
+async fn reload_on_hangup(reload: Reload) {
+    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    let mut signal = match signal {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be waited for");
+            return;
+        }
+    };
+    while signal.recv().await.is_some() {
+        match reload() {
+            Ok(done) => tracing::info!(done, "configuration read again"),
+            Err(error) => {
+                tracing::error!(error, "the configuration cannot be read again; all stays as it was")
+            }
+        }
+    }
+}
+
+/// A connection is an open file: takes as many as the system allows.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the number of open files cannot be raised");
+    }
 }
 
 /// How many threads can run at once.

@@ -6,7 +6,10 @@ mod build;
 mod config;
 mod data_folder;
 mod diff;
+mod edge_flags;
+mod edge_handover;
 mod edge_role;
+mod edge_watch;
 mod failure;
 mod import;
 mod jobs;
@@ -53,7 +56,7 @@ enum Command {
     Purge(purge::PurgeArgs),
     Bucket(bucket::BucketArgs),
     Origin(origin_role::OriginArgs),
-    Edge(edge_role::EdgeArgs),
+    Edge(Box<edge_role::EdgeArgs>),
     Renderer(renderer_role::RendererArgs),
 }
 
@@ -99,7 +102,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Purge(args) => purge::run(args).await,
         Command::Bucket(args) => bucket::run(args).await,
         Command::Origin(args) => origin_role::run(args).await,
-        Command::Edge(args) => edge_role::run(args).await,
+        Command::Edge(args) => edge_role::run(*args).await,
         Command::Renderer(args) => renderer_role::run(args).await,
     }
 }

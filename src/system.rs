@@ -16,6 +16,10 @@ use crate::failure::HintExt;
 pub const DATA: &str = ".bakehouse";
 /// Longest that a call may take: a publish of a large site, rendered and uploaded.
 const CALL: Duration = Duration::from_secs(15 * 60);
+/// Longest that somebody may watch.
+const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// Bytes of one line of a trace.
+const LINE_BYTES_MAX: usize = 4 << 20;
 /// Longest that a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -98,6 +102,30 @@ pub struct Client {
     token: Secret,
 }
 
+/// Lines that are being received.
+pub struct Lines {
+    response: reqwest::Response,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line; `None`: the other side has ended.
+    pub async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+                self.buffer.drain(..=end);
+                return Ok(Some(line));
+            }
+            anyhow::ensure!(self.buffer.len() < LINE_BYTES_MAX, "a line does not end");
+            match self.response.chunk().await.context("the connection broke off")? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
 impl SystemArgs {
     /// The data folder that is meant, for a site in `folder`.
     pub fn data_folder(&self, folder: &Path) -> PathBuf {
@@ -169,6 +197,17 @@ impl Client {
     /// `PUT`s bytes.
     pub async fn put(&self, path: &str, bytes: bytes::Bytes) -> anyhow::Result<()> {
         self.send(self.http.put(format!("{}{path}", self.api)).body(bytes)).await.map(|_| ())
+    }
+
+    /// `POST`s JSON for lines that go on until the other side ends them.
+    pub async fn lines(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Lines> {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.api))
+            .timeout(ENDLESS)
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(body)?);
+        Ok(Lines { response: self.send(request).await?, buffer: Vec::new() })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {

@@ -102,7 +102,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
                 if let Some(edge) = measured.get() {
                     edge.refresh_gauges();
                 }
-                metrics.render()
+                format!("{}{}", metrics.render(), edge::metrics_text())
             }
         })),
         ..OriginConfig::new("up", stores.bucket.clone(), keys.token.clone())

@@ -180,6 +180,15 @@ impl AccessLog {
         self.writer.unpark();
     }
 
+    /// Writes what is left, and ends the writer; lines that come later are dropped.
+    pub(crate) fn close(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.writer.unpark();
+        if lock(&self.done).recv_timeout(CLOSE_DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("the last lines of the access log could not be written in time");
+        }
+    }
+
     /// Lines dropped so far, because they could not be written fast enough or at all.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
@@ -215,11 +224,7 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.writer.unpark();
-        if lock(&self.done).recv_timeout(CLOSE_DEADLINE).is_err() {
-            tracing::warn!("the last lines of the access log could not be written in time");
-        }
+        self.close();
     }
 }
 

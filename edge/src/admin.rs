@@ -86,7 +86,7 @@ pub async fn serve_admin(
         .route("/v1/purge", post(purge))
         .route("/v1/reload", post(reload))
         .route("/v1/live", get(live))
-        .route("/v1/log", get(log))
+        .route("/v1/log", post(log))
         .route("/v1/top", get(top))
         .route("/v1/why", post(why))
         .layer(middleware::from_fn_with_state(Arc::clone(&admin), authorized));
@@ -243,10 +243,20 @@ fn reader(admin: &Admin) -> Result<Reader, Box<Response>> {
     })
 }
 
+#[derive(Debug, Deserialize)]
+struct LogRequest {
+    /// Terms, all of which must hold.
+    #[serde(default)]
+    query: Vec<String>,
+}
+
 /// Records as lines of JSON, until the reader leaves or the edge ends.
-async fn log(State(admin): State<Arc<Admin>>, UrlQuery(terms): UrlQuery<Vec<(String, String)>>) -> Response {
-    let terms: Vec<String> = terms.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let query = match Query::parse(terms.iter().map(String::as_str)) {
+async fn log(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
+    let request: LogRequest = match serde_json::from_slice(&content) {
+        Ok(request) => request,
+        Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no query: {error}"), None),
+    };
+    let query = match Query::parse(request.query.iter().map(String::as_str)) {
         Ok(query) => query,
         Err(error) => return failed(StatusCode::BAD_REQUEST, &error, Some("see `bake edge log --help`")),
     };

@@ -207,6 +207,13 @@ impl Edge {
         }
     }
 
+    /// Writes what is left of the access log: the last call before a process ends.
+    pub fn close_access_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
+    }
+
     /// What this edge calls itself.
     pub fn name(&self) -> &str {
         &self.config.name

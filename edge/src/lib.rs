@@ -64,7 +64,6 @@ pub use edge::{Edge, EdgeState, SiteProgress};
 pub use error::EdgeError;
 pub use metrics::{describe as describe_metrics, metrics_text};
 pub use network::Network;
-pub use proxy_protocol::{PROXY_HEADER_BYTES_MAX, Parsed as ProxyHeader, parse as parse_proxy_header};
 pub use server::serve;
 pub use top::{Live, Top, UrlCount};
 pub use trace::{Query, Record, Step};

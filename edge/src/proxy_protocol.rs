@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Bytes of a header, the type-length-values of version 2 included; real ones are far smaller.
-pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
+pub(crate) const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
 /// Bytes of a header of version 1, its line end included (§2.1 of the protocol's text).
 const V1_BYTES_MAX: usize = 107;
 /// What version 2 begins with.
@@ -14,7 +14,7 @@ const V1_SIGNATURE: &[u8] = b"PROXY ";
 
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parsed {
+pub(crate) enum Parsed {
     /// The beginning of a header: read on.
     Partial,
     /// No header, or one that is damaged: close the connection.
@@ -30,7 +30,7 @@ pub enum Parsed {
 }
 
 /// Reads a header from the first bytes of a connection.
-pub fn parse(bytes: &[u8]) -> Parsed {
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     if begins(bytes, &V2_SIGNATURE) {
         return if bytes.len() < V2_SIGNATURE.len() { Parsed::Partial } else { version_2(bytes) };
     }

@@ -8,6 +8,7 @@ mod bad_input;
 mod browser;
 mod bucket;
 mod commands;
+mod edge_upstream;
 mod publish;
 mod purge;
 mod roles;

@@ -32,7 +32,8 @@ pub struct Role {
 /// The address that a role says it listens at.
 fn address(process: &mut Process) -> String {
     wait_for("the address of a role", SOON, || {
-        let said = format!("{}{}", process.stdout(), process.stderr());
+        // What it says on standard error may name the addresses of others.
+        let said = process.stdout();
         let at = said.find("http://127.0.0.1:");
         let found = at.map(|at| {
             said[at..].split(|c: char| !(c.is_alphanumeric() || ":/.".contains(c))).next().unwrap()

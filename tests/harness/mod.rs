@@ -10,6 +10,7 @@ pub mod process;
 pub mod proxy;
 pub mod site;
 pub mod up;
+pub mod upstream;
 pub mod world;
 
 pub use api::Api;

@@ -242,7 +242,8 @@ impl Incoming<'_> {
                 return Ok(Some(Event::Request(Err(TOO_LARGE))));
             }
             if buffer.is_empty() {
-                if self.place.is_draining() {
+                // Who has just connected is about to ask.
+                if *self.served > 0 && self.place.is_draining() {
                     return Ok(None);
                 }
                 waits_for_head = false;

@@ -66,6 +66,10 @@ fn late(now: Millis, limit: Duration) -> Millis {
     now.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX / 16))
 }
 
+/// How long a connection is new: while it is, its first request is waited for even at the end. Connections that were taken
+/// in the moment of a restart would be lost otherwise.
+const NEWCOMER_MS: Millis = 1_000;
+
 impl Slot {
     /// From now on this is waited for.
     pub(crate) fn reads(&self, what: Reading) {
@@ -113,8 +117,16 @@ impl Slot {
         self.waits_for().filter(|(at, _)| *at <= now).map(|(_, what)| what.as_str())
     }
 
-    fn is_idle(&self) -> bool {
-        matches!(self.waits_for(), Some((_, Reading::Start | Reading::Idle)))
+    /// Whether it can be closed without taking an answer from anybody who has asked. Who has just connected is about to.
+    fn is_idle(&self, now: Millis) -> bool {
+        match self.waits_for() {
+            Some((_, Reading::Idle)) => true,
+            Some((at, Reading::Start)) => {
+                let limit = Millis::try_from(self.limits.header_read.as_millis()).unwrap_or(Millis::MAX / 16);
+                at.saturating_sub(limit).saturating_add(NEWCOMER_MS) <= now
+            }
+            _ => false,
+        }
     }
 }
 
@@ -180,7 +192,7 @@ impl Deadlines {
         for (_, entry) in entries.iter() {
             let late = entry.slot.late(now);
             if let Some(task) = &entry.task
-                && (late.is_some() || (draining && entry.slot.is_idle()))
+                && (late.is_some() || (draining && entry.slot.is_idle(now)))
             {
                 task.abort();
                 if let Some(what) = late {

@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 /// How requests are spread over upstreams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// By turns.
     #[default]

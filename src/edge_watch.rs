@@ -1,0 +1,354 @@
+//! `bake edge log`, `top`, `why` and `reload`: what a running edge tells its operators.
+
+use std::io::Write as _;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+
+use crate::failure::HintExt;
+use crate::print;
+use crate::system::Client;
+
+/// Where an edge offers this unless it is said.
+const ADMIN: &str = "http://127.0.0.1:8090";
+
+/// What a running edge tells.
+#[derive(Debug, Subcommand)]
+pub enum WatchCommand {
+    Log(LogArgs),
+    Top(TopArgs),
+    Why(WhyArgs),
+    Reload(ReloadArgs),
+}
+
+/// How to reach it.
+#[derive(Debug, Args)]
+struct AdminArgs {
+    /// URL of the edge's --admin address
+    #[arg(long, env = "BAKE_API", default_value = ADMIN, value_name = "URL")]
+    api: String,
+    /// Its token
+    #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl AdminArgs {
+    fn client(&self) -> anyhow::Result<Client> {
+        let token =
+            self.token.clone().context("there is no token for the edge").hint(|| {
+                "give it with --token or BAKE_TOKEN; the edge printed it where none was set".into()
+            })?;
+        Client::new(&self.api, token)
+    }
+}
+
+/// Show each request with what was decided about it, and by which clause, as it happens
+///
+/// A query is one or more terms, all of which must hold: host=example.com, path=/blog/ (a prefix), status=404 or
+/// status=5xx, result=hit, result=miss (whatever was forwarded), result=stale, result=failed, method=POST, client=192.0.2.1,
+/// id=ID, slower=100ms.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Terms of a query
+    #[arg(value_name = "TERM")]
+    query: Vec<String>,
+    /// End after this many requests
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Show what is hot, missed, slow and under way, and the misses that need not be
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Seconds to look
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Explain what a request for a URL gets: key, stored variants, the sum of freshness, the deciding clause
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The URL, with scheme and host
+    #[arg(value_name = "URL")]
+    url: String,
+    /// Request field, as `Name: value`
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    fields: Vec<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Have the edge read its configuration again
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Runs the command.
+pub async fn run(command: WatchCommand) -> anyhow::Result<()> {
+    match command {
+        WatchCommand::Log(args) => log(args).await,
+        WatchCommand::Top(args) => top(args).await,
+        WatchCommand::Why(args) => why(args).await,
+        WatchCommand::Reload(args) => {
+            #[derive(Deserialize, serde::Serialize)]
+            struct Done {
+                done: String,
+            }
+            let done: Done = args.admin.client()?.post("/v1/reload", &()).await?;
+            if args.admin.json {
+                return print::json(&done);
+            }
+            println!("{}", done.done);
+            Ok(())
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Record {
+    time_ms: i64,
+    client: String,
+    method: String,
+    host: String,
+    target: String,
+    status: u16,
+    result: String,
+    us: u64,
+    bytes: u64,
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    what: String,
+    clause: Option<String>,
+}
+
+async fn log(args: LogArgs) -> anyhow::Result<()> {
+    let query = serde_json::json!({ "query": args.query });
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut lines = args.admin.client()?.lines("/v1/log", &query).await?;
+    while left > 0
+        && let Some(line) = lines.next().await?
+    {
+        if line.is_empty() {
+            continue;
+        }
+        if let Ok(record) = serde_json::from_str::<Record>(&line) {
+            left -= 1;
+            if !args.admin.json {
+                show(&record)?;
+                continue;
+            }
+        }
+        // Whoever reads may have left: that is an end, not a failure.
+        if writeln!(std::io::stdout(), "{line}").is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn show(record: &Record) -> anyhow::Result<()> {
+    let time = jiff::Timestamp::from_millisecond(record.time_ms).unwrap_or_default();
+    let mut text = format!(
+        "{} {} {}{} {} {} {} {} B {}\n",
+        time.strftime("%H:%M:%S%.3f"),
+        record.method,
+        record.host,
+        record.target,
+        record.status,
+        record.result,
+        duration(record.us),
+        record.bytes,
+        record.client,
+    );
+    for step in &record.steps {
+        text.push_str("    ");
+        text.push_str(&step.what);
+        if let Some(clause) = &step.clause {
+            text.push_str(&format!(" [{clause}]"));
+        }
+        text.push('\n');
+    }
+    std::io::stdout().write_all(text.as_bytes()).context("the trace cannot be printed")
+}
+
+fn duration(us: u64) -> String {
+    if us < 1_000 {
+        format!("{us} µs")
+    } else if us < 1_000_000 {
+        format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
+    } else {
+        format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000)
+    }
+}
+
+#[derive(Deserialize)]
+struct Top {
+    looked_ms: u64,
+    requests: u64,
+    hits: u64,
+    missed: u64,
+    hot: Vec<UrlCount>,
+    misses: Vec<UrlCount>,
+    slow: Vec<UrlCount>,
+    live: Live,
+    avoidable: Vec<Avoidable>,
+}
+
+#[derive(Deserialize)]
+struct UrlCount {
+    url: String,
+    requests: u64,
+    misses: u64,
+    us_mean: u64,
+    us_max: u64,
+}
+
+#[derive(Deserialize)]
+struct Live {
+    fetches: usize,
+    entries: usize,
+    bytes: usize,
+    upstreams: Vec<Upstream>,
+}
+
+#[derive(Deserialize)]
+struct Upstream {
+    url: String,
+    up: bool,
+    circuit_open: bool,
+    in_flight: usize,
+    requests: u64,
+    failures: u64,
+    connections: u64,
+    reused: u64,
+}
+
+#[derive(Deserialize)]
+struct Avoidable {
+    cause: String,
+    count: u64,
+    example: String,
+    why: String,
+    remedy: String,
+}
+
+async fn top(args: TopArgs) -> anyhow::Result<()> {
+    let path = format!("/v1/top?seconds={}", args.seconds);
+    if args.admin.json {
+        let top: serde_json::Value = args.admin.client()?.get(&path).await?;
+        return print::json(&top);
+    }
+    let top: Top = args.admin.client()?.get(&path).await?;
+    println!("{} requests in {} ms, {} hits", top.requests, top.looked_ms, top.hits);
+    if top.missed > 0 {
+        println!("{} more came too fast to be looked at", top.missed);
+    }
+    println!(
+        "live: {} fetches, {} copies, {} bytes in use",
+        top.live.fetches, top.live.entries, top.live.bytes
+    );
+    for upstream in &top.live.upstreams {
+        let state = match (upstream.up, upstream.circuit_open) {
+            (_, true) => "circuit open",
+            (true, false) => "up",
+            (false, false) => "in trouble",
+        };
+        println!(
+            "  {}: {state}, {} under way, {} requests, {} failures, {} connections, {} on a kept one",
+            upstream.url,
+            upstream.in_flight,
+            upstream.requests,
+            upstream.failures,
+            upstream.connections,
+            upstream.reused
+        );
+    }
+    for (title, list) in [("hot", &top.hot), ("missed", &top.misses), ("slow", &top.slow)] {
+        println!("{title}:");
+        for count in list {
+            println!(
+                "  {:>8} requests {:>8} misses {:>10} mean {:>10} max  {}",
+                count.requests,
+                count.misses,
+                duration(count.us_mean),
+                duration(count.us_max),
+                count.url
+            );
+        }
+    }
+    println!("avoidable misses:");
+    for avoidable in &top.avoidable {
+        println!("  {} x {}: {}", avoidable.count, avoidable.cause, avoidable.why);
+        println!("    such as {}", avoidable.example);
+        println!("    remedy: {}", avoidable.remedy);
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Explanation {
+    key: String,
+    verdict: String,
+    clause: Option<String>,
+    variants: Vec<Variant>,
+}
+
+#[derive(Deserialize)]
+struct Variant {
+    status: u16,
+    bytes: u64,
+    vary: String,
+    selected: bool,
+    life: String,
+    groups: Vec<String>,
+    etag: Option<String>,
+    freshness: String,
+    decision: String,
+    clause: String,
+}
+
+async fn why(args: WhyArgs) -> anyhow::Result<()> {
+    let question = serde_json::json!({ "url": args.url, "fields": args.fields });
+    let answer: serde_json::Value = args.admin.client()?.post("/v1/why", &question).await?;
+    if args.admin.json {
+        return print::json(&answer);
+    }
+    let answer: Explanation = serde_json::from_value(answer).context("the edge answered something else")?;
+    println!("key {}", answer.key);
+    for variant in &answer.variants {
+        println!(
+            "{} {}, {} B, {}{}",
+            if variant.selected { "selected:" } else { "other fields:" },
+            variant.status,
+            variant.bytes,
+            variant.life,
+            variant.etag.as_ref().map(|etag| format!(", {etag}")).unwrap_or_default()
+        );
+        if !variant.vary.is_empty() {
+            println!("  chosen by {}", variant.vary);
+        }
+        if !variant.groups.is_empty() {
+            println!("  groups {}", variant.groups.join(" "));
+        }
+        println!("  {}", variant.freshness);
+        println!("  {} [{}]", variant.decision, variant.clause);
+    }
+    match answer.clause {
+        Some(clause) => println!("{} [{clause}]", answer.verdict),
+        None => println!("{}", answer.verdict),
+    }
+    Ok(())
+}

@@ -1,0 +1,503 @@
+//! `bake edge --upstream`: in front of servers that know nothing of it, as its operators see it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::upstream::{Answer, Upstream, response};
+use crate::harness::{Process, Reply, Request, SOON, World, http, wait_for, wait_until};
+
+const TOKEN: &str = "a-token-of-the-tests";
+const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=600")];
+
+/// An edge with an admin address.
+struct Edge<'w> {
+    world: &'w World,
+    process: Process,
+    address: String,
+    admin: String,
+}
+
+impl<'w> Edge<'w> {
+    fn start(world: &'w World, args: &[&str]) -> Self {
+        let mut all = vec!["edge", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        all.extend(args);
+        let process = world.bake(".", &all).var("BAKE_ADMIN_TOKEN", TOKEN).start();
+        Self::of(world, process)
+    }
+
+    fn front(world: &'w World, upstreams: &[&Upstream], args: &[&str]) -> Self {
+        let mut all = Vec::new();
+        for upstream in upstreams {
+            all.extend(["--upstream", &upstream.url]);
+        }
+        all.extend(args);
+        Self::start(world, &all)
+    }
+
+    fn of(world: &'w World, mut process: Process) -> Self {
+        process.wait_for_text("admin at ", SOON);
+        let said = process.stdout();
+        let find = |what: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+            line.split(' ').next().unwrap().to_owned()
+        };
+        let (address, admin) = (find("edge at "), find("admin at "));
+        Self { world, process, address, admin }
+    }
+
+    fn get(&self, target: &str) -> Reply {
+        self.ask(Request::get(target))
+    }
+
+    fn ask(&self, request: Request) -> Reply {
+        let request = request.field("Host", "site.test");
+        request.send(&self.address).unwrap_or_else(|e| panic!("{request:?}: {e}"))
+    }
+
+    fn admin(&self, method: &str, path: &str) -> Reply {
+        Request::new(method, path)
+            .field("Authorization", &format!("Bearer {TOKEN}"))
+            .send(&self.admin)
+            .unwrap()
+    }
+
+    fn bake(&self, args: &[&str]) -> crate::harness::Done {
+        self.world.bake(".", args).var("BAKE_API", &self.admin).var("BAKE_TOKEN", TOKEN).run()
+    }
+
+    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.admin("GET", "/metrics").text();
+        let lines = text.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|r| r.starts_with(['{', ' ']) && labels.iter().all(|l| r.contains(l)))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+fn answers(body: &'static str) -> Upstream {
+    Upstream::start(move |_| Answer::Send(response(200, &FRESH, body)))
+}
+
+#[test]
+fn operators_see_and_purge_behind_a_token() {
+    let world = World::new();
+    let upstream = Upstream::start(|asked| {
+        let fields =
+            if asked.target() == "/cookie" { &[("set-cookie", "a=b"), FRESH[0]][..] } else { &FRESH[..] };
+        Answer::Send(response(200, fields, "hello"))
+    });
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    assert_eq!(
+        edge.get("/a").field("cache-status").unwrap(),
+        "Bakehouse; fwd=uri-miss; fwd-status=200; ttl=600; stored"
+    );
+    for _ in 0..3 {
+        assert!(edge.get("/a").field("cache-status").unwrap().starts_with("Bakehouse; hit"));
+    }
+    edge.get("/cookie");
+
+    // Health is open, all else is not, and none of it is on the public address.
+    assert_eq!(Request::get("/healthz").send(&edge.admin).unwrap().status, 200);
+    assert_eq!(Request::get("/readyz").send(&edge.admin).unwrap().status, 200);
+    for path in ["/metrics", "/v1/live", "/v1/top?seconds=1"] {
+        assert_eq!(Request::get(path).send(&edge.admin).unwrap().status, 401, "{path}");
+        let wrong = Request::get(path).field("Authorization", "Bearer wrong");
+        assert_eq!(wrong.send(&edge.admin).unwrap().status, 401, "{path}");
+    }
+    assert_eq!(Request::new("POST", "/v1/purge").body("{}").send(&edge.admin).unwrap().status, 401);
+    let before = upstream.asked().len();
+    edge.get("/metrics");
+    assert_eq!(upstream.asked().len(), before + 1, "the public address knows no /metrics of its own");
+
+    assert_eq!(edge.metric("bakehouse_edge_results_total", &["result=\"hit\""]), 3.0);
+    assert_eq!(edge.metric("bakehouse_edge_not_stored_total", &["reason=\"set-cookie\""]), 1.0);
+    assert_eq!(edge.metric("bakehouse_edge_response_seconds_count", &["result=\"hit\""]), 3.0);
+    assert!(edge.metric("bakehouse_edge_hit_ratio", &[]) > 0.4);
+    let requests = edge.metric("bakehouse_edge_upstream_requests_total", &[]);
+    let reused = edge.metric("bakehouse_edge_upstream_reused_total", &[]);
+    assert_eq!((requests, reused), (3.0, 2.0), "connections are kept");
+    assert_eq!(upstream.connections(), 1);
+
+    let done = edge.bake(&["purge", "--url", "http://site.test/a", "--reason", "a test"]).success();
+    assert!(done.stdout.contains("applied, 1 dropped"), "{}", done.stdout);
+    assert!(edge.get("/a").field("cache-status").unwrap().contains("fwd=uri-miss"));
+    edge.bake(&["purge", "--all", "--soft"]).success();
+    assert!(edge.get("/a").field("cache-status").unwrap().contains("fwd=stale"));
+    for selector in [["--prefix", "/"], ["--group", "any"]] {
+        edge.bake(&["purge", selector[0], selector[1], "--wait"]).success();
+    }
+    edge.bake(&["purge", "--all"]).success();
+    edge.world
+        .bake(".", &["purge", "--all"])
+        .var("BAKE_API", &edge.admin)
+        .var("BAKE_TOKEN", "no")
+        .run()
+        .code(1);
+
+    let top = edge.bake(&["edge", "top", "--seconds", "1"]).success();
+    for text in ["avoidable misses:", "1 x set-cookie", "site.test/cookie", "remedy:"] {
+        assert!(top.stdout.contains(text), "{text}: {}", top.stdout);
+    }
+}
+
+#[test]
+fn an_open_admin_address_needs_a_token() {
+    let world = World::new();
+    let args = ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--admin"];
+    let refused = world.bake(".", &[&args[..], &["0.0.0.0:0"]].concat()).run().code(2);
+    assert!(refused.stderr.contains("--admin-token"), "{}", refused.stderr);
+    // On loopback one is made.
+    let mut process = world.bake(".", &[&args[..], &["127.0.0.1:0"]].concat()).start();
+    process.wait_for_text("with the token ", SOON);
+    let said = process.stdout();
+    let words: Vec<&str> =
+        said.lines().find_map(|l| l.strip_prefix("admin at ")).unwrap().split(' ').collect();
+    let (admin, token) = (words[0], words[4]);
+    let ask = |token: &str| {
+        Request::get("/metrics")
+            .field("Authorization", &format!("Bearer {token}"))
+            .send(admin)
+            .unwrap()
+            .status
+    };
+    assert_eq!((ask(token), ask("other")), (200, 401));
+}
+
+#[test]
+fn each_decision_is_told_with_its_clause() {
+    let world = World::new();
+    let upstream = Upstream::start(|asked| {
+        let fields: &[(&str, &str)] = match asked.target() {
+            "/private" => &[("cache-control", "private, max-age=9")],
+            _ => &[("cache-control", "s-maxage=600"), ("vary", "accept-language"), ("etag", "\"1\"")],
+        };
+        Answer::Send(response(200, fields, "hello"))
+    });
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    let admin = [("BAKE_API", edge.admin.as_str()), ("BAKE_TOKEN", TOKEN)];
+    let log = |args: &[&str]| world.bake(".", &[&["edge", "log"], args].concat()).vars(&admin).start();
+    let mut all = log(&["--count", "4"]);
+    let mut misses = log(&["host=site.test", "path=/p", "result=miss", "--json", "--count", "1"]);
+    // Both read from now on.
+    wait_until("readers of the trace", SOON, || {
+        edge.get("/warm");
+        !all.stdout().is_empty()
+    });
+    let said = wait_for("the trace of a miss that is not stored", SOON, || {
+        edge.get("/private");
+        edge.get("/hit");
+        misses.ended().map(|_| misses.stdout())
+    });
+    let record: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((&record["status"], &record["target"]), (&200.into(), &"/private".into()));
+    let steps = record["steps"].as_array().unwrap();
+    let by = |clause: &str| steps.iter().any(|step| step["clause"] == clause);
+    assert!(by("RFC 9111 §5.2.2.7"), "private: {record}");
+    wait_until("four requests", SOON, || {
+        edge.get("/hit");
+        all.ended().is_some()
+    });
+    assert!(all.stdout().contains("nothing is stored"), "{}", all.stdout());
+    assert_eq!(world.bake(".", &["edge", "log", "color=red"]).vars(&admin).run().code(1).stdout, "");
+
+    let why = edge.bake(&["edge", "why", "http://site.test/hit"]).success().stdout;
+    for text in [
+        "key http://site.test /hit",
+        "chosen by accept-language",
+        "lifetime 600.000 s (s-maxage",
+        "hit: it is fresh",
+    ] {
+        assert!(why.contains(text), "{text}: {why}");
+    }
+    let other =
+        edge.bake(&["edge", "why", "http://site.test/hit", "-H", "Accept-Language: de"]).success().stdout;
+    assert!(other.contains("other fields:") && other.contains("RFC 9111 §4.1"), "{other}");
+    let nothing = edge.bake(&["edge", "why", "http://site.test/nowhere"]).success().stdout;
+    assert!(nothing.contains("nothing is stored"), "{nothing}");
+    edge.bake(&["edge", "why", "not a URL"]).code(1);
+}
+
+#[test]
+fn one_that_fails_is_passed_over_tried_by_one_and_comes_back() {
+    let world = World::new();
+    let flaky = answers("flaky");
+    let edge = Edge::front(&world, &[&flaky], &["--breaker-failures", "3", "--slow-start-seconds", "0"]);
+    assert_eq!(edge.get("/0").status, 200);
+    flaky.fall_over(true);
+    for n in 1..=3 {
+        assert_eq!(edge.get(&format!("/{n}")).status, 502);
+    }
+    assert_eq!(edge.metric("bakehouse_edge_upstream_circuit_open", &[]), 1.0);
+    flaky.fall_over(false);
+    // The next request is the trial, and it is back.
+    assert_eq!(edge.get("/4").status, 200);
+    assert_eq!(edge.metric("bakehouse_edge_upstream_circuit_open", &[]), 0.0);
+
+    // With another beside it nobody notices.
+    let (first, second) = (answers("first"), answers("second"));
+    let edge = Edge::front(&world, &[&first, &second], &["--balance", "first"]);
+    assert_eq!(edge.get("/a").text(), "first");
+    first.fall_over(true);
+    for n in 0..20 {
+        assert_eq!(edge.get(&format!("/{n}")).text(), "second");
+    }
+    assert!(edge.metric("bakehouse_edge_upstream_retries_total", &[]) >= 1.0);
+}
+
+#[test]
+fn health_checks_find_out_before_clients_do() {
+    let world = World::new();
+    let sick = Arc::new(AtomicBool::new(true));
+    let says = Arc::clone(&sick);
+    let first = Upstream::start(move |asked| {
+        let status = if asked.target() == "/health" && says.load(Ordering::SeqCst) { 500 } else { 200 };
+        Answer::Send(response(status, &FRESH, "first"))
+    });
+    let second = answers("second");
+    let args = [
+        "--balance",
+        "first",
+        "--health-path",
+        "/health",
+        "--health-seconds",
+        "1",
+        "--slow-start-seconds",
+        "0",
+    ];
+    let edge = Edge::front(&world, &[&first, &second], &args);
+    let asked = AtomicUsize::new(0);
+    let next = || edge.get(&format!("/{}", asked.fetch_add(1, Ordering::SeqCst))).text();
+    wait_until("the healthy one to be chosen", SOON, || next() == "second");
+    assert_eq!(edge.metric("bakehouse_edge_upstream_up", &[&first.url]), 0.0);
+    sick.store(false, Ordering::SeqCst);
+    wait_until("the first one to be back", SOON, || next() == "first");
+}
+
+#[test]
+fn what_follows_a_response_never_begins_the_next() {
+    let world = World::new();
+    let evil = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 4\r\n\r\nevil";
+    let upstream = Upstream::start(move |asked| {
+        let good = |body: &str| response(200, &FRESH, body);
+        Answer::Send(match asked.target() {
+            "/more" => [good("good"), evil.into()].concat(),
+            "/empty" => [response(204, &FRESH, "")[..].to_vec(), evil.into()].concat(),
+            "/split" => {
+                let split = "b\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\nx-b: evil";
+                response(200, &[("x-a", split), FRESH[0]], "evil")
+            }
+            "/lengths" => {
+                b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 40\r\n\r\ngood".to_vec()
+            }
+            "/both" => b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n4\r\ngood\r\n0\r\n\r\n".to_vec(),
+            "/fold" => b"HTTP/1.1 200 OK\r\nx-a: b\r\n c\r\ncontent-length: 4\r\n\r\ngood".to_vec(),
+            "/noise" => b"\0\0\0\r\n\r\n".to_vec(),
+            _ => good("right"),
+        })
+    });
+    let edge = Edge::front(&world, &[&upstream], &["--breaker-failures", "0"]);
+    for (n, target) in
+        ["/more", "/empty", "/split", "/lengths", "/both", "/fold", "/noise"].iter().enumerate()
+    {
+        let first = edge.get(target);
+        assert!(!first.has("evil"), "{target}: {first:?}");
+        for m in 0..3 {
+            let next = edge.get(&format!("/next/{n}/{m}"));
+            assert_eq!((next.status, next.text().as_str()), (200, "right"), "after {target}");
+        }
+    }
+}
+
+#[test]
+fn tls_is_verified_and_unix_sockets_work() {
+    let world = World::new();
+    let ca = format!("{}/tests/fixtures/tls/ca.pem", env!("CARGO_MANIFEST_DIR"));
+    let secure = Upstream::start_tls(|_| Answer::Send(response(200, &FRESH, "secret")));
+    let edge = Edge::front(&world, &[&secure], &["--upstream-ca", &ca]);
+    assert_eq!(edge.get("/").text(), "secret");
+    assert_eq!(secure.asked()[0].field("host"), Some("site.test"), "the client's Host is kept");
+    // Neither an unknown authority nor another name will do.
+    let stranger = Edge::front(&world, &[&secure], &[]);
+    assert_eq!(stranger.get("/").status, 504);
+    let by_address = secure.url.replace("localhost", "127.0.0.1");
+    let misnamed = Edge::start(&world, &["--upstream", &by_address, "--upstream-ca", &ca]);
+    assert_eq!(misnamed.get("/").status, 504);
+    assert_eq!(secure.asked().len(), 1);
+
+    let local =
+        Upstream::start_unix(&world.path("app.sock"), |_| Answer::Send(response(200, &FRESH, "local")));
+    let edge = Edge::front(&world, &[&local], &["--upstream-host", "app.internal:81"]);
+    assert_eq!(edge.get("/").text(), "local");
+    assert_eq!(local.asked()[0].field("host"), Some("app.internal:81"));
+}
+
+#[test]
+fn the_access_log_has_a_line_for_each_response() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let path = world.path("access.log");
+    let args = ["--access-log", path.to_str().unwrap(), "--access-log-format", "json"];
+    let edge = Edge::front(&world, &[&upstream], &args);
+    let lines = |file: &str| {
+        let text = std::fs::read_to_string(world.path(file)).unwrap_or_default();
+        text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()).collect::<Vec<_>>()
+    };
+    edge.ask(Request::get("/a?b=c").field("User-Agent", "te\"st").field("Referer", "http://r/"));
+    edge.get("/a?b=c");
+    wait_until("two lines", SOON, || lines("access.log").len() == 2);
+    let logged = lines("access.log");
+    let facts = |n: usize| {
+        let line = &logged[n];
+        [&line["method"], &line["host"], &line["target"], &line["result"], &line["client"]]
+            .map(|v| v.as_str().unwrap().to_owned())
+    };
+    assert_eq!(facts(0), ["GET", "site.test", "/a?b=c", "uri-miss", "127.0.0.1"]);
+    assert_eq!(facts(1), ["GET", "site.test", "/a?b=c", "hit", "127.0.0.1"]);
+    assert_eq!((&logged[0]["user_agent"], &logged[0]["referer"]), (&"te\"st".into(), &"http://r/".into()));
+    assert_eq!((&logged[1]["status"], &logged[1]["bytes"]), (&200.into(), &5.into()));
+    // Moved away and opened again.
+    std::fs::rename(&path, world.path("access.log.1")).unwrap();
+    edge.process.signal(Signal::HUP);
+    wait_until("a line in the new file", SOON, || {
+        edge.get("/a?b=c");
+        !lines("access.log").is_empty()
+    });
+    // What is left is written at the end.
+    edge.get("/last");
+    let Edge { mut process, .. } = edge;
+    process.signal(Signal::TERM);
+    assert!(process.wait(SOON).success());
+    assert!(lines("access.log").iter().any(|line| line["target"] == "/last"));
+}
+
+#[test]
+fn a_configuration_is_read_again() {
+    let world = World::new();
+    let (old, new) = (answers("old"), answers("new"));
+    let write = |url: &str| world.write("conf/bakehouse.toml", format!("[edge]\nupstream = [\"{url}\"]\n"));
+    write(&old.url);
+    let edge = Edge::start(&world, &["--config", "conf"]);
+    assert_eq!(edge.get("/1").text(), "old");
+    write(&new.url);
+    edge.process.signal(Signal::HUP);
+    let count = AtomicUsize::new(0);
+    wait_until("the new upstream", SOON, || {
+        edge.get(&format!("/2/{}", count.fetch_add(1, Ordering::SeqCst))).text() == "new"
+    });
+    // What is wrong changes nothing, and is said.
+    write("nonsense");
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("nonsense"), "{}", failed.stderr);
+    assert_eq!(edge.get("/3").text(), "new");
+    assert!(edge.get("/1").field("cache-status").unwrap().contains("hit"), "the cache stays");
+}
+
+#[test]
+fn a_successor_takes_over_without_a_dropped_connection() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "10"];
+    let mut edges = vec![Edge::front(&world, &[&upstream], &args)];
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (address, stop) = (edges[0].address.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut served = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    // A new connection each time.
+                    let reply = Request::get("/").send(&address).expect("a connection was dropped");
+                    assert_eq!(reply.status, 200);
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = edges.pop().unwrap();
+        let after = Edge::front(&world, &[&upstream], &args);
+        assert_eq!((&after.address, &after.admin), (&before.address, &before.admin));
+        let Edge { mut process, .. } = before;
+        assert!(process.wait(SOON).success(), "the one before ends by itself");
+        edges.push(after);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let served: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert!(served > 0);
+}
+
+#[test]
+fn load_balancers_say_who_their_clients_are() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &["--proxy-protocol-from", "127.0.0.0/8"]);
+    let ask = |header: &[u8], target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let reply = http::raw(&edge.address, &[header, request.as_bytes()].concat()).unwrap_or_default();
+        String::from_utf8_lossy(&reply).into_owned()
+    };
+    assert!(ask(b"PROXY TCP4 192.0.2.7 127.0.0.1 5000 80\r\n", "/1").starts_with("HTTP/1.1 200"));
+    let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    v2.extend([192, 0, 2, 8, 127, 0, 0, 1, 0, 1, 0, 80]);
+    assert!(ask(&v2, "/2").starts_with("HTTP/1.1 200"));
+    let clients: Vec<String> =
+        upstream.asked().iter().map(|asked| asked.field("x-forwarded-for").unwrap().to_owned()).collect();
+    assert_eq!(clients, ["192.0.2.7", "192.0.2.8"]);
+    // Without a header nobody is served.
+    assert_eq!(ask(b"", "/3"), "");
+    assert_eq!(upstream.asked().len(), 2);
+}
+
+/// Clients at once for one cold object.
+const CROWD: usize = 10_000;
+
+#[test]
+fn a_crowd_for_one_cold_object_is_one_request() {
+    let world = World::new();
+    let rest = "y".repeat(1_000);
+    let whole = format!("first{rest}");
+    let (first, second) = {
+        let bytes = response(200, &FRESH, &whole);
+        let cut = bytes.len() - rest.len();
+        (bytes[..cut].to_vec(), bytes[cut..].to_vec())
+    };
+    let upstream = Upstream::start(move |_| Answer::Held(first.clone(), second.clone()));
+    let edge =
+        Edge::front(&world, &[&upstream], &["--connections-per-client", "20000", "--idle-ms", "300000"]);
+    let limit = Duration::from_secs(120);
+    let mut clients: Vec<TcpStream> = (0..CROWD)
+        .map(|_| {
+            let mut client = http::connect(&edge.address).unwrap();
+            client.set_read_timeout(Some(limit)).unwrap();
+            client.write_all(b"GET /cold HTTP/1.1\r\nHost: site.test\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    // Each has its first bytes while the last are still held back.
+    for client in &mut clients {
+        let mut seen = Vec::new();
+        let mut chunk = [0; 2_048];
+        while !seen.ends_with(b"\r\n\r\nfirst") {
+            let read = client.read(&mut chunk).unwrap();
+            assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&chunk[..read]);
+        }
+        assert!(seen.starts_with(b"HTTP/1.1 200"));
+    }
+    upstream.release();
+    for client in &mut clients {
+        let mut body = vec![0; rest.len()];
+        client.read_exact(&mut body).unwrap();
+        assert!(body.iter().all(|byte| *byte == b'y'));
+    }
+    assert_eq!(upstream.asked().len(), 1);
+    assert_eq!(edge.metric("bakehouse_edge_collapsed_total", &[]) as usize, CROWD - 1);
+}
