@@ -98,14 +98,21 @@ thread_local! {
 
 /// Serves a connection to its end.
 ///
+/// Boxed, so that the whole machine is compiled with this crate and optimised as it is: a bare future would be compiled
+/// wherever it is first polled, which is in the shell.
+///
 /// # Errors
 /// Where it breaks, or a response does: the client sees the connection close.
-pub(crate) async fn serve(
-    mut stream: TcpStream,
+pub(crate) fn serve(
+    stream: TcpStream,
     place: Place,
     client: Client,
     edge: Arc<Edge>,
-) -> io::Result<()> {
+) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> {
+    Box::pin(run(stream, place, client, edge))
+}
+
+async fn run(mut stream: TcpStream, place: Place, client: Client, edge: Arc<Edge>) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut client = client;
     if edge.config.speaks_proxy(client.peer.ip()) {
