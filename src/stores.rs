@@ -105,15 +105,15 @@ async fn connect(store: &Store) -> anyhow::Result<S3Bucket> {
         }
     };
     let checksums = if store.checksums { Checksums::WhenSupported } else { Checksums::WhenRequired };
-    Ok(S3Bucket::new(S3Config {
+    let config = S3Config {
         endpoint: store.endpoint.clone(),
         region: store.region.clone(),
         bucket,
         credentials,
         path_style: None,
         checksums,
-    })
-    .await)
+    };
+    S3Bucket::new(config).await.context("the certificates that this machine trusts cannot be read")
 }
 
 /// Fails unless the store keeps the promises that a journal needs.

@@ -1,22 +1,19 @@
 //! The other origins that this one knows of: they are woken after a commit, and asked which edges
 //! they have.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_types::body::SdkBody;
 use axum::http::Uri;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::{BodyExt, Limited};
 use release::keys::Site;
 use release::wire::{EdgeReceipt, Receipt};
 
 use crate::Error;
+use crate::http_client::Http;
 
 /// How long a fellow may take to answer: receipts wait for it.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
@@ -28,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub struct Fellows {
     urls: Vec<String>,
     token: String,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Http,
 }
 
 impl Fellows {
@@ -47,23 +44,9 @@ impl Fellows {
         };
         let urls = urls.iter().map(check).collect::<Result<Vec<_>, _>>()?;
         // The machine's certificates are only read where they are needed.
-        let builder = HttpsConnectorBuilder::new();
-        let builder = if urls.iter().any(|u| u.starts_with("https:")) {
-            let native = builder.with_native_roots();
-            native.map_err(|e| bad(&urls.join(", "), format!("no certificates to trust: {e}")))?
-        } else {
-            builder.with_tls_config(
-                rustls::ClientConfig::builder_with_provider(Arc::new(
-                    rustls::crypto::ring::default_provider(),
-                ))
-                .with_safe_default_protocol_versions()
-                .map_err(|e| bad(&urls.join(", "), e.to_string()))?
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth(),
-            )
-        };
-        let connector = builder.https_or_http().enable_http1().build();
-        Ok(Self { urls, token, client: Client::builder(TokioExecutor::new()).build(connector) })
+        let http = Http::new(urls.iter().any(|u| u.starts_with("https:")))
+            .map_err(|e| bad(&urls.join(", "), format!("no certificates to trust: {e}")))?;
+        Ok(Self { urls, token, http })
     }
 
     /// Whether there are none.
@@ -109,10 +92,10 @@ impl Fellows {
             .method(method)
             .uri(format!("{url}{path}"))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Full::default())
+            .body(SdkBody::empty())
             .map_err(|e| e.to_string())?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|e| e.to_string())?;
+            let response = self.http.send(request).await.map_err(|e| e.to_string())?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
             let bytes = body.collect().await.map_err(|e| e.to_string())?.to_bytes();

@@ -19,6 +19,7 @@ pub mod error;
 pub mod failpoint;
 pub mod fellows;
 pub mod http;
+pub mod http_client;
 pub mod journal;
 pub mod origin;
 pub mod policy;

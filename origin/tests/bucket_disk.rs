@@ -50,6 +50,7 @@ async fn bucket(folder: &Path) -> S3Bucket {
         ..Config::default()
     })
     .await
+    .unwrap()
 }
 
 fn files(folder: &Path) -> usize {

@@ -44,7 +44,9 @@ async fn start(folder: &Path) -> String {
 
 async fn client(endpoint: String) -> S3Bucket {
     let (bucket, credentials) = ("site".to_owned(), Some(keys()));
-    S3Bucket::new(Config { endpoint: Some(endpoint), bucket, credentials, ..Config::default() }).await
+    S3Bucket::new(Config { endpoint: Some(endpoint), bucket, credentials, ..Config::default() })
+        .await
+        .unwrap()
 }
 
 fn folder() -> PathBuf {
@@ -174,7 +176,7 @@ fn wins(outcomes: Vec<Result<Written, BucketError>>) -> usize {
 }
 
 async fn write_with_the_standard_chain() {
-    let bucket = S3Bucket::new(Config { bucket: "site".to_owned(), ..Config::default() }).await;
+    let bucket = S3Bucket::new(Config { bucket: "site".to_owned(), ..Config::default() }).await.unwrap();
     let key = std::env::var("BAKE_TEST_KEY").unwrap();
     match bucket.put(&key, Bytes::from_static(b"by the chain")).await {
         Ok(()) => say("written"),

@@ -42,7 +42,7 @@ impl World {
             credentials: Some(self.credentials.clone()),
             ..Config::default()
         };
-        let bucket = Arc::new(S3Bucket::new(config).await);
+        let bucket = Arc::new(S3Bucket::new(config).await.unwrap());
         Origin::new(OriginConfig::new(name, bucket, "token")).unwrap()
     }
 }

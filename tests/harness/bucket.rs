@@ -96,7 +96,8 @@ impl Bucket {
                 }),
                 ..Config::default()
             })
-            .await;
+            .await
+            .unwrap();
             let (mut state, mut entries) = (State::default(), Vec::new());
             loop {
                 let more = log::advance(&bucket, &"main".parse().unwrap(), &mut state).await;

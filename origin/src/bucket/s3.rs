@@ -5,6 +5,7 @@
 //! caller to find out, by reading.
 
 use std::error::Error as StdError;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,14 +20,13 @@ use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation}
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_smithy_http_client::{Builder as HttpBuilder, Connector, tls};
-use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpClient};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use release::bucket::{Bucket, BucketError, Listing, Object, Written};
 
-/// To a store that does not even accept a connection.
-const CONNECT_MS_MAX: u64 = 3_000;
+use crate::http_client::Http;
+
 /// For one attempt, beside the time that its bytes may take.
 const ATTEMPT_MS_MAX: u64 = 10_000;
 /// For all attempts of one call, likewise.
@@ -35,9 +35,6 @@ const CALL_MS_MAX: u64 = 30_000;
 const BYTES_PER_MS_MIN: u64 = 262;
 /// Attempts of what may be repeated.
 const ATTEMPTS_MAX: u32 = 3;
-/// Less than our own server and the known ones wait: a connection should not be closed under a request.
-const POOL_IDLE_MS_MAX: u64 = 60_000;
-const POOL_CONNECTIONS_IDLE_MAX: usize = 64;
 /// Where neither the configuration nor the environment names a region: many stores that are not AWS have none.
 const REGION_DEFAULT: &str = "us-east-1";
 
@@ -86,6 +83,7 @@ pub enum Checksums {
 #[derive(Clone)]
 pub struct S3Bucket {
     client: Client,
+    http: Http,
     bucket: Arc<str>,
     /// Where the store is, for messages.
     place: Arc<str>,
@@ -99,13 +97,16 @@ impl std::fmt::Debug for S3Bucket {
 
 impl S3Bucket {
     /// Makes a client. Nothing is sent to the store yet; the standard chain may ask the machine for its region.
-    pub async fn new(config: Config) -> Self {
+    ///
+    /// # Errors
+    /// Where a store behind TLS is meant and the machine trusts no certificate.
+    pub async fn new(config: Config) -> io::Result<Self> {
         // The certificates of a machine take some time to load: a plain endpoint with its own credentials needs none.
         let is_plain = config.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let http = http_client(!(is_plain && config.credentials.is_some()));
+        let http = Http::new(!(is_plain && config.credentials.is_some()))?;
         let timeouts = timeouts(0);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
+            .http_client(http.clone())
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
         if let Some(keys) = &config.credentials {
@@ -144,7 +145,8 @@ impl S3Bucket {
             Some(endpoint) => format!("{}/{}", endpoint.trim_end_matches('/'), config.bucket),
             None => format!("s3://{}", config.bucket),
         };
-        Self { client: Client::from_conf(builder.build()), bucket: config.bucket.into(), place: place.into() }
+        let client = Client::from_conf(builder.build());
+        Ok(Self { client, http, bucket: config.bucket.into(), place: place.into() })
     }
 
     /// Where the bucket is, for messages.
@@ -173,8 +175,8 @@ impl S3Bucket {
             .presigned(expired)
             .await
             .map_err(|error| classify(OP, key, error))?;
-        let response = send(&request).await.map_err(|error| unknown(OP, key, error))?;
-        match response.status().as_u16() {
+        let status = send(&self.http, &request).await.map_err(|error| unknown(OP, key, error))?;
+        match status.as_u16() {
             200..=299 => Ok(false),
             400..=499 => Ok(true),
             status => Err(unknown(OP, key, format!("status {status}"))),
@@ -332,34 +334,23 @@ fn count(op: &'static str) {
 fn timeouts(bytes: u64) -> TimeoutConfig {
     let transfer = bytes / BYTES_PER_MS_MIN;
     TimeoutConfig::builder()
-        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
         .operation_attempt_timeout(Duration::from_millis(ATTEMPT_MS_MAX + transfer))
         .operation_timeout(Duration::from_millis(CALL_MS_MAX + transfer * u64::from(ATTEMPTS_MAX)))
         .build()
 }
 
-fn http_client(with_tls: bool) -> SharedHttpClient {
-    let builder = HttpBuilder::new()
-        .pool_idle_timeout(Duration::from_millis(POOL_IDLE_MS_MAX))
-        .pool_max_idle_per_host(POOL_CONNECTIONS_IDLE_MAX);
-    if with_tls { builder.tls_provider(ring()).build_https() } else { builder.build_http() }
-}
-
-fn ring() -> tls::Provider {
-    tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)
-}
-
 /// Sends a presigned request as anyone could who was given it.
-async fn send(request: &PresignedRequest) -> Result<HttpResponse, Box<dyn StdError + Send + Sync>> {
-    let mut http = HttpRequest::new(SdkBody::empty());
-    http.set_method(request.method())?;
-    http.set_uri(request.uri())?;
+async fn send(
+    http: &Http,
+    request: &PresignedRequest,
+) -> Result<StatusCode, Box<dyn StdError + Send + Sync>> {
+    let mut plain = http::Request::builder().method(request.method()).uri(request.uri());
     for (name, value) in request.headers() {
-        http.headers_mut().try_insert(name.to_owned(), value.to_owned())?;
+        plain = plain.header(name, value);
     }
-    let connector = Connector::builder().tls_provider(ring()).build();
-    let response = tokio::time::timeout(Duration::from_millis(ATTEMPT_MS_MAX), connector.call(http)).await?;
-    Ok(response?)
+    let exchange = http.send(plain.body(SdkBody::empty())?);
+    let response = tokio::time::timeout(Duration::from_millis(ATTEMPT_MS_MAX), exchange).await??;
+    Ok(response.status())
 }
 
 fn unknown(op: &'static str, key: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> BucketError {
