@@ -237,6 +237,12 @@ impl Sites {
     }
 }
 
+/// Of more acknowledgements than can be told at once, the last say most.
+fn keep_last(acks: &mut Vec<Ack>) {
+    let excess = acks.len().saturating_sub(ACKS_MAX);
+    acks.drain(..excess);
+}
+
 impl Edge {
     /// Whether the edge may answer requests: always in front of upstreams; behind origins, once it has looked at the
     /// journal.
@@ -284,7 +290,7 @@ impl Edge {
                     // An origin that told what is true now has waited as long as it was asked to.
                     if ready && told { Duration::ZERO } else { again }
                 }
-                None => match self.look_at_bucket(sites).await {
+                None => match self.look_at_bucket(sites, &mut acks).await {
                     Ok(()) if ready => BUCKET_LOOK_EVERY,
                     Ok(()) => again,
                     Err(error) => {
@@ -345,9 +351,7 @@ impl Edge {
         for news in poll.sites {
             told &= self.take_news(sites, news, sent, &mut new).await;
         }
-        // Of more than can be told, the last say most.
-        let excess = new.len().saturating_sub(ACKS_MAX);
-        new.drain(..excess);
+        keep_last(&mut new);
         Some((new, told))
     }
 
@@ -474,7 +478,7 @@ impl Edge {
     }
 
     /// Reads the journal of every known site from the bucket.
-    async fn look_at_bucket(&self, sites: &Sites) -> Result<(), String> {
+    async fn look_at_bucket(&self, sites: &Sites, acks: &mut Vec<Ack>) -> Result<(), String> {
         let Some(bucket) = &sites.bucket else {
             return Err("no origin answers, and there is no bucket to read".into());
         };
@@ -484,7 +488,7 @@ impl Edge {
         }
         for handle in handles.iter() {
             let looked = clock::boot_ms();
-            let look = self.look_at_site(&**bucket, handle);
+            let look = self.look_at_site(&**bucket, handle, acks);
             match tokio::time::timeout(BUCKET_DEADLINE, look).await {
                 Ok(result) => result?,
                 Err(_) => {
@@ -496,7 +500,13 @@ impl Edge {
         Ok(())
     }
 
-    async fn look_at_site(&self, bucket: &dyn Bucket, handle: &SiteHandle) -> Result<(), String> {
+    /// What is applied is acknowledged when an origin answers again.
+    async fn look_at_site(
+        &self,
+        bucket: &dyn Bucket,
+        handle: &SiteHandle,
+        acks: &mut Vec<Ack>,
+    ) -> Result<(), String> {
         if handle.lease_until.load(Ordering::Acquire) == 0 {
             let state = log::latest(bucket, &handle.site).await.map_err(|error| error.to_string())?;
             handle.set(state);
@@ -508,9 +518,12 @@ impl Edge {
                 log::advance(bucket, &handle.site, &mut ahead).await.map_err(|error| error.to_string())?;
             let more = read.len() == log::ENTRIES_MAX;
             for numbered in read {
-                if self.take_entry(handle, &numbered.entry, numbered.digest, None).await.is_none() {
+                let applied = self.take_entry(handle, &numbered.entry, numbered.digest, None).await;
+                let Some(dropped) = applied else {
                     return Err(format!("entry {} does not follow on what is known", numbered.seq));
-                }
+                };
+                acks.push(Ack { site: handle.site.clone(), seq: numbered.seq, dropped });
+                keep_last(acks);
             }
             if !more {
                 return Ok(());

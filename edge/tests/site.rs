@@ -54,6 +54,8 @@ struct AtomicOrigins {
     send_diffs: AtomicBool,
     corrupt: AtomicBool,
     behind: AtomicBool,
+    /// Polls are answered with 503.
+    deaf: AtomicBool,
     verified_ms: AtomicU64,
 }
 
@@ -227,6 +229,9 @@ impl World {
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
+            if self.origins.deaf.load(Ordering::SeqCst) {
+                return response(503, &[], "deaf");
+            }
             {
                 let told = self.told();
                 if after.is_none_or(|after| told.state.seq > after) || tokio::time::Instant::now() >= end {
@@ -465,6 +470,22 @@ async fn pages_are_served_while_origins_and_then_the_bucket_are_gone() {
     assert_eq!(lapsed.text(), "home 2");
     assert!(lapsed.cache_status().contains("detail=lease-expired"), "{}", lapsed.cache_status());
     assert!(edge.get("/unknown").await.status >= 500);
+}
+
+#[tokio::test]
+async fn what_was_read_from_the_bucket_is_acknowledged_when_an_origin_answers_again() {
+    let world = World::new();
+    world.publish(&[("index.html", "home 1"), ("404.html", "none")]).await;
+    let origin = world.origin().await;
+    let edge = start(config(&[&origin]), Some(Arc::clone(&world.bucket))).await;
+    assert_eq!(edge.get("/").await.text(), "home 1");
+    world.origins.deaf.store(true, Ordering::SeqCst);
+    world.publish(&[("index.html", "home 2"), ("404.html", "none")]).await;
+    applied(&edge, 2).await;
+    assert!(world.told().acks.iter().all(|ack| !ack.starts_with("main:2:")));
+    world.origins.deaf.store(false, Ordering::SeqCst);
+    eventually("the acknowledgement", || world.told().acks.iter().any(|ack| ack.starts_with("main:2:")))
+        .await;
 }
 
 #[tokio::test]

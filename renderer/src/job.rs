@@ -495,7 +495,7 @@ fn copied(site: &Site, source: &str) -> Result2<Bytes> {
 pub(crate) fn image(site: &Site, path: &str, wish: &Wish) -> Result<File, Diagnostic> {
     let name = wish.name();
     if let Some(known) = site.memory.files.get(&name) {
-        return Ok(file(path, known, 200, &[]));
+        return Ok(processed(site, path, known));
     }
     let fail = |problem: &dyn std::fmt::Display| {
         Diagnostic::in_file(wish.source.as_str(), format!("the image cannot be resized: {problem}"))
@@ -504,7 +504,12 @@ pub(crate) fn image(site: &Site, path: &str, wish: &Wish) -> Result<File, Diagno
     let made = wish.make(&source.read().map_err(|e| fail(&e))?).map_err(|e| fail(&e))?;
     let made = Bytes::from(made);
     site.memory.files.insert(name, made.clone(), made.len() + 64);
-    Ok(file(path, made, 200, &[]))
+    Ok(processed(site, path, made))
+}
+
+/// A processed image: its name is a digest of all that it is made from.
+fn processed(site: &Site, path: &str, body: Bytes) -> File {
+    File { immutable: site.beyond_zola, ..file(path, body, 200, &[]) }
 }
 
 /// Renders a template.
@@ -772,8 +777,14 @@ fn taxonomy_list(site: &Arc<Site>, index: usize) -> Result2<Done> {
     let mut context = site.context(&taxonomy.lang, false);
     site.place(&mut context, &taxonomy.path);
     let pages = if needs.pages_counted_only { Pages::Counted } else { Pages::All };
-    let terms: Vec<Value> =
-        taxonomy.terms.iter().map(|term| site.term_value(term, needs.fields, false, pages)).collect();
+    // Which terms there are counts, not only what each is.
+    note(|| {
+        let fields = if pages == Pages::All { needs.fields.body() } else { Fields::default() };
+        Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, false)
+    });
+    let terms: Vec<Value> = unnoted(|| {
+        taxonomy.terms.iter().map(|term| site.term_value(term, needs.fields, false, pages)).collect()
+    });
     context.insert_value("terms", Value::from(terms));
     context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
     let name = format!("the list of the taxonomy `{}`", taxonomy.config.name);

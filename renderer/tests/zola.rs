@@ -322,6 +322,10 @@ fn data_from_other_servers() {
 }
 
 fn with_images(template: &'static str) -> Sources {
+    Sources::from_files(image_files(template))
+}
+
+fn image_files(template: &'static str) -> Vec<(String, Bytes)> {
     let mut files: Vec<(String, Bytes)> = with(&[
         ("content/p/index.md", "+++\ntitle = \"P\"\n+++\n"),
         ("templates/page.html", template),
@@ -331,7 +335,21 @@ fn with_images(template: &'static str) -> Sources {
     .map(|(path, text)| (path.to_owned(), Bytes::from_static(text.as_bytes())))
     .collect();
     files.push(("content/p/i.png".to_owned(), png(300, 200)));
-    Sources::from_files(files)
+    files
+}
+
+#[test]
+fn a_processed_image_is_immutable_where_there_is_a_bakehouse_toml() {
+    let template = "{% set i = resize_image(path='p/i.png', width=30, height=20) %}{{ i.url }}";
+    let mut sources = image_files(template);
+    for expected in [false, true] {
+        let (_, files) = render_with(&Renderer::new(1 << 20), &input(Sources::from_files(sources.clone())))
+            .map_err(|e| e.to_string())
+            .unwrap();
+        let made = files.values().find(|file| file.path.starts_with("processed_images/")).unwrap();
+        assert_eq!(made.immutable, expected);
+        sources.push(("bakehouse.toml".to_owned(), Bytes::new()));
+    }
 }
 
 #[test]
