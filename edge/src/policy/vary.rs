@@ -147,17 +147,33 @@ impl Normal {
     }
 }
 
-/// `Accept-Encoding` in the form that is keyed and forwarded: which of the known codings are acceptable. Among acceptable
-/// ones the upstream may choose as it likes (RFC 9110 §12.5.3), so qualities other than 0 say nothing that a response
-/// must depend on.
+/// `Accept-Encoding` in the form that is keyed and forwarded: which of the known codings are acceptable, and which of the
+/// common ones are preferred to which. How much more says nothing that a response depends on (RFC 9110 §12.5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Codings(u16);
+pub struct Codings {
+    /// A bit for each of [`CODINGS`], and [`NO_IDENTITY`].
+    accepted: u16,
+    /// Two bits for each of [`RANKED`], the first lowest: 0 is preferred most. Of what is not acceptable: 0.
+    ranks: u8,
+}
 
 /// The content codings that are told apart, in alphabetical order. Others count as absent: no upstream sends what it
 /// does not know, and a made-up name must not make a variant.
 const CODINGS: [&str; 7] = ["br", "compress", "dcb", "dcz", "deflate", "gzip", "zstd"];
 /// All of [`CODINGS`].
 const ALL_CODINGS: u16 = (1 << CODINGS.len()) - 1;
+/// Where two of the [`RANKED`] stand in [`CODINGS`]; br is the first.
+const GZIP: usize = 5;
+const ZSTD: usize = 6;
+/// The quality of what has none (RFC 9110 §12.4.2), in thousandths.
+const QUALITY_MAX: u16 = 1_000;
+/// The codings whose order is kept, and the plain content: what servers have to choose from. With the order of all seven
+/// one client could make ten thousands of variants.
+const RANKED: [&str; 4] = ["br", "gzip", "zstd", "identity"];
+/// The place of the plain content in [`RANKED`].
+const IDENTITY: usize = 3;
+/// The rank of plain content that is preferred to nothing, as it is unless a request says otherwise.
+const RANK_LAST: u8 = 3;
 /// Set where not even the plain content is acceptable.
 const NO_IDENTITY: u16 = 1 << CODINGS.len();
 
@@ -177,14 +193,15 @@ impl Codings {
     fn of_members<'a>(members: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut accepted, mut refused) = (0u16, 0u16);
         let (mut any, mut identity) = (None, None);
+        let mut qualities = [None; CODINGS.len()];
         for member in members {
             let coding = member.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
             let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
-            let acceptable = quality(member) > 0;
+            let quality = quality(member);
             if is("*") {
-                any = any.or(Some(acceptable));
+                any = any.or(Some(quality));
             } else if is("identity") {
-                identity = identity.or(Some(acceptable));
+                identity = identity.or(Some(quality));
             } else {
                 // x-gzip and x-compress are gzip and compress (RFC 9110 §8.4.1).
                 let known = CODINGS.iter().position(|known| {
@@ -192,16 +209,55 @@ impl Codings {
                         || (is("x-gzip") && *known == "gzip")
                         || (is("x-compress") && *known == "compress")
                 });
-                let bit = known.map_or(0, |index| 1 << index);
-                *if acceptable { &mut accepted } else { &mut refused } |= bit;
+                let Some(index) = known else { continue };
+                *if quality > 0 { &mut accepted } else { &mut refused } |= 1 << index;
+                qualities[index] = qualities[index].or(Some(quality).filter(|quality| *quality > 0));
             }
         }
-        if any == Some(true) {
+        if any.is_some_and(|quality| quality > 0) {
             accepted = ALL_CODINGS;
         }
-        let no_identity = identity == Some(false) || (identity.is_none() && any == Some(false));
-        Self((accepted & !refused) | if no_identity { NO_IDENTITY } else { 0 })
+        accepted &= !refused;
+        let mut ranked = [0; RANKED.len()];
+        for (place, index) in [0, GZIP, ZSTD].into_iter().enumerate() {
+            if accepted & (1 << index) != 0 {
+                ranked[place] = qualities[index].or(any).unwrap_or(QUALITY_MAX);
+            }
+        }
+        if identity.or(any) == Some(0) {
+            accepted |= NO_IDENTITY;
+        }
+        let plain = identity.unwrap_or_default();
+        if ranked.iter().any(|quality| (1..plain).contains(quality)) {
+            ranked[IDENTITY] = plain;
+        }
+        Self { accepted, ranks: ranks_of(ranked) }
     }
+
+    fn rank(self, place: usize) -> u8 {
+        (self.ranks >> (2 * place)) & 3
+    }
+
+    fn accepts(self, index: usize) -> bool {
+        self.accepted & (1 << index) != 0
+    }
+}
+
+/// The places of those qualities among each other; 0 stands for what is not acceptable.
+fn ranks_of(qualities: [u16; RANKED.len()]) -> u8 {
+    let is_first = |at: usize| !qualities[..at].contains(&qualities[at]);
+    let mut ranks = 0;
+    for (place, quality) in qualities.iter().enumerate() {
+        let above =
+            (0..qualities.len()).filter(|at| qualities[*at] > *quality && is_first(*at)).count() as u8;
+        let rank = match (*quality, place) {
+            (0, IDENTITY) => RANK_LAST,
+            (0, _) => 0,
+            _ => above,
+        };
+        ranks |= rank << (2 * place);
+    }
+    ranks
 }
 
 impl Codings {
@@ -210,7 +266,7 @@ impl Codings {
     pub fn accept(self, response: &HeaderMap) -> bool {
         list_members(response, &header::CONTENT_ENCODING).all(|coding| {
             let known = CODINGS.iter().position(|known| coding.eq_ignore_ascii_case(known.as_bytes()));
-            known.is_some_and(|index| self.0 & (1 << index) != 0)
+            known.is_some_and(|index| self.accepts(index))
         })
     }
 }
@@ -218,12 +274,20 @@ impl Codings {
 impl fmt::Display for Codings {
     /// As a field's value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let accepted = CODINGS.iter().enumerate().filter(|(index, _)| self.0 & (1 << index) != 0);
-        let mut names: Vec<&str> = accepted.map(|(_, name)| *name).collect();
-        if self.0 & NO_IDENTITY != 0 {
-            names.push("identity;q=0");
-        } else if names.is_empty() {
-            names.push("identity");
+        let prefers =
+            (0..RANKED.len()).any(|place| self.rank(place) != if place == IDENTITY { RANK_LAST } else { 0 });
+        let weighed = |name: &str| match RANKED.iter().position(|ranked| *ranked == name) {
+            _ if !prefers => name.to_owned(),
+            Some(place) if self.rank(place) == 0 => name.to_owned(),
+            Some(place) => format!("{name};q=0.{}", 10 - self.rank(place)),
+            None => format!("{name};q=0.5"),
+        };
+        let accepted = CODINGS.iter().enumerate().filter(|(index, _)| self.accepts(*index));
+        let mut names: Vec<String> = accepted.map(|(_, name)| weighed(name)).collect();
+        if self.accepted & NO_IDENTITY != 0 {
+            names.push("identity;q=0".to_owned());
+        } else if names.is_empty() || self.rank(IDENTITY) != RANK_LAST {
+            names.push(weighed("identity"));
         }
         f.write_str(&names.join(","))
     }
@@ -350,7 +414,19 @@ mod tests {
     fn encodings_that_are_told_apart() {
         for (sent, normal) in [
             ("gzip, deflate, br, zstd", "br,deflate,gzip,zstd"),
-            ("br;q=1.0, gzip;q=0.8, *;q=0.1", "br,compress,dcb,dcz,deflate,gzip,zstd"),
+            (
+                "br;q=1.0, gzip;q=0.8, *;q=0.1",
+                "br,compress;q=0.5,dcb;q=0.5,dcz;q=0.5,deflate;q=0.5,gzip;q=0.9,zstd;q=0.8",
+            ),
+            ("gzip;q=1, br;q=0.1", "br;q=0.9,gzip"),
+            ("gzip;q=0.9, br;q=0.2", "br;q=0.9,gzip"),
+            ("gzip;q=0.5, br;q=0.5", "br,gzip"),
+            ("gzip;q=0.5, deflate;q=0.1", "deflate,gzip"),
+            ("gzip, identity", "gzip"),
+            ("gzip, identity;q=0.5", "gzip"),
+            ("gzip;q=0.5, identity", "gzip;q=0.9,identity"),
+            ("br, gzip;q=0.1, identity;q=0.5", "br,gzip;q=0.8,identity;q=0.9"),
+            ("gzip;q=0, zstd;q=0.5, identity;q=0.1", "zstd"),
             ("gzip;q=0.001", "gzip"),
             ("gzip;q=0.000, br", "br"),
             ("GZIP ; Q=0", "identity"),
@@ -404,7 +480,7 @@ mod tests {
     proptest! {
         /// The normal form selects what the field selects: it is its own normal form, and there are few of them.
         #[test]
-        fn a_normal_form_stays(text in "((gzip|br|zstd|x|identity|\\*)(;q=(0|1|0\\.5))?, ?){0,5}") {
+        fn a_normal_form_stays(text in "((gzip|br|zstd|x|identity|\\*)(;q=(0|1|0\\.[258]))?, ?){0,5}") {
             let once = Codings::of(&map(&[("accept-encoding", &text)]));
             prop_assert_eq!(Codings::of(&map(&[("accept-encoding", &once.to_string())])), once);
         }

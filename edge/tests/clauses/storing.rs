@@ -156,12 +156,14 @@ async fn encodings_make_no_more_variants_than_there_are() {
     let edge = front(&[&upstream]).await;
     for (sent, seen, requests) in [
         ("gzip, deflate, br", "br,deflate,gzip", 1),
-        ("br;q=0.9, deflate;q=0.1, GZIP", "br,deflate,gzip", 1),
+        ("br;q=0.9, deflate;q=0.1, GZIP;q=0.9", "br,deflate,gzip", 1),
         ("gzip, deflate, br, made-up-1", "br,deflate,gzip", 1),
-        ("made-up-2", "identity", 2),
-        ("identity", "identity", 2),
-        ("gzip;q=0", "identity", 2),
-        ("gzip", "gzip", 3),
+        ("br;q=0.9, deflate;q=0.1, GZIP", "br;q=0.9,deflate;q=0.5,gzip", 2),
+        ("br;q=0.1, deflate, gzip;q=0.2", "br;q=0.9,deflate;q=0.5,gzip", 2),
+        ("made-up-2", "identity", 3),
+        ("identity", "identity", 3),
+        ("gzip;q=0", "identity", 3),
+        ("gzip", "gzip", 4),
     ] {
         assert_eq!(edge.ask("GET", "/", &[("accept-encoding", sent)]).await.text(), seen, "{sent}");
         eventually("the store", || edge.edge.state().flights == 0).await;
