@@ -202,12 +202,17 @@ impl Renderer {
                 closed.store(true, Ordering::Relaxed);
             }
         };
+        let tracked = graph.is_some();
         let shared = Mutex::new(graph);
         jobs.par_iter().zip(&wanted).filter(|(_, wanted)| **wanted).for_each(|(job, _)| {
             if closed.load(Ordering::Relaxed) {
                 return;
             }
-            let (result, reads) = reads::noted(|| job::run(&site, job));
+            let (result, reads) = if tracked {
+                reads::noted(|| job::run(&site, job))
+            } else {
+                (job::run(&site, job), Box::default())
+            };
             match result {
                 Ok(done) => {
                     if let Some((content, rendered)) = &done.content {

@@ -467,8 +467,8 @@ impl Site {
             self.keep(of, &known);
             return Ok(known);
         }
-        let (rendered, reads) =
-            noted(|| self.render_content(of, parsed, &self.permalink(of.path, of.absolute)));
+        let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
+        let (rendered, reads) = if self.fresh.is_some() { noted(render) } else { (render(), Box::default()) };
         let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
         self.keep(of, &rendered);

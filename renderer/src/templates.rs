@@ -516,15 +516,50 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Where `page` or `section` is given to something else: in a loop, by `set`, as an argument of a component.
+/// Where `page` or `section` is given to something else, for all that is included from there.
 static REBOUND: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
-    let of = |name: &str| {
-        Regex::new(&format!(
-            r"(?:\bfor\s+|,\s*){name}\s+in\b|\bset(?:_global)?\s+{name}\b|[(,{{\s]{name}\s*(?::|=[^=])|\(\s*{name}\s*[,)]|,\s*{name}\s*\)"
-        ))
-    };
+    let of =
+        |name: &str| Regex::new(&format!(r"(?:\bfor\s+|,\s*){name}\s+in\b|\bset(?:_global)?\s+{name}\b"));
     Some([of("page").ok()?, of("section").ok()?])
 });
+
+/// Where a component takes an argument of that name, for itself.
+static PARAMETER: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
+    let of = |name: &str| Regex::new(&format!(r"^\{{%-?\s*component\b[^%]*[(,]\s*{name}\b"));
+    Some([of("page").ok()?, of("section").ok()?])
+});
+
+/// What of a template is code: HTML says `content`, `title` and `summary` for its own reasons.
+fn code_of(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() / 2);
+    let mut rest = text;
+    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        rest = &rest[start..];
+        let (mut end, mut depth, mut quote) = (rest.len(), 0_usize, None);
+        for (i, c) in rest.char_indices().skip(2) {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '\'' | '`') => quote = Some(c),
+                (None, '%') if rest.starts_with("{%") && rest[i..].starts_with("%}") => {
+                    end = i + 2;
+                    break;
+                }
+                (None, '{') => depth += 1,
+                (None, '}') if depth > 0 => depth -= 1,
+                (None, '}') if rest.starts_with("{{") && rest[i..].starts_with("}}") => {
+                    end = i + 2;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        out.push_str(&rest[..end]);
+        out.push('\n');
+        rest = &rest[end..];
+    }
+    out
+}
 
 /// The fields of pages and sections that a template may read of others than the one that is rendered.
 fn fields_of_others(texts: &[&str]) -> Fields {
@@ -533,11 +568,18 @@ fn fields_of_others(texts: &[&str]) -> Fields {
     }
     // `page.content` is the page that is rendered, unless the name is bound anew: perhaps in a template that
     // includes this one.
-    let [page, section] = [0, 1].map(|i| {
-        REBOUND.as_ref().is_none_or(|names: &[Regex; 2]| texts.iter().any(|text| names[i].is_match(text)))
+    let finds = |names: &LazyLock<Option<[Regex; 2]>>, i: usize, text: &str| {
+        names.as_ref().is_none_or(|names| names[i].is_match(text))
+    };
+    let everywhere = [0, 1].map(|i| {
+        texts.iter().any(|text| {
+            finds(&REBOUND, i, text) || (finds(&PARAMETER, i, text) && !references(text).is_empty())
+        })
     });
     let mut out = Fields::default();
     for text in texts {
+        let text = &code_of(text);
+        let [page, section] = [0, 1].map(|i| everywhere[i] || finds(&PARAMETER, i, text));
         if reads_any(text) {
             out = out.or(Fields::FRONT);
         }
@@ -548,9 +590,11 @@ fn fields_of_others(texts: &[&str]) -> Fields {
                 if after.is_some_and(|c| c.is_alphanumeric() || c == '_') {
                     return false;
                 }
+                if text[..i].ends_with(['"', '\'']) {
+                    return true;
+                }
                 let before = text[..i].trim_end();
                 match before.chars().next_back() {
-                    Some('"' | '\'') => true,
                     Some('.') => {
                         let owner = before[..before.len() - 1].trim_end().trim_end_matches('?').trim_end();
                         let start = owner
@@ -558,10 +602,21 @@ fn fields_of_others(texts: &[&str]) -> Fields {
                                 !(c.is_alphanumeric() || matches!(c, '_' | '.' | '?' | ']' | '['))
                             })
                             .map_or(0, |i| i + owner[i..].chars().next().map_or(1, char::len_utf8));
+                        let outside = owner[..start].trim_end();
+                        // The name of one of the theme's components. Others may be what is compared.
+                        if &owner[start..] == "theme"
+                            && (outside.ends_with('<')
+                                || outside.ends_with("</")
+                                || outside.ends_with("component"))
+                        {
+                            return false;
+                        }
                         let quoted = owner[..start].ends_with(['"', '\'']);
                         match &owner[start..] {
                             "page" => page || quoted,
                             "section" => section || quoted,
+                            // Words of the theme in the site's language.
+                            "labels" => quoted,
                             _ => true,
                         }
                     }
@@ -797,12 +852,33 @@ mod tests {
             Field::Date
         ));
         assert!(reads(&["{{ p.summary }}"], Field::Summary));
+        assert!(reads(&["{% if 1 <p.weight %}{{ 8 /p.year }}{% endif %}"], Field::Weight));
+        assert!(reads(&["{% if 1 <p.weight %}{{ 8 /p.year }}{% endif %}"], Field::Year));
+        let component = "{% component card(page: map) %}{{ page.title }}{% endcomponent card %}";
+        assert!(reads(&["{{ <card page={page} /> }}{{ page.toc }}", component], Field::Title));
+        assert!(!reads(&["{{ <card page={page} /> }}{{ page.toc }}", component], Field::Toc));
         assert!(reads(&["{{ page.lower?.title }}{{ section.path }}"], Field::Title));
         assert!(!reads(&["{{ page.lower?.title }}{{ section.path }}"], Field::Path));
         assert!(reads(&["{{ get_page(path=\"x\").content }}"], Field::Content));
         assert!(!reads(&["{{ page.content_type }}"], Field::Content));
         assert!(reads(&["{{ x | map(attribute=\"toc\") }}"], Field::Toc));
         assert!(reads(&["{{ x | map(attribute=\"page.toc\") }}"], Field::Toc));
+    }
+
+    #[test]
+    fn code_is_told_from_html() {
+        let text = "<a title=\"toc\">{{ \"}}\" ~ x({\"a\": {}}) }}b{%- if y -%}c{{ <d e={f}/>}}";
+        assert_eq!(code_of(text), "{{ \"}}\" ~ x({\"a\": {}}) }}\n{%- if y -%}\n{{ <d e={f}/>}}\n");
+    }
+
+    #[test]
+    fn the_built_in_theme_asks_no_list_for_content() {
+        let engine = Engine::build(Vec::new(), true).map_err(|e| e.to_string()).unwrap();
+        for name in ["index.html", "section.html", "page.html", "taxonomy_list.html", "taxonomy_single.html"]
+        {
+            let fields = engine.needs(name).fields;
+            assert!(!fields.has(Field::Content) && !fields.has(Field::Toc), "{name}: {fields:?}");
+        }
     }
 
     #[test]
