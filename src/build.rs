@@ -12,9 +12,6 @@ use crate::failure::HintExt;
 use crate::render::{self, Folder};
 use crate::system::DATA;
 
-/// Memory of one render: a page's content is asked for again by feeds and lists soon after, if at all.
-const BUILD_MEMORY_BYTES_MAX: usize = 16 << 20;
-
 /// Render the site to a folder of files
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
@@ -50,7 +47,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
         let sink = FolderSink::new(&args.out)?;
         let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
         input.options.config = args.config;
-        let result = Renderer::for_one_render(BUILD_MEMORY_BYTES_MAX).render(&input, None, &sink);
+        let result = Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).render(&input, None, &sink);
         let files = sink.close()?;
         let summary = render::content(result)?;
         Record::replace(&args.folder, &args.out, files)?;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use release::Digest;
 use release::record::Trigger;
 use release::wire::{PublishRequest, Published, SourceLine};
-use renderer::BaseUrl;
+use renderer::{BaseUrl, Renderer};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -101,6 +101,7 @@ async fn here(
             publisher,
             bucket: stores.bucket.clone(),
             tell: Arc::new(Silent),
+            renderer: Arc::new(Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX)),
         },
         stop.clone(),
     );

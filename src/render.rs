@@ -11,6 +11,10 @@ use renderer::{BaseUrl, Errors, Input, Limits, Options, Sources};
 use crate::config::{self, Config};
 use crate::failure::{Content, HintExt};
 
+/// Bytes of content that a renderer keeps within its only render: feeds and lists ask for a page's soon after it was made,
+/// if at all.
+pub const ONE_RENDER_BYTES_MAX: usize = 16 << 20;
+
 /// A site's folder, listed.
 pub struct Folder {
     /// Where it is.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use release::keys::Site;
 use release::record::Trigger;
-use renderer::BaseUrl;
+use renderer::{BaseUrl, Renderer};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::jobs::Jobs;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
-use crate::worker::{Event, From, Reason, Setup, Tell, Worker};
+use crate::worker::{self, Event, From, Reason, Setup, Tell, Worker};
 use crate::{print, up};
 
 /// Render a site on its schedule, from the sources of its active release
@@ -58,6 +58,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
             publisher: publisher.clone(),
             bucket: stores.bucket.clone(),
             tell: Arc::new(Lines { wake }),
+            renderer: Arc::new(Renderer::new(worker::RENDER_MEMORY_BYTES_MAX)),
         },
         stop.clone(),
     );

@@ -12,7 +12,7 @@ use origin::site::ServedSite;
 use origin::{Origin, OriginConfig, Sites};
 use release::keys::Site;
 use release::record::Trigger;
-use renderer::BaseUrl;
+use renderer::{BaseUrl, Renderer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ use crate::failure::HintExt;
 use crate::stores::{self, Stores};
 use crate::system::{DATA, UpBucket, UpFile};
 use crate::watch::Watch;
-use crate::worker::{Event, From, Handle, Reason, Setup, Tell, Worker};
+use crate::worker::{self, Event, From, Handle, Reason, Setup, Tell, Worker};
 use crate::{edge_role, failure, logs, print, render};
 
 /// Name of the bucket that `bake up` brings.
@@ -149,6 +149,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
                 first,
                 failed: Mutex::default(),
             }),
+            renderer: Arc::new(Renderer::new(worker::RENDER_MEMORY_BYTES_MAX)),
         },
         stop_work.clone(),
     );

@@ -85,6 +85,8 @@ pub struct Setup {
     pub bucket: Arc<dyn Bucket>,
     /// Told of everything that happens.
     pub tell: Arc<dyn Tell>,
+    /// Renders; one that remembers where more than one publish will follow.
+    pub renderer: Arc<Renderer>,
 }
 
 /// Is told what a worker does.
@@ -171,7 +173,6 @@ pub struct Worker {
     reasons: mpsc::Receiver<Reason>,
     handle: Handle,
     shutdown: CancellationToken,
-    renderer: Arc<Renderer>,
     /// The folder as it was listed last, so that unchanged files are not read again.
     listed: Option<Sources>,
     /// Files of the bucket that were read, by digest.
@@ -203,8 +204,8 @@ struct Known {
     sources: Option<(Sources, BTreeSet<String>)>,
 }
 
-/// Bytes that a renderer may keep between two renders of a site.
-const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Bytes that the renderer of a worker may keep of rendered content.
+pub const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
 
 impl Worker {
     /// A worker, and a way to give it reasons.
@@ -216,7 +217,6 @@ impl Worker {
             reasons,
             handle: handle.clone(),
             shutdown,
-            renderer: Arc::new(Renderer::new(RENDER_MEMORY_BYTES_MAX)),
             listed: None,
             read: BTreeMap::new(),
             good: DataSet::new(),
@@ -670,7 +670,7 @@ impl Worker {
             limits: render::limits(config),
         };
         let input = render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)?;
-        let renderer = Arc::clone(&self.renderer);
+        let renderer = Arc::clone(&self.setup.renderer);
         let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
         let since = known.filter(|k| k.rules == self.rules).map(|k| k.render);
         let recorded = known.and_then(|k| k.sources.clone());

@@ -13,7 +13,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn a_miss_is_stored_and_the_next_is_a_hit() {
     let upstream = Upstream::script(vec![send(
         200,
-        &[("cache-control", "max-age=60"), ("x-a", "1"), ("connection", "x-hop"), ("x-hop", "1")],
+        &[
+            ("cache-control", "max-age=60"),
+            ("x-a", "1"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("x-request-id", "theirs"),
+        ],
         "hello",
     )])
     .await;
@@ -23,11 +29,14 @@ async fn a_miss_is_stored_and_the_next_is_a_hit() {
     assert_eq!((miss.status, miss.text()), (200, "hello"));
     assert_eq!(miss.cache_status(), "Bakehouse; fwd=uri-miss; fwd-status=200; ttl=60; stored");
     assert_eq!(miss.field("via").as_deref(), Some("1.1 test-edge"));
-    assert!(miss.field("x-request-id").is_some() && miss.field("x-hop").is_none());
+    assert!(miss.field("x-hop").is_none());
     let hit = edge.get("/a?b=c").await;
     assert_eq!((hit.status, hit.text(), hit.field("x-a").as_deref()), (200, "hello", Some("1")));
     assert!(hit.cache_status().starts_with("Bakehouse; hit; ttl="), "{}", hit.cache_status());
     assert_eq!(hit.field("age").as_deref(), Some("0"));
+    // One id each, of this request.
+    let ids = [&miss, &hit].map(|reply| reply.field("x-request-id").unwrap());
+    assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 16), "{ids:?}");
     let asked = upstream.requests();
     assert_eq!(asked.len(), 1);
     assert!(asked[0].starts_with("GET /a?b=c HTTP/1.1\r\n"), "{}", asked[0]);

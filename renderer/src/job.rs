@@ -22,7 +22,7 @@ use crate::reads::{Node, note, unnoted};
 use crate::render::{Plan, ignored_static};
 use crate::scope::Scope;
 use crate::search;
-use crate::site::{Capped, Pages, Rendered, Site, encode_path};
+use crate::site::{Capped, Pages, Rendered, Site, encode_path, note_taxonomy};
 use crate::templates::{self, Fields, Needs};
 use crate::theme;
 use crate::value::{self, key};
@@ -777,11 +777,7 @@ fn taxonomy_list(site: &Arc<Site>, index: usize) -> Result2<Done> {
     let mut context = site.context(&taxonomy.lang, false);
     site.place(&mut context, &taxonomy.path);
     let pages = if needs.pages_counted_only { Pages::Counted } else { Pages::All };
-    // Which terms there are counts, not only what each is.
-    note(|| {
-        let fields = if pages == Pages::All { needs.fields.body() } else { Fields::default() };
-        Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, false)
-    });
+    note_taxonomy(taxonomy, needs.fields, false, pages);
     let terms: Vec<Value> = unnoted(|| {
         taxonomy.terms.iter().map(|term| site.term_value(term, needs.fields, false, pages)).collect()
     });

@@ -1040,11 +1040,7 @@ impl Site {
         absolute: bool,
         pages: Pages,
     ) -> Value {
-        note(|| {
-            let fields = if pages == Pages::All { fields.body() } else { Fields::default() };
-            let absolute = absolute && fields.any(Fields::CONTENT);
-            Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, absolute)
-        });
+        note_taxonomy(taxonomy, fields, absolute, pages);
         let name = (taxonomy.path.clone(), fields, absolute, pages);
         if !fields.any(Fields::CONTENT)
             && let Some(known) = self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
@@ -1065,6 +1061,15 @@ impl Site {
         }
         made
     }
+}
+
+/// Notes that all terms of a taxonomy are read: which there are, and what each is.
+pub(crate) fn note_taxonomy(taxonomy: &Taxonomy, fields: Fields, absolute: bool, pages: Pages) {
+    note(|| {
+        let fields = if pages == Pages::All { fields.body() } else { Fields::default() };
+        let absolute = absolute && fields.any(Fields::CONTENT);
+        Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, absolute)
+    });
 }
 
 /// A value in the making, of which only fields are made that a template may read.

@@ -200,6 +200,8 @@ pub fn strip_for_storage(headers: &mut HeaderMap, control: &Control) {
     // Age is computed anew for each answer (RFC 9111 §5.1), and trailers are not kept (§3.1 leaves that open).
     headers.remove(header::AGE);
     headers.remove(header::TRAILER);
+    // Each answer carries the id of the request that it answers.
+    headers.remove("x-request-id");
 }
 
 /// The targeted fields a Bakehouse edge obeys: its own first, then the CDNs' common one (RFC 9213 §3.1).

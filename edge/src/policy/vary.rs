@@ -306,14 +306,14 @@ fn lower_before_parameters(member: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The quality of a member in thousandths (RFC 9110 §12.4.2); 1000 where it is absent or invalid.
+/// The quality of a member in thousandths (RFC 9110 §12.4.2); [`QUALITY_MAX`] where it is absent or invalid.
 fn quality(member: &[u8]) -> u16 {
     let weight = member
         .split(|b| *b == b';')
         .skip(1)
         .map(<[u8]>::trim_ascii)
         .find_map(|parameter| parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q=")));
-    let Some(text) = weight else { return 1_000 };
+    let Some(text) = weight else { return QUALITY_MAX };
     let (whole, fraction) = match text.iter().position(|b| *b == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &[][..]),
@@ -324,7 +324,7 @@ fn quality(member: &[u8]) -> u16 {
             let thousandths = [100, 10, 1].iter().zip(fraction);
             thousandths.map(|(place, digit)| place * u16::from(digit - b'0')).sum()
         }
-        _ => 1_000,
+        _ => QUALITY_MAX,
     }
 }
 
