@@ -57,7 +57,7 @@ pub async fn run(args: BucketArgs) -> anyhow::Result<()> {
         up::url(&listener)?,
         data.path().join("keys.json").display()
     );
-    embedded::serve(listener, store, credentials, up::stop_signal()).await;
+    embedded::serve(listener, store, credentials, Box::pin(up::stop_signal())).await;
     Ok(())
 }
 

@@ -65,6 +65,6 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     origin.set_render(Arc::new(jobs));
     origin.follow();
     println!("origin at {url}");
-    ::origin::http::serve(listener, origin, up::stop_signal()).await;
+    ::origin::http::serve(listener, origin, Box::pin(up::stop_signal())).await;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::failure::{Content, HintExt};
 
 /// Bytes of content that a renderer keeps within its only render: feeds and lists ask for a page's soon after it was made,
 /// if at all.
-pub const ONE_RENDER_BYTES_MAX: usize = 16 << 20;
+pub const ONE_RENDER_BYTES_MAX: usize = 4 << 20;
 
 /// A site's folder, listed.
 pub struct Folder {

@@ -158,10 +158,10 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let origin_server = tokio::spawn(::origin::http::serve(
         api_listener,
         origin.clone(),
-        stop_origin.clone().cancelled_owned(),
+        Box::pin(stop_origin.clone().cancelled_owned()),
     ));
     let edge_server =
-        tokio::spawn(::edge::serve(edge_listener, edge.clone(), stop_edge.clone().cancelled_owned()));
+        tokio::spawn(::edge::serve(edge_listener, edge.clone(), Box::pin(stop_edge.clone().cancelled_owned())));
     let work = tokio::spawn(worker.run());
     let resuming = tokio::spawn(publish_when_resumed(served.clone(), handle.clone()));
     let watching = tokio::spawn(watch_folder(root.clone(), handle.clone()));
@@ -246,7 +246,7 @@ async fn open_bucket(
         access_key_id: keys.access_key_id.clone(),
         secret_access_key: keys.secret_access_key.clone(),
     };
-    servers.spawn(embedded::serve(listener, store, credentials, stop.cancelled_owned()));
+    servers.spawn(embedded::serve(listener, store, credentials, Box::pin(stop.cancelled_owned())));
     let own = Store {
         endpoint: Some(endpoint.clone()),
         region: Some(REGION.to_owned()),

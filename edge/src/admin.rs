@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures_util::stream;
+use futures_util::{FutureExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -73,7 +73,16 @@ struct Admin {
 ///
 /// # Errors
 /// Where the listener cannot be used at all.
-pub async fn serve_admin(
+pub fn serve_admin(
+    listener: TcpListener,
+    edge: Arc<Edge>,
+    config: AdminConfig,
+    stop: CancellationToken,
+) -> BoxFuture<'static, io::Result<()>> {
+    serve_until(listener, edge, config, stop).boxed()
+}
+
+async fn serve_until(
     listener: TcpListener,
     edge: Arc<Edge>,
     config: AdminConfig,

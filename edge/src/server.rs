@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
@@ -37,10 +38,19 @@ const IPV6_CLIENT_BITS: u32 = 64;
 ///
 /// # Errors
 /// Where the listener cannot be used at all.
-pub async fn serve(
+pub fn serve(
     listener: TcpListener,
     edge: Arc<Edge>,
-    shutdown: impl Future<Output = ()> + Send,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, io::Result<()>> {
+    // Boxed, as all that the shell polls: a bare future would be compiled there, without optimisation.
+    serve_until(listener, edge, shutdown).boxed()
+}
+
+async fn serve_until(
+    listener: TcpListener,
+    edge: Arc<Edge>,
+    mut shutdown: BoxFuture<'static, ()>,
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
     let limits = edge.config.limits;
@@ -50,7 +60,6 @@ pub async fn serve(
     let deadlines = Deadlines::default();
     let kill = CancellationToken::new();
     let workers = Workers::start(edge.config.threads.max(1))?;
-    let mut shutdown = std::pin::pin!(shutdown);
     let mut looking = std::pin::pin!(deadlines.run());
     loop {
         let slot = tokio::select! {

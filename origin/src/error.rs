@@ -112,14 +112,12 @@ pub enum Error {
         name: String,
     },
     /// A coding could not be made.
-    #[error("`{path}` could not be compressed as {coding}: {reason}")]
+    #[error("`{path}` could not be compressed as {error}")]
     Coding {
         /// The file.
         path: String,
-        /// The coding.
-        coding: &'static str,
-        /// What the compressor says.
-        reason: String,
+        /// Which, and what the compressor says.
+        error: release::codings::CodingError,
     },
     /// There is nothing to go back to.
     #[error("site `{0}` has no release before the active one")]

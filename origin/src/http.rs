@@ -11,7 +11,6 @@ mod content;
 mod range;
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use release::answer::RELEASE_FIELD;
@@ -44,13 +45,21 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown` ends, then drains for at most [`DRAIN_LIMIT`]. The origin begins to
 /// follow its journals.
-pub async fn serve(listener: TcpListener, origin: Arc<Origin>, shutdown: impl Future<Output = ()>) {
+pub fn serve(
+    listener: TcpListener,
+    origin: Arc<Origin>,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, ()> {
+    // Boxed, as all that the shell polls: a bare future would be compiled there, without optimisation.
+    serve_until(listener, origin, shutdown).boxed()
+}
+
+async fn serve_until(listener: TcpListener, origin: Arc<Origin>, mut shutdown: BoxFuture<'static, ()>) {
     origin.follow();
     let router = router(Arc::clone(&origin));
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
-    let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accept = async {
             // The semaphore is never closed.

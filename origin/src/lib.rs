@@ -4,16 +4,14 @@
 //! An origin is stateless: everything that lasts is in the bucket, so any number of origins serve
 //! the same sites, and each can be killed at any time.
 //!
-//! In reading order: a [`bucket`] keeps everything; a [`policy`] says how long a response may be
-//! kept; [`codings`] are made of its content; [`publish`] brings a render into the bucket; the
-//! [`journal`] commits it; [`rollback`] goes back; a [`site`] is what this process knows of each
-//! site; [`edges`] and [`fellows`] say who has heard; an [`origin`](mod@origin) holds all of these
-//! together, and [`http`](mod@http) serves it.
+//! In reading order: a [`bucket`] keeps everything; a [`policy`] says how long a response may be kept; [`publish`] brings a
+//! render into the bucket; the [`journal`] commits it; [`rollback`] goes back; a [`site`] is what this process knows of
+//! each site; [`edges`] and [`fellows`] say who has heard; an [`origin`](mod@origin) holds all of these together, and
+//! [`http`](mod@http) serves it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod bucket;
 pub mod clock;
-pub mod codings;
 pub mod edges;
 pub mod error;
 pub mod failpoint;

@@ -29,6 +29,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use release::bucket::Bucket;
 use release::journal::{Active, State};
@@ -177,20 +179,24 @@ impl Publisher {
     /// # Errors
     /// - [`Error::Held`] where a rollback holds this trigger back.
     /// - Where the bucket gives no answer, or holds damaged objects.
-    pub async fn begin(self: &Arc<Self>, trigger: Trigger, policies: Arc<Policies>) -> Result<Draft, Error> {
-        self.start(trigger, policies, false).await
+    pub fn begin(
+        self: &Arc<Self>,
+        trigger: Trigger,
+        policies: Arc<Policies>,
+    ) -> BoxFuture<'static, Result<Draft, Error>> {
+        Arc::clone(self).start(trigger, policies, false).boxed()
     }
 
     /// As [`Publisher::begin`], but uploads nothing: for [`Draft::plan`].
     ///
     /// # Errors
     /// As for [`Publisher::begin`].
-    pub async fn begin_plan(self: &Arc<Self>, policies: Arc<Policies>) -> Result<Draft, Error> {
-        self.start(Trigger::Manual, policies, true).await
+    pub fn begin_plan(self: &Arc<Self>, policies: Arc<Policies>) -> BoxFuture<'static, Result<Draft, Error>> {
+        Arc::clone(self).start(Trigger::Manual, policies, true).boxed()
     }
 
     async fn start(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         trigger: Trigger,
         policies: Arc<Policies>,
         plan: bool,
@@ -210,7 +216,7 @@ impl Publisher {
         let reader = Arc::clone(&self.reader);
         let (site, places) = (self.site().clone(), Arc::clone(&self.places));
         let collector = Collector::new(site, reader, base.clone(), policies, queue, places);
-        Ok(Draft::new(Arc::clone(self), base, trigger, collector, uploader))
+        Ok(Draft::new(self, base, trigger, collector, uploader))
     }
 
     /// What is known of the journal, at most a second old.

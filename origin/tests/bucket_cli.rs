@@ -37,10 +37,10 @@ impl Server {
                     access_key_id: "AKIDTEST".to_owned(),
                     secret_access_key: "secret".to_owned(),
                 };
-                serve(listener, store, keys, async move {
+                let until = Box::pin(async move {
                     let _ = stopped.await;
-                })
-                .await;
+                });
+                serve(listener, store, keys, until).await;
             });
         });
         Self { address: told.recv().unwrap(), stop: Some(stop), thread: Some(thread), dir }

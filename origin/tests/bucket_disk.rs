@@ -42,7 +42,7 @@ async fn bucket(folder: &Path) -> S3Bucket {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let keys = Credentials { access_key_id: "AKIDTEST".to_owned(), secret_access_key: "secret".to_owned() };
-    tokio::spawn(serve(listener, store, keys.clone(), std::future::pending()));
+    tokio::spawn(serve(listener, store, keys.clone(), Box::pin(std::future::pending())));
     S3Bucket::new(Config {
         endpoint: Some(endpoint),
         bucket: "site".to_owned(),

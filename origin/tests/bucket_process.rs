@@ -38,7 +38,7 @@ async fn start(folder: &Path) -> String {
     let store = FolderStore::open(folder, ["site"]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(listener, store, keys(), std::future::pending()));
+    tokio::spawn(serve(listener, store, keys(), Box::pin(std::future::pending())));
     endpoint
 }
 

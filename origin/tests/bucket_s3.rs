@@ -49,9 +49,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(serve(listener, store, credentials(), async move {
+        let until = Box::pin(async move {
             let _ = stopped.await;
-        }));
+        });
+        let served = tokio::spawn(serve(listener, store, credentials(), until));
         Self { address, stop: Some(stop), served, dir: None }
     }
 

@@ -30,7 +30,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let credentials = Credentials { access_key_id: "key".into(), secret_access_key: "secret".into() };
-        tokio::spawn(serve(listener, store, credentials.clone(), std::future::pending()));
+        tokio::spawn(serve(listener, store, credentials.clone(), Box::pin(std::future::pending())));
         Self { _folder: folder, endpoint, credentials }
     }
 

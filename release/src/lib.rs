@@ -6,16 +6,16 @@
 //! content is rendered nor how it is served; the crates that do know each other only through the
 //! types here.
 //!
-//! In reading order: a [`digest`] names bytes; a [`mod@file`] is what a renderer made; an [`entry`] is
-//! what a path serves; a [`tree`] holds all entries of a release; a [`record`] says who made the
-//! release from what; the [`journal`] says which release is served since when, and what was purged;
-//! a [`bucket`] keeps it all under the names in [`keys`]; [`reader`] and [`log`] read it back;
-//! [`url`]s are brought to
-//! one spelling; [`answer`] turns an entry into a response head; [`wire`] is what the API's JSON looks like.
+//! In reading order: a [`digest`] names bytes; a [`mod@file`] is what a renderer made; an [`entry`] is what a path serves;
+//! [`codings`] are made of its content; a [`tree`] holds all entries of a release; a [`record`] says who made the release
+//! from what; the [`journal`] says which release is served since when, and what was purged; a [`bucket`] keeps it all under
+//! the names in [`keys`]; [`reader`] and [`log`] read it back; [`url`]s are brought to one spelling; [`answer`] turns an
+//! entry into a response head; [`wire`] is what the API's JSON looks like.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod answer;
 pub mod bucket;
+pub mod codings;
 pub mod digest;
 pub mod entry;
 pub mod file;

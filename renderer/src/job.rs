@@ -148,6 +148,10 @@ struct Planner<'a> {
 pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
     let mut planner =
         Planner { site, jobs: Vec::new(), assets: 0, taken: HashMap::new(), errors: Errors::default() };
+    // It holds every address at once: first, while little else is in memory.
+    if site.config.generate_sitemap {
+        planner.jobs.push(Job::Sitemap);
+    }
     planner.content();
     planner.taxonomies();
     planner.feeds();
@@ -323,9 +327,6 @@ impl Planner<'_> {
     fn single_files(&mut self) {
         let config = &self.site.config;
         self.jobs.push(Job::NotFound);
-        if config.generate_sitemap {
-            self.jobs.push(Job::Sitemap);
-        }
         if config.generate_robots_txt {
             self.jobs.push(Job::Robots);
         }

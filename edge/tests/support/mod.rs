@@ -257,7 +257,7 @@ pub async fn run_with(config: EdgeConfig, bucket: Option<Arc<dyn release::bucket
     let address = listener.local_addr().unwrap().to_string();
     let shutdown = stop.clone();
     let served =
-        tokio::spawn(edge::serve(listener, Arc::clone(&edge), async move { shutdown.cancelled().await }));
+        tokio::spawn(edge::serve(listener, Arc::clone(&edge), Box::pin(shutdown.cancelled_owned())));
     Running { edge, address, stop, served }
 }
 

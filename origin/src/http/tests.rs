@@ -43,8 +43,8 @@ async fn world_with(bucket: Arc<MemoryBucket>, change: impl FnOnce(&mut OriginCo
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
-    let (server, end) = (Arc::clone(&origin), stop.clone());
-    let server = tokio::spawn(async move { serve(listener, server, end.cancelled()).await });
+    let until = Box::pin(stop.clone().cancelled_owned());
+    let server = tokio::spawn(serve(listener, Arc::clone(&origin), until));
     World { bucket, origin, address, stop, server }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use rayon::prelude::*;
+use release::codings::{self, Coded, compressible};
 use release::entry::Response;
 use release::file::check_path;
 use release::keys::Site;
@@ -20,7 +21,6 @@ use tokio::runtime::Handle;
 use super::upload::Queue;
 use super::{Base, DATA};
 use crate::Error;
-use crate::codings::{self, Coded, compressible};
 use crate::policy::Policies;
 
 /// Bytes of content that wait to be compared with the base at most; then the base is read.
@@ -377,7 +377,8 @@ impl Collector {
         let Coded { content, blob } = match of {
             Of::Manifest => {
                 let content_type = fields.iter().find(|(n, _)| n == "content-type");
-                codings::code(path, content_type.map(|(_, v)| v.as_str()), body)?
+                codings::code(content_type.map(|(_, v)| v.as_str()), body)
+                    .map_err(|error| Error::Coding { path: path.to_owned(), error })?
             }
             Of::Sources => codings::plain(body),
         };

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use release::journal::{Activation, Cause, Effect};
 use release::record::{Counts, Trigger};
@@ -109,7 +111,11 @@ impl Draft {
     ///
     /// # Errors
     /// Where a file was refused.
-    pub async fn plan(self, about: About) -> Result<Plan, Error> {
+    pub fn plan(self, about: About) -> BoxFuture<'static, Result<Plan, Error>> {
+        self.planned(about).boxed()
+    }
+
+    async fn planned(self, about: About) -> Result<Plan, Error> {
         let changes = Arc::new(self.changes().await?);
         let trees = self.trees(&changes).await?;
         let (uploads, bytes) = changes.uploads;
@@ -128,7 +134,11 @@ impl Draft {
     /// - [`Error::Outdated`] where another activation came first: begin anew.
     /// - [`Error::Unknown`] where it may be active or not.
     /// - Otherwise the old release is active as before.
-    pub async fn finish(mut self, about: About) -> Result<Outcome, Error> {
+    pub fn finish(self, about: About) -> BoxFuture<'static, Result<Outcome, Error>> {
+        self.finished(about).boxed()
+    }
+
+    async fn finished(mut self, about: About) -> Result<Outcome, Error> {
         let began = Instant::now();
         let uploader = self.uploader.take().ok_or(Error::Gone("the upload"))?;
         let mut changes = self.changes().await?;

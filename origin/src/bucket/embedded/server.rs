@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Frame;
 use hyper::body::Incoming;
@@ -73,17 +75,26 @@ impl S3Auth for Auth {
 
 /// Serves the store to those who sign with `credentials`, until `shutdown` is ready and requests in flight are done
 /// (or three seconds have passed).
-pub async fn serve(
+pub fn serve(
     listener: TcpListener,
     store: FolderStore,
     credentials: Credentials,
-    shutdown: impl Future<Output = ()>,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, ()> {
+    // Boxed, as all that the shell polls: a bare future would be compiled there, without optimisation.
+    serve_until(listener, store, credentials, shutdown).boxed()
+}
+
+async fn serve_until(
+    listener: TcpListener,
+    store: FolderStore,
+    credentials: Credentials,
+    mut shutdown: BoxFuture<'static, ()>,
 ) {
     let service = service(store.clone(), credentials);
     let permits = Arc::new(Semaphore::new(store.limits().connections_max.max(1)));
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
