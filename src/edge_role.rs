@@ -218,7 +218,9 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         }
     };
     let listener = tokio_listener(&listener)?;
-    ::edge::serve(listener, edge.clone(), Box::pin(until)).await.context("the edge cannot accept connections")?;
+    ::edge::serve(listener, edge.clone(), Box::pin(until))
+        .await
+        .context("the edge cannot accept connections")?;
     stop.cancel();
     edge.close_access_log();
     Ok(())

@@ -14,6 +14,7 @@ mod failure;
 mod import;
 mod jobs;
 mod logs;
+mod new;
 mod origin_role;
 mod print;
 mod publish;
@@ -48,6 +49,7 @@ enum Command {
     Up(up::UpArgs),
     Build(build::BuildArgs),
     Import(import::ImportArgs),
+    New(new::NewArgs),
     Publish(publish::PublishArgs),
     Releases(releases::ReleasesArgs),
     Diff(diff::DiffArgs),
@@ -94,6 +96,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => up::run(args).await,
         Command::Build(args) => build::run(args).await,
         Command::Import(args) => import::run(args).await,
+        Command::New(args) => new::run(args).await,
         Command::Publish(args) => publish::run(args).await,
         Command::Releases(args) => releases::run(args).await,
         Command::Diff(args) => diff::run(args).await,

@@ -160,8 +160,11 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         origin.clone(),
         Box::pin(stop_origin.clone().cancelled_owned()),
     ));
-    let edge_server =
-        tokio::spawn(::edge::serve(edge_listener, edge.clone(), Box::pin(stop_edge.clone().cancelled_owned())));
+    let edge_server = tokio::spawn(::edge::serve(
+        edge_listener,
+        edge.clone(),
+        Box::pin(stop_edge.clone().cancelled_owned()),
+    ));
     let work = tokio::spawn(worker.run());
     let resuming = tokio::spawn(publish_when_resumed(served.clone(), handle.clone()));
     let watching = tokio::spawn(watch_folder(root.clone(), handle.clone()));

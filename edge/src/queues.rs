@@ -100,12 +100,13 @@ impl Queues {
         }
     }
 
-    /// Notes who left the small queue: as many as the main queue holds, as S3-FIFO has it.
+    /// Notes who left the small queue: twice as many as are held. S3-FIFO has as many as the main queue holds, and so
+    /// misses everything of a loop over somewhat more than fits; a name costs a few bytes, a copy hundreds.
     fn remember(&mut self, hash: u64, held: usize) {
         if self.ghosts.insert(hash) {
             self.ghost.push_back(hash);
         }
-        while self.ghost.len() > held.max(SLACK) {
+        while self.ghost.len() > (2 * held).max(SLACK) {
             if let Some(old) = self.ghost.pop_front() {
                 self.ghosts.remove(&old);
             }

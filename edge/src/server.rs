@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     io,
     net::{IpAddr, Ipv6Addr},
     sync::{

@@ -80,7 +80,8 @@ pub fn code(content_type: Option<&str>, body: Bytes) -> Result<Coded, CodingErro
     if !worth || !(CODED_BYTES_MIN..=CODED_BYTES_MAX).contains(&body.len()) {
         return Ok(plain(body));
     }
-    let failed = |coding: CodingName| move |error: std::io::Error| CodingError { coding, reason: error.to_string() };
+    let failed =
+        |coding: CodingName| move |error: std::io::Error| CodingError { coding, reason: error.to_string() };
     let mut coded = [
         (CodingName::Br, brotli(&body).map_err(failed(CodingName::Br))?),
         (CodingName::Zstd, zstd(&body).map_err(failed(CodingName::Zstd))?),

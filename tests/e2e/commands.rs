@@ -11,7 +11,7 @@ fn help_is_complete() {
     let help = world.bake(".", &["--help"]).ok().stdout;
     for command in [
         "up", "build", "publish", "releases", "diff", "rollback", "resume", "purge", "origin", "edge",
-        "renderer", "bucket", "import",
+        "renderer", "bucket", "import", "new",
     ] {
         assert!(help.lines().any(|l| l.trim_start().starts_with(command)), "{command} is missing:\n{help}");
         let own = world.bake(".", &[command, "--help"]).ok().stdout;
@@ -40,6 +40,36 @@ fn a_folder_that_is_no_site_is_named() {
     for args in [["build", "nowhere", "--out", "x"], ["build", ".", "--out", "x"]] {
         world.bake("empty", &args).run().code(1).says(&["error:", "content", "hint:"]);
     }
+}
+
+#[test]
+fn a_new_site_builds_and_takes_pages() {
+    let world = World::new();
+    world.bake(".", &["new", "site", "bakery", "--title", "The \"Crumb\""]).ok();
+    world.bake("bakery", &["new", "page", "posts/rye-bread"]).ok();
+    world.bake("bakery", &["new", "page", "content/posts/2026-01-02-old.md", "--bundle"]).ok();
+    world.bake("bakery", &["new", "page", "posts/later", "--draft", "--title", "Not yet"]).ok();
+    world.bake("bakery", &["new", "section", "recipes"]).ok();
+    world.bake(".", &["new", "page", "recipes/spelt", "--in", "bakery"]).ok();
+    let told = world.bake("bakery", &["new", "page", "lost/page"]).ok().stdout;
+    assert!(told.contains("_index.md"), "{told}");
+    world.bake("bakery", &["build", "--out", "../out"]).ok();
+    let page = |path: &str| std::fs::read_to_string(world.path(&format!("out/{path}index.html"))).unwrap();
+    assert!(page("").contains("The &quot;Crumb&quot;"), "{}", page(""));
+    let posts = page("posts/");
+    for title in ["First post", "Rye bread", "Old"] {
+        assert!(posts.contains(title), "{title}: {posts}");
+    }
+    assert!(!posts.contains("Not yet") && page("recipes/").contains("Spelt"));
+    assert!(page("posts/old/").contains("2026"));
+    // Nothing is overwritten, and nothing is made outside content/.
+    let again = world.bake("bakery", &["new", "page", "posts/rye-bread"]).run().code(1);
+    again.says(&["content/posts/rye-bread.md", "hint:"]);
+    world.bake(".", &["new", "site", "bakery"]).run().code(1).says(&["not empty", "hint:"]);
+    for path in ["../evil", "/tmp/evil", "", "a/../../evil", ".hidden"] {
+        world.bake("bakery", &["new", "page", path]).run().code(2).says(&["content/"]);
+    }
+    world.bake(".", &["new", "page", "x", "--in", "nowhere"]).run().code(1).says(&["content", "hint:"]);
 }
 
 #[test]

@@ -256,8 +256,7 @@ pub async fn run_with(config: EdgeConfig, bucket: Option<Arc<dyn release::bucket
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let shutdown = stop.clone();
-    let served =
-        tokio::spawn(edge::serve(listener, Arc::clone(&edge), Box::pin(shutdown.cancelled_owned())));
+    let served = tokio::spawn(edge::serve(listener, Arc::clone(&edge), Box::pin(shutdown.cancelled_owned())));
     Running { edge, address, stop, served }
 }
 

@@ -1,0 +1,227 @@
+//! `bake new`: a site, a section or a page to begin with.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context;
+use jiff::civil::Date;
+
+use crate::failure::{HintExt, Usage};
+use crate::render;
+
+/// Begin a site, a section or a page
+#[derive(Debug, clap::Args)]
+pub struct NewArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// A site in a folder that is new or empty
+    Site {
+        /// Where
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Its title [default: the folder's name]
+        #[arg(long, value_name = "TEXT")]
+        title: Option<String>,
+        /// Where it will be found
+        #[arg(long, value_name = "URL", default_value = "https://example.com")]
+        base_url: String,
+    },
+    /// A page: `bake new page blog/hello` makes `content/blog/hello.md`
+    Page {
+        #[command(flatten)]
+        content: ContentArgs,
+        /// Keep it out of the site until the line is removed
+        #[arg(long)]
+        draft: bool,
+        /// In a folder of its own, for images and other files beside it
+        #[arg(long)]
+        bundle: bool,
+    },
+    /// A section: `bake new section blog` makes `content/blog/_index.md`
+    Section {
+        #[command(flatten)]
+        content: ContentArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ContentArgs {
+    /// Its place below `content/`
+    #[arg(value_name = "PATH")]
+    path: String,
+    /// Its title [default: made of the path]
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Folder that holds `content/`
+    #[arg(long = "in", value_name = "SITE", default_value = ".")]
+    site: PathBuf,
+}
+
+/// Runs the command.
+pub async fn run(args: NewArgs) -> anyhow::Result<()> {
+    let today = jiff::tz::TimeZone::system().to_datetime(jiff::Timestamp::now()).date();
+    match args.what {
+        What::Site { folder, title, base_url } => site(&folder, title, &base_url, today),
+        What::Page { content, draft, bundle } => page(&content, draft, bundle, today),
+        What::Section { content } => section(&content),
+    }
+}
+
+fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> anyhow::Result<()> {
+    if !base_url.starts_with("https://") && !base_url.starts_with("http://") {
+        return Err(Usage(format!("--base-url `{base_url}` does not begin with https:// or http://")).into());
+    }
+    let shown = folder.display();
+    match fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
+        Ok(false) => {}
+        Ok(true) => {
+            return Err(anyhow::anyhow!("`{shown}` is not empty"))
+                .hint(|| "name a folder that is new; pages of a site are made by `bake new page`".into());
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("`{shown}` cannot be read")),
+    }
+    let name = || folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let title = title.or_else(name).unwrap_or_else(|| "A new site".to_owned());
+    let files = [
+        (
+            "zola.toml",
+            format!(
+                "base_url = {}\ntitle = {}\ngenerate_feeds = true\ntaxonomies = [{{ name = \"tags\" }}]\n",
+                quoted(base_url),
+                quoted(&title)
+            ),
+        ),
+        (
+            "bakehouse.toml",
+            "# How this site is run. Every key has a default. With this file, a page with a future `date` is published at that\n\
+             # moment by itself, and a missing image is an error.\n"
+                .to_owned(),
+        ),
+        (".gitignore", ".bakehouse/\npublic/\n".to_owned()),
+        ("content/_index.md", format!("+++\ntitle = {}\n+++\n", quoted(&title))),
+        ("content/posts/_index.md", "+++\ntitle = \"Posts\"\nsort_by = \"date\"\npaginate_by = 20\n+++\n".to_owned()),
+        (
+            "content/posts/first.md",
+            format!(
+                "+++\ntitle = \"First post\"\ndate = {today}\n[taxonomies]\ntags = [\"news\"]\n+++\n\nFresh bread daily.\n"
+            ),
+        ),
+    ];
+    for (path, text) in files {
+        write(&folder.join(path), &text)?;
+    }
+    println!("next: bake up {shown}");
+    Ok(())
+}
+
+fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::Result<()> {
+    let (folder, name) = place(args)?;
+    let (date, rest) = dated(&name).unwrap_or((today, &name));
+    let title = args.title.clone().unwrap_or_else(|| title_of(rest));
+    let file = if bundle { folder.join(&name).join("index.md") } else { folder.join(format!("{name}.md")) };
+    let draft = if draft { "draft = true\n" } else { "" };
+    write(&file, &format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title)))?;
+    if folder != args.site.join("content") && !folder.join("_index.md").exists() {
+        println!(
+            "note: {} has no _index.md, so that no section lists this page; `bake new section` makes one",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+fn section(args: &ContentArgs) -> anyhow::Result<()> {
+    let (folder, name) = place(args)?;
+    let title = args.title.clone().unwrap_or_else(|| title_of(&name));
+    let text = format!("+++\ntitle = {}\nsort_by = \"date\"\n+++\n", quoted(&title));
+    write(&folder.join(name).join("_index.md"), &text)
+}
+
+/// The folder and the name, without ending, of what is to be made.
+fn place(args: &ContentArgs) -> anyhow::Result<(PathBuf, String)> {
+    render::check_folder(&args.site)?;
+    let path = args.path.strip_prefix("content/").unwrap_or(&args.path);
+    let path = path.trim_end_matches('/');
+    let path = path.strip_suffix(".md").unwrap_or(path);
+    let inside = Path::new(path).components().all(|part| match part {
+        Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
+        _ => false,
+    });
+    match (inside, Path::new(path).file_name()) {
+        (true, Some(name)) => {
+            let parent = Path::new(path).parent().unwrap_or(Path::new(""));
+            Ok((args.site.join("content").join(parent), name.to_string_lossy().into_owned()))
+        }
+        _ => Err(Usage(format!("`{}` is no place below content/, such as blog/hello", args.path)).into()),
+    }
+}
+
+/// The date that a name begins with, and the rest: such names set the date of their page.
+fn dated(name: &str) -> Option<(Date, &str)> {
+    let (date, rest) = name.split_at_checked(10)?;
+    Some((date.parse().ok()?, rest.strip_prefix(['-', '_']).filter(|rest| !rest.is_empty())?))
+}
+
+/// `my-first_post` → `My first post`.
+fn title_of(name: &str) -> String {
+    let words = name.split('.').next().unwrap_or(name).replace(['-', '_'], " ");
+    let mut rest = words.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
+/// A text as TOML has it.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// Writes a file that must not be there yet.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("`{}` cannot be written", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(failed)?;
+    }
+    match fs::File::options().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).with_context(failed)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(anyhow::anyhow!("`{}` is there already", path.display()))
+                .hint(|| "edit it, or choose another name".into());
+        }
+        Err(error) => return Err(error).with_context(failed),
+    }
+    println!("made {}", path.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_and_dates_come_from_names() {
+        let names = [("hello", "Hello"), ("my-first_post", "My first post"), ("über.de", "Über"), ("", "")];
+        for (name, title) in names {
+            assert_eq!(title_of(name), title);
+        }
+        let day: Date = "2026-01-02".parse().unwrap();
+        assert_eq!(dated("2026-01-02-hello"), Some((day, "hello")));
+        assert_eq!(dated("2026-01-02_hello"), Some((day, "hello")));
+        for name in ["2026-01-02", "2026-01-02-", "2026-13-02-x", "hello-2026-01-02", "ééééé-x"] {
+            assert_eq!(dated(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn titles_are_quoted_as_toml_has_it() {
+        for title in ["a \"b\" c", "back\\slash", "two\nlines", "'''"] {
+            let text = format!("title = {}", quoted(title));
+            let table: toml::Table = text.parse().unwrap();
+            assert_eq!(table["title"].as_str(), Some(title), "{text}");
+        }
+    }
+}
