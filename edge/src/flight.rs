@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tokio::sync::oneshot;
 
@@ -246,7 +247,7 @@ impl Edge {
             StatusCode::RANGE_NOT_SATISFIABLE => !plan.ask.headers.contains_key(header::RANGE),
             _ => true,
         };
-        let beginning = plan.beginning.take().map(|held| held.body.clone()).unwrap_or_default();
+        let beginning = plan.beginning.take().map(|held| Bytes::clone(&held.body)).unwrap_or_default();
         let length = reply.source.length().map(|length| length + beginning.len() as u64);
         let too_large = length.is_some_and(|length| length > self.object_bytes_max() as u64);
         let verdict = storing(plan.asked(), reply.status, &reply.headers, &control, &freshness, rules)

@@ -29,6 +29,7 @@ use crate::{
     },
     respond::CACHE_NAME,
     stored::Stored,
+    stored_body::{MemoryFile, StoredBody},
     trace,
 };
 
@@ -36,6 +37,8 @@ use crate::{
 const HOST_BYTES_MAX: usize = 262;
 /// The scheme of what comes in, as it stands in keys.
 const SCHEME: &[u8] = b"http://";
+/// What goes out with the head of a body that has a file; the kernel sends the rest of its pages without a copy.
+const BEGINNING_BYTES: usize = 16 << 10;
 /// The part of a head that is made for each response.
 const TAIL_BYTES_MAX: usize = 320;
 
@@ -136,7 +139,7 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct Hit<'a> {
     parts: [&'a [u8]; 5],
-    body: &'a Bytes,
+    body: &'a StoredBody,
     with_body: bool,
     /// Whether the client asks for the end of the connection.
     pub(crate) closes: bool,
@@ -147,13 +150,19 @@ pub(crate) struct Hit<'a> {
 pub(crate) struct Rest {
     pub(crate) head: BytesMut,
     pub(crate) body: Bytes,
+    /// The file that has `body` from this offset on, where there is one.
+    pub(crate) file: Option<(Arc<MemoryFile>, u64)>,
 }
 
 impl<'a> Hit<'a> {
-    /// The whole, for one call.
+    /// The whole, for one call; of a body with a file only the beginning, since the rest need not be copied.
     pub(crate) fn slices(&self) -> [IoSlice<'a>; 6] {
         let [status, fields, tail, via, end] = self.parts;
-        let body: &[u8] = if self.with_body { self.body } else { &[] };
+        let body: &[u8] = match self.body.file() {
+            _ if !self.with_body => &[],
+            Some(_) => &self.body[..BEGINNING_BYTES],
+            None => self.body,
+        };
         [status, fields, tail, via, end, body].map(IoSlice::new)
     }
 
@@ -166,8 +175,11 @@ impl<'a> Hit<'a> {
             head.extend_from_slice(&part[skipped..]);
             skip -= skipped;
         }
-        let body = if self.with_body { self.body.slice(skip.min(self.body.len())..) } else { Bytes::new() };
-        (!head.is_empty() || !body.is_empty()).then_some(Rest { head, body })
+        let offset = skip.min(self.body.len());
+        let body = if self.with_body { self.body.slice(offset..) } else { Bytes::new() };
+        let file =
+            self.body.file().filter(|_| !body.is_empty()).map(|file| (Arc::clone(file), offset as u64));
+        (!head.is_empty() || !body.is_empty()).then_some(Rest { head, body, file })
     }
 }
 

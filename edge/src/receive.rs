@@ -25,6 +25,7 @@ use crate::{
     purge::Began,
     respond::usize_of,
     store::Stored,
+    stored_body::StoredBody,
 };
 
 /// Up to this size parts are joined whatever it costs.
@@ -119,9 +120,9 @@ impl Edge {
     /// Stores what was received.
     fn keep(&self, what: &Receiving<'_>, body: Bytes) {
         let Receiving { key, fill, began, .. } = *what;
-        let copy = |status, head, body| {
+        let copy = |status, head, body: Bytes| {
             let (freshness, selection) = (fill.freshness.clone(), fill.selection.clone());
-            self.copy(key, status, head, body, freshness, selection, fill.wall, began)
+            self.copy(key, status, head, body.into(), freshness, selection, fill.wall, began)
         };
         let stored = match what.part {
             None => copy(fill.status, fill.head.clone(), body),
@@ -175,9 +176,9 @@ impl Edge {
             let mut whole = BytesMut::with_capacity(usize_of(bytes));
             // Where both have a byte it is the same one: the tag is strong.
             let (first, first_part, second, second_part) = if part.span.start <= held_part.span.start {
-                (&body, part, &stored.body, held_part)
+                (&body, part, &*stored.body, held_part)
             } else {
-                (&stored.body, held_part, &body, part)
+                (&*stored.body, held_part, &body, part)
             };
             whole.extend_from_slice(first);
             let known = first_part.span.end.saturating_sub(second_part.span.start);
@@ -194,7 +195,7 @@ impl Edge {
         key: &Key,
         status: StatusCode,
         mut head: HeaderMap,
-        body: Bytes,
+        body: StoredBody,
         freshness: Freshness,
         selection: Selection,
         wall: i64,

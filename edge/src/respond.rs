@@ -131,7 +131,7 @@ impl Edge {
         let age = stored.freshness.age_seconds(clock::boot_ms());
         headers.insert(header::AGE, HeaderValue::from(age));
         let mut code = stored.status;
-        let mut body = OutBody::whole(stored.body.clone());
+        let mut body = OutBody::whole(Bytes::clone(&stored.body));
         // Conditions and ranges are for what would be a success (RFC 9110 §13.2.1, §14.2).
         if stored.status.is_success()
             && validate::conditional(&inbound.headers, &head, stored.wall, clock::wall())

@@ -523,7 +523,7 @@ mod tests {
             stale_while_revalidate_ms: None,
             stale_if_error_ms: None,
         };
-        let body = Bytes::from(vec![b'x'; size]);
+        let body = Bytes::from(vec![b'x'; size]).into();
         Stored::new(
             key.clone(),
             StatusCode::OK,

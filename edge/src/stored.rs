@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         vary::{Class, Selection},
     },
     purge::{Mark, PurgeLog, Subject},
+    stored_body::StoredBody,
 };
 
 /// Visits that count: S3-FIFO needs no more than two bits.
@@ -54,7 +54,7 @@ pub(crate) struct Stored {
     pub(crate) status: StatusCode,
     /// Fields, without those of the connection, `Age` and `Content-Length`.
     pub(crate) block: HeadBlock,
-    pub(crate) body: Bytes,
+    pub(crate) body: StoredBody,
     pub(crate) freshness: Freshness,
     pub(crate) selection: Selection,
     /// The wall clock when it arrived.
@@ -81,7 +81,7 @@ impl Stored {
         key: Key,
         status: StatusCode,
         head: &HeaderMap,
-        body: Bytes,
+        body: StoredBody,
         freshness: Freshness,
         selection: Selection,
         wall: UnixSeconds,

@@ -59,6 +59,60 @@ async fn a_miss_is_stored_and_the_next_is_a_hit() {
 }
 
 #[tokio::test]
+async fn a_large_body_is_the_same_from_its_file_however_slowly_it_is_read() {
+    let body: String = (0..400_000).map(|i| format!("{i:07}\n")).collect();
+    let whole = body.clone();
+    let upstream =
+        Upstream::start(move |_| send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], &body))
+            .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(edge.get("/large").await.text(), whole);
+    let files = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+            .filter(|link| link.to_string_lossy().contains("bakehouse-body"))
+            .count()
+    };
+    eventually("a file for the body", || files() == 1).await;
+    // Two on one connection, read in small parts with pauses: what follows a body begins where it ends.
+    let mut stream = edge.connect().await;
+    let request = "GET /large HTTP/1.1\r\nhost: site.test\r\n";
+    stream.write_all(format!("{request}\r\n{request}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let (mut read, mut part) = (Vec::new(), vec![0; 128 << 10]);
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        match stream.read(&mut part).await.unwrap() {
+            0 => break,
+            bytes => read.extend_from_slice(&part[..bytes]),
+        }
+    }
+    let mut rest = std::str::from_utf8(&read).unwrap();
+    for _ in 0..2 {
+        let (head, after) = rest.split_once("\r\n\r\n").unwrap();
+        assert!(field(head, "cache-status").unwrap().starts_with("Bakehouse; hit"), "{head}");
+        assert_eq!(field(head, "content-length"), Some(whole.len().to_string()));
+        let (body, after) = after.split_at(whole.len());
+        assert!(body == whole);
+        rest = after;
+    }
+    assert_eq!(rest, "");
+    let range = edge.ask("GET", "/large", &[("range", "bytes=2000000-2000015")]).await;
+    assert_eq!((range.status, range.body.as_slice()), (206, &whole.as_bytes()[2_000_000..2_000_016]));
+    let head = edge.ask("HEAD", "/large", &[]).await;
+    assert_eq!(head.field("content-length"), Some(whole.len().to_string()));
+    assert!(head.body.is_empty());
+    assert_eq!(upstream.requests().len(), 1);
+    // A client that leaves in the middle is no matter for the next.
+    let mut leaves = edge.connect().await;
+    leaves.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+    leaves.read_exact(&mut part).await.unwrap();
+    drop(leaves);
+    assert_eq!(edge.get("/large").await.text(), whole);
+    edge.edge.purge_local(&[Selector::All], false);
+    eventually("the file to go", || files() == 0).await;
+}
+
+#[tokio::test]
 async fn what_is_not_for_all_is_not_shared() {
     let bodies = std::sync::atomic::AtomicUsize::new(0);
     let upstream = Upstream::start(move |head| {

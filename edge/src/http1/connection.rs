@@ -132,7 +132,13 @@ async fn run(mut stream: TcpStream, place: Place, client: Client, edge: Arc<Edge
             Some(Event::Close) => Next::Linger,
             Some(Event::Rest(rest, keep_alive)) => {
                 place.slot.rests();
-                writer.write(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)]).await?;
+                match &rest.file {
+                    Some((file, offset)) => {
+                        writer.write(&mut [IoSlice::new(&rest.head)]).await?;
+                        writer.write_file(file, *offset, rest.body.len()).await?;
+                    }
+                    None => writer.write(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)]).await?,
+                }
                 place.slot.reads(Reading::Idle);
                 if keep_alive { Next::Request } else { Next::Linger }
             }

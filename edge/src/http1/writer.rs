@@ -5,9 +5,14 @@ use std::{
     pin::Pin,
 };
 
-use tokio::{io::AsyncWrite, net::tcp::WriteHalf};
+use rustix::fs::sendfile;
+use tokio::{
+    io::{AsyncWrite, Interest},
+    net::tcp::WriteHalf,
+};
 
 use super::deadlines::Slot;
+use crate::stored_body::MemoryFile;
 
 /// A client must take this much, or all there is, before its deadline begins anew; one that takes single bytes would
 /// otherwise hold a response for ever.
@@ -33,29 +38,75 @@ impl<'a> Writer<'a> {
         while !parts.is_empty() {
             let written = std::future::poll_fn(|cx| {
                 let poll = Pin::new(&mut self.half).poll_write_vectored(cx, parts);
-                if poll.is_pending() && !self.waits {
-                    self.waits = true;
-                    self.taken = 0;
-                    self.slot.writes();
+                if poll.is_pending() {
+                    self.begins_to_wait();
                 }
                 poll
             })
             .await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.taken = self.taken.saturating_add(written);
-            if self.waits && self.taken >= PROGRESS_BYTES_MIN {
-                self.waits = false;
-                self.slot.written();
-            }
+            self.took(written)?;
             IoSlice::advance_slices(&mut parts, written);
         }
-        if self.waits {
+        self.took_all();
+        Ok(())
+    }
+
+    /// Writes `length` bytes of a file from `offset` on; the kernel sends its pages as they are.
+    pub(crate) async fn write_file(
+        &mut self,
+        file: &MemoryFile,
+        mut offset: u64,
+        mut length: usize,
+    ) -> io::Result<()> {
+        while length > 0 {
+            let stream = self.half.as_ref();
+            let sent =
+                stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut offset), length)?));
+            match sent {
+                Ok(sent) => {
+                    self.took(sent)?;
+                    length = length.saturating_sub(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.begins_to_wait();
+                    self.half.as_ref().writable().await?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.took_all();
+        Ok(())
+    }
+
+    /// The client takes nothing for now: its deadline begins, unless it runs already.
+    fn begins_to_wait(&mut self) {
+        if !self.waits {
+            self.waits = true;
+            self.taken = 0;
+            self.slot.writes();
+        }
+    }
+
+    /// The client took some bytes.
+    fn took(&mut self, bytes: usize) -> io::Result<()> {
+        if bytes == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.taken = self.taken.saturating_add(bytes);
+        if self.waits && self.taken >= PROGRESS_BYTES_MIN {
             self.waits = false;
             self.slot.written();
         }
         Ok(())
+    }
+
+    /// The client took all there was.
+    fn took_all(&mut self) {
+        if self.waits {
+            self.waits = false;
+            self.slot.written();
+        }
     }
 
     /// Writes what the socket takes at once; 0: nothing, for now.

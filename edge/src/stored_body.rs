@@ -1,0 +1,152 @@
+//! Bodies as they are stored: large ones in a file in memory, whose pages the kernel sends as they are (`sendfile`),
+//! where a write copies them for each client.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    ops::Deref,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use memmap2::MmapOptions;
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    process::{Resource, getrlimit},
+};
+
+/// Bytes from which a body gets a file: below, a copy costs less than a second call.
+pub(crate) const FILE_BYTES_MIN: usize = 256 << 10;
+/// The part of the process's file descriptors that bodies may take; connections need the rest.
+const DESCRIPTORS_PART: u64 = 4;
+
+/// Files in memory that are open.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// A stored body. It reads as its bytes, wherever these are.
+#[derive(Debug, Clone)]
+pub(crate) enum StoredBody {
+    /// On the heap.
+    Heap(Bytes),
+    /// In a file of its own.
+    File(Arc<MemoryFile>),
+}
+
+/// A sealed file in memory, which nobody can change or shorten: one body and nothing else.
+#[derive(Debug)]
+pub(crate) struct MemoryFile {
+    file: File,
+    /// Its pages.
+    bytes: Bytes,
+    _open: Open,
+}
+
+/// One of the files that are open.
+#[derive(Debug)]
+struct Open {
+    /// How many there were before.
+    before: usize,
+}
+
+impl Open {
+    fn one() -> Self {
+        Self { before: OPEN.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl AsFd for MemoryFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl From<Bytes> for StoredBody {
+    /// Copies a large body into a file; where there can be none, it stays as it is.
+    fn from(bytes: Bytes) -> Self {
+        if bytes.len() < FILE_BYTES_MIN {
+            return Self::Heap(bytes);
+        }
+        match MemoryFile::of(&bytes) {
+            Ok(file) => Self::File(Arc::new(file)),
+            Err(error) => {
+                metrics::counter!("bakehouse_edge_memory_files_refused_total").increment(1);
+                tracing::debug!(%error, "a large body is kept without a file: it is copied for each client");
+                Self::Heap(bytes)
+            }
+        }
+    }
+}
+
+impl StoredBody {
+    /// The file, where there is one. It holds the body and nothing else.
+    pub(crate) fn file(&self) -> Option<&Arc<MemoryFile>> {
+        match self {
+            Self::Heap(_) => None,
+            Self::File(file) => Some(file),
+        }
+    }
+}
+
+impl Deref for StoredBody {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::File(file) => &file.bytes,
+        }
+    }
+}
+
+impl MemoryFile {
+    fn of(bytes: &[u8]) -> io::Result<Self> {
+        static FILES_MAX: OnceLock<usize> = OnceLock::new();
+        let files_max = *FILES_MAX.get_or_init(|| {
+            let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            usize::try_from(descriptors / DESCRIPTORS_PART).unwrap_or(usize::MAX)
+        });
+        let open = Open::one();
+        if open.before >= files_max {
+            return Err(io::Error::other("bodies have as many file descriptors as they may"));
+        }
+        let mut file =
+            File::from(memfd_create("bakehouse-body", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+        file.write_all(bytes)?;
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        #[expect(
+            unsafe_code,
+            reason = "a mapping is sound while nobody can change the file, and it was just sealed"
+        )]
+        // SAFETY: the seals hold for as long as the file exists, so its pages neither change nor go.
+        let mapping = unsafe { MmapOptions::new().map_copy_read_only(&file) }?;
+        Ok(Self { file, bytes: Bytes::from_owner(mapping), _open: open })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_bodies_get_a_file_and_all_read_as_they_were() {
+        for length in [0, 1, FILE_BYTES_MIN - 1, FILE_BYTES_MIN, (1 << 20) + 7] {
+            let bytes: Bytes = (0..length).map(|i| (i % 251) as u8).collect();
+            let body = StoredBody::from(bytes.clone());
+            assert_eq!(*body, bytes);
+            assert_eq!(body.file().is_some(), length >= FILE_BYTES_MIN, "{length}");
+            let Some(file) = body.file() else { continue };
+            let mut file = file.file.try_clone().unwrap();
+            assert!(file.write_all(b"x").is_err() && file.set_len(1).is_err(), "sealed");
+        }
+    }
+}
