@@ -119,7 +119,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EdgeTable {
-    /// Bytes of memory for stored responses: 256 MiB.
+    /// Bytes that the edge may take: stored responses, connections and itself: 256 MiB.
     pub memory: u64,
     /// Seconds that an edge goes without news before it counts as cut off: 10.
     pub lease_seconds: u64,

@@ -39,7 +39,7 @@ pub struct EdgeArgs {
     /// Site to follow in the bucket while no origin answers
     #[arg(long, value_name = "NAME")]
     site: Vec<Site>,
-    /// Bytes of memory for stored responses
+    /// Bytes that the edge may take: stored responses, connections and itself
     #[arg(long, env = "BAKE_EDGE_MEMORY", value_name = "BYTES")]
     memory: Option<u64>,
     /// Threads that serve [default: one for each processor]

@@ -97,6 +97,11 @@ impl Default for Limits {
     }
 }
 
+/// What the process takes before it serves anything, in bytes.
+const PROCESS_BYTES: usize = 16 << 20;
+/// The part of the memory that is left to connections, their buffers, and the gaps that an allocator leaves.
+const BESIDES_PART: usize = 8;
+
 /// How an edge works.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -104,7 +109,7 @@ pub struct EdgeConfig {
     pub mode: Mode,
     /// Threads that serve clients; at least one.
     pub threads: usize,
-    /// Bytes that stored responses and responses in flight may take.
+    /// Bytes that the edge may take: stored responses, responses in flight, connections and the process itself.
     pub memory_bytes_max: usize,
     /// What this edge calls itself, in `Via` and towards origins; unique among edges, a token (RFC 9110 §5.6.2).
     pub name: String,
@@ -126,6 +131,12 @@ pub struct EdgeConfig {
 }
 
 impl EdgeConfig {
+    /// Bytes that stored responses and responses in flight may take.
+    pub(crate) fn store_bytes_max(&self) -> usize {
+        let rest = PROCESS_BYTES + self.memory_bytes_max / BESIDES_PART;
+        self.memory_bytes_max.saturating_sub(rest).max(self.memory_bytes_max / 2)
+    }
+
     /// Whether what a peer says about its clients is believed.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(peer))

@@ -112,7 +112,7 @@ impl Edge {
             }
         };
         let edge = Arc::new(Self {
-            store: Arc::new(Store::new(config.memory_bytes_max)),
+            store: Arc::new(Store::new(config.store_bytes_max())),
             log: PurgeLog::default(),
             via_line: format!("via: 1.1 {}\r\n", config.name),
             upstreams: Upstreams::new(&urls, config.deadlines, options)?,

@@ -67,13 +67,14 @@ fn fail<T>(message: String) -> TeraResult<T> {
     Err(Error::message(message))
 }
 
-fn lang_of(kwargs: &Kwargs, site: &Site) -> TeraResult<String> {
-    let lang = kwargs.get::<&Value>("lang")?.and_then(|v| v.as_str().map(str::to_owned));
-    let lang = lang.unwrap_or_else(|| site.config.default_language.clone());
-    if site.config.has_language(&lang) {
+fn lang_of<'a>(kwargs: &'a Kwargs, site: &'a Site) -> TeraResult<&'a str> {
+    let Some(lang) = kwargs.get::<&Value>("lang")?.and_then(Value::as_str) else {
+        return Ok(&site.config.default_language);
+    };
+    if site.config.has_language(lang) {
         return Ok(lang);
     }
-    let near = nearest(&lang, site.config.language_codes());
+    let near = nearest(lang, site.config.language_codes());
     fail(format!(
         "the site has no language `{lang}`{}",
         near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
@@ -95,7 +96,7 @@ fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
-        let own = site.library.in_language(path, &lang, &site.config);
+        let own = site.library.in_language(path, lang, &site.config);
         match site.find_page(&own) {
             Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
             None if allow_missing => Ok(Value::none()),
@@ -112,7 +113,7 @@ fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
-        let own = site.library.in_language(path, &lang, &site.config);
+        let own = site.library.in_language(path, lang, &site.config);
         match site.find_section(&own) {
             Some(id) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
             None if allow_missing => Ok(Value::none()),
@@ -130,7 +131,7 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         let lang = lang_of(&kwargs, site)?;
         if let Some(inside) = path.strip_prefix("@/") {
             let (target, anchor) = inside.split_once('#').map_or((inside, None), |(t, a)| (t, Some(a)));
-            let own = site.library.in_language(target, &lang, &site.config);
+            let own = site.library.in_language(target, lang, &site.config);
             let found = site.resolve(&own, scope.absolute).or_else(|| site.resolve(target, scope.absolute));
             return match (found, anchor) {
                 (Some(url), Some(anchor)) => Ok(Value::from(format!("{url}#{anchor}"))),
@@ -142,7 +143,7 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             return Ok(Value::from(path));
         }
         let plain = path.trim_start_matches('/');
-        let prefixed = if site.config.is_default(&lang) || plain.starts_with(&format!("{lang}/")) {
+        let prefixed = if site.config.is_default(lang) || plain.starts_with(&format!("{lang}/")) {
             format!("/{plain}")
         } else {
             format!("/{lang}/{plain}")
@@ -447,10 +448,10 @@ fn trans(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
-        match site.config.translation(name, &lang) {
+        match site.config.translation(name, lang) {
             Some(text) => Ok(text.to_owned()),
             None => {
-                let near = nearest(name, site.config.translation_keys(&lang));
+                let near = nearest(name, site.config.translation_keys(lang));
                 fail(format!(
                     "there is no translation of `{name}` in `{lang}`{}",
                     near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()

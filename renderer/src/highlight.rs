@@ -24,6 +24,8 @@ static STORE: LazyLock<Arc<GrammarStore>> = LazyLock::new(|| Arc::new(GrammarSto
 
 thread_local! {
     static HIGHLIGHTER: RefCell<Highlighter> = RefCell::new(Highlighter::with_store(STORE.clone()));
+    /// Tags of the captures that were met: finding one takes many comparisons, and grammars have few.
+    static TAGS: RefCell<HashMap<String, Option<&'static str>>> = RefCell::default();
 }
 
 /// How code is marked up.
@@ -450,6 +452,18 @@ struct Token {
     tag: &'static str,
 }
 
+/// The tag of a capture; none where it has no colour.
+fn tag_of(capture: &str) -> Option<&'static str> {
+    TAGS.with_borrow_mut(|tags| {
+        if let Some(known) = tags.get(capture) {
+            return *known;
+        }
+        let tag = tag_for_capture(capture);
+        tags.insert(capture.to_owned(), tag);
+        tag
+    })
+}
+
 /// Non-overlapping tokens in order, the innermost tag winning; none where the language is unknown.
 fn tokenise(language: &str, code: &str) -> Option<Vec<Token>> {
     if code.len() > HIGHLIGHT_BYTES_MAX {
@@ -473,7 +487,7 @@ fn tokenise(language: &str, code: &str) -> Option<Vec<Token>> {
     let mut marks: Vec<(usize, usize, u32, &'static str)> = spans
         .iter()
         .filter_map(|span| {
-            let tag = tag_for_capture(&span.capture)?;
+            let tag = tag_of(&span.capture)?;
             let (start, end) = (span.start as usize, (span.end as usize).min(code.len()));
             (start < end && code.is_char_boundary(start) && code.is_char_boundary(end)).then_some((
                 start,

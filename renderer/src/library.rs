@@ -3,6 +3,7 @@
 //! Owns what follows from names and front matter alone: paths, languages, parents, order, neighbours, translations,
 //! taxonomies. Bodies are not here: a site of many pages keeps only this in memory.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -277,17 +278,14 @@ impl Library {
     }
 
     /// The relative path of a content in another language: `blog/_index.md` in `fr` is `blog/_index.fr.md`.
-    pub(crate) fn in_language(&self, relative: &str, lang: &str, config: &Config) -> String {
+    pub(crate) fn in_language<'a>(&self, relative: &'a str, lang: &str, config: &Config) -> Cow<'a, str> {
         if config.is_default(lang) {
-            return relative.to_owned();
+            return Cow::Borrowed(relative);
         }
         let suffix = format!(".{lang}.md");
-        if relative.ends_with(&suffix) {
-            return relative.to_owned();
-        }
         match relative.strip_suffix(".md") {
-            Some(stem) => format!("{stem}{suffix}"),
-            None => relative.to_owned(),
+            Some(stem) if !relative.ends_with(&suffix) => Cow::Owned(format!("{stem}{suffix}")),
+            _ => Cow::Borrowed(relative),
         }
     }
 

@@ -39,9 +39,14 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let index = (hasher.finish() % self.shards.len() as u64) as usize;
+        let index = match self.shards.len() {
+            1 => 0,
+            shards => {
+                let mut hasher = DefaultHasher::new();
+                key.hash(&mut hasher);
+                (hasher.finish() % shards as u64) as usize
+            }
+        };
         // A shard is whole between any two statements that can panic, so a poisoned lock says nothing.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
