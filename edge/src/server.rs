@@ -29,6 +29,8 @@ use crate::{
 
 /// After a failed accept (too many open files), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// What an open connection takes of the memory, in bytes: its task, its deadlines, its buffers between two requests.
+const CONNECTION_BYTES: usize = 7 << 10;
 /// What one customer of an IPv6 network usually has: all of its addresses count as one client.
 const IPV6_CLIENT_BITS: u32 = 64;
 
@@ -87,6 +89,9 @@ async fn serve_until(
             tracing::debug!(%peer, "a client has too many connections; this one is closed");
             continue;
         };
+        // Nobody is refused for want of memory: what is stored makes room, and `connections_max` is the bound.
+        let mut memory = edge.store.reservation();
+        memory.grow(CONNECTION_BYTES);
         let place = deadlines.place(limits);
         let (index, its_slot) = (place.index(), Arc::clone(&place.slot));
         let (edge, kill) = (Arc::clone(&edge), kill.clone());
@@ -100,7 +105,7 @@ async fn serve_until(
         let worker = workers.least_busy();
         let busy = Arc::clone(&worker.connections);
         let serving = async move {
-            let _held = (slot, seat, Counted::one(busy));
+            let _held = (slot, seat, memory, Counted::one(busy));
             let stream = match TcpStream::from_std(stream) {
                 Ok(stream) => stream,
                 Err(error) => {

@@ -140,7 +140,7 @@ pub(crate) struct Store {
     evictions: AtomicU64,
 }
 
-/// Bytes that a response in flight takes; given back when dropped.
+/// Bytes that a response in flight or a connection takes; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     store: Arc<Store>,
@@ -188,7 +188,7 @@ impl Store {
         }
     }
 
-    /// Bytes in use, responses in flight included.
+    /// Bytes in use, responses in flight and connections included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
