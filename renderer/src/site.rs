@@ -31,6 +31,9 @@ use crate::value::{self, key};
 /// Values of pages that are kept while a site is rendered, in bytes: lists ask for the same ones again and again.
 const PAGE_VALUES_BYTES_MAX: usize = 8 << 20;
 
+/// Values of the pages of terms that are kept, in bytes: the pagers of a term ask for the same ones one after the other.
+const LISTS_BYTES_MAX: usize = 8 << 20;
+
 /// Values of sections that are kept, in bytes, whatever the site's size.
 const SECTION_VALUES_BYTES_MIN: usize = 16 << 20;
 
@@ -227,7 +230,7 @@ impl Site {
             configs,
             pages: Bounded::new(PAGE_VALUES_BYTES_MAX),
             sections: Bounded::undivided(SECTION_VALUES_BYTES_MIN + pages * SECTION_VALUES_BYTES_A_PAGE),
-            lists: Bounded::undivided(SECTION_VALUES_BYTES_MIN),
+            lists: Bounded::undivided(LISTS_BYTES_MAX),
             summaries: Bounded::new(SUMMARIES_BYTES_MIN + pages * SUMMARIES_BYTES_A_PAGE),
             taxonomies: Mutex::new(HashMap::new()),
             render: parts.render,
