@@ -20,7 +20,7 @@ use rustix::{
 };
 
 /// Bytes from which a body gets a file: below, a copy costs less than a second call.
-pub(crate) const FILE_BYTES_MIN: usize = 256 << 10;
+const FILE_BYTES_MIN: usize = 256 << 10;
 /// The part of the process's file descriptors that bodies may take; connections need the rest.
 const DESCRIPTORS_PART: u64 = 4;
 
@@ -47,14 +47,19 @@ pub(crate) struct MemoryFile {
 
 /// One of the files that are open.
 #[derive(Debug)]
-struct Open {
-    /// How many there were before.
-    before: usize,
-}
+struct Open;
 
 impl Open {
-    fn one() -> Self {
-        Self { before: OPEN.fetch_add(1, Ordering::Relaxed) }
+    /// `None`: there are as many as there may be.
+    fn one() -> Option<Self> {
+        static FILES_MAX: OnceLock<usize> = OnceLock::new();
+        let files_max = *FILES_MAX.get_or_init(|| {
+            let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            usize::try_from(descriptors / DESCRIPTORS_PART).unwrap_or(usize::MAX)
+        });
+        let before = OPEN.fetch_add(1, Ordering::Relaxed);
+        let open = Self;
+        (before < files_max).then_some(open)
     }
 }
 
@@ -110,15 +115,8 @@ impl Deref for StoredBody {
 
 impl MemoryFile {
     fn of(bytes: &[u8]) -> io::Result<Self> {
-        static FILES_MAX: OnceLock<usize> = OnceLock::new();
-        let files_max = *FILES_MAX.get_or_init(|| {
-            let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-            usize::try_from(descriptors / DESCRIPTORS_PART).unwrap_or(usize::MAX)
-        });
-        let open = Open::one();
-        if open.before >= files_max {
-            return Err(io::Error::other("bodies have as many file descriptors as they may"));
-        }
+        let too_many = || io::Error::other("bodies have as many file descriptors as they may");
+        let open = Open::one().ok_or_else(too_many)?;
         let mut file =
             File::from(memfd_create("bakehouse-body", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
         file.write_all(bytes)?;

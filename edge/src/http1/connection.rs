@@ -98,21 +98,14 @@ thread_local! {
 
 /// Serves a connection to its end.
 ///
-/// Boxed, so that the whole machine is compiled with this crate and optimised as it is: a bare future would be compiled
-/// wherever it is first polled, which is in the shell.
-///
 /// # Errors
 /// Where it breaks, or a response does: the client sees the connection close.
-pub(crate) fn serve(
-    stream: TcpStream,
+pub(crate) async fn serve(
+    mut stream: TcpStream,
     place: Place,
     client: Client,
     edge: Arc<Edge>,
-) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send>> {
-    Box::pin(run(stream, place, client, edge))
-}
-
-async fn run(mut stream: TcpStream, place: Place, client: Client, edge: Arc<Edge>) -> io::Result<()> {
+) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut client = client;
     if edge.config.speaks_proxy(client.peer.ip()) {

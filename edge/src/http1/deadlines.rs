@@ -62,8 +62,12 @@ pub(crate) struct Slot {
     limits: Limits,
 }
 
+fn millis(limit: Duration) -> Millis {
+    Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX / 16)
+}
+
 fn late(now: Millis, limit: Duration) -> Millis {
-    now.saturating_add(Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX / 16))
+    now.saturating_add(millis(limit))
 }
 
 /// How long a connection is new: while it is, its first request is waited for even at the end. Connections that were taken
@@ -122,8 +126,7 @@ impl Slot {
         match self.waits_for() {
             Some((_, Reading::Idle)) => true,
             Some((at, Reading::Start)) => {
-                let limit = Millis::try_from(self.limits.header_read.as_millis()).unwrap_or(Millis::MAX / 16);
-                at.saturating_sub(limit).saturating_add(NEWCOMER_MS) <= now
+                at.saturating_sub(millis(self.limits.header_read)).saturating_add(NEWCOMER_MS) <= now
             }
             _ => false,
         }
