@@ -1,10 +1,15 @@
-"""What the measurements share: the machine, percentiles, tables, results."""
+"""What the measurements share: the machine, processes, percentiles, tables, results."""
 
 import json
 import os
 import pathlib
 import platform
+import signal
+import socket
 import statistics
+import subprocess
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -28,6 +33,29 @@ def machine():
             model = line.split(":", 1)[1].strip()
             break
     return {"processor": model, "cores": os.cpu_count(), "kernel": platform.release()}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def run(command, seconds_max=3600):
+    """Runs a command to its end: seconds, and the CPU seconds and peak bytes of its process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    limit = threading.Timer(seconds_max, os.kill, (process.pid, signal.SIGKILL))
+    limit.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    limit.cancel()
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if seconds >= seconds_max:
+        raise SystemExit(f"error: {command[0]} took more than {seconds_max} s\nhint: fewer --pages")
+    if process.returncode != 0:
+        raise SystemExit(f"error: {' '.join(map(str, command))} ended with {process.returncode}")
+    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}
 
 
 def percentile(values, p):
