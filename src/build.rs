@@ -1,16 +1,24 @@
 //! `bake build`: a plain folder of files, for any host.
+//!
+//! A build begins with what the last one into the same folder knew (its [`Record`]): only what something changed for is
+//! rendered, and where nothing did, nothing is. What somebody else did to the files of a build is noticed and mended.
 
-use std::collections::BTreeSet;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context;
-use release::{Digest, File};
-use renderer::{BaseUrl, Renderer, Sink, SinkClosed};
+use release::File;
+use renderer::data::DataSet;
+use renderer::{BaseUrl, Explanation, Handed, Memo, Readers, RenderId, Renderer, Sink, SinkClosed, Summary};
 
+use self::record::{Record, Written};
 use crate::failure::HintExt;
 use crate::render::{self, Folder};
-use crate::system::DATA;
 
 /// Render the site to a folder of files
 #[derive(Debug, clap::Args)]
@@ -30,41 +38,174 @@ pub struct BuildArgs {
     /// Configuration to read, by its path below SITE, in place of `zola.toml` or `config.toml`
     #[arg(long, short, value_name = "FILE")]
     config: Option<String>,
+    /// Render everything, and keep nothing for the next build: as on a machine that never built the site
+    #[arg(long)]
+    no_memo: bool,
+    /// Say why an output was rendered or was not: its URL path, or its file below DIR
+    #[arg(long, value_name = "PATH", conflicts_with = "no_memo")]
+    explain: Option<String>,
 }
 
 /// Runs the command.
 pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
-    let began = std::time::Instant::now();
-    let base_url = args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given);
-    let folder = Folder::open(&args.folder)?;
+    let began = Instant::now();
+    render::check_folder(&args.folder)?;
+    let sink = FolderSink::new(&args.out)?;
+    let place = record::place(&args.folder, &args.out)?;
+    let record = Record::load(&place);
+    let memo = if args.no_memo { None } else { record.memo() };
+    let folder = Folder::open_again(&args.folder, memo.as_ref())?;
     let (data, failed) = folder.fetch_data().await;
     if !failed.is_empty() {
         return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {
             "a build has no earlier data to fall back on: see that the source can be reached".into()
         });
     }
-    let summary = tokio::task::spawn_blocking(move || {
-        let sink = FolderSink::new(&args.out)?;
-        let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
-        input.options.config = args.config;
-        let result = Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).render(&input, None, &sink);
-        let files = sink.close()?;
-        let summary = render::content(result)?;
-        Record::replace(&args.folder, &args.out, files)?;
-        anyhow::Ok(summary)
-    })
-    .await??;
+    let build = Build { args, folder, place, record };
+    let (summary, explained) = tokio::task::spawn_blocking(move || build.run(sink, data, memo)).await??;
     for warning in &summary.warnings {
         eprintln!("warning: {warning}");
     }
-    println!("{} pages, {} files in {} ms", summary.pages, summary.outputs, began.elapsed().as_millis());
+    if let Some((output, explanation)) = &explained {
+        explain(output, explanation);
+    }
+    let Summary { pages, outputs, rendered, .. } = summary;
+    let ms = began.elapsed().as_millis();
+    match rendered {
+        0 => println!("{pages} pages, {outputs} files in {ms} ms: nothing to render"),
+        _ if rendered == outputs => println!("{pages} pages, {outputs} files in {ms} ms"),
+        _ => println!("{pages} pages, {outputs} files in {ms} ms: {rendered} rendered"),
+    }
     Ok(())
+}
+
+struct Build {
+    args: BuildArgs,
+    folder: Folder,
+    /// Where its record lies.
+    place: PathBuf,
+    /// What the last build left.
+    record: Record,
+}
+
+impl Build {
+    fn run(
+        mut self,
+        sink: FolderSink,
+        data: DataSet,
+        memo: Option<Memo>,
+    ) -> anyhow::Result<(Summary, Option<(String, Explanation)>)> {
+        let base_url = self.args.base_url.take().map_or(BaseUrl::Configured, BaseUrl::Given);
+        let mut input = self.folder.input(data, jiff::Timestamp::now(), base_url, self.args.drafts)?;
+        input.options.config = self.args.config.take();
+        let damaged = if memo.is_some() { self.record.damaged(&self.args.out) } else { Vec::new() };
+        let output = self.args.explain.as_deref().map(output_of);
+        if let Some(memo) = &memo
+            && damaged.is_empty()
+            && output.is_none()
+            && memo.is_current(&input)
+        {
+            return Ok((memo.summary(), None));
+        }
+        let (renderer, since) = self.renderer(memo);
+        if let Some(since) = since {
+            renderer.distrust(since, damaged.iter().map(String::as_str));
+        }
+        let result = match &output {
+            Some(output) => renderer
+                .explain(&input, since, &sink, output)
+                .map(|(summary, explanation)| (summary, Some(explanation))),
+            None => renderer.render(&input, since, &sink).map(|summary| (summary, None)),
+        };
+        let Changes { written, removed, .. } = sink.close()?;
+        let (summary, explanation) = render::content(result)?;
+        let mut outputs = std::mem::take(&mut self.record.outputs);
+        if summary.handed == Handed::All {
+            for gone in outputs.keys().filter(|path| !written.contains_key(*path)) {
+                remove(&self.args.out, gone)?;
+            }
+            outputs.clear();
+        }
+        outputs.retain(|path, _| !removed.contains(path));
+        outputs.extend(written);
+        let memo = renderer.memo(&input, &summary, Readers::Own);
+        Record::save(&self.place, &outputs, memo.as_deref().unwrap_or_default());
+        Ok((summary, output.zip(explanation)))
+    }
+
+    /// A renderer that knows what the last build knew, and the name of that render.
+    fn renderer(&self, memo: Option<Memo>) -> (Renderer, Option<RenderId>) {
+        if self.args.no_memo {
+            return (Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX), None);
+        }
+        match memo.and_then(|memo| memo.renderer(render::ONE_RENDER_BYTES_MAX)) {
+            Some((renderer, render)) => (renderer, Some(render)),
+            None => (Renderer::new(render::ONE_RENDER_BYTES_MAX), None),
+        }
+    }
+}
+
+/// The file of a URL or path: `/blog/`, `blog` and `https://example.com/blog/` are `blog/index.html`.
+fn output_of(path: &str) -> String {
+    let path = match path.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => path,
+    };
+    let path = path.trim_start_matches("./").trim_start_matches('/');
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    match name {
+        "" if folder.is_empty() => "index.html".to_owned(),
+        "" => format!("{folder}/index.html"),
+        _ if name.contains('.') => path.to_owned(),
+        _ => format!("{path}/index.html"),
+    }
+}
+
+/// Says why an output was rendered, or was not.
+fn explain(output: &str, explanation: &Explanation) {
+    let Explanation { known, changed, rendered } = explanation;
+    let things = match (rendered, known) {
+        (true, None) => {
+            println!("{output} was rendered: the last build did not make it, or is not remembered");
+            return;
+        }
+        (false, None) => {
+            println!("{output} is no output of this site");
+            return;
+        }
+        (true, Some(_)) if changed.is_empty() => {
+            println!("{output} was rendered: the file was not as the last build had left it");
+            return;
+        }
+        (true, Some(_)) => {
+            println!("{output} was rendered, because of what it read this is different now:");
+            changed
+        }
+        (false, Some(_)) if !changed.is_empty() => {
+            println!("{output} is made no more; of what it read this is different now:");
+            changed
+        }
+        (false, Some(read)) => {
+            println!("{output} was not rendered: all that it read is as it was:");
+            read
+        }
+    };
+    things.iter().for_each(|thing| println!("  {thing}"));
+}
+
+/// What a build did to a folder.
+#[derive(Default)]
+struct Changes {
+    written: BTreeMap<String, Written>,
+    removed: BTreeSet<String>,
+    /// What went wrong first.
+    failed: Option<anyhow::Error>,
 }
 
 /// Writes files below a folder.
 struct FolderSink {
     out: PathBuf,
-    written: Mutex<(BTreeSet<String>, Option<anyhow::Error>)>,
+    changes: Mutex<Changes>,
 }
 
 impl FolderSink {
@@ -72,78 +213,57 @@ impl FolderSink {
         std::fs::create_dir_all(out)
             .with_context(|| format!("the folder `{}` cannot be made", out.display()))
             .hint(|| "choose another place with --out".into())?;
-        Ok(Self { out: out.to_owned(), written: Mutex::default() })
+        Ok(Self { out: out.to_owned(), changes: Mutex::default() })
     }
 
-    fn write(&self, file: &File) -> anyhow::Result<()> {
+    fn write(&self, file: &File) -> anyhow::Result<Written> {
         release::file::check_path(&file.path)?;
         let path = self.out.join(&file.path);
         let folder = path.parent().unwrap_or(&self.out);
-        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, &file.body));
-        written.with_context(|| format!("`{}` cannot be written", path.display()))
+        let written = std::fs::create_dir_all(folder).and_then(|()| {
+            let mut out = std::fs::File::create(&path)?;
+            out.write_all(&file.body)?;
+            out.metadata()
+        });
+        let meta = written.with_context(|| format!("`{}` cannot be written", path.display()))?;
+        Ok(Written::of(&meta))
     }
 
-    /// The paths that were written, or what went wrong first.
-    fn close(self) -> anyhow::Result<BTreeSet<String>> {
-        match self.written.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            (files, None) => Ok(files),
-            (_, Some(error)) => Err(error),
-        }
+    fn note(&self, note: impl FnOnce(&mut Changes) -> anyhow::Result<()>) -> Result<(), SinkClosed> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut changes).map_err(|error| {
+            changes.failed.get_or_insert(error);
+            SinkClosed
+        })
+    }
+
+    fn close(self) -> anyhow::Result<Changes> {
+        let mut changes = self.changes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        changes.failed.take().map_or(Ok(changes), Err)
     }
 }
 
 impl Sink for FolderSink {
-    fn remove(&self, _: &str) -> Result<(), SinkClosed> {
-        // A render of its own hands over everything; the record of the last build says what is gone.
-        Ok(())
-    }
-
     fn put(&self, file: File) -> Result<(), SinkClosed> {
-        let result = self.write(&file);
-        let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match result {
-            Ok(()) => {
-                written.0.insert(file.path);
-                Ok(())
-            }
-            Err(error) => {
-                written.1.get_or_insert(error);
-                Err(SinkClosed)
-            }
-        }
+        let written = self.write(&file);
+        self.note(|changes| {
+            changes.written.insert(file.path, written?);
+            Ok(())
+        })
     }
-}
 
-/// What earlier builds wrote to a folder, so that what is no longer made can be removed, and nothing
-/// else.
-struct Record;
-
-impl Record {
-    fn replace(site: &Path, out: &Path, files: BTreeSet<String>) -> anyhow::Result<()> {
-        let folder = site.join(DATA).join("builds");
-        let absolute = std::fs::canonicalize(out)?;
-        let name = Digest::of(absolute.as_os_str().as_encoded_bytes()).short();
-        let record = folder.join(format!("{name}.json"));
-        if let Ok(bytes) = std::fs::read(&record) {
-            let earlier: BTreeSet<String> = serde_json::from_slice(&bytes).unwrap_or_default();
-            for gone in earlier.difference(&files) {
-                if release::file::check_path(gone).is_ok() {
-                    remove(out, gone)?;
-                }
-            }
-        }
-        // A site in a read-only folder can be built all the same; only the next build removes nothing.
-        let kept = std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(&record, serde_json::to_vec(&files)?));
-        if let Err(error) = kept {
-            tracing::warn!(file = %record.display(), %error, "the list of files written was not kept");
-        }
-        Ok(())
+    fn remove(&self, path: &str) -> Result<(), SinkClosed> {
+        let removed = remove(&self.out, path);
+        self.note(|changes| {
+            changes.removed.insert(path.to_owned());
+            removed
+        })
     }
 }
 
 /// Removes a file, and folders that are empty without it.
 fn remove(out: &Path, path: &str) -> anyhow::Result<()> {
+    release::file::check_path(path)?;
     let file = out.join(path);
     match std::fs::remove_file(&file) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

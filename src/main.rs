@@ -14,6 +14,7 @@ mod failure;
 mod import;
 mod jobs;
 mod logs;
+mod memo;
 mod new;
 mod origin_role;
 mod print;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use release::Digest;
 use release::record::Trigger;
 use release::wire::{PublishRequest, Published, SourceLine};
-use renderer::{BaseUrl, Renderer};
+use renderer::BaseUrl;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -101,7 +101,7 @@ async fn here(
             publisher,
             bucket: stores.bucket.clone(),
             tell: Arc::new(Silent),
-            renderer: Arc::new(Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX)),
+            memory_bytes_max: render::ONE_RENDER_BYTES_MAX,
         },
         stop.clone(),
     );

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use jiff::Timestamp;
 use renderer::data::{self, DataSet};
-use renderer::{BaseUrl, Errors, Input, Limits, Options, Sources};
+use renderer::{BaseUrl, Errors, Input, Limits, Memo, Options, Sources};
 
 use crate::config::{self, Config};
 use crate::failure::{Content, HintExt};
@@ -28,9 +28,18 @@ pub struct Folder {
 impl Folder {
     /// Lists the folder.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
+        Self::open_again(root, None)
+    }
+
+    /// Lists the folder; what a memo knows of it is not read again.
+    pub fn open_again(root: &Path, memo: Option<&Memo>) -> anyhow::Result<Self> {
         check_folder(root)?;
         let config = Config::load(Some(root))?;
-        let sources = content(Sources::from_folder(root, &limits(&config)))?;
+        let sources = match memo {
+            Some(memo) => memo.sources(root).from_folder_again(&limits(&config)),
+            None => Sources::from_folder(root, &limits(&config)),
+        };
+        let sources = content(sources)?;
         Ok(Self { root: root.to_owned(), config, sources })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use release::keys::Site;
 use release::record::Trigger;
-use renderer::{BaseUrl, Renderer};
+use renderer::BaseUrl;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -58,7 +58,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
             publisher: publisher.clone(),
             bucket: stores.bucket.clone(),
             tell: Arc::new(Lines { wake }),
-            renderer: Arc::new(Renderer::new(worker::RENDER_MEMORY_BYTES_MAX)),
+            memory_bytes_max: worker::RENDER_MEMORY_BYTES_MAX,
         },
         stop.clone(),
     );

@@ -12,7 +12,7 @@ use origin::site::ServedSite;
 use origin::{Origin, OriginConfig, Sites};
 use release::keys::Site;
 use release::record::Trigger;
-use renderer::{BaseUrl, Renderer};
+use renderer::BaseUrl;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -149,7 +149,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
                 first,
                 failed: Mutex::default(),
             }),
-            renderer: Arc::new(Renderer::new(worker::RENDER_MEMORY_BYTES_MAX)),
+            memory_bytes_max: worker::RENDER_MEMORY_BYTES_MAX,
         },
         stop_work.clone(),
     );

@@ -22,12 +22,13 @@ use release::wire::{Committed, Failure, PublishRequest, Published};
 use release::{Digest, ReleaseId};
 use renderer::data::{self, Backoff, DataSet, Retries, Snapshot};
 use renderer::schedule::{Fired, Firing, Runner, Schedule};
-use renderer::{BaseUrl, Handed, Limits, Options, RenderId, Renderer, Sources};
+use renderer::{BaseUrl, Handed, Limits, Options, Readers, RenderId, Renderer, Sources};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::HintExt;
+use crate::memo::Memos;
 use crate::{failure, render};
 
 /// Reasons that wait while a publish is under way; more than that only say the same again.
@@ -85,8 +86,8 @@ pub struct Setup {
     pub bucket: Arc<dyn Bucket>,
     /// Told of everything that happens.
     pub tell: Arc<dyn Tell>,
-    /// Renders; one that remembers where more than one publish will follow.
-    pub renderer: Arc<Renderer>,
+    /// Bytes of rendered content that its renderer may keep.
+    pub memory_bytes_max: usize,
 }
 
 /// Is told what a worker does.
@@ -170,6 +171,7 @@ impl origin::Render for Handle {
 /// The worker of one site.
 pub struct Worker {
     setup: Setup,
+    renderer: Arc<Renderer>,
     reasons: mpsc::Receiver<Reason>,
     handle: Handle,
     shutdown: CancellationToken,
@@ -186,6 +188,10 @@ pub struct Worker {
     rules: Vec<CacheRule>,
     /// What the active release was made of, where this worker made it.
     known: Option<Known>,
+    /// Whether the bucket was asked what other renderers know.
+    recalled: bool,
+    /// What was rendered last, and how many outputs were since a memo was written.
+    unwritten: Option<(renderer::Input, renderer::Summary, usize)>,
     attempt: u32,
     retry: Option<(tokio::time::Instant, Trigger)>,
     schedules: Vec<renderer::schedule::ScheduleConfig>,
@@ -195,14 +201,19 @@ pub struct Worker {
 /// What a release was made of. The next publish on it hands over what differs from that, and no more.
 #[derive(Clone)]
 struct Known {
-    /// Number of the activation.
+    /// Number of the activation, and root of its manifest.
     seq: u64,
+    root: Digest,
     /// The render that has just these outputs, and the rules by which they are kept.
     render: RenderId,
     rules: Vec<CacheRule>,
     /// The files that are recorded as its sources, and the names of its data; none where that is not known.
     sources: Option<(Sources, BTreeSet<String>)>,
 }
+
+/// Outputs that were rendered since a memo was written before another one is: writing it costs more than it spares
+/// where few are.
+const MEMO_RENDERED_MIN: usize = 1_000;
 
 /// Bytes that the renderer of a worker may keep of rendered content.
 pub const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
@@ -213,6 +224,7 @@ impl Worker {
         let (sender, reasons) = mpsc::channel(REASONS_MAX);
         let handle = Handle { reasons: sender };
         let worker = Self {
+            renderer: Arc::new(Renderer::new(setup.memory_bytes_max)),
             setup,
             reasons,
             handle: handle.clone(),
@@ -225,6 +237,8 @@ impl Worker {
             fingerprints: BTreeMap::new(),
             rules: Vec::new(),
             known: None,
+            recalled: false,
+            unwritten: None,
             attempt: 0,
             retry: None,
             schedules: Vec::new(),
@@ -248,6 +262,9 @@ impl Worker {
                 reasons.push(more);
             }
             self.serve(reasons).await;
+        }
+        if let Some((_, summary, _)) = &self.unwritten {
+            self.write_memo(summary.outputs / 20).await;
         }
         if let Some(runner) = self.runner.take() {
             // Runs in flight wait for an answer that no one gives any more.
@@ -470,10 +487,11 @@ impl Worker {
         let stale = self.refresh(&config, &batch.ask).await?;
         let data = self.data_of(&config);
         let now = draft.now(Timestamp::now());
-        let base = draft.base_seq();
-        let known = self.known.take().filter(|known| Some(known.seq) == base);
+        let (base, base_root) = (draft.base_seq(), draft.base_root());
+        let known = self.base_known(&draft).await?;
         let names = data.iter().map(|(name, _)| name.to_owned()).collect();
-        let summary = self.render(&draft, now, &config, &sources, data, known.as_ref()).await;
+        let input = self.input(now, &config, &sources, data)?;
+        let summary = self.render(&draft, &input, known.as_ref()).await;
         self.known.clone_from(&known);
         let summary = summary?;
         self.set_deadline(summary.next_change);
@@ -518,13 +536,14 @@ impl Worker {
             Outcome::Unchanged(release) => {
                 // What is recorded as the release's sources has stayed what it was.
                 let recorded = known.and_then(|k| k.sources);
-                self.known = base.map(|seq| self.knows(seq, summary.render, recorded));
+                let base = base.zip(base_root);
+                self.known = base.map(|(seq, root)| self.knows(seq, root, summary.render, recorded));
                 event.release = Some(release.clone());
                 published.release = Some(release);
             }
             Outcome::Published(done) => {
                 let recorded = Some((sources, names));
-                self.known = Some(self.knows(done.committed.seq, summary.render, recorded));
+                self.known = Some(self.knows(done.committed.seq, done.root, summary.render, recorded));
                 event.release = Some(done.release.clone());
                 event.committed = Some(done.committed.clone());
                 event.diff = done.diff.clone();
@@ -537,11 +556,75 @@ impl Worker {
             }
         }
         self.setup.tell.published(&event).await;
+        self.remember(input, summary).await;
         Ok((published, stale))
     }
 
-    fn knows(&self, seq: u64, render: RenderId, sources: Option<(Sources, BTreeSet<String>)>) -> Known {
-        Known { seq, render, rules: self.rules.clone(), sources }
+    fn knows(
+        &self,
+        seq: u64,
+        root: Digest,
+        render: RenderId,
+        sources: Option<(Sources, BTreeSet<String>)>,
+    ) -> Known {
+        Known { seq, root, render, rules: self.rules.clone(), sources }
+    }
+
+    /// What is known of the draft's base: by this worker, or else by a renderer that was here before. Where others
+    /// have published since, what they changed is rendered again.
+    async fn base_known(&mut self, draft: &Draft) -> Result<Option<Known>, Stop> {
+        let Some((seq, root)) = draft.base_seq().zip(draft.base_root()) else { return Ok(None) };
+        if !std::mem::replace(&mut self.recalled, true) && self.known.is_none() {
+            self.recall(seq).await;
+        }
+        let Some(known) = self.known.take() else { return Ok(None) };
+        if known.seq == seq {
+            return Ok(Some(known));
+        }
+        let differing = draft.differing(known.root).await.map_err(Stop::of)?;
+        self.renderer.distrust(known.render, differing.iter().map(String::as_str));
+        Ok(Some(Known { seq, root, sources: None, ..known }))
+    }
+
+    /// Takes over what another renderer knew of release `seq`, or of one before it.
+    async fn recall(&mut self, seq: u64) {
+        let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
+        match memos.load(seq, &self.rules, self.setup.memory_bytes_max).await {
+            Ok(Some(memo)) => {
+                self.renderer = Arc::new(memo.renderer);
+                self.known = Some(self.knows(memo.seq, memo.root, memo.render, None));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "what other renderers know cannot be read; everything is rendered")
+            }
+        }
+    }
+
+    /// Notes what was rendered, and writes what the renderer knows to the bucket, if enough is new.
+    async fn remember(&mut self, input: renderer::Input, summary: renderer::Summary) {
+        let first = self.unwritten.is_none() && summary.handed == Handed::All;
+        let since = self.unwritten.take().map_or(0, |(_, _, rendered)| rendered) + summary.rendered;
+        let least = if first { 0 } else { MEMO_RENDERED_MIN.max(summary.outputs / 4) };
+        self.unwritten = Some((input, summary, since));
+        self.write_memo(least).await;
+    }
+
+    /// Writes what the renderer knows of the active release to the bucket, if more than `least` outputs were rendered
+    /// since that was done last.
+    async fn write_memo(&mut self, least: usize) {
+        let (Some((input, summary, since)), Some(known)) = (&mut self.unwritten, &self.known) else { return };
+        if *since <= least || known.render != summary.render {
+            return;
+        }
+        *since = 0;
+        let (renderer, input, summary) = (Arc::clone(&self.renderer), input.clone(), summary.clone());
+        let memo = blocking(move || renderer.memo(&input, &summary, Readers::All)).await;
+        let Ok(Some(memo)) = memo else { return };
+        let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
+        if let Err(error) = memos.store(known.seq, known.root, &known.rules, memo).await {
+            tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");
+        }
     }
 
     /// Fires when a page falls due or expires, or a failed source is to be asked again.
@@ -653,24 +736,31 @@ impl Worker {
         config.source.iter().filter_map(known).collect()
     }
 
-    /// Renders into the draft, and records what was rendered from.
-    async fn render(
+    /// All that a render reads.
+    fn input(
         &self,
-        draft: &Draft,
         now: Timestamp,
         config: &Config,
         sources: &Sources,
         data: DataSet,
-        known: Option<&Known>,
-    ) -> Result<renderer::Summary, Stop> {
+    ) -> Result<renderer::Input, Stop> {
         let options = Options {
             drafts: false,
             base_url: self.setup.base_url.clone(),
             config: None,
             limits: render::limits(config),
         };
-        let input = render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)?;
-        let renderer = Arc::clone(&self.setup.renderer);
+        render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)
+    }
+
+    /// Renders into the draft, and records what was rendered from.
+    async fn render(
+        &self,
+        draft: &Draft,
+        input: &renderer::Input,
+        known: Option<&Known>,
+    ) -> Result<renderer::Summary, Stop> {
+        let (input, renderer) = (input.clone(), Arc::clone(&self.renderer));
         let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
         let since = known.filter(|k| k.rules == self.rules).map(|k| k.render);
         let recorded = known.and_then(|k| k.sources.clone());
@@ -693,6 +783,8 @@ impl Worker {
         for warning in &summary.warnings {
             tracing::warn!(%warning, "the content");
         }
+        metrics::counter!("bakehouse_outputs_rendered_total").increment(summary.rendered as u64);
+        tracing::info!(rendered = summary.rendered, outputs = summary.outputs, "rendered");
         Ok(summary)
     }
 

@@ -118,6 +118,8 @@ pub struct Done {
     pub release: ReleaseId,
     /// Its activation.
     pub committed: wire::Committed,
+    /// Root of its manifest.
+    pub root: Digest,
     /// What differs from the base.
     pub diff: Diff,
     /// Objects that were uploaded.

@@ -99,6 +99,16 @@ impl Site {
         format!("sites/{}/jobs/{id}/{part}", self.0)
     }
 
+    /// Prefix of the keys of what renderers know.
+    pub fn memo_prefix(&self) -> String {
+        format!("sites/{}/memo/", self.0)
+    }
+
+    /// A part, from 0, of what a renderer knew of the release that journal entry `seq` made active.
+    pub fn memo(&self, seq: u64, part: usize) -> String {
+        format!("sites/{}/memo/{seq:020}/{part:04}", self.0)
+    }
+
     /// The record of a schedule's firings.
     pub fn schedule(&self, name: &str) -> String {
         format!("sites/{}/schedule/{name}", self.0)

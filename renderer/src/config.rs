@@ -211,7 +211,7 @@ pub(crate) enum DataAttr {
 }
 
 /// Where the link to a heading goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, Hash)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AnchorLinks {
     #[default]

@@ -12,7 +12,7 @@ const EXCERPT_BYTES_MAX: usize = 160;
 pub const DIAGNOSTICS_MAX: usize = 200;
 
 /// One thing that is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Diagnostic {
     /// The file at fault, site-relative, where one is known.
     pub path: Option<String>,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use tera::{Map, Value};
 
 use crate::config::AnchorLinks;
@@ -14,7 +15,7 @@ use crate::limits::FRONT_MATTER_BYTES_MAX;
 use crate::value;
 
 /// A date as it was written, and the instant it means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Date {
     /// As templates show it.
     pub(crate) text: Box<str>,
@@ -45,7 +46,7 @@ impl Date {
 }
 
 /// The front matter of a page.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct PageMatter {
     pub(crate) title: Option<Box<str>>,
     pub(crate) description: Option<Box<str>>,
@@ -68,11 +69,12 @@ pub(crate) struct PageMatter {
     pub(crate) hidden: Option<bool>,
     pub(crate) cache_groups: Vec<Box<str>>,
     /// `None` stands for an empty map: most pages have no extra, and there are many pages.
+    #[serde(with = "crate::memo::values")]
     pub(crate) extra: Option<Value>,
 }
 
 /// How a section orders its pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum SortBy {
     #[default]
     None,
@@ -86,7 +88,7 @@ pub(crate) enum SortBy {
 }
 
 /// The front matter of a section.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SectionMatter {
     pub(crate) title: Option<Box<str>>,
     pub(crate) description: Option<Box<str>>,
@@ -108,6 +110,7 @@ pub(crate) struct SectionMatter {
     pub(crate) aliases: Vec<Box<str>>,
     pub(crate) generate_feeds: bool,
     pub(crate) cache_groups: Vec<Box<str>>,
+    #[serde(with = "crate::memo::values")]
     pub(crate) extra: Option<Value>,
 }
 

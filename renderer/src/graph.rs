@@ -6,10 +6,12 @@
 //! Content is in the middle: what changed in its text is rendered first, and where its HTML is equal nothing follows.
 //! No bytes of outputs are kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
@@ -30,6 +32,9 @@ const ENDED_MAX: usize = 64;
 
 /// The first half of a BLAKE3 digest: collisions are still out of anyone's reach by chance, and there are many.
 pub(crate) type Value = u128;
+
+/// What digests of secrets are keyed with.
+pub(crate) type Key = [u8; 32];
 
 /// A content by its source file, and whether its links have scheme and host.
 pub(crate) type ContentName = (Arc<str>, bool);
@@ -70,9 +75,34 @@ struct Gone {
     until: u64,
 }
 
+/// What is kept of a graph outside of the process: nodes with their values; contents, records and copies, which name nodes
+/// by their place among these.
+type Kept<Node, Name, Facts, Job, Output> = (
+    Vec<(Node, Option<Value>)>,
+    Vec<(Name, Parts, Facts, Vec<u32>)>,
+    Vec<(Job, Vec<u32>, Vec<Output>)>,
+    Vec<Output>,
+);
+
+/// A graph that was kept.
+pub(crate) type KeptGraph = Kept<Node, ContentName, Arc<Facts>, JobName, Arc<str>>;
+
+/// Why an output was rendered, or was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// What the last render knew of it: whether it was made then, and what that read, sorted.
+    pub known: Option<Vec<String>>,
+    /// Of that, what is different now, sorted; what became of content is followed by why.
+    pub changed: Vec<String>,
+    /// Whether it is rendered now.
+    pub rendered: bool,
+}
+
 /// What is known of the last render.
 #[derive(Default)]
 pub(crate) struct Graph {
+    /// What values of the environment are hashed with, so that nobody can guess them from digests.
+    pub(crate) key: Key,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     index: HashMap<Node, u32>,
@@ -88,6 +118,16 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
+    /// One that knows nothing yet.
+    pub(crate) fn new() -> Self {
+        // Nobody can guess it: the keys of hash maps come from the system's randomness.
+        let mut key = blake3::Hasher::new();
+        for place in 0..4_u64 {
+            key.update(&RandomState::new().hash_one(place).to_le_bytes());
+        }
+        Self { key: *key.finalize().as_bytes(), ..Self::default() }
+    }
+
     /// Whether it is known what changed since a render.
     pub(crate) fn knows(&self, render: u64) -> bool {
         self.ended.contains(&render)
@@ -101,10 +141,15 @@ impl Graph {
         view: &View<'_>,
         render: u64,
         since: Option<u64>,
+        explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Vec<bool> {
         look(&mut self.slots, view, &self.contents, |node| !depends_on_content(node));
+        let causes = if explained.is_some() { self.causes() } else { HashMap::new() };
         self.render_contents(site);
         look(&mut self.slots, view, &self.contents, depends_on_content);
+        if let Some((output, explanation)) = explained {
+            self.explain(output, &causes, explanation);
+        }
         jobs.iter()
             .map(|job| {
                 let content = job.content(&site.library);
@@ -117,6 +162,131 @@ impl Graph {
                 !record.valid || since.is_none_or(|since| record.made > since)
             })
             .collect()
+    }
+
+    /// What each content read that is different now.
+    fn causes(&self) -> HashMap<Arc<str>, BTreeSet<String>> {
+        let mut causes: HashMap<Arc<str>, BTreeSet<String>> = HashMap::new();
+        for ((source, _), content) in &self.contents {
+            let changed = self.names(&content.reads, |slot| slot.changed);
+            if !changed.is_empty() {
+                causes.entry(source.clone()).or_default().extend(changed);
+            }
+        }
+        causes
+    }
+
+    /// The names of what was read, of which `wanted` holds.
+    fn names(&self, reads: &[u32], wanted: impl Fn(&Slot) -> bool) -> BTreeSet<String> {
+        let slots = reads.iter().filter_map(|id| self.slots[*id as usize].as_ref());
+        slots.filter(|slot| wanted(slot)).map(|slot| slot.node.to_string()).collect()
+    }
+
+    /// Says what the jobs that made an output read, and what of it is different.
+    fn explain(
+        &self,
+        output: &str,
+        causes: &HashMap<Arc<str>, BTreeSet<String>>,
+        explanation: &mut Explanation,
+    ) {
+        let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
+        let mut found = self.copies.contains_key(output);
+        for record in
+            self.records.values().filter(|record| record.outputs.iter().any(|path| **path == *output))
+        {
+            found = true;
+            known.extend(self.names(&record.reads, |_| true));
+            changed.extend(self.names(&record.reads, |slot| slot.changed));
+            for id in &record.reads {
+                let Some(slot) = self.slots[*id as usize].as_ref().filter(|slot| slot.changed) else {
+                    continue;
+                };
+                let source = match &slot.node {
+                    Node::Page(source, _, _) | Node::Section(source, _, _) => source,
+                    _ => continue,
+                };
+                let causes = causes.get(source).into_iter().flatten();
+                changed.extend(causes.map(|cause| format!("{}: {cause}", slot.node)));
+            }
+        }
+        explanation.known = found.then(|| known.into_iter().collect());
+        explanation.changed = changed.into_iter().collect();
+    }
+
+    /// Makes the jobs run again that make any of these outputs; what is there and is not known goes, unless it is made.
+    pub(crate) fn distrust(&mut self, since: u64, outputs: &HashSet<&str>) {
+        for record in self.records.values_mut() {
+            record.valid &= !record.outputs.iter().any(|path| outputs.contains(&**path));
+        }
+        self.copies.retain(|path, _| !outputs.contains(&**path));
+        for path in outputs.iter().filter(|path| !self.outputs.contains_key(**path)) {
+            self.gone.push(Gone { path: Arc::from(*path), from: since, until: since + 1 });
+        }
+    }
+
+    /// Everything that was read.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.index.keys()
+    }
+
+    /// What can be kept of it, as [`KeptGraph`] is read back. What is known of the environment, even as digests, is left
+    /// out unless nobody else will read it.
+    pub(crate) fn keep(&self, shared: bool) -> impl Serialize {
+        let mut places = vec![u32::MAX; self.slots.len()];
+        let mut nodes = Vec::with_capacity(self.index.len());
+        for (id, slot) in self.slots.iter().enumerate() {
+            let Some(slot) = slot else { continue };
+            places[id] = nodes.len() as u32;
+            let secret = shared && matches!(slot.node, Node::Environment(_));
+            nodes.push((&slot.node, slot.value.filter(|_| !secret)));
+        }
+        let place = |reads: &[u32]| reads.iter().map(|id| places[*id as usize]).collect::<Vec<_>>();
+        let contents = self.contents.iter();
+        let contents =
+            contents.map(|(name, content)| (name, content.parts, &content.facts, place(&content.reads)));
+        let records = self.records.iter().filter(|(_, record)| record.valid);
+        let records = records
+            .map(|(name, record)| (name, place(&record.reads), record.outputs.iter().collect::<Vec<_>>()));
+        let kept: Kept<&Node, &ContentName, &Arc<Facts>, &JobName, &Arc<str>> =
+            (nodes, contents.collect(), records.collect(), self.copies.keys().collect());
+        kept
+    }
+
+    /// A graph as it was kept: the render that it knows has the number 0. None where it contradicts itself.
+    pub(crate) fn restore(kept: KeptGraph, key: Key) -> Option<Self> {
+        let (nodes, contents, records, copies) = kept;
+        let mut slots: Vec<Slot> =
+            nodes.into_iter().map(|(node, value)| Slot { node, value, changed: false, uses: 0 }).collect();
+        let mut hold = |reads: Vec<u32>| {
+            for id in &reads {
+                slots.get_mut(*id as usize)?.uses += 1;
+            }
+            Some(reads.into_boxed_slice())
+        };
+        let mut graph = Self { key, ended: vec![0], ..Self::default() };
+        for (name, parts, facts, reads) in contents {
+            graph.contents.insert(name, Content { parts, facts, reads: hold(reads)? });
+        }
+        for (name, reads, outputs) in records {
+            let record =
+                Record { made: 0, planned: 0, valid: true, reads: hold(reads)?, outputs: outputs.into() };
+            graph.records.insert(name, record);
+        }
+        graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
+        let made = graph.records.values().flat_map(|record| record.outputs.iter()).chain(graph.copies.keys());
+        graph.outputs = made.map(|path| (path.clone(), 0)).collect();
+        for (id, slot) in slots.into_iter().enumerate() {
+            if slot.uses == 0 {
+                graph.free.push(id as u32);
+                graph.slots.push(None);
+                continue;
+            }
+            if graph.index.insert(slot.node.clone(), id as u32).is_some() {
+                return None;
+            }
+            graph.slots.push(Some(slot));
+        }
+        Some(graph)
     }
 
     /// Renders contents that read what changed, and forgets those that are no more.

@@ -181,10 +181,11 @@ const OPERATIONS: [&str; 5] = ["scale", "fit_width", "fit_height", "fit", "fill"
 const FORMATS: [&str; 6] = ["auto", "jpg", "jpeg", "png", "webp", "avif"];
 
 /// A copy that is wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Wish {
     /// The file, site-relative.
     pub(crate) source: String,
+    #[serde(with = "crate::memo::digest")]
     digest: Hash,
     orientation: u32,
     /// The part that is used: left, top, width, height.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use release::File;
 use release::file::check_path;
+use serde::{Deserialize, Serialize};
 use tera::{Context, Map, Value};
 
 use crate::config::ExcludePaginated;
@@ -67,33 +68,64 @@ pub(crate) enum Job {
 }
 
 /// What a job makes, and of what, under a name that the next render knows it by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct JobName {
-    kind: std::mem::Discriminant<Job>,
+    kind: Kind,
     name: Arc<str>,
     n: usize,
+}
+
+/// What a job makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Kind {
+    Page,
+    CheckSection,
+    Section,
+    SectionPager,
+    TaxonomyList,
+    Term,
+    TermPager,
+    Feed,
+    Sitemap,
+    Robots,
+    NotFound,
+    Redirect,
+    Copy,
+    ThemeAsset,
+    Generated,
+    Search,
 }
 
 impl Job {
     pub(crate) fn name(&self, site: &Site) -> JobName {
         let library = &site.library;
-        let (name, n) = match self {
-            Self::Page(id) => (library.page(*id).source.clone(), 0),
-            Self::CheckSection(id) | Self::Section(id) => (library.section(*id).source.clone(), 0),
-            Self::SectionPager(id, n) => (library.section(*id).source.clone(), *n),
-            Self::TaxonomyList(index) => (Arc::from(library.taxonomies[*index].path.as_str()), 0),
-            Self::Term(index, term) => (Arc::from(&*library.taxonomies[*index].terms[*term].path), 0),
-            Self::TermPager(index, term, n) => {
-                (Arc::from(&*library.taxonomies[*index].terms[*term].path), *n)
+        let (kind, name, n) = match self {
+            Self::Page(id) => (Kind::Page, library.page(*id).source.clone(), 0),
+            Self::CheckSection(id) => (Kind::CheckSection, library.section(*id).source.clone(), 0),
+            Self::Section(id) => (Kind::Section, library.section(*id).source.clone(), 0),
+            Self::SectionPager(id, n) => (Kind::SectionPager, library.section(*id).source.clone(), *n),
+            Self::TaxonomyList(index) => {
+                (Kind::TaxonomyList, Arc::from(library.taxonomies[*index].path.as_str()), 0)
             }
-            Self::Feed(_, path, _) | Self::Generated(path) => (Arc::from(path.as_str()), 0),
-            Self::Sitemap | Self::Robots | Self::NotFound => (Arc::from(""), 0),
-            Self::Redirect { path, to } => (Arc::from(format!("{path}\0{to}")), 0),
-            Self::Copy { source, path } => (Arc::from(format!("{path}\0{source}")), 0),
-            Self::ThemeAsset { path, hashed } => (Arc::from(format!("{hashed}\0{path}")), 0),
-            Self::Search(lang) => (Arc::from(lang.as_str()), 0),
+            Self::Term(index, term) => {
+                (Kind::Term, Arc::from(&*library.taxonomies[*index].terms[*term].path), 0)
+            }
+            Self::TermPager(index, term, n) => {
+                (Kind::TermPager, Arc::from(&*library.taxonomies[*index].terms[*term].path), *n)
+            }
+            Self::Feed(_, path, _) => (Kind::Feed, Arc::from(path.as_str()), 0),
+            Self::Generated(path) => (Kind::Generated, Arc::from(path.as_str()), 0),
+            Self::Sitemap => (Kind::Sitemap, Arc::from(""), 0),
+            Self::Robots => (Kind::Robots, Arc::from(""), 0),
+            Self::NotFound => (Kind::NotFound, Arc::from(""), 0),
+            Self::Redirect { path, to } => (Kind::Redirect, Arc::from(format!("{path}\0{to}")), 0),
+            Self::Copy { source, path } => (Kind::Copy, Arc::from(format!("{path}\0{source}")), 0),
+            Self::ThemeAsset { path, hashed } => {
+                (Kind::ThemeAsset, Arc::from(format!("{hashed}\0{path}")), 0)
+            }
+            Self::Search(lang) => (Kind::Search, Arc::from(lang.as_str()), 0),
         };
-        JobName { kind: std::mem::discriminant(self), name, n }
+        JobName { kind, name, n }
     }
 
     /// The content that it renders, by its source: for the check of links to headings.

@@ -28,6 +28,7 @@ mod job;
 mod library;
 mod locales;
 mod markdown;
+mod memo;
 mod memory;
 mod mime;
 mod minify;
@@ -45,7 +46,9 @@ mod value;
 mod view;
 
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+pub use graph::Explanation;
 pub use limits::Limits;
+pub use memo::{MEMO_BYTES_MAX, Memo, Readers};
 pub use mime::of as media_type;
 pub use render::{BaseUrl, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Summary};
 pub use sources::{SourceFile, Sources};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use blake3::Hash;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::config::{Config, TaxonomyConfig};
@@ -28,8 +29,9 @@ pub(crate) type PageId = u32;
 pub(crate) type SectionId = u32;
 
 /// What a content file says, kept as long as its digest stays.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Parsed {
+    #[serde(with = "crate::memo::digest")]
     pub(crate) digest: Hash,
     /// Half a digest of the front matter alone.
     pub(crate) matter_value: u128,
@@ -63,7 +65,7 @@ impl Parsed {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Matter {
     Page(Box<PageMatter>),
     Section(Box<SectionMatter>),

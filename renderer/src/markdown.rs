@@ -45,7 +45,7 @@ pub(crate) struct Heading {
 }
 
 /// A link to content, and what it became.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ContentLink {
     /// The path below `content/`; empty for the page itself.
     pub(crate) target: String,

@@ -6,7 +6,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
@@ -15,7 +18,7 @@ use crate::templates::Fields;
 
 /// Something that an output can read. Contents are named by their source file, whether it exists or not: what was looked
 /// for in vain is read too.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Node {
     /// The configuration with its theme's, the options and where links begin.
     Config,
@@ -75,6 +78,55 @@ pub(crate) enum Node {
     Environment(Arc<str>),
     /// The day of the render, in a time zone.
     Day(Arc<str>),
+}
+
+/// What an author calls it.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = |fields: &Fields| if fields.any(Fields::CONTENT) { "content" } else { "front matter" };
+        match self {
+            Self::Config => write!(f, "the configuration, or options of the command"),
+            Self::Template(name) => write!(f, "template {name}, or what it extends, includes or calls"),
+            Self::Engine => {
+                write!(f, "any template, since content is a template that may call all components")
+            }
+            Self::Data => write!(f, "data of the dynamic sources"),
+            Self::DataOf(name) => write!(f, "data of source {name}"),
+            Self::Page(source, fields, _) | Self::Section(source, fields, _) => {
+                write!(f, "{} of {source}", parts(fields))
+            }
+            Self::Around(source) => write!(f, "template, section or neighbours of {source}"),
+            Self::Members(source, fields, _) => {
+                write!(f, "list of pages of {source}, with their {}", parts(fields))
+            }
+            Self::Term(path, Pages::All, fields, _) => {
+                write!(f, "pages of the term {path}, with their {}", parts(fields))
+            }
+            Self::Term(path, _, _, _) => write!(f, "number of pages of the term {path}"),
+            Self::Taxonomy(path, Pages::All, fields, _) => {
+                write!(f, "terms of {path} and their pages, with their {}", parts(fields))
+            }
+            Self::Taxonomy(path, _, _, _) => write!(f, "terms of {path}, and how many pages each has"),
+            Self::TermNamed(path, name) => write!(f, "path of the term {name} in {path}"),
+            Self::Pager(path, n) => write!(f, "which pages pager {n} of {path} has"),
+            Self::Feed(path) => write!(f, "which pages the feed {path} has"),
+            Self::Sitemap => write!(f, "all addresses with their dates"),
+            Self::Search(lang) => write!(f, "all that the search index for {lang} has"),
+            Self::Text(source, _) => write!(f, "text of {source}, or how markdown is rendered"),
+            Self::Link(target, _) => write!(f, "where @/{target} leads"),
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Source(path) => write!(f, "file {path}"),
+            Self::Output(path) => write!(f, "whether a file is copied to {path}"),
+            Self::Static(path) => write!(f, "static file for {path}"),
+            Self::Generated(path) => write!(f, "generated file {path}"),
+            Self::Assets => write!(f, "files of the built-in theme"),
+            Self::Elsewhere => write!(f, "answer of another server, which is asked each time"),
+            Self::Copy(wish) => write!(f, "copy {} of an image", wish.path()),
+            Self::Warning(warning) => write!(f, "warning: {}", warning.message),
+            Self::Environment(name) => write!(f, "variable {name} of the environment"),
+            Self::Day(zone) => write!(f, "today's date in {zone}"),
+        }
+    }
 }
 
 thread_local! {

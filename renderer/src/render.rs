@@ -16,11 +16,12 @@ use release::File;
 use crate::config::{self, Config};
 use crate::data::{DataSet, RowPage};
 use crate::diagnostic::{Diagnostic, Errors};
-use crate::graph::Graph;
+use crate::graph::{Explanation, Graph};
 use crate::highlight::CodeStyle;
 use crate::job::{self, Job};
 use crate::library::{self, Content, Library, Making, ParsedFiles};
 use crate::limits::Limits;
+use crate::memo::{self, Readers};
 use crate::reads;
 use crate::sass;
 use crate::search;
@@ -118,6 +119,8 @@ pub struct Summary {
     pub sections: usize,
     /// Files of all kinds.
     pub outputs: usize,
+    /// Of these, files that were made in this render, whether or not they differ.
+    pub rendered: usize,
     /// Files that were copied: static ones, co-located ones, the theme's.
     pub assets: usize,
     /// When a date in the future makes the next render differ; only where there is a `bakehouse.toml`.
@@ -131,7 +134,8 @@ pub struct Renderer {
     memory: Arc<Memory>,
     /// What outputs read; none where there is no second render.
     graph: Option<Mutex<Graph>>,
-    parsed: Mutex<Arc<ParsedFiles>>,
+    /// Parsed content, and the configuration under which it was parsed.
+    parsed: Mutex<(Option<Hash>, Arc<ParsedFiles>)>,
     config: Mutex<Option<(Hash, Arc<Config>)>>,
     data: Mutex<Option<(Arc<DataSet>, Data)>>,
     style: Mutex<Option<(Hash, bool, CodeStyle)>>,
@@ -143,7 +147,45 @@ pub struct Renderer {
 impl Renderer {
     /// A renderer that remembers its renders: what they read, and of rendered content what `memory_bytes_max` holds.
     pub fn new(memory_bytes_max: usize) -> Self {
-        Self { graph: Some(Mutex::default()), ..Self::for_one_render(memory_bytes_max) }
+        Self { graph: Some(Mutex::new(Graph::new())), ..Self::for_one_render(memory_bytes_max) }
+    }
+
+    /// A renderer that knows what another knew after its last render.
+    pub(crate) fn restored(
+        memory_bytes_max: usize,
+        graph: Graph,
+        config: Option<Hash>,
+        parsed: ParsedFiles,
+    ) -> Self {
+        Self {
+            graph: Some(Mutex::new(graph)),
+            parsed: Mutex::new((config, Arc::new(parsed))),
+            ..Self::for_one_render(memory_bytes_max)
+        }
+    }
+
+    /// What this renderer knows after a render of `input` that ended well with `summary`, its last, for another process
+    /// to begin with (see [`Memo`](crate::Memo)); none where it remembers nothing, or renders at this moment.
+    pub fn memo(&self, input: &Input, summary: &Summary, readers: Readers) -> Option<Vec<u8>> {
+        memo::write(self, input, summary, readers)
+    }
+
+    /// Shows what is known of the last render, if there is any.
+    pub(crate) fn with_knowledge<T>(
+        &self,
+        show: impl FnOnce(&Graph, Option<Hash>, &ParsedFiles) -> T,
+    ) -> Option<T> {
+        let graph = self.graph.as_ref()?.try_lock().ok()?;
+        let (config, parsed) = lock(&self.parsed).clone();
+        Some(show(&graph, config, &parsed))
+    }
+
+    /// Says that whoever has the outputs of render `since` does not have these of them as they were made, or has these
+    /// beside them: they are made again, or said to be gone, by the next render since that one.
+    pub fn distrust<'a>(&self, since: RenderId, outputs: impl IntoIterator<Item = &'a str>) {
+        if let Some(graph) = &self.graph {
+            lock(graph).distrust(since.0, &outputs.into_iter().collect());
+        }
     }
 
     /// A renderer of which no second render is asked; it remembers nothing but content, within one.
@@ -151,7 +193,7 @@ impl Renderer {
         Self {
             memory: Arc::new(Memory::new(memory_bytes_max)),
             graph: None,
-            parsed: Mutex::new(Arc::new(ParsedFiles::new())),
+            parsed: Mutex::default(),
             config: Mutex::new(None),
             data: Mutex::new(None),
             style: Mutex::new(None),
@@ -172,13 +214,40 @@ impl Renderer {
     /// # Errors
     /// All that is wrong with the site.
     pub fn render(&self, input: &Input, since: Option<RenderId>, sink: &dyn Sink) -> Result<Summary, Errors> {
+        self.render_explained(input, since, sink, None)
+    }
+
+    /// Renders as [`Renderer::render`] does, and explains what becomes of an output: what it read in the last render that
+    /// is known, and what of that is different.
+    ///
+    /// # Errors
+    /// All that is wrong with the site.
+    pub fn explain(
+        &self,
+        input: &Input,
+        since: Option<RenderId>,
+        sink: &dyn Sink,
+        output: &str,
+    ) -> Result<(Summary, Explanation), Errors> {
+        let mut explained = (Arc::from(output), Explanation::default());
+        let summary = self.render_explained(input, since, sink, Some(&mut explained))?;
+        Ok((summary, explained.1))
+    }
+
+    fn render_explained(
+        &self,
+        input: &Input,
+        since: Option<RenderId>,
+        sink: &dyn Sink,
+        mut explained: Option<&mut (Arc<str>, Explanation)>,
+    ) -> Result<Summary, Errors> {
         let render = self.renders.fetch_add(1, Ordering::Relaxed) + 1;
         // Of two renders at a time the second begins anew, and is not remembered.
         let mut guard = self.graph.as_ref().and_then(|graph| match graph.try_lock() {
             Ok(graph) => Some(graph),
             Err(TryLockError::Poisoned(broken)) => {
                 let mut graph = broken.into_inner();
-                *graph = Graph::default();
+                *graph = Graph::new();
                 Some(graph)
             }
             Err(TryLockError::WouldBlock) => None,
@@ -187,17 +256,24 @@ impl Renderer {
         let site = Arc::new(self.prepare(input, render, graph.is_some())?);
         let (jobs, assets) = job::plan(&site)?;
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
-        let view = graph.is_some().then(|| View::new(&site, &jobs));
+        let view = graph.as_ref().map(|graph| View::new(&site, &jobs, graph.key));
         let wanted = match (&mut graph, &view) {
-            (Some(graph), Some(view)) => graph.begin(&site, &jobs, view, render, since),
+            (Some(graph), Some(view)) => {
+                graph.begin(&site, &jobs, view, render, since, explained.as_deref_mut())
+            }
             _ => vec![true; jobs.len()],
         };
         let closed = AtomicBool::new(false);
         let put_files = AtomicU64::new(0);
         let errors = Mutex::new(Errors::default());
         let checks: Mutex<Checks> = Mutex::new(Checks::default());
+        let asked = explained.as_ref().map(|(output, _)| output.clone());
+        let asked_for = AtomicBool::new(false);
         let put = |file: File| {
             put_files.fetch_add(1, Ordering::Relaxed);
+            if asked.as_deref() == Some(file.path.as_str()) {
+                asked_for.store(true, Ordering::Relaxed);
+            }
             if sink.put(file).is_err() {
                 closed.store(true, Ordering::Relaxed);
             }
@@ -281,7 +357,11 @@ impl Renderer {
         }
         warnings.sort();
         warnings.dedup();
-        let mut outputs = usize::try_from(put_files.into_inner()).unwrap_or(usize::MAX);
+        let rendered = usize::try_from(put_files.into_inner()).unwrap_or(usize::MAX);
+        let mut outputs = rendered;
+        if let Some((_, explanation)) = explained {
+            explanation.rendered = asked_for.into_inner();
+        }
         if let (Some(graph), Some(view)) = (&mut graph, &view) {
             for path in graph.end(view, render, since) {
                 if sink.remove(&path).is_err() {
@@ -296,6 +376,7 @@ impl Renderer {
             pages: site.library.pages.len(),
             sections: site.library.sections.len(),
             outputs,
+            rendered,
             assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
@@ -319,7 +400,11 @@ impl Renderer {
             shown: if root_relative { "/.".to_owned() } else { absolute.clone() },
             absolute,
         };
-        let known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Which files are pages and in which language follows from the configuration.
+        let known = match &*lock(&self.parsed) {
+            (config, parsed) if *config == Some(config_digest) => parsed.clone(),
+            _ => Arc::default(),
+        };
         let (library, parsed) = Library::make(&Making {
             sources,
             rows: &input.row_pages,
@@ -331,7 +416,7 @@ impl Renderer {
             backlinks: engine.backlinks,
             known: &known,
         })?;
-        *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(parsed);
+        *lock(&self.parsed) = (Some(config_digest), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
         generated.extend(self.sass(sources, &config)?);
@@ -506,9 +591,6 @@ impl Renderer {
         }
         let config = Arc::new(config);
         *kept = Some((name, config.clone()));
-        // Which files are pages and in which language follows from the configuration.
-        drop(kept);
-        *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(ParsedFiles::new());
         Ok((name, config))
     }
 

@@ -93,7 +93,7 @@ pub(crate) struct Rendered {
 }
 
 /// What is known of a content for the check of links to headings.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Facts {
     pub(crate) anchors: Box<[u64]>,
     /// Links to headings.
@@ -101,7 +101,7 @@ pub(crate) struct Facts {
 }
 
 /// Half a digest of each part of a content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Parts {
     pub(crate) content: u128,
     pub(crate) summary: u128,
@@ -1090,7 +1090,7 @@ impl Fielded {
 }
 
 /// Whether the pages of a term are wanted, or only how many they are, or not even a list of that length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Pages {
     All,
     Counted,

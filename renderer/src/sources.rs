@@ -10,9 +10,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blake3::Hash;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::limits::{FOLDER_DEPTH_MAX, Limits};
@@ -25,6 +27,8 @@ const SKIPPED_AT_TOP: &[&str] = &["target", "public", "node_modules"];
 pub struct Sources {
     files: Arc<BTreeMap<Arc<str>, Arc<SourceFile>>>,
     root: Option<Arc<Path>>,
+    /// When the folder was listed.
+    listed: Option<SystemTime>,
 }
 
 /// One file of a [`Sources`].
@@ -41,7 +45,7 @@ enum Place {
 }
 
 /// What tells an unchanged file from a changed one without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Stat {
     bytes: u64,
     modified: (i64, i64),
@@ -50,7 +54,27 @@ struct Stat {
     device: u64,
 }
 
+/// A file of a folder as it was when it was listed, for another process to tell whether it is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    path: Arc<str>,
+    stat: Stat,
+    /// Its digest, where it was read.
+    digest: Option<[u8; 32]>,
+}
+
+/// How long before a listing a file must have changed last for its times to tell a later change: what is written within
+/// one tick of the kernel's clock has one time.
+const TICK_MAX: Duration = Duration::from_millis(20);
+
 impl Stat {
+    /// Whether a change after `listed` would show in the times.
+    fn is_settled(&self, listed: SystemTime) -> bool {
+        let settled = listed.checked_sub(TICK_MAX).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let settled = settled.map(|at| (at.as_secs() as i64, i64::from(at.subsec_nanos())));
+        settled.is_some_and(|settled| self.changed < settled && self.modified < settled)
+    }
+
     fn of(meta: &fs::Metadata) -> Self {
         Self {
             bytes: meta.len(),
@@ -94,10 +118,47 @@ impl Sources {
                 (Arc::from(path), Arc::new(file))
             })
             .collect();
-        Self { files: Arc::new(files), root: None }
+        Self { files: Arc::new(files), root: None, listed: None }
+    }
+
+    /// What this listing of a folder knows of its files; files are left out that may change without showing it.
+    pub(crate) fn stamps(&self) -> Vec<Stamp> {
+        let Some(listed) = self.listed else { return Vec::new() };
+        let stamp = |(path, file): (&Arc<str>, &Arc<SourceFile>)| match &file.place {
+            Place::Disk { stat, .. } if stat.is_settled(listed) => Some(Stamp {
+                path: path.clone(),
+                stat: *stat,
+                digest: file.digest.get().map(|digest| *digest.as_bytes()),
+            }),
+            _ => None,
+        };
+        self.files.iter().filter_map(stamp).collect()
+    }
+
+    /// A listing of the folder `root` as an earlier process left it, to be listed again.
+    pub(crate) fn from_stamps(root: &Path, stamps: &[Stamp]) -> Self {
+        let file = |stamp: &Stamp| {
+            let digest = OnceLock::new();
+            if let Some(known) = stamp.digest {
+                digest.get_or_init(|| Hash::from_bytes(known));
+            }
+            let place = Place::Disk { file: root.join(&*stamp.path), stat: stamp.stat };
+            (stamp.path.clone(), Arc::new(SourceFile { place, digest }))
+        };
+        let files = stamps.iter().map(file).collect();
+        Self { files: Arc::new(files), root: Some(Arc::from(root)), listed: None }
+    }
+
+    /// Whether a listing has just these files, unchanged.
+    pub(crate) fn are(&self, stamps: &[Stamp]) -> bool {
+        self.files.len() == stamps.len()
+            && self.files.iter().zip(stamps).all(|((path, file), stamp)| {
+                *path == stamp.path && matches!(&file.place, Place::Disk { stat, .. } if *stat == stamp.stat)
+            })
     }
 
     fn list(root: &Path, limits: &Limits, previous: Option<&Self>) -> Result<Self, Errors> {
+        let listed = Some(SystemTime::now());
         let mut lister = Lister { limits, previous, files: BTreeMap::new(), errors: Errors::default() };
         lister.folder(root, "", 0);
         if lister.errors.is_empty() && lister.files.len() > limits.files_max {
@@ -108,7 +169,7 @@ impl Sources {
             )));
         }
         lister.errors.into_result()?;
-        Ok(Self { files: Arc::new(lister.files), root: Some(Arc::from(root)) })
+        Ok(Self { files: Arc::new(lister.files), root: Some(Arc::from(root)), listed })
     }
 
     /// All files, by path.

@@ -76,7 +76,7 @@ value_fields! {
 }
 
 /// A set of fields of pages and sections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Fields(u64);
 
 impl Fields {

@@ -6,7 +6,7 @@ use tera::value::Key;
 use tera::{Map, Value};
 
 /// How deep data may nest: templates walk it recursively, and the stack is finite.
-const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// A map as a value.
 pub(crate) fn map(map: Map) -> Value {

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use blake3::Hasher;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 
-use crate::graph::{Content, ContentName, Value};
+use crate::graph::{Content, ContentName, Key, Value};
 use crate::job::{self, Job};
 use crate::library::{self, PageId, Parsed, SectionId, Taxonomy, Term};
 use crate::reads::Node;
@@ -28,6 +29,8 @@ pub(crate) struct View<'a> {
     terms: HashMap<&'a str, (&'a Taxonomy, &'a Term)>,
     paginated: HashMap<&'a str, SectionId>,
     feeds: HashMap<&'a str, &'a [PageId]>,
+    /// Of the graph that the values are for.
+    key: Key,
 }
 
 /// A digest in the making; parts cannot run into each other.
@@ -81,7 +84,7 @@ pub(crate) fn half(hash: &blake3::Hash) -> Value {
 const ABSENT: Value = 0;
 
 impl<'a> View<'a> {
-    pub(crate) fn new(site: &'a Arc<Site>, jobs: &'a [Job]) -> Self {
+    pub(crate) fn new(site: &'a Arc<Site>, jobs: &'a [Job], key: Key) -> Self {
         let library = &site.library;
         let pages = (0..library.pages.len() as PageId).into_par_iter().map(|id| page(site, id)).collect();
         let sections =
@@ -99,6 +102,7 @@ impl<'a> View<'a> {
             terms: terms.map(|(taxonomy, term)| (&*term.path, (taxonomy, term))).collect(),
             paginated: paginated.map(|(id, section)| (&*section.path, id as SectionId)).collect(),
             feeds: feeds.collect(),
+            key,
         }
     }
 
@@ -201,17 +205,8 @@ impl<'a> View<'a> {
                 }
                 mark.end()
             }
-            Node::Environment(name) => {
-                let found = std::env::var_os(&**name);
-                match &found {
-                    Some(value) => Mark::new().bytes(value.as_encoded_bytes()).end(),
-                    None => ABSENT,
-                }
-            }
-            Node::Day(zone) => match TimeZone::get(zone) {
-                Ok(zone) => Mark::new().text(&site.now.to_zoned_datetime(zone).date().to_string()).end(),
-                Err(_) => ABSENT,
-            },
+            Node::Environment(name) => environment(name, &self.key),
+            Node::Day(zone) => day(zone, site.now),
         })
     }
 
@@ -357,6 +352,22 @@ impl<'a> View<'a> {
             )?);
         }
         Some(mark.end())
+    }
+}
+
+/// The value of a variable of the environment.
+pub(crate) fn environment(name: &str, key: &Key) -> Value {
+    match std::env::var_os(name) {
+        Some(value) => half(&blake3::keyed_hash(key, value.as_encoded_bytes())),
+        None => ABSENT,
+    }
+}
+
+/// The value of the day in a time zone.
+pub(crate) fn day(zone: &str, now: Timestamp) -> Value {
+    match TimeZone::get(zone) {
+        Ok(zone) => Mark::new().text(&now.to_zoned_datetime(zone).date().to_string()).end(),
+        Err(_) => ABSENT,
     }
 }
 

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{Errors, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Sources, Summary};
+use renderer::{
+    Errors, Handed, Input, Memo, Options, Readers, RenderId, Renderer, Sink, SinkClosed, Sources, Summary,
+};
 
 /// Sites that are edited in each of four tests, and edits of each site.
 const SITES: u32 = 24;
@@ -388,7 +390,7 @@ fn clean(input: &Input) -> Result<(Summary, Outputs), Errors> {
 
 /// What a summary says of the site, not of the render.
 fn said(summary: &Summary) -> Summary {
-    Summary { render: RenderId::default(), handed: Handed::All, ..summary.clone() }
+    Summary { render: RenderId::default(), handed: Handed::All, rendered: 0, ..summary.clone() }
 }
 
 fn differing<'a>(
@@ -406,8 +408,9 @@ fn differing<'a>(
 }
 
 fn run(edits: &[Edit]) {
-    let renderer = Renderer::new(8 << 20);
+    let mut renderer = Renderer::new(8 << 20);
     let mut draft = Draft::new();
+    let mut lost = String::new();
     // What receivers have: the last, and one that lags behind.
     let mut held: Vec<(Option<RenderId>, Outputs)> = vec![(None, Outputs::new()); 2];
     let mut expected = clean(&draft.input());
@@ -425,13 +428,31 @@ fn run(edits: &[Edit]) {
                 let put = taken.put.into_inner().unwrap();
                 for path in taken.removed.into_inner().unwrap() {
                     assert!(!put.contains_key(&path), "{path} was put and removed");
-                    assert!(outputs.remove(&path).is_some(), "{path} was removed and not there");
+                    let there = outputs.remove(&path).is_some();
+                    assert!(there || path == lost, "{path} was removed and not there");
                 }
                 outputs.extend(put);
                 *since = Some(summary.render);
                 let differing = differing(files, outputs);
                 assert!(differing.is_empty(), "after {:?}: {differing:#?}", &edits[..n]);
                 assert_eq!(said(&summary), said(expected), "after {:?}", &edits[..n]);
+                if n % 5 == 4 {
+                    let readers = if n % 2 == 0 { Readers::All } else { Readers::Own };
+                    let memo = Memo::open(renderer.memo(&input, &summary, readers).unwrap().into()).unwrap();
+                    let (next, render) = memo.renderer(8 << 20).unwrap();
+                    renderer = next;
+                    let known = std::mem::take(&mut held[which].1);
+                    // Nobody else can have what this renderer has never made.
+                    held = vec![(Some(render), known), (None, Outputs::new())];
+                }
+                if n % 6 == 5
+                    && let (Some(since), outputs) = &mut held[0]
+                {
+                    lost = outputs.keys().nth(n % outputs.len()).unwrap().clone();
+                    let file = outputs.remove(&lost).unwrap();
+                    outputs.insert("foreign.txt".to_owned(), file);
+                    renderer.distrust(*since, [lost.as_str(), "foreign.txt"]);
+                }
             }
             (Err(expected), Err(found)) => assert_eq!(found, *expected, "after {:?}", &edits[..n]),
             (expected, found) => panic!(

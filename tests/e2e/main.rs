@@ -9,6 +9,7 @@ mod browser;
 mod bucket;
 mod commands;
 mod edge_upstream;
+mod memo;
 mod publish;
 mod purge;
 mod roles;

@@ -91,6 +91,22 @@ impl Draft {
         self.base.as_ref().map(|b| b.active.seq)
     }
 
+    /// Root of the manifest that the publish rests on.
+    pub fn base_root(&self) -> Option<Digest> {
+        self.base.as_ref().map(|b| b.active.root)
+    }
+
+    /// Paths where the base serves something else than the manifest with this root does, and those that only one of the
+    /// two has; reads only the nodes that differ.
+    ///
+    /// # Errors
+    /// Where the bucket gives no answer, or holds damaged objects.
+    pub async fn differing(&self, root: Digest) -> Result<Vec<String>, Error> {
+        let Some(base) = &self.base else { return Ok(Vec::new()) };
+        let diff = self.publisher.reader.diff(root, base.active.root).await?;
+        Ok(diff.paths().map(str::to_owned).collect())
+    }
+
     /// Says that files which are not handed over stay as the base has them. Otherwise they are gone.
     ///
     /// # Errors
@@ -192,6 +208,7 @@ impl Draft {
         Ok(Outcome::Published(Done {
             release: id,
             committed,
+            root: trees.manifest,
             diff: changes.manifest.diff.clone(),
             uploaded: uploaded.objects,
             uploaded_bytes: uploaded.bytes,

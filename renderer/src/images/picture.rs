@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 }
 
 /// What it is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Encoding {
     Png,
     /// With a quality from 1 to 100.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::picture::Picture;
 
 /// The kernel that weighs source pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Kernel {
     Nearest,
     Triangle,

@@ -1,0 +1,299 @@
+//! What a renderer knows of its last render, as bytes: a build, or a renderer on another machine, begins with it.
+//!
+//! Owns the format. A memo is of one build of the program, checked by its digest before anything is read from it, and never
+//! needed: without it, or with one that does not fit, a render makes everything. It holds what outputs read, as names
+//! and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
+//! of the environment is kept only where nobody else will read it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Graph, KeptGraph, Key, Value};
+use crate::library::Parsed;
+use crate::reads::Node;
+use crate::render::{Handed, Input, RenderId, Renderer, Summary};
+use crate::sources::{Sources, Stamp};
+use crate::view;
+
+/// First bytes of every memo.
+const MAGIC: &[u8; 16] = b"bakehouse memo 1";
+/// A digest of the renderer's sources and of what it is built on: other code may make other outputs.
+const PROGRAM: &[u8] = env!("BAKEHOUSE_RENDERER").as_bytes();
+/// The largest memo that is read, in bytes.
+pub const MEMO_BYTES_MAX: u64 = 2 << 30;
+
+/// What tells whether anything is different at all, without a look at the rest.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    summary: Counts,
+    warnings: Vec<Diagnostic>,
+    next_change: Option<i64>,
+    options: Value,
+    data: Value,
+    /// Keys the digests of the environment.
+    key: Key,
+    environment: Vec<(Arc<str>, Value)>,
+    days: Vec<(Arc<str>, Value)>,
+    /// Whether other servers are asked in each render.
+    elsewhere: bool,
+    files: Vec<Stamp>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Counts {
+    pages: usize,
+    sections: usize,
+    outputs: usize,
+    assets: usize,
+}
+
+/// Parsed content by path, and the digest of the configuration that it was parsed under.
+type KeptParsed = (Option<[u8; 32]>, Vec<(Arc<str>, Arc<Parsed>)>);
+
+/// What an earlier render knew, read back.
+pub struct Memo {
+    head: Head,
+    body: Bytes,
+}
+
+/// Who will read a memo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Only who made it, on this machine, for the same folder.
+    Own,
+    /// All who may read the site's bucket.
+    All,
+}
+
+impl Memo {
+    /// Reads a memo; none where it is damaged, or of another build of the program.
+    pub fn open(bytes: Bytes) -> Option<Self> {
+        let sealed = bytes.strip_prefix(MAGIC)?.strip_prefix(PROGRAM)?;
+        let (digest, sealed) = sealed.split_at_checked(32)?;
+        if blake3::hash(sealed).as_bytes() != digest {
+            return None;
+        }
+        let (head, body) = postcard::take_from_bytes(sealed).ok()?;
+        let body = bytes.slice_ref(body);
+        Some(Self { head, body })
+    }
+
+    /// The files of the folder `root` as they were then, to be listed again: those that did not change are not read again.
+    pub fn sources(&self, root: &Path) -> Sources {
+        Sources::from_stamps(root, &self.head.files)
+    }
+
+    /// Whether a render of `input` would make what is there already, with nothing different that it reads.
+    pub fn is_current(&self, input: &Input) -> bool {
+        let head = &self.head;
+        !head.elsewhere
+            && input.sources.are(&head.files)
+            && options(input) == head.options
+            && data(input) == head.data
+            && head.next_change.is_none_or(|at| input.now.as_second() < at)
+            && head.environment.iter().all(|(name, value)| view::environment(name, &head.key) == *value)
+            && head.days.iter().all(|(zone, value)| view::day(zone, input.now) == *value)
+    }
+
+    /// What the render made that this is of.
+    pub fn summary(&self) -> Summary {
+        let Counts { pages, sections, outputs, assets } = self.head.summary;
+        Summary {
+            render: RenderId::default(),
+            handed: Handed::Changes,
+            pages,
+            sections,
+            outputs,
+            rendered: 0,
+            assets,
+            next_change: self.head.next_change.and_then(|at| Timestamp::from_second(at).ok()),
+            warnings: self.head.warnings.clone(),
+        }
+    }
+
+    /// A renderer that remembers that render, and its name; none where the memo contradicts itself.
+    pub fn renderer(self, memory_bytes_max: usize) -> Option<(Renderer, RenderId)> {
+        let ((config, parsed), graph): (KeptParsed, KeptGraph) = postcard::from_bytes(&self.body).ok()?;
+        let graph = Graph::restore(graph, self.head.key)?;
+        let config = config.map(blake3::Hash::from_bytes);
+        Some((
+            Renderer::restored(memory_bytes_max, graph, config, parsed.into_iter().collect()),
+            RenderId::default(),
+        ))
+    }
+}
+
+/// What a renderer knows after a render of `input` that ended well with `summary`; none where it remembers nothing.
+pub(crate) fn write(
+    renderer: &Renderer,
+    input: &Input,
+    summary: &Summary,
+    readers: Readers,
+) -> Option<Vec<u8>> {
+    renderer.with_knowledge(|graph, config, parsed| {
+        let own = readers == Readers::Own;
+        let (mut environment, mut days, mut elsewhere) = (Vec::new(), Vec::new(), false);
+        for node in graph.nodes() {
+            match node {
+                Node::Environment(name) if own => {
+                    environment.push((name.clone(), view::environment(name, &graph.key)));
+                }
+                Node::Day(zone) => days.push((zone.clone(), view::day(zone, input.now))),
+                Node::Elsewhere => elsewhere = true,
+                _ => {}
+            }
+        }
+        let head = Head {
+            summary: Counts {
+                pages: summary.pages,
+                sections: summary.sections,
+                outputs: summary.outputs,
+                assets: summary.assets,
+            },
+            warnings: summary.warnings.clone(),
+            next_change: summary.next_change.map(Timestamp::as_second),
+            options: options(input),
+            data: data(input),
+            key: if own { graph.key } else { Key::default() },
+            environment,
+            days,
+            elsewhere,
+            files: if own { input.sources.stamps() } else { Vec::new() },
+        };
+        let parsed: Vec<_> = parsed.iter().collect();
+        let body = ((config.map(|digest| *digest.as_bytes()), parsed), graph.keep(!own));
+        let mut sealed = [&MAGIC[..], PROGRAM, &[0; 32]].concat();
+        let begin = sealed.len();
+        sealed = postcard::to_extend(&(head, body), sealed).ok()?;
+        let digest = blake3::hash(&sealed[begin..]);
+        sealed[begin - 32..begin].copy_from_slice(digest.as_bytes());
+        Some(sealed)
+    })?
+}
+
+/// A digest of how to render.
+fn options(input: &Input) -> Value {
+    view::half(&blake3::hash(format!("{:?}", input.options).as_bytes()))
+}
+
+/// A digest of the data of all dynamic sources.
+fn data(input: &Input) -> Value {
+    let mut hasher = blake3::Hasher::new();
+    for (name, snapshot) in input.data.iter() {
+        hasher.update(blake3::hash(name.as_bytes()).as_bytes());
+        hasher.update(blake3::hash(&snapshot.to_bytes()).as_bytes());
+    }
+    view::half(&hasher.finalize())
+}
+
+/// Digests among what is kept.
+pub(crate) mod digest {
+    use blake3::Hash;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(digest: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
+        digest.as_bytes().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        <[u8; 32]>::deserialize(deserializer).map(Hash::from_bytes)
+    }
+}
+
+/// Values of templates among what is kept: those that front matter can have.
+pub(crate) mod values {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tera::value::ValueKind;
+
+    use crate::value;
+
+    /// A value in one row, so that reading it back takes no more stack than its depth is allowed to have.
+    #[derive(Serialize, Deserialize)]
+    enum Token {
+        None,
+        Bool(bool),
+        U64(u64),
+        I64(i64),
+        F64(f64),
+        Text(String),
+        /// So many values follow.
+        List(usize),
+        /// So many pairs of a text and a value follow.
+        Map(usize),
+    }
+
+    fn write(value: &tera::Value, tokens: &mut Vec<Token>) {
+        tokens.push(match value.kind() {
+            ValueKind::Bool => Token::Bool(value.as_bool().unwrap_or_default()),
+            ValueKind::U64 => Token::U64(value.as_u64().unwrap_or_default()),
+            ValueKind::I64 => Token::I64(value.as_i64().unwrap_or_default()),
+            ValueKind::F64 => Token::F64(value.as_f64().unwrap_or_default()),
+            ValueKind::String => Token::Text(value.as_str().unwrap_or_default().to_owned()),
+            ValueKind::Array => {
+                let list = value.as_array().unwrap_or_default();
+                tokens.push(Token::List(list.len()));
+                return list.iter().for_each(|value| write(value, tokens));
+            }
+            ValueKind::Map => {
+                let Some(map) = value.as_map() else { return };
+                tokens.push(Token::Map(map.len()));
+                for (key, value) in map {
+                    tokens.push(Token::Text(key.to_string()));
+                    write(value, tokens);
+                }
+                return;
+            }
+            // Front matter has no others.
+            _ => Token::None,
+        });
+    }
+
+    /// `depth` is how much deeper it may be.
+    fn read(tokens: &mut impl Iterator<Item = Token>, depth: usize) -> Option<tera::Value> {
+        let depth = depth.checked_sub(1)?;
+        Some(match tokens.next()? {
+            Token::None => tera::Value::none(),
+            Token::Bool(value) => value.into(),
+            Token::U64(value) => value.into(),
+            Token::I64(value) => value.into(),
+            Token::F64(value) => value.into(),
+            Token::Text(value) => value.into(),
+            Token::List(count) => (0..count).map(|_| read(tokens, depth)).collect::<Option<Vec<_>>>()?.into(),
+            Token::Map(count) => {
+                let mut pair = || match tokens.next()? {
+                    Token::Text(name) => Some((value::owned_key(&name), read(tokens, depth)?)),
+                    _ => None,
+                };
+                value::map((0..count).map(|_| pair()).collect::<Option<_>>()?)
+            }
+        })
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<tera::Value>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut tokens = Vec::new();
+        if let Some(value) = value {
+            write(value, &mut tokens);
+        }
+        tokens.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<tera::Value>, D::Error> {
+        let tokens = Vec::<Token>::deserialize(deserializer)?;
+        if tokens.is_empty() {
+            return Ok(None);
+        }
+        let broken = || D::Error::custom("a value is broken off, or nested too deeply");
+        read(&mut tokens.into_iter(), value::DEPTH_MAX + 2).map(Some).ok_or_else(broken)
+    }
+}

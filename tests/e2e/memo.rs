@@ -1,0 +1,231 @@
+//! What a render knows outlives its process: the next build, publish or start renders what something changed for.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::harness::{World, site};
+use crate::roles::Roles;
+
+/// Longer than a tick of the kernel's clock: files that were written just before a build are read again by the next.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(60));
+}
+
+/// Files below a folder, by path, with their bytes and when they were modified.
+fn files(root: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let modified = path.metadata().unwrap().modified().unwrap();
+            found.insert(name, (std::fs::read(&path).unwrap(), modified));
+        }
+    }
+    found
+}
+
+/// The paths that differ in bytes or time.
+fn touched(
+    before: &BTreeMap<String, (Vec<u8>, SystemTime)>,
+    after: &BTreeMap<String, (Vec<u8>, SystemTime)>,
+) -> Vec<String> {
+    let paths = before.keys().chain(after.keys());
+    let mut touched: Vec<String> =
+        paths.filter(|path| before.get(*path) != after.get(*path)).cloned().collect();
+    touched.sort();
+    touched.dedup();
+    touched
+}
+
+/// The folder holds just what a build that knows nothing makes.
+fn is_clean(world: &World) {
+    let clean = tempfile::tempdir_in(world.folder()).unwrap();
+    world.bake("site", &["build", "--out", clean.path().to_str().unwrap(), "--no-memo"]).ok();
+    let bytes = |root: &Path| {
+        files(root).into_iter().map(|(path, (bytes, _))| (path, bytes)).collect::<BTreeMap<_, _>>()
+    };
+    assert!(bytes(clean.path()) == bytes(&world.path("out")));
+}
+
+fn record(world: &World) -> PathBuf {
+    let folder = world.path("site/.bakehouse/builds");
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    // Builds into other folders have theirs beside it: this is of the first.
+    entries.into_iter().min_by_key(|path| path.metadata().unwrap().ino()).unwrap()
+}
+
+#[test]
+fn a_build_renders_what_something_changed_for() {
+    let world = World::new();
+    site::small(&world, "site");
+    settle();
+    let build = |args: &[&str]| world.bake("site", &[&["build", "--out", "../out"], args].concat()).ok();
+    build(&[]).says(&["4 pages"]);
+    let first = files(&world.path("out"));
+
+    build(&[]).says(&["4 pages", "nothing to render"]);
+    assert_eq!(touched(&first, &files(&world.path("out"))), Vec::<String>::new());
+
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    settle();
+    build(&[]).says(&["1 rendered"]);
+    let second = files(&world.path("out"));
+    assert_eq!(touched(&first, &second), ["about/index.html"]);
+    is_clean(&world);
+    build(&[]).says(&["nothing to render"]);
+
+    // A title is in lists and in the navigation of all pages; not in what has no navigation.
+    world.write("site/content/about.md", site::page("About us", "Three ovens."));
+    settle();
+    build(&[]);
+    let third = files(&world.path("out"));
+    let renamed = touched(&second, &third);
+    assert!(renamed.contains(&"index.html".to_owned()), "{renamed:?}");
+    assert!(!renamed.contains(&"robots.txt".to_owned()) && renamed.len() < third.len(), "{renamed:?}");
+    is_clean(&world);
+
+    std::fs::remove_file(world.path("site/content/blog/first.md")).unwrap();
+    build(&[]);
+    assert!(!world.path("out/blog/first").exists());
+    is_clean(&world);
+}
+
+#[test]
+fn what_somebody_did_to_the_output_is_mended() {
+    let world = World::new();
+    site::small(&world, "site");
+    settle();
+    let build = || world.bake("site", &["build", "--out", "../out"]).ok();
+    build();
+    std::fs::remove_file(world.path("out/about/index.html")).unwrap();
+    world.write("out/blog/index.html", "not what was built");
+    world.write("out/mine.txt", "of somebody else");
+    build().says(&["2 rendered"]);
+    assert_eq!(world.read("out/mine.txt"), "of somebody else");
+    std::fs::remove_file(world.path("out/mine.txt")).unwrap();
+    is_clean(&world);
+    std::fs::remove_dir_all(world.path("out")).unwrap();
+    build();
+    is_clean(&world);
+}
+
+#[test]
+fn a_memo_that_is_damaged_costs_time_alone() {
+    let world = World::new();
+    site::small(&world, "site");
+    settle();
+    let build = || world.bake("site", &["build", "--out", "../out"]).ok();
+    build();
+    let place = record(&world);
+    let whole = std::fs::read(&place).unwrap();
+    for at in [0, 40, whole.len() / 2, whole.len() - 1] {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x20;
+        std::fs::write(&place, &broken).unwrap();
+        world.write("site/content/about.md", site::page("About", &format!("Byte {at}.")));
+        build();
+        is_clean(&world);
+    }
+    std::fs::write(&place, &whole[..whole.len() / 2]).unwrap();
+    build();
+    is_clean(&world);
+}
+
+#[test]
+fn what_the_environment_says_is_read_and_not_kept() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/templates/404.html", "{{ get_env(name=\"BAKERY_SECRET\", default=\"none\") }}");
+    settle();
+    let build =
+        |secret: &str| world.bake("site", &["build", "--out", "../out"]).var("BAKERY_SECRET", secret).ok();
+    build("rye-and-water");
+    assert_eq!(world.read("out/404.html"), "rye-and-water");
+    build("rye-and-water").says(&["nothing to render"]);
+    build("spelt-and-salt").says(&["1 rendered"]);
+    assert_eq!(world.read("out/404.html"), "spelt-and-salt");
+    let place = record(&world);
+    assert_eq!(place.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = std::fs::read(place).unwrap();
+    assert!(!kept.windows(14).any(|window| window == b"spelt-and-salt"));
+}
+
+#[test]
+fn a_build_explains_itself() {
+    let world = World::new();
+    site::small(&world, "site");
+    settle();
+    let explain = |path: &str| world.bake("site", &["build", "--out", "../out", "--explain", path]).ok();
+    explain("/about/").says(&["about/index.html was rendered", "is not remembered"]);
+    explain("/about/").says(&["was not rendered", "content of content/about.md"]);
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    settle();
+    explain("https://bread.example/about")
+        .says(&["about/index.html was rendered", "text of content/about.md"]);
+    explain("nowhere/").says(&["nowhere/index.html is no output of this site"]);
+}
+
+/// How many outputs a command says that it rendered.
+fn rendered(log: &str) -> usize {
+    let at = log.find("rendered=").unwrap_or_else(|| panic!("nothing was rendered:\n{log}"));
+    log[at + 9..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[test]
+fn a_fresh_checkout_publishes_what_it_changes() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    let publish = |site: &str| {
+        let done = world.bake(site, &["publish", "--log", "info"]).vars(&roles.bucket.vars()).ok();
+        rendered(&format!("{}{}", done.stdout, done.stderr))
+    };
+    site::small(&world, "site");
+    let all = publish("site");
+    assert!(all > 10, "{all}");
+    let memos = roles.bucket.keys(&world, "sites/main/memo/");
+    assert_eq!(memos.len(), 1, "{memos:?}");
+
+    site::small(&world, "fresh");
+    assert_eq!(publish("fresh"), 0);
+    world.write("fresh/content/about.md", site::page("About", "Three ovens."));
+    assert_eq!(publish("fresh"), 1);
+    // A checkout that is behind brings back what it has, though the memo is older than what is live.
+    site::small(&world, "behind");
+    assert_eq!(publish("behind"), 1);
+    let (state, _) = roles.bucket.journal();
+    assert_eq!(state.seq, 3);
+
+    // A page that is gone is gone, and what is damaged is not used.
+    std::fs::remove_file(world.path("behind/content/blog/first.md")).unwrap();
+    assert!(publish("behind") < all);
+    world.write("noise", "no memo");
+    for key in roles.bucket.keys(&world, "sites/main/memo/") {
+        let object = format!("s3://{}/{key}", roles.bucket.name);
+        roles.bucket.aws(&world, &["s3", "cp", world.path("noise").to_str().unwrap(), &object]).success();
+    }
+    world.write("behind/content/about.md", site::page("About", "Four ovens."));
+    assert!(publish("behind") > 10);
+}
+
+#[test]
+fn a_second_start_renders_nothing_again() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    assert!(up.metric("bakehouse_outputs_rendered_total", &[]) > 10.0);
+    assert!(up.interrupt().success());
+    let up = world.up("site");
+    assert_eq!(up.metric("bakehouse_outputs_rendered_total", &[]), 0.0);
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    up.wait_text("/about/", "Three ovens.");
+    assert_eq!(up.metric("bakehouse_outputs_rendered_total", &[]), 1.0);
+}
