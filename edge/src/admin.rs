@@ -210,7 +210,7 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
     let Ok(site) = request.site.map_or_else(|| LOCAL_SITE.parse(), Ok) else {
         return failed(StatusCode::BAD_REQUEST, "this is no site", None);
     };
-    let dropped = admin.edge.purge_local(&request.selectors, request.soft);
+    let dropped = admin.edge.purge_local(&request.selectors, request.soft).await;
     tracing::info!(selectors = ?request.selectors, soft = request.soft, reason = request.reason, dropped, "purged");
     let receipt = Receipt {
         committed: Committed { site, seq: admin.edge.purges(), at: jiff::Timestamp::now() },

@@ -3,7 +3,7 @@
 //! No lock is held across an await. A fetch that may be shared runs in a task of its own, so that a client that
 //! leaves neither aborts it nor slows the others.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use release::{bucket::Bucket, journal::Selector, keys::Site};
@@ -28,12 +28,16 @@ use crate::{
     },
     purge::{Applied, PurgeLog},
     store::Store,
+    sweep::Sweeper,
     trace::{self, Step, Tracer},
     upstream::{Deadlines, RequestBody, UpstreamOptions, UpstreamState, Upstreams},
 };
 
 /// One object takes at most this part of the memory, so that a few large ones do not evict everything.
 const OBJECT_PART: usize = 8;
+
+/// How long a purge that is in force waits for the count of what it has dropped.
+const COUNT_WAIT: Duration = Duration::from_secs(1);
 
 /// What a reader is told when no upstream answers.
 pub(crate) const UNREACHABLE: &str = "The site could not be reached. Please try again.";
@@ -71,7 +75,8 @@ pub struct SiteProgress {
 pub struct Edge {
     pub(crate) config: EdgeConfig,
     pub(crate) store: Arc<Store>,
-    pub(crate) log: PurgeLog,
+    pub(crate) log: Arc<PurgeLog>,
+    sweeper: Arc<Sweeper>,
     /// The field that every response gets, as a line.
     pub(crate) via_line: String,
     pub(crate) upstreams: Upstreams,
@@ -111,9 +116,12 @@ impl Edge {
                 (sites.origins.clone(), followed, UpstreamOptions::of_origins())
             }
         };
+        let store = Arc::new(Store::new(config.store_bytes_max()));
+        let log = Arc::new(PurgeLog::default());
         let edge = Arc::new(Self {
-            store: Arc::new(Store::new(config.store_bytes_max())),
-            log: PurgeLog::default(),
+            sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&log)),
+            store,
+            log,
             via_line: format!("via: 1.1 {}\r\n", config.name),
             upstreams: Upstreams::new(&urls, config.deadlines, options)?,
             access_log: match &config.access_log {
@@ -169,31 +177,47 @@ impl Edge {
         self.upstreams.replace(urls, deadlines, options)
     }
 
-    /// Purges this cache alone, at once; returns how many copies were dropped or marked. With `soft` they are stale
-    /// from now on. For an edge in front of upstreams without a journal.
-    pub fn purge_local(&self, selectors: &[Selector], soft: bool) -> u64 {
+    /// Purges this cache alone: in force in all threads when this returns. Returns how many copies were dropped or marked, as
+    /// far as they were counted within [`COUNT_WAIT`]. With `soft` they are stale from now on. For an edge in front of
+    /// upstreams without a journal.
+    pub async fn purge_local(&self, selectors: &[Selector], soft: bool) -> u64 {
         let soft_at = soft.then(clock::boot_ms);
-        self.apply(Applied::purge(None, selectors, soft_at))
+        self.apply(Applied::purge(None, selectors, soft_at)).await
     }
 
-    /// Puts an entry in force, then frees what it covers.
-    pub(crate) fn apply(&self, entry: Applied) -> u64 {
-        let entry = Arc::new(entry);
-        let epoch = self.log.push(Arc::clone(&entry));
-        if PurgeLog::wants_sweep(epoch) {
-            self.store.restamp(&self.log);
-        }
-        let dropped = self.store.sweep(&entry, &self.log);
-        metrics::counter!("bakehouse_edge_dropped_total").increment(dropped);
-        dropped
+    /// Puts an entry in force, and has freed what it covers; returns how many copies that were by then.
+    pub(crate) async fn apply(&self, entry: Applied) -> u64 {
+        let entry = self.mark(entry);
+        self.settle(&[entry]).await
     }
 
     /// Puts an entry in force and frees nothing: whoever reads a copy finds out.
-    pub(crate) fn mark(&self, entry: Applied) {
-        let epoch = self.log.push(Arc::new(entry));
+    pub(crate) fn mark(&self, entry: Applied) -> Arc<Applied> {
+        let entry = Arc::new(entry);
+        let epoch = self.log.push(Arc::clone(&entry));
         if PurgeLog::wants_sweep(epoch) {
-            self.store.restamp(&self.log);
+            self.sweeper.want(epoch);
         }
+        entry
+    }
+
+    /// Has freed what entries in force cover; returns how many copies that were by then.
+    pub(crate) async fn settle(&self, entries: &[Arc<Applied>]) -> u64 {
+        let mut is_exact = true;
+        for entry in entries {
+            match entry.exact_keys() {
+                Some(keys) => self.sweeper.sweep_keys(&keys).await,
+                None => is_exact = false,
+            }
+        }
+        if !is_exact {
+            let epoch = self.log.epoch();
+            self.sweeper.want(epoch);
+            self.sweeper.swept(epoch, COUNT_WAIT).await;
+        }
+        let dropped = entries.iter().map(|entry| entry.worsened()).sum();
+        metrics::counter!("bakehouse_edge_dropped_total").increment(dropped);
+        dropped
     }
 
     pub(crate) fn object_bytes_max(&self) -> usize {

@@ -266,8 +266,7 @@ impl Answering<'_> {
         send: impl FnOnce(&Hit<'_>) -> T,
     ) -> Option<T> {
         let codings = || self.plain.accept_encoding.map(Codings::of_line);
-        let (store, epoch) = (&self.edge.store, self.edge.log.epoch());
-        store.hit(key, codings, epoch, |stored| self.answer(stored, detail, send))
+        self.edge.store.hit(key, codings, &self.edge.log, |stored| self.answer(stored, detail, send))
     }
 
     fn answer<T>(

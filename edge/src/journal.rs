@@ -381,7 +381,7 @@ impl Edge {
             // Nothing is held yet.
             handle.set(news.state);
         } else if news.reset {
-            self.lose_track(&handle, news.state, acks);
+            self.lose_track(&handle, news.state, acks).await;
         } else {
             for polled in news.entries {
                 let seq = handle.fold().seq;
@@ -397,7 +397,7 @@ impl Edge {
                 }
             }
             if handle.fold().seq < news.state.seq {
-                self.lose_track(&handle, news.state, acks);
+                self.lose_track(&handle, news.state, acks).await;
             } else if handle.fold().last != news.state.last {
                 tracing::error!(site = %handle.site, seq = ours.seq, "the origin tells another history; not believed");
                 return false;
@@ -408,14 +408,14 @@ impl Edge {
     }
 
     /// The entries since ours cannot be had: everything held may be wrong.
-    fn lose_track(&self, handle: &SiteHandle, state: State, acks: &mut Vec<Ack>) {
+    async fn lose_track(&self, handle: &SiteHandle, state: State, acks: &mut Vec<Ack>) {
         let seq = state.seq;
         if seq == handle.fold().seq && state.last == handle.fold().last {
             return;
         }
         tracing::warn!(site = %handle.site, seq, "entries of the journal were missed; everything held is dropped");
         handle.set(state);
-        let dropped = self.apply(Applied::all(Some(Arc::clone(&handle.scope)), Mark::Dropped));
+        let dropped = self.apply(Applied::all(Some(Arc::clone(&handle.scope)), Mark::Dropped)).await;
         acks.push(Ack { site: handle.site.clone(), seq, dropped });
     }
 
@@ -456,17 +456,16 @@ impl Edge {
         // First the release that fetches name, then the entry in force: a fetch that began after the entry names the
         // new release, and one that began before is held against it.
         handle.set(fold);
-        let mut dropped = step.map_or(0, |step| self.apply(step));
-        for effect in &entry.effects {
-            dropped += match effect {
-                Effect::Purge(purge) => {
-                    let soft_at = purge.soft.then(clock::boot_ms);
-                    self.apply(Applied::purge(Some(site()), &purge.selectors, soft_at))
-                }
-                Effect::Unknown(_) => self.apply(Applied::all(Some(site()), Mark::Dropped)),
-                Effect::Activate(_) | Effect::Notice(_) => 0,
-            };
-        }
+        let purges = entry.effects.iter().filter_map(|effect| match effect {
+            Effect::Purge(purge) => {
+                let soft_at = purge.soft.then(clock::boot_ms);
+                Some(Applied::purge(Some(site()), &purge.selectors, soft_at))
+            }
+            Effect::Unknown(_) => Some(Applied::all(Some(site()), Mark::Dropped)),
+            Effect::Activate(_) | Effect::Notice(_) => None,
+        });
+        let applied: Vec<Arc<Applied>> = step.into_iter().chain(purges).map(|each| self.mark(each)).collect();
+        let dropped = self.settle(&applied).await;
         tracing::debug!(site = %handle.site, seq, dropped, "applied an entry of the journal");
         Some(dropped)
     }

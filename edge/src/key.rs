@@ -1,6 +1,7 @@
 //! What a stored response is found by, and how purges name it.
 
 use std::{
+    borrow::Cow,
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -53,12 +54,11 @@ impl Key {
     }
 
     /// The path in the spelling that purges use (RFC 3986 §6.2.2).
-    pub(crate) fn normal_path(&self) -> String {
+    pub(crate) fn normal_path(&self) -> Cow<'_, str> {
         if self.of_site {
-            return url::normalise(&url::escape(&self.target)).into_owned();
+            return Cow::Owned(url::normalise(&url::escape(&self.target)).into_owned());
         }
-        let path = self.target.split('?').next().unwrap_or_default();
-        url::normalise(path).into_owned()
+        url::normalise(self.target.split('?').next().unwrap_or_default())
     }
 
     /// The query, where there is one.

@@ -52,6 +52,7 @@ mod site;
 mod store;
 mod stored;
 mod stored_body;
+mod sweep;
 mod top;
 mod trace;
 mod upstream;

@@ -1,9 +1,12 @@
 //! The log of what made copies wrong: activations and purges, as they were applied. An entry takes effect in all
-//! threads by one store to one number; a copy compares that number with the one it was last checked at.
+//! threads by one store to one number; a copy compares that number with the one it was last checked at. What is covered
+//! is freed later, by `sweep`.
 //!
 //! Here is what an entry covers; where entries come from is the business of `journal`.
 
 use std::{
+    borrow::Cow,
+    cell::OnceCell,
     collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::{
@@ -45,6 +48,8 @@ pub(crate) struct Applied {
     pub(crate) site: Option<Arc<str>>,
     /// What it covers.
     pub(crate) cover: Cover,
+    /// Copies that it has made worse so far.
+    worsened: AtomicU64,
 }
 
 /// What an entry covers, and how.
@@ -98,11 +103,23 @@ pub(crate) enum Matcher {
 }
 
 /// What an entry needs to know of a copy.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Subject<'a> {
-    pub(crate) key: &'a Key,
+    key: &'a Key,
     /// `None` for a fetch whose response has not arrived.
-    pub(crate) response: Option<(StatusCode, &'a [Box<str>])>,
+    response: Option<(StatusCode, &'a [Box<str>])>,
+    path: OnceCell<Cow<'a, str>>,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(key: &'a Key, response: Option<(StatusCode, &'a [Box<str>])>) -> Self {
+        Self { key, response, path: OnceCell::new() }
+    }
+
+    /// The path in the spelling of purges, made once for all entries that ask.
+    fn path(&self) -> &str {
+        self.path.get_or_init(|| self.key.normal_path())
+    }
 }
 
 impl Matcher {
@@ -124,7 +141,7 @@ impl Matcher {
         }
     }
 
-    fn matches(&self, subject: Subject<'_>) -> bool {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::Url { host, path, query } => {
                 // A site's journal speaks of that site, whatever host the URL was written with, and its pages
@@ -133,9 +150,9 @@ impl Matcher {
                 let host_matches = key.of_site || host.as_deref().is_none_or(|host| key.host() == Some(host));
                 let query_matches =
                     key.of_site || query.as_deref().is_none_or(|query| key.query() == Some(query));
-                host_matches && query_matches && key.normal_path() == *path
+                host_matches && query_matches && subject.path() == path
             }
-            Self::Prefix(prefix) => subject.key.normal_path().starts_with(prefix.as_str()),
+            Self::Prefix(prefix) => subject.path().starts_with(prefix.as_str()),
             Self::Group(group) => match subject.response {
                 Some((_, groups)) => groups.iter().any(|held| **held == **group),
                 None => true,
@@ -169,10 +186,14 @@ fn prefix_of(text: &str) -> String {
 }
 
 impl Applied {
+    fn new(site: Option<Arc<str>>, cover: Cover) -> Self {
+        Self { site, cover, worsened: AtomicU64::new(0) }
+    }
+
     /// A purge.
     pub(crate) fn purge(site: Option<Arc<str>>, selectors: &[Selector], soft_at: Option<Millis>) -> Self {
         let mark = soft_at.map_or(Mark::Dropped, Mark::Soft);
-        Self { site, cover: Cover::Selected { matchers: selectors.iter().map(Matcher::of).collect(), mark } }
+        Self::new(site, Cover::Selected { matchers: selectors.iter().map(Matcher::of).collect(), mark })
     }
 
     /// What an upstream's `Cache-Group-Invalidation` names: copies of the same origin in any of these groups are validated
@@ -182,7 +203,7 @@ impl Applied {
             .into_iter()
             .map(|group| Matcher::GroupOf { scope: Arc::clone(scope), group: group.into() })
             .collect();
-        Self { site: None, cover: Cover::Selected { matchers, mark: Mark::Unverified } }
+        Self::new(None, Cover::Selected { matchers, mark: Mark::Unverified })
     }
 
     /// The step from one release to another.
@@ -195,16 +216,26 @@ impl Applied {
         let removed: HashSet<String> =
             dependents(&mut diff.removed.iter()).into_iter().filter(|path| !changed.contains(path)).collect();
         changed.shrink_to_fit();
-        Self { site: Some(site), cover: Cover::Paths { changed, removed, missing } }
+        Self::new(Some(site), Cover::Paths { changed, removed, missing })
     }
 
     /// Everything of a site (or of all), in one way.
     pub(crate) fn all(site: Option<Arc<str>>, mark: Mark) -> Self {
-        Self { site, cover: Cover::All(mark) }
+        Self::new(site, Cover::All(mark))
+    }
+
+    /// Copies that it has made worse so far: all, once a sweep that began after it has ended.
+    pub(crate) fn worsened(&self) -> u64 {
+        self.worsened.load(Ordering::Acquire)
+    }
+
+    /// Counts a copy that it has made worse.
+    pub(crate) fn count(&self) {
+        self.worsened.fetch_add(1, Ordering::AcqRel);
     }
 
     /// What this entry does to a copy or fetch; `None`: it does not cover it.
-    pub(crate) fn mark(&self, subject: Subject<'_>) -> Option<Mark> {
+    pub(crate) fn mark(&self, subject: &Subject<'_>) -> Option<Mark> {
         if let Some(site) = &self.site
             && !(subject.key.of_site && *site == subject.key.scope)
         {
@@ -300,10 +331,15 @@ impl PurgeLog {
         self.epoch.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Whether so many entries came since the last time that copies untouched since then must be brought up to date
-    /// before the log forgets what they were not covered by.
+    /// Whether copies that nobody has asked for must be brought up to date, before the log forgets what did not cover
+    /// them.
     pub(crate) fn wants_sweep(epoch: u64) -> bool {
         epoch.is_multiple_of(ENTRIES_MAX as u64 / 2)
+    }
+
+    /// Whether so many entries came since `epoch` that a sweep must not rest.
+    pub(crate) fn presses(&self, epoch: u64) -> bool {
+        self.epoch() - epoch > ENTRIES_MAX as u64 / 4
     }
 
     /// Notes that a key is invalid for all that began before (RFC 9111 §4.4).
@@ -327,15 +363,19 @@ impl PurgeLog {
                 || keyed.last.get(&self.hasher.hash_one(key)).is_some_and(|at| *at > began.keyed))
     }
 
-    /// The entries after `epoch`, and the epoch that they lead to. `None`: no longer remembered, so covered.
-    pub(crate) fn since(&self, epoch: u64) -> (u64, Option<Vec<Arc<Applied>>>) {
+    /// Shows the entries after `epoch`, the oldest first, until `is_enough` says so. Returns the epoch that they lead to, and
+    /// whether all of them are still remembered: where not, what began at `epoch` is covered. Allocates nothing.
+    pub(crate) fn since(&self, epoch: u64, mut is_enough: impl FnMut(&Applied) -> bool) -> (u64, bool) {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let now = self.epoch.load(Ordering::Acquire);
         let missed = usize::try_from(now.saturating_sub(epoch)).unwrap_or(usize::MAX);
-        if missed > entries.len() {
-            return (now, None);
+        let Some(first) = entries.len().checked_sub(missed) else { return (now, false) };
+        for entry in entries.range(first..) {
+            if is_enough(entry) {
+                break;
+            }
         }
-        (now, Some(entries.iter().skip(entries.len() - missed).cloned().collect()))
+        (now, true)
     }
 
     /// Whether anything applied since covers a fetch.
@@ -346,12 +386,13 @@ impl PurgeLog {
         if self.epoch() == began.epoch {
             return false;
         }
-        match self.since(began.epoch).1 {
-            None => true,
-            Some(entries) => {
-                entries.iter().any(|entry| entry.mark(Subject { key, response: None }).is_some())
-            }
-        }
+        let subject = Subject::new(key, None);
+        let mut is_covered = false;
+        let (_, remembered) = self.since(began.epoch, |entry| {
+            is_covered = entry.mark(&subject).is_some();
+            is_covered
+        });
+        is_covered || !remembered
     }
 }
 
@@ -361,7 +402,7 @@ mod tests {
     use crate::policy::forward::Scheme;
 
     fn subject(key: &Key) -> Subject<'_> {
-        Subject { key, response: Some((StatusCode::OK, &[])) }
+        Subject::new(key, Some((StatusCode::OK, &[])))
     }
 
     #[test]
@@ -386,7 +427,7 @@ mod tests {
         ];
         for (text, host, target, covered) in rows {
             assert_eq!(
-                purge(text).mark(subject(&key(host, target))).is_some(),
+                purge(text).mark(&subject(&key(host, target))).is_some(),
                 covered,
                 "{text} {host} {target}"
             );
@@ -397,7 +438,7 @@ mod tests {
     fn prefixes_are_bytes_of_the_path() {
         let purge = |text: &str| Applied::purge(None, &[Selector::Prefix(text.into())], None);
         let covered = |text: &str, target: &str| {
-            purge(text).mark(subject(&Key::of_upstream(Scheme::Http, "h", target))).is_some()
+            purge(text).mark(&subject(&Key::of_upstream(Scheme::Http, "h", target))).is_some()
         };
         assert!(covered("/blog/", "/blog/a") && covered("/blo", "/blog") && covered("/", "/x"));
         assert!(!covered("/blog/", "/blog") && !covered("/b", "/a?/b"));
@@ -414,7 +455,7 @@ mod tests {
             removed: vec!["old/index.html".into()],
         };
         let step = Applied::step(Arc::clone(&site), &diff);
-        let mark = |path: &str| step.mark(subject(&Key::of_site(&site, path)));
+        let mark = |path: &str| step.mark(&subject(&Key::of_site(&site, path)));
         for path in ["/", "/index.html", "/a.css", "/new", "/new/", "/new/index.html"] {
             assert_eq!(mark(path), Some(Mark::Superseded), "{path}");
         }
@@ -425,12 +466,12 @@ mod tests {
             assert_eq!(mark(path), None, "{path}");
         }
         // Another site's copies, and those of upstreams, are not touched.
-        assert_eq!(step.mark(subject(&Key::of_site(&"other".into(), "/"))), None);
-        assert_eq!(step.mark(subject(&Key::of_upstream(Scheme::Http, "main", "/"))), None);
+        assert_eq!(step.mark(&subject(&Key::of_site(&"other".into(), "/"))), None);
+        assert_eq!(step.mark(&subject(&Key::of_upstream(Scheme::Http, "main", "/"))), None);
         let missing =
             Applied::step(Arc::clone(&site), &Diff { changed: vec!["404.html".into()], ..Diff::default() });
         let key = Key::of_site(&site, "/nowhere");
-        let of = |status| missing.mark(Subject { key: &key, response: Some((status, &[])) });
+        let of = |status| missing.mark(&Subject::new(&key, Some((status, &[]))));
         assert_eq!((of(StatusCode::NOT_FOUND), of(StatusCode::OK)), (Some(Mark::Superseded), None));
     }
 
@@ -439,8 +480,9 @@ mod tests {
         let groups: Vec<Box<str>> = vec!["a".into(), "b".into()];
         let key = Key::of_upstream(Scheme::Http, "h", "/x");
         let marked = |key: &Key, named: &str| {
-            let subject = Subject { key, response: Some((StatusCode::OK, &groups)) };
-            Applied::groups(&Key::of_upstream(Scheme::Http, "h", "/").scope, vec![named.into()]).mark(subject)
+            let subject = Subject::new(key, Some((StatusCode::OK, &groups)));
+            Applied::groups(&Key::of_upstream(Scheme::Http, "h", "/").scope, vec![named.into()])
+                .mark(&subject)
         };
         assert_eq!(marked(&key, "a"), Some(Mark::Unverified));
         assert_eq!(marked(&key, "A"), None);

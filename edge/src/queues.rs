@@ -5,24 +5,103 @@
 use std::{
     collections::{HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::stored::Stored;
 
 /// The part of the memory that newcomers may take.
 const SMALL_PART: usize = 10;
-/// Names in the queues beyond twice what is held: queues are cleaned when they exceed both.
+/// Names in the queues beyond what is held: queues that exceed this and a quarter are cleaned.
 const SLACK: usize = 1_024;
+/// Names of a piece of a queue: what is cleaned at once, so that nobody waits long for the lock.
+const PIECE: usize = 256;
 
 /// The queues.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    small: VecDeque<Weak<Stored>>,
-    main: VecDeque<Weak<Stored>>,
-    small_bytes: usize,
+    small: Names,
+    main: Names,
+    small_bytes: Arc<SmallBytes>,
+    /// The piece that is cleaned next.
+    next: usize,
     ghost: VecDeque<u64>,
     ghosts: HashSet<u64, BuildHasherDefault<Hashed>>,
+}
+
+/// Bytes of the copies in the small queue. Whoever takes a copy out of the store subtracts it at once, without the
+/// queues' lock.
+#[derive(Debug, Default)]
+pub(crate) struct SmallBytes(AtomicUsize);
+
+impl SmallBytes {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self, stored: &Stored) {
+        self.0.fetch_add(stored.bytes(), Ordering::Relaxed);
+        stored.enter_small();
+        // It may have left the store before it came here.
+        if !stored.is_linked() {
+            self.leave(stored);
+        }
+    }
+
+    /// Subtracts a copy that leaves the queue or the store, whichever it leaves first.
+    pub(crate) fn leave(&self, stored: &Stored) {
+        if stored.leave_small() {
+            self.0.fetch_sub(stored.bytes(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Names of copies in order, in pieces. A name keeps the place of a copy that is gone, but not what it held.
+#[derive(Debug, Default)]
+struct Names {
+    pieces: VecDeque<VecDeque<Weak<Stored>>>,
+    count: usize,
+}
+
+impl Names {
+    fn push_back(&mut self, name: Weak<Stored>) {
+        self.count += 1;
+        match self.pieces.back_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push_back(name),
+            _ => {
+                let mut piece = VecDeque::with_capacity(PIECE);
+                piece.push_back(name);
+                self.pieces.push_back(piece);
+            }
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Weak<Stored>> {
+        while let Some(piece) = self.pieces.front_mut() {
+            if let Some(name) = piece.pop_front() {
+                self.count -= 1;
+                return Some(name);
+            }
+            self.pieces.pop_front();
+        }
+        None
+    }
+
+    /// Takes the names of what is gone out of a piece; `false`: there is no such piece. An empty one stays until it is the
+    /// first.
+    fn clean(&mut self, index: usize) -> bool {
+        let Some(piece) = self.pieces.get_mut(index) else { return false };
+        let before = piece.len();
+        piece.retain(|name| name.upgrade().is_some_and(|stored| stored.is_linked()));
+        if piece.len() < before {
+            piece.shrink_to_fit();
+        }
+        self.count -= before - piece.len();
+        true
+    }
 }
 
 /// The hasher of what is a keyed hash already.
@@ -46,13 +125,21 @@ impl Hasher for Hashed {
 }
 
 impl Queues {
-    /// Takes a new copy in; `hash` is that of its key.
-    pub(crate) fn push(&mut self, stored: &Arc<Stored>, hash: u64) {
+    /// The count that those who take copies out of the store keep.
+    pub(crate) fn small_bytes(&self) -> Arc<SmallBytes> {
+        Arc::clone(&self.small_bytes)
+    }
+
+    /// Takes a new copy in; `hash` is that of its key, `held` is how many there are.
+    pub(crate) fn push(&mut self, stored: &Arc<Stored>, hash: u64, held: usize) {
         if self.ghosts.remove(&hash) {
             self.main.push_back(Arc::downgrade(stored));
         } else {
-            self.small_bytes += stored.bytes();
+            self.small_bytes.enter(stored);
             self.small.push_back(Arc::downgrade(stored));
+        }
+        if self.small.count + self.main.count > held + held / 4 + SLACK {
+            self.next = if self.clean(self.next) { self.next + 1 } else { 0 };
         }
     }
 
@@ -64,36 +151,29 @@ impl Queues {
         hash: impl Fn(&Stored) -> u64,
     ) -> Option<Arc<Stored>> {
         loop {
-            let from_small = self.small_bytes > bytes_max / SMALL_PART || self.main.is_empty();
-            if from_small {
-                let Some(weak) = self.small.pop_front() else {
-                    if self.main.is_empty() {
-                        return None;
-                    }
-                    self.small_bytes = 0;
-                    continue;
-                };
-                let Some(stored) = weak.upgrade() else { continue };
-                self.small_bytes = self.small_bytes.saturating_sub(stored.bytes());
+            let from_small = self.small_bytes.get() > bytes_max / SMALL_PART || self.main.count == 0;
+            if from_small && let Some(name) = self.small.pop_front() {
+                let Some(stored) = name.upgrade() else { continue };
+                self.small_bytes.leave(&stored);
                 if !stored.is_linked() {
                     continue;
                 }
                 if stored.is_wanted() {
                     stored.forget_visits();
-                    self.main.push_back(weak);
+                    self.main.push_back(name);
                     continue;
                 }
                 self.remember(hash(&stored), held);
                 return Some(stored);
             }
-            let Some(weak) = self.main.pop_front() else { continue };
-            let Some(stored) = weak.upgrade() else { continue };
+            let name = self.main.pop_front()?;
+            let Some(stored) = name.upgrade() else { continue };
             if !stored.is_linked() {
                 continue;
             }
             if stored.is_wanted() {
                 stored.spend_visit();
-                self.main.push_back(weak);
+                self.main.push_back(name);
                 continue;
             }
             return Some(stored);
@@ -113,19 +193,19 @@ impl Queues {
         }
     }
 
-    /// Queues hold names of what is long gone; without this they would grow with every replacement.
-    pub(crate) fn compact(&mut self, held: usize) {
-        if self.names() <= 2 * held + SLACK {
-            return;
+    /// Takes the names of what is gone out of a piece of the queues, and gives back their memory; `false`: there is no such
+    /// piece.
+    pub(crate) fn clean(&mut self, piece: usize) -> bool {
+        let of_small = self.small.pieces.len();
+        match piece.checked_sub(of_small) {
+            None => self.small.clean(piece),
+            Some(piece) => self.main.clean(piece),
         }
-        let linked = |weak: &Weak<Stored>| weak.upgrade().is_some_and(|stored| stored.is_linked());
-        self.small.retain(linked);
-        self.main.retain(linked);
-        self.small_bytes = self.small.iter().filter_map(Weak::upgrade).map(|stored| stored.bytes()).sum();
     }
 
     /// Names in the queues.
+    #[cfg(test)]
     pub(crate) fn names(&self) -> usize {
-        self.small.len() + self.main.len()
+        self.small.count + self.main.count
     }
 }

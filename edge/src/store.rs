@@ -5,8 +5,8 @@
 //! without writing to anything that another thread writes. A list that has been replaced is freed at once when its last
 //! reader is done, so that what is evicted gives its memory back.
 //!
-//! What the rules of purges and activations do to a copy is decided when it is read, from the log, and by a sweep
-//! that frees at once what an entry covers. What goes when memory is short is the business of `queues`.
+//! What the rules of purges and activations do to a copy is decided when it is read, from the log; `sweep` frees what is
+//! gone. What goes when memory is short is the business of `queues`.
 
 use std::{
     hash::RandomState,
@@ -26,8 +26,8 @@ use crate::{
         validate::Tag,
         vary::{Class, Codings, Selection},
     },
-    purge::{Applied, Began, Mark, PurgeLog},
-    queues::Queues,
+    purge::{Began, Mark, PurgeLog},
+    queues::{Queues, SmallBytes},
 };
 
 pub(crate) use crate::stored::{Life, Stored};
@@ -133,6 +133,7 @@ pub(crate) struct Store {
     lists: Box<[ArcSwapOption<List>]>,
     locks: Box<[Mutex<()>]>,
     queues: Mutex<Queues>,
+    small_bytes: Arc<SmallBytes>,
     hasher: RandomState,
     bytes_max: usize,
     bytes: AtomicUsize,
@@ -176,10 +177,12 @@ impl Store {
         let lists = (bytes_max / BYTES_A_LIST).next_power_of_two().clamp(LISTS_MIN, LISTS_MAX);
         // The table itself is part of the memory.
         let bytes_max = bytes_max.saturating_sub(lists * size_of::<ArcSwapOption<List>>());
+        let queues = Queues::default();
         Self {
+            small_bytes: queues.small_bytes(),
+            queues: Mutex::new(queues),
             lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
-            queues: Mutex::default(),
             hasher: RandomState::new(),
             bytes_max,
             bytes: AtomicUsize::new(0),
@@ -237,14 +240,14 @@ impl Store {
         copies(&self.list(key)).iter().filter(|stored| stored.key.borrowed() == key).cloned().collect()
     }
 
-    /// The copy that answers a plain request as it is, if one look can tell: whole, live, checked against all that was
-    /// applied, and selected by nothing but codings. `None` says nothing: [`Store::find`] looks closer. Neither
-    /// allocates nor locks; the only write is the mark of the first visits.
+    /// The copy that answers a plain request as it is, if one look can tell: whole, live, and selected by nothing but
+    /// codings. `None` says nothing: [`Store::find`] looks closer. A copy that was checked against all that was applied
+    /// costs neither an allocation nor a lock, and the only write is the mark of the first visits.
     pub(crate) fn hit<T>(
         &self,
         key: KeyRef<'_>,
         codings: impl FnOnce() -> Option<Codings>,
-        epoch: u64,
+        log: &PurgeLog,
         answer: impl FnOnce(&Arc<Stored>) -> Option<T>,
     ) -> Option<T> {
         let held = self.list(key);
@@ -254,7 +257,7 @@ impl Store {
             if stored.part().is_some() {
                 continue;
             }
-            if !stored.is_live_at(epoch) {
+            if stored.life(log) != Life::Live {
                 return None;
             }
             match stored.class {
@@ -399,10 +402,7 @@ impl Store {
         if !taken {
             return Err(stored);
         }
-        let mut queues = lock(&self.queues);
-        queues.push(&stored, stored.key.borrowed().hash(&self.hasher));
-        queues.compact(self.entries());
-        drop(queues);
+        lock(&self.queues).push(&stored, stored.key.borrowed().hash(&self.hasher), self.entries());
         if self.bytes() > self.bytes_max {
             self.evict();
         }
@@ -420,13 +420,6 @@ impl Store {
         });
     }
 
-    /// Brings every copy up to the log.
-    pub(crate) fn restamp(&self, log: &PurgeLog) {
-        for list in &self.lists {
-            copies(&list.load()).iter().for_each(|stored| stored.check(log));
-        }
-    }
-
     /// A reservation of no bytes yet.
     pub(crate) fn reservation(self: &Arc<Self>) -> Reservation {
         Reservation { store: Arc::clone(self), bytes: 0 }
@@ -435,6 +428,7 @@ impl Store {
     /// Settles the books for a copy that has left its list.
     fn unlink(&self, stored: &Stored) {
         if stored.unlink() {
+            self.small_bytes.leave(stored);
             self.bytes.fetch_sub(stored.bytes(), Ordering::AcqRel);
             self.entries.fetch_sub(1, Ordering::AcqRel);
         }
@@ -454,40 +448,45 @@ impl Store {
         }
     }
 
-    /// Brings every copy up to the log and frees what is gone; returns how many copies `entry` drops or marks.
-    pub(crate) fn sweep(&self, entry: &Applied, log: &PurgeLog) -> u64 {
-        match entry.exact_keys() {
-            Some(keys) => {
-                let mut indexes: Vec<usize> = keys.iter().map(|key| self.index(key.borrowed())).collect();
-                indexes.sort_unstable();
-                indexes.dedup();
-                indexes.into_iter().map(|index| self.sweep_list(index, entry, log)).sum()
-            }
-            None => (0..self.lists.len()).map(|index| self.sweep_list(index, entry, log)).sum(),
-        }
+    /// Lists that there are, for those who go through all of them.
+    pub(crate) fn lists(&self) -> usize {
+        self.lists.len()
     }
 
-    fn sweep_list(&self, index: usize, entry: &Applied, log: &PurgeLog) -> u64 {
-        let mut count = 0;
-        let mut is_gone = false;
-        for stored in copies(&self.lists[index].load()) {
-            if stored.was_usable() && entry.mark(stored.subject()).is_some() {
-                count += 1;
-            }
-            is_gone |= !keeps(stored, log);
+    /// The lists in which copies under these keys lie.
+    pub(crate) fn indexes(&self, keys: &[Key]) -> Vec<usize> {
+        let mut indexes: Vec<usize> = keys.iter().map(|key| self.index(key.borrowed())).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        indexes
+    }
+
+    /// Brings the copies of a list up to the log, and takes out what is gone.
+    pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) {
+        if copies(&self.lists[index].load()).iter().all(|stored| keeps(stored, log)) {
+            return;
         }
-        if is_gone {
-            self.change(index, |list| {
-                list.retain(|stored| {
-                    let keep = keeps(stored, log);
-                    if !keep {
-                        self.unlink(stored);
-                    }
-                    keep
-                });
+        self.change(index, |list| {
+            list.retain(|stored| {
+                let keep = keeps(stored, log);
+                if !keep {
+                    self.unlink(stored);
+                }
+                keep
             });
-        }
-        count
+        });
+    }
+
+    /// Names in the queues.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> usize {
+        lock(&self.queues).names()
+    }
+
+    /// Takes names of what is gone out of a piece of the queues, and with them the last of its memory; `false`: there is no
+    /// such piece.
+    pub(crate) fn sweep_names(&self, piece: usize) -> bool {
+        lock(&self.queues).clean(piece)
     }
 }
 
@@ -501,15 +500,18 @@ fn keeps(stored: &Stored, log: &PurgeLog) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::policy::freshness::{Freshness, LifetimeSource};
+    use crate::{
+        policy::freshness::{Freshness, LifetimeSource},
+        purge::Applied,
+    };
     use bytes::Bytes;
     use http::{HeaderValue, StatusCode, header};
     use proptest::prelude::*;
     use release::{journal::Selector, tree::Diff};
 
-    fn copy(key: &Key, tag: &str, size: usize) -> Stored {
+    pub(crate) fn copy(key: &Key, tag: &str, size: usize) -> Stored {
         let mut head = HeaderMap::new();
         head.insert(header::ETAG, HeaderValue::from_str(tag).unwrap());
         let freshness = Freshness {
@@ -544,7 +546,8 @@ mod tests {
     fn purge(log: &PurgeLog, store: &Store, entry: Applied) -> u64 {
         let entry = Arc::new(entry);
         log.push(Arc::clone(&entry));
-        store.sweep(&entry, log)
+        (0..store.lists()).for_each(|index| store.sweep_list(index, log));
+        entry.worsened()
     }
 
     #[test]
@@ -569,8 +572,7 @@ mod tests {
         for _ in 0..10_000 {
             store.insert(copy(&hot[0], "\"b\"", 100), Began::default(), &log).unwrap();
         }
-        let queues = lock(&store.queues);
-        assert!(queues.names() < 2_048 + 4 * store.entries());
+        assert!(store.names() < 1_500 + store.entries());
     }
 
     #[test]

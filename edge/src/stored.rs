@@ -68,6 +68,7 @@ pub(crate) struct Stored {
     bytes: usize,
     visits: AtomicU8,
     linked: AtomicBool,
+    in_small: AtomicBool,
     life: AtomicU8,
     soft_at: AtomicU64,
     checked: AtomicU64,
@@ -107,6 +108,7 @@ impl Stored {
             bytes,
             visits: AtomicU8::new(0),
             linked: AtomicBool::new(false),
+            in_small: AtomicBool::new(false),
             life: AtomicU8::new(LIVE),
             soft_at: AtomicU64::new(NEVER),
             checked: AtomicU64::new(epoch),
@@ -169,18 +171,15 @@ impl Stored {
         if checked == log.epoch() {
             return;
         }
-        let (now, entries) = log.since(checked);
-        match entries {
-            None => {
-                self.life.fetch_max(DROPPED, Ordering::AcqRel);
+        let subject = self.subject();
+        let (now, remembered) = log.since(checked, |entry| {
+            if entry.mark(&subject).is_some_and(|mark| self.apply(mark)) {
+                entry.count();
             }
-            Some(entries) => {
-                for entry in entries {
-                    if let Some(mark) = entry.mark(self.subject()) {
-                        self.apply(mark);
-                    }
-                }
-            }
+            false
+        });
+        if !remembered {
+            self.life.fetch_max(DROPPED, Ordering::AcqRel);
         }
         self.checked.fetch_max(now, Ordering::AcqRel);
     }
@@ -190,33 +189,24 @@ impl Stored {
         self.checked.store(epoch, Ordering::Release);
     }
 
-    /// Makes it no better than `mark` says.
-    pub(crate) fn apply(&self, mark: Mark) {
+    /// Makes it no better than `mark` says; whether it was better. Of threads that do it at once, one is told so.
+    pub(crate) fn apply(&self, mark: Mark) -> bool {
         let life = match mark {
             Mark::Soft(at) => {
-                self.soft_at.fetch_min(at, Ordering::AcqRel);
-                return;
+                let was_usable = self.life.load(Ordering::Acquire) < SUPERSEDED;
+                return self.soft_at.fetch_min(at, Ordering::AcqRel) > at && was_usable;
             }
             Mark::Unverified => UNVERIFIED,
             Mark::Superseded => SUPERSEDED,
             Mark::Removed => REMOVED,
             Mark::Dropped => DROPPED,
         };
-        self.life.fetch_max(life, Ordering::AcqRel);
+        let before = self.life.fetch_max(life, Ordering::AcqRel);
+        before < life && before < SUPERSEDED
     }
 
-    /// Whether it is live and nothing was applied since it was checked; one comparison.
-    pub(crate) fn is_live_at(&self, epoch: u64) -> bool {
-        self.checked.load(Ordering::Acquire) == epoch && self.life.load(Ordering::Acquire) == LIVE
-    }
-
-    /// Whether it was not superseded, removed or dropped by what it was checked against.
-    pub(crate) fn was_usable(&self) -> bool {
-        self.life.load(Ordering::Acquire) < SUPERSEDED
-    }
-
-    pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject { key: &self.key, response: Some((self.status, self.groups())) }
+    fn subject(&self) -> Subject<'_> {
+        Subject::new(&self.key, Some((self.status, self.groups())))
     }
 
     /// Its strong entity tag, by which its body is found again.
@@ -254,16 +244,25 @@ impl Stored {
 
     /// Whether it is in the store.
     pub(crate) fn is_linked(&self) -> bool {
-        self.linked.load(Ordering::Acquire)
+        self.linked.load(Ordering::SeqCst)
     }
 
     pub(crate) fn link(&self) {
-        self.linked.store(true, Ordering::Release);
+        self.linked.store(true, Ordering::SeqCst);
     }
 
     /// Takes it out of the books; `false`: it was out already.
     pub(crate) fn unlink(&self) -> bool {
-        self.linked.swap(false, Ordering::AcqRel)
+        self.linked.swap(false, Ordering::SeqCst)
+    }
+
+    pub(crate) fn enter_small(&self) {
+        self.in_small.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that it does not count as one of the small queue any more; `false`: it did not.
+    pub(crate) fn leave_small(&self) -> bool {
+        self.in_small.swap(false, Ordering::SeqCst)
     }
 }
 

@@ -108,7 +108,7 @@ async fn a_large_body_is_the_same_from_its_file_however_slowly_it_is_read() {
     leaves.read_exact(&mut part).await.unwrap();
     drop(leaves);
     assert_eq!(edge.get("/large").await.text(), whole);
-    edge.edge.purge_local(&[Selector::All], false);
+    edge.edge.purge_local(&[Selector::All], false).await;
     eventually("the file to go", || files() == 0).await;
 }
 
@@ -456,7 +456,7 @@ async fn a_purge_overtakes_a_fetch_in_flight() {
         async move { edge.get("/p").await }
     });
     upstream.wait_for(1).await;
-    assert_eq!(edge.edge.purge_local(&[Selector::Url("http://site.test/p".into())], false), 0);
+    assert_eq!(edge.edge.purge_local(&[Selector::Url("http://site.test/p".into())], false).await, 0);
     // A later request does not join the flight that the purge has overtaken.
     let later = edge.get("/p").await;
     assert_eq!(later.text(), "new");
@@ -493,14 +493,18 @@ async fn purges_take_what_they_name() {
         (Selector::All, 5),
     ] {
         fill().await;
-        assert_eq!(edge.edge.purge_local(std::slice::from_ref(&selector), false), dropped, "{selector}");
+        assert_eq!(
+            edge.edge.purge_local(std::slice::from_ref(&selector), false).await,
+            dropped,
+            "{selector}"
+        );
         assert_eq!(edge.edge.state().entries, 5 - usize::try_from(dropped).unwrap());
     }
     assert_eq!(edge.edge.state().bytes, 0);
     fill().await;
     // Soft: still there, validated before the next use.
     let before = upstream.requests().len();
-    assert_eq!(edge.edge.purge_local(&[Selector::Url("/c".into())], true), 1);
+    assert_eq!(edge.edge.purge_local(&[Selector::Url("/c".into())], true).await, 1);
     assert!(edge.get("/c").await.cache_status().contains("fwd=stale"));
     assert_eq!(upstream.requests().len(), before + 1);
 }

@@ -1,0 +1,154 @@
+//! Freeing what purges and activations cover. Whoever reads a copy finds out by itself whether it is covered, so nobody
+//! waits for this: it goes through the store in a thread of its own, in slices with rests between, so that it
+//! takes no more than a part of one processor. The thread lives while there is something to do.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::{key::Key, purge::PurgeLog, store::Store};
+
+/// How long a slice takes: what a request that meets it may wait.
+const SLICE: Duration = Duration::from_micros(50);
+/// How long it rests after a slice.
+const REST: Duration = Duration::from_micros(100);
+/// Lists between two looks at the clock.
+const LISTS_A_LOOK: usize = 64;
+
+/// Who goes through the store.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    store: Arc<Store>,
+    log: Arc<PurgeLog>,
+    state: Mutex<State>,
+    /// Entries for which all copies were looked at.
+    swept: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_running: bool,
+    /// The last entry for which a sweep is wanted.
+    wanted: u64,
+}
+
+impl Sweeper {
+    pub(crate) fn new(store: Arc<Store>, log: Arc<PurgeLog>) -> Arc<Self> {
+        Arc::new(Self { store, log, state: Mutex::default(), swept: watch::Sender::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has all copies looked at for the entries up to `epoch`, soon.
+    pub(crate) fn want(self: &Arc<Self>, epoch: u64) {
+        let mut state = self.state();
+        state.wanted = state.wanted.max(epoch);
+        if std::mem::replace(&mut state.is_running, true) {
+            return;
+        }
+        drop(state);
+        let sweeper = Arc::clone(self);
+        let spawned = thread::Builder::new().name("sweep".into()).spawn(move || sweeper.run());
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread could be started to free what was purged; it is freed here");
+            self.run();
+        }
+    }
+
+    /// Waits until all copies were looked at for the entries up to `epoch`, at most so long.
+    pub(crate) async fn swept(&self, epoch: u64, wait: Duration) {
+        let mut swept = self.swept.subscribe();
+        // In time or not: what is counted by then is told. The sender lives as long as this.
+        drop(tokio::time::timeout(wait, swept.wait_for(|swept| *swept >= epoch)).await);
+    }
+
+    /// Frees at once what lies under these keys.
+    pub(crate) async fn sweep_keys(&self, keys: &[Key]) {
+        for indexes in self.store.indexes(keys).chunks(LISTS_A_LOOK) {
+            indexes.iter().for_each(|index| self.store.sweep_list(*index, &self.log));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            let epoch = self.log.epoch();
+            self.pass(epoch);
+            self.swept.send_replace(epoch);
+            let mut state = self.state();
+            if state.wanted <= epoch {
+                state.is_running = false;
+                return;
+            }
+        }
+    }
+
+    /// Goes through everything once.
+    fn pass(&self, epoch: u64) {
+        let mut began = Instant::now();
+        let mut rest = || {
+            // The log forgets what it cannot hold, and then copies must go that nothing covered.
+            if began.elapsed() >= SLICE {
+                if !self.log.presses(epoch) {
+                    thread::sleep(REST);
+                }
+                began = Instant::now();
+            }
+        };
+        for index in 0..self.store.lists() {
+            self.store.sweep_list(index, &self.log);
+            if index % LISTS_A_LOOK == 0 {
+                rest();
+            }
+        }
+        let mut piece = 0;
+        while self.store.sweep_names(piece) {
+            piece += 1;
+            rest();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        purge::{Applied, Began},
+        store::tests::copy,
+    };
+    use http::HeaderMap;
+    use release::journal::Selector;
+
+    #[tokio::test]
+    async fn a_purge_is_in_force_before_it_is_swept_and_leaves_nothing_behind() {
+        const COPIES: usize = 20_000;
+        let (store, log) = (Arc::new(Store::new(64 << 20)), Arc::new(PurgeLog::default()));
+        let sweeper = Sweeper::new(Arc::clone(&store), Arc::clone(&log));
+        let scope: Arc<str> = "main".into();
+        let key = |n: usize| Key::of_site(&scope, &format!("/{}/{n}", n % 2));
+        for n in 0..COPIES {
+            store.insert(copy(&key(n), "\"a\"", 100), Began::default(), &log).unwrap();
+        }
+        let purge = |selector: Selector| {
+            let entry = Arc::new(Applied::purge(Some("main".into()), &[selector], None));
+            (log.push(Arc::clone(&entry)), entry)
+        };
+        let hit = |n: usize| store.hit(key(n).borrowed(), || None, &log, |_| Some(())).is_some();
+        assert!(hit(0) && hit(1));
+        let (epoch, entry) = purge(Selector::Prefix("/1/".into()));
+        assert!(hit(0) && !hit(1) && !store.find(&key(1), &HeaderMap::new(), &log).any);
+        assert_eq!(store.entries(), COPIES, "nothing is freed yet");
+        // A second entry before the first is swept: each copy counts for the one that came first.
+        let (last, all) = purge(Selector::All);
+        sweeper.want(last);
+        sweeper.swept(epoch, Duration::from_secs(20)).await;
+        assert_eq!((entry.worsened(), all.worsened()), (COPIES as u64 / 2, COPIES as u64 / 2));
+        assert_eq!((store.entries(), store.bytes(), store.names()), (0, 0, 0));
+    }
+}
