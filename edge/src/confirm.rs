@@ -112,7 +112,7 @@ impl Edge {
         };
         for stored in self.store.find(key, &inbound.headers, &self.log).selected {
             if stored.status == StatusCode::OK
-                && validate::agrees(&reply.headers, &stored.head(), stored.body.len() as u64)
+                && validate::agrees(&reply.headers, &stored.head(), stored.body().len() as u64)
             {
                 self.renewed(renewal, &stored);
             } else {
@@ -146,8 +146,8 @@ impl Edge {
         let names = vary::names(&head);
         let names_known: &[HeaderName] = names.as_deref().unwrap_or_default();
         let selection = Selection::of(names_known, renewal.request);
-        metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body.len() as u64);
-        let body = stored.body.clone();
+        metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body().len() as u64);
+        let body = stored.stored_body();
         let mut copy = self.copy(key, stored.status, head, body, freshness, selection, receipt.wall, began);
         copy.make_part(stored.part());
         if may_store.is_err() || names.is_none() {

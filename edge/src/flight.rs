@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tokio::sync::oneshot;
 
@@ -122,7 +121,7 @@ impl Edge {
             }
             tags.clear();
         } else if let Some(held) = held {
-            for (name, value) in held.selection.fields() {
+            for (name, value) in held.selection().fields() {
                 match value {
                     Some(value) => headers.insert(name, value),
                     None => headers.remove(name),
@@ -181,7 +180,7 @@ impl Edge {
                     trace::note(|| {
                         Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated")
                     });
-                    if !stored.freshness.is_fresh(receipt.got, stored.stale_from()) {
+                    if !stored.freshness().is_fresh(receipt.got, stored.stale_from()) {
                         self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
                     }
                     drop(listing);
@@ -247,7 +246,7 @@ impl Edge {
             StatusCode::RANGE_NOT_SATISFIABLE => !plan.ask.headers.contains_key(header::RANGE),
             _ => true,
         };
-        let beginning = plan.beginning.take().map(|held| Bytes::clone(&held.body)).unwrap_or_default();
+        let beginning = plan.beginning.take().map(|held| held.content()).unwrap_or_default();
         let length = reply.source.length().map(|length| length + beginning.len() as u64);
         let too_large = length.is_some_and(|length| length > self.object_bytes_max() as u64);
         let verdict = storing(plan.asked(), reply.status, &reply.headers, &control, &freshness, rules)
@@ -295,7 +294,7 @@ impl Edge {
             self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
         }
         if held.is_some_and(|held| {
-            held.block.get(&header::ETAG).is_none() && held.block.get(&header::LAST_MODIFIED).is_none()
+            held.fields().get(&header::ETAG).is_none() && held.fields().get(&header::LAST_MODIFIED).is_none()
         }) {
             self.misses.note("no-validator", &plan.host, &plan.ask.target);
         }
@@ -333,7 +332,8 @@ impl Edge {
     fn stand_in(&self, plan: &Plan, held: Option<&Arc<Stored>>, failure: Failure) -> Option<Arc<Stored>> {
         let now = clock::boot_ms();
         if let Some(stored) = held
-            && stale_on_failure(&stored.freshness, stored.stale_from(), plan.directives, failure, now).is_ok()
+            && stale_on_failure(&stored.freshness(), stored.stale_from(), plan.directives, failure, now)
+                .is_ok()
         {
             return Some(Arc::clone(stored));
         }
@@ -345,7 +345,7 @@ impl Edge {
                 .as_ref()
                 .or(plan.found.unverified.as_ref())
                 .or(plan.found.superseded.as_ref());
-            return old.filter(|stored| stored.freshness.stale_refused.is_none()).cloned();
+            return old.filter(|stored| stored.freshness().stale_refused.is_none()).cloned();
         }
         None
     }

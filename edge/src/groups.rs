@@ -8,6 +8,40 @@ use crate::inbound::joined;
 /// Groups of one response that are kept or invalidated; RFC 9875 §2 and §3 ask for at least 32 of 32 characters.
 const GROUPS_MAX: usize = 256;
 
+/// The groups of a stored response, as they are kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Groups<'a>(&'a str);
+
+/// What stands between two groups, and in none: no field has one.
+const BETWEEN: char = '\n';
+
+impl<'a> Groups<'a> {
+    /// As one text.
+    pub(crate) fn join(groups: &[Box<str>]) -> String {
+        let mut text = String::new();
+        for group in groups.iter().filter(|group| !group.is_empty()) {
+            if !text.is_empty() {
+                text.push(BETWEEN);
+            }
+            text.push_str(group);
+        }
+        text
+    }
+
+    /// From that text.
+    pub(crate) fn joined(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.0.split(BETWEEN).filter(|group| !group.is_empty())
+    }
+
+    pub(crate) fn contains(self, wanted: &str) -> bool {
+        self.iter().any(|group| group == wanted)
+    }
+}
+
 /// The groups that a response to an unsafe request invalidates (RFC 9875 §3).
 pub(crate) fn invalidated_groups(head: &HeaderMap) -> Vec<Box<str>> {
     let mut groups = strings(head, "cache-group-invalidation");

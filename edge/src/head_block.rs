@@ -19,19 +19,23 @@ const HIDDEN: [&str; 2] = [answer::EDGE_CACHE_CONTROL, answer::CHUNKS_FIELD];
 
 /// Lines of fields: first those that clients do not see, then those that every response has, then those that
 /// describe the content.
-#[derive(Debug)]
-pub(crate) struct HeadBlock {
-    bytes: Box<[u8]>,
-    seen: u32,
-    describing: u32,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadBlock<'a> {
+    bytes: &'a [u8],
+    seen: usize,
+    describing: usize,
 }
 
-impl HeadBlock {
-    /// Of fields without those of the connection, `Age` and `Content-Length`. Those of a site hide what our origins
-    /// tell us alone.
-    pub(crate) fn new(head: &HeaderMap, of_site: bool) -> Self {
+impl<'a> HeadBlock<'a> {
+    /// Bytes that fields take.
+    pub(crate) fn bytes(head: &HeaderMap) -> usize {
+        head.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+    }
+
+    /// Writes fields without those of the connection, `Age` and `Content-Length`; returns where those begin that clients see,
+    /// and those that describe. Those of a site hide what our origins tell us alone.
+    pub(crate) fn write(head: &HeaderMap, of_site: bool, bytes: &mut Vec<u8>) -> (u32, u32) {
         let is_hidden = |name: &HeaderName| of_site && HIDDEN.contains(&name.as_str());
-        let mut bytes = Vec::with_capacity(head.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum());
         let mut lines = |wanted: &dyn Fn(&HeaderName) -> bool| {
             for (name, value) in head.iter().filter(|(name, _)| wanted(name)) {
                 bytes.put_slice(name.as_str().as_bytes());
@@ -44,32 +48,27 @@ impl HeadBlock {
         let seen = lines(&|name| is_hidden(name));
         let describing = lines(&|name| !is_hidden(name) && !DESCRIBING.contains(name));
         lines(&|name| !is_hidden(name) && DESCRIBING.contains(name));
-        Self { bytes: bytes.into_boxed_slice(), seen, describing }
+        (seen, describing)
     }
 
-    fn from(&self, at: u32) -> &[u8] {
-        self.bytes.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default()
+    /// What was written, with the places in it.
+    pub(crate) fn new(bytes: &'a [u8], seen: usize, describing: usize) -> Self {
+        Self { bytes, seen, describing }
     }
 
     /// What clients see.
-    pub(crate) fn seen(&self) -> &[u8] {
-        self.from(self.seen)
+    pub(crate) fn seen(self) -> &'a [u8] {
+        self.bytes.get(self.seen..).unwrap_or_default()
     }
 
     /// What clients see in a 304.
-    pub(crate) fn seen_in_304(&self) -> &[u8] {
-        let seen = self.seen();
-        &seen[..seen.len() - self.from(self.describing).len()]
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+    pub(crate) fn seen_in_304(self) -> &'a [u8] {
+        self.bytes.get(self.seen..self.describing).unwrap_or_default()
     }
 
     /// Names and values, in order.
-    fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = &*self.bytes;
+    fn lines(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut rest = self.bytes;
         std::iter::from_fn(move || {
             // A value holds neither CR nor LF, and a name no colon.
             let end = memchr::memchr(b'\r', rest)?;
@@ -81,12 +80,12 @@ impl HeadBlock {
     }
 
     /// The first value of a field; `name` in lower case.
-    pub(crate) fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+    pub(crate) fn get(self, name: &HeaderName) -> Option<&'a [u8]> {
         self.lines().find(|(held, _)| *held == name.as_str().as_bytes()).map(|(_, value)| value)
     }
 
     /// The fields as a map.
-    pub(crate) fn map(&self) -> HeaderMap {
+    pub(crate) fn map(self) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in self.lines() {
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
@@ -115,14 +114,19 @@ mod tests {
         for (name, value) in fields {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let block = HeadBlock::new(&map, true);
+        let mut bytes = Vec::new();
+        let (seen, describing) = HeadBlock::write(&map, true, &mut bytes);
+        assert_eq!(bytes.len(), HeadBlock::bytes(&map));
+        let block = HeadBlock::new(&bytes, seen as usize, describing as usize);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let kept = "etag: \"a\"\r\nx-a: b: c\r\nx-a: \r\n";
         assert_eq!(text(block.seen_in_304()), kept);
         assert_eq!(text(block.seen()), format!("{kept}content-type: text/html\r\ncontent-encoding: br\r\n"));
         assert_eq!(block.map(), map);
         assert_eq!(block.get(&header::ETAG), Some(&b"\"a\""[..]));
-        assert!(text(HeadBlock::new(&map, false).seen()).contains(answer::EDGE_CACHE_CONTROL));
-        assert!(HeadBlock::new(&HeaderMap::new(), true).map().is_empty());
+        let mut bytes = Vec::new();
+        HeadBlock::write(&map, false, &mut bytes);
+        assert!(text(HeadBlock::new(&bytes, 0, 0).seen()).contains(answer::EDGE_CACHE_CONTROL));
+        assert!(HeadBlock::new(&[], 0, 0).map().is_empty());
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     },
     respond::CACHE_NAME,
     stored::Stored,
-    stored_body::{MemoryFile, StoredBody},
+    stored_body::MemoryFile,
     trace,
 };
 
@@ -139,7 +139,7 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct Hit<'a> {
     parts: [&'a [u8]; 5],
-    body: &'a StoredBody,
+    stored: &'a Arc<Stored>,
     with_body: bool,
     /// Whether the client asks for the end of the connection.
     pub(crate) closes: bool,
@@ -158,10 +158,10 @@ impl<'a> Hit<'a> {
     /// The whole, for one call; of a body with a file only the beginning, since the rest need not be copied.
     pub(crate) fn slices(&self) -> [IoSlice<'a>; 6] {
         let [status, fields, tail, via, end] = self.parts;
-        let body: &[u8] = match self.body.file() {
+        let body = match self.stored.file() {
             _ if !self.with_body => &[],
-            Some(_) => &self.body[..BEGINNING_BYTES],
-            None => self.body,
+            Some(_) => &self.stored.body()[..BEGINNING_BYTES],
+            None => self.stored.body(),
         };
         [status, fields, tail, via, end, body].map(IoSlice::new)
     }
@@ -175,10 +175,11 @@ impl<'a> Hit<'a> {
             head.extend_from_slice(&part[skipped..]);
             skip -= skipped;
         }
-        let offset = skip.min(self.body.len());
-        let body = if self.with_body { self.body.slice(offset..) } else { Bytes::new() };
+        let offset = skip.min(self.stored.body().len());
+        let is_left = self.with_body && offset < self.stored.body().len();
+        let body = if is_left { self.stored.content().slice(offset..) } else { Bytes::new() };
         let file =
-            self.body.file().filter(|_| !body.is_empty()).map(|file| (Arc::clone(file), offset as u64));
+            self.stored.file().filter(|_| !body.is_empty()).map(|file| (Arc::clone(file), offset as u64));
         (!head.is_empty() || !body.is_empty()).then_some(Rest { head, body, file })
     }
 }
@@ -278,7 +279,7 @@ impl Answering<'_> {
         let clients = self.edge.config.rules.clients;
         let directives = RequestDirectives::default();
         let Reuse::Fresh { left_ms } =
-            reuse(&stored.freshness, stored.stale_from(), directives, clients, self.now)
+            reuse(&stored.freshness(), stored.stale_from(), directives, clients, self.now)
         else {
             return None;
         };
@@ -294,11 +295,11 @@ impl Answering<'_> {
         let mut tail = Tail::new();
         if !is_304 {
             tail.put(b"content-length: ");
-            tail.number(stored.body.len());
+            tail.number(stored.body().len());
             tail.put(b"\r\n");
         }
         tail.put(b"age: ");
-        tail.number(stored.freshness.age_seconds(self.now));
+        tail.number(stored.freshness().age_seconds(self.now));
         tail.put(b"\r\ncache-status: ");
         tail.put(CACHE_NAME.as_bytes());
         tail.put(b"; hit; ttl=");
@@ -314,20 +315,20 @@ impl Answering<'_> {
             return None;
         }
         let closes = self.plain.closes || self.is_last;
-        let block = &stored.block;
+        let fields = stored.fields();
         let hit = Hit {
             parts: [
                 status_line(status)?,
-                if is_304 { block.seen_in_304() } else { block.seen() },
+                if is_304 { fields.seen_in_304() } else { fields.seen() },
                 tail.as_bytes(),
                 self.edge.via_line.as_bytes(),
                 if closes { b"connection: close\r\n\r\n" } else { b"\r\n" },
             ],
-            body: &stored.body,
+            stored,
             with_body: !(self.is_head || is_304),
             closes,
         };
-        let sent = if is_304 { 0 } else { stored.body.len() as u64 };
+        let sent = if is_304 { 0 } else { stored.body().len() as u64 };
         let result = send(&hit);
         let duration = started.elapsed();
         count(|counts| {
@@ -370,7 +371,7 @@ impl Answering<'_> {
         match self.plain.if_none_match {
             // The one tag that we have; a date beside it does not count (RFC 9110 §13.2.2).
             Some(wanted) => {
-                let held = stored.block.get(&header::ETAG)?;
+                let held = stored.fields().get(&header::ETAG)?;
                 (wanted == held && Tag::parse(held).is_some()).then_some(StatusCode::NOT_MODIFIED)
             }
             None if self.plain.if_modified_since => None,

@@ -29,10 +29,28 @@ pub(crate) struct KeyRef<'a> {
     pub(crate) of_site: bool,
 }
 
-impl KeyRef<'_> {
+impl<'a> KeyRef<'a> {
     /// By the given keyed hash. Whole keys are compared as well.
     pub(crate) fn hash(self, hasher: &RandomState) -> u64 {
         hasher.hash_one((self.scope, self.target, self.of_site))
+    }
+
+    /// The path in the spelling that purges use (RFC 3986 §6.2.2).
+    pub(crate) fn normal_path(self) -> Cow<'a, str> {
+        if self.of_site {
+            return Cow::Owned(url::normalise(&url::escape(self.target)).into_owned());
+        }
+        url::normalise(self.target.split('?').next().unwrap_or_default())
+    }
+
+    /// The query, where there is one.
+    pub(crate) fn query(self) -> Option<&'a str> {
+        if self.of_site { None } else { self.target.split_once('?').map(|(_, query)| query) }
+    }
+
+    /// Host and port, for an upstream's key.
+    pub(crate) fn host(self) -> Option<&'a str> {
+        if self.of_site { None } else { self.scope.split_once("://").map(|(_, host)| host) }
     }
 }
 
@@ -53,26 +71,8 @@ impl Key {
         Self { scope: Arc::clone(site), target: path.into(), of_site: true }
     }
 
-    /// The path in the spelling that purges use (RFC 3986 §6.2.2).
-    pub(crate) fn normal_path(&self) -> Cow<'_, str> {
-        if self.of_site {
-            return Cow::Owned(url::normalise(&url::escape(&self.target)).into_owned());
-        }
-        url::normalise(self.target.split('?').next().unwrap_or_default())
-    }
-
-    /// The query, where there is one.
-    pub(crate) fn query(&self) -> Option<&str> {
-        if self.of_site { None } else { self.target.split_once('?').map(|(_, query)| query) }
-    }
-
     /// Host and port, for an upstream's key.
     pub(crate) fn host(&self) -> Option<&str> {
-        if self.of_site { None } else { self.scope.split_once("://").map(|(_, host)| host) }
-    }
-
-    /// Bytes in memory, for accounting.
-    pub(crate) fn bytes(&self) -> usize {
-        self.target.len() + self.scope.len()
+        self.borrowed().host()
     }
 }

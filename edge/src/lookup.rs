@@ -99,8 +99,8 @@ impl Edge {
                 let hit = |left_ms: i64, detail: Option<&'static str>| {
                     self.answer_hit(inbound, stored, left_ms, Told { detail: detail.or(told.detail), ..told })
                 };
-                let decided = self.reuse(inbound, &stored.freshness, stored.stale_from(), now);
-                trace::note(|| Step::found(arithmetic(&stored.freshness, stored.stale_from(), now)));
+                let decided = self.reuse(inbound, &stored.freshness(), stored.stale_from(), now);
+                trace::note(|| Step::found(arithmetic(&stored.freshness(), stored.stale_from(), now)));
                 trace::note(|| Step::by(decided.clause(), decision(decided)));
                 match decided {
                     _ if gate == Gate::Validate => forward = Forward::Stale,
@@ -244,7 +244,7 @@ impl Edge {
             let part = stored.part()?;
             let wanted = range::single(&inbound.headers, part.length)?;
             let holds = part.span.contains(wanted) && range::if_range_holds(&inbound.headers, &stored.head());
-            match self.reuse(inbound, &stored.freshness, stored.stale_from(), now) {
+            match self.reuse(inbound, &stored.freshness(), stored.stale_from(), now) {
                 Reuse::Fresh { left_ms } if holds => Some((stored, left_ms)),
                 _ => None,
             }
@@ -275,13 +275,13 @@ impl Edge {
                 let reader = fill.reader(0, None)?;
                 Some(Outcome::Filling(fill, reader, None))
             }
-            Landing::Stored(stored, _) if !reusable(&stored.freshness, &stored.selection) => None,
-            Landing::Stand(stored, _) if !stored.selection.matches(&inbound.headers) => None,
+            Landing::Stored(stored, _) if !reusable(&stored.freshness(), &stored.selection()) => None,
+            Landing::Stand(stored, _) if !stored.selection().matches(&inbound.headers) => None,
             // What the leader accepts in place of a failure, another need not.
-            Landing::Stand(stored, status) if !stored.key.of_site => {
+            Landing::Stand(stored, status) if !stored.key().of_site => {
                 let failure = status.map_or(Failure::Disconnected, Failure::Status);
                 let (stale_from, asked) = (stored.stale_from(), inbound.directives);
-                stale_on_failure(&stored.freshness, stale_from, asked, failure, now).ok()?;
+                stale_on_failure(&stored.freshness(), stale_from, asked, failure, now).ok()?;
                 Some(Outcome::Landing(Landing::Stand(stored, status)))
             }
             Landing::Released => None,

@@ -8,7 +8,7 @@ use std::{
     borrow::Cow,
     cell::OnceCell,
     collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
+    hash::RandomState,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +18,11 @@ use std::{
 use http::StatusCode;
 use release::{answer, journal::Selector, tree::Diff, url};
 
-use crate::{key::Key, policy::freshness::Millis};
+use crate::{
+    groups::Groups,
+    key::{Key, KeyRef},
+    policy::freshness::Millis,
+};
 
 /// Entries that are remembered. A fetch that lasts over more is not stored.
 const ENTRIES_MAX: usize = 4_096;
@@ -105,14 +109,14 @@ pub(crate) enum Matcher {
 /// What an entry needs to know of a copy.
 #[derive(Debug)]
 pub(crate) struct Subject<'a> {
-    key: &'a Key,
+    key: KeyRef<'a>,
     /// `None` for a fetch whose response has not arrived.
-    response: Option<(StatusCode, &'a [Box<str>])>,
+    response: Option<(StatusCode, Groups<'a>)>,
     path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> Subject<'a> {
-    pub(crate) fn new(key: &'a Key, response: Option<(StatusCode, &'a [Box<str>])>) -> Self {
+    pub(crate) fn new(key: KeyRef<'a>, response: Option<(StatusCode, Groups<'a>)>) -> Self {
         Self { key, response, path: OnceCell::new() }
     }
 
@@ -154,14 +158,12 @@ impl Matcher {
             }
             Self::Prefix(prefix) => subject.path().starts_with(prefix.as_str()),
             Self::Group(group) => match subject.response {
-                Some((_, groups)) => groups.iter().any(|held| **held == **group),
+                Some((_, groups)) => groups.contains(group),
                 None => true,
             },
             Self::GroupOf { scope, group } => {
-                let of_scope = !subject.key.of_site && subject.key.scope == *scope;
-                let in_group =
-                    |(_, groups): (StatusCode, &[Box<str>])| groups.iter().any(|held| **held == **group);
-                of_scope && subject.response.is_none_or(in_group)
+                let of_scope = !subject.key.of_site && *subject.key.scope == **scope;
+                of_scope && subject.response.is_none_or(|(_, groups)| groups.contains(group))
             }
             Self::All => true,
         }
@@ -237,14 +239,14 @@ impl Applied {
     /// What this entry does to a copy or fetch; `None`: it does not cover it.
     pub(crate) fn mark(&self, subject: &Subject<'_>) -> Option<Mark> {
         if let Some(site) = &self.site
-            && !(subject.key.of_site && *site == subject.key.scope)
+            && !(subject.key.of_site && **site == *subject.key.scope)
         {
             return None;
         }
         match &self.cover {
             Cover::All(mark) => Some(*mark),
             Cover::Paths { changed, removed, missing } => {
-                let path: &str = &subject.key.target;
+                let path = subject.key.target;
                 if removed.contains(path) {
                     Some(Mark::Removed)
                 } else if changed.contains(path) {
@@ -344,7 +346,7 @@ impl PurgeLog {
 
     /// Notes that a key is invalid for all that began before (RFC 9111 §4.4).
     pub(crate) fn invalidate(&self, key: &Key) {
-        let hash = self.hasher.hash_one(key);
+        let hash = key.borrowed().hash(&self.hasher);
         let mut keyed = self.keyed.write().unwrap_or_else(PoisonError::into_inner);
         keyed.count += 1;
         if keyed.last.len() >= KEYED_MAX {
@@ -356,11 +358,11 @@ impl PurgeLog {
     }
 
     /// Whether an unsafe request has made this key invalid since.
-    pub(crate) fn invalidated(&self, began: Began, key: &Key) -> bool {
+    pub(crate) fn invalidated(&self, began: Began, key: KeyRef<'_>) -> bool {
         let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
         keyed.count != began.keyed
             && (began.keyed < keyed.floor
-                || keyed.last.get(&self.hasher.hash_one(key)).is_some_and(|at| *at > began.keyed))
+                || keyed.last.get(&key.hash(&self.hasher)).is_some_and(|at| *at > began.keyed))
     }
 
     /// Shows the entries after `epoch`, the oldest first, until `is_enough` says so. Returns the epoch that they lead to, and
@@ -380,13 +382,13 @@ impl PurgeLog {
 
     /// Whether anything applied since covers a fetch.
     pub(crate) fn covers_fetch(&self, began: Began, key: &Key) -> bool {
-        if self.invalidated(began, key) {
+        if self.invalidated(began, key.borrowed()) {
             return true;
         }
         if self.epoch() == began.epoch {
             return false;
         }
-        let subject = Subject::new(key, None);
+        let subject = Subject::new(key.borrowed(), None);
         let mut is_covered = false;
         let (_, remembered) = self.since(began.epoch, |entry| {
             is_covered = entry.mark(&subject).is_some();
@@ -402,7 +404,7 @@ mod tests {
     use crate::policy::forward::Scheme;
 
     fn subject(key: &Key) -> Subject<'_> {
-        Subject::new(key, Some((StatusCode::OK, &[])))
+        Subject::new(key.borrowed(), Some((StatusCode::OK, Groups::default())))
     }
 
     #[test]
@@ -471,16 +473,16 @@ mod tests {
         let missing =
             Applied::step(Arc::clone(&site), &Diff { changed: vec!["404.html".into()], ..Diff::default() });
         let key = Key::of_site(&site, "/nowhere");
-        let of = |status| missing.mark(&Subject::new(&key, Some((status, &[]))));
+        let of = |status| missing.mark(&Subject::new(key.borrowed(), Some((status, Groups::default()))));
         assert_eq!((of(StatusCode::NOT_FOUND), of(StatusCode::OK)), (Some(Mark::Superseded), None));
     }
 
     #[test]
     fn groups_of_one_origin_alone() {
-        let groups: Vec<Box<str>> = vec!["a".into(), "b".into()];
+        let groups = Groups::join(&["a".into(), "b".into()]);
         let key = Key::of_upstream(Scheme::Http, "h", "/x");
         let marked = |key: &Key, named: &str| {
-            let subject = Subject::new(key, Some((StatusCode::OK, &groups)));
+            let subject = Subject::new(key.borrowed(), Some((StatusCode::OK, Groups::joined(&groups))));
             Applied::groups(&Key::of_upstream(Scheme::Http, "h", "/").scope, vec![named.into()])
                 .mark(&subject)
         };

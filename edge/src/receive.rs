@@ -176,9 +176,9 @@ impl Edge {
             let mut whole = BytesMut::with_capacity(usize_of(bytes));
             // Where both have a byte it is the same one: the tag is strong.
             let (first, first_part, second, second_part) = if part.span.start <= held_part.span.start {
-                (&body, part, &*stored.body, held_part)
+                (&*body, part, stored.body(), held_part)
             } else {
-                (&*stored.body, held_part, &body, part)
+                (stored.body(), held_part, &*body, part)
             };
             whole.extend_from_slice(first);
             let known = first_part.span.end.saturating_sub(second_part.span.start);
@@ -202,6 +202,7 @@ impl Edge {
         began: Began,
     ) -> Stored {
         let groups = groups_of(&head, key.of_site);
+        let key = Key { scope: self.store.scope(&key.scope), ..key.clone() };
         if !head.contains_key(header::DATE)
             && let Ok(date) = HeaderValue::from_str(&date::format(wall))
         {
@@ -209,7 +210,7 @@ impl Edge {
             head.insert(header::DATE, date);
         }
         head.remove(header::CONTENT_LENGTH);
-        Stored::new(key.clone(), status, &head, body, freshness, selection, wall, groups, began.epoch)
+        Stored::new(&key, status, &head, body, &freshness, selection, wall, &groups, began.epoch)
     }
 
     /// Content of a release for one client alone, checked on its way.

@@ -59,7 +59,7 @@ impl Edge {
                 self.answer_fill(inbound, &fill, reader, own, status)
             }
             Outcome::Landing(Landing::Stored(stored, code)) => {
-                let left = stored.freshness.left_ms(now, stored.stale_from());
+                let left = stored.freshness().left_ms(now, stored.stale_from());
                 let status = CacheStatus {
                     forward_status: Some(code),
                     stored: collapsed != Some(true),
@@ -70,7 +70,7 @@ impl Edge {
             }
             Outcome::Landing(Landing::Stand(stored, code)) => {
                 Counted::Stale.count();
-                let left = stored.freshness.left_ms(now, stored.stale_from());
+                let left = stored.freshness().left_ms(now, stored.stale_from());
                 let status = CacheStatus {
                     forward_status: code,
                     ttl_seconds: Some(ttl_seconds(left)),
@@ -117,7 +117,7 @@ impl Edge {
     fn refused(&self, inbound: &Inbound, found: &Found, failure: Failure) -> Option<StaleRefused> {
         let stored = found.live.as_ref()?;
         let now = clock::boot_ms();
-        stale_on_failure(&stored.freshness, stored.stale_from(), inbound.directives, failure, now).err()?
+        stale_on_failure(&stored.freshness(), stored.stale_from(), inbound.directives, failure, now).err()?
     }
 
     pub(crate) fn answer_stored(
@@ -128,13 +128,13 @@ impl Edge {
     ) -> Response<OutBody> {
         let head = stored.head();
         let mut headers = head.clone();
-        let age = stored.freshness.age_seconds(clock::boot_ms());
+        let age = stored.freshness().age_seconds(clock::boot_ms());
         headers.insert(header::AGE, HeaderValue::from(age));
         let mut code = stored.status;
-        let mut body = OutBody::whole(Bytes::clone(&stored.body));
+        let mut body = OutBody::whole(stored.content());
         // Conditions and ranges are for what would be a success (RFC 9110 §13.2.1, §14.2).
         if stored.status.is_success()
-            && validate::conditional(&inbound.headers, &head, stored.wall, clock::wall())
+            && validate::conditional(&inbound.headers, &head, stored.wall(), clock::wall())
                 == Conditional::NotModified
         {
             trace::note(|| Step::by(Conditional::NotModified.clause(), "304: the client has it already"));
@@ -295,9 +295,9 @@ fn repeat_query(inbound: &Inbound, code: StatusCode, headers: &mut HeaderMap) {
 }
 
 /// The status and content that a `Range` cuts from a whole stored 200; `None`: the whole.
-fn cut(inbound: &Inbound, stored: &Stored, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
-    let length = stored.body.len() as u64;
-    let slice = |span: &Span| stored.body.slice(usize_of(span.start)..usize_of(span.end));
+fn cut(inbound: &Inbound, stored: &Arc<Stored>, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
+    let length = stored.body().len() as u64;
+    let slice = |span: &Span| stored.content().slice(usize_of(span.start)..usize_of(span.end));
     match ranged(&inbound.headers, &stored.head(), length) {
         Ranged::Whole => None,
         Ranged::Part(span) => {
@@ -330,14 +330,14 @@ fn cut(inbound: &Inbound, stored: &Stored, headers: &mut HeaderMap) -> Option<(S
 /// The same from a stored part, which holds the one range that is asked for.
 fn cut_part(
     inbound: &Inbound,
-    stored: &Stored,
+    stored: &Arc<Stored>,
     part: ContentRange,
     headers: &mut HeaderMap,
 ) -> Option<(StatusCode, OutBody)> {
     let span = single(&inbound.headers, part.length).filter(|span| part.span.contains(*span))?;
     part_fields(headers, ContentRange { span, length: part.length });
     let (start, end) = (span.start - part.span.start, span.end - part.span.start);
-    let body = stored.body.slice(usize_of(start)..usize_of(end));
+    let body = stored.content().slice(usize_of(start)..usize_of(end));
     Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(body)))
 }
 

@@ -1,22 +1,25 @@
 //! The store: complete responses in memory, bounded by bytes.
 //!
-//! It is a fixed table of small lists of copies. A list is never changed: whoever changes what is held puts another in
-//! its place, under a lock that only such writers take. A reader takes the list that is there, without a lock and
-//! without writing to anything that another thread writes. A list that has been replaced is freed at once when its last
-//! reader is done, so that what is evicted gives its memory back.
+//! It is a fixed table of small lists of copies, the newest first, each of which knows the next. Whoever changes what is
+//! held does so under a lock that only such writers take, one link at a time, a new copy before the old one goes. A
+//! reader follows the links without a lock and without writing to anything that another thread writes, and finds a copy
+//! that is replaced meanwhile, or the one that replaces it. A copy that was taken out is freed at once when its last reader is
+//! done, so that what is evicted gives its memory back.
 //!
 //! What the rules of purges and activations do to a copy is decided when it is read, from the log; `sweep` frees what is
 //! gone. What goes when memory is short is the business of `queues`.
 
 use std::{
+    collections::HashSet,
     hash::RandomState,
+    ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
 use crate::{
@@ -42,6 +45,8 @@ const LISTS_MIN: usize = 1 << 10;
 const LISTS_MAX: usize = 1 << 24;
 /// Variants of one URL that are kept; more would let one URL's request fields fill the memory.
 const VARIANTS_MAX: usize = 32;
+/// Scopes that are remembered, for copies to share.
+const SCOPES_MAX: usize = 1_024;
 /// Superseded copies of one URL that are kept for their bodies.
 const KEPT_MAX: usize = 4;
 
@@ -96,44 +101,18 @@ fn replaces(new: &Stored, held: &Stored) -> bool {
     }
 }
 
-/// Copies of a few keys, of each key the newest last. Most lists hold one.
-#[derive(Debug)]
-enum List {
-    One([Arc<Stored>; 1]),
-    More(Box<[Arc<Stored>]>),
-}
-
-impl List {
-    fn of(copies: Vec<Arc<Stored>>) -> Option<Arc<Self>> {
-        match <[Arc<Stored>; 1]>::try_from(copies) {
-            Ok(one) => Some(Arc::new(Self::One(one))),
-            Err(copies) if copies.is_empty() => None,
-            Err(copies) => Some(Arc::new(Self::More(copies.into_boxed_slice()))),
-        }
-    }
-
-    fn copies(&self) -> &[Arc<Stored>] {
-        match self {
-            Self::One(one) => one,
-            Self::More(more) => more,
-        }
-    }
-}
-
-/// A list as a reader holds it.
-type Held = Guard<Option<Arc<List>>>;
-
-fn copies(held: &Held) -> &[Arc<Stored>] {
-    held.as_deref().map(List::copies).unwrap_or_default()
-}
+/// The first copy of a list, which knows the next.
+type Link = ArcSwapOption<Stored>;
 
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Store {
-    lists: Box<[ArcSwapOption<List>]>,
+    lists: Box<[Link]>,
     locks: Box<[Mutex<()>]>,
     queues: Mutex<Queues>,
     small_bytes: Arc<SmallBytes>,
+    /// Scopes of keys that were stored of late: most copies share one.
+    scopes: Mutex<HashSet<Arc<str>>>,
     hasher: RandomState,
     bytes_max: usize,
     bytes: AtomicUsize,
@@ -176,11 +155,12 @@ impl Store {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let lists = (bytes_max / BYTES_A_LIST).next_power_of_two().clamp(LISTS_MIN, LISTS_MAX);
         // The table itself is part of the memory.
-        let bytes_max = bytes_max.saturating_sub(lists * size_of::<ArcSwapOption<List>>());
+        let bytes_max = bytes_max.saturating_sub(lists * size_of::<Link>());
         let queues = Queues::default();
         Self {
             small_bytes: queues.small_bytes(),
             queues: Mutex::new(queues),
+            scopes: Mutex::default(),
             lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -211,33 +191,66 @@ impl Store {
         usize::try_from(key.hash(&self.hasher)).unwrap_or(0) & (self.lists.len() - 1)
     }
 
-    fn list(&self, key: KeyRef<'_>) -> Held {
-        self.lists[self.index(key)].load()
+    /// Shows the copies of a list, the newest first, until one is enough.
+    fn look<B>(&self, index: usize, mut at: impl FnMut(&Arc<Stored>) -> ControlFlow<B>) -> Option<B> {
+        let mut held = self.lists[index].load();
+        while let Some(stored) = &*held {
+            if let ControlFlow::Break(found) = at(stored) {
+                return Some(found);
+            }
+            let next = stored.next.load();
+            held = next;
+        }
+        None
     }
 
-    /// Changes the list at an index, under its lock. Copies that `change` takes out must be unlinked by the caller.
+    /// The same for all copies under a key.
+    fn each(&self, key: KeyRef<'_>, mut at: impl FnMut(&Arc<Stored>)) {
+        self.look::<()>(self.index(key), |stored| {
+            if stored.key() == key {
+                at(stored);
+            }
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Changes the list at an index, the newest last, under its lock. Copies are only ever taken out anywhere, or put at the
+    /// end, one at a time. Those that `change` takes out must be unlinked by the caller.
     fn change<T>(&self, index: usize, change: impl FnOnce(&mut Vec<Arc<Stored>>) -> T) -> T {
         let _lock = lock(&self.locks[index % LOCKS]);
-        let mut list = copies(&self.lists[index].load()).to_vec();
-        let before = list.len();
-        let first = list.first().map(Arc::as_ptr);
-        let last = list.last().map(Arc::as_ptr);
+        let mut list = Vec::new();
+        self.look::<()>(index, |stored| {
+            list.push(Arc::clone(stored));
+            ControlFlow::Continue(())
+        });
+        list.reverse();
+        let before: Vec<*const Stored> = list.iter().map(Arc::as_ptr).collect();
         let result = change(&mut list);
-        // Copies are only ever taken out anywhere, or put at the end.
-        let same = list.len() == before
-            && list.first().map(Arc::as_ptr) == first
-            && list.last().map(Arc::as_ptr) == last;
-        if !same {
-            list.shrink_to_fit();
-            self.lists[index].store(List::of(list));
+        let first = &self.lists[index];
+        if let Some(new) = list.last()
+            && !before.contains(&Arc::as_ptr(new))
+        {
+            new.next.store(first.load_full());
+            first.store(Some(Arc::clone(new)));
+        }
+        let mut link = first;
+        for stored in list.iter().rev() {
+            if !link.load().as_ref().is_some_and(|held| Arc::ptr_eq(held, stored)) {
+                link.store(Some(Arc::clone(stored)));
+            }
+            link = &stored.next;
+        }
+        if link.load().is_some() {
+            link.store(None);
         }
         result
     }
 
-    /// Every copy under a key, the newest last, none of them visited.
+    /// Every copy under a key, the newest first, none of them visited.
     pub(crate) fn copies(&self, key: &Key) -> Vec<Arc<Stored>> {
-        let key = key.borrowed();
-        copies(&self.list(key)).iter().filter(|stored| stored.key.borrowed() == key).cloned().collect()
+        let mut copies = Vec::new();
+        self.each(key.borrowed(), |stored| copies.push(Arc::clone(stored)));
+        copies
     }
 
     /// The copy that answers a plain request as it is, if one look can tell: whole, live, and selected by nothing but
@@ -250,56 +263,53 @@ impl Store {
         log: &PurgeLog,
         answer: impl FnOnce(&Arc<Stored>) -> Option<T>,
     ) -> Option<T> {
-        let held = self.list(key);
         let mut codings = Some(codings);
         let mut asked = None;
-        for stored in copies(&held).iter().rev().filter(|stored| stored.key.borrowed() == key) {
-            if stored.part().is_some() {
-                continue;
+        let mut answer = Some(answer);
+        self.look(self.index(key), |stored| {
+            if stored.key() != key || stored.part().is_some() {
+                return ControlFlow::Continue(());
             }
             if stored.life(log) != Life::Live {
-                return None;
+                return ControlFlow::Break(None);
             }
             match stored.class {
                 Class::Any => {}
-                Class::Other => return None,
+                Class::Other => return ControlFlow::Break(None),
                 Class::Codings(wanted) => {
                     if let Some(codings) = codings.take() {
                         asked = codings();
                     }
                     if asked != wanted {
-                        continue;
+                        return ControlFlow::Continue(());
                     }
                 }
             }
-            let answered = answer(stored);
+            let answered = answer.take().and_then(|answer| answer(stored));
             if answered.is_some() {
                 stored.visit();
             }
-            return answered;
-        }
-        None
+            ControlFlow::Break(answered)
+        })
+        .flatten()
     }
 
     /// Looks up a request. Only the copy that is used counts as visited.
     pub(crate) fn find(&self, key: &Key, request: &HeaderMap, log: &PurgeLog) -> Found {
         let mut found = Found::default();
-        let key = key.borrowed();
-        let held = self.list(key);
-        // Newest last.
-        for stored in copies(&held).iter().rev().filter(|stored| stored.key.borrowed() == key) {
+        self.each(key.borrowed(), |stored| {
             let life = stored.life(log);
             if life == Life::Dropped {
-                continue;
+                return;
             }
             found.any = true;
-            let selected = stored.selection.matches(request);
+            let selected = stored.selection().matches(request);
             if stored.part().is_some() {
                 if selected && life == Life::Live {
                     stored.visit();
                     found.parts.push(Arc::clone(stored));
                 }
-                continue;
+                return;
             }
             if selected && life == Life::Live {
                 found.selected.push(Arc::clone(stored));
@@ -320,7 +330,7 @@ impl Store {
             if stored.strong_tag().is_some() {
                 found.bodies.push(Arc::clone(stored));
             }
-        }
+        });
         found
     }
 
@@ -328,7 +338,7 @@ impl Store {
     pub(crate) fn parts(&self, key: &Key, selection: &Selection, log: &PurgeLog) -> Vec<Arc<Stored>> {
         let mut parts = self.copies(key);
         parts.retain(|stored| {
-            stored.part().is_some() && stored.selection == *selection && stored.life(log) == Life::Live
+            stored.part().is_some() && *stored.selection() == *selection && stored.life(log) == Life::Live
         });
         parts
     }
@@ -348,15 +358,16 @@ impl Store {
             return Err(stored);
         }
         let mut gone = Vec::new();
-        let taken = self.change(self.index(stored.key.borrowed()), |list| {
+        let key = stored.key();
+        let taken = self.change(self.index(key), |list| {
             // Under the lock by which an unsafe request marks what is held.
-            if log.invalidated(began, &stored.key) {
+            if log.invalidated(began, key) {
                 return false;
             }
             let tag = stored.strong_tag();
             list.retain(|held| {
-                let same_selection = held.selection == stored.selection;
-                let keep = held.key != stored.key
+                let same_selection = held.selects_as(&stored);
+                let keep = held.key() != key
                     || match held.life(log) {
                         // A part gives way to what holds all of it; a whole copy to a whole one alone.
                         Life::Live | Life::Unverified => !same_selection || !replaces(&stored, held),
@@ -377,7 +388,7 @@ impl Store {
             let mut index = list.len();
             while index > 0 {
                 index -= 1;
-                if list[index].key != stored.key {
+                if list[index].key() != key {
                     continue;
                 }
                 let counts = match list[index].life(log) {
@@ -402,7 +413,7 @@ impl Store {
         if !taken {
             return Err(stored);
         }
-        lock(&self.queues).push(&stored, stored.key.borrowed().hash(&self.hasher), self.entries());
+        lock(&self.queues).push(&stored, key.hash(&self.hasher), self.entries());
         if self.bytes() > self.bytes_max {
             self.evict();
         }
@@ -414,7 +425,7 @@ impl Store {
     pub(crate) fn invalidate(&self, key: &Key, log: &PurgeLog) {
         self.change(self.index(key.borrowed()), |list| {
             log.invalidate(key);
-            for stored in list.iter().filter(|stored| stored.key == *key) {
+            for stored in list.iter().filter(|stored| stored.key() == key.borrowed()) {
                 stored.apply(Mark::Unverified);
             }
         });
@@ -438,9 +449,9 @@ impl Store {
     fn evict(&self) {
         let mut queues = lock(&self.queues);
         while self.bytes() > self.bytes_max {
-            let hash = |stored: &Stored| stored.key.borrowed().hash(&self.hasher);
+            let hash = |stored: &Stored| stored.key().hash(&self.hasher);
             let Some(stored) = queues.pop(self.bytes_max, self.entries(), hash) else { return };
-            self.change(self.index(stored.key.borrowed()), |list| {
+            self.change(self.index(stored.key()), |list| {
                 list.retain(|held| !Arc::ptr_eq(held, &stored));
             });
             self.unlink(&stored);
@@ -461,9 +472,25 @@ impl Store {
         indexes
     }
 
+    /// The same scope, one for all copies that are stored under it.
+    pub(crate) fn scope(&self, scope: &Arc<str>) -> Arc<str> {
+        let mut scopes = lock(&self.scopes);
+        if let Some(held) = scopes.get(scope) {
+            return Arc::clone(held);
+        }
+        if scopes.len() >= SCOPES_MAX {
+            scopes.clear();
+        }
+        scopes.insert(Arc::clone(scope));
+        Arc::clone(scope)
+    }
+
     /// Brings the copies of a list up to the log, and takes out what is gone.
     pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) {
-        if copies(&self.lists[index].load()).iter().all(|stored| keeps(stored, log)) {
+        let is_gone = |stored: &Arc<Stored>| {
+            if keeps(stored, log) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        if self.look(index, is_gone).is_none() {
             return;
         }
         self.change(index, |list| {
@@ -526,17 +553,8 @@ pub(crate) mod tests {
             stale_if_error_ms: None,
         };
         let body = Bytes::from(vec![b'x'; size]).into();
-        Stored::new(
-            key.clone(),
-            StatusCode::OK,
-            &head,
-            body,
-            freshness,
-            Selection::default(),
-            0,
-            vec!["g".into()],
-            0,
-        )
+        let groups = ["g".into()];
+        Stored::new(key, StatusCode::OK, &head, body, &freshness, Selection::default(), 0, &groups, 0)
     }
 
     fn key(path: &str) -> Key {

@@ -1,28 +1,41 @@
-//! A complete stored response, and what has become of it since.
+//! A stored response, and what has become of it since.
+//!
+//! It is packed: at a million small objects each byte here is a megabyte. What has a length lies in one block of bytes;
+//! what few responses have lies elsewhere.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::{
+    borrow::Cow,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+};
 
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
+    groups::Groups,
     head_block::HeadBlock,
-    key::Key,
+    key::{Key, KeyRef},
     policy::{
         date::UnixSeconds,
-        freshness::{Freshness, Millis},
+        freshness::{Freshness, Millis, Packed},
         range::ContentRange,
         validate::Tag,
         vary::{Class, Selection},
     },
     purge::{Mark, PurgeLog, Subject},
-    stored_body::StoredBody,
+    stored_body::{MemoryFile, StoredBody},
 };
 
 /// Visits that count: S3-FIFO needs no more than two bits.
 const VISITS_MAX: u8 = 3;
-/// What a copy costs beside its body, fields, key, selection and groups, in bytes: itself, its list (48), its names in
-/// the queues and among the ghosts (50), and what the allocator adds to six allocations (96).
-const OVERHEAD_BYTES: usize = size_of::<Stored>() + 194;
+/// What a copy costs beside its block, in bytes: itself, its counters (16), its names in the queues and among the ghosts (60),
+/// and what the allocator adds to two allocations (32).
+const OVERHEAD_BYTES: usize = size_of::<Stored>() + 108;
 
 const LIVE: u8 = 0;
 const UNVERIFIED: u8 = 1;
@@ -47,31 +60,55 @@ pub(crate) enum Life {
     Dropped,
 }
 
-/// A complete stored response.
+/// A stored response.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) key: Key,
-    pub(crate) status: StatusCode,
-    /// Fields, without those of the connection, `Age` and `Content-Length`.
-    pub(crate) block: HeadBlock,
-    pub(crate) body: StoredBody,
-    pub(crate) freshness: Freshness,
-    pub(crate) selection: Selection,
-    /// The wall clock when it arrived.
-    pub(crate) wall: UnixSeconds,
-    /// On the heap: few copies are parts.
-    part: Option<Box<ContentRange>>,
+    scope: Arc<str>,
+    /// One after the other: the target of its key, its groups, its fields, its content unless that has a file.
+    block: Box<[u8]>,
+    file: Option<Arc<MemoryFile>>,
+    rare: Option<Box<Rare>>,
+    /// The copy after this one in its list, which came before it.
+    pub(crate) next: ArcSwapOption<Self>,
+    soft_at: AtomicU64,
+    checked: AtomicU64,
+    freshness: Packed,
+    /// Where the groups, the fields (with those that clients see, those that describe), and the content begin.
+    groups: u32,
+    fields: u32,
+    seen: u32,
+    describing: u32,
+    content: u32,
     /// Which requests select it, in short.
     pub(crate) class: Class,
-    /// `None`: there are none.
-    groups: Option<Box<[Box<str>]>>,
-    bytes: usize,
+    pub(crate) status: StatusCode,
+    of_site: bool,
     visits: AtomicU8,
     linked: AtomicBool,
     in_small: AtomicBool,
     life: AtomicU8,
-    soft_at: AtomicU64,
-    checked: AtomicU64,
+}
+
+/// What few responses have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Where the class does not say it.
+    selection: Option<Selection>,
+    part: Option<ContentRange>,
+}
+
+/// The content of a copy, which keeps the copy.
+struct Content(Arc<Stored>);
+
+impl AsRef<[u8]> for Content {
+    fn as_ref(&self) -> &[u8] {
+        self.0.body()
+    }
+}
+
+/// A place in a block.
+fn at(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 impl Stored {
@@ -79,65 +116,163 @@ impl Stored {
     /// `Content-Length`.
     #[expect(clippy::too_many_arguments, reason = "a record's fields, each of another type")]
     pub(crate) fn new(
-        key: Key,
+        key: &Key,
         status: StatusCode,
         head: &HeaderMap,
         body: StoredBody,
-        freshness: Freshness,
+        freshness: &Freshness,
         selection: Selection,
         wall: UnixSeconds,
-        groups: Vec<Box<str>>,
+        groups: &[Box<str>],
         epoch: u64,
     ) -> Self {
-        let block = HeadBlock::new(head, key.of_site);
-        let groups_bytes: usize = groups.iter().map(|group| group.len() + 24).sum();
-        let bytes =
-            body.len() + block.len() + key.bytes() + selection.bytes() + groups_bytes + OVERHEAD_BYTES;
+        let (inline, file) = match body {
+            StoredBody::Heap(bytes) => (bytes, None),
+            StoredBody::File(file) => (Bytes::new(), Some(file)),
+        };
+        let (target, groups) = (key.target.as_bytes(), Groups::join(groups));
+        let length = target.len() + groups.len() + HeadBlock::bytes(head) + inline.len();
+        let mut block = Vec::with_capacity(length);
+        let place = |block: &Vec<u8>| u32::try_from(block.len()).unwrap_or(u32::MAX);
+        block.extend_from_slice(target);
+        let groups_at = place(&block);
+        block.extend_from_slice(groups.as_bytes());
+        let fields = place(&block);
+        let (seen, describing) = HeadBlock::write(head, key.of_site, &mut block);
+        let content = place(&block);
+        block.extend_from_slice(&inline);
         let class = selection.class();
+        let selection = (class == Class::Other).then_some(selection);
         Self {
-            key,
-            status,
-            block,
-            body,
-            freshness,
-            selection,
-            wall,
-            part: None,
+            scope: Arc::clone(&key.scope),
+            block: block.into_boxed_slice(),
+            file,
+            rare: selection.map(|selection| Box::new(Rare { selection: Some(selection), part: None })),
+            next: ArcSwapOption::empty(),
+            soft_at: AtomicU64::new(NEVER),
+            checked: AtomicU64::new(epoch),
+            freshness: Packed::of(freshness, wall),
+            groups: groups_at,
+            fields,
+            seen,
+            describing,
+            content,
             class,
-            groups: (!groups.is_empty()).then(|| groups.into_boxed_slice()),
-            bytes,
+            status,
+            of_site: key.of_site,
             visits: AtomicU8::new(0),
             linked: AtomicBool::new(false),
             in_small: AtomicBool::new(false),
             life: AtomicU8::new(LIVE),
-            soft_at: AtomicU64::new(NEVER),
-            checked: AtomicU64::new(epoch),
         }
     }
 
-    /// The fields, without those of the connection, `Age` and `Content-Length`; made anew each time.
+    fn slice(&self, range: Range<u32>) -> &[u8] {
+        self.block.get(at(range.start)..at(range.end)).unwrap_or_default()
+    }
+
+    /// What it was put together from as text is text.
+    fn text(&self, range: Range<u32>) -> &str {
+        std::str::from_utf8(self.slice(range)).unwrap_or_default()
+    }
+
+    /// What it is found by.
+    pub(crate) fn key(&self) -> KeyRef<'_> {
+        KeyRef { scope: &self.scope, target: self.text(0..self.groups), of_site: self.of_site }
+    }
+
+    /// Fields, without those of the connection, `Age` and `Content-Length`.
+    pub(crate) fn fields(&self) -> HeadBlock<'_> {
+        HeadBlock::new(
+            self.slice(self.fields..self.content),
+            at(self.seen) - at(self.fields),
+            at(self.describing) - at(self.fields),
+        )
+    }
+
+    /// The same as a map, made anew each time.
     pub(crate) fn head(&self) -> HeaderMap {
-        self.block.map()
+        self.fields().map()
+    }
+
+    /// The content.
+    pub(crate) fn body(&self) -> &[u8] {
+        match &self.file {
+            Some(file) => file.bytes(),
+            None => self.block.get(at(self.content)..).unwrap_or_default(),
+        }
+    }
+
+    /// The file that holds the content and nothing else, where there is one.
+    pub(crate) fn file(&self) -> Option<&Arc<MemoryFile>> {
+        self.file.as_ref()
+    }
+
+    /// The content, not copied.
+    pub(crate) fn content(self: &Arc<Self>) -> Bytes {
+        match &self.file {
+            Some(file) => file.bytes().clone(),
+            None if self.body().is_empty() => Bytes::new(),
+            None => Bytes::from_owner(Content(Arc::clone(self))),
+        }
+    }
+
+    /// The content for another copy of it.
+    pub(crate) fn stored_body(self: &Arc<Self>) -> StoredBody {
+        match &self.file {
+            Some(file) => StoredBody::File(Arc::clone(file)),
+            None => StoredBody::Heap(self.content()),
+        }
+    }
+
+    /// What decides about its reuse over time.
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.freshness.unpacked()
+    }
+
+    /// The wall clock when it arrived.
+    pub(crate) fn wall(&self) -> UnixSeconds {
+        self.freshness.wall()
+    }
+
+    /// The request fields that it was chosen by.
+    pub(crate) fn selection(&self) -> Cow<'_, Selection> {
+        match self.rare.as_deref().and_then(|rare| rare.selection.as_ref()) {
+            Some(selection) => Cow::Borrowed(selection),
+            None => Cow::Owned(Selection::of_class(self.class)),
+        }
+    }
+
+    /// Whether the same requests select both.
+    pub(crate) fn selects_as(&self, other: &Self) -> bool {
+        self.class == other.class && (self.class != Class::Other || self.selection() == other.selection())
     }
 
     /// Which part of the content this is; `None`: all of it.
     pub(crate) fn part(&self) -> Option<ContentRange> {
-        self.part.as_deref().copied()
+        self.rare.as_deref().and_then(|rare| rare.part)
     }
 
     /// Makes it a part, before it is stored.
     pub(crate) fn make_part(&mut self, part: Option<ContentRange>) {
-        self.part = part.map(Box::new);
+        if part.is_some() || self.rare.is_some() {
+            self.rare.get_or_insert_default().part = part;
+        }
     }
 
     /// The cache groups.
-    pub(crate) fn groups(&self) -> &[Box<str>] {
-        self.groups.as_deref().unwrap_or_default()
+    pub(crate) fn groups(&self) -> Groups<'_> {
+        Groups::joined(self.text(self.groups..self.fields))
     }
 
     /// What it takes in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        let rare = self
+            .rare
+            .as_deref()
+            .map_or(0, |rare| size_of::<Rare>() + rare.selection.as_ref().map_or(0, Selection::bytes));
+        let file = self.file.as_ref().map_or(0, |file| file.bytes().len());
+        self.block.len() + file + rare + OVERHEAD_BYTES
     }
 
     /// When a soft purge ended its freshness.
@@ -206,19 +341,19 @@ impl Stored {
     }
 
     fn subject(&self) -> Subject<'_> {
-        Subject::new(&self.key, Some((self.status, self.groups())))
+        Subject::new(self.key(), Some((self.status, self.groups())))
     }
 
     /// Its strong entity tag, by which its body is found again.
     pub(crate) fn strong_tag(&self) -> Option<HeaderValue> {
-        let value = self.block.get(&header::ETAG)?;
+        let value = self.fields().get(&header::ETAG)?;
         Tag::parse(value).filter(|tag| !tag.weak)?;
         HeaderValue::from_bytes(value).ok()
     }
 
     /// Whether its strong entity tag is this one.
     pub(crate) fn has_strong_tag(&self, tag: Tag<'_>) -> bool {
-        self.block.get(&header::ETAG).and_then(Tag::parse).is_some_and(|held| held.strongly_equals(tag))
+        self.fields().get(&header::ETAG).and_then(Tag::parse).is_some_and(|held| held.strongly_equals(tag))
     }
 
     /// Notes that it was used. The first uses write; those of a hot copy only read.
@@ -273,6 +408,6 @@ mod tests {
     /// At a million small objects each byte here is a megabyte.
     #[test]
     fn a_copy_is_small() {
-        assert!(size_of::<Stored>() <= 256, "{}", size_of::<Stored>());
+        assert!(size_of::<Stored>() <= 152, "{}", size_of::<Stored>());
     }
 }

@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     io::{self, Write},
-    ops::Deref,
     os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc, OnceLock,
@@ -27,10 +26,10 @@ const DESCRIPTORS_PART: u64 = 4;
 /// Files in memory that are open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// A stored body. It reads as its bytes, wherever these are.
-#[derive(Debug, Clone)]
+/// A body that is to be stored.
+#[derive(Debug)]
 pub(crate) enum StoredBody {
-    /// On the heap.
+    /// Among the bytes of its copy.
     Heap(Bytes),
     /// In a file of its own.
     File(Arc<MemoryFile>),
@@ -92,28 +91,12 @@ impl From<Bytes> for StoredBody {
     }
 }
 
-impl StoredBody {
-    /// The file, where there is one. It holds the body and nothing else.
-    pub(crate) fn file(&self) -> Option<&Arc<MemoryFile>> {
-        match self {
-            Self::Heap(_) => None,
-            Self::File(file) => Some(file),
-        }
-    }
-}
-
-impl Deref for StoredBody {
-    type Target = Bytes;
-
-    fn deref(&self) -> &Bytes {
-        match self {
-            Self::Heap(bytes) => bytes,
-            Self::File(file) => &file.bytes,
-        }
-    }
-}
-
 impl MemoryFile {
+    /// Its pages.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     fn of(bytes: &[u8]) -> io::Result<Self> {
         let too_many = || io::Error::other("bodies have as many file descriptors as they may");
         let open = Open::one().ok_or_else(too_many)?;
@@ -136,13 +119,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_large_bodies_get_a_file_and_all_read_as_they_were() {
+    fn only_large_bodies_get_a_file_and_it_reads_as_they_were() {
         for length in [0, 1, FILE_BYTES_MIN - 1, FILE_BYTES_MIN, (1 << 20) + 7] {
             let bytes: Bytes = (0..length).map(|i| (i % 251) as u8).collect();
             let body = StoredBody::from(bytes.clone());
-            assert_eq!(*body, bytes);
-            assert_eq!(body.file().is_some(), length >= FILE_BYTES_MIN, "{length}");
-            let Some(file) = body.file() else { continue };
+            let StoredBody::File(file) = body else {
+                assert!(length < FILE_BYTES_MIN, "{length}");
+                continue;
+            };
+            assert!(length >= FILE_BYTES_MIN && *file.bytes() == bytes, "{length}");
             let mut file = file.file.try_clone().unwrap();
             assert!(file.write_all(b"x").is_err() && file.set_len(1).is_err(), "sealed");
         }

@@ -79,13 +79,8 @@ impl Edge {
             }
         };
         let directives = RequestDirectives::parse(fields);
-        let variants: Vec<Variant> = self
-            .store
-            .copies(&key)
-            .iter()
-            .rev()
-            .map(|stored| self.variant(stored, fields, directives))
-            .collect();
+        let variants: Vec<Variant> =
+            self.store.copies(&key).iter().map(|stored| self.variant(stored, fields, directives)).collect();
         let (verdict, clause) =
             match variants.iter().find(|variant| variant.selected && variant.life == "live") {
                 Some(variant) => (variant.decision.clone(), Some(variant.clause)),
@@ -107,15 +102,15 @@ impl Edge {
         let now = clock::boot_ms();
         let head = &stored.head();
         let text = |name| head.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let freshness = &stored.freshness;
+        let freshness = &stored.freshness();
         let line = arithmetic(freshness, stored.stale_from(), now);
         let decided = reuse(freshness, stored.stale_from(), directives, self.config.rules.clients, now);
         let (decision, clause) = (decision(decided), decided.clause());
         Variant {
             status: stored.status.as_u16(),
-            bytes: stored.body.len() as u64,
+            bytes: stored.body().len() as u64,
             vary: text(header::VARY).unwrap_or_default(),
-            selected: stored.selection.matches(fields),
+            selected: stored.selection().matches(fields),
             life: match stored.life(&self.log) {
                 Life::Live => "live",
                 Life::Unverified => "to be compared with the new release",

@@ -189,6 +189,65 @@ impl Freshness {
     }
 }
 
+/// A [`Freshness`] in fewer bytes, with the wall clock when the response arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    initial_age_ms: Millis,
+    got: Millis,
+    lifetime_seconds: u32,
+    while_revalidate_seconds: u32,
+    if_error_seconds: u32,
+    wall: u32,
+    source: LifetimeSource,
+    stale_refused: Option<StaleRefused>,
+    no_cache: bool,
+    immutable: bool,
+}
+
+/// Stands for no window: windows end at 2³¹ seconds.
+const NO_WINDOW: u32 = u32::MAX;
+
+impl Packed {
+    /// What [`Freshness::of`] has read: its lifetime and its windows are whole seconds.
+    pub fn of(freshness: &Freshness, wall: UnixSeconds) -> Self {
+        let seconds = |ms: Millis| u32::try_from(ms / 1_000).unwrap_or(DELTA_SECONDS_MAX);
+        let window = |ms: Option<Millis>| ms.map_or(NO_WINDOW, seconds);
+        Self {
+            initial_age_ms: freshness.initial_age_ms,
+            got: freshness.got,
+            lifetime_seconds: seconds(freshness.lifetime_ms),
+            while_revalidate_seconds: window(freshness.stale_while_revalidate_ms),
+            if_error_seconds: window(freshness.stale_if_error_ms),
+            wall: u32::try_from(wall).unwrap_or(if wall < 0 { 0 } else { u32::MAX }),
+            source: freshness.source,
+            stale_refused: freshness.stale_refused,
+            no_cache: freshness.no_cache,
+            immutable: freshness.immutable,
+        }
+    }
+
+    /// As it was.
+    pub fn unpacked(&self) -> Freshness {
+        let window = |seconds: u32| (seconds != NO_WINDOW).then(|| Millis::from(seconds) * 1_000);
+        Freshness {
+            lifetime_ms: Millis::from(self.lifetime_seconds) * 1_000,
+            source: self.source,
+            initial_age_ms: self.initial_age_ms,
+            got: self.got,
+            no_cache: self.no_cache,
+            immutable: self.immutable,
+            stale_refused: self.stale_refused,
+            stale_while_revalidate_ms: window(self.while_revalidate_seconds),
+            stale_if_error_ms: window(self.if_error_seconds),
+        }
+    }
+
+    /// The wall clock when the response arrived; it ends in 2106.
+    pub fn wall(&self) -> UnixSeconds {
+        self.wall.into()
+    }
+}
+
 /// Ages and lifetimes end at 2³¹ seconds, so this saturates only for absurd clocks.
 fn signed(ms: Millis) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
@@ -373,6 +432,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn packing_loses_nothing(
+            age in 0u64..1 << 41, got in any::<u64>(), lifetime in 0u64..=1 << 31, window in proptest::option::of(0u64..=1 << 31),
+            wall in 0i64..=u32::MAX.into(), flags in any::<[bool; 2]>(),
+        ) {
+            let freshness = Freshness {
+                lifetime_ms: lifetime * 1_000,
+                source: LifetimeSource::SMaxage,
+                initial_age_ms: age,
+                got,
+                no_cache: flags[0],
+                immutable: flags[1],
+                stale_refused: flags[0].then_some(StaleRefused::SMaxage),
+                stale_while_revalidate_ms: window.map(|s| s * 1_000),
+                stale_if_error_ms: flags[1].then_some(0),
+            };
+            let packed = Packed::of(&freshness, wall);
+            prop_assert_eq!((packed.unpacked(), packed.wall()), (freshness, wall));
+        }
+
         #[test]
         fn time_only_takes_away(
             lifetime in 0u64..1 << 42, age in 0u64..1 << 42, got in 0u64..1 << 50,

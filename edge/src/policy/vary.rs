@@ -40,6 +40,14 @@ impl Selection {
         }
     }
 
+    /// The selection of a class; nothing of [`Class::Other`], which does not say it.
+    pub fn of_class(class: Class) -> Self {
+        match class {
+            Class::Any | Class::Other => Self::default(),
+            Class::Codings(codings) => Self(vec![(header::ACCEPT_ENCODING, codings.map(Normal::Codings))]),
+        }
+    }
+
     /// The values that `request` has for `names`.
     pub fn of(names: &[HeaderName], request: &HeaderMap) -> Self {
         Self(names.iter().map(|name| (name.clone(), Normal::of(name, request))).collect())
