@@ -14,6 +14,7 @@ use renderer::schedule::{Schedule, ScheduleConfig};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::edge_flags::ClientFlags;
 use crate::failure::HintExt;
 
 /// The file's name.
@@ -133,6 +134,8 @@ pub struct EdgeTable {
     pub balance: Option<edge::Balance>,
     /// Path that each of them is asked for now and then.
     pub health_path: Option<String>,
+    /// What clients may do, and where the RFCs leave a choice: as the flags of `bake edge`.
+    pub clients: ClientFlags,
 }
 
 impl Default for EdgeTable {
@@ -145,6 +148,7 @@ impl Default for EdgeTable {
             upstream_host: None,
             balance: None,
             health_path: None,
+            clients: ClientFlags::default(),
         }
     }
 }
@@ -162,7 +166,7 @@ pub enum OnLeaseLapse {
 }
 
 /// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
-const TEXTS: [&str; 15] = [
+const TEXTS: [&str; 18] = [
     "site",
     "bucket.endpoint",
     "bucket.region",
@@ -178,10 +182,13 @@ const TEXTS: [&str; 15] = [
     "edge.upstream_host",
     "edge.balance",
     "edge.health_path",
+    "edge.clients.client_validation",
+    "edge.clients.set_cookie",
+    "edge.clients.s_maxage",
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
-const VALUES: [&str; 10] = [
+const VALUES: [&str; 24] = [
     "hosts",
     "bucket.checksums",
     "bucket.single_writer",
@@ -191,6 +198,20 @@ const VALUES: [&str; 10] = [
     "edge.memory",
     "edge.lease_seconds",
     "edge.upstream",
+    "edge.clients.connections",
+    "edge.clients.connections_per_client",
+    "edge.clients.requests_per_connection",
+    "edge.clients.client_idle_seconds",
+    "edge.clients.content_seconds",
+    "edge.clients.proxy_protocol_from",
+    "edge.clients.head_bytes",
+    "edge.clients.head_seconds",
+    "edge.clients.stall_seconds",
+    "edge.clients.drain_seconds",
+    "edge.clients.targeted_field",
+    "edge.clients.query_without",
+    "edge.clients.query_only",
+    "edge.clients.trust_forwarded",
     "cache",
 ];
 
@@ -253,7 +274,7 @@ fn set(table: &mut Table, key: &str, value: Value) {
         Some((first, rest)) => {
             let inner = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(inner) = inner {
-                inner.insert(rest.to_owned(), value);
+                set(inner, rest, value);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Flags of `bake edge`, and the typed values that they mean.
 
+use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,8 +11,12 @@ use edge::policy::query::QueryKey;
 use edge::policy::reuse::ClientValidation;
 use edge::policy::rules::{SMaxage, SetCookie};
 use edge::{
-    Balance, BreakerRules, Deadlines, EdgeConfig, HealthCheck, LogFormat, LogTarget, Network, UpstreamOptions,
+    Balance, BreakerRules, Deadlines, HealthCheck, LogFormat, LogTarget, Network, Settings, UpstreamOptions,
 };
+
+use http::HeaderName;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::config::Config;
 
@@ -122,53 +129,58 @@ impl LogFlags {
     }
 }
 
-/// What clients may do, and where the RFCs leave a choice.
-#[derive(Debug, Clone, Args)]
+/// What clients may do, and where the RFCs leave a choice: flags, or `[edge.clients]` of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 #[command(next_help_heading = "Clients and caching")]
 pub struct ClientFlags {
-    /// Open connections; beyond, new ones wait
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
-    connections: u32,
+    /// Open connections; beyond, new ones wait [default: 20000]
+    #[arg(long, value_name = "N")]
+    connections: Option<NonZeroU32>,
     /// Open connections of one client (an IPv4 address, or the first 64 bits of an IPv6 address); beyond, new ones are closed
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    connections_per_client: u32,
-    /// Requests on one connection; the last is answered with `Connection: close`
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
-    requests_per_connection: u32,
-    /// Seconds that a connection may rest between two requests
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
-    client_idle_seconds: u64,
-    /// Seconds between two parts of a request's content
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
-    content_seconds: u64,
+    /// [default: 10000]
+    #[arg(long, value_name = "N")]
+    connections_per_client: Option<NonZeroU32>,
+    /// Requests on one connection; the last is answered with `Connection: close` [default: 1000000]
+    #[arg(long, value_name = "N")]
+    requests_per_connection: Option<NonZeroU32>,
+    /// Seconds that a connection may rest between two requests [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    client_idle_seconds: Option<NonZeroU32>,
+    /// Seconds between two parts of a request's content [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    content_seconds: Option<NonZeroU32>,
     /// Network of load balancers that speak the PROXY protocol, version 1 or 2; others are served as they are
     #[arg(long, value_name = "NETWORK")]
+    #[serde(deserialize_with = "networks")]
     proxy_protocol_from: Vec<Network>,
-    /// Bytes of a request's head; beyond, it is refused
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 10, value_parser = clap::value_parser!(u32).range(1024..=1 << 20))]
-    head_bytes: u32,
-    /// Seconds that a request's head may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
-    head_seconds: u64,
-    /// Seconds that a client may take no data
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
-    stall_seconds: u64,
-    /// Seconds that requests under way get once the edge is told to stop
-    #[arg(long, value_name = "SECONDS", default_value_t = 4)]
-    drain_seconds: u64,
-    /// Whether clients may force validation with `no-cache`, `max-age` and `Pragma`: ignore or obey
-    #[arg(long, value_name = "WHAT", default_value = "ignore")]
-    client_validation: Obey,
+    /// Bytes of a request's head, between 1024 and 1048576; beyond, it is refused [default: 65536]
+    #[arg(long, value_name = "BYTES")]
+    head_bytes: Option<HeadBytes>,
+    /// Seconds that a request's head may take [default: 15]
+    #[arg(long, value_name = "SECONDS")]
+    head_seconds: Option<NonZeroU32>,
+    /// Seconds that a client may take no data [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    stall_seconds: Option<NonZeroU32>,
+    /// Seconds that requests under way get once the edge is told to stop [default: 4]
+    #[arg(long, value_name = "SECONDS")]
+    drain_seconds: Option<u32>,
+    /// Whether clients may force validation with `no-cache`, `max-age` and `Pragma`: ignore or obey [default: ignore]
+    #[arg(long, value_name = "WHAT")]
+    client_validation: Option<Obey>,
     /// Responses with `Set-Cookie`: for-all (stored where they say that they are for all) or store (with any explicit
-    /// freshness)
-    #[arg(long, value_name = "WHAT", default_value = "for-all")]
-    set_cookie: Cookies,
+    /// freshness) [default: for-all]
+    #[arg(long, value_name = "WHAT")]
+    set_cookie: Option<Cookies>,
     /// Whether `s-maxage` forbids stale use: strict (as RFC 9111 says) or lifetime (it is a lifetime and no more)
-    #[arg(long, value_name = "WHAT", default_value = "strict")]
-    s_maxage: Strictness,
+    /// [default: strict]
+    #[arg(long, value_name = "WHAT")]
+    s_maxage: Option<Strictness>,
     /// Targeted field to obey, in order of precedence [default: CDN-Cache-Control]
     #[arg(long, value_name = "NAME")]
-    targeted_field: Vec<http::HeaderName>,
+    #[serde(deserialize_with = "field_names")]
+    targeted_field: Vec<HeaderName>,
     /// Query parameters left out of the key and of the URL sent on; a name may end in *
     #[arg(long, value_delimiter = ',', value_name = "NAME", conflicts_with = "query_only")]
     query_without: Vec<String>,
@@ -177,55 +189,144 @@ pub struct ClientFlags {
     query_only: Vec<String>,
     /// Network whose `Forwarded` and `X-Forwarded-*` are believed, such as 10.0.0.0/8
     #[arg(long, value_name = "NETWORK")]
+    #[serde(deserialize_with = "networks")]
     trust_forwarded: Vec<Network>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Obey {
     Ignore,
     Obey,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Cookies {
     ForAll,
     Store,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Strictness {
     Strict,
     Lifetime,
 }
 
+/// Bytes of a request's head: less would refuse browsers, more is what nobody sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+struct HeadBytes(u32);
+
+impl TryFrom<u32> for HeadBytes {
+    type Error = String;
+
+    fn try_from(bytes: u32) -> Result<Self, String> {
+        let range = 1_024..=1 << 20;
+        if range.contains(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(format!("{bytes} is not in {}..={}", range.start(), range.end()))
+        }
+    }
+}
+
+impl FromStr for HeadBytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<u32>().map_err(|error| error.to_string())?.try_into()
+    }
+}
+
+/// Reads a list of texts.
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let read = |text: &String| text.parse().map_err(|error| D::Error::custom(format!("`{text}`: {error}")));
+    texts.iter().map(read).collect()
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    parsed(deserializer)
+}
+
+fn field_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {
+    parsed(deserializer)
+}
+
+/// The first list that says something.
+fn either<T: Clone>(first: &[T], second: &[T]) -> Vec<T> {
+    if first.is_empty() { second.to_vec() } else { first.to_vec() }
+}
+
 impl ClientFlags {
-    /// Puts what they say into a configuration.
-    pub fn apply(&self, config: &mut EdgeConfig) {
-        let limits = &mut config.limits;
-        limits.connections_max = usize::try_from(self.connections).unwrap_or(usize::MAX);
-        limits.header_bytes_max = usize::try_from(self.head_bytes).unwrap_or(usize::MAX);
-        limits.connections_per_client_max =
-            usize::try_from(self.connections_per_client).unwrap_or(usize::MAX);
-        limits.requests_per_connection_max =
-            usize::try_from(self.requests_per_connection).unwrap_or(usize::MAX);
-        limits.idle = Duration::from_secs(self.client_idle_seconds);
-        limits.content_idle = Duration::from_secs(self.content_seconds);
-        limits.header_read = Duration::from_secs(self.head_seconds);
-        limits.write_stall = Duration::from_secs(self.stall_seconds);
-        limits.drain = Duration::from_secs(self.drain_seconds);
-        let rules = &mut config.rules;
-        rules.clients = match self.client_validation {
-            Obey::Ignore => ClientValidation::Ignored,
-            Obey::Obey => ClientValidation::Obeyed,
+    /// These, and where they say nothing, what others say.
+    pub fn or(&self, other: &Self) -> Self {
+        let (query_without, query_only) = if self.query_without.is_empty() && self.query_only.is_empty() {
+            (other.query_without.clone(), other.query_only.clone())
+        } else {
+            (self.query_without.clone(), self.query_only.clone())
         };
-        rules.set_cookie = match self.set_cookie {
-            Cookies::ForAll => SetCookie::ForAll,
-            Cookies::Store => SetCookie::Store,
+        Self {
+            connections: self.connections.or(other.connections),
+            connections_per_client: self.connections_per_client.or(other.connections_per_client),
+            requests_per_connection: self.requests_per_connection.or(other.requests_per_connection),
+            client_idle_seconds: self.client_idle_seconds.or(other.client_idle_seconds),
+            content_seconds: self.content_seconds.or(other.content_seconds),
+            proxy_protocol_from: either(&self.proxy_protocol_from, &other.proxy_protocol_from),
+            head_bytes: self.head_bytes.or(other.head_bytes),
+            head_seconds: self.head_seconds.or(other.head_seconds),
+            stall_seconds: self.stall_seconds.or(other.stall_seconds),
+            drain_seconds: self.drain_seconds.or(other.drain_seconds),
+            client_validation: self.client_validation.or(other.client_validation),
+            set_cookie: self.set_cookie.or(other.set_cookie),
+            s_maxage: self.s_maxage.or(other.s_maxage),
+            targeted_field: either(&self.targeted_field, &other.targeted_field),
+            query_without,
+            query_only,
+            trust_forwarded: either(&self.trust_forwarded, &other.trust_forwarded),
+        }
+    }
+
+    /// Puts what they say in the place of defaults.
+    pub fn apply(&self, settings: &mut Settings) {
+        let count = |to: &mut usize, from: Option<NonZeroU32>| {
+            if let Some(from) = from {
+                *to = usize::try_from(from.get()).unwrap_or(usize::MAX);
+            }
         };
-        rules.s_maxage = match self.s_maxage {
-            Strictness::Strict => SMaxage::Strict,
-            Strictness::Lifetime => SMaxage::LifetimeOnly,
+        let seconds = |to: &mut Duration, from: Option<u32>| {
+            if let Some(from) = from {
+                *to = Duration::from_secs(from.into());
+            }
         };
+        let limits = &mut settings.limits;
+        count(&mut limits.connections_max, self.connections);
+        count(&mut limits.connections_per_client_max, self.connections_per_client);
+        count(&mut limits.requests_per_connection_max, self.requests_per_connection);
+        count(&mut limits.header_bytes_max, self.head_bytes.and_then(|bytes| NonZeroU32::new(bytes.0)));
+        seconds(&mut limits.idle, self.client_idle_seconds.map(NonZeroU32::get));
+        seconds(&mut limits.content_idle, self.content_seconds.map(NonZeroU32::get));
+        seconds(&mut limits.header_read, self.head_seconds.map(NonZeroU32::get));
+        seconds(&mut limits.write_stall, self.stall_seconds.map(NonZeroU32::get));
+        seconds(&mut limits.drain, self.drain_seconds);
+        let rules = &mut settings.rules;
+        match self.client_validation {
+            None => {}
+            Some(Obey::Ignore) => rules.clients = ClientValidation::Ignored,
+            Some(Obey::Obey) => rules.clients = ClientValidation::Obeyed,
+        }
+        match self.set_cookie {
+            None => {}
+            Some(Cookies::ForAll) => rules.set_cookie = SetCookie::ForAll,
+            Some(Cookies::Store) => rules.set_cookie = SetCookie::Store,
+        }
+        match self.s_maxage {
+            None => {}
+            Some(Strictness::Strict) => rules.s_maxage = SMaxage::Strict,
+            Some(Strictness::Lifetime) => rules.s_maxage = SMaxage::LifetimeOnly,
+        }
         if !self.targeted_field.is_empty() {
             rules.targets = self.targeted_field.clone();
         }
@@ -234,7 +335,7 @@ impl ClientFlags {
         } else if !self.query_only.is_empty() {
             rules.query = QueryKey::Only(self.query_only.clone());
         }
-        config.trusted = self.trust_forwarded.clone();
-        config.proxy_protocol_from = self.proxy_protocol_from.clone();
+        settings.trusted = self.trust_forwarded.clone();
+        settings.proxy_protocol_from = self.proxy_protocol_from.clone();
     }
 }

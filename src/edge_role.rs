@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use edge::{AdminConfig, Edge, EdgeConfig, Mode, OnLapse, SitesConfig};
+use edge::{AdminConfig, Edge, EdgeConfig, Mode, OnLapse, Settings, SitesConfig};
 use release::keys::Site;
 use tokio_util::sync::CancellationToken;
 
@@ -154,16 +154,24 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     };
     let name = args.name.clone().unwrap_or_else(|| format!("{}-{}", host_name(), listener_port(&url)));
     let stop = CancellationToken::new();
-    let memory = args.memory.unwrap_or(config.edge.memory);
     let mut edge_config = EdgeConfig {
         threads: args.threads.map_or_else(processors, usize::from),
-        memory_bytes_max: usize::try_from(memory).unwrap_or(usize::MAX),
         deadlines: args.upstreams.deadlines(),
         upstream: args.upstreams.options(&config),
         access_log: args.log.target(),
         ..EdgeConfig::new(mode, name)
     };
-    args.clients.apply(&mut edge_config);
+    let settings = {
+        let (memory, clients, defaults) = (args.memory, args.clients.clone(), edge_config.settings.clone());
+        move |config: &Config| {
+            let mut settings = defaults.clone();
+            let memory = memory.unwrap_or(config.edge.memory);
+            settings.memory_bytes_max = usize::try_from(memory).unwrap_or(usize::MAX);
+            clients.or(&config.edge.clients).apply(&mut settings);
+            settings
+        }
+    };
+    edge_config.settings = settings(&config);
     let edge = Edge::start(edge_config, bucket, stop.clone()).map_err(|error| {
         let hint = error.hint();
         hinted(anyhow::Error::new(error).context("the edge cannot be started"), hint)
@@ -172,7 +180,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let reload: Reload = {
         let edge = edge.clone();
         let (folder, upstreams) = (args.config.clone(), args.upstreams.clone());
-        Arc::new(move || reload(&edge, folder.as_deref(), &upstreams, is_in_front_of_upstreams))
+        Arc::new(move || reload(&edge, folder.as_deref(), &upstreams, is_in_front_of_upstreams, &settings))
     };
     println!("edge at {url}");
     if let Some(listener) = &admin_listener {
@@ -241,16 +249,20 @@ fn reload(
     folder: Option<&std::path::Path>,
     flags: &UpstreamFlags,
     is_in_front_of_upstreams: bool,
+    settings: &dyn Fn(&Config) -> Settings,
 ) -> Result<String, String> {
     let config = Config::load(folder).map_err(|error| format!("{error:#}"))?;
-    edge.reopen_access_log();
-    if !is_in_front_of_upstreams {
-        return Ok("the access log was opened again".into());
+    let mut done = "the access log was opened again; memory, limits and rules are set".to_owned();
+    if is_in_front_of_upstreams {
+        let urls = flags.urls(&config);
+        edge.replace_upstreams(&urls, flags.deadlines(), flags.options(&config))
+            .map_err(|error| error.to_string())?;
+        done.push_str(&format!("; upstreams: {}", urls.join(", ")));
     }
-    let urls = flags.urls(&config);
-    edge.replace_upstreams(&urls, flags.deadlines(), flags.options(&config))
-        .map_err(|error| error.to_string())?;
-    Ok(format!("the access log was opened again; upstreams: {}", urls.join(", ")))
+    // Nothing is done before all is known to be right.
+    edge.reopen_access_log();
+    edge.set(settings(&config));
+    Ok(done)
 }
 
 /// SIGHUP reads the configuration again.

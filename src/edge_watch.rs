@@ -1,6 +1,7 @@
 //! `bake edge log`, `top`, `why` and `reload`: what a running edge tells its operators.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -8,7 +9,7 @@ use serde::Deserialize;
 
 use crate::failure::HintExt;
 use crate::print;
-use crate::system::Client;
+use crate::system::{Client, DATA, UpFile};
 
 /// Where an edge offers this unless it is said.
 const ADMIN: &str = "http://127.0.0.1:8090";
@@ -25,12 +26,15 @@ pub enum WatchCommand {
 /// How to reach it.
 #[derive(Debug, Args)]
 struct AdminArgs {
-    /// URL of the edge's --admin address
-    #[arg(long, env = "BAKE_API", default_value = ADMIN, value_name = "URL")]
-    api: String,
+    /// URL of the edge's --admin address; otherwise the edge of the `bake up` of the site, or http://127.0.0.1:8090
+    #[arg(long, env = "BAKE_API", value_name = "URL")]
+    api: Option<String>,
     /// Its token
     #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// Folder of the running `bake up` [default: .bakehouse]
+    #[arg(long, env = "BAKE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,11 +42,18 @@ struct AdminArgs {
 
 impl AdminArgs {
     fn client(&self) -> anyhow::Result<Client> {
-        let token =
-            self.token.clone().context("there is no token for the edge").hint(|| {
-                "give it with --token or BAKE_TOKEN; the edge printed it where none was set".into()
-            })?;
-        Client::new(&self.api, token)
+        let data = self.data.clone().unwrap_or_else(|| DATA.into());
+        let up = if self.api.is_some() { None } else { UpFile::read(&data)? };
+        let (api, token) = match up {
+            Some(up) => (Some(up.admin), Some(up.token)),
+            None => (self.api.clone(), self.token.clone()),
+        };
+        let token = token.context("there is no token for the edge").hint(|| {
+            "start this in the folder of a site that `bake up` serves, or give it with --token or BAKE_TOKEN; \
+             the edge printed it where none was set"
+                .into()
+        })?;
+        Client::new(api.as_deref().unwrap_or(ADMIN), token)
     }
 }
 

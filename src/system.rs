@@ -49,6 +49,8 @@ pub struct UpFile {
     pub edge: String,
     /// URL of the API.
     pub api: String,
+    /// URL where the edge tells its operators what it does; with the token of the API.
+    pub admin: String,
     /// The bucket.
     pub bucket: UpBucket,
     /// Token for the API.

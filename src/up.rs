@@ -1,12 +1,12 @@
 //! `bake up`: everything in one process, with nothing to set up.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use edge::{Edge, EdgeConfig, Mode, SitesConfig};
+use edge::{AdminConfig, Edge, EdgeConfig, Mode, SitesConfig};
 use origin::bucket::embedded::{self, Credentials};
 use origin::site::ServedSite;
 use origin::{Origin, OriginConfig, Sites};
@@ -82,7 +82,9 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     // Every address is taken before anything is started, so that a port in use costs nothing.
     let edge_listener = bind(args.listen, "--listen").await?;
     let api_listener = bind(args.api, "--api").await?;
-    let urls = Urls { edge: url(&edge_listener)?, api: url(&api_listener)? };
+    // For commands of this machine alone, which find it in `up.json`.
+    let admin_listener = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").await?;
+    let urls = Urls { edge: url(&edge_listener)?, api: url(&api_listener)?, admin: url(&admin_listener)? };
 
     // What others need stops after them.
     let [stop_work, stop_edge, stop_origin, stop_bucket] = [(); 4].map(|()| CancellationToken::new());
@@ -91,44 +93,51 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let (bucket, stores) =
         open_bucket(&args, &config, &data, &keys, &bucket_server, stop_bucket.clone()).await?;
 
+    let all_metrics: Arc<dyn Fn() -> String + Send + Sync> = Arc::new({
+        let measured = measured.clone();
+        move || {
+            if let Some(edge) = measured.get() {
+                edge.refresh_gauges();
+            }
+            format!("{}{}", metrics.render(), edge::metrics_text())
+        }
+    });
     let origin = Origin::new(OriginConfig {
         journal_bucket: Some(stores.journal.clone()),
         sites: Sites::Named(vec![config.site.clone()]),
         edge_token: keys.edge_token.clone(),
         lease: Duration::from_secs(config.edge.lease_seconds),
-        metrics: Some(Arc::new({
-            let measured = measured.clone();
-            move || {
-                if let Some(edge) = measured.get() {
-                    edge.refresh_gauges();
-                }
-                format!("{}{}", metrics.render(), edge::metrics_text())
-            }
-        })),
+        metrics: Some(Arc::clone(&all_metrics)),
         ..OriginConfig::new("up", stores.bucket.clone(), keys.token.clone())
     })?;
     let served = origin.open(&config.site).await.map_err(|e| failure::hinted(e.clone(), e.hint()))?;
     origin.follow();
 
-    let edge = Edge::start(
-        EdgeConfig {
-            threads: edge_role::processors(),
-            memory_bytes_max: usize::try_from(config.edge.memory).unwrap_or(usize::MAX),
-            ..EdgeConfig::new(
-                Mode::Sites(SitesConfig {
-                    origins: vec![urls.api.clone()],
-                    token: keys.edge_token.clone(),
-                    sites: vec![config.site.clone()],
-                    lease: Duration::from_secs(config.edge.lease_seconds),
-                    on_lapse: edge_role::on_lapse(config.edge.on_lease_lapse),
-                }),
-                "up",
-            )
-        },
-        Some(stores.bucket.clone()),
-        stop_edge.clone(),
-    )
-    .context("the edge cannot be started")?;
+    let mut edge_config = EdgeConfig {
+        threads: edge_role::processors(),
+        ..EdgeConfig::new(
+            Mode::Sites(SitesConfig {
+                origins: vec![urls.api.clone()],
+                token: keys.edge_token.clone(),
+                sites: vec![config.site.clone()],
+                lease: Duration::from_secs(config.edge.lease_seconds),
+                on_lapse: edge_role::on_lapse(config.edge.on_lease_lapse),
+            }),
+            "up",
+        )
+    };
+    let settings = {
+        let defaults = edge_config.settings.clone();
+        move |config: &Config| {
+            let mut settings = defaults.clone();
+            settings.memory_bytes_max = usize::try_from(config.edge.memory).unwrap_or(usize::MAX);
+            config.edge.clients.apply(&mut settings);
+            settings
+        }
+    };
+    edge_config.settings = settings(&config);
+    let edge = Edge::start(edge_config, Some(stores.bucket.clone()), stop_edge.clone())
+        .context("the edge cannot be started")?;
 
     // It is set once, right here.
     let _first = measured.set(edge.clone());
@@ -165,6 +174,19 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         edge.clone(),
         Box::pin(stop_edge.clone().cancelled_owned()),
     ));
+    let admin = AdminConfig {
+        token: keys.token.clone(),
+        metrics: all_metrics,
+        reload: Arc::new({
+            let (edge, root) = (edge.clone(), root.clone());
+            move || {
+                edge.set(settings(&Config::load(Some(&root)).map_err(|error| format!("{error:#}"))?));
+                Ok("memory, limits and rules of the edge are set".into())
+            }
+        }),
+    };
+    let admin_server =
+        tokio::spawn(::edge::serve_admin(admin_listener, edge.clone(), admin, stop_edge.clone()));
     let work = tokio::spawn(worker.run());
     let resuming = tokio::spawn(publish_when_resumed(served.clone(), handle.clone()));
     let watching = tokio::spawn(watch_folder(root.clone(), handle.clone()));
@@ -174,6 +196,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         pid: std::process::id(),
         edge: urls.edge.clone(),
         api: urls.api.clone(),
+        admin: urls.admin.clone(),
         bucket,
         token: keys.token.clone(),
     };
@@ -200,6 +223,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         ended(work).await;
         stop_edge.cancel();
         ended(edge_server).await;
+        ended(admin_server).await;
         stop_origin.cancel();
         ended(origin_server).await;
         stop_bucket.cancel();
@@ -332,6 +356,7 @@ async fn publish_when_resumed(site: Arc<ServedSite>, handle: Handle) -> anyhow::
 struct Urls {
     edge: String,
     api: String,
+    admin: String,
 }
 
 /// What `up` says: lines for people on standard output, or JSON.

@@ -102,35 +102,33 @@ const PROCESS_BYTES: usize = 32 << 20;
 /// The part of the memory that is left to connections, their buffers, and the gaps that an allocator leaves.
 const BESIDES_PART: usize = 8;
 
-/// How an edge works.
-#[derive(Debug, Clone)]
-pub struct EdgeConfig {
-    /// Where content comes from.
-    pub mode: Mode,
-    /// Threads that serve clients; at least one.
-    pub threads: usize,
+/// What of an edge may change while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
     /// Bytes that the edge may take: stored responses, responses in flight, connections and the process itself.
     pub memory_bytes_max: usize,
-    /// What this edge calls itself, in `Via` and towards origins; unique among edges, a token (RFC 9110 §5.6.2).
-    pub name: String,
-    /// How long upstreams may take.
-    pub deadlines: Deadlines,
-    /// How upstreams are used that know nothing of us.
-    pub upstream: UpstreamOptions,
     /// What clients may do.
     pub limits: Limits,
-    /// Peers, load balancers, whose connections begin with a PROXY protocol header that says who the client is; without
-    /// one, such a connection is closed. Nobody else's header is believed.
-    pub proxy_protocol_from: Vec<Network>,
     /// Where the RFCs leave a choice.
     pub rules: Rules,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trusted: Vec<Network>,
-    /// Where a line for each response goes, and how it looks; nowhere unless given.
-    pub access_log: Option<(LogTarget, LogFormat)>,
+    /// Peers, load balancers, whose connections begin with a PROXY protocol header that says who the client is; without
+    /// one, such a connection is closed. Nobody else's header is believed.
+    pub proxy_protocol_from: Vec<Network>,
 }
 
-impl EdgeConfig {
+impl Settings {
+    fn new(rules: Rules) -> Self {
+        Self {
+            memory_bytes_max: 256 << 20,
+            limits: Limits::default(),
+            rules,
+            trusted: Vec::new(),
+            proxy_protocol_from: Vec::new(),
+        }
+    }
+
     /// Bytes that stored responses and responses in flight may take.
     pub(crate) fn store_bytes_max(&self) -> usize {
         let rest = PROCESS_BYTES + self.memory_bytes_max / BESIDES_PART;
@@ -146,7 +144,28 @@ impl EdgeConfig {
     pub(crate) fn speaks_proxy(&self, peer: IpAddr) -> bool {
         self.proxy_protocol_from.iter().any(|network| network.contains(peer))
     }
+}
 
+/// How an edge works.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// Where content comes from.
+    pub mode: Mode,
+    /// Threads that serve clients; at least one.
+    pub threads: usize,
+    /// What this edge calls itself, in `Via` and towards origins; unique among edges, a token (RFC 9110 §5.6.2).
+    pub name: String,
+    /// How long upstreams may take.
+    pub deadlines: Deadlines,
+    /// How upstreams are used that know nothing of us.
+    pub upstream: UpstreamOptions,
+    /// Where a line for each response goes, and how it looks; nowhere unless given.
+    pub access_log: Option<(LogTarget, LogFormat)>,
+    /// What may change later.
+    pub settings: Settings,
+}
+
+impl EdgeConfig {
     /// The defaults around a mode.
     pub fn new(mode: Mode, name: impl Into<String>) -> Self {
         let rules = match mode {
@@ -156,15 +175,11 @@ impl EdgeConfig {
         Self {
             mode,
             threads: 1,
-            memory_bytes_max: 256 << 20,
             name: name.into(),
             deadlines: Deadlines::default(),
             upstream: UpstreamOptions::default(),
-            limits: Limits::default(),
-            proxy_protocol_from: Vec::new(),
-            rules,
-            trusted: Vec::new(),
             access_log: None,
+            settings: Settings::new(rules),
         }
     }
 }

@@ -124,7 +124,8 @@ impl Edge {
     /// A new copy of a stored response with the fields of a renewal.
     fn renewed(&self, renewal: Renewal<'_>, stored: &Arc<Stored>) -> Arc<Stored> {
         let Renewal { key, fields, receipt, began, .. } = renewal;
-        let rules = &self.config.rules;
+        let settings = self.settings();
+        let rules = &settings.rules;
         let mut head = validate::update(&stored.head(), fields);
         let control = Control::of(&head, &rules.targets);
         // Age and Date are those of the new response (RFC 9111 §4.3.4); Age is not kept in what is stored.

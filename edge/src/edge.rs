@@ -5,8 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use release::{bucket::Bucket, journal::Selector, keys::Site};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     body::OutBody,
     clock,
     collapse::{Flights, Hints},
-    config::{EdgeConfig, Mode},
+    config::{EdgeConfig, Mode, Settings},
     error::EdgeError,
     inbound::Inbound,
     journal::{Gate, Sites},
@@ -74,6 +76,9 @@ pub struct SiteProgress {
 #[derive(Debug)]
 pub struct Edge {
     pub(crate) config: EdgeConfig,
+    settings: ArcSwap<Settings>,
+    /// Told when the settings have changed.
+    pub(crate) resettled: watch::Sender<()>,
     pub(crate) store: Arc<Store>,
     pub(crate) log: Arc<PurgeLog>,
     sweeper: Arc<Sweeper>,
@@ -116,10 +121,13 @@ impl Edge {
                 (sites.origins.clone(), followed, UpstreamOptions::of_origins())
             }
         };
-        let store = Arc::new(Store::new(config.store_bytes_max()));
+        let settings = Arc::new(config.settings.clone());
+        let store = Arc::new(Store::new(settings.store_bytes_max()));
         let log = Arc::new(PurgeLog::default());
         let edge = Arc::new(Self {
             sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&log)),
+            settings: ArcSwap::new(settings),
+            resettled: watch::Sender::default(),
             store,
             log,
             via_line: format!("via: 1.1 {}\r\n", config.name),
@@ -177,6 +185,25 @@ impl Edge {
         self.upstreams.replace(urls, deadlines, options)
     }
 
+    /// Changes what may change while the edge runs, for requests from now on. Connections that are open keep their deadlines,
+    /// and stored responses the lifetimes that they have. With less memory than before, what is stored makes room by and by.
+    pub fn set(&self, settings: Settings) {
+        let store_bytes_max = settings.store_bytes_max();
+        self.settings.store(Arc::new(settings));
+        self.resettled.send_replace(());
+        self.sweeper.resize(store_bytes_max);
+    }
+
+    /// What holds now, for one request.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// The same, for a moment: without a write to anything that another thread writes.
+    pub(crate) fn current(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
     /// Purges this cache alone: in force in all threads when this returns. Returns how many copies were dropped or marked, as
     /// far as they were counted within [`COUNT_WAIT`]. With `soft` they are stale from now on. For an edge in front of
     /// upstreams without a journal.
@@ -221,7 +248,7 @@ impl Edge {
     }
 
     pub(crate) fn object_bytes_max(&self) -> usize {
-        self.config.memory_bytes_max / OBJECT_PART
+        self.current().memory_bytes_max / OBJECT_PART
     }
 
     /// Opens the access log's file again, after it was moved away.
@@ -281,7 +308,7 @@ impl Edge {
             }
             MaxForwards::AnswerHere => return self.answer_options(&inbound),
         }
-        inbound.is_trusted = inbound.peer.is_some_and(|peer| self.config.trusts(peer));
+        inbound.is_trusted = inbound.peer.is_some_and(|peer| self.current().trusts(peer));
         if inbound.is_trusted {
             let Believed { scheme, host } = Believed::of(&inbound.headers);
             inbound.scheme = scheme.unwrap_or(inbound.scheme);
@@ -298,7 +325,8 @@ impl Edge {
             return self.websocket(&inbound).await;
         }
         let mut inbound = inbound;
-        let target = self.config.rules.query.target(&inbound.target);
+        let settings = self.settings();
+        let target = settings.rules.query.target(&inbound.target);
         let key = Key::of_upstream(inbound.scheme, &inbound.host, &target);
         let cacheable = matches!(inbound.method, Method::GET | Method::HEAD);
         if !cacheable {

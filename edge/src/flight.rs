@@ -236,7 +236,8 @@ impl Edge {
             drop(listing);
             return land(Landing::Stand(stored, Some(reply.status)), tell);
         }
-        let rules = &self.config.rules;
+        let settings = self.settings();
+        let rules = &settings.rules;
         let control = Control::of(&reply.headers, &rules.targets);
         let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt, rules.s_maxage);
         let part = ContentRange::of(&reply.headers).filter(|_| reply.status == StatusCode::PARTIAL_CONTENT);

@@ -13,6 +13,7 @@ use http::{StatusCode, Version, header};
 use crate::{
     access_log::Line,
     clock,
+    config::Settings,
     edge::Edge,
     http1::Head,
     journal::Gate,
@@ -189,6 +190,7 @@ impl Edge {
     /// request has to go the long way.
     pub(crate) fn hit<T>(
         &self,
+        settings: &Settings,
         head: &Head<'_, '_>,
         peer: IpAddr,
         is_last: bool,
@@ -200,12 +202,12 @@ impl Edge {
             || head.version != Version::HTTP_11
             || !head.target.starts_with('/')
             || trace::is_on()
-            || (!self.config.trusted.is_empty() && self.config.trusts(peer))
+            || (!settings.trusted.is_empty() && settings.trusts(peer))
         {
             return None;
         }
         let plain = Plain::of(head)?;
-        if plain.reloads && self.config.rules.clients != ClientValidation::Ignored {
+        if plain.reloads && settings.rules.clients != ClientValidation::Ignored {
             return None;
         }
         let mut scope = [0; SCHEME.len() + HOST_BYTES_MAX];
@@ -220,10 +222,11 @@ impl Edge {
         }
         scope[..SCHEME.len()].copy_from_slice(SCHEME);
         let scope = std::str::from_utf8(&scope[..SCHEME.len() + plain.host.len()]).ok()?;
-        let answer = Answering { edge: self, head, plain: &plain, peer, is_head, is_last, now };
+        let clients = settings.rules.clients;
+        let answer = Answering { edge: self, clients, head, plain: &plain, peer, is_head, is_last, now };
         match &self.sites {
             None => {
-                if self.config.rules.query != QueryKey::Whole && head.target.contains('?') {
+                if settings.rules.query != QueryKey::Whole && head.target.contains('?') {
                     return None;
                 }
                 let scope = scope.strip_suffix(":80").unwrap_or(scope);
@@ -251,6 +254,7 @@ impl Edge {
 /// A plain request that is being answered.
 struct Answering<'a> {
     edge: &'a Edge,
+    clients: ClientValidation,
     head: &'a Head<'a, 'a>,
     plain: &'a Plain<'a>,
     peer: IpAddr,
@@ -276,7 +280,7 @@ impl Answering<'_> {
         detail: Option<&'static str>,
         send: impl FnOnce(&Hit<'_>) -> T,
     ) -> Option<T> {
-        let clients = self.edge.config.rules.clients;
+        let clients = self.clients;
         let directives = RequestDirectives::default();
         let Reuse::Fresh { left_ms } =
             reuse(&stored.freshness(), stored.stale_from(), directives, clients, self.now)

@@ -62,7 +62,7 @@ mod why;
 pub use access_log::{AccessLog, LogFormat, LogTarget};
 pub use admin::{AdminConfig, serve_admin};
 pub use avoidable::Avoidable;
-pub use config::{EdgeConfig, Limits, Mode, OnLapse, SitesConfig};
+pub use config::{EdgeConfig, Limits, Mode, OnLapse, Settings, SitesConfig};
 pub use edge::{Edge, EdgeState, SiteProgress};
 pub use error::EdgeError;
 pub use metrics::{describe as describe_metrics, metrics_text};

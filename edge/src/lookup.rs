@@ -213,7 +213,7 @@ impl Edge {
         stale_from: Option<Millis>,
         now: Millis,
     ) -> Reuse {
-        reuse(freshness, stale_from, inbound.directives, self.config.rules.clients, now)
+        reuse(freshness, stale_from, inbound.directives, self.current().rules.clients, now)
     }
 
     fn answer_hit(

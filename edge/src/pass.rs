@@ -115,13 +115,14 @@ impl Edge {
             }
         };
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
+        let settings = self.settings();
         let authority = request.key.host().unwrap_or_default();
         if reply.status.is_success() || reply.status.is_redirection() {
             trace::note(|| Step::by("RFC 9111 §4.4", "what is stored for this URL is invalid from now on"));
             self.store.invalidate(&request.key, &self.log);
             let target = &request.key.target;
             for also in forward::also_invalidated(&reply.headers, request.scheme, authority, target) {
-                let also = self.config.rules.query.target(&also);
+                let also = settings.rules.query.target(&also);
                 self.store.invalidate(&Key::of_upstream(request.scheme, authority, &also), &self.log);
             }
             let groups = invalidated_groups(&reply.headers);
@@ -131,7 +132,7 @@ impl Edge {
         }
         // From here on: what began before is invalid, this is not.
         let began = self.log.now();
-        let rules = &self.config.rules;
+        let rules = &settings.rules;
         let control = Control::of(&reply.headers, &rules.targets);
         let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt, rules.s_maxage);
         let asked = Asked {

@@ -221,10 +221,10 @@ impl Edge {
         source: Source,
         digest: Option<release::Digest>,
     ) -> OutBody {
-        let control = Control::of(headers, &self.config.rules.targets);
+        let control = Control::of(headers, &self.current().rules.targets);
         let now = clock::boot_ms();
         let receipt = Receipt { asked: now, got: now, wall: clock::wall() };
-        let freshness = Freshness::of(status, headers, &control, receipt, self.config.rules.s_maxage);
+        let freshness = Freshness::of(status, headers, &control, receipt, self.current().rules.s_maxage);
         let length = source.length();
         let fill = Arc::new(Fill::new(
             status,

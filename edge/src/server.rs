@@ -54,8 +54,9 @@ async fn serve_until(
     mut shutdown: BoxFuture<'static, ()>,
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
-    let limits = edge.config.limits;
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let mut resettled = edge.resettled.subscribe();
+    let slots = Arc::new(Semaphore::new(0));
+    let mut slots_made = 0;
     let clients = Arc::new(Clients::default());
     let connections = TaskTracker::new();
     let deadlines = Deadlines::default();
@@ -63,15 +64,19 @@ async fn serve_until(
     let workers = Workers::start(edge.config.threads.max(1))?;
     let mut looking = std::pin::pin!(deadlines.run());
     loop {
+        let limits = edge.current().limits;
+        slots_made = fit(&slots, slots_made, limits.connections_max);
         let slot = tokio::select! {
             () = &mut shutdown => break,
             () = &mut looking => continue,
+            Ok(()) = resettled.changed() => continue,
             slot = Arc::clone(&slots).acquire_owned() => slot,
         };
         let Ok(slot) = slot else { break };
         let (stream, peer) = tokio::select! {
             () = &mut shutdown => break,
             () = &mut looking => continue,
+            Ok(()) = resettled.changed() => continue,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -82,7 +87,7 @@ async fn serve_until(
             },
         };
         // Behind a load balancer's address there are many clients.
-        let is_balancer = edge.config.speaks_proxy(peer.ip());
+        let is_balancer = edge.current().speaks_proxy(peer.ip());
         let most = if is_balancer { usize::MAX } else { limits.connections_per_client_max };
         let Some(seat) = clients.admit(peer.ip(), most) else {
             metrics::counter!("bakehouse_edge_connections_refused_total").increment(1);
@@ -132,7 +137,7 @@ async fn serve_until(
     drop(listener);
     deadlines.drain();
     connections.close();
-    let drained = tokio::time::timeout(limits.drain, async {
+    let drained = tokio::time::timeout(edge.current().limits.drain, async {
         tokio::select! {
             () = connections.wait() => {}
             () = &mut looking => {}
@@ -147,6 +152,15 @@ async fn serve_until(
         connections.wait().await;
     }
     Ok(())
+}
+
+/// Brings the number of slots from `made` to `wanted`, or as near as those in use allow; returns how many there are.
+fn fit(slots: &Semaphore, made: usize, wanted: usize) -> usize {
+    if made < wanted {
+        slots.add_permits(wanted - made);
+        return wanted;
+    }
+    made - slots.forget_permits(made - wanted)
 }
 
 /// Threads with a runtime each. A connection stays on the one that it was given to, so that nothing that it touches

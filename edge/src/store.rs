@@ -114,7 +114,7 @@ pub(crate) struct Store {
     /// Scopes of keys that were stored of late: most copies share one.
     scopes: Mutex<HashSet<Arc<str>>>,
     hasher: RandomState,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
     bytes: AtomicUsize,
     entries: AtomicUsize,
     evictions: AtomicU64,
@@ -138,9 +138,9 @@ impl Reservation {
     pub(crate) fn grow(&mut self, more: usize) -> bool {
         let before = self.store.bytes.fetch_add(more, Ordering::AcqRel);
         self.bytes += more;
-        if before + more > self.store.bytes_max {
+        if before + more > self.store.bytes_max() {
             self.store.evict();
-            return self.store.bytes.load(Ordering::Acquire) <= self.store.bytes_max;
+            return self.store.bytes.load(Ordering::Acquire) <= self.store.bytes_max();
         }
         true
     }
@@ -154,8 +154,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Store {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let lists = (bytes_max / BYTES_A_LIST).next_power_of_two().clamp(LISTS_MIN, LISTS_MAX);
-        // The table itself is part of the memory.
-        let bytes_max = bytes_max.saturating_sub(lists * size_of::<Link>());
+        let table_bytes = lists * size_of::<Link>();
         let queues = Queues::default();
         Self {
             small_bytes: queues.small_bytes(),
@@ -164,7 +163,7 @@ impl Store {
             lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            bytes_max,
+            bytes_max: AtomicUsize::new(bytes_max.saturating_sub(table_bytes)),
             bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
@@ -174,6 +173,25 @@ impl Store {
     /// Bytes in use, responses in flight and connections included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The table itself, which is part of the memory.
+    fn table_bytes(&self) -> usize {
+        self.lists.len() * size_of::<Link>()
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Sets what may be used, or goes a step of `step_bytes` towards it where less is in use by then; `false`: it is not there
+    /// yet.
+    pub(crate) fn resize(&self, bytes_max: usize, step_bytes: usize) -> bool {
+        let wanted = bytes_max.saturating_sub(self.table_bytes());
+        let step = wanted.max(self.bytes().min(self.bytes_max()).saturating_sub(step_bytes));
+        self.bytes_max.store(step, Ordering::Relaxed);
+        self.evict();
+        step == wanted
     }
 
     /// Copies held, superseded ones included.
@@ -354,7 +372,7 @@ impl Store {
         stored.checked_at(began.epoch);
         let stored = Arc::new(stored);
         let life = stored.life(log);
-        if life != Life::Live || stored.stale_from().is_some() || stored.bytes() > self.bytes_max {
+        if life != Life::Live || stored.stale_from().is_some() || stored.bytes() > self.bytes_max() {
             return Err(stored);
         }
         let mut gone = Vec::new();
@@ -414,7 +432,7 @@ impl Store {
             return Err(stored);
         }
         lock(&self.queues).push(&stored, key.hash(&self.hasher), self.entries());
-        if self.bytes() > self.bytes_max {
+        if self.bytes() > self.bytes_max() {
             self.evict();
         }
         Ok(stored)
@@ -448,9 +466,9 @@ impl Store {
     /// Evicts until the bound holds, or nothing is left.
     fn evict(&self) {
         let mut queues = lock(&self.queues);
-        while self.bytes() > self.bytes_max {
+        while self.bytes() > self.bytes_max() {
             let hash = |stored: &Stored| stored.key().hash(&self.hasher);
-            let Some(stored) = queues.pop(self.bytes_max, self.entries(), hash) else { return };
+            let Some(stored) = queues.pop(self.bytes_max(), self.entries(), hash) else { return };
             self.change(self.index(stored.key()), |list| {
                 list.retain(|held| !Arc::ptr_eq(held, &stored));
             });

@@ -16,6 +16,8 @@ use crate::{key::Key, purge::PurgeLog, store::Store};
 const SLICE: Duration = Duration::from_micros(50);
 /// How long it rests after a slice.
 const REST: Duration = Duration::from_micros(100);
+/// What makes room in a step towards a smaller store.
+const STEP_BYTES: usize = 256 << 10;
 /// Lists between two looks at the clock.
 const LISTS_A_LOOK: usize = 64;
 
@@ -34,6 +36,8 @@ struct State {
     is_running: bool,
     /// The last entry for which a sweep is wanted.
     wanted: u64,
+    /// The size that the store is brought to; `None`: it has it.
+    bytes_max: Option<usize>,
 }
 
 impl Sweeper {
@@ -66,6 +70,45 @@ impl Sweeper {
         let mut swept = self.swept.subscribe();
         // In time or not: what is counted by then is told. The sender lives as long as this.
         drop(tokio::time::timeout(wait, swept.wait_for(|swept| *swept >= epoch)).await);
+    }
+
+    /// Has the store take no more than this. What makes room for it does so in small steps.
+    pub(crate) fn resize(self: &Arc<Self>, bytes_max: usize) {
+        let before = std::mem::replace(&mut self.state().bytes_max, Some(bytes_max));
+        if before.is_some() || self.step(bytes_max) {
+            return;
+        }
+        let sweeper = Arc::clone(self);
+        let shrink = move || {
+            while let Some(bytes_max) = sweeper.size() {
+                if sweeper.step(bytes_max) {
+                    give_back();
+                } else {
+                    thread::sleep(REST);
+                }
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("shrink".into()).spawn(shrink.clone()) {
+            tracing::warn!(%error, "no thread could be started to make the store smaller; it is done here");
+            shrink();
+        }
+    }
+
+    fn size(&self) -> Option<usize> {
+        self.state().bytes_max
+    }
+
+    /// One step towards a size; whether it is reached.
+    fn step(&self, bytes_max: usize) -> bool {
+        let is_there = self.store.resize(bytes_max, STEP_BYTES);
+        if is_there {
+            // Unless another size was asked for meanwhile.
+            let mut state = self.state();
+            if state.bytes_max == Some(bytes_max) {
+                state.bytes_max = None;
+            }
+        }
+        is_there
     }
 
     /// Frees at once what lies under these keys.
@@ -115,6 +158,28 @@ impl Sweeper {
     }
 }
 
+/// Has the allocator give what is free back to the system. It keeps it otherwise, which is right while a store is filled
+/// again.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(
+            unsafe_code,
+            reason = "the allocator's own function, which has no safe wrapper in the libraries used here"
+        )]
+        // SAFETY: it may be called at any time, by any thread.
+        unsafe {
+            malloc_trim(0);
+        }
+    }
+}
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "see `give_back`")]
+unsafe extern "C" {
+    fn malloc_trim(pad: usize) -> i32;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +215,36 @@ mod tests {
         sweeper.swept(epoch, Duration::from_secs(20)).await;
         assert_eq!((entry.worsened(), all.worsened()), (COPIES as u64 / 2, COPIES as u64 / 2));
         assert_eq!((store.entries(), store.bytes(), store.names()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_smaller_store_makes_room_and_a_larger_one_has_it() {
+        let (store, log) = (Arc::new(Store::new(64 << 20)), Arc::new(PurgeLog::default()));
+        let sweeper = Sweeper::new(Arc::clone(&store), Arc::clone(&log));
+        let scope: Arc<str> = "main".into();
+        let fill = || {
+            for n in 0..3_000 {
+                let key = Key::of_site(&scope, &format!("/{n}"));
+                store.insert(copy(&key, "\"a\"", 10_000), log.now(), &log).unwrap();
+            }
+        };
+        let until = |what: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            while !what() {
+                assert!(began.elapsed() < Duration::from_secs(20));
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        fill();
+        assert_eq!(store.entries(), 3_000);
+        sweeper.resize(8 << 20);
+        until(&|| sweeper.size().is_none());
+        assert!(store.bytes() <= 8 << 20 && store.entries() > 500, "{}", store.entries());
+        // Another size before the first is reached: the last one counts.
+        sweeper.resize(2 << 20);
+        sweeper.resize(64 << 20);
+        until(&|| sweeper.size().is_none());
+        fill();
+        assert_eq!(store.entries(), 3_000);
     }
 }

@@ -69,7 +69,7 @@ impl Edge {
         let key = match &self.sites {
             None => {
                 let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
-                Key::of_upstream(scheme, &host, &self.config.rules.query.target(target))
+                Key::of_upstream(scheme, &host, &self.current().rules.query.target(target))
             }
             Some(sites) => {
                 let site = sites.of_host(&host).ok_or_else(|| format!("no site `{host}` is served here"))?;
@@ -104,7 +104,7 @@ impl Edge {
         let text = |name| head.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let freshness = &stored.freshness();
         let line = arithmetic(freshness, stored.stale_from(), now);
-        let decided = reuse(freshness, stored.stale_from(), directives, self.config.rules.clients, now);
+        let decided = reuse(freshness, stored.stale_from(), directives, self.current().rules.clients, now);
         let (decision, clause) = (decision(decided), decided.clause());
         Variant {
             status: stored.status.as_u16(),

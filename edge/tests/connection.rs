@@ -189,12 +189,12 @@ async fn slow_clients_are_ended() {
     let big = "x".repeat(8 << 20);
     let upstream = Upstream::start(move |_| send(200, &[("cache-control", "max-age=60")], &big)).await;
     let mut config = upstream_config(&[&upstream]);
-    config.memory_bytes_max = 128 << 20;
+    config.settings.memory_bytes_max = 128 << 20;
     let short = Duration::from_millis(300);
-    config.limits.header_read = short;
-    config.limits.idle = short;
-    config.limits.content_idle = short;
-    config.limits.write_stall = short;
+    config.settings.limits.header_read = short;
+    config.settings.limits.idle = short;
+    config.settings.limits.content_idle = short;
+    config.settings.limits.write_stall = short;
     let edge = run(config).await;
     // A head that never ends, a silence after a response, content that stops.
     let starts: [&[u8]; 4] = [
@@ -227,8 +227,8 @@ async fn slow_clients_are_ended() {
 async fn connections_and_requests_are_bounded() {
     let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
     let mut config = upstream_config(&[&upstream]);
-    config.limits.connections_per_client_max = 2;
-    config.limits.requests_per_connection_max = 2;
+    config.settings.limits.connections_per_client_max = 2;
+    config.settings.limits.requests_per_connection_max = 2;
     let edge = run(config).await;
     let (mut first, _second) = (edge.connect().await, edge.connect().await);
     for last in [false, true] {
@@ -244,7 +244,7 @@ async fn connections_and_requests_are_bounded() {
 async fn a_load_balancer_says_who_the_client_is() {
     let upstream = Upstream::start(|_| send(200, &[], "x")).await;
     let mut config = upstream_config(&[&upstream]);
-    config.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+    config.settings.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
     let edge = run(config).await;
     let seen =
         edge.raw(b"PROXY TCP4 192.0.2.7 127.0.0.1 1234 80\r\nGET / HTTP/1.1\r\nhost: h\r\n\r\n", false).await;

@@ -627,7 +627,7 @@ async fn a_body_too_large_to_store_streams_through() {
     })
     .await;
     let mut config = upstream_config(&[&upstream]);
-    config.memory_bytes_max = 4 << 20;
+    config.settings.memory_bytes_max = 4 << 20;
     let edge = run(config).await;
     for path in ["/sized", "/unsized"] {
         for _ in 0..2 {

@@ -399,6 +399,46 @@ fn a_configuration_is_read_again() {
 }
 
 #[test]
+fn limits_rules_and_memory_are_read_again() {
+    let world = World::new();
+    let upstream = Upstream::start(|asked| {
+        let kind = [("cache-control", "max-age=600"), ("x-target", asked.target())];
+        let body =
+            if asked.target().starts_with("/large") { "x".repeat(1 << 20) } else { "small".to_owned() };
+        Answer::Send(response(200, &kind, &body))
+    });
+    let write = |more: &str| {
+        world.write("conf/bakehouse.toml", format!("[edge]\nupstream = [\"{}\"]\n{more}", upstream.url))
+    };
+    write("memory = 268435456\n");
+    let edge = Edge::start(&world, &["--config", "conf", "--head-seconds", "10"]);
+    assert!(edge.get("/a?utm_source=x").text() == "small" && edge.get("/a").text() == "small");
+    assert_eq!(upstream.asked().len(), 2, "the whole query counts");
+    for n in 0..150 {
+        assert_eq!(edge.get(&format!("/large/{n}")).status, 200);
+    }
+    let held = edge.metric("bakehouse_edge_store_bytes", &[]);
+    assert!(held > 140e6, "{held}");
+    write("memory = 100000000\n[edge.clients]\nquery_without = [\"utm_*\"]\nhead_bytes = 1024\n");
+    let done = edge.bake(&["edge", "reload"]).success();
+    assert!(done.stdout.contains("memory, limits and rules"), "{}", done.stdout);
+    wait_until("a smaller store", SOON, || edge.metric("bakehouse_edge_store_bytes", &[]) < 70e6);
+    assert!(edge.get("/b?utm_source=x").field("x-target").unwrap() == "/b", "the rule holds");
+    assert!(edge.get("/b").field("cache-status").unwrap().contains("hit"));
+    let long = edge.ask(Request::get("/b").field("X-Long", &"x".repeat(2_000)));
+    assert_eq!(long.status, 431, "the limit holds");
+    // What is wrong is said with its line, and changes nothing.
+    write("[edge.clients]\nhead_bytes = 5\n");
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(
+        failed.stderr.contains("bakehouse.toml:4") && failed.stderr.contains("1024"),
+        "{}",
+        failed.stderr
+    );
+    assert!(edge.get("/b").field("cache-status").unwrap().contains("hit"), "the cache stays");
+}
+
+#[test]
 fn a_successor_takes_over_without_a_dropped_connection() {
     let world = World::new();
     let upstream = answers("hello");

@@ -90,7 +90,7 @@ fn up_json_says_where_everything_is_and_is_private() {
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let keys: Vec<&String> = up.json.as_object().unwrap().keys().collect();
-    for key in ["pid", "edge", "api", "bucket", "token"] {
+    for key in ["pid", "edge", "api", "admin", "bucket", "token"] {
         assert!(keys.iter().any(|k| *k == key), "{keys:?}");
     }
     for url in [up.edge(), up.api(), up.bucket().endpoint.as_str()] {
@@ -99,6 +99,39 @@ fn up_json_says_where_everything_is_and_is_private() {
     }
     // Commands run in the site find the system by it, when the data is where it is unless told otherwise.
     assert_eq!(up.get("/").status, 200);
+}
+
+#[test]
+fn commands_in_the_folder_of_a_site_see_into_its_edge() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    up.get("/");
+    up.get("/");
+    let bake = |args: &[&str]| world.bake("site", args).var("BAKE_DATA", up.data().to_str().unwrap()).run();
+    let url = format!("{}/", up.edge());
+    let why = bake(&["edge", "why", &url]).success();
+    assert!(why.stdout.contains("hit: it is fresh"), "{}", why.stdout);
+    let top = bake(&["edge", "top", "--seconds", "1", "--json"]).success();
+    assert!(top.stdout.trim_start().starts_with('{'), "{}", top.stdout);
+    let mut log = world
+        .bake("site", &["edge", "log", "--count", "1", "path=/"])
+        .var("BAKE_DATA", up.data().to_str().unwrap())
+        .start();
+    wait_until("a request in the log", SOON, || {
+        up.get("/");
+        log.stdout().contains("GET ")
+    });
+    assert!(log.wait(SOON).success());
+    assert!(log.stdout().contains(" 200 hit "), "{}", log.stdout());
+    world.write("site/bakehouse.toml", "[edge]\nmemory = 100000000\n[edge.clients]\nconnections = 500\n");
+    bake(&["edge", "reload"]).success();
+    world.write("site/bakehouse.toml", "[edge.clients]\nconnections = 0\n");
+    let failed = bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("bakehouse.toml:2"), "{}", failed.stderr);
+    // A folder without a running system says what to do.
+    let none = world.bake(".", &["edge", "top"]).run().code(1);
+    assert!(none.stderr.contains("`bake up`"), "{}", none.stderr);
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut client = client;
-    if edge.config.speaks_proxy(client.peer.ip()) {
+    if edge.current().speaks_proxy(client.peer.ip()) {
         match Box::pin(real_client(&mut stream, &mut buffer, client)).await? {
             Some(real) => client = real,
             None => return Ok(()),
@@ -137,7 +137,7 @@ pub(crate) async fn serve(
             }
             Some(Event::Request(Ok(request))) => {
                 place.slot.rests();
-                let is_last = served >= edge.config.limits.requests_per_connection_max;
+                let is_last = served >= edge.current().limits.requests_per_connection_max;
                 let mut exchange = Exchange {
                     edge: &edge,
                     client,
@@ -244,7 +244,7 @@ impl Incoming<'_> {
                 }
             }
             looked_at = buffer.len();
-            if looked_at > self.edge.config.limits.header_bytes_max {
+            if looked_at > self.edge.current().limits.header_bytes_max {
                 return Ok(Some(Event::Request(Err(TOO_LARGE))));
             }
             if buffer.is_empty() {
@@ -288,7 +288,8 @@ impl Incoming<'_> {
     /// Takes requests from the beginning of `bytes` and answers those that can be answered at once; says how many bytes
     /// it took.
     fn take(&mut self, bytes: &[u8], writer: &Writer<'_>) -> io::Result<(usize, Event)> {
-        let bytes_max = self.edge.config.limits.header_bytes_max;
+        let settings = self.edge.current();
+        let bytes_max = settings.limits.header_bytes_max;
         let mut taken = 0;
         loop {
             taken += head::blank(&bytes[taken..]);
@@ -308,10 +309,10 @@ impl Incoming<'_> {
                 Ok(head) => head,
                 Err(refusal) => return Ok((taken, Event::Request(Err(refusal)))),
             };
-            let is_last = *self.served >= self.edge.config.limits.requests_per_connection_max
-                || self.place.is_draining();
+            let is_last =
+                *self.served >= settings.limits.requests_per_connection_max || self.place.is_draining();
             let now = clock::boot_ms();
-            let sent = self.edge.hit(&head, self.client.peer.ip(), is_last, now, |hit| {
+            let sent = self.edge.hit(&settings, &head, self.client.peer.ip(), is_last, now, |hit| {
                 let written = writer.try_write(&hit.slices())?;
                 io::Result::Ok((hit.rest(written), hit.closes))
             });

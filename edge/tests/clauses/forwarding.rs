@@ -14,7 +14,7 @@ use crate::support::{
 
 async fn trusting(upstream: &Upstream, networks: &[&str]) -> Running {
     let mut config = upstream_config(&[upstream]);
-    config.trusted = networks.iter().map(|network| network.parse().unwrap()).collect();
+    config.settings.trusted = networks.iter().map(|network| network.parse().unwrap()).collect();
     run(config).await
 }
 

@@ -262,7 +262,7 @@ async fn a_beginning_of_what_cannot_be_kept_is_left_alone() {
     let content = "x".repeat(3_000_000);
     let upstream = Upstream::start(move |head| served(head, &content, "\"a\"")).await;
     let mut config = crate::support::upstream_config(&[&upstream]);
-    config.memory_bytes_max = 4 << 20;
+    config.settings.memory_bytes_max = 4 << 20;
     let edge = crate::support::run(config).await;
     assert_eq!(range(&edge, "bytes=0-9").await.status, 206);
     let whole = edge.get("/").await;

@@ -16,7 +16,7 @@ async fn once(control: &'static str, then: Reply) -> Upstream {
 
 async fn first(upstream: &Upstream, s_maxage: SMaxage) -> Running {
     let mut config = upstream_config(&[upstream]);
-    config.rules.s_maxage = s_maxage;
+    config.settings.rules.s_maxage = s_maxage;
     let edge = run(config).await;
     assert_eq!(edge.get("/").await.text(), "old");
     eventually("the store", || edge.edge.state().flights == 0).await;
@@ -63,7 +63,7 @@ async fn clients_force_validation_only_where_they_may() {
         let upstream =
             Upstream::start(|_| send(200, &[("cache-control", "max-age=60"), ("age", "5")], "x")).await;
         let mut config = upstream_config(&[&upstream]);
-        config.rules.clients = clients;
+        config.settings.rules.clients = clients;
         let edge = run(config).await;
         edge.get("/").await;
         for fields in [

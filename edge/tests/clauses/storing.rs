@@ -70,7 +70,7 @@ async fn cookies_are_kept_by_the_switch() {
     .await;
     for (set_cookie, explicit) in [(SetCookie::ForAll, false), (SetCookie::Store, true)] {
         let mut config = upstream_config(&[&upstream]);
-        config.rules.set_cookie = set_cookie;
+        config.settings.rules.set_cookie = set_cookie;
         let edge = run(config).await;
         for (path, hit) in [
             ("/explicit", explicit),
@@ -122,7 +122,7 @@ async fn targeted_fields_are_those_of_the_list_in_its_order() {
         (vec!["absent", "mine-cache-control"], true),
     ] {
         let mut config = upstream_config(&[&upstream]);
-        config.rules.targets = targets.iter().map(|name| HeaderName::from_static(name)).collect();
+        config.settings.rules.targets = targets.iter().map(|name| HeaderName::from_static(name)).collect();
         let edge = run(config).await;
         assert_eq!(is_hit(&edge, "/").await, hit, "{targets:?}");
     }
@@ -135,7 +135,7 @@ async fn what_is_not_keyed_is_not_forwarded() {
     })
     .await;
     let mut config = upstream_config(&[&upstream]);
-    config.rules.query = QueryKey::Without(vec!["utm_*".into()]);
+    config.settings.rules.query = QueryKey::Without(vec!["utm_*".into()]);
     let edge = run(config).await;
     assert_eq!(edge.get("/a?utm_source=x&page=2").await.text(), "/a?page=2");
     eventually("the store", || edge.edge.state().flights == 0).await;
