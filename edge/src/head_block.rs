@@ -1,10 +1,18 @@
 //! The fields of a stored response, as the bytes that go out: written once, when it is stored, and never changed.
 //!
-//! Fields that describe the content come last, so that the head of a 304 is the same bytes, cut short.
+//! Fields that are alike in many responses lie in one place for all of them. Those that describe the content stand at the
+//! ends, so that the head of a 304 is the same bytes, cut short.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::BufMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use release::answer;
+
+use crate::key::Key;
 
 /// Fields that a 304 leaves out (RFC 9110 §15.4.5).
 const DESCRIBING: [HeaderName; 5] = [
@@ -16,66 +24,154 @@ const DESCRIBING: [HeaderName; 5] = [
 ];
 /// Fields of our origins that clients do not see.
 const HIDDEN: [&str; 2] = [answer::EDGE_CACHE_CONTROL, answer::CHUNKS_FIELD];
+/// Fields that have few values in all responses of a server.
+const ALIKE: [HeaderName; 14] = [
+    header::ACCEPT_RANGES,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ALT_SVC,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_TYPE,
+    header::REFERRER_POLICY,
+    header::SERVER,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::VARY,
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::X_FRAME_OPTIONS,
+    header::X_XSS_PROTECTION,
+];
+/// What is alike that is remembered, for copies to share.
+const COMMONS_MAX: usize = 4_096;
 
-/// Lines of fields: first those that clients do not see, then those that every response has, then those that
-/// describe the content.
+/// What many copies have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Common {
+    /// The scope of their keys.
+    pub(crate) scope: Arc<str>,
+    pub(crate) of_site: bool,
+    /// Lines of fields; those that describe the content come last.
+    fields: Box<[u8]>,
+    describing: u32,
+}
+
+impl Common {
+    fn of(key: &Key, head: &HeaderMap) -> Self {
+        let mut fields = Vec::new();
+        write(head, &mut fields, |name| ALIKE.contains(name) && !DESCRIBING.contains(name));
+        let describing = place(&fields);
+        write(head, &mut fields, |name| ALIKE.contains(name) && DESCRIBING.contains(name));
+        Self {
+            scope: Arc::clone(&key.scope),
+            of_site: key.of_site,
+            fields: fields.into_boxed_slice(),
+            describing,
+        }
+    }
+
+    /// Bytes in memory.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.fields.len()
+    }
+}
+
+/// What was common to copies of late. Copies keep what they share; this only finds it.
+#[derive(Debug, Default)]
+pub(crate) struct Commons(Mutex<HashSet<Arc<Common>>>);
+
+impl Commons {
+    /// What a copy under `key` with these fields shares with others.
+    pub(crate) fn of(&self, key: &Key, head: &HeaderMap) -> Arc<Common> {
+        let common = Common::of(key, head);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = known.get(&common) {
+            return Arc::clone(held);
+        }
+        if known.len() >= COMMONS_MAX {
+            known.clear();
+        }
+        let common = Arc::new(common);
+        known.insert(Arc::clone(&common));
+        common
+    }
+}
+
+fn place(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+fn at(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+fn write(head: &HeaderMap, bytes: &mut Vec<u8>, wanted: impl Fn(&HeaderName) -> bool) {
+    for (name, value) in head.iter().filter(|(name, _)| wanted(name)) {
+        bytes.put_slice(name.as_str().as_bytes());
+        bytes.put_slice(b": ");
+        bytes.put_slice(value.as_bytes());
+        bytes.put_slice(b"\r\n");
+    }
+}
+
+/// Fields of a copy: its own (those that clients do not see, those that describe the content, the others), and those that
+/// it has in common with others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadBlock<'a> {
-    bytes: &'a [u8],
-    seen: usize,
-    describing: usize,
+    own: &'a [u8],
+    places: Places,
+    common: &'a Common,
+}
+
+/// Where in a copy's own fields those begin that clients see, and those that a 304 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Places {
+    seen: u32,
+    kept: u32,
 }
 
 impl<'a> HeadBlock<'a> {
-    /// Bytes that fields take.
-    pub(crate) fn bytes(head: &HeaderMap) -> usize {
-        head.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-    }
-
-    /// Writes fields without those of the connection, `Age` and `Content-Length`; returns where those begin that clients see,
-    /// and those that describe. Those of a site hide what our origins tell us alone.
-    pub(crate) fn write(head: &HeaderMap, of_site: bool, bytes: &mut Vec<u8>) -> (u32, u32) {
+    /// Writes a copy's own fields, without those of the connection, `Age` and `Content-Length`. Those of a site hide what our
+    /// origins tell us alone.
+    pub(crate) fn write(head: &HeaderMap, of_site: bool) -> (Vec<u8>, Places) {
         let is_hidden = |name: &HeaderName| of_site && HIDDEN.contains(&name.as_str());
-        let mut lines = |wanted: &dyn Fn(&HeaderName) -> bool| {
-            for (name, value) in head.iter().filter(|(name, _)| wanted(name)) {
-                bytes.put_slice(name.as_str().as_bytes());
-                bytes.put_slice(b": ");
-                bytes.put_slice(value.as_bytes());
-                bytes.put_slice(b"\r\n");
-            }
-            u32::try_from(bytes.len()).unwrap_or(u32::MAX)
-        };
-        let seen = lines(&|name| is_hidden(name));
-        let describing = lines(&|name| !is_hidden(name) && !DESCRIBING.contains(name));
-        lines(&|name| !is_hidden(name) && DESCRIBING.contains(name));
-        (seen, describing)
+        let is_own = |name: &HeaderName| !ALIKE.contains(name) && !is_hidden(name);
+        let mut bytes = Vec::new();
+        write(head, &mut bytes, is_hidden);
+        let seen = place(&bytes);
+        write(head, &mut bytes, |name| is_own(name) && DESCRIBING.contains(name));
+        let kept = place(&bytes);
+        write(head, &mut bytes, |name| is_own(name) && !DESCRIBING.contains(name));
+        (bytes, Places { seen, kept })
     }
 
-    /// What was written, with the places in it.
-    pub(crate) fn new(bytes: &'a [u8], seen: usize, describing: usize) -> Self {
-        Self { bytes, seen, describing }
+    /// What was written.
+    pub(crate) fn new(own: &'a [u8], places: Places, common: &'a Common) -> Self {
+        Self { own, places, common }
     }
 
     /// What clients see.
-    pub(crate) fn seen(self) -> &'a [u8] {
-        self.bytes.get(self.seen..).unwrap_or_default()
+    pub(crate) fn seen(self) -> [&'a [u8]; 2] {
+        [self.own.get(at(self.places.seen)..).unwrap_or_default(), &self.common.fields]
     }
 
     /// What clients see in a 304.
-    pub(crate) fn seen_in_304(self) -> &'a [u8] {
-        self.bytes.get(self.seen..self.describing).unwrap_or_default()
+    pub(crate) fn seen_in_304(self) -> [&'a [u8]; 2] {
+        let common = self.common.fields.get(..at(self.common.describing)).unwrap_or_default();
+        [self.own.get(at(self.places.kept)..).unwrap_or_default(), common]
     }
 
     /// Names and values, in order.
     fn lines(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let mut rest = self.bytes;
-        std::iter::from_fn(move || {
-            // A value holds neither CR nor LF, and a name no colon.
-            let end = memchr::memchr(b'\r', rest)?;
-            let line = &rest[..end];
-            rest = rest.get(end + 2..).unwrap_or_default();
-            let colon = memchr::memchr(b':', line)?;
-            Some((&line[..colon], line.get(colon + 2..).unwrap_or_default()))
+        [self.own, &*self.common.fields].into_iter().flat_map(|mut rest| {
+            std::iter::from_fn(move || {
+                // A value holds neither CR nor LF, and a name no colon.
+                let end = memchr::memchr(b'\r', rest)?;
+                let line = &rest[..end];
+                rest = rest.get(end + 2..).unwrap_or_default();
+                let colon = memchr::memchr(b':', line)?;
+                Some((&line[..colon], line.get(colon + 2..).unwrap_or_default()))
+            })
         })
     }
 
@@ -108,25 +204,45 @@ mod tests {
             (answer::EDGE_CACHE_CONTROL, "max-age=9"),
             ("x-a", "b: c"),
             ("x-a", ""),
+            ("content-range", "bytes 0-1/2"),
+            ("vary", "a"),
             ("content-encoding", "br"),
         ];
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let mut bytes = Vec::new();
-        let (seen, describing) = HeadBlock::write(&map, true, &mut bytes);
-        assert_eq!(bytes.len(), HeadBlock::bytes(&map));
-        let block = HeadBlock::new(&bytes, seen as usize, describing as usize);
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let kept = "etag: \"a\"\r\nx-a: b: c\r\nx-a: \r\n";
+        let (commons, scope): (Commons, Arc<str>) = (Commons::default(), "main".into());
+        let key = Key::of_site(&scope, "/");
+        let common = commons.of(&key, &map);
+        let text = |parts: [&[u8]; 2]| String::from_utf8(parts.concat()).unwrap();
+        let (own, places) = HeadBlock::write(&map, true);
+        let block = HeadBlock::new(&own, places, &common);
+        let kept = "etag: \"a\"\r\nx-a: b: c\r\nx-a: \r\nvary: a\r\n";
         assert_eq!(text(block.seen_in_304()), kept);
-        assert_eq!(text(block.seen()), format!("{kept}content-type: text/html\r\ncontent-encoding: br\r\n"));
+        let described = "content-type: text/html\r\ncontent-encoding: br\r\n";
+        assert_eq!(text(block.seen()), format!("content-range: bytes 0-1/2\r\n{kept}{described}"));
         assert_eq!(block.map(), map);
         assert_eq!(block.get(&header::ETAG), Some(&b"\"a\""[..]));
-        let mut bytes = Vec::new();
-        HeadBlock::write(&map, false, &mut bytes);
-        assert!(text(HeadBlock::new(&bytes, 0, 0).seen()).contains(answer::EDGE_CACHE_CONTROL));
-        assert!(HeadBlock::new(&[], 0, 0).map().is_empty());
+        assert_eq!(block.get(&header::VARY), Some(&b"a"[..]));
+        let (own, places) = HeadBlock::write(&map, false);
+        assert!(text(HeadBlock::new(&own, places, &common).seen()).contains(answer::EDGE_CACHE_CONTROL));
+        let none = commons.of(&key, &HeaderMap::new());
+        let (own, places) = HeadBlock::write(&HeaderMap::new(), true);
+        assert!(HeadBlock::new(&own, places, &none).map().is_empty() && none.len() == 0);
+    }
+
+    #[test]
+    fn what_is_alike_lies_in_one_place() {
+        let (commons, scope): (Commons, Arc<str>) = (Commons::default(), "main".into());
+        let of = |path: &str, kind: &'static str, tag: &'static str| {
+            let mut map = HeaderMap::new();
+            map.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            map.insert(header::ETAG, HeaderValue::from_static(tag));
+            commons.of(&Key::of_site(&scope, path), &map)
+        };
+        let first = of("/a", "text/html", "\"a\"");
+        assert!(Arc::ptr_eq(&first, &of("/b", "text/html", "\"b\"")));
+        assert!(!Arc::ptr_eq(&first, &of("/b", "text/css", "\"b\"")));
     }
 }

@@ -139,7 +139,7 @@ impl Tail {
 /// A response as it goes out, borrowed: nothing of it was copied but what is made for each response.
 #[derive(Debug)]
 pub(crate) struct Hit<'a> {
-    parts: [&'a [u8]; 5],
+    parts: [&'a [u8]; 6],
     stored: &'a Arc<Stored>,
     with_body: bool,
     /// Whether the client asks for the end of the connection.
@@ -157,14 +157,14 @@ pub(crate) struct Rest {
 
 impl<'a> Hit<'a> {
     /// The whole, for one call; of a body with a file only the beginning, since the rest need not be copied.
-    pub(crate) fn slices(&self) -> [IoSlice<'a>; 6] {
-        let [status, fields, tail, via, end] = self.parts;
+    pub(crate) fn slices(&self) -> [IoSlice<'a>; 7] {
+        let [status, own, common, tail, via, end] = self.parts;
         let body = match self.stored.file() {
             _ if !self.with_body => &[],
             Some(_) => &self.stored.body()[..BEGINNING_BYTES],
             None => self.stored.body(),
         };
-        [status, fields, tail, via, end, body].map(IoSlice::new)
+        [status, own, common, tail, via, end, body].map(IoSlice::new)
     }
 
     /// What is left after `written` bytes; `None`: nothing.
@@ -320,10 +320,12 @@ impl Answering<'_> {
         }
         let closes = self.plain.closes || self.is_last;
         let fields = stored.fields();
+        let [own, common] = if is_304 { fields.seen_in_304() } else { fields.seen() };
         let hit = Hit {
             parts: [
                 status_line(status)?,
-                if is_304 { fields.seen_in_304() } else { fields.seen() },
+                own,
+                common,
                 tail.as_bytes(),
                 self.edge.via_line.as_bytes(),
                 if closes { b"connection: close\r\n\r\n" } else { b"\r\n" },

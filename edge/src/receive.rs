@@ -202,7 +202,6 @@ impl Edge {
         began: Began,
     ) -> Stored {
         let groups = groups_of(&head, key.of_site);
-        let key = Key { scope: self.store.scope(&key.scope), ..key.clone() };
         if !head.contains_key(header::DATE)
             && let Ok(date) = HeaderValue::from_str(&date::format(wall))
         {
@@ -210,7 +209,9 @@ impl Edge {
             head.insert(header::DATE, date);
         }
         head.remove(header::CONTENT_LENGTH);
-        Stored::new(&key, status, &head, body, &freshness, selection, wall, &groups, began.epoch)
+        let common = self.store.common(key, &head);
+        let target = &key.target;
+        Stored::new(target, common, status, &head, body, &freshness, selection, wall, &groups, began.epoch)
     }
 
     /// Content of a release for one client alone, checked on its way.

@@ -10,7 +10,6 @@
 //! gone. What goes when memory is short is the business of `queues`.
 
 use std::{
-    collections::HashSet,
     hash::RandomState,
     ops::ControlFlow,
     sync::{
@@ -23,6 +22,7 @@ use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
 use crate::{
+    head_block::{Common, Commons},
     key::{Key, KeyRef},
     policy::{
         range,
@@ -45,8 +45,6 @@ const LISTS_MIN: usize = 1 << 10;
 const LISTS_MAX: usize = 1 << 24;
 /// Variants of one URL that are kept; more would let one URL's request fields fill the memory.
 const VARIANTS_MAX: usize = 32;
-/// Scopes that are remembered, for copies to share.
-const SCOPES_MAX: usize = 1_024;
 /// Superseded copies of one URL that are kept for their bodies.
 const KEPT_MAX: usize = 4;
 
@@ -111,8 +109,7 @@ pub(crate) struct Store {
     locks: Box<[Mutex<()>]>,
     queues: Mutex<Queues>,
     small_bytes: Arc<SmallBytes>,
-    /// Scopes of keys that were stored of late: most copies share one.
-    scopes: Mutex<HashSet<Arc<str>>>,
+    commons: Commons,
     hasher: RandomState,
     bytes_max: AtomicUsize,
     bytes: AtomicUsize,
@@ -159,7 +156,7 @@ impl Store {
         Self {
             small_bytes: queues.small_bytes(),
             queues: Mutex::new(queues),
-            scopes: Mutex::default(),
+            commons: Commons::default(),
             lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
             locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
@@ -490,17 +487,9 @@ impl Store {
         indexes
     }
 
-    /// The same scope, one for all copies that are stored under it.
-    pub(crate) fn scope(&self, scope: &Arc<str>) -> Arc<str> {
-        let mut scopes = lock(&self.scopes);
-        if let Some(held) = scopes.get(scope) {
-            return Arc::clone(held);
-        }
-        if scopes.len() >= SCOPES_MAX {
-            scopes.clear();
-        }
-        scopes.insert(Arc::clone(scope));
-        Arc::clone(scope)
+    /// What a copy under `key` with these fields shares with others.
+    pub(crate) fn common(&self, key: &Key, head: &HeaderMap) -> Arc<Common> {
+        self.commons.of(key, head)
     }
 
     /// Brings the copies of a list up to the log, and takes out what is gone.
@@ -572,7 +561,19 @@ pub(crate) mod tests {
         };
         let body = Bytes::from(vec![b'x'; size]).into();
         let groups = ["g".into()];
-        Stored::new(key, StatusCode::OK, &head, body, &freshness, Selection::default(), 0, &groups, 0)
+        let common = Commons::default().of(key, &head);
+        Stored::new(
+            &key.target,
+            common,
+            StatusCode::OK,
+            &head,
+            body,
+            &freshness,
+            Selection::default(),
+            0,
+            &groups,
+            0,
+        )
     }
 
     fn key(path: &str) -> Key {

@@ -18,8 +18,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
     groups::Groups,
-    head_block::HeadBlock,
-    key::{Key, KeyRef},
+    head_block::{Common, HeadBlock, Places},
+    key::KeyRef,
     policy::{
         date::UnixSeconds,
         freshness::{Freshness, Millis, Packed},
@@ -63,8 +63,9 @@ pub(crate) enum Life {
 /// A stored response.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    scope: Arc<str>,
-    /// One after the other: the target of its key, its groups, its fields, its content unless that has a file.
+    /// What it shares with others.
+    common: Arc<Common>,
+    /// One after the other: the target of its key, its groups, its own fields, its content unless that has a file.
     block: Box<[u8]>,
     file: Option<Arc<MemoryFile>>,
     rare: Option<Box<Rare>>,
@@ -73,16 +74,14 @@ pub(crate) struct Stored {
     soft_at: AtomicU64,
     checked: AtomicU64,
     freshness: Packed,
-    /// Where the groups, the fields (with those that clients see, those that describe), and the content begin.
+    /// Where the groups, the fields, and the content begin.
     groups: u32,
     fields: u32,
-    seen: u32,
-    describing: u32,
     content: u32,
+    places: Places,
     /// Which requests select it, in short.
     pub(crate) class: Class,
     pub(crate) status: StatusCode,
-    of_site: bool,
     visits: AtomicU8,
     linked: AtomicBool,
     in_small: AtomicBool,
@@ -116,7 +115,8 @@ impl Stored {
     /// `Content-Length`.
     #[expect(clippy::too_many_arguments, reason = "a record's fields, each of another type")]
     pub(crate) fn new(
-        key: &Key,
+        target: &str,
+        common: Arc<Common>,
         status: StatusCode,
         head: &HeaderMap,
         body: StoredBody,
@@ -130,21 +130,21 @@ impl Stored {
             StoredBody::Heap(bytes) => (bytes, None),
             StoredBody::File(file) => (Bytes::new(), Some(file)),
         };
-        let (target, groups) = (key.target.as_bytes(), Groups::join(groups));
-        let length = target.len() + groups.len() + HeadBlock::bytes(head) + inline.len();
-        let mut block = Vec::with_capacity(length);
+        let groups = Groups::join(groups);
+        let (own, places) = HeadBlock::write(head, common.of_site);
+        let mut block = Vec::with_capacity(target.len() + groups.len() + own.len() + inline.len());
         let place = |block: &Vec<u8>| u32::try_from(block.len()).unwrap_or(u32::MAX);
-        block.extend_from_slice(target);
+        block.extend_from_slice(target.as_bytes());
         let groups_at = place(&block);
         block.extend_from_slice(groups.as_bytes());
         let fields = place(&block);
-        let (seen, describing) = HeadBlock::write(head, key.of_site, &mut block);
+        block.extend_from_slice(&own);
         let content = place(&block);
         block.extend_from_slice(&inline);
         let class = selection.class();
         let selection = (class == Class::Other).then_some(selection);
         Self {
-            scope: Arc::clone(&key.scope),
+            common,
             block: block.into_boxed_slice(),
             file,
             rare: selection.map(|selection| Box::new(Rare { selection: Some(selection), part: None })),
@@ -154,12 +154,10 @@ impl Stored {
             freshness: Packed::of(freshness, wall),
             groups: groups_at,
             fields,
-            seen,
-            describing,
             content,
+            places,
             class,
             status,
-            of_site: key.of_site,
             visits: AtomicU8::new(0),
             linked: AtomicBool::new(false),
             in_small: AtomicBool::new(false),
@@ -178,16 +176,12 @@ impl Stored {
 
     /// What it is found by.
     pub(crate) fn key(&self) -> KeyRef<'_> {
-        KeyRef { scope: &self.scope, target: self.text(0..self.groups), of_site: self.of_site }
+        KeyRef { scope: &self.common.scope, target: self.text(0..self.groups), of_site: self.common.of_site }
     }
 
     /// Fields, without those of the connection, `Age` and `Content-Length`.
     pub(crate) fn fields(&self) -> HeadBlock<'_> {
-        HeadBlock::new(
-            self.slice(self.fields..self.content),
-            at(self.seen) - at(self.fields),
-            at(self.describing) - at(self.fields),
-        )
+        HeadBlock::new(self.slice(self.fields..self.content), self.places, &self.common)
     }
 
     /// The same as a map, made anew each time.
@@ -408,6 +402,6 @@ mod tests {
     /// At a million small objects each byte here is a megabyte.
     #[test]
     fn a_copy_is_small() {
-        assert!(size_of::<Stored>() <= 152, "{}", size_of::<Stored>());
+        assert!(size_of::<Stored>() <= 136, "{}", size_of::<Stored>());
     }
 }
