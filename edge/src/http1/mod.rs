@@ -12,6 +12,8 @@ mod connection;
 mod content;
 mod deadlines;
 mod decoder;
+#[cfg(test)]
+mod differential;
 mod encoder;
 mod head;
 mod interim;

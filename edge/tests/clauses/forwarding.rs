@@ -1,14 +1,21 @@
 //! RFC 9110 §7.6, RFC 9112 §6.3, RFC 8586, RFC 7239, RFC 9211.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use edge::{EdgeConfig, Mode};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::support::{
-    Reply, Running, Upstream, eventually, field, find, front, read_head, read_response, run, send,
+    DEADLINE, Reply, Running, Upstream, eventually, field, find, front, read_head, read_response, run, send,
     upstream_config,
 };
 
@@ -332,4 +339,39 @@ async fn interim_responses_are_bounded_in_number_and_any_is_passed_on() {
             "{path} {interim}"
         );
     }
+}
+
+#[tokio::test]
+async fn interim_responses_without_end_are_a_failure_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let given_up = Arc::new(AtomicUsize::new(0));
+    let ended = Arc::clone(&given_up);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let ended = Arc::clone(&ended);
+            tokio::spawn(async move {
+                drop(stream.read(&mut [0; 4096]).await);
+                while stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n").await.is_ok() {}
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    let mut config = EdgeConfig::new(Mode::Upstream { urls: vec![url] }, "test-edge");
+    config.deadlines.first_byte = Duration::from_millis(500);
+    config.upstream.retries_max = 0;
+    let edge = run(config).await;
+    let began = Instant::now();
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let (mut bytes, end) = (Vec::new(), b"</html>");
+    while find(&bytes, end).is_none() {
+        assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "{}", String::from_utf8_lossy(&bytes));
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    let (interim, last) = (text.matches("HTTP/1.1 103").count(), text.matches("HTTP/1.1 504").count());
+    assert!((1..=32).contains(&interim) && last == 1, "{text}");
+    assert!(began.elapsed() < DEADLINE / 2);
+    eventually("the end of that connection", || given_up.load(Ordering::SeqCst) == 1).await;
 }
