@@ -74,7 +74,7 @@ impl Sweeper {
 
     /// Has the store take no more than this. What makes room for it does so in small steps.
     pub(crate) fn resize(self: &Arc<Self>, bytes_max: usize) {
-        let before = std::mem::replace(&mut self.state().bytes_max, Some(bytes_max));
+        let before = self.state().bytes_max.replace(bytes_max);
         if before.is_some() || self.step(bytes_max) {
             return;
         }
