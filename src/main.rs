@@ -11,6 +11,7 @@ mod edge_handover;
 mod edge_role;
 mod edge_watch;
 mod failure;
+mod fetched;
 mod import;
 mod jobs;
 mod logs;

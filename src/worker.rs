@@ -20,7 +20,7 @@ use release::record::Trigger;
 use release::tree::Diff;
 use release::wire::{Committed, Failure, PublishRequest, Published};
 use release::{Digest, ReleaseId};
-use renderer::data::{self, Backoff, DataSet, Retries, Snapshot};
+use renderer::data::{self, DataSet, Snapshot};
 use renderer::schedule::{Fired, Firing, Runner, Schedule};
 use renderer::{BaseUrl, Handed, Limits, Options, Readers, RenderId, Renderer, Sources};
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::HintExt;
+use crate::fetched::{Ask, BACKOFF, Fetched};
 use crate::memo::Memos;
 use crate::{failure, render};
 
@@ -35,8 +36,6 @@ use crate::{failure, render};
 const REASONS_MAX: usize = 1_024;
 /// Renders of one publish, where other publishers are faster each time.
 const ATTEMPTS_MAX: u32 = 8;
-/// First and longest wait before what failed is tried again.
-const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
 
 /// Why to publish.
 #[derive(Debug)]
@@ -179,11 +178,8 @@ pub struct Worker {
     listed: Option<Sources>,
     /// Files of the bucket that were read, by digest.
     read: BTreeMap<Digest, Bytes>,
-    good: DataSet,
+    fetched: Fetched,
     seeded: bool,
-    retries: Retries,
-    /// What the databases' files were like when they were read last.
-    fingerprints: BTreeMap<String, data::Fingerprint>,
     /// Rules of the configuration that was read last.
     rules: Vec<CacheRule>,
     /// What the active release was made of, where this worker made it.
@@ -223,6 +219,7 @@ impl Worker {
     pub fn new(setup: Setup, shutdown: CancellationToken) -> (Self, Handle) {
         let (sender, reasons) = mpsc::channel(REASONS_MAX);
         let handle = Handle { reasons: sender };
+        let fetched = Fetched::new(setup.root.clone());
         let worker = Self {
             renderer: Arc::new(Renderer::new(setup.memory_bytes_max)),
             setup,
@@ -231,10 +228,8 @@ impl Worker {
             shutdown,
             listed: None,
             read: BTreeMap::new(),
-            good: DataSet::new(),
+            fetched,
             seeded: false,
-            retries: Retries::new(BACKOFF),
-            fingerprints: BTreeMap::new(),
             rules: Vec::new(),
             known: None,
             recalled: false,
@@ -374,11 +369,6 @@ struct Batch {
     asked: Vec<Asked>,
 }
 
-enum Ask {
-    All,
-    Some(BTreeSet<String>),
-}
-
 impl Batch {
     fn of(reasons: Vec<Reason>, retry: Option<Trigger>) -> Self {
         let mut batch = Self {
@@ -424,16 +414,6 @@ impl Batch {
             }
         }
         batch
-    }
-}
-
-impl Ask {
-    fn add(&mut self, sources: Option<BTreeSet<String>>) {
-        match (&mut *self, sources) {
-            (Self::All, _) => {}
-            (_, None) => *self = Self::All,
-            (Self::Some(names), Some(more)) => names.extend(more),
-        }
     }
 }
 
@@ -484,8 +464,10 @@ impl Worker {
             self.seed(&config).await?;
         }
         self.follow_schedules(&config).await.map_err(Stop::lasting)?;
-        let stale = self.refresh(&config, &batch.ask).await?;
-        let data = self.data_of(&config);
+        let refreshed = self.fetched.refresh(&config, &batch.ask).await;
+        self.set_deadline(None);
+        let stale = refreshed.map_err(Stop::passing)?;
+        let data = self.fetched.data_of(&config);
         let now = draft.now(Timestamp::now());
         let (base, base_root) = (draft.base_seq(), draft.base_root());
         let known = self.base_known(&draft).await?;
@@ -630,7 +612,7 @@ impl Worker {
     /// Fires when a page falls due or expires, or a failed source is to be asked again.
     fn set_deadline(&self, next_change: Option<Timestamp>) {
         if let Some(runner) = &self.runner {
-            runner.set_deadline(next_change.into_iter().chain(self.retries.next()).min());
+            runner.set_deadline(next_change.into_iter().chain(self.fetched.next_try()).min());
         }
     }
 
@@ -642,9 +624,7 @@ impl Worker {
                 let name = file.path.strip_prefix(DATA_PREFIX).and_then(|n| n.strip_suffix(".json"));
                 let Some(name) = name else { continue };
                 match Snapshot::from_bytes(name, &file.bytes) {
-                    Ok(snapshot) => {
-                        self.good.insert(name, snapshot);
-                    }
+                    Ok(snapshot) => self.fetched.seed(name, snapshot),
                     Err(error) => tracing::warn!(%error, "recorded data is not used"),
                 }
             }
@@ -685,55 +665,6 @@ impl Worker {
         };
         self.read = files.iter().map(|f| (Digest::of(&f.bytes), f.bytes.clone())).collect();
         Ok(Sources::from_files(files.into_iter().map(|f| (f.path, f.bytes))))
-    }
-
-    /// Asks the sources that the batch calls for, those whose next try is due, and those without data.
-    /// What fails keeps its last good data, and a text says so; without any, nothing can be published.
-    async fn refresh(&mut self, config: &Config, ask: &Ask) -> Result<Vec<String>, Stop> {
-        self.retries.retain(config.source.iter().map(|s| s.name.as_str()));
-        let prints = config
-            .source
-            .iter()
-            .filter_map(|s| Some((s.name.clone(), data::fingerprint(s, &self.setup.root)?)));
-        let prints: BTreeMap<String, data::Fingerprint> = prints.collect();
-        let written = prints.iter().filter(|(name, print)| self.fingerprints.get(*name) != Some(print));
-        let only: Option<BTreeSet<String>> = match ask {
-            Ask::All => None,
-            Ask::Some(names) => {
-                let due = self.retries.due(Timestamp::now());
-                Some(names.iter().chain(&due).chain(written.map(|(name, _)| name)).cloned().collect())
-            }
-        };
-        let refreshed =
-            data::refresh(&config.source, only.as_ref(), &self.good, &self.setup.root, &render::environment)
-                .await;
-        for name in &refreshed.fresh {
-            if let Some(print) = prints.get(name) {
-                self.fingerprints.insert(name.clone(), print.clone());
-            }
-            if let Some(failing) = self.retries.succeeded(name) {
-                tracing::info!(source = name, attempts = failing.attempts, "the source can be read again");
-            }
-        }
-        for error in &refreshed.failed {
-            self.retries.failed(error.source_name(), Timestamp::now(), rand::random());
-        }
-        self.set_deadline(None);
-        self.good = refreshed.data;
-        if refreshed.missing.is_empty() {
-            return Ok(refreshed.failed.iter().map(ToString::to_string).collect());
-        }
-        let lacking = refreshed.failed.iter().filter(|e| refreshed.missing.contains(e.source_name()));
-        let texts: Vec<String> = lacking.clone().map(ToString::to_string).collect();
-        let hint = lacking.clone().find_map(data::DataError::hint);
-        let error = anyhow::anyhow!("{}; there is no earlier data to fall back on", texts.join("; "));
-        Err(Stop::failed(error, hint, true))
-    }
-
-    /// The data of the sources that are configured now.
-    fn data_of(&self, config: &Config) -> DataSet {
-        let known = |s: &data::SourceConfig| Some((s.name.clone(), self.good.get(&s.name)?.clone()));
-        config.source.iter().filter_map(known).collect()
     }
 
     /// All that a render reads.
