@@ -66,7 +66,7 @@ impl Folder {
         base_url: BaseUrl,
         drafts: bool,
     ) -> anyhow::Result<Input> {
-        let options = Options { drafts, base_url, config: None, limits: limits(&self.config) };
+        let options = Options { drafts, base_url, limits: limits(&self.config), ..Options::default() };
         input(self.sources.clone(), &self.config, data, now, options)
     }
 }

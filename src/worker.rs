@@ -676,10 +676,9 @@ impl Worker {
         data: DataSet,
     ) -> Result<renderer::Input, Stop> {
         let options = Options {
-            drafts: false,
             base_url: self.setup.base_url.clone(),
-            config: None,
             limits: render::limits(config),
+            ..Options::default()
         };
         render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)
     }

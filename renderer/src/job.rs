@@ -159,7 +159,7 @@ pub(crate) struct Done {
 }
 
 /// `/blog/first/` as an output: `blog/first/index.html`.
-fn output_of(path: &str) -> String {
+pub(crate) fn output_of(path: &str) -> String {
     let trimmed = path.trim_matches('/');
     if trimmed.is_empty() { "index.html".to_owned() } else { format!("{trimmed}/index.html") }
 }
@@ -695,7 +695,7 @@ impl Pager<'_> {
         self.ids.len().div_ceil(self.size).max(1)
     }
 
-    fn path_of(&self, n: usize) -> String {
+    pub(crate) fn path_of(&self, n: usize) -> String {
         if n == 1 { self.path.to_owned() } else { format!("{}{}/{n}/", self.path, self.paginate_path) }
     }
 

@@ -14,6 +14,7 @@ use regex::Regex;
 
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::highlight::{Fence, escape};
+use crate::lines;
 use crate::slugs::{self, Slugify};
 
 /// What markdown is rendered within.
@@ -33,6 +34,10 @@ pub(crate) trait Surroundings {
     fn code(&self, fence: &Fence, code: &str) -> Result<String, String>;
     /// Whether an image of this site exists; `None` where that is not checked.
     fn image_exists(&self, source: &str) -> Option<bool>;
+    /// File and line of a byte of the text, where blocks are to say where they come from.
+    fn place(&self, _at: usize) -> Option<String> {
+        None
+    }
 }
 
 /// A heading, for tables of contents.
@@ -113,6 +118,7 @@ pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
         more: None,
         footnotes: Footnotes::default(),
         link_ends: Vec::new(),
+        is_marked: false,
     };
     writer.reserve_ids(&events);
     writer.walk(&events);
@@ -169,6 +175,8 @@ struct Writer<'s, 'a> {
     footnotes: Footnotes<'a>,
     /// Whether each open link was written by us.
     link_ends: Vec<bool>,
+    /// Whether there are marks of lines among the events.
+    is_marked: bool,
 }
 
 impl<'a> Writer<'_, 'a> {
@@ -198,7 +206,13 @@ impl<'a> Writer<'_, 'a> {
                         pulldown_cmark::CodeBlockKind::Indented => "",
                     };
                     match self.around.code(&Fence::parse(info), &code) {
-                        Ok(html) => self.out.push(Event::Html(html.into())),
+                        Ok(html) => {
+                            // The line of the code, not of its fence.
+                            self.mark(
+                                events.get(i + 1).filter(|_| i + 1 < end).map_or(range, |(_, text)| text),
+                            );
+                            self.out.push(Event::Html(html.into()));
+                        }
                         Err(message) => self.problem(range.start, message),
                     }
                     i = end + 1;
@@ -206,6 +220,7 @@ impl<'a> Writer<'_, 'a> {
                 }
                 Event::Start(Tag::Heading { level, id, classes, attrs }) => {
                     let end = skip_to_end(events, i);
+                    self.mark(range);
                     self.heading(*level, id.as_deref(), classes, attrs, &events[i + 1..end]);
                     i = end + 1;
                     continue;
@@ -237,6 +252,7 @@ impl<'a> Writer<'_, 'a> {
                         self.mark_more(&open);
                     } else {
                         self.collect_ids(&html);
+                        self.mark(range);
                         self.out.push(Event::Html(html.into()));
                     }
                     i = end + 1;
@@ -272,11 +288,18 @@ impl<'a> Writer<'_, 'a> {
                 }
                 Event::Start(tag) => {
                     open.push(tag.to_end());
+                    if is_marked_block(tag) {
+                        self.mark(range);
+                    }
                     self.out.push(event.clone());
                 }
                 Event::End(_) => {
                     open.pop();
                     self.out.push(event.clone());
+                }
+                Event::Rule => {
+                    self.mark(range);
+                    self.out.push(Event::Rule);
                 }
                 _ => self.out.push(event.clone()),
             }
@@ -286,6 +309,14 @@ impl<'a> Writer<'_, 'a> {
 
     fn problem(&mut self, at: usize, message: String) {
         self.result.problems.push(Problem { at, message, broken: None, hint: None });
+    }
+
+    /// Has the block of the next event say where it comes from.
+    fn mark(&mut self, range: &Range<usize>) {
+        if let Some(place) = self.around.place(range.start) {
+            self.is_marked = true;
+            self.out.push(lines::mark(&place));
+        }
     }
 
     fn mark_more(&mut self, open: &[TagEnd]) {
@@ -664,7 +695,7 @@ impl<'a> Writer<'_, 'a> {
                 .cloned();
             let head: Vec<Event<'a>> = head.collect();
             let mut summary = String::new();
-            html::push_html(&mut summary, head.iter().cloned());
+            push_html(self.is_marked, &mut summary, head.iter().cloned());
             if !open.is_empty() {
                 let cut = self.around.summary_cutoff(summary.trim_end());
                 summary.clear();
@@ -672,7 +703,7 @@ impl<'a> Writer<'_, 'a> {
                 match cut {
                     Ok(cut) => {
                         let cut = std::iter::once(Event::InlineHtml(cut.into()));
-                        html::push_html(&mut summary, head.into_iter().chain(cut).chain(tail));
+                        push_html(self.is_marked, &mut summary, head.into_iter().chain(cut).chain(tail));
                     }
                     Err(message) => {
                         self.result.problems.push(Problem { at: 0, message, broken: None, hint: None });
@@ -684,11 +715,30 @@ impl<'a> Writer<'_, 'a> {
             self.result.anchors.push("continue-reading".to_owned());
         }
         let mut body = String::with_capacity(length * 3 / 2);
-        html::push_html(&mut body, self.out.into_iter());
+        push_html(self.is_marked, &mut body, self.out.into_iter());
         self.result.body = body;
         self.result.toc = nest(self.headings);
         self.result
     }
+}
+
+fn push_html<'a>(is_marked: bool, out: &mut String, events: impl Iterator<Item = Event<'a>>) {
+    if is_marked { lines::push_html(out, events) } else { html::push_html(out, events) }
+}
+
+/// Blocks whose tag says where they come from; lists and definitions leave that to what is in them.
+fn is_marked_block(tag: &Tag<'_>) -> bool {
+    use Tag::{BlockQuote, DefinitionListDefinition, DefinitionListTitle, Item, Paragraph, Table, TableRow};
+    matches!(
+        tag,
+        Paragraph
+            | BlockQuote(_)
+            | Item
+            | Table(_)
+            | TableRow
+            | DefinitionListTitle
+            | DefinitionListDefinition
+    )
 }
 
 fn skip_to_end(events: &[Spanned<'_>], start: usize) -> usize {

@@ -113,6 +113,8 @@ impl Memo {
             assets,
             next_change: self.head.next_change.and_then(|at| Timestamp::from_second(at).ok()),
             warnings: self.head.warnings.clone(),
+            // Builds ask for none.
+            places: Vec::new(),
         }
     }
 

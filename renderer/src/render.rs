@@ -22,6 +22,7 @@ use crate::job::{self, Job};
 use crate::library::{self, Content, Library, Making, ParsedFiles};
 use crate::limits::Limits;
 use crate::memo::{self, Readers};
+use crate::places::{Place, places};
 use crate::reads;
 use crate::sass;
 use crate::search;
@@ -53,6 +54,9 @@ pub struct Options {
     pub drafts: bool,
     /// What links begin with.
     pub base_url: BaseUrl,
+    /// Whether blocks of content say which line of which file they come from, in the attribute `data-bake-source`,
+    /// and the summary where the outputs of pages do. For previews; nothing else of an output depends on it.
+    pub source_lines: bool,
     /// The configuration's name, if not `zola.toml` or `config.toml`.
     pub config: Option<String>,
     /// Bounds.
@@ -93,6 +97,15 @@ pub trait Sink: Sync {
     /// That no more files are wanted; the render stops.
     fn put(&self, file: File) -> Result<(), SinkClosed>;
 
+    /// Takes a file that is a copy of the site's file `source`.
+    ///
+    /// # Errors
+    /// As for [`Sink::put`].
+    fn put_copy(&self, file: File, source: &str) -> Result<(), SinkClosed> {
+        let _ = source;
+        self.put(file)
+    }
+
     /// The output at `path`, which the render that was named had, is no more. Called only where
     /// [`Handed::Changes`] comes of it, and never for a path that is put in the same render.
     ///
@@ -127,6 +140,8 @@ pub struct Summary {
     pub next_change: Option<Timestamp>,
     /// What is not wrong enough to stop.
     pub warnings: Vec<Diagnostic>,
+    /// Where the outputs of pages come from; only with [`Options::source_lines`].
+    pub places: Vec<Place>,
 }
 
 /// Renders sites, and remembers what the next render can use.
@@ -269,12 +284,16 @@ impl Renderer {
         let checks: Mutex<Checks> = Mutex::new(Checks::default());
         let asked = explained.as_ref().map(|(output, _)| output.clone());
         let asked_for = AtomicBool::new(false);
-        let put = |file: File| {
+        let put = |file: File, copy_of: Option<&str>| {
             put_files.fetch_add(1, Ordering::Relaxed);
             if asked.as_deref() == Some(file.path.as_str()) {
                 asked_for.store(true, Ordering::Relaxed);
             }
-            if sink.put(file).is_err() {
+            let taken = match copy_of {
+                Some(source) => sink.put_copy(file, source),
+                None => sink.put(file),
+            };
+            if taken.is_err() {
                 closed.store(true, Ordering::Relaxed);
             }
         };
@@ -298,7 +317,11 @@ impl Renderer {
                         let outputs = done.files.iter().map(|file| Arc::from(file.path.as_str())).collect();
                         graph.made(job.name(&site), render, &reads, outputs);
                     }
-                    done.files.into_iter().for_each(put);
+                    let copy_of = match job {
+                        Job::Copy { source, .. } => Some(source.as_str()),
+                        _ => None,
+                    };
+                    done.files.into_iter().for_each(|file| put(file, copy_of));
                 }
                 Err(more) => {
                     let mut errors = lock(&errors);
@@ -321,7 +344,7 @@ impl Renderer {
                 if let Some(graph) = lock(&shared).as_mut() {
                     graph.made_copy(path, render);
                 }
-                put(file);
+                put(file, None);
             }
             Err(diagnostic) => lock(&errors).push(diagnostic),
         });
@@ -380,6 +403,7 @@ impl Renderer {
             assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
+            places: if site.source_lines { places(&site) } else { Vec::new() },
         })
     }
 
@@ -438,7 +462,8 @@ impl Renderer {
                 format!("{:?}", (&config.markdown, &config.slugify, &config.default_language)).as_bytes(),
             );
             hasher.update(code_style.fingerprint().as_bytes());
-            hasher.update(&[u8::from(beyond_zola), u8::from(code_style.strict)]);
+            let flags = [beyond_zola, code_style.strict, input.options.source_lines];
+            hasher.update(&flags.map(u8::from));
             for template in ["anchor-link.html", "summary-cutoff.html"] {
                 let theme = config.theme.as_deref().unwrap_or("");
                 for name in [format!("templates/{template}"), format!("themes/{theme}/templates/{template}")]
@@ -477,6 +502,7 @@ impl Renderer {
             base,
             now: input.now,
             beyond_zola,
+            source_lines: input.options.source_lines,
             data: data.value,
             data_values: data.digests,
             settings,

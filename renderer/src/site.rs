@@ -18,6 +18,7 @@ use crate::highlight::{CodeStyle, Fence};
 use crate::images::Wanted;
 use crate::library::{CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term};
 use crate::limits::Limits;
+use crate::lines::Lines;
 use crate::markdown::{self, ContentLink, Heading, Surroundings};
 use crate::memory::Bounded;
 use crate::reads::{Node, note, noted, unnoted};
@@ -143,6 +144,8 @@ pub(crate) struct Site {
     pub(crate) base: Base,
     pub(crate) now: Timestamp,
     pub(crate) beyond_zola: bool,
+    /// Whether blocks of content say where they come from.
+    pub(crate) source_lines: bool,
     pub(crate) theme: Option<String>,
     pub(crate) data: Value,
     pub(crate) code_style: CodeStyle,
@@ -184,6 +187,7 @@ pub(crate) struct Makings {
     pub(crate) base: Base,
     pub(crate) now: Timestamp,
     pub(crate) beyond_zola: bool,
+    pub(crate) source_lines: bool,
     pub(crate) data: Value,
     pub(crate) code_style: CodeStyle,
     pub(crate) assets: BTreeMap<String, String>,
@@ -221,6 +225,7 @@ impl Site {
             base: parts.base,
             now: parts.now,
             beyond_zola: parts.beyond_zola,
+            source_lines: parts.source_lines,
             theme,
             data: parts.data,
             code_style: parts.code_style,
@@ -526,7 +531,14 @@ impl Site {
         let text = std::str::from_utf8(&bytes).map_err(|e| unreadable(&e))?;
         let body = text.get(parsed.body as usize..).unwrap_or("");
         let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
-        let around = Around { site: self, of, permalink };
+        let lines = (self.source_lines && parsed.text.is_none()).then(|| {
+            let at = text.len() - body.len();
+            match &expanded {
+                Some(expanded) => Lines::of_expanded(of.source, text, at, expanded),
+                None => Lines::of_file(of.source, text, at),
+            }
+        });
+        let around = Around { site: self, of, permalink, lines };
         let html = markdown::render(expanded.as_deref().unwrap_or(body), &around);
         if !html.problems.is_empty() {
             return Err(html
@@ -1134,6 +1146,7 @@ struct Around<'a> {
     site: &'a Arc<Site>,
     of: &'a Of<'a>,
     permalink: &'a str,
+    lines: Option<Lines<'a>>,
 }
 
 impl Surroundings for Around<'_> {
@@ -1187,6 +1200,10 @@ impl Surroundings for Around<'_> {
 
     fn image_exists(&self, source: &str) -> Option<bool> {
         self.site.image_exists(source, self.of)
+    }
+
+    fn place(&self, at: usize) -> Option<String> {
+        self.lines.as_ref().map(|lines| lines.place(at))
     }
 }
 

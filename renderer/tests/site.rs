@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{BaseUrl, Limits, Renderer, Sources};
+use renderer::{BaseUrl, Limits, Reason, Renderer, Sources};
 
 use support::{CONFIG, errors, input, render, render_with, sources, text, with};
 
@@ -416,4 +416,135 @@ proptest! {
         let second = render(&files);
         prop_assert_eq!(first.map_err(|e| e.to_string()), second.map_err(|e| e.to_string()));
     }
+}
+
+/// A page without what previews add to it.
+fn without_marks(html: &str) -> String {
+    let mut out = String::new();
+    let mut rest = html;
+    while let Some(at) = rest.find(" data-bake-source=\"") {
+        out.push_str(&rest[..at]);
+        let mark = &rest[at + 1..];
+        let value = mark.find('"').unwrap() + 1;
+        rest = &mark[value + mark[value..].find('"').unwrap() + 1..];
+    }
+    out + rest
+}
+
+#[test]
+fn source_lines_are_added_for_previews_and_change_nothing_else() {
+    let body = "+++\ntitle = \"A\"\n+++\nOne *a*[^n]\nand on.\n\n<!-- more -->\n\n## Head {.c}\n\n- item\n  on\n- [x] done\n\n  - deep\n\n\
+                > quote\n\n| a | b |\n|:--|---|\n| 1 | 2 |\n\n```rust\nfn main() {}\n```\n\n    indented\n\n<div id=\"x\">\nhtml\n</div>\n\n\
+                <!-- comment -->\n\n***\n\n3. three\n\n![i](/i.png)\n\n[^n]: note\n";
+    let templated = "+++\ntitle = \"B\"\n+++\nFirst.\n\n{% for i in range(end=3) %}\nNumber {{ i }}.\n\n{% endfor %}\nLast.\n";
+    let files = with(&[
+        (
+            "zola.toml",
+            "base_url = \"https://x.example\"\ngenerate_feeds = true\n[markdown]\nbottom_footnotes = true\n",
+        ),
+        ("content/a.md", body),
+        ("content/b.md", templated),
+        (
+            "templates/index.html",
+            "{% for p in section.pages %}{{ p.title }}: {{ p.summary | safe }}{% endfor %}",
+        ),
+    ]);
+    let renderer = Renderer::new(16 << 20);
+    let mut input = input(sources(&files));
+    let (summary, plain) = render_with(&renderer, &input).unwrap();
+    assert!(summary.places.is_empty());
+    // The same renderer: what it remembers of one kind of render is not used for the other.
+    input.options.source_lines = true;
+    let (_, marked) = render_with(&renderer, &input).unwrap();
+    input.options.source_lines = false;
+    assert_eq!(render_with(&renderer, &input).unwrap().1, plain);
+    assert_eq!(marked.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>());
+    for (path, file) in &plain {
+        assert!(!text(&plain, path).contains("data-bake"), "{path}");
+        assert_eq!(without_marks(&text(&marked, path)), String::from_utf8_lossy(&file.body), "{path}");
+    }
+    let page = text(&marked, "a/index.html");
+    for (tag, line) in [
+        ("<p%>One", 4),
+        ("<h2 id=\"head\" class=\"c\"%>", 9),
+        ("<p%>item", 11),
+        ("<li%>deep", 15),
+        ("<blockquote%>", 17),
+        ("<table%>", 19),
+        ("<tr%><td", 21),
+        ("<div% id=\"x\">", 29),
+        ("<hr% />", 35),
+    ] {
+        let mark = format!(" data-bake-source=\"content/a.md:{line}\"");
+        // Attributes of ours come first.
+        let tag = match tag.split_once(' ') {
+            Some((name, rest)) if !name.contains('%') => format!("{name}{mark} {}", rest.replace('%', "")),
+            _ => tag.replace('%', &mark),
+        };
+        assert!(page.contains(&tag), "no {tag} in\n{page}");
+    }
+    assert!(page.contains("<pre data-bake-source=\"content/a.md:24\""), "{page}");
+    assert!(page.contains("<!-- comment -->"), "{page}");
+    assert!(text(&marked, "index.html").contains("A: <p data-bake-source=\"content/a.md:4\">"));
+    let page = text(&marked, "b/index.html");
+    for (words, line) in [("First.", 4), ("Number 0.", 6), ("Number 2.", 6), ("Last.", 10)] {
+        let tag = format!("<p data-bake-source=\"content/b.md:{line}\">{words}");
+        assert!(page.contains(&tag), "no {tag} in\n{page}");
+    }
+}
+
+#[test]
+fn previews_are_told_what_a_build_leaves_out() {
+    let files = [
+        CONFIG,
+        ("bakehouse.toml", ""),
+        ("content/plain.md", "+++\ntitle = \"P\"\ndate = 2026-05-31\n+++\n"),
+        ("content/later.md", "+++\ntitle = \"L\"\ndate = 2026-06-02\n+++\n"),
+        ("content/over.md", "+++\ntitle = \"O\"\nexpiry_date = 2026-05-01\n+++\n"),
+        ("content/draft.md", "+++\ntitle = \"D\"\ndraft = true\n+++\n"),
+        ("content/wip/_index.md", "+++\ntitle = \"W\"\ndraft = true\n+++\n"),
+        ("content/wip/in.md", "+++\ntitle = \"I\"\n+++\n"),
+        ("content/list/_index.md", "+++\ntitle = \"S\"\npaginate_by = 1\n+++\n"),
+        ("content/list/one.md", "+++\ntitle = \"1\"\n+++\n"),
+        ("content/list/two.md", "+++\ntitle = \"2\"\n+++\n"),
+    ];
+    let told = |files: &[(&str, &str)]| {
+        let mut input = input(sources(files));
+        input.options.source_lines = true;
+        input.options.drafts = true;
+        let (summary, outputs) = render_with(&Renderer::new(16 << 20), &input).unwrap();
+        let mut lines: Vec<String> = summary
+            .places
+            .iter()
+            .map(|place| {
+                assert!(outputs.contains_key(&place.output), "{place:?}");
+                let mark = place.mark.map(|mark| {
+                    let reason = match mark.reason {
+                        Reason::Draft => "draft".to_owned(),
+                        Reason::Future(at) => format!("from {at}"),
+                        Reason::Expired(at) => format!("until {at}"),
+                    };
+                    format!(", {reason}, {}", if mark.withheld { "withheld" } else { "published" })
+                });
+                format!("{} {}{}", place.output, place.source, mark.unwrap_or_default())
+            })
+            .collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    insta::assert_snapshot!(told(&files), @r"
+    draft/index.html content/draft.md, draft, withheld
+    later/index.html content/later.md, from 2026-06-02T00:00:00Z, withheld
+    list/index.html content/list/_index.md
+    list/one/index.html content/list/one.md
+    list/page/2/index.html content/list/_index.md
+    list/two/index.html content/list/two.md
+    over/index.html content/over.md, until 2026-05-01T00:00:00Z, withheld
+    plain/index.html content/plain.md
+    wip/in/index.html content/wip/in.md, draft, withheld
+    wip/index.html content/wip/_index.md, draft, withheld
+    ");
+    // Without that file, dates withhold nothing.
+    let zola: Vec<_> = files.iter().filter(|(path, _)| *path != "bakehouse.toml").copied().collect();
+    assert!(told(&zola).contains("later/index.html content/later.md, from 2026-06-02T00:00:00Z, published"));
 }
