@@ -68,15 +68,18 @@ impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
     }
 }
 
-/// Prints the error and returns the exit code.
-pub fn report(error: &anyhow::Error) -> u8 {
+/// The error as it is printed: what failed, and the hint on a line of its own.
+pub fn text(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     // Errors of the content come with their own heads.
     let head = if text.starts_with("error: ") { "" } else { "error: " };
-    eprintln!("{head}{text}");
-    if let Some(hint) = hint_of(error) {
-        eprintln!("hint: {hint}");
-    }
+    let hint = hint_of(error).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    format!("{head}{text}{hint}")
+}
+
+/// Prints the error and returns the exit code.
+pub fn report(error: &anyhow::Error) -> u8 {
+    eprintln!("{}", text(error));
     if error.is::<Usage>() { 2 } else { 1 }
 }
 

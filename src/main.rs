@@ -18,6 +18,7 @@ mod logs;
 mod memo;
 mod new;
 mod origin_role;
+mod preview;
 mod print;
 mod publish;
 mod purge;
@@ -49,6 +50,7 @@ struct Bake {
 #[derive(Subcommand)]
 enum Command {
     Up(up::UpArgs),
+    Preview(preview::PreviewArgs),
     Build(build::BuildArgs),
     Import(import::ImportArgs),
     New(new::NewArgs),
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => up::run(args).await,
+        Command::Preview(args) => preview::run(args).await,
         Command::Build(args) => build::run(args).await,
         Command::Import(args) => import::run(args).await,
         Command::New(args) => new::run(args).await,

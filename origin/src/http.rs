@@ -8,7 +8,7 @@ mod access;
 mod api;
 mod condition;
 mod content;
-mod range;
+pub mod range;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! A real browser on the built-in theme.
 
 use crate::harness::World;
+use crate::harness::browser::FLAGS;
 
 #[test]
 fn chromium_shows_the_documentation_without_a_complaint() {
@@ -10,16 +11,7 @@ fn chromium_shows_the_documentation_without_a_complaint() {
         for (kind, size) in [("wide", "1280,900"), ("phone", "390,844")] {
             let picture = world.path(&format!("{number}-{kind}.png"));
             let profile = world.path(&format!("profile-{number}-{kind}"));
-            let args = [
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-dev-shm-usage",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
+            let own = [
                 "--enable-logging=stderr",
                 "--virtual-time-budget=2000",
                 &format!("--window-size={size}"),
@@ -28,7 +20,7 @@ fn chromium_shows_the_documentation_without_a_complaint() {
                 "--dump-dom",
                 &format!("{}{path}", up.edge()),
             ];
-            let done = world.program("chromium", ".", &args).ok();
+            let done = world.program("chromium", ".", &[&FLAGS[..], &own].concat()).ok();
             let complaints: Vec<&str> = done
                 .stderr
                 .lines()

@@ -10,6 +10,7 @@ mod bucket;
 mod commands;
 mod edge_upstream;
 mod memo;
+mod preview;
 mod publish;
 mod purge;
 mod roles;

@@ -11,14 +11,14 @@ use crate::harness::{Api, SOON, Up, World, site, wait_until};
 const PERIOD: Duration = Duration::from_secs(15);
 
 /// Runs SQL on a database in the world, with Python's own SQLite.
-fn sql(world: &World, database: &str, statements: &str) {
+pub fn sql(world: &World, database: &str, statements: &str) {
     let script =
         "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1]) as db:\n    db.executescript(sys.argv[2])\n";
     world.program("python3", ".", &["-c", script, world.path(database).to_str().unwrap(), statements]).ok();
 }
 
 /// A site whose news are rows of an SQLite file, read again each second.
-fn news(world: &World) {
+pub fn news(world: &World) {
     site::small(world, "site");
     sql(
         world,

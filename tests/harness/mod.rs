@@ -4,8 +4,10 @@
 //! Nothing here sleeps for a fixed time: [`wait_for`] asks until a condition holds or its deadline has passed.
 
 pub mod api;
+pub mod browser;
 pub mod bucket;
 pub mod http;
+pub mod preview;
 pub mod process;
 pub mod proxy;
 pub mod site;
@@ -14,8 +16,10 @@ pub mod upstream;
 pub mod world;
 
 pub use api::Api;
+pub use browser::{Browser, Page};
 pub use bucket::Bucket;
 pub use http::{Reply, Request};
+pub use preview::Preview;
 pub use process::{Done, Process};
 pub use proxy::{Fate, Proxy};
 pub use up::Up;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// What a `Range` field comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// Nothing that is understood: send the whole.
     Whole,
     /// These bytes; never empty.
@@ -15,7 +15,7 @@ pub(super) enum Asked {
 }
 
 /// Reads a `Range` field for content of `length` bytes.
-pub(super) fn read(field: Option<&str>, length: u64) -> Asked {
+pub fn read(field: Option<&str>, length: u64) -> Asked {
     let Some(set) = field.and_then(|f| f.trim().split_once('=')) else { return Asked::Whole };
     let (unit, spec) = (set.0.trim(), set.1.trim());
     if !unit.eq_ignore_ascii_case("bytes") || spec.contains(',') {

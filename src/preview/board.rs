@@ -1,0 +1,581 @@
+//! What the preview shows: the outputs of the last render that ended well, what is wrong since then, and what of it is
+//! news to a page in a browser.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use release::tree::Diff;
+use release::{Digest, File, url};
+use renderer::{Diagnostic, Mark, Place, Reason, Sources};
+use serde::Serialize;
+
+use super::insert::{Badge, without_digests};
+use super::store::{Body, Store};
+use crate::failure::{self, Content};
+
+/// Renders of which it is known what they changed; a page that missed more is loaded again.
+const CHANGES_MAX: usize = 64;
+/// Changed files that are named one by one.
+const ASSETS_MAX: usize = 1_000;
+/// Errors that a page shows; the terminal has all.
+const ERRORS_MAX: usize = 50;
+/// Links to withheld pages that are marked.
+const MARKS_MAX: usize = 1_000;
+/// Copies up to this size are kept as made content is; larger ones are read from the site when they are asked for.
+const COPY_BYTES_MAX: usize = 64 << 10;
+
+/// One output.
+#[derive(Debug)]
+pub struct Output {
+    /// Its content.
+    pub content: What,
+    /// The status of its response.
+    pub status: u16,
+    /// Its response fields.
+    pub fields: Vec<(String, String)>,
+    /// The name of the template that made it.
+    template: Option<String>,
+}
+
+/// Where the content of an output is.
+#[derive(Debug)]
+pub enum What {
+    /// Rendered.
+    Made(Body),
+    /// The site's file of this path, and the digest it had.
+    Copy(Arc<str>, Digest),
+}
+
+impl Output {
+    /// Keeps a file that was rendered, or is a copy of one of the site's.
+    pub fn new(store: &Arc<Store>, file: File, copy_of: Option<&str>) -> io::Result<Self> {
+        let content = match copy_of {
+            Some(source) if file.body.len() > COPY_BYTES_MAX => {
+                What::Copy(source.into(), Digest::of(&file.body))
+            }
+            _ => What::Made(store.keep(file.body)?),
+        };
+        let template =
+            file.groups.iter().find_map(|group| group.strip_prefix("template:")).map(str::to_owned);
+        Ok(Self { content, status: file.status, fields: file.fields, template })
+    }
+
+    /// The value of a response field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether it is a page.
+    pub fn is_html(&self) -> bool {
+        self.field("content-type").is_some_and(|kind| kind.starts_with("text/html"))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (self.status, &self.fields) == (other.status, &other.fields)
+            && match (&self.content, &other.content) {
+                (What::Made(one), What::Made(other)) => {
+                    matches!((one.read(), other.read()), (Ok(one), Ok(other)) if one == other)
+                }
+                (What::Copy(_, one), What::Copy(_, other)) => one == other,
+                _ => false,
+            }
+    }
+
+    /// What tells it from another state of it, but for digests of files that it links to.
+    fn identity(&self) -> String {
+        match &self.content {
+            What::Copy(_, digest) => digest.short(),
+            What::Made(body) => match body.read() {
+                Ok(bytes) if self.is_html() => Digest::of(&without_digests(&bytes)).short(),
+                Ok(bytes) => Digest::of(&bytes).short(),
+                // What cannot be read is told when it is asked for.
+                Err(_) => "unreadable".to_owned(),
+            },
+        }
+    }
+}
+
+/// Something that is wrong, ready for the script.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    message: String,
+    path: Option<String>,
+    line: Option<u32>,
+    column: Option<u32>,
+    excerpt: Option<String>,
+    hint: Option<String>,
+}
+
+impl From<&Diagnostic> for Problem {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let Diagnostic { path, line, column, message, excerpt, hint } = diagnostic.clone();
+        Self { message, path, line, column, excerpt, hint }
+    }
+}
+
+/// All that an error says, one problem for each place.
+pub fn problems(error: &anyhow::Error) -> Vec<Problem> {
+    match error.downcast_ref::<Content>() {
+        Some(Content(errors)) => errors.0.iter().map(Problem::from).collect(),
+        None => {
+            let message = format!("{error:#}");
+            vec![Problem { message, hint: failure::hint_of(error).map(str::to_owned), ..Problem::default() }]
+        }
+    }
+}
+
+/// What a render that ended well made, before it is shown.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Outputs that may be new.
+    pub made: HashMap<String, Output>,
+    /// Outputs that are no more.
+    pub gone: Vec<String>,
+    /// Whether `made` is every output.
+    pub is_all: bool,
+    /// Where the outputs of pages come from.
+    pub places: Vec<Place>,
+}
+
+/// What a render changed for those who look.
+#[derive(Debug, Default)]
+struct Changes {
+    version: u64,
+    /// Files that are no pages; none where there are too many to name.
+    assets: Option<Vec<String>>,
+    /// Pages that have another address now.
+    moved: HashMap<String, String>,
+}
+
+/// What is shown.
+#[derive(Debug)]
+pub struct Board {
+    /// Tells this process from an earlier one at the same address.
+    boot: String,
+    /// The path that addresses begin with: empty, or `/docs`.
+    pub base: String,
+    /// Counts the renders that ended, well or not.
+    pub version: u64,
+    /// Whether one ended well.
+    pub is_rendered: bool,
+    /// What is wrong; empty where the last render ended well.
+    pub problems: Vec<Problem>,
+    /// The same for terminals.
+    pub text: String,
+    /// The files of the site, as they were listed last.
+    pub sources: Sources,
+    outputs: HashMap<String, Output>,
+    places: HashMap<String, Place>,
+    /// Of the last renders, and the last of those before them.
+    changes: VecDeque<Changes>,
+    forgotten: u64,
+}
+
+/// What an address comes to.
+#[derive(Debug)]
+pub enum Look<'a> {
+    /// An output.
+    Found(&'a str, &'a Output),
+    /// The address of a folder without its slash; with it.
+    Slash(String),
+    /// Nothing; the site's page for that.
+    Missing(Option<&'a Output>),
+}
+
+/// What is new to a page, as its script reads it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct News {
+    page: Fate,
+    /// Where the page went.
+    to: Option<String>,
+    /// Where the site begins.
+    home: String,
+    /// The file that the page comes from, and its badge.
+    file: Option<String>,
+    mark: Option<Badge>,
+    /// Addresses of other files that changed; none where that is not known.
+    assets: Option<Vec<String>>,
+    errors: Vec<Problem>,
+    errors_left_out: usize,
+    /// Addresses of pages that a build leaves out, and what they are.
+    marks: BTreeMap<String, &'static str>,
+}
+
+/// What became of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// It is as it was.
+    Same,
+    /// It is another.
+    Changed,
+    /// It is at another address.
+    Moved,
+    /// It is not there any more.
+    Gone,
+}
+
+impl Board {
+    /// Shows nothing yet. `boot` is of this process alone; `base` begins addresses.
+    pub fn new(boot: String, base: String) -> Self {
+        Self {
+            boot,
+            base,
+            version: 0,
+            is_rendered: false,
+            problems: Vec::new(),
+            text: String::new(),
+            sources: Sources::default(),
+            outputs: HashMap::new(),
+            places: HashMap::new(),
+            changes: VecDeque::new(),
+            forgotten: 0,
+        }
+    }
+
+    /// A render failed: what is shown stays, with this beside it.
+    pub fn fail(&mut self, error: &anyhow::Error) {
+        self.version += 1;
+        self.problems = problems(error);
+        self.text = failure::text(error);
+    }
+
+    /// Shows what a render made, and says what differs.
+    pub fn show(&mut self, mut batch: Batch) -> Diff {
+        self.version += 1;
+        self.is_rendered = true;
+        self.problems.clear();
+        self.text.clear();
+        let mut diff = Diff::default();
+        if batch.is_all {
+            batch.gone =
+                self.outputs.keys().filter(|path| !batch.made.contains_key(*path)).cloned().collect();
+        }
+        for path in batch.gone {
+            if self.outputs.remove(&path).is_some() {
+                diff.removed.push(path);
+            }
+        }
+        for (path, output) in batch.made {
+            match self.outputs.get(&path) {
+                Some(before) if before.is_same(&output) => continue,
+                Some(_) => diff.changed.push(path.clone()),
+                None => diff.added.push(path.clone()),
+            }
+            self.outputs.insert(path, output);
+        }
+        for paths in [&mut diff.added, &mut diff.changed, &mut diff.removed] {
+            paths.sort_unstable();
+        }
+        let places = batch.places.into_iter().map(|place| (place.output.clone(), place)).collect();
+        let before = std::mem::replace(&mut self.places, places);
+        let assets: Vec<String> = diff
+            .paths()
+            .filter(|path| self.outputs.get(*path).is_some_and(|output| !output.is_html()))
+            .take(ASSETS_MAX + 1)
+            .map(str::to_owned)
+            .collect();
+        self.changes.push_back(Changes {
+            version: self.version,
+            assets: (assets.len() <= ASSETS_MAX).then_some(assets),
+            moved: self.moved(&before, &diff),
+        });
+        if self.changes.len() > CHANGES_MAX
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.forgotten = oldest.version;
+        }
+        diff
+    }
+
+    /// Pages that have another address: those whose file has, and the one that took the place of the only one that went.
+    fn moved(&self, before: &HashMap<String, Place>, diff: &Diff) -> HashMap<String, String> {
+        let mut gone = diff.removed.iter().filter_map(|path| before.get(path)).peekable();
+        if gone.peek().is_none() {
+            return HashMap::new();
+        }
+        let added: Vec<&Place> = diff.added.iter().filter_map(|path| self.places.get(path)).collect();
+        let mut moved: HashMap<String, String> = HashMap::new();
+        let mut lost = Vec::new();
+        for place in gone {
+            match added.iter().find(|new| new.source == place.source) {
+                Some(new) => {
+                    moved.insert(place.output.clone(), new.output.clone());
+                }
+                None => lost.push(place),
+            }
+        }
+        let unclaimed: Vec<&&Place> =
+            added.iter().filter(|new| !moved.values().any(|to| *to == new.output)).collect();
+        if let ([lost], [found]) = (&lost[..], &unclaimed[..]) {
+            moved.insert(lost.output.clone(), found.output.clone());
+        }
+        moved
+    }
+
+    /// What a site path comes to; without one nothing does.
+    pub fn look(&self, path: Option<&str>) -> Look<'_> {
+        let Some(path) = path else { return self.missing() };
+        let output = url::manifest_path(path);
+        if let Some((name, found)) = self.outputs.get_key_value(&output) {
+            return Look::Found(name, found);
+        }
+        if !path.ends_with('/') && self.outputs.contains_key(&format!("{output}/index.html")) {
+            return Look::Slash(format!("{path}/"));
+        }
+        self.missing()
+    }
+
+    fn missing(&self) -> Look<'_> {
+        Look::Missing(self.outputs.get("404.html"))
+    }
+
+    /// The site path of a request, below the base; none where it is beside that, or no site has it.
+    pub fn site_path(&self, address: &str) -> Option<String> {
+        let path = url::site_path(address)?;
+        let inside = path.strip_prefix(self.base.as_str())?;
+        inside.starts_with('/').then(|| inside.to_owned())
+    }
+
+    /// The address of a site path.
+    pub fn address(&self, site_path: &str) -> String {
+        url::escape(&format!("{}{site_path}", self.base))
+    }
+
+    /// The address of an output.
+    fn address_of(&self, output: &str) -> String {
+        let path = match output.strip_suffix("index.html") {
+            Some(folder) if folder.is_empty() || folder.ends_with('/') => folder,
+            _ => output,
+        };
+        self.address(&format!("/{path}"))
+    }
+
+    /// What a page shows now, for the question of what is new: `BOOT-VERSION-IDENTITY`.
+    pub fn seen(&self, path: Option<&str>) -> String {
+        let (boot, version) = (&self.boot, self.version);
+        format!("{boot}-{version}-{}", self.state(path))
+    }
+
+    fn state(&self, path: Option<&str>) -> String {
+        if !self.is_rendered {
+            return "unrendered".to_owned();
+        }
+        match self.look(path) {
+            Look::Found(_, output) => output.identity(),
+            Look::Slash(_) => "slash".to_owned(),
+            Look::Missing(page) => format!("{MISSING}{}", page.map(Output::identity).unwrap_or_default()),
+        }
+    }
+
+    /// What is new to a page that shows what `seen` says.
+    pub fn news(&self, path: Option<&str>, seen: &str) -> News {
+        let mut parts = seen.splitn(3, '-');
+        let mut part = || parts.next().unwrap_or_default();
+        let (boot, version, before) = (part(), part().parse::<u64>().unwrap_or(0), part());
+        let known = boot == self.boot;
+        let state = self.state(path);
+        let later = || self.changes.iter().filter(|changes| changes.version > version);
+        let mut to = None;
+        let page = if state == before {
+            Fate::Same
+        } else if state.starts_with(MISSING) && !before.starts_with(MISSING) {
+            let output = path.map(url::manifest_path).unwrap_or_default();
+            // Where it went may have moved on since.
+            let mut at = output.as_str();
+            for changes in later().filter(|_| known) {
+                at = changes.moved.get(at).map_or(at, String::as_str);
+            }
+            to = (at != output && self.outputs.contains_key(at)).then(|| self.address_of(at));
+            if to.is_some() { Fate::Moved } else { Fate::Gone }
+        } else {
+            Fate::Changed
+        };
+        let assets = later().map(|changes| changes.assets.as_deref()).collect::<Option<Vec<_>>>();
+        let assets = assets.filter(|_| known && version >= self.forgotten);
+        let assets =
+            assets.map(|lists| lists.into_iter().flatten().map(|path| self.address_of(path)).collect());
+        let place = match self.look(path) {
+            Look::Found(output, _) => self.place(output),
+            _ => None,
+        };
+        let (file, mark) = place.unzip();
+        News {
+            page,
+            to,
+            file: file.map(str::to_owned),
+            mark: mark.flatten(),
+            home: self.address("/"),
+            assets,
+            errors: self.problems.iter().take(ERRORS_MAX).cloned().collect(),
+            errors_left_out: self.problems.len().saturating_sub(ERRORS_MAX),
+            marks: self.marks(),
+        }
+    }
+
+    fn marks(&self) -> BTreeMap<String, &'static str> {
+        let marked = self.places.values().filter_map(|place| {
+            let label = match place.mark?.reason {
+                Reason::Draft => "draft",
+                Reason::Future(_) => "future",
+                Reason::Expired(_) => "expired",
+            };
+            Some((self.address_of(&place.output), label))
+        });
+        marked.take(MARKS_MAX).collect()
+    }
+
+    /// The file of an output, and its badge.
+    pub fn place(&self, output: &str) -> Option<(&str, Option<Badge>)> {
+        let place = self.places.get(output)?;
+        Some((&place.source, place.mark.map(badge)))
+    }
+
+    /// The file of the template that made an output: of the site, or of its theme.
+    pub fn template(&self, output: &Output) -> Option<String> {
+        let name = output.template.as_deref()?;
+        let own = format!("templates/{name}");
+        if self.sources.get(&own).is_some() {
+            return Some(own);
+        }
+        let ending = format!("/{own}");
+        let theirs = self.sources.under("themes/").find(|(path, _)| path.ends_with(&ending));
+        theirs.map(|(path, _)| path.to_owned())
+    }
+}
+
+/// What the state of an address begins with that comes to nothing.
+const MISSING: &str = "missing";
+
+fn badge(mark: Mark) -> Badge {
+    let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
+    let (label, what) = match mark.reason {
+        Reason::Draft => ("Draft".to_owned(), "It is a draft, or in a section that is".to_owned()),
+        Reason::Future(at) => (format!("Future: {}", day(at)), format!("Its date is {}", day(at))),
+        Reason::Expired(at) => (format!("Expired: {}", day(at)), format!("It expired on {}", day(at))),
+    };
+    let detail = match mark.withheld {
+        true => format!("{what}: a build leaves this page out."),
+        false => format!("{what}. A build has this page: without a bakehouse.toml, dates withhold nothing."),
+    };
+    Badge { label, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn board() -> (Board, Arc<Store>) {
+        (Board::new("b".into(), String::new()), Store::new(1 << 20))
+    }
+
+    fn output(store: &Arc<Store>, path: &str, body: &str) -> (String, Output) {
+        let file = File {
+            path: path.to_owned(),
+            body: Bytes::from(body.to_owned()),
+            status: 200,
+            fields: vec![("content-type".into(), renderer::media_type(path).into())],
+            groups: Vec::new(),
+            immutable: false,
+        };
+        (path.to_owned(), Output::new(store, file, None).unwrap())
+    }
+
+    fn batch(store: &Arc<Store>, made: &[(&str, &str)], pages: &[(&str, &str)]) -> Batch {
+        Batch {
+            made: made.iter().map(|(path, body)| output(store, path, body)).collect(),
+            is_all: true,
+            places: pages
+                .iter()
+                .map(|(output, source)| Place {
+                    output: (*output).into(),
+                    source: (*source).into(),
+                    mark: None,
+                })
+                .collect(),
+            ..Batch::default()
+        }
+    }
+
+    #[test]
+    fn a_page_hears_of_itself_and_of_files_that_are_no_pages() {
+        let (mut board, store) = board();
+        let files = [("a/index.html", "<a href=x?h=1>"), ("b/index.html", "b"), ("s.css", "1")];
+        let first = board.show(batch(&store, &files, &[]));
+        assert_eq!((first.added.len(), first.changed.len()), (3, 0));
+        let seen = board.seen(Some("/a/"));
+        let news = board.news(Some("/a/"), &seen);
+        assert_eq!((news.page, news.assets), (Fate::Same, Some(Vec::new())));
+        // A digest in the page is news of the file alone.
+        let files = [("a/index.html", "<a href=x?h=2>"), ("b/index.html", "other"), ("s.css", "2")];
+        assert_eq!(board.show(batch(&store, &files, &[])).changed.len(), 3);
+        let news = board.news(Some("/a/"), &seen);
+        assert_eq!((news.page, news.assets), (Fate::Same, Some(vec!["/s.css".into()])));
+        let files = [("a/index.html", "new"), ("s.css", "2")];
+        assert_eq!(board.show(batch(&store, &files, &[])).removed, ["b/index.html"]);
+        assert_eq!(board.news(Some("/a/"), &seen).page, Fate::Changed);
+        // Of what was before another process's start, nothing is known.
+        let other = board.seen(Some("/a/")).replacen('b', "c", 1);
+        let news = board.news(Some("/a/"), &other);
+        assert_eq!((news.page, news.assets), (Fate::Same, None));
+    }
+
+    #[test]
+    fn a_page_that_goes_says_where_to() {
+        let (mut board, store) = board();
+        board.show(batch(&store, &[("a/index.html", "a")], &[("a/index.html", "content/a.md")]));
+        let seen = board.seen(Some("/a/"));
+        // Another slug, then another file name.
+        board.show(batch(&store, &[("b/index.html", "a")], &[("b/index.html", "content/a.md")]));
+        assert_eq!(board.news(Some("/a/"), &seen).to.as_deref(), Some("/b/"));
+        board.show(batch(&store, &[("c/index.html", "a")], &[("c/index.html", "content/c.md")]));
+        let news = board.news(Some("/a/"), &seen);
+        assert_eq!((news.page, news.to.as_deref()), (Fate::Moved, Some("/c/")));
+        // Of two that come it might be either.
+        let two = [("d/index.html", "content/d.md"), ("e/index.html", "content/e.md")];
+        board.show(batch(&store, &[("d/index.html", "d"), ("e/index.html", "e")], &two));
+        let news = board.news(Some("/a/"), &seen);
+        assert_eq!((news.page, news.to), (Fate::Gone, None));
+    }
+
+    #[test]
+    fn what_was_missed_for_long_is_not_told() {
+        let (mut board, store) = board();
+        board.show(batch(&store, &[("a/index.html", "a")], &[]));
+        let seen = board.seen(Some("/a/"));
+        for i in 0..=CHANGES_MAX {
+            assert!(board.news(Some("/a/"), &seen).assets.is_some(), "{i}");
+            board.show(batch(&store, &[("a/index.html", "a"), ("x.js", &i.to_string())], &[]));
+        }
+        assert_eq!(board.news(Some("/a/"), &seen).assets, None);
+    }
+
+    #[test]
+    fn a_failure_leaves_what_is_shown() {
+        let (mut board, store) = board();
+        board.fail(&anyhow::anyhow!("broken"));
+        assert!(board.seen(Some("/a/")).ends_with("-unrendered"));
+        board.show(batch(&store, &[("a/index.html", "a"), ("404.html", "no")], &[]));
+        assert_eq!(board.news(Some("/a/"), "").errors, []);
+        board.fail(&anyhow::anyhow!("broken"));
+        assert_eq!(board.news(Some("/a/"), "").errors[0].message, "broken");
+        assert!(matches!(board.look(Some("/a/")), Look::Found("a/index.html", _)));
+        assert!(matches!(board.look(Some("/a")), Look::Slash(to) if to == "/a/"));
+        assert!(matches!(board.look(Some("/x")), Look::Missing(Some(_))));
+    }
+
+    #[test]
+    fn addresses_begin_with_the_base() {
+        let board = Board::new("b".into(), "/docs".into());
+        assert_eq!(board.site_path("/docs/caf%C3%A9/").as_deref(), Some("/café/"));
+        for beside in ["/", "/docs", "/docsx/", "/x", "/%ff", "/docs/../x"] {
+            assert_eq!(board.site_path(beside), None, "{beside}");
+        }
+        assert_eq!(board.address_of("café/index.html"), "/docs/caf%C3%A9/");
+        assert_eq!(board.address_of("index.html"), "/docs/");
+        assert_eq!(board.address_of("xindex.html"), "/docs/xindex.html");
+    }
+}
