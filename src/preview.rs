@@ -7,6 +7,7 @@ mod insert;
 mod store;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,7 +19,9 @@ use jiff::Timestamp;
 use release::File;
 use release::tree::Diff;
 use release::url::Target;
-use renderer::{BaseUrl, Handed, Limits, Options, RenderId, Renderer, Sink, SinkClosed, Sources, Summary};
+use renderer::{
+    BaseUrl, Diagnostic, Handed, Limits, Options, RenderId, Renderer, Sink, SinkClosed, Sources, Summary,
+};
 use tokio::sync::mpsc;
 
 use self::board::{Batch, Board, Output};
@@ -52,13 +55,13 @@ pub struct PreviewArgs {
     #[arg(long, short, conflicts_with = "listen", value_name = "N")]
     port: Option<u16>,
     /// Where to listen, for browsers on other machines too
-    #[arg(long, env = "BAKE_PREVIEW_LISTEN", value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Open the site in the browser
     #[arg(long)]
     open: bool,
     /// Address that links begin with; without it they begin with a slash, and work at any address
-    #[arg(long, env = "BAKE_BASE_URL", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Leave out what a build leaves out: drafts, and pages whose time has not come or is over
     #[arg(long)]
@@ -83,10 +86,10 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
     let editor = Editor::find(render::environment);
     let preview = Arc::new(Preview::new(Board::new(boot, base), root.clone(), editor, host));
     let url = format!("http://{}{}", reachable(at), preview.board().address("/"));
-    println!(
+    say(&format!(
         "\nYour preview is at {url}\n\n  Every save is shown at once; drafts and pages to come are marked; \
          Alt+click opens the source.\n  Nothing is published. Ctrl-C stops.\n"
-    );
+    ));
     let server = tokio::spawn(http::serve(listener, Arc::clone(&preview)));
     if args.open {
         open_browser(&url);
@@ -101,11 +104,20 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
         listed: None,
         since: None,
         next: None,
+        warned: Vec::new(),
     };
     tokio::select! {
         result = author.follow(watch) => result,
         () = up::stop_signal() => Ok(()),
         ended = server => ended.context("the preview's server ended badly"),
+    }
+}
+
+/// Prints a line, where somebody reads it.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::debug!(%error, "standard output is closed");
     }
 }
 
@@ -163,6 +175,8 @@ struct Author {
     since: Option<RenderId>,
     /// When a date makes the next render differ, or a source that failed is asked again.
     next: Option<Timestamp>,
+    /// What was warned of last: it is said once.
+    warned: Vec<Diagnostic>,
 }
 
 impl Author {
@@ -197,23 +211,28 @@ impl Author {
         let before = self.listed.clone();
         match self.try_render().await {
             Ok((summary, diff)) => {
-                for warning in &summary.warnings {
+                for warning in summary.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
                     eprintln!("warning: {}", warning.to_string().trim_start_matches("error: "));
                 }
+                self.warned.clone_from(&summary.warnings);
                 let took =
                     saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
                 let is_first = self.since.replace(summary.render).is_none();
                 let Some(before) = before.filter(|_| !is_first) else {
-                    println!("rendered {} pages, {} files in {took} ms", summary.pages, summary.outputs);
+                    say(&format!("rendered {} pages, {} files in {took} ms", summary.pages, summary.outputs));
                     return;
                 };
                 let what =
                     changed(&before, self.listed.as_ref()).unwrap_or_else(|| "a date has come".to_owned());
                 let after = if saved.is_some() { "after the save" } else { "to render" };
                 if diff.is_empty() {
-                    println!("{what}: no file of the site differs, {took} ms {after}");
+                    say(&format!("{what}: no file of the site differs, {took} ms {after}"));
                 } else {
-                    println!("{what}: {} ({}), {took} ms {after}", print::counts(&diff), some(diff.paths()));
+                    say(&format!(
+                        "{what}: {} ({}), {took} ms {after}",
+                        print::counts(&diff),
+                        some(diff.paths())
+                    ));
                 }
             }
             Err(error) => {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::insert::{Badge, without_digests};
 use super::store::{Body, Store};
+use crate::config;
 use crate::failure::{self, Content};
 
 /// Renders of which it is known what they changed; a page that missed more is loaded again.
@@ -119,10 +120,22 @@ pub fn problems(error: &anyhow::Error) -> Vec<Problem> {
     match error.downcast_ref::<Content>() {
         Some(Content(errors)) => errors.0.iter().map(Problem::from).collect(),
         None => {
-            let message = format!("{error:#}");
-            vec![Problem { message, hint: failure::hint_of(error).map(str::to_owned), ..Problem::default() }]
+            let mut problem = placed(&format!("{error:#}"));
+            problem.hint = failure::hint_of(error).map(str::to_owned);
+            vec![problem]
         }
     }
+}
+
+/// A message that may begin with a place in `bakehouse.toml`: `bakehouse.toml:3:1: unknown field`.
+fn placed(message: &str) -> Problem {
+    let mut parts = message.splitn(4, ':');
+    let mut part = || parts.next().unwrap_or_default();
+    if let (config::FILE, Ok(line), Ok(column), text) = (part(), part().parse(), part().parse(), part()) {
+        let (path, message) = (Some(config::FILE.to_owned()), text.trim_start().to_owned());
+        return Problem { message, path, line: Some(line), column: Some(column), ..Problem::default() };
+    }
+    Problem { message: message.to_owned(), ..Problem::default() }
 }
 
 /// What a render that ended well made, before it is shown.
@@ -521,6 +534,19 @@ mod tests {
         let other = board.seen(Some("/a/")).replacen('b', "c", 1);
         let news = board.news(Some("/a/"), &other);
         assert_eq!((news.page, news.assets), (Fate::Same, None));
+    }
+
+    #[test]
+    fn a_place_in_the_configuration_can_be_clicked() {
+        let problem = placed("bakehouse.toml:3:1: unknown field `x`: y");
+        assert_eq!(
+            (problem.path.as_deref(), problem.line, problem.column),
+            (Some("bakehouse.toml"), Some(3), Some(1))
+        );
+        assert_eq!(problem.message, "unknown field `x`: y");
+        for plain in ["source `a`: 3:1: no", "bakehouse.toml: not UTF-8", ""] {
+            assert_eq!((placed(plain).message.as_str(), placed(plain).path), (plain, None));
+        }
     }
 
     #[test]

@@ -360,6 +360,7 @@
       return say("`bake preview` does not answer");
     }
     if (done.opened) return say(`${done.place} is open in your editor`);
+    if (!done.exists) return say(`${done.place}: ${done.why}`);
     try {
       await navigator.clipboard.writeText(done.place);
       say(`${done.place} is copied: ${done.why}`);
@@ -374,7 +375,7 @@
     if (!isAsked(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    if (event.shiftKey) return open(page.template, 1);
+    if (event.shiftKey) return page.template ? open(page.template, 1) : say("The template of this page is built in");
     const { file, line } = placeOf(event);
     open(file, line);
   }, true);

@@ -418,22 +418,21 @@ async fn open(preview: &Preview, head: &Parts, content: Incoming, peer: SocketAd
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
     preview.first_render().await;
-    if preview.board().sources.get(&wish.file).is_none() {
-        return text(StatusCode::NOT_FOUND, "the site has no such file\n");
-    }
+    let exists = preview.board().sources.get(&wish.file).is_some();
+    let (line, column) = (wish.line.max(1), wish.column.unwrap_or(1).max(1));
     let opened = match &preview.editor {
+        _ if !exists => Err("the site has no such file; a row of data may have made the page".to_owned()),
         _ if !peer.ip().to_canonical().is_loopback() => {
             Err("an editor is opened only for a browser on the same machine".to_owned())
         }
-        Ok(editor) => {
-            editor.open(&preview.root.join(&wish.file), wish.line.max(1), wish.column.unwrap_or(1).max(1))
-        }
+        Ok(editor) => editor.open(&preview.root.join(&wish.file), line, column),
         Err(why) => Err(why.clone()),
     };
-    let place = format!("{}:{}", wish.file, wish.line);
-    let reply = json!({"opened": opened.is_ok(), "place": place, "why": opened.err()});
+    let place = format!("{}:{line}", wish.file);
+    let reply = json!({"opened": opened.is_ok(), "exists": exists, "place": place, "why": opened.err()});
+    let status = if exists { StatusCode::OK } else { StatusCode::NOT_FOUND };
     let kind = HeaderValue::from_static("application/json");
-    respond(StatusCode::OK, [(header::CONTENT_TYPE, kind)], reply.to_string())
+    respond(status, [(header::CONTENT_TYPE, kind)], reply.to_string())
 }
 
 fn respond<const N: usize>(
