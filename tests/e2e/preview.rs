@@ -412,8 +412,31 @@ fn a_click_opens_the_source_at_its_line() {
     // What is not of the text is of the page.
     page.alt_click("h1");
     wait(1, "content/long.md");
+    // Within a paragraph it is the line of the word.
+    page.eval(
+        "(() => {
+           const p = [...document.querySelectorAll('p')].find((p) => p.textContent.startsWith('Paragraph 3\\n'));
+           p.scrollIntoView({block: 'center'});
+           const range = document.createRange();
+           range.setStart(p.firstChild, p.firstChild.length - 3);
+           range.setEnd(p.firstChild, p.firstChild.length - 2);
+           const { left, top, height } = range.getBoundingClientRect();
+           const at = { clientX: left + 1, clientY: top + height / 2 };
+           p.dispatchEvent(new MouseEvent('click', { altKey: true, bubbles: true, cancelable: true, ...at }));
+         })()",
+    );
+    wait(22, "content/long.md");
+    page.eval(
+        "document.querySelector('h1').dispatchEvent(
+           new MouseEvent('click', { altKey: true, shiftKey: true, bubbles: true, cancelable: true }))",
+    );
+    wait(1, "templates/page.html");
+    world.write("site/content/about.md", "+++\ntitle = \"x\n+++\n");
+    page.wait(&format!("!!{OVERLAY}"));
+    page.eval(&format!("{OVERLAY}.querySelector('.place').click()"));
+    wait(2, "content/about.md");
     page.wait(
-        "document.querySelector('bake-preview').shadowRoot.textContent.includes('content/long.md:1 is open')",
+        "document.querySelector('bake-preview').shadowRoot.textContent.includes('content/about.md:2 is open')",
     );
 }
 
