@@ -105,6 +105,7 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
         since: None,
         next: None,
         warned: Vec::new(),
+        failed: None,
     };
     tokio::select! {
         result = author.follow(watch) => result,
@@ -177,6 +178,8 @@ struct Author {
     next: Option<Timestamp>,
     /// What was warned of last: it is said once.
     warned: Vec<Diagnostic>,
+    /// What failed last: where nobody saved anything it is said once, too.
+    failed: Option<String>,
 }
 
 impl Author {
@@ -215,6 +218,7 @@ impl Author {
                     eprintln!("warning: {}", warning.to_string().trim_start_matches("error: "));
                 }
                 self.warned.clone_from(&summary.warnings);
+                self.failed = None;
                 let took =
                     saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
                 let is_first = self.since.replace(summary.render).is_none();
@@ -223,7 +227,7 @@ impl Author {
                     return;
                 };
                 let what =
-                    changed(&before, self.listed.as_ref()).unwrap_or_else(|| "a date has come".to_owned());
+                    changed(&before, self.listed.as_ref()).unwrap_or_else(|| "a date, or data".to_owned());
                 let after = if saved.is_some() { "after the save" } else { "to render" };
                 if diff.is_empty() {
                     say(&format!("{what}: no file of the site differs, {took} ms {after}"));
@@ -236,7 +240,13 @@ impl Author {
                 }
             }
             Err(error) => {
-                failure::report(&error);
+                self.preview.update(|board| board.fail(&error));
+                let text = failure::text(&error);
+                if saved.is_none() && self.failed.as_ref() == Some(&text) {
+                    return;
+                }
+                eprintln!("{text}");
+                self.failed = Some(text);
                 let count = board::problems(&error).len();
                 let shown = match self.since {
                     Some(_) => "what was rendered before is still shown",
@@ -244,7 +254,6 @@ impl Author {
                 };
                 let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
                 eprintln!("not rendered, {errors}: {shown}; the next save tries again");
-                self.preview.update(|board| board.fail(&error));
             }
         }
     }
