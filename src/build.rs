@@ -64,7 +64,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let build = Build { args, folder, place, record };
     let (summary, explained) = tokio::task::spawn_blocking(move || build.run(sink, data, memo)).await??;
     for warning in &summary.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("{}", warning.as_warning());
     }
     if let Some((output, explanation)) = &explained {
         explain(output, explanation);

@@ -3,6 +3,7 @@
 
 mod bucket;
 mod build;
+mod check;
 mod config;
 mod data_folder;
 mod diff;
@@ -52,6 +53,7 @@ enum Command {
     Up(up::UpArgs),
     Preview(preview::PreviewArgs),
     Build(build::BuildArgs),
+    Check(check::CheckArgs),
     Import(import::ImportArgs),
     New(new::NewArgs),
     Publish(publish::PublishArgs),
@@ -100,6 +102,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => up::run(args).await,
         Command::Preview(args) => preview::run(args).await,
         Command::Build(args) => build::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::Import(args) => import::run(args).await,
         Command::New(args) => new::run(args).await,
         Command::Publish(args) => publish::run(args).await,

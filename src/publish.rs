@@ -152,7 +152,7 @@ fn show(args: &PublishArgs, published: &Published) -> anyhow::Result<()> {
         return print::json(published);
     }
     for warning in &published.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("{warning}");
     }
     let release = print::release(published.release.as_ref());
     match &published.committed {

@@ -487,7 +487,7 @@ impl Worker {
             renderer: format!("bake {}", env!("CARGO_PKG_VERSION")),
             next_change: summary.next_change,
         };
-        let warnings = summary.warnings.iter().map(ToString::to_string).collect();
+        let warnings = summary.warnings.iter().map(|w| w.as_warning().to_string()).collect();
         let mut published = Published {
             release: None,
             committed: None,

@@ -248,7 +248,8 @@ pub(crate) struct LinkChecker {
     pub(crate) skip_prefixes: Vec<String>,
     pub(crate) skip_anchor_prefixes: Vec<String>,
     pub(crate) internal_level: Level,
-    pub(crate) external_level: Level,
+    /// None where the site does not say: then other hosts are not asked.
+    pub(crate) external_level: Option<Level>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]

@@ -95,7 +95,27 @@ fn clip(line: &str) -> String {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        self.write("error", f)
+    }
+}
+
+/// A diagnostic of what is not wrong enough to stop.
+struct Warning<'a>(&'a Diagnostic);
+
+impl fmt::Display for Warning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write("warning", f)
+    }
+}
+
+impl Diagnostic {
+    /// Shown as a warning, not as an error.
+    pub fn as_warning(&self) -> impl fmt::Display + '_ {
+        Warning(self)
+    }
+
+    fn write(&self, head: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{head}: {}", self.message)?;
         let width = self.line.map_or(1, |line| line.to_string().len());
         if let Some(path) = &self.path {
             write!(f, "\n{:width$}--> {path}", "")?;

@@ -15,6 +15,7 @@ pub mod schedule;
 mod sources;
 
 mod bibtex;
+pub mod check;
 mod config;
 mod data_file;
 mod filters;
@@ -29,6 +30,7 @@ mod library;
 mod lines;
 mod locales;
 mod markdown;
+mod markup;
 mod memo;
 mod memory;
 mod mime;

@@ -3,6 +3,8 @@
 //! White space that no browser shows goes, comments go, attribute values lose quotes that HTML does not ask for. Text,
 //! scripts, styles and preformatted content stay as they are. What is no tag is text: nothing is repaired.
 
+use crate::markup::{Kind, Markup, end_of};
+
 /// Elements before, after and within whose edges white space is not shown.
 const BLOCKS: &[&str] = &[
     "address",
@@ -118,20 +120,6 @@ pub(crate) fn html(text: &str) -> String {
     writer.out
 }
 
-/// Where the closing tag of an element begins, or the end.
-fn end_of(text: &str, name: &str) -> usize {
-    let mut from = 0;
-    while let Some(i) = text[from..].find("</") {
-        let at = from + i;
-        let after = &text.as_bytes()[at + 2..];
-        if after.len() >= name.len() && after[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
-            return at;
-        }
-        from = at + 2;
-    }
-    text.len()
-}
-
 struct Writer {
     out: String,
     /// White space came and was not written yet.
@@ -210,104 +198,6 @@ impl Writer {
         self.out.push(quote);
         self.out.push_str(value);
         self.out.push(quote);
-    }
-}
-
-enum Kind<'a> {
-    Comment,
-    /// A doctype, a conditional comment, a processing instruction.
-    Verbatim,
-    Close(String),
-    Open {
-        name: String,
-        attributes: Vec<(&'a str, Option<&'a str>)>,
-        empty: bool,
-    },
-}
-
-/// A piece of markup, and its length in bytes.
-struct Markup<'a> {
-    kind: Kind<'a>,
-    length: usize,
-}
-
-impl<'a> Markup<'a> {
-    /// Reads what begins with `<`; none where it is text.
-    fn read(text: &'a str) -> Option<Self> {
-        if let Some(comment) = text.strip_prefix("<!--") {
-            let length = comment.find("-->").map_or(text.len(), |i| i + 7);
-            let kind = if comment.starts_with("[if") || comment.starts_with("<![") {
-                Kind::Verbatim
-            } else {
-                Kind::Comment
-            };
-            return Some(Self { kind, length });
-        }
-        if text.starts_with("<!") || text.starts_with("<?") {
-            return Some(Self { kind: Kind::Verbatim, length: text.find('>')? + 1 });
-        }
-        let closing = text.starts_with("</");
-        let start = if closing { 2 } else { 1 };
-        let name_length = text[start..].find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'))?;
-        let name = &text[start..start + name_length];
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            return None;
-        }
-        let mut at = start + name_length;
-        let mut attributes = Vec::new();
-        loop {
-            at += text[at..].len() - text[at..].trim_start().len();
-            let rest = &text[at..];
-            if let Some(rest) = rest.strip_prefix("/") {
-                if rest.starts_with('>') {
-                    let kind = Kind::Open { name: own_name(name), attributes, empty: true };
-                    return Some(Self { kind, length: at + 2 });
-                }
-                at += 1;
-                continue;
-            }
-            if rest.starts_with('>') {
-                let kind = if closing {
-                    Kind::Close(own_name(name))
-                } else {
-                    Kind::Open { name: own_name(name), attributes, empty: false }
-                };
-                return Some(Self { kind, length: at + 1 });
-            }
-            let key_end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>' | '='))?;
-            // An equals sign at the start is part of the name (HTML 13.2.5.32).
-            let key_end = if key_end == 0 { 1 } else { key_end };
-            let key = &rest[..key_end];
-            at += key_end;
-            let after = text[at..].trim_start();
-            let Some(value) = after.strip_prefix('=') else {
-                attributes.push((key, None));
-                continue;
-            };
-            let value = value.trim_start();
-            let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
-            let (content, used) = match quote {
-                Some(quote) => {
-                    let end = value[1..].find(quote)?;
-                    (&value[1..=end], end + 2)
-                }
-                None => {
-                    let end = value.find(|c: char| c.is_ascii_whitespace() || c == '>')?;
-                    (&value[..end], end)
-                }
-            };
-            at = text.len() - value.len() + used;
-            attributes.push((key, Some(content)));
-        }
-    }
-}
-
-/// Names of HTML are lower-case; those of SVG keep their form.
-fn own_name(name: &str) -> String {
-    if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()) {
-        name.to_ascii_lowercase()
-    } else {
-        name.to_owned()
     }
 }
 

@@ -408,7 +408,7 @@ impl Renderer {
     }
 
     /// Everything that outputs are made from.
-    fn prepare(&self, input: &Input, render: u64, tracked: bool) -> Result<Site, Errors> {
+    pub(crate) fn prepare(&self, input: &Input, render: u64, tracked: bool) -> Result<Site, Errors> {
         let sources = &input.sources;
         let beyond_zola = sources.get(config::BAKEHOUSE_NAME).is_some();
         let (config_digest, config) = self.config(input)?;
@@ -682,7 +682,7 @@ impl Renderer {
 }
 
 /// The files that Zola reads as templates; others in the folder are left alone.
-fn is_template(path: &str) -> bool {
+pub(crate) fn is_template(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     !name.starts_with('.')
         && name.rsplit_once('.').is_some_and(|(_, extension)| {
@@ -758,20 +758,20 @@ fn key_of(content: Content) -> ContentKey {
 
 /// Links to headings, checked when all headings are known.
 #[derive(Default)]
-struct Checks {
+pub(crate) struct Checks {
     facts: HashMap<ContentKey, Arc<Facts>>,
     linking: Vec<(String, Arc<Facts>)>,
 }
 
 impl Checks {
-    fn add(&mut self, site: &Site, content: Content, facts: Arc<Facts>) {
+    pub(crate) fn add(&mut self, site: &Site, content: Content, facts: Arc<Facts>) {
         if !facts.links.is_empty() {
             self.linking.push((site.source_of(content).to_owned(), facts.clone()));
         }
         self.facts.insert(key_of(content), facts);
     }
 
-    fn broken(&self, site: &Site) -> Vec<Diagnostic> {
+    pub(crate) fn broken(&self, site: &Site) -> Vec<Diagnostic> {
         self.linking
             .par_iter()
             .flat_map_iter(|(from, facts)| {

@@ -7,6 +7,7 @@ mod harness;
 mod bad_input;
 mod browser;
 mod bucket;
+mod check;
 mod commands;
 mod edge_upstream;
 mod memo;
