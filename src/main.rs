@@ -17,6 +17,7 @@ mod import;
 mod jobs;
 mod logs;
 mod memo;
+mod mv;
 mod new;
 mod origin_role;
 mod preview;
@@ -55,6 +56,7 @@ enum Command {
     Build(build::BuildArgs),
     Check(check::CheckArgs),
     Import(import::ImportArgs),
+    Mv(mv::MvArgs),
     New(new::NewArgs),
     Publish(publish::PublishArgs),
     Releases(releases::ReleasesArgs),
@@ -104,6 +106,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Build(args) => build::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Import(args) => import::run(args).await,
+        Command::Mv(args) => mv::run(args).await,
         Command::New(args) => new::run(args).await,
         Command::Publish(args) => publish::run(args).await,
         Command::Releases(args) => releases::run(args).await,

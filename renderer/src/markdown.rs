@@ -93,7 +93,7 @@ fn is_more(html: &str) -> bool {
     html.contains("more") && MORE.as_ref().is_some_and(|re| re.is_match(html))
 }
 
-fn options(config: &MarkdownConfig) -> Options {
+pub(crate) fn options(config: &MarkdownConfig) -> Options {
     let mut options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH

@@ -157,6 +157,25 @@ impl Sources {
             })
     }
 
+    /// The same files with some under other paths, and some with other text. What is to be renamed and is not there is
+    /// passed over.
+    #[must_use]
+    pub(crate) fn changed(
+        &self,
+        renames: &[(String, String)],
+        texts: impl IntoIterator<Item = (String, Bytes)>,
+    ) -> Self {
+        let mut files = (*self.files).clone();
+        let taken: Vec<_> =
+            renames.iter().filter_map(|(from, to)| Some((to, files.remove(from.as_str())?))).collect();
+        files.extend(taken.into_iter().map(|(to, file)| (Arc::from(to.as_str()), file)));
+        for (path, bytes) in texts {
+            let file = SourceFile { place: Place::Memory(bytes), digest: OnceLock::new() };
+            files.insert(Arc::from(path), Arc::new(file));
+        }
+        Self { files: Arc::new(files), root: self.root.clone(), listed: None }
+    }
+
     fn list(root: &Path, limits: &Limits, previous: Option<&Self>) -> Result<Self, Errors> {
         let listed = Some(SystemTime::now());
         let mut lister = Lister { limits, previous, files: BTreeMap::new(), errors: Errors::default() };

@@ -11,7 +11,7 @@ fn help_is_complete() {
     let help = world.bake(".", &["--help"]).ok().stdout;
     for command in [
         "up", "build", "publish", "releases", "diff", "rollback", "resume", "purge", "origin", "edge",
-        "renderer", "bucket", "import", "new", "preview", "check",
+        "renderer", "bucket", "import", "new", "preview", "check", "mv",
     ] {
         assert!(help.lines().any(|l| l.trim_start().starts_with(command)), "{command} is missing:\n{help}");
         let own = world.bake(".", &[command, "--help"]).ok().stdout;

@@ -11,6 +11,7 @@ mod check;
 mod commands;
 mod edge_upstream;
 mod memo;
+mod mv;
 mod preview;
 mod publish;
 mod purge;

@@ -1,0 +1,214 @@
+//! Where a text names other content: the targets of links, and quoted paths in template code and data.
+
+use std::ops::Range;
+
+use pulldown_cmark::{Event, LinkType, Options, Parser, Tag};
+
+use crate::markup::{Kind, Markup, decoded};
+
+/// A target of a link, and where it stands in the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) at: Range<usize>,
+    /// As it is meant, without escapes.
+    pub(super) address: String,
+    /// Whether it is markdown's: there `@/` names content.
+    pub(super) markdown: bool,
+}
+
+/// What links and template code in markdown stand on.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub(super) targets: Vec<Target>,
+    /// Where code is shown, in which nothing is meant.
+    pub(super) code: Vec<Range<usize>>,
+}
+
+/// Reads markdown.
+pub(super) fn markdown(text: &str, options: Options) -> Named {
+    let mut named = Named::default();
+    let events: Vec<(Event<'_>, Range<usize>)> = {
+        let parser = Parser::new_ext(text, options);
+        for (_, definition) in parser.reference_definitions().iter() {
+            let span = definition.span.clone();
+            if let Some(after) = text[span.clone()].find("]:") {
+                named.take(text, span.start + after + 2..span.end, &definition.dest);
+            }
+        }
+        parser.into_offset_iter().collect()
+    };
+    let mut html: Option<Range<usize>> = None;
+    for (i, (event, range)) in events.iter().enumerate() {
+        if let Event::Html(_) | Event::InlineHtml(_) = event {
+            // A tag may go on in the next line.
+            html = Some(match html.take() {
+                Some(open) if open.end == range.start => open.start..range.end,
+                open => {
+                    named.html(text, open);
+                    range.clone()
+                }
+            });
+            continue;
+        }
+        match event {
+            Event::Code(_) => named.code.push(range.clone()),
+            Event::Start(Tag::CodeBlock(_)) => named.code.push(range.clone()),
+            Event::Start(Tag::Link { link_type, dest_url, .. }) => match link_type {
+                LinkType::Inline => {
+                    let inner = inner_end(&events[i + 1..], range, 1);
+                    named.inline(text, inner..range.end, dest_url);
+                }
+                LinkType::Autolink => named.take(text, range.start..range.end, dest_url),
+                _ => {}
+            },
+            Event::Start(Tag::Image { link_type: LinkType::Inline, dest_url, .. }) => {
+                let inner = inner_end(&events[i + 1..], range, 2);
+                named.inline(text, inner..range.end, dest_url);
+            }
+            _ => {}
+        }
+    }
+    named.html(text, html);
+    named.targets.sort_by_key(|target| target.at.start);
+    named.targets.dedup_by_key(|target| target.at.start);
+    named
+}
+
+/// Where the words of a link end: behind the last of what is within it.
+fn inner_end(after: &[(Event<'_>, Range<usize>)], link: &Range<usize>, opening: usize) -> usize {
+    after
+        .iter()
+        .take_while(|(_, range)| range.start < link.end)
+        .filter(|(event, range)| range.end < link.end && !matches!(event, Event::End(_)))
+        .map(|(_, range)| range.end)
+        .max()
+        .unwrap_or(0)
+        .max(link.start + opening)
+}
+
+impl Named {
+    fn inline(&mut self, text: &str, range: Range<usize>, address: &str) {
+        if let Some(open) = text[range.clone()].find("](") {
+            self.take(text, range.start + open + 2..range.end, address);
+        }
+    }
+
+    /// Takes an address that stands first in a range; what is written with escapes is left alone.
+    fn take(&mut self, text: &str, range: Range<usize>, address: &str) {
+        let part = &text[range.clone()];
+        let bare = part.trim_start().trim_start_matches('<');
+        if bare.starts_with(address) && !address.is_empty() {
+            let start = range.start + part.len() - bare.len();
+            let at = start..start + address.len();
+            self.targets.push(Target { at, address: address.to_owned(), markdown: true });
+        }
+    }
+
+    /// Takes the addresses in a piece of HTML.
+    fn html(&mut self, text: &str, range: Option<Range<usize>>) {
+        let Some(range) = range else { return };
+        let (mut rest, mut offset) = (&text[range.clone()], range.start);
+        while let Some(open) = rest.find('<') {
+            (rest, offset) = (&rest[open..], offset + open);
+            let Some(markup) = Markup::read(rest) else {
+                (rest, offset) = (&rest[1..], offset + 1);
+                continue;
+            };
+            if let Kind::Open { attributes, .. } = &markup.kind {
+                for (name, value) in attributes {
+                    let of_address =
+                        ["href", "src", "poster"].iter().any(|known| name.eq_ignore_ascii_case(known));
+                    let Some(value) = value.filter(|_| of_address) else { continue };
+                    // An attribute's value is a part of the text, and so has its place there.
+                    let start = offset + (value.as_ptr() as usize - rest.as_ptr() as usize);
+                    let at = start..start + value.len();
+                    let address = decoded(value).into_owned();
+                    self.targets.push(Target { at, address, markdown: false });
+                }
+            }
+            (rest, offset) = (&rest[markup.length..], offset + markup.length);
+        }
+    }
+}
+
+/// All texts in quotes, without their quotes: where paths of content stand in templates and data.
+pub(super) fn quoted(text: &str) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    for (line_at, line) in lines(text) {
+        for quote in ['"', '\'', '`'] {
+            let mut from = 0;
+            while let Some(open) = line[from..].find(quote).map(|i| from + i) {
+                let Some(length) = line[open + 1..].find(quote) else { break };
+                out.push(line_at + open + 1..line_at + open + 1 + length);
+                // The closing quote may be the opening one of the next: what is not a text is no path either.
+                from = open + 1 + length;
+            }
+        }
+    }
+    out.sort_by_key(|range| range.start);
+    out
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split_inclusive('\n').scan(0, |at, line| {
+        let start = *at;
+        *at += line.len();
+        Some((start, line))
+    })
+}
+
+/// The parts of a content's text that are template code.
+pub(super) fn code_of_templates(text: &str) -> Vec<Range<usize>> {
+    let mut out = Vec::new();
+    let mut from = 0;
+    while let Some(open) = text[from..].find(['{']).map(|i| from + i) {
+        let close = match text.as_bytes().get(open + 1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            _ => {
+                from = open + 1;
+                continue;
+            }
+        };
+        let end = text[open..].find(close).map_or(text.len(), |i| open + i);
+        out.push(open..end);
+        from = end.max(open + 1);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_have_their_places() {
+        let text = "[a](@/a.md#x \"t\") ![i *j*](<i j.png>) [](e.md) [r][ref] <https://h.example/p/> `[c](@/c.md)`\n\n    [d](@/d.md)\n\n```\n[f](@/f.md)\n```\n\n<a\n href=\"/h/\">[in](@/in.md)</a>\n\n[ref]: @/r.md 'x'\n[![img](@/i.png)](@/l.md) [esc](a\\_b.md)\n";
+        let named = markdown(text, Options::empty());
+        let found: Vec<_> = named.targets.iter().map(|t| &text[t.at.clone()]).collect();
+        assert_eq!(
+            found,
+            [
+                "@/a.md#x",
+                "i j.png",
+                "e.md",
+                "https://h.example/p/",
+                "/h/",
+                "@/in.md",
+                "@/r.md",
+                "@/i.png",
+                "@/l.md"
+            ]
+        );
+        assert!(named.targets.iter().all(|t| t.markdown == (t.address != "/h/")));
+    }
+
+    #[test]
+    fn quoted_texts_have_their_places() {
+        let text = "path=\"a.md\" x='@/b.md'\nit's \"c\"";
+        let found: Vec<_> = quoted(text).into_iter().map(|range| &text[range]).collect();
+        assert!(["a.md", "@/b.md", "c"].iter().all(|part| found.contains(part)), "{found:?}");
+        let code = code_of_templates("a {{ b }} {# c #} {% d %} { e");
+        assert_eq!(code, [2..7, 18..23]);
+    }
+}
