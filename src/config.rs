@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// The edge.
     pub edge: EdgeTable,
+    /// Publishing.
+    pub publish: PublishTable,
     /// How long responses may be kept, by path.
     pub cache: Vec<CacheRule>,
     /// Dynamic sources.
@@ -57,6 +59,7 @@ impl Default for Config {
             journal: None,
             limits: Limits::default(),
             edge: EdgeTable::default(),
+            publish: PublishTable::default(),
             cache: Vec::new(),
             source: Vec::new(),
             schedule: Vec::new(),
@@ -153,6 +156,27 @@ impl Default for EdgeTable {
     }
 }
 
+/// Publishing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublishTable {
+    /// What happens where an address of the last release would lead to nothing: `warn`, `fail` or `allow`.
+    pub vanished: Vanished,
+}
+
+/// What happens where an address of the last release would lead to nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vanished {
+    /// It is published, and said.
+    #[default]
+    Warn,
+    /// It is not published.
+    Fail,
+    /// It is published.
+    Allow,
+}
+
 /// What an edge does that has had no news for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -166,7 +190,7 @@ pub enum OnLeaseLapse {
 }
 
 /// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
-const TEXTS: [&str; 18] = [
+const TEXTS: [&str; 19] = [
     "site",
     "bucket.endpoint",
     "bucket.region",
@@ -185,6 +209,7 @@ const TEXTS: [&str; 18] = [
     "edge.clients.client_validation",
     "edge.clients.set_cookie",
     "edge.clients.s_maxage",
+    "publish.vanished",
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.

@@ -32,6 +32,7 @@ mod rollback;
 mod stores;
 mod system;
 mod up;
+mod vanished;
 mod watch;
 mod worker;
 

@@ -478,10 +478,14 @@ impl Tell for Teller {
                 "changed": event.diff.changed,
                 "removed": event.diff.removed,
                 "uploaded": event.uploaded,
+                "vanished": event.vanished.gone,
                 "fresh": fresh,
                 "ms": parts.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             }),
         );
+        if !self.out.json {
+            event.vanished.warnings().for_each(|warning| eprintln!("{warning}"));
+        }
     }
 
     fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>) {

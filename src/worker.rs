@@ -26,10 +26,11 @@ use renderer::{BaseUrl, Handed, Limits, Options, Readers, RenderId, Renderer, So
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Vanished};
 use crate::failure::HintExt;
 use crate::fetched::{Ask, BACKOFF, Fetched};
 use crate::memo::Memos;
+use crate::vanished::{self, Loss};
 use crate::{failure, render};
 
 /// Reasons that wait while a publish is under way; more than that only say the same again.
@@ -116,6 +117,8 @@ pub struct Event {
     pub diff: Diff,
     /// Objects that were uploaded.
     pub uploaded: u64,
+    /// Addresses of the release before that lead to nothing any more, unless the configuration allows that.
+    pub vanished: Loss,
     /// When the save was, or else when the worker began.
     pub saved: SystemTime,
     /// From the save until the worker began.
@@ -452,7 +455,7 @@ impl Worker {
         } else {
             publisher.begin(batch.trigger.clone(), policies).await
         };
-        let draft = draft.map_err(Stop::of)?;
+        let mut draft = draft.map_err(Stop::of)?;
         let (config, sources) = self.sources(sent).await?;
         if config.cache != self.rules {
             // The draft was begun with other rules than these files have.
@@ -487,7 +490,13 @@ impl Worker {
             renderer: format!("bake {}", env!("CARGO_PKG_VERSION")),
             next_change: summary.next_change,
         };
-        let warnings = summary.warnings.iter().map(|w| w.as_warning().to_string()).collect();
+        let vanished = vanished::look(&mut draft, &publisher, &config, &sources).await.map_err(Stop::of)?;
+        // Nobody is there to mend what a date has made vanish.
+        if config.publish.vanished == Vanished::Fail && !request.plan && batch.trigger != Trigger::Due {
+            vanished::refuse(&vanished).map_err(Stop::lasting)?;
+        }
+        let warnings = summary.warnings.iter().map(|w| w.as_warning().to_string());
+        let warnings = warnings.chain(vanished.warnings()).collect();
         let mut published = Published {
             release: None,
             committed: None,
@@ -508,6 +517,7 @@ impl Worker {
             committed: None,
             diff: Diff::default(),
             uploaded: 0,
+            vanished,
             saved: batch.saved.unwrap_or(batch.began),
             notice,
             render: rendered,

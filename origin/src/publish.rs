@@ -42,7 +42,7 @@ use release::{Digest, Entry, Release, ReleaseId, wire};
 
 use self::collect::{Collector, Of, Places};
 pub use self::collect::{Sink, WAITING_BYTES_MAX};
-pub use self::draft::Draft;
+pub use self::draft::{Draft, Vanished};
 pub use self::sources::SOURCES_BYTES_MAX;
 use self::upload::Uploader;
 use crate::Error;

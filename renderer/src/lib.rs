@@ -23,6 +23,7 @@ mod front_matter;
 mod functions;
 mod graph;
 mod highlight;
+pub mod identity;
 mod images;
 pub mod import;
 mod job;

@@ -21,4 +21,5 @@ mod says;
 mod serve;
 mod sources;
 mod start;
+mod vanished;
 mod versions;

@@ -28,6 +28,21 @@ pub struct Draft {
     trigger: Trigger,
     collector: Arc<Collector>,
     uploader: Option<Uploader>,
+    /// How it differs from the base, once that was asked for.
+    changes: Option<Changes>,
+}
+
+/// Addresses of the base that lead to nothing any more, and what may say why.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vanished {
+    /// Paths of pages, redirects included, in order; not those of the further pages of a list.
+    pub pages: Vec<String>,
+    /// Paths of pages that the base has not, in order.
+    pub added: Vec<String>,
+    /// Sources of the base that are changed or gone, in order.
+    pub old_sources: Vec<String>,
+    /// Sources that are changed or new, in order.
+    pub new_sources: Vec<String>,
 }
 
 /// How one tree differs from the base's.
@@ -68,7 +83,7 @@ impl Draft {
         collector: Collector,
         uploader: Option<Uploader>,
     ) -> Self {
-        Self { publisher, base, trigger, collector: Arc::new(collector), uploader }
+        Self { publisher, base, trigger, collector: Arc::new(collector), uploader, changes: None }
     }
 
     /// Where the renderer hands its files over.
@@ -123,6 +138,27 @@ impl Draft {
         self.collector.with(|c| c.side(Of::Sources).keeps_others = true)
     }
 
+    /// Says which addresses of the base this release would not have. Nothing more can be handed over after that.
+    ///
+    /// # Errors
+    /// Where a file was refused, or the base cannot be read.
+    pub fn vanished(&mut self) -> BoxFuture<'_, Result<Vanished, Error>> {
+        async {
+            let changes = self.changes().await?;
+            let vanished = changes.vanished();
+            self.changes = Some(changes);
+            Ok(vanished)
+        }
+        .boxed()
+    }
+
+    async fn taken(&mut self) -> Result<Changes, Error> {
+        match self.changes.take() {
+            Some(changes) => Ok(changes),
+            None => self.changes().await,
+        }
+    }
+
     /// Says what [`Draft::finish`] would do.
     ///
     /// # Errors
@@ -131,8 +167,8 @@ impl Draft {
         self.planned(about).boxed()
     }
 
-    async fn planned(self, about: About) -> Result<Plan, Error> {
-        let changes = Arc::new(self.changes().await?);
+    async fn planned(mut self, about: About) -> Result<Plan, Error> {
+        let changes = Arc::new(self.taken().await?);
         let trees = self.trees(&changes).await?;
         let (uploads, bytes) = changes.uploads;
         Ok(Plan {
@@ -157,7 +193,7 @@ impl Draft {
     async fn finished(mut self, about: About) -> Result<Outcome, Error> {
         let began = Instant::now();
         let uploader = self.uploader.take().ok_or(Error::Gone("the upload"))?;
-        let mut changes = self.changes().await?;
+        let mut changes = self.taken().await?;
         if !self.is_release(&changes, &about)
             && let Some(base) = &self.base
         {
@@ -395,6 +431,36 @@ impl Compared {
         }
         change
     }
+}
+
+impl Changes {
+    fn vanished(&self) -> Vanished {
+        let is_page = |path: &&String| path.ends_with(".html");
+        let gone = self.manifest.diff.removed.iter().filter(is_page).filter(|path| {
+            let entry = self.manifest.before.get(*path);
+            entry.is_some_and(|entry| (200..400).contains(&entry.status)) && !is_pager(path)
+        });
+        let sources = &self.sources.diff;
+        let changed = |others: &[String]| {
+            let mut all: Vec<String> = sources.changed.iter().chain(others).cloned().collect();
+            all.sort_unstable();
+            all
+        };
+        Vanished {
+            pages: gone.cloned().collect(),
+            added: self.manifest.diff.added.iter().filter(is_page).cloned().collect(),
+            old_sources: changed(&sources.removed),
+            new_sources: changed(&sources.added),
+        }
+    }
+}
+
+/// Whether a path is that of a further page of a list, `blog/page/3/index.html`: it comes and goes with what is listed.
+fn is_pager(path: &str) -> bool {
+    let mut folders = path.strip_suffix("/index.html").unwrap_or_default().rsplit('/');
+    let number =
+        folders.next().is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()));
+    number && folders.next().is_some()
 }
 
 impl Change {

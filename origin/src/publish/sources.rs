@@ -42,6 +42,17 @@ impl Publisher {
         self.read_all(found.filter(|(_, entry)| is_data(entry)).collect(), &BTreeMap::new()).await
     }
 
+    /// Reads some of the files that the active release was rendered from; what it has not is left out.
+    ///
+    /// # Errors
+    /// As for [`Publisher::sources`].
+    pub async fn sources_at(&self, paths: &[String]) -> Result<Vec<SourceFile>, Error> {
+        let Some(root) = self.sources_root().await? else { return Ok(Vec::new()) };
+        let found = self.reader.found(root, paths.iter().map(String::as_str)).await?;
+        let found = found.into_iter().map(|(path, entry)| (path.to_owned(), entry));
+        self.read_all(found.collect(), &BTreeMap::new()).await
+    }
+
     /// Which of these digests the active release's sources lack.
     ///
     /// # Errors
