@@ -4,6 +4,8 @@ mod board;
 mod editor;
 mod http;
 mod insert;
+mod output;
+mod problem;
 mod store;
 
 use std::collections::BTreeSet;
@@ -24,9 +26,10 @@ use renderer::{
 };
 use tokio::sync::mpsc;
 
-use self::board::{Batch, Board, Output};
+use self::board::{Batch, Board};
 use self::editor::Editor;
 use self::http::Preview;
+use self::output::Output;
 use self::store::Store;
 use crate::fetched::{Ask, Fetched};
 use crate::watch::{Change, Watch};
@@ -247,7 +250,7 @@ impl Author {
                 }
                 eprintln!("{text}");
                 self.failed = Some(text);
-                let count = board::problems(&error).len();
+                let count = problem::problems(&error).len();
                 let shown = match self.since {
                     Some(_) => "what was rendered before is still shown",
                     None => "every page shows this",

@@ -2,18 +2,16 @@
 //! news to a page in a browser.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
-use std::sync::Arc;
 
 use release::tree::Diff;
-use release::{Digest, File, url};
-use renderer::{Diagnostic, Mark, Place, Reason, Sources};
+use release::url;
+use renderer::{Mark, Place, Reason, Sources};
 use serde::Serialize;
 
-use super::insert::{Badge, without_digests};
-use super::store::{Body, Store};
-use crate::config;
-use crate::failure::{self, Content};
+use super::insert::Badge;
+use super::output::Output;
+use super::problem::{Problem, problems};
+use crate::failure;
 
 /// Renders of which it is known what they changed; a page that missed more is loaded again.
 const CHANGES_MAX: usize = 64;
@@ -23,120 +21,6 @@ const ASSETS_MAX: usize = 1_000;
 const ERRORS_MAX: usize = 50;
 /// Links to withheld pages that are marked.
 const MARKS_MAX: usize = 1_000;
-/// Copies up to this size are kept as made content is; larger ones are read from the site when they are asked for.
-const COPY_BYTES_MAX: usize = 64 << 10;
-
-/// One output.
-#[derive(Debug)]
-pub struct Output {
-    /// Its content.
-    pub content: What,
-    /// The status of its response.
-    pub status: u16,
-    /// Its response fields.
-    pub fields: Vec<(String, String)>,
-    /// The name of the template that made it.
-    template: Option<String>,
-}
-
-/// Where the content of an output is.
-#[derive(Debug)]
-pub enum What {
-    /// Rendered.
-    Made(Body),
-    /// The site's file of this path, and the digest it had.
-    Copy(Arc<str>, Digest),
-}
-
-impl Output {
-    /// Keeps a file that was rendered, or is a copy of one of the site's.
-    pub fn new(store: &Arc<Store>, file: File, copy_of: Option<&str>) -> io::Result<Self> {
-        let content = match copy_of {
-            Some(source) if file.body.len() > COPY_BYTES_MAX => {
-                What::Copy(source.into(), Digest::of(&file.body))
-            }
-            _ => What::Made(store.keep(file.body)?),
-        };
-        let template =
-            file.groups.iter().find_map(|group| group.strip_prefix("template:")).map(str::to_owned);
-        Ok(Self { content, status: file.status, fields: file.fields, template })
-    }
-
-    /// The value of a response field.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Whether it is a page.
-    pub fn is_html(&self) -> bool {
-        self.field("content-type").is_some_and(|kind| kind.starts_with("text/html"))
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        (self.status, &self.fields) == (other.status, &other.fields)
-            && match (&self.content, &other.content) {
-                (What::Made(one), What::Made(other)) => {
-                    matches!((one.read(), other.read()), (Ok(one), Ok(other)) if one == other)
-                }
-                (What::Copy(_, one), What::Copy(_, other)) => one == other,
-                _ => false,
-            }
-    }
-
-    /// What tells it from another state of it, but for digests of files that it links to.
-    fn identity(&self) -> String {
-        match &self.content {
-            What::Copy(_, digest) => digest.short(),
-            What::Made(body) => match body.read() {
-                Ok(bytes) if self.is_html() => Digest::of(&without_digests(&bytes)).short(),
-                Ok(bytes) => Digest::of(&bytes).short(),
-                // What cannot be read is told when it is asked for.
-                Err(_) => "unreadable".to_owned(),
-            },
-        }
-    }
-}
-
-/// Something that is wrong, ready for the script.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    message: String,
-    path: Option<String>,
-    line: Option<u32>,
-    column: Option<u32>,
-    excerpt: Option<String>,
-    hint: Option<String>,
-}
-
-impl From<&Diagnostic> for Problem {
-    fn from(diagnostic: &Diagnostic) -> Self {
-        let Diagnostic { path, line, column, message, excerpt, hint } = diagnostic.clone();
-        Self { message, path, line, column, excerpt, hint }
-    }
-}
-
-/// All that an error says, one problem for each place.
-pub fn problems(error: &anyhow::Error) -> Vec<Problem> {
-    match error.downcast_ref::<Content>() {
-        Some(Content(errors)) => errors.0.iter().map(Problem::from).collect(),
-        None => {
-            let mut problem = placed(&format!("{error:#}"));
-            problem.hint = failure::hint_of(error).map(str::to_owned);
-            vec![problem]
-        }
-    }
-}
-
-/// A message that may begin with a place in `bakehouse.toml`: `bakehouse.toml:3:1: unknown field`.
-fn placed(message: &str) -> Problem {
-    let mut parts = message.splitn(4, ':');
-    let mut part = || parts.next().unwrap_or_default();
-    if let (config::FILE, Ok(line), Ok(column), text) = (part(), part().parse(), part().parse(), part()) {
-        let (path, message) = (Some(config::FILE.to_owned()), text.trim_start().to_owned());
-        return Problem { message, path, line: Some(line), column: Some(column), ..Problem::default() };
-    }
-    Problem { message: message.to_owned(), ..Problem::default() }
-}
 
 /// What a render that ended well made, before it is shown.
 #[derive(Debug, Default)]
@@ -477,9 +361,13 @@ fn badge(mark: Mark) -> Badge {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
+    use release::File;
 
     use super::*;
+    use crate::preview::store::Store;
 
     fn board() -> (Board, Arc<Store>) {
         (Board::new("b".into(), String::new()), Store::new(1 << 20))
@@ -534,19 +422,6 @@ mod tests {
         let other = board.seen(Some("/a/")).replacen('b', "c", 1);
         let news = board.news(Some("/a/"), &other);
         assert_eq!((news.page, news.assets), (Fate::Same, None));
-    }
-
-    #[test]
-    fn a_place_in_the_configuration_can_be_clicked() {
-        let problem = placed("bakehouse.toml:3:1: unknown field `x`: y");
-        assert_eq!(
-            (problem.path.as_deref(), problem.line, problem.column),
-            (Some("bakehouse.toml"), Some(3), Some(1))
-        );
-        assert_eq!(problem.message, "unknown field `x`: y");
-        for plain in ["source `a`: 3:1: no", "bakehouse.toml: not UTF-8", ""] {
-            assert_eq!((placed(plain).message.as_str(), placed(plain).path), (plain, None));
-        }
     }
 
     #[test]

@@ -28,9 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::io::ReaderStream;
 
-use super::board::{Board, Look, What};
+use super::board::{Board, Look};
 use super::editor::Editor;
 use super::insert::{self, About, OURS};
+use super::output::What;
 
 /// Bytes of the largest request head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
