@@ -492,13 +492,16 @@ impl Store {
         self.commons.of(key, head)
     }
 
-    /// Brings the copies of a list up to the log, and takes out what is gone.
-    pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) {
-        let is_gone = |stored: &Arc<Stored>| {
-            if keeps(stored, log) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
-        if self.look(index, is_gone).is_none() {
-            return;
+    /// Brings the copies of a list up to the log, and takes out what is gone; returns how many there were.
+    pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) -> usize {
+        let (mut count, mut is_gone) = (0, false);
+        self.look::<()>(index, |stored| {
+            count += 1;
+            is_gone |= !keeps(stored, log);
+            ControlFlow::Continue(())
+        });
+        if !is_gone {
+            return count;
         }
         self.change(index, |list| {
             list.retain(|stored| {
@@ -509,6 +512,7 @@ impl Store {
                 keep
             });
         });
+        count
     }
 
     /// Names in the queues.
@@ -583,7 +587,9 @@ pub(crate) mod tests {
     fn purge(log: &PurgeLog, store: &Store, entry: Applied) -> u64 {
         let entry = Arc::new(entry);
         log.push(Arc::clone(&entry));
-        (0..store.lists()).for_each(|index| store.sweep_list(index, log));
+        for index in 0..store.lists() {
+            store.sweep_list(index, log);
+        }
         entry.worsened()
     }
 

@@ -12,14 +12,20 @@ use tokio::sync::watch;
 
 use crate::{key::Key, purge::PurgeLog, store::Store};
 
-/// How long a slice takes: what a request that meets it may wait.
-const SLICE: Duration = Duration::from_micros(50);
+/// What a slice does, in work: some tens of microseconds, which a request that meets it may wait.
+const SLICE_WORK: usize = 64 * COPY_WORK;
+/// To look at a list's beginning.
+const LIST_WORK: usize = 1;
+/// To look at a copy, which lies anywhere in memory, and perhaps to free it.
+const COPY_WORK: usize = 256;
+/// To look at a piece of the queues.
+const PIECE_WORK: usize = 16 * COPY_WORK;
 /// How long it rests after a slice.
 const REST: Duration = Duration::from_micros(100);
 /// What makes room in a step towards a smaller store.
 const STEP_BYTES: usize = 256 << 10;
-/// Lists between two looks at the clock.
-const LISTS_A_LOOK: usize = 64;
+/// Lists that are swept at once on a thread that serves.
+const LISTS_AT_ONCE: usize = 64;
 
 /// Who goes through the store.
 #[derive(Debug)]
@@ -113,8 +119,10 @@ impl Sweeper {
 
     /// Frees at once what lies under these keys.
     pub(crate) async fn sweep_keys(&self, keys: &[Key]) {
-        for indexes in self.store.indexes(keys).chunks(LISTS_A_LOOK) {
-            indexes.iter().for_each(|index| self.store.sweep_list(*index, &self.log));
+        for indexes in self.store.indexes(keys).chunks(LISTS_AT_ONCE) {
+            for index in indexes {
+                self.store.sweep_list(*index, &self.log);
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -134,26 +142,22 @@ impl Sweeper {
 
     /// Goes through everything once.
     fn pass(&self, epoch: u64) {
-        let mut began = Instant::now();
-        let mut rest = || {
+        let mut done = 0;
+        let mut rest_after = |work: usize| {
+            done += work;
             // The log forgets what it cannot hold, and then copies must go that nothing covered.
-            if began.elapsed() >= SLICE {
-                if !self.log.presses(epoch) {
-                    thread::sleep(REST);
-                }
-                began = Instant::now();
+            if done >= SLICE_WORK && !self.log.presses(epoch) {
+                done = 0;
+                thread::sleep(REST);
             }
         };
         for index in 0..self.store.lists() {
-            self.store.sweep_list(index, &self.log);
-            if index % LISTS_A_LOOK == 0 {
-                rest();
-            }
+            rest_after(LIST_WORK + COPY_WORK * self.store.sweep_list(index, &self.log));
         }
         let mut piece = 0;
         while self.store.sweep_names(piece) {
             piece += 1;
-            rest();
+            rest_after(PIECE_WORK);
         }
     }
 }
