@@ -18,8 +18,9 @@ use crate::{
         date,
         directives::Control,
         freshness::{Freshness, Receipt},
-        range::{self, ContentRange},
+        range::{self, ContentRange, Span},
         storing::NoStore,
+        validate::Tag,
         vary::Selection,
     },
     purge::Began,
@@ -67,6 +68,9 @@ impl Edge {
         while let Some(chunk) = source.chunk().await {
             let Ok(chunk) = chunk else {
                 tracing::warn!(url = %key.target, "the upstream's response broke off");
+                if reservation.take().is_some() {
+                    self.keep_beginning(&what, total);
+                }
                 return;
             };
             if chunk.is_empty() {
@@ -92,6 +96,9 @@ impl Edge {
             }
         }
         if fill.length.is_some_and(|length| length != total) {
+            if reservation.take().is_some() {
+                self.keep_beginning(&what, total);
+            }
             return;
         }
         if let (Some(digest), Some(hasher)) = (digest, hasher)
@@ -117,6 +124,22 @@ impl Edge {
         drop(guard);
     }
 
+    /// Stores what arrived of a whole that broke off as a part, to be completed by asking for the rest (RFC 9111 §3.3).
+    fn keep_beginning(&self, what: &Receiving<'_>, total: u64) {
+        let fill = what.fill;
+        let (None, None, StatusCode::OK, Some(length)) = (what.part, what.digest, fill.status, fill.length)
+        else {
+            return;
+        };
+        let is_combined = Tag::of(&fill.head).is_some_and(|tag| !tag.weak);
+        let takes_ranges = fill.head.get(header::ACCEPT_RANGES).is_none_or(|value| value != "none");
+        if !is_combined || !takes_ranges || total == 0 || total >= length || what.key.of_site {
+            return;
+        }
+        let part = ContentRange { span: Span { start: 0, end: total }, length: Some(length) };
+        self.keep(&Receiving { part: Some(part), ..*what }, fill.whole());
+    }
+
     /// Stores what was received.
     fn keep(&self, what: &Receiving<'_>, body: Bytes) {
         let Receiving { key, fill, began, .. } = *what;
@@ -138,7 +161,7 @@ impl Edge {
                     // Nothing is missing any more (RFC 9111 §3.4).
                     copy(StatusCode::OK, head, body)
                 } else {
-                    let mut stored = copy(fill.status, head, body);
+                    let mut stored = copy(StatusCode::PARTIAL_CONTENT, head, body);
                     stored.make_part(Some(part));
                     stored
                 }

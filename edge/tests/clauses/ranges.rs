@@ -1,5 +1,7 @@
 //! RFC 9110 §14, RFC 9111 §3.3 and §3.4.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, send};
 
 const DIGITS: &str = "0123456789";
@@ -268,4 +270,58 @@ async fn a_beginning_of_what_cannot_be_kept_is_left_alone() {
     let whole = edge.get("/").await;
     assert_eq!((whole.status, whole.complete, whole.body.len()), (200, true, 3_000_000));
     assert_eq!((upstream.requests().len(), field(&upstream.requests()[1], "range")), (2, None));
+}
+
+/// RFC 9111 §3.3, §3.4.
+#[tokio::test]
+async fn what_broke_off_is_completed_and_never_passes_for_the_whole() {
+    let head = |fields: &str| {
+        format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n{fields}content-length: 10\r\n\r\nhello")
+    };
+    let rest = "HTTP/1.1 206 Partial Content\r\ncache-control: max-age=60\r\netag: \"a\"\r\ncontent-range: bytes 5-9/10\r\n\
+                content-length: 5\r\n\r\nworld";
+    let whole = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\nhelloworld";
+    let broken = head("etag: \"a\"\r\n");
+    let upstream = Upstream::script(vec![
+        Reply::SendAndClose(broken.into()),
+        Reply::Send(rest.into()),
+        // Without a strong tag, or where ranges are refused, nothing is kept.
+        Reply::SendAndClose(head("etag: W/\"a\"\r\n").into()),
+        Reply::Send(whole.into()),
+        Reply::SendAndClose(head("etag: \"a\"\r\naccept-ranges: none\r\n").into()),
+        Reply::Send(whole.into()),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    let broken = async |path: &str| {
+        let mut stream = edge.connect().await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n\r\n").as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        // The client sees the break: fewer bytes than promised.
+        drop(stream.read_to_end(&mut bytes).await);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("content-length: 10") && text.ends_with("\r\n\r\nhello"), "{text}");
+    };
+    broken("/a").await;
+    // What is there answers a range; all else of it needs the upstream.
+    let range = edge.ask("GET", "/a", &[("range", "bytes=1-3")]).await;
+    assert_eq!(
+        (range.status, range.text(), range.field("content-range").as_deref()),
+        (206, "ell", Some("bytes 1-3/10"))
+    );
+    assert_eq!(upstream.requests().len(), 1);
+    let seen = edge.get("/a").await;
+    assert_eq!((seen.status, seen.text()), (200, "helloworld"));
+    assert!(seen.cache_status().contains("fwd=partial"), "{}", seen.cache_status());
+    let asked = &upstream.requests()[1];
+    assert_eq!(
+        (field(asked, "range").as_deref(), field(asked, "if-range").as_deref()),
+        (Some("bytes=5-"), Some("\"a\""))
+    );
+    assert!(edge.get("/a").await.cache_status().contains("hit"));
+    for path in ["/b", "/c"] {
+        broken(path).await;
+        assert_eq!(edge.get(path).await.text(), "helloworld");
+        assert_eq!(field(upstream.requests().last().unwrap(), "range"), None);
+    }
 }
