@@ -14,6 +14,10 @@ up *args:
 bench which="all":
     bench/run {{which}}
 
+# Each fuzzer of fuzz/ for so many seconds; needs a C++ compiler.
+fuzz seconds="60" *targets:
+    fuzz/run {{seconds}} {{targets}}
+
 # Licences, bans and sources of all dependencies; advisories where they can be fetched.
 deny:
     cargo deny check licenses bans sources

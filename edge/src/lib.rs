@@ -14,6 +14,8 @@
 //! is rendered or kept beyond the release format.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod policy;
 
 mod access_log;

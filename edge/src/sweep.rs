@@ -5,7 +5,7 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -193,6 +193,7 @@ mod tests {
     };
     use http::HeaderMap;
     use release::journal::Selector;
+    use std::time::Instant;
 
     #[tokio::test]
     async fn a_purge_is_in_force_before_it_is_swept_and_leaves_nothing_behind() {

@@ -11,13 +11,13 @@
 mod connection;
 mod content;
 mod deadlines;
-mod decoder;
+pub(crate) mod decoder;
 #[cfg(test)]
 mod differential;
 mod encoder;
-mod head;
+pub(crate) mod head;
 mod interim;
-mod target;
+pub(crate) mod target;
 mod tunnel;
 mod writer;
 
