@@ -124,12 +124,12 @@ impl Build {
             for gone in outputs.keys().filter(|path| !written.contains_key(*path)) {
                 remove(&self.args.out, gone)?;
             }
-            outputs.clear();
+            outputs = written;
+        } else {
+            outputs.retain(|path, _| !removed.contains(path));
+            outputs.extend(written);
         }
-        outputs.retain(|path, _| !removed.contains(path));
-        outputs.extend(written);
-        let memo = renderer.memo(&input, &summary, Readers::Own);
-        Record::save(&self.place, &outputs, memo.as_deref().unwrap_or_default());
+        Record::save(&self.place, &outputs, |out| renderer.write_memo(&input, &summary, Readers::Own, out));
         Ok((summary, output.zip(explanation)))
     }
 

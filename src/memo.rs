@@ -5,10 +5,9 @@
 //! is some releases old makes the next render do what these have changed, and no more. Nothing is lost with it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use anyhow::Context;
 use bytes::Bytes;
 use origin::policy::CacheRule;
 use release::Digest;
@@ -97,10 +96,10 @@ impl Memos<'_> {
         seq: u64,
         root: Digest,
         rules: &[CacheRule],
-        memo: Vec<u8>,
+        write_memo: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let rules = digest_of(rules);
-        let whole = tokio::task::spawn_blocking(move || write(seq, root, rules, &memo)).await??;
+        let head = Head { version: 1, seq, root, rules: digest_of(rules) };
+        let whole = tokio::task::spawn_blocking(move || write(&head, write_memo)).await??;
         let parts: Vec<Bytes> = (0..whole.len())
             .step_by(PART_BYTES_MAX)
             .map(|from| whole.slice(from..whole.len().min(from + PART_BYTES_MAX)))
@@ -143,12 +142,12 @@ fn digest_of(rules: &[CacheRule]) -> Digest {
     Digest::of(format!("{rules:?}").as_bytes())
 }
 
-fn write(seq: u64, root: Digest, rules: Digest, memo: &[u8]) -> anyhow::Result<Bytes> {
-    let packed = zstd::encode_all(memo, LEVEL).context("a memo cannot be compressed")?;
-    let mut whole = serde_json::to_vec(&Head { version: 1, seq, root, rules })?;
+fn write(head: &Head, write_memo: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Bytes> {
+    let mut whole = serde_json::to_vec(head)?;
     whole.push(b'\n');
-    whole.extend_from_slice(&packed);
-    Ok(whole.into())
+    let mut packed = zstd::Encoder::new(whole, LEVEL)?;
+    write_memo(&mut packed)?;
+    Ok(packed.finish()?.into())
 }
 
 fn read(whole: &[u8], rules: &Digest, memory_bytes_max: usize) -> Option<Known> {

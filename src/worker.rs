@@ -5,6 +5,7 @@
 //! publisher was faster; and it tries again, later and later, what failed for reasons that may pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -611,10 +612,9 @@ impl Worker {
         }
         *since = 0;
         let (renderer, input, summary) = (Arc::clone(&self.renderer), input.clone(), summary.clone());
-        let memo = blocking(move || renderer.memo(&input, &summary, Readers::All)).await;
-        let Ok(Some(memo)) = memo else { return };
+        let write = move |out: &mut dyn Write| renderer.write_memo(&input, &summary, Readers::All, out);
         let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
-        if let Err(error) = memos.store(known.seq, known.root, &known.rules, memo).await {
+        if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
             tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");
         }
     }

@@ -6,13 +6,17 @@
 //! Content is in the middle: what changed in its text is rendered first, and where its HTML is equal nothing follows.
 //! No bytes of outputs are kept.
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
 
+use self::nodes::{Nodes, Slot};
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::job::{Job, JobName};
@@ -47,14 +51,6 @@ pub(crate) struct Content<R> {
     pub(crate) reads: R,
 }
 
-struct Slot {
-    node: Node,
-    /// None where it is not known yet, or cannot be.
-    value: Option<Value>,
-    changed: bool,
-    uses: u32,
-}
-
 /// An output, or a few that are made together.
 struct Record {
     /// The render that made it.
@@ -75,17 +71,14 @@ struct Gone {
     until: u64,
 }
 
-/// What is kept of a graph outside of the process: nodes with their values; contents, records and copies, which name nodes
-/// by their place among these.
-type Kept<Node, Name, Facts, Job, Output> = (
+/// A graph as it is kept outside of the process: nodes with their values; contents, records and copies, which name nodes by
+/// their place among these.
+pub(crate) type KeptGraph = (
     Vec<(Node, Option<Value>)>,
-    Vec<(Name, Parts, Facts, Vec<u32>)>,
-    Vec<(Job, Vec<u32>, Vec<Output>)>,
-    Vec<Output>,
+    Vec<(ContentName, Parts, Arc<Facts>, Vec<u32>)>,
+    Vec<(JobName, Vec<u32>, Vec<Arc<str>>)>,
+    Vec<Arc<str>>,
 );
-
-/// A graph that was kept.
-pub(crate) type KeptGraph = Kept<Node, ContentName, Arc<Facts>, JobName, Arc<str>>;
 
 /// Why an output was rendered, or was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,9 +96,7 @@ pub struct Explanation {
 pub(crate) struct Graph {
     /// What values of the environment are hashed with, so that nobody can guess them from digests.
     pub(crate) key: Key,
-    slots: Vec<Option<Slot>>,
-    free: Vec<u32>,
-    index: HashMap<Node, u32>,
+    nodes: Nodes,
     pub(crate) contents: Contents,
     records: HashMap<JobName, Record>,
     /// Copies of images by output, and which render made them.
@@ -143,10 +134,10 @@ impl Graph {
         since: Option<u64>,
         explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Vec<bool> {
-        look(&mut self.slots, view, &self.contents, |node| !depends_on_content(node));
+        look(&mut self.nodes, view, &self.contents, |node| !depends_on_content(node));
         let causes = if explained.is_some() { self.causes() } else { HashMap::new() };
         self.render_contents(site);
-        look(&mut self.slots, view, &self.contents, depends_on_content);
+        look(&mut self.nodes, view, &self.contents, depends_on_content);
         if let Some((output, explanation)) = explained {
             self.explain(output, &causes, explanation);
         }
@@ -158,7 +149,7 @@ impl Graph {
                 let Some(record) = self.records.get_mut(&job.name(site)) else { return true };
                 record.planned = render;
                 record.valid &=
-                    content_known && !record.reads.iter().any(|node| is_changed(&self.slots, *node));
+                    content_known && !record.reads.iter().any(|node| is_changed(&self.nodes, *node));
                 !record.valid || since.is_none_or(|since| record.made > since)
             })
             .collect()
@@ -178,7 +169,7 @@ impl Graph {
 
     /// The names of what was read, of which `wanted` holds.
     fn names(&self, reads: &[u32], wanted: impl Fn(&Slot) -> bool) -> BTreeSet<String> {
-        let slots = reads.iter().filter_map(|id| self.slots[*id as usize].as_ref());
+        let slots = reads.iter().filter_map(|id| self.nodes.get(*id));
         slots.filter(|slot| wanted(slot)).map(|slot| slot.node.to_string()).collect()
     }
 
@@ -198,7 +189,7 @@ impl Graph {
             known.extend(self.names(&record.reads, |_| true));
             changed.extend(self.names(&record.reads, |slot| slot.changed));
             for id in &record.reads {
-                let Some(slot) = self.slots[*id as usize].as_ref().filter(|slot| slot.changed) else {
+                let Some(slot) = self.nodes.get(*id).filter(|slot| slot.changed) else {
                     continue;
                 };
                 let source = match &slot.node {
@@ -226,40 +217,48 @@ impl Graph {
 
     /// Everything that was read.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.index.keys()
+        self.nodes.iter().map(|(_, slot)| &slot.node)
     }
 
     /// What can be kept of it, as [`KeptGraph`] is read back. What is known of the environment, even as digests, is left
     /// out unless nobody else will read it.
     pub(crate) fn keep(&self, shared: bool) -> impl Serialize {
-        let mut places = vec![u32::MAX; self.slots.len()];
-        let mut nodes = Vec::with_capacity(self.index.len());
-        for (id, slot) in self.slots.iter().enumerate() {
-            let Some(slot) = slot else { continue };
-            places[id] = nodes.len() as u32;
-            let secret = shared && matches!(slot.node, Node::Environment(_));
-            nodes.push((&slot.node, slot.value.filter(|_| !secret)));
+        let mut places = vec![u32::MAX; self.nodes.end()];
+        for (place, (id, _)) in self.nodes.iter().enumerate() {
+            places[id as usize] = place as u32;
         }
-        let place = |reads: &[u32]| reads.iter().map(|id| places[*id as usize]).collect::<Vec<_>>();
-        let contents = self.contents.iter();
-        let contents =
-            contents.map(|(name, content)| (name, content.parts, &content.facts, place(&content.reads)));
-        let records = self.records.iter().filter(|(_, record)| record.valid);
-        let records = records
-            .map(|(name, record)| (name, place(&record.reads), record.outputs.iter().collect::<Vec<_>>()));
-        let kept: Kept<&Node, &ContentName, &Arc<Facts>, &JobName, &Arc<str>> =
-            (nodes, contents.collect(), records.collect(), self.copies.keys().collect());
-        kept
+        let places: Arc<[u32]> = places.into();
+        let place = move |reads: &[u32]| reads.iter().map(|id| places[*id as usize]).collect::<Vec<_>>();
+        let of_contents = place.clone();
+        let nodes = Rows(self.nodes.len(), move || {
+            self.nodes.iter().map(move |(_, slot)| {
+                let is_secret = shared && matches!(slot.node, Node::Environment(_));
+                (&slot.node, slot.value().filter(|_| !is_secret))
+            })
+        });
+        let contents = Rows(self.contents.len(), move || {
+            let place = of_contents.clone();
+            self.contents
+                .iter()
+                .map(move |(name, content)| (name, content.parts, &content.facts, place(&content.reads)))
+        });
+        let valid = self.records.values().filter(|record| record.valid).count();
+        let records = Rows(valid, move || {
+            let place = place.clone();
+            let records = self.records.iter().filter(|(_, record)| record.valid);
+            records.map(move |(name, record)| (name, place(&record.reads), &record.outputs))
+        });
+        let copies = Rows(self.copies.len(), || self.copies.keys());
+        (nodes, contents, records, copies)
     }
 
     /// A graph as it was kept: the render that it knows has the number 0. None where it contradicts itself.
     pub(crate) fn restore(kept: KeptGraph, key: Key) -> Option<Self> {
         let (nodes, contents, records, copies) = kept;
-        let mut slots: Vec<Slot> =
-            nodes.into_iter().map(|(node, value)| Slot { node, value, changed: false, uses: 0 }).collect();
+        let mut uses = vec![0_u32; nodes.len()];
         let mut hold = |reads: Vec<u32>| {
             for id in &reads {
-                slots.get_mut(*id as usize)?.uses += 1;
+                *uses.get_mut(*id as usize)? += 1;
             }
             Some(reads.into_boxed_slice())
         };
@@ -275,27 +274,17 @@ impl Graph {
         graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
         let made = graph.records.values().flat_map(|record| record.outputs.iter()).chain(graph.copies.keys());
         graph.outputs = made.map(|path| (path.clone(), 0)).collect();
-        for (id, slot) in slots.into_iter().enumerate() {
-            if slot.uses == 0 {
-                graph.free.push(id as u32);
-                graph.slots.push(None);
-                continue;
-            }
-            if graph.index.insert(slot.node.clone(), id as u32).is_some() {
-                return None;
-            }
-            graph.slots.push(Some(slot));
-        }
+        graph.nodes = Nodes::restore(nodes, &uses)?;
         Some(graph)
     }
 
     /// Renders contents that read what changed, and forgets those that are no more.
     fn render_contents(&mut self, site: &Arc<Site>) {
-        let slots = &self.slots;
+        let nodes = &self.nodes;
         let changed: Vec<ContentName> = self
             .contents
             .iter()
-            .filter(|(_, content)| content.reads.iter().any(|node| is_changed(slots, *node)))
+            .filter(|(_, content)| content.reads.iter().any(|node| is_changed(nodes, *node)))
             .map(|(name, _)| name.clone())
             .collect();
         for name in &changed {
@@ -324,7 +313,15 @@ impl Graph {
     }
 
     /// A job has run well.
-    pub(crate) fn made(&mut self, job: JobName, render: u64, reads: &[Node], outputs: Box<[Arc<str>]>) {
+    pub(crate) fn made(
+        &mut self,
+        site: &Site,
+        job: JobName,
+        render: u64,
+        reads: &[Node],
+        outputs: Box<[Arc<str>]>,
+    ) {
+        self.adopt(site);
         let reads = self.hold(reads);
         let record = Record { made: render, planned: render, valid: true, reads, outputs };
         if let Some(before) = self.records.insert(job, record) {
@@ -350,7 +347,7 @@ impl Graph {
 
     /// The copies of images that outputs ask for, by output, which the render `since` did not make.
     pub(crate) fn wanted_copies(&mut self, since: Option<u64>) -> Vec<(Arc<str>, Arc<Wish>)> {
-        let wishes = self.index.keys().filter_map(|node| match node {
+        let wishes = self.nodes().filter_map(|node| match node {
             Node::Copy(wish) => Some((Arc::from(wish.path()), wish.clone())),
             _ => None,
         });
@@ -369,7 +366,7 @@ impl Graph {
 
     /// What was said while outputs were made that are as they were.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
-        self.index.keys().filter_map(|node| match node {
+        self.nodes().filter_map(|node| match node {
             Node::Warning(warning) => Some((**warning).clone()),
             _ => None,
         })
@@ -379,8 +376,8 @@ impl Graph {
     /// since `since`. After a render that failed nothing is done, and what has no value counts as changed.
     pub(crate) fn end(&mut self, view: &View<'_>, render: u64, since: Option<u64>) -> Vec<Arc<str>> {
         let contents = &self.contents;
-        self.slots.par_iter_mut().flatten().filter(|slot| slot.value.is_none()).for_each(|slot| {
-            slot.value = view.value(&slot.node, contents);
+        self.nodes.par_iter_mut().filter(|slot| slot.value().is_none()).for_each(|slot| {
+            slot.set_value(view.value(&slot.node, contents));
         });
         let mut outputs = HashMap::with_capacity(self.outputs.len());
         let made = self.records.values().flat_map(|record| record.outputs.iter()).chain(self.copies.keys());
@@ -418,63 +415,38 @@ impl Graph {
     }
 
     fn hold(&mut self, reads: &[Node]) -> Box<[u32]> {
-        reads
-            .iter()
-            .map(|node| {
-                if let Some(known) = self.index.get(node).copied() {
-                    if let Some(Some(slot)) = self.slots.get_mut(known as usize) {
-                        slot.uses += 1;
-                    }
-                    return known;
-                }
-                let slot = Some(Slot { node: node.clone(), value: None, changed: false, uses: 1 });
-                let id = match self.free.pop() {
-                    Some(id) => {
-                        self.slots[id as usize] = slot;
-                        id
-                    }
-                    None => {
-                        self.slots.push(slot);
-                        (self.slots.len() - 1) as u32
-                    }
-                };
-                self.index.insert(node.clone(), id);
-                id
-            })
-            .collect()
+        reads.iter().map(|node| self.nodes.hold(node)).collect()
     }
 
     fn release(&mut self, reads: &[u32]) {
-        for id in reads {
-            let place = &mut self.slots[*id as usize];
-            if let Some(slot) = place {
-                slot.uses -= 1;
-                if slot.uses == 0 {
-                    self.index.remove(&slot.node);
-                    *place = None;
-                    self.free.push(*id);
-                }
-            }
+        reads.iter().for_each(|id| self.nodes.release(*id));
+    }
+}
+
+/// So many rows that are made while they are written, and never all at once.
+pub(crate) struct Rows<F>(pub(crate) usize, pub(crate) F);
+
+impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Rows<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rows = serializer.serialize_seq(Some(self.0))?;
+        for row in (self.1)() {
+            rows.serialize_element(&row)?;
         }
+        rows.end()
     }
 }
 
 /// Takes the value of each node of a kind again.
-fn look(
-    slots: &mut [Option<Slot>],
-    view: &View<'_>,
-    contents: &Contents,
-    of_kind: impl Fn(&Node) -> bool + Sync,
-) {
-    slots.par_iter_mut().flatten().filter(|slot| of_kind(&slot.node)).for_each(|slot| {
+fn look(nodes: &mut Nodes, view: &View<'_>, contents: &Contents, of_kind: impl Fn(&Node) -> bool + Sync) {
+    nodes.par_iter_mut().filter(|slot| of_kind(&slot.node)).for_each(|slot| {
         let now = view.value(&slot.node, contents);
-        slot.changed = now.is_none() || now != slot.value;
-        slot.value = now;
+        slot.changed = now.is_none() || now != slot.value();
+        slot.set_value(now);
     });
 }
 
-fn is_changed(slots: &[Option<Slot>], node: u32) -> bool {
-    slots[node as usize].as_ref().is_none_or(|slot| slot.changed)
+fn is_changed(nodes: &Nodes, node: u32) -> bool {
+    nodes.get(node).is_none_or(|slot| slot.changed)
 }
 
 /// Whether a node's value can be told only when contents are rendered.

@@ -5,6 +5,7 @@
 //! and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
 //! of the environment is kept only where nobody else will read it.
 
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Graph, KeptGraph, Key, Value};
+use crate::graph::{Graph, KeptGraph, Key, Rows, Value};
 use crate::library::Parsed;
 use crate::reads::Node;
 use crate::render::{Handed, Input, RenderId, Renderer, Summary};
@@ -29,7 +30,7 @@ pub const MEMO_BYTES_MAX: u64 = 2 << 30;
 
 /// What tells whether anything is different at all, without a look at the rest.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct Head<Files> {
     summary: Counts,
     warnings: Vec<Diagnostic>,
     next_change: Option<i64>,
@@ -41,7 +42,7 @@ struct Head {
     days: Vec<(Arc<str>, Value)>,
     /// Whether other servers are asked in each render.
     elsewhere: bool,
-    files: Vec<Stamp>,
+    files: Files,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ type KeptParsed = (Option<[u8; 32]>, Vec<(Arc<str>, Arc<Parsed>)>);
 
 /// What an earlier render knew, read back.
 pub struct Memo {
-    head: Head,
+    head: Head<Vec<Stamp>>,
     body: Bytes,
 }
 
@@ -73,8 +74,8 @@ pub enum Readers {
 impl Memo {
     /// Reads a memo; none where it is damaged, or of another build of the program.
     pub fn open(bytes: Bytes) -> Option<Self> {
-        let sealed = bytes.strip_prefix(MAGIC)?.strip_prefix(PROGRAM)?;
-        let (digest, sealed) = sealed.split_at_checked(32)?;
+        let (sealed, digest) = bytes.split_last_chunk::<32>()?;
+        let sealed = sealed.strip_prefix(MAGIC)?.strip_prefix(PROGRAM)?;
         if blake3::hash(sealed).as_bytes() != digest {
             return None;
         }
@@ -130,14 +131,15 @@ impl Memo {
     }
 }
 
-/// What a renderer knows after a render of `input` that ended well with `summary`; none where it remembers nothing.
+/// Writes what a renderer knows after a render of `input` that ended well with `summary`; nothing where it remembers nothing.
 pub(crate) fn write(
     renderer: &Renderer,
     input: &Input,
     summary: &Summary,
     readers: Readers,
-) -> Option<Vec<u8>> {
-    renderer.with_knowledge(|graph, config, parsed| {
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let written = renderer.with_knowledge(|graph, config, parsed| {
         let own = readers == Readers::Own;
         let (mut environment, mut days, mut elsewhere) = (Vec::new(), Vec::new(), false);
         for node in graph.nodes() {
@@ -150,6 +152,7 @@ pub(crate) fn write(
                 _ => {}
             }
         }
+        let files = if own { input.sources.stamps().count() } else { 0 };
         let head = Head {
             summary: Counts {
                 pages: summary.pages,
@@ -165,17 +168,36 @@ pub(crate) fn write(
             environment,
             days,
             elsewhere,
-            files: if own { input.sources.stamps() } else { Vec::new() },
+            files: Rows(files, || input.sources.stamps().filter(|_| own)),
         };
-        let parsed: Vec<_> = parsed.iter().collect();
+        let parsed = Rows(parsed.len(), || parsed.iter());
         let body = ((config.map(|digest| *digest.as_bytes()), parsed), graph.keep(!own));
-        let mut sealed = [&MAGIC[..], PROGRAM, &[0; 32]].concat();
-        let begin = sealed.len();
-        sealed = postcard::to_extend(&(head, body), sealed).ok()?;
-        let digest = blake3::hash(&sealed[begin..]);
-        sealed[begin - 32..begin].copy_from_slice(digest.as_bytes());
-        Some(sealed)
-    })?
+        out.write_all(MAGIC)?;
+        out.write_all(PROGRAM)?;
+        let mut sealing = BufWriter::new(Sealing { out, digest: blake3::Hasher::new() });
+        postcard::to_io(&(head, body), &mut sealing).map_err(io::Error::other)?;
+        let Sealing { out, digest } = sealing.into_inner().map_err(io::IntoInnerError::into_error)?;
+        out.write_all(digest.finalize().as_bytes())
+    });
+    written.unwrap_or(Ok(()))
+}
+
+/// Passes on what is written, and makes its digest.
+struct Sealing<'a> {
+    out: &'a mut dyn Write,
+    digest: blake3::Hasher,
+}
+
+impl Write for Sealing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes)?;
+        self.digest.update(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// A digest of how to render.

@@ -4,6 +4,7 @@
 //! No rendered page is kept but in the bounded memory; what a site of many pages costs is its front matter.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -180,9 +181,18 @@ impl Renderer {
     }
 
     /// What this renderer knows after a render of `input` that ended well with `summary`, its last, for another process
-    /// to begin with (see [`Memo`](crate::Memo)); none where it remembers nothing, or renders at this moment.
-    pub fn memo(&self, input: &Input, summary: &Summary, readers: Readers) -> Option<Vec<u8>> {
-        memo::write(self, input, summary, readers)
+    /// to begin with (see [`Memo`](crate::Memo)). Writes nothing where it remembers nothing, or renders at this moment.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write_memo(
+        &self,
+        input: &Input,
+        summary: &Summary,
+        readers: Readers,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        memo::write(self, input, summary, readers, out)
     }
 
     /// Shows what is known of the last render, if there is any.
@@ -315,7 +325,7 @@ impl Renderer {
                     }
                     if let Some(graph) = lock(&shared).as_mut() {
                         let outputs = done.files.iter().map(|file| Arc::from(file.path.as_str())).collect();
-                        graph.made(job.name(&site), render, &reads, outputs);
+                        graph.made(&site, job.name(&site), render, &reads, outputs);
                     }
                     let copy_of = match job {
                         Job::Copy { source, .. } => Some(source.as_str()),

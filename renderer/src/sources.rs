@@ -122,17 +122,17 @@ impl Sources {
     }
 
     /// What this listing of a folder knows of its files; files are left out that may change without showing it.
-    pub(crate) fn stamps(&self) -> Vec<Stamp> {
-        let Some(listed) = self.listed else { return Vec::new() };
-        let stamp = |(path, file): (&Arc<str>, &Arc<SourceFile>)| match &file.place {
-            Place::Disk { stat, .. } if stat.is_settled(listed) => Some(Stamp {
+    pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        let listed = self.listed;
+        let stamp = move |(path, file): (&Arc<str>, &Arc<SourceFile>)| match &file.place {
+            Place::Disk { stat, .. } if listed.is_some_and(|listed| stat.is_settled(listed)) => Some(Stamp {
                 path: path.clone(),
                 stat: *stat,
                 digest: file.digest.get().map(|digest| *digest.as_bytes()),
             }),
             _ => None,
         };
-        self.files.iter().filter_map(stamp).collect()
+        self.files.iter().filter_map(stamp)
     }
 
     /// A listing of the folder `root` as an earlier process left it, to be listed again.

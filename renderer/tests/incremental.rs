@@ -438,7 +438,9 @@ fn run(edits: &[Edit]) {
                 assert_eq!(said(&summary), said(expected), "after {:?}", &edits[..n]);
                 if n % 5 == 4 {
                     let readers = if n % 2 == 0 { Readers::All } else { Readers::Own };
-                    let memo = Memo::open(renderer.memo(&input, &summary, readers).unwrap().into()).unwrap();
+                    let mut memo = Vec::new();
+                    renderer.write_memo(&input, &summary, readers, &mut memo).unwrap();
+                    let memo = Memo::open(memo.into()).unwrap();
                     let (next, render) = memo.renderer(8 << 20).unwrap();
                     renderer = next;
                     let known = std::mem::take(&mut held[which].1);

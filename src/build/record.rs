@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata, OpenOptions};
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -75,19 +75,23 @@ impl Record {
 
     /// Writes the record of a build. A site in a read-only folder can be built all the same; only the next build renders
     /// everything, and removes nothing.
-    pub fn save(place: &Path, outputs: &BTreeMap<String, Written>, memo: &[u8]) {
-        let save = || -> std::io::Result<()> {
+    pub fn save(
+        place: &Path,
+        outputs: &BTreeMap<String, Written>,
+        write_memo: impl Fn(&mut dyn Write) -> io::Result<()>,
+    ) {
+        let save = || -> io::Result<()> {
             if let Some(folder) = place.parent() {
                 fs::create_dir_all(folder)?;
             }
             let new = place.with_extension(format!("{}.new", std::process::id()));
             // Digests of the environment are nobody else's business.
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            let mut line = serde_json::to_vec(outputs)?;
-            line.push(b'\n');
-            file.write_all(&line)?;
-            file.write_all(memo)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut file = BufWriter::new(file);
+            serde_json::to_writer(&mut file, outputs)?;
+            file.write_all(b"\n")?;
+            write_memo(&mut file)?;
+            file.flush()?;
             fs::rename(&new, place)
         };
         if let Err(error) = save() {

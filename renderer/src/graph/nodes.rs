@@ -1,0 +1,134 @@
+//! Everything that was read, each once: a number for each, and the value that it had.
+//!
+//! There are several for each page, so they are kept small: a table of numbers finds them, not a second copy of each.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use rayon::prelude::*;
+
+use super::Value;
+use crate::reads::Node;
+
+/// A node, and what is known of it.
+pub(super) struct Slot {
+    pub(super) node: Node,
+    /// In two halves, which need no alignment of 16 bytes.
+    value: [u64; 2],
+    is_known: bool,
+    pub(super) changed: bool,
+    /// How often it is held.
+    uses: u32,
+}
+
+impl Slot {
+    /// None where it is not known yet, or cannot be.
+    pub(super) fn value(&self) -> Option<Value> {
+        let [high, low] = self.value;
+        self.is_known.then_some(Value::from(high) << 64 | Value::from(low))
+    }
+
+    pub(super) fn set_value(&mut self, value: Option<Value>) {
+        self.is_known = value.is_some();
+        let value = value.unwrap_or_default();
+        self.value = [(value >> 64) as u64, value as u64];
+    }
+}
+
+/// All nodes that something holds.
+#[derive(Default)]
+pub(super) struct Nodes {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Nodes {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// One more than the largest number.
+    pub(super) fn end(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&Slot> {
+        self.slots.get(id as usize)?.as_ref()
+    }
+
+    /// All, with their numbers, in the order of these.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.slots.iter().enumerate().filter_map(|(id, slot)| Some((id as u32, slot.as_ref()?)))
+    }
+
+    /// All, side by side.
+    pub(super) fn par_iter_mut(&mut self) -> impl ParallelIterator<Item = &mut Slot> {
+        self.slots.par_iter_mut().flatten()
+    }
+
+    /// The number of a node, which is held until it is given back.
+    pub(super) fn hold(&mut self, node: &Node) -> u32 {
+        let hash = self.hasher.hash_one(node);
+        let slots = &mut self.slots;
+        let is_it = |id: &u32| slots[*id as usize].as_ref().is_some_and(|slot| slot.node == *node);
+        if let Some(known) = self.index.find(hash, is_it).copied() {
+            if let Some(slot) = &mut slots[known as usize] {
+                slot.uses += 1;
+            }
+            return known;
+        }
+        let slot = Slot { node: node.clone(), value: [0; 2], is_known: false, changed: false, uses: 1 };
+        let id = match self.free.pop() {
+            Some(id) => {
+                slots[id as usize] = Some(slot);
+                id
+            }
+            None => {
+                slots.push(Some(slot));
+                (slots.len() - 1) as u32
+            }
+        };
+        let hasher = &self.hasher;
+        self.index.insert_unique(hash, id, |id| {
+            slots[*id as usize].as_ref().map_or(0, |slot| hasher.hash_one(&slot.node))
+        });
+        id
+    }
+
+    /// Gives a node back.
+    pub(super) fn release(&mut self, id: u32) {
+        let place = &mut self.slots[id as usize];
+        let Some(slot) = place else { return };
+        slot.uses -= 1;
+        if slot.uses == 0 {
+            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&slot.node), |other| *other == id) {
+                entry.remove();
+            }
+            *place = None;
+            self.free.push(id);
+        }
+    }
+
+    /// Nodes as they were kept, each held `uses` times; none where one is there twice.
+    pub(super) fn restore(kept: Vec<(Node, Option<Value>)>, uses: &[u32]) -> Option<Self> {
+        let mut nodes = Self::default();
+        for (id, ((node, value), uses)) in kept.into_iter().zip(uses).enumerate() {
+            if *uses == 0 {
+                nodes.free.push(id as u32);
+                nodes.slots.push(None);
+                continue;
+            }
+            // Numbers that are free come later: this one is at the end.
+            let free = std::mem::take(&mut nodes.free);
+            let held = nodes.hold(&node);
+            nodes.free = free;
+            let slot = nodes.slots.get_mut(id)?.as_mut().filter(|_| held as usize == id)?;
+            slot.set_value(value);
+            slot.uses = *uses;
+        }
+        Some(nodes)
+    }
+}
