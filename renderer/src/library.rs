@@ -553,6 +553,12 @@ fn name_of<'a>(source: &'a str, config: &'a Config) -> Name<'a> {
     Name { folder, stem, lang: &config.default_language }
 }
 
+/// The date that the name of a page's file, without its ending, begins with, as it is written there, and the rest of the name:
+/// it is the page's date, unless its front matter has another.
+pub fn dated_name(stem: &str) -> Option<(Box<str>, &str)> {
+    dated(stem).map(|(date, rest)| (date.text, rest))
+}
+
 /// The date at the head of a file name, and the rest of the name.
 fn dated(stem: &str) -> Option<(Date, &str)> {
     let head = stem.get(..10)?;
