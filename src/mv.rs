@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Context;
 use renderer::{BaseUrl, Relocation, Renderer, Rewrite};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::failure::HintExt;
 use crate::render::{self, Folder};
@@ -146,7 +147,12 @@ fn carry_out(site: &Path, plan: &Relocation) -> anyhow::Result<()> {
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder).with_context(failed)?;
         }
-        renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE).with_context(failed)?;
+        let moved = match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+            // Some file systems cannot promise it; nothing was there a moment ago.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&from, &to),
+            moved => moved.map_err(std::io::Error::from),
+        };
+        moved.with_context(failed)?;
     }
     Ok(())
 }
