@@ -5,9 +5,11 @@
 
 mod cache;
 mod links;
+mod look;
 pub mod outside;
 mod page;
 mod place;
+mod resolve;
 mod unused;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,18 +25,14 @@ use crate::job::{self, Job};
 use crate::reads::{self, Node};
 use crate::render::{Checks, Input, Renderer};
 use crate::site::{Site, anchor_hash};
-use links::{End, Facts, Home, Links, Named, Origin};
+use links::{Facts, Home, Links, Origin};
 use page::{Page, Use};
-use place::Places;
 use unused::Usage;
 
 /// Findings that are kept; further ones are counted.
 pub const FINDINGS_MAX: usize = 2_000;
 /// Outputs that a message names.
 const SHOWN_MAX: usize = 3;
-/// Hints of which a finding's nearest name is looked for: it is compared with every output.
-const NEAREST_MAX: usize = 200;
-
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -334,115 +332,6 @@ impl<'a> Check<'a> {
         out
     }
 
-    /// What can be told from a page alone.
-    fn look(&self, origin: &Origin, page: &Page) {
-        let mut places = Places::new(self.site);
-        let say = |rule: Rule, place: Option<place::Place>, message: String, hint: &str| {
-            let is_own = place.as_ref().is_some_and(place::Place::is_content);
-            let diagnostic = match place {
-                Some(place) => place.point(message),
-                None => Diagnostic::new(message),
-            }
-            .hint(hint);
-            let found = finding(Severity::Warning, rule, diagnostic);
-            let mut shared = lock(&self.shared);
-            if shared.len() < FINDINGS_MAX || shared.contains_key(&found) {
-                let outputs = shared.entry(found).or_default();
-                if !is_own {
-                    outputs.insert(origin.path());
-                }
-            }
-        };
-        for id in &page.repeated {
-            let place = places.of(origin, &[format!("id=\"{id}\""), format!("#{id}"), id.clone()]);
-            let message = format!("the id `{id}` is there more than once");
-            say(
-                Rule::DuplicateId,
-                place,
-                message,
-                "a link to it leads to the first; give the others ids of their own",
-            );
-        }
-        for source in &page.wordless {
-            let place = places.of(origin, &self.spellings(origin, source));
-            let message = format!("the image `{source}` has no `alt`");
-            say(
-                Rule::AltText,
-                place,
-                message,
-                "say in `alt` what it shows, or alt=\"\" if it only decorates",
-            );
-        }
-        for source in page.decorative.iter().filter(|_| origin.source.is_some()) {
-            // Markdown has no other way to say that there are no words; in HTML an empty `alt` is a decision.
-            let written: Vec<String> =
-                self.spellings(origin, source).iter().map(|spelling| format!("![]({spelling}")).collect();
-            let place = origin.source.as_ref().and_then(|source| places.in_source(source, &written));
-            if place.is_some() {
-                let message = format!("the image `{source}` has no words");
-                let hint =
-                    "write what it shows between the brackets; what only decorates is <img alt=\"\" src=…>";
-                say(Rule::AltText, place, message, hint);
-            }
-        }
-        let mut before: Option<&page::Title> = None;
-        let mut first: Option<&page::Title> = None;
-        for title in &page.headings {
-            if let Some(first) = first.filter(|_| title.level == 1) {
-                let place =
-                    places.heading(origin, 1, &title.text).or_else(|| places.heading(origin, 1, &first.text));
-                let message = format!("`{}` is a second heading of the first level", title.text);
-                let hint = format!(
-                    "`{}` is the first; headings in the text begin with the second level",
-                    first.text
-                );
-                say(Rule::HeadingOrder, place, message, &hint);
-            }
-            if let Some(before) = before.filter(|before| title.level > before.level + 1) {
-                let place = places.heading(origin, title.level, &title.text);
-                let message = format!(
-                    "the heading `{}` is of level {} and follows one of level {}",
-                    title.text, title.level, before.level
-                );
-                let hint =
-                    format!("make it level {}: tools that read pages aloud go by levels", before.level + 1);
-                say(Rule::HeadingOrder, place, message, &hint);
-            }
-            if title.level == 1 {
-                first = first.or(Some(title));
-            }
-            before = Some(title);
-        }
-    }
-
-    /// How an address may be written where it comes from.
-    fn spellings(&self, origin: &Origin, written: &str) -> Vec<String> {
-        let base = &self.site.base;
-        let mut out = vec![written.to_owned()];
-        let path = written.strip_prefix(base.absolute.as_str()).filter(|_| !base.absolute.is_empty());
-        let path = path.unwrap_or(written);
-        let plain = path.split(['?', '#']).next().unwrap_or(path);
-        for spelling in [path, plain] {
-            out.push(spelling.to_owned());
-            if let Some(beside) = spelling.strip_prefix(&origin.path()) {
-                out.push(beside.to_owned());
-                out.push(format!("./{beside}"));
-            }
-            out.push(spelling.trim_start_matches('/').to_owned());
-        }
-        let decoded: Vec<String> = out
-            .iter()
-            .filter(|spelling| spelling.contains('%'))
-            .map(|spelling| percent_encoding::percent_decode_str(spelling).decode_utf8_lossy().into_owned())
-            .collect();
-        out.extend(decoded);
-        if let Some((_, fragment)) = written.split_once('#') {
-            out.push(format!("#{fragment}"));
-        }
-        out.retain(|spelling| !spelling.is_empty() && spelling != "/" && spelling != "./");
-        out
-    }
-
     fn finish(self) -> Report {
         let site = self.site;
         let level = |level: Level| if level == Level::Warn { Severity::Warning } else { Severity::Error };
@@ -472,145 +361,6 @@ impl<'a> Check<'a> {
         report.add(found);
         report
     }
-
-    /// Looks where all links lead.
-    fn links(&self, inside: Severity, failed: &[String], report: &mut Report, found: &mut Vec<Finding>) {
-        let links = lock(&self.links);
-        report.links = links.references;
-        if links.full {
-            let message = "the site has more different links than are looked at".to_owned();
-            found.push(finding(Severity::Warning, Rule::Link, Diagnostic::new(message)));
-        }
-        let Some(home) = &self.home else {
-            let message = format!("`{}` is no address: links cannot be looked at", self.site.base.absolute);
-            found.push(finding(Severity::Error, Rule::Link, Diagnostic::new(message)));
-            return;
-        };
-        // What a render has said of a link to a heading need not be said again.
-        let said: HashSet<(String, String)> = found
-            .iter()
-            .filter(|f| f.rule == Rule::Fragment)
-            .filter_map(|f| {
-                let link = f.diagnostic.message.split('`').nth(1)?;
-                Some((f.diagnostic.path.clone()?, link.split_once('#')?.1.to_owned()))
-            })
-            .collect();
-        let exempt = &self.site.config.link_checker.skip_anchor_prefixes;
-        let exempt = |address: &str| exempt.iter().any(|prefix| address.starts_with(prefix.as_str()));
-        let mut places = Places::new(self.site);
-        let mut hints = 0;
-        let mut outside: BTreeMap<String, outside::Outside> = BTreeMap::new();
-        for (address, named) in links.sorted() {
-            let written = named.first.values().next().map_or(address, |written| &**written);
-            let what = if named.of == Use::Link { "link" } else { "file" };
-            let rule = if named.of == Use::Link { Rule::Link } else { Rule::MissingFile };
-            let mut say = |severity, rule, message: String, hint: Option<String>| {
-                self.everywhere(
-                    &mut places,
-                    named,
-                    &said,
-                    finding(severity, rule, Diagnostic::new(message).maybe_hint(hint)),
-                    found,
-                );
-            };
-            match links.end(home, address, exempt) {
-                End::Output(output) => self.usage.output(output),
-                End::NoId(output) => {
-                    let message = format!("the link `{written}` names a place that is not on its page");
-                    let near = format!("no element of `{output}` has that id");
-                    say(inside, Rule::Fragment, message, Some(near));
-                }
-                End::Nothing(path) => {
-                    let file = release::url::manifest_path(&path);
-                    if failed.iter().any(|prefix| file.starts_with(prefix.as_str())) {
-                        continue;
-                    }
-                    hints += 1;
-                    let near = if hints <= NEAREST_MAX { nearest(&path, links.paths()) } else { None };
-                    let hint = near.map(|near| format!("did you mean `{near}`?"));
-                    let message = match named.of {
-                        Use::Link => format!("the link `{written}` leads to nothing"),
-                        Use::File => format!("the file `{written}` does not exist"),
-                    };
-                    say(inside, rule, message, hint);
-                }
-                End::Beside => {
-                    let message = format!("the {what} `{written}` is on this host, but outside of the site");
-                    let hint = format!("all of the site is below {}", self.site.base.absolute);
-                    say(Severity::Warning, rule, message, Some(hint));
-                }
-                End::Malformed => {
-                    say(inside, rule, format!("the {what} `{written}` is no address"), None);
-                }
-                End::Circle => {
-                    say(inside, rule, format!("the {what} `{written}` is redirected in a circle"), None);
-                }
-                End::Elsewhere(mut url) => {
-                    let skip = &self.site.config.link_checker.skip_prefixes;
-                    if skip.iter().any(|prefix| address.starts_with(prefix.as_str())) {
-                        continue;
-                    }
-                    let fragment = url.fragment().map(str::to_owned);
-                    url.set_fragment(None);
-                    let entry = outside
-                        .entry(String::from(url))
-                        .or_insert_with_key(|url| outside::Outside::new(url.clone()));
-                    let fragment = fragment.filter(|f| !links::names_the_top(f) && !exempt(address));
-                    self.everywhere(
-                        &mut places,
-                        named,
-                        &HashSet::new(),
-                        finding(Severity::Error, Rule::ExternalLink, Diagnostic::new("")),
-                        entry.places.entry(fragment).or_default(),
-                    );
-                }
-                End::Aside => {}
-            }
-        }
-        report.external = outside.into_values().collect();
-    }
-
-    /// A finding at each place in the sources that the outputs have it from, or once for those that are not found.
-    fn everywhere(
-        &self,
-        places: &mut Places<'_>,
-        named: &Named,
-        said: &HashSet<(String, String)>,
-        template: Finding,
-        found: &mut Vec<Finding>,
-    ) {
-        let mut lost: Vec<String> = Vec::new();
-        let mut shared: BTreeMap<Diagnostic, Vec<String>> = BTreeMap::new();
-        for (origin, written) in &named.first {
-            if let (Some(source), Some((_, fragment))) = (&origin.source, written.split_once('#'))
-                && said.contains(&(source.to_string(), fragment.to_owned()))
-            {
-                continue;
-            }
-            match places.of(origin, &self.spellings(origin, written)) {
-                Some(place) => {
-                    let mut diagnostic = place.point(template.diagnostic.message.clone());
-                    diagnostic.hint.clone_from(&template.diagnostic.hint);
-                    let outputs = shared.entry(diagnostic).or_default();
-                    if !place.is_content() {
-                        outputs.push(origin.path());
-                    }
-                }
-                None => lost.push(origin.path()),
-            }
-        }
-        let unnamed = named.outputs - named.first.len().min(named.outputs);
-        for (mut diagnostic, outputs) in shared {
-            let number = if outputs.is_empty() { 0 } else { outputs.len() + unnamed };
-            on(&mut diagnostic, outputs.iter().map(String::as_str), number);
-            found.push(Finding { diagnostic, ..template.clone() });
-        }
-        if !lost.is_empty() {
-            let mut diagnostic = template.diagnostic.clone();
-            on(&mut diagnostic, lost.iter().map(String::as_str), lost.len() + unnamed);
-            found.push(Finding { diagnostic, ..template });
-        }
-    }
 }
 
 /// Adds to a message on which pages it holds: `, on /a/, /b/ and 3 more`.
@@ -629,46 +379,4 @@ fn on<'o>(diagnostic: &mut Diagnostic, outputs: impl Iterator<Item = &'o str>, n
 fn is_text(path: &str) -> bool {
     let kind = crate::mime::of(path);
     kind.starts_with("text/") || ["xml", "json", "javascript"].iter().any(|part| kind.contains(part))
-}
-
-/// The path that was probably meant: of the same name elsewhere, or else the one with the fewest different letters.
-fn nearest<'o>(path: &str, outputs: impl Iterator<Item = &'o str>) -> Option<String> {
-    let name = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
-    let own = name(path);
-    let edits_max = (own.chars().count() / 3).clamp(1, 4);
-    let mut best: Option<(usize, String)> = None;
-    for output in outputs {
-        let folder = output.strip_suffix("index.html").filter(|f| f.is_empty() || f.ends_with('/'));
-        let shown = format!("/{}", folder.unwrap_or(output));
-        let apart = if name(&shown) == own && !own.is_empty() {
-            1
-        } else if shown.len().abs_diff(path.len()) <= edits_max {
-            strsim::osa_distance(path, &shown)
-        } else {
-            continue;
-        };
-        if apart <= edits_max && best.as_ref().is_none_or(|known| (apart, &shown) < (known.0, &known.1)) {
-            best = Some((apart, shown));
-        }
-    }
-    best.map(|(_, shown)| shown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_path_is_near() {
-        let outputs = ["index.html", "docs/start/index.html", "docs/stop/index.html", "img/loaf.png"];
-        for (path, near) in [
-            ("/docs/strat/", Some("/docs/start/")),
-            ("/start/", Some("/docs/start/")),
-            ("/loaf.png", Some("/img/loaf.png")),
-            ("/img/loaf.jpg", Some("/img/loaf.png")),
-            ("/elsewhere/", None),
-        ] {
-            assert_eq!(nearest(path, outputs.into_iter()).as_deref(), near, "{path}");
-        }
-    }
 }

@@ -1,0 +1,201 @@
+//! Where all links lead, said at each place in the sources that has them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::links::{self, End, Named};
+use super::page::Use;
+use super::place::Places;
+use super::{Check, Finding, Report, Rule, Severity, finding, lock, on, outside};
+use crate::diagnostic::Diagnostic;
+
+/// Hints of which a finding's nearest name is looked for: it is compared with every output.
+const NEAREST_MAX: usize = 200;
+
+impl Check<'_> {
+    /// Looks where all links lead.
+    pub(super) fn links(
+        &self,
+        inside: Severity,
+        failed: &[String],
+        report: &mut Report,
+        found: &mut Vec<Finding>,
+    ) {
+        let links = lock(&self.links);
+        report.links = links.references;
+        if links.full {
+            let message = "the site has more different links than are looked at".to_owned();
+            found.push(finding(Severity::Warning, Rule::Link, Diagnostic::new(message)));
+        }
+        let Some(home) = &self.home else {
+            let message = format!("`{}` is no address: links cannot be looked at", self.site.base.absolute);
+            found.push(finding(Severity::Error, Rule::Link, Diagnostic::new(message)));
+            return;
+        };
+        // What a render has said of a link to a heading need not be said again.
+        let said: HashSet<(String, String)> = found
+            .iter()
+            .filter(|f| f.rule == Rule::Fragment)
+            .filter_map(|f| {
+                let link = f.diagnostic.message.split('`').nth(1)?;
+                Some((f.diagnostic.path.clone()?, link.split_once('#')?.1.to_owned()))
+            })
+            .collect();
+        let exempt = &self.site.config.link_checker.skip_anchor_prefixes;
+        let exempt = |address: &str| exempt.iter().any(|prefix| address.starts_with(prefix.as_str()));
+        let mut places = Places::new(self.site);
+        let mut hints = 0;
+        let mut outside: BTreeMap<String, outside::Outside> = BTreeMap::new();
+        for (address, named) in links.sorted() {
+            let written = named.first.values().next().map_or(address, |written| &**written);
+            let what = if named.of == Use::Link { "link" } else { "file" };
+            let rule = if named.of == Use::Link { Rule::Link } else { Rule::MissingFile };
+            let mut say = |severity, rule, message: String, hint: Option<String>| {
+                self.everywhere(
+                    &mut places,
+                    named,
+                    &said,
+                    finding(severity, rule, Diagnostic::new(message).maybe_hint(hint)),
+                    found,
+                );
+            };
+            match links.end(home, address, exempt) {
+                End::Output(output) => self.usage.output(output),
+                End::NoId(output) => {
+                    let message = format!("the link `{written}` names a place that is not on its page");
+                    let near = format!("no element of `{output}` has that id");
+                    say(inside, Rule::Fragment, message, Some(near));
+                }
+                End::Nothing(path) => {
+                    let file = release::url::manifest_path(&path);
+                    if failed.iter().any(|prefix| file.starts_with(prefix.as_str())) {
+                        continue;
+                    }
+                    hints += 1;
+                    let near = if hints <= NEAREST_MAX { nearest(&path, links.paths()) } else { None };
+                    let hint = near.map(|near| format!("did you mean `{near}`?"));
+                    let message = match named.of {
+                        Use::Link => format!("the link `{written}` leads to nothing"),
+                        Use::File => format!("the file `{written}` does not exist"),
+                    };
+                    say(inside, rule, message, hint);
+                }
+                End::Beside => {
+                    let message = format!("the {what} `{written}` is on this host, but outside of the site");
+                    let hint = format!("all of the site is below {}", self.site.base.absolute);
+                    say(Severity::Warning, rule, message, Some(hint));
+                }
+                End::Malformed => {
+                    say(inside, rule, format!("the {what} `{written}` is no address"), None);
+                }
+                End::Circle => {
+                    say(inside, rule, format!("the {what} `{written}` is redirected in a circle"), None);
+                }
+                End::Elsewhere(mut url) => {
+                    let skip = &self.site.config.link_checker.skip_prefixes;
+                    if skip.iter().any(|prefix| address.starts_with(prefix.as_str())) {
+                        continue;
+                    }
+                    let fragment = url.fragment().map(str::to_owned);
+                    url.set_fragment(None);
+                    let entry = outside
+                        .entry(String::from(url))
+                        .or_insert_with_key(|url| outside::Outside::new(url.clone()));
+                    let fragment = fragment.filter(|f| !links::names_the_top(f) && !exempt(address));
+                    self.everywhere(
+                        &mut places,
+                        named,
+                        &HashSet::new(),
+                        finding(Severity::Error, Rule::ExternalLink, Diagnostic::new("")),
+                        entry.places.entry(fragment).or_default(),
+                    );
+                }
+                End::Aside => {}
+            }
+        }
+        report.external = outside.into_values().collect();
+    }
+
+    /// A finding at each place in the sources that the outputs have it from, or once for those that are not found.
+    fn everywhere(
+        &self,
+        places: &mut Places<'_>,
+        named: &Named,
+        said: &HashSet<(String, String)>,
+        template: Finding,
+        found: &mut Vec<Finding>,
+    ) {
+        let mut lost: Vec<String> = Vec::new();
+        let mut shared: BTreeMap<Diagnostic, Vec<String>> = BTreeMap::new();
+        for (origin, written) in &named.first {
+            if let (Some(source), Some((_, fragment))) = (&origin.source, written.split_once('#'))
+                && said.contains(&(source.to_string(), fragment.to_owned()))
+            {
+                continue;
+            }
+            match places.of(origin, &self.spellings(origin, written)) {
+                Some(place) => {
+                    let mut diagnostic = place.point(template.diagnostic.message.clone());
+                    diagnostic.hint.clone_from(&template.diagnostic.hint);
+                    let outputs = shared.entry(diagnostic).or_default();
+                    if !place.is_content() {
+                        outputs.push(origin.path());
+                    }
+                }
+                None => lost.push(origin.path()),
+            }
+        }
+        let unnamed = named.outputs - named.first.len().min(named.outputs);
+        for (mut diagnostic, outputs) in shared {
+            let number = if outputs.is_empty() { 0 } else { outputs.len() + unnamed };
+            on(&mut diagnostic, outputs.iter().map(String::as_str), number);
+            found.push(Finding { diagnostic, ..template.clone() });
+        }
+        if !lost.is_empty() {
+            let mut diagnostic = template.diagnostic.clone();
+            on(&mut diagnostic, lost.iter().map(String::as_str), lost.len() + unnamed);
+            found.push(Finding { diagnostic, ..template });
+        }
+    }
+}
+
+/// The path that was probably meant: of the same name elsewhere, or else the one with the fewest different letters.
+fn nearest<'o>(path: &str, outputs: impl Iterator<Item = &'o str>) -> Option<String> {
+    let name = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let own = name(path);
+    let edits_max = (own.chars().count() / 3).clamp(1, 4);
+    let mut best: Option<(usize, String)> = None;
+    for output in outputs {
+        let folder = output.strip_suffix("index.html").filter(|f| f.is_empty() || f.ends_with('/'));
+        let shown = format!("/{}", folder.unwrap_or(output));
+        let apart = if name(&shown) == own && !own.is_empty() {
+            1
+        } else if shown.len().abs_diff(path.len()) <= edits_max {
+            strsim::osa_distance(path, &shown)
+        } else {
+            continue;
+        };
+        if apart <= edits_max && best.as_ref().is_none_or(|known| (apart, &shown) < (known.0, &known.1)) {
+            best = Some((apart, shown));
+        }
+    }
+    best.map(|(_, shown)| shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_path_is_near() {
+        let outputs = ["index.html", "docs/start/index.html", "docs/stop/index.html", "img/loaf.png"];
+        for (path, near) in [
+            ("/docs/strat/", Some("/docs/start/")),
+            ("/start/", Some("/docs/start/")),
+            ("/loaf.png", Some("/img/loaf.png")),
+            ("/img/loaf.jpg", Some("/img/loaf.png")),
+            ("/elsewhere/", None),
+        ] {
+            assert_eq!(nearest(path, outputs.into_iter()).as_deref(), near, "{path}");
+        }
+    }
+}
