@@ -139,11 +139,13 @@ fn without_dots(path: &str) -> String {
 
 /// The path of a URL as the site means it: normalised, then unescaped, so that all spellings of one
 /// page are one key: `/caf%C3%A9/` and `/café/` both give `/café/`. None where it is not UTF-8, or
-/// holds a control character: no site has such a page.
+/// holds a control character, or a dot segment beside an escaped slash: no site has such a page.
 pub fn site_path(url_path: &str) -> Option<String> {
     let normal = normalise(url_path);
     let text = percent_decode_str(&normal).decode_utf8().ok()?;
-    if text.chars().any(char::is_control) { None } else { Some(text.into_owned()) }
+    // Sent on, such a path would be another one's: what is stored under it would not hear of that one's changes.
+    let is_another = text.split('/').any(|segment| matches!(segment, "." | ".."));
+    if is_another || text.chars().any(char::is_control) { None } else { Some(text.into_owned()) }
 }
 
 /// A site path as it stands in a URL: the opposite of [`site_path`].
@@ -215,7 +217,25 @@ mod tests {
         assert_eq!(dependents("a/myindex.html"), ["/a/myindex.html"]);
     }
 
+    #[test]
+    fn a_path_that_would_be_another_one_is_none() {
+        for path in ["/..%2fe", "..%2fe%2e", "/a/%2E%2e%2Fb", "/a%2f..", "/a%2f./b"] {
+            assert_eq!(site_path(path), None, "{path}");
+        }
+        for (path, site) in [("/a%2Fb", "/a/b"), ("/..a%2f.b", "/..a/.b"), ("/a/%2e%2e/b", "/b")] {
+            assert_eq!(site_path(path).as_deref(), Some(site), "{path}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_site_path_stands_for_itself_alone(path in "(/|%2e|%2F|%25|%3f|\\.|a|é|%|%41| ){0,12}") {
+            if let Some(path) = site_path(&path) {
+                prop_assert_eq!(site_path(&escape(&path)), Some(path.clone()));
+                prop_assert!(dependents(&manifest_path(&path)).contains(&path));
+            }
+        }
+
         #[test]
         fn normalising_twice_is_normalising_once(path in "(/|%2e|%2F|\\.|a|é|%|%41| ){0,12}") {
             let once = normalise(&path).into_owned();
