@@ -25,6 +25,9 @@ pub(crate) const BAKEHOUSE_NAME: &str = "bakehouse.toml";
 pub(crate) struct Config {
     /// Where the site is published, without a trailing slash.
     pub(crate) base_url: String,
+    /// The same as it was written: what templates put together themselves begins with this.
+    #[serde(skip)]
+    pub(crate) base_url_written: String,
     /// The site's title.
     pub(crate) title: Option<String>,
     /// The site's description.
@@ -64,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             base_url: String::new(),
+            base_url_written: String::new(),
             title: None,
             description: None,
             default_language: "en".to_owned(),
@@ -464,6 +468,7 @@ impl Config {
         match config {
             Some(mut config) if errors.is_empty() => {
                 config.adopt_default_language();
+                config.base_url_written = config.base_url.clone();
                 while config.base_url.ends_with('/') {
                     config.base_url.pop();
                 }
@@ -472,7 +477,12 @@ impl Config {
                         .hint("say where the site will be published, for instance base_url = \"https://example.com\"")
                         .into());
                 }
-                for filename in &config.feed_filenames {
+                // Another language has the usual feed, not those of the root.
+                for other in config.languages.values_mut() {
+                    other.feed_filenames.get_or_insert_with(|| Self::default().feed_filenames);
+                }
+                let others = config.languages.values().flat_map(|other| &other.feed_filenames);
+                for filename in config.feed_filenames.iter().chain(others.flatten()) {
                     if filename.is_empty() || filename.contains("..") {
                         return Err(Diagnostic::in_file(
                             path,
@@ -624,36 +634,33 @@ impl Config {
         out.insert(key("extra"), value::from_toml_table(&self.extra));
         out.insert(key("markdown"), self.markdown.to_value());
         out.insert(key("search"), self.search_for(lang).to_value());
-        let mut languages = Map::new();
-        for (code, other) in &self.languages {
-            let mut entry = Map::new();
-            entry.insert(key("title"), text(other.title.as_deref()));
-            entry.insert(key("description"), text(other.description.as_deref()));
-            entry.insert(key("generate_feeds"), Value::from(other.generate_feeds));
-            entry.insert(key("feed_filenames"), Value::from(self.feed_filenames_for(code).to_vec()));
-            entry.insert(key("build_search_index"), Value::from(other.build_search_index));
-            entry.insert(key("search"), other.search.to_value());
-            let translations = other.translations.iter();
-            entry.insert(
-                key("translations"),
-                value::map(
-                    translations.map(|(k, text)| (value::owned_key(k), Value::from(text.as_str()))).collect(),
-                ),
-            );
-            entry.insert(
-                key("taxonomies"),
-                Value::from(other.taxonomies.iter().map(TaxonomyConfig::to_value).collect::<Vec<_>>()),
-            );
-            languages.insert(value::owned_key(code), value::map(entry));
-        }
-        out.insert(key("languages"), value::map(languages));
-        let translations = self
-            .translation_keys(lang)
-            .into_iter()
-            .filter_map(|k| Some((value::owned_key(k), Value::from(self.translation(k, lang)?))))
-            .collect();
-        out.insert(key("translations"), value::map(translations));
+        // The others: what is said of this one stands above.
+        let others = self.language_codes().into_iter().filter(|code| *code != lang);
+        let others = others.map(|code| (value::owned_key(code), self.language_value(code)));
+        out.insert(key("languages"), value::map(others.collect()));
+        out.insert(key("translations"), self.translations_value(lang));
         value::map(out)
+    }
+
+    fn language_value(&self, code: &str) -> Value {
+        let mut out = Map::new();
+        let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
+        let taxonomies = self.taxonomies_for(code).iter().map(TaxonomyConfig::to_value);
+        out.insert(key("title"), text(self.title_for(code)));
+        out.insert(key("description"), text(self.description_for(code)));
+        out.insert(key("taxonomies"), Value::from(taxonomies.collect::<Vec<_>>()));
+        out.insert(key("generate_feeds"), Value::from(self.feeds_for(code)));
+        out.insert(key("feed_filenames"), Value::from(self.feed_filenames_for(code).to_vec()));
+        out.insert(key("build_search_index"), Value::from(self.search_index_for(code)));
+        out.insert(key("search"), self.search_for(code).to_value());
+        out.insert(key("translations"), self.translations_value(code));
+        value::map(out)
+    }
+
+    fn translations_value(&self, lang: &str) -> Value {
+        let known = self.translation_keys(lang).into_iter();
+        let texts = known.filter_map(|k| Some((value::owned_key(k), self.translation(k, lang)?.into())));
+        value::map(texts.collect())
     }
 }
 

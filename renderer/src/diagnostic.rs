@@ -26,12 +26,22 @@ pub struct Diagnostic {
     pub excerpt: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// How many other outputs met the same in the same place.
+    pub others: u32,
 }
 
 impl Diagnostic {
     /// A message that belongs to no file.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { path: None, line: None, column: None, message: message.into(), excerpt: None, hint: None }
+        Self {
+            path: None,
+            line: None,
+            column: None,
+            message: message.into(),
+            excerpt: None,
+            hint: None,
+            others: 0,
+        }
     }
 
     /// A message about a file.
@@ -70,6 +80,22 @@ impl Diagnostic {
         let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
         self.excerpt = Some(clip(text[start..end].trim_end()));
         self
+    }
+
+    /// The hint, and how many other outputs it is for.
+    pub fn advice(&self) -> Option<String> {
+        let hint = self.hint.as_ref()?;
+        Some(match self.others {
+            0 => hint.clone(),
+            1 => format!("{hint}, and one more output"),
+            others => format!("{hint}, and {others} more outputs"),
+        })
+    }
+
+    fn is_of_the_place_of(&self, other: &Self) -> bool {
+        self.line.is_some()
+            && (&self.path, self.line, self.column, &self.message)
+                == (&other.path, other.line, other.column, &other.message)
     }
 
     /// Points at a line and column of `text`, both from 1.
@@ -142,10 +168,10 @@ impl Diagnostic {
                 write!(f, "^")?;
             }
         }
-        if let Some(hint) = &self.hint {
-            write!(f, "\nhint: {hint}")?;
+        match self.advice() {
+            Some(advice) => write!(f, "\nhint: {advice}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -159,10 +185,20 @@ impl Errors {
         Self(vec![diagnostic])
     }
 
-    /// Adds one, up to [`DIAGNOSTICS_MAX`].
+    /// Adds one, up to [`DIAGNOSTICS_MAX`]. What is wrong in one place of a template is said once, however many
+    /// outputs meet it: it must not hide the rest.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.0.len() < DIAGNOSTICS_MAX {
-            self.0.push(diagnostic);
+        let Some(i) = self.0.iter().position(|known| known.is_of_the_place_of(&diagnostic)) else {
+            if self.0.len() < DIAGNOSTICS_MAX {
+                self.0.push(diagnostic);
+            }
+            return;
+        };
+        let known = &mut self.0[i];
+        if known.hint != diagnostic.hint {
+            known.others += diagnostic.others + 1;
+            // Whichever thread came first.
+            known.hint = known.hint.take().min(diagnostic.hint);
         }
     }
 
@@ -231,6 +267,18 @@ mod tests {
             shown,
             "error: link to nowhere\n --> content/x.md:2:2\n  |\n2 | \tbroken here\n  | \t^\nhint: mend it"
         );
+    }
+
+    #[test]
+    fn one_place_is_named_once() {
+        let at = |page: &str| {
+            Diagnostic::in_file("templates/a.html", "x").at("y", 0).hint(format!("it was rendering {page}"))
+        };
+        let mut errors = Errors::default();
+        ["b", "a", "c", "a"].iter().for_each(|page| errors.push(at(page)));
+        errors.push(Diagnostic::new("x"));
+        assert_eq!(errors.0.len(), 2);
+        assert!(errors.to_string().contains("hint: it was rendering a, and 2 more outputs"), "{errors}");
     }
 
     #[test]

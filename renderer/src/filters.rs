@@ -74,6 +74,43 @@ pub(crate) const NAMES: &[&str] = &[
     "slug",
 ];
 
+/// All names of tests, for hints.
+pub(crate) const TESTS: &[&str] = &[
+    "string",
+    "number",
+    "map",
+    "bool",
+    "array",
+    "integer",
+    "float",
+    "none",
+    "iterable",
+    "defined",
+    "undefined",
+    "odd",
+    "even",
+    "divisible_by",
+    "starting_with",
+    "ending_with",
+    "containing",
+    "matching",
+    "before",
+    "after",
+];
+
+/// Filters that Tera 1 had, and how the same is written now.
+pub(crate) const GONE: &[(&str, &str)] = &[
+    ("map", "`[item.field for item in list]`"),
+    ("filter", "`[item for item in list if item.field == value]`"),
+    ("slice", "`list[start:end]`"),
+    ("concat", "`[...list, ...more]`"),
+    ("as_str", "`str`"),
+    ("linebreaksbr", "`newlines_to_br`"),
+    ("trim_start_matches", "`trim_start`"),
+    ("trim_end_matches", "`trim_end`"),
+    ("addslashes", "`replace`, once for each character"),
+];
+
 pub(crate) fn register(tera: &mut Tera) {
     tera.register_filter("markdown", markdown);
     tera.register_filter("base64_encode", contrib::base64::b64_encode);

@@ -89,9 +89,14 @@ fn missing<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
     ))
 }
 
-fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+/// The path below `content/`, however a template names it: translations say theirs with the folder.
+fn content_path(kwargs: &Kwargs) -> TeraResult<&str> {
     let path = kwargs.must_get::<&str>("path")?;
-    let path = path.strip_prefix("@/").unwrap_or(path);
+    Ok(path.strip_prefix("@/").or_else(|| path.strip_prefix(CONTENT)).unwrap_or(path))
+}
+
+fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+    let path = content_path(&kwargs)?;
     let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
     Scope::with(|scope| {
         let site = &scope.site;
@@ -106,8 +111,7 @@ fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
 }
 
 fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
-    let path = kwargs.must_get::<&str>("path")?;
-    let path = path.strip_prefix("@/").unwrap_or(path);
+    let path = content_path(&kwargs)?;
     let metadata_only = kwargs.get::<bool>("metadata_only")?.unwrap_or(false);
     let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
     Scope::with(|scope| {
@@ -148,8 +152,9 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         } else {
             format!("/{lang}/{plain}")
         };
-        let mut url = site.permalink_of_text(&prefixed, scope.absolute);
-        if slash && !url.ends_with('/') {
+        let mut url = site.permalink(prefixed.trim_end_matches('/'), scope.absolute);
+        // The front page of a site that links from its root has no other address than this.
+        if slash || url.is_empty() {
             url.push('/');
         }
         if cachebust {
@@ -575,12 +580,6 @@ fn get_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
 }
 
 impl Site {
-    /// An address as a template wrote it: what it encoded stays as it is.
-    fn permalink_of_text(&self, path: &str, absolute: bool) -> String {
-        let base = if absolute { &self.base.absolute } else { &self.base.links };
-        format!("{base}{path}")
-    }
-
     /// The bytes of a file by the path that a template gives: of the site's folder, `static/`, `content/`, or what is
     /// made before pages.
     pub(crate) fn file_bytes(&self, path: &str) -> Option<bytes::Bytes> {

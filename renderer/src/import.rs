@@ -60,7 +60,7 @@ pub fn hugo(sources: &Sources) -> Imported {
 pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
     let mut made = Imported::default();
     let shortcodes = shortcodes(sources);
-    let names = template::Names { spaces: spaces(sources)? };
+    let names = names(sources)?;
     for (path, file) in sources.iter() {
         let unreadable =
             |e: &dyn std::fmt::Display| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
@@ -106,6 +106,9 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
                 None => (path.to_owned(), template::convert(template, text, &names)),
             };
             converted.notes.iter().for_each(|note| made.note(path, note));
+            for name in &converted.empty {
+                made.files.insert(format!("{folder}{name}"), Bytes::new());
+            }
             made.files.insert(new_path, Bytes::from(converted.text));
         } else {
             let body = front_matter::split(path, text)?.body;
@@ -116,10 +119,24 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
                     &format!("no template defines the shortcode `{name}`: it is shown as it is written"),
                 );
             }
-            made.files.insert(path.to_owned(), Bytes::from(format!("{}{converted}", &text[..body])));
+            let head = if name.starts_with("_index.") {
+                section_head(&text[..body])
+            } else {
+                text[..body].to_owned()
+            };
+            made.files.insert(path.to_owned(), Bytes::from(head + &converted));
         }
     }
     Ok(made)
+}
+
+/// The front matter of a section with the keys of today.
+fn section_head(text: &str) -> String {
+    let renamed = |line: &str| match line.strip_prefix("generate_feed") {
+        Some(rest) if rest.trim_start().starts_with(['=', ':']) => format!("generate_feeds{rest}"),
+        _ => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(renamed).collect()
 }
 
 /// The folder of templates that holds a file, with a slash at its end, and the template's name.
@@ -144,18 +161,30 @@ fn shortcodes(sources: &Sources) -> BTreeSet<String> {
         .collect()
 }
 
-/// A name space for each file that defines macros: components are known everywhere, macros were not.
-fn spaces(sources: &Sources) -> Result<BTreeMap<String, String>, Errors> {
+/// A name space for each file that defines macros: components are known everywhere, macros were not. And what
+/// templates import these as.
+fn names(sources: &Sources) -> Result<template::Names, Errors> {
     let mut spaces = BTreeMap::new();
     let mut taken = BTreeSet::new();
+    let mut files = BTreeSet::new();
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (path, file) in sources.iter() {
         let Some((_, name)) = template_name(path) else { continue };
+        files.insert(name.to_owned());
         let bytes =
             file.read().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
         let text = String::from_utf8_lossy(&bytes);
-        let defines = template::pieces(&text)
-            .iter()
-            .any(|piece| matches!(piece, template::Piece::Tag(tag, ..) if tag.trim().starts_with("macro ")));
+        let pieces = template::pieces(&text);
+        let tags = || {
+            pieces.iter().filter_map(|piece| match piece {
+                template::Piece::Tag(tag, ..) => Some(tag.trim()),
+                _ => None,
+            })
+        };
+        for (file, alias) in tags().filter_map(template::import_of) {
+            imports.entry(alias).or_default().insert(file);
+        }
+        let defines = tags().any(|tag| tag.starts_with("macro "));
         if !defines || spaces.contains_key(name) {
             continue;
         }
@@ -175,5 +204,10 @@ fn spaces(sources: &Sources) -> Result<BTreeMap<String, String>, Errors> {
         }
         spaces.insert(name.to_owned(), space);
     }
-    Ok(spaces)
+    // A name that stands for two files says nothing where it was not imported.
+    let aliases = imports.into_iter().filter(|(_, files)| files.len() == 1).filter_map(|(alias, files)| {
+        let space = spaces.get(files.first()?)?;
+        Some((alias, space.clone()))
+    });
+    Ok(template::Names { aliases: aliases.collect(), spaces, files })
 }

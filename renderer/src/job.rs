@@ -31,6 +31,9 @@ use crate::value::{self, key};
 /// How many addresses one sitemap file may have (sitemaps.org allows 50,000; Zola splits here).
 const SITEMAP_ENTRIES_MAX: usize = 30_000;
 
+/// The template of what leads elsewhere.
+const REDIRECT: &str = "internal/alias.html";
+
 /// How many cache groups a response has at most: what RFC 9875 asks a cache to support.
 const GROUPS_MAX: usize = 32;
 
@@ -46,8 +49,7 @@ pub(crate) enum Job {
     TaxonomyList(usize),
     Term(usize, usize),
     TermPager(usize, usize, usize),
-    /// With its pages, newest first.
-    Feed(FeedOf, String, Arc<[PageId]>),
+    Feed(FeedOf, String, Entries),
     Sitemap,
     Robots,
     NotFound,
@@ -148,6 +150,15 @@ pub(crate) enum FeedOf {
     Language(String),
     Section(SectionId),
     Term(usize, usize),
+}
+
+/// What a feed shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries {
+    /// Newest first, as many as a feed may have.
+    pub(crate) pages: Arc<[PageId]>,
+    /// The latest date of any page that the feed is of, also of those for which it has no room.
+    pub(crate) updated: Option<Arc<str>>,
 }
 
 /// What a job made.
@@ -328,14 +339,14 @@ impl Planner<'_> {
             }
         }
         for (of, folder, lang) in feeds {
-            let ids: Arc<[PageId]> = feed_pages(site, &of).into();
-            if ids.is_empty() {
+            let entries = entries(site, &of);
+            if entries.pages.is_empty() {
                 continue;
             }
             for name in config.feed_filenames_for(&lang) {
                 let path = format!("{folder}{name}");
                 if self.take(path.clone(), &format!("the feed {path}")) {
-                    self.jobs.push(Job::Feed(of.clone(), path, ids.clone()));
+                    self.jobs.push(Job::Feed(of.clone(), path, entries.clone()));
                 }
             }
         }
@@ -452,7 +463,7 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
         Job::TaxonomyList(index) => taxonomy_list(site, *index),
         Job::Term(index, term) => taxonomy_term(site, *index, *term, 1),
         Job::TermPager(index, term, n) => taxonomy_term(site, *index, *term, *n),
-        Job::Feed(of, path, ids) => feed(site, of, path, ids),
+        Job::Feed(of, path, entries) => feed(site, of, path, entries),
         Job::Sitemap => sitemap(site),
         Job::Robots => {
             let context = site.context(&site.config.default_language, true);
@@ -848,8 +859,8 @@ fn taxonomy_term(site: &Arc<Site>, index: usize, number: usize, n: usize) -> Res
     Ok(one(file(&output_of(&path), body, 200, &groups(names))))
 }
 
-/// The pages of a feed, newest first.
-fn feed_pages(site: &Site, of: &FeedOf) -> Vec<PageId> {
+/// What a feed shows.
+fn entries(site: &Site, of: &FeedOf) -> Entries {
     let library = &site.library;
     let candidates: Vec<PageId> = match of {
         FeedOf::Language(lang) => {
@@ -866,11 +877,17 @@ fn feed_pages(site: &Site, of: &FeedOf) -> Vec<PageId> {
         })
         .collect();
     let (mut sorted, _) = sort_pages(&library.pages, &wanted, SortBy::Date);
+    let updated = sorted
+        .iter()
+        .flat_map(|id| [library.page(*id).matter().updated.as_ref(), library.page(*id).date.as_ref()])
+        .flatten()
+        .max_by_key(|date| date.seconds)
+        .map(|date| Arc::from(&*date.text));
     sorted.truncate(site.config.feed_limit.unwrap_or(usize::MAX));
-    sorted
+    Entries { pages: sorted.into(), updated }
 }
 
-fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, ids: &[PageId]) -> Result2<Done> {
+fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries) -> Result2<Done> {
     note(|| Node::Feed(path.into()));
     let library = &site.library;
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -891,19 +908,14 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, ids: &[PageId]) -> Result2<Do
     let mut context = site.context(&lang, true);
     let needs = site.engine.needs(template);
     let fields = needs.fields;
-    let mut pages = Vec::with_capacity(ids.len());
-    for id in ids {
+    let mut pages = Vec::with_capacity(entries.pages.len());
+    for id in &*entries.pages {
         if fields.any(Fields::CONTENT) {
             site.page_html(*id, true)?;
         }
         pages.push(site.page_value(*id, fields, true));
     }
-    let newest = ids
-        .iter()
-        .flat_map(|id| [library.page(*id).matter().updated.as_ref(), library.page(*id).date.as_ref()])
-        .flatten()
-        .max_by_key(|date| date.seconds);
-    context.insert_value("last_updated", newest.map_or_else(Value::none, |date| Value::from(&*date.text)));
+    context.insert_value("last_updated", entries.updated.as_deref().map_or_else(Value::none, Value::from));
     context.insert_value("pages", Value::from(pages));
     // The feed of a language is found beside the default one's by its links, as in Zola.
     let address = match of {
@@ -1014,9 +1026,16 @@ fn not_found(site: &Arc<Site>) -> Result2<Done> {
 fn redirect(site: &Arc<Site>, path: &str, to: &str) -> Result2<Done> {
     let mut context = site.context(&site.config.default_language, false);
     context.insert_value("url", Value::from(to));
-    let needs = site.engine.needs("redirect.html");
-    let body = render(site, "redirect.html", &context, path, false, &needs)?;
+    let needs = site.engine.needs(REDIRECT);
+    let body = render(site, REDIRECT, &context, path, false, &needs)?;
     let mut file = file(path, body, 308, &[]);
-    file.fields.push(("location".to_owned(), to.to_owned()));
+    file.fields.push(("location".to_owned(), in_field(to)));
     Ok(one(file))
+}
+
+/// An address as a response field may have it: what its author encoded stays as it is.
+fn in_field(address: &str) -> String {
+    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+    const OUTSIDE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>');
+    utf8_percent_encode(address, OUTSIDE).to_string()
 }

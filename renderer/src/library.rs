@@ -764,16 +764,14 @@ impl<'a> Builder<'a> {
             _ => slugs::path_component(stem, config.slugify.paths),
         };
         let mut path = String::from("/");
-        if !config.is_default(name.lang) {
-            path.push_str(name.lang);
-            path.push('/');
-        }
         match &matter.path {
-            Some(own) => {
-                let own = own.trim_matches('/');
-                path.push_str(&slugs::path(own, config.slugify.paths));
-            }
+            // As it is written, in any language.
+            Some(own) => path.push_str(own.trim().trim_matches('/')),
             None => {
+                if !config.is_default(name.lang) {
+                    path.push_str(name.lang);
+                    path.push('/');
+                }
                 path.push_str(&slugs::path(folder, config.slugify.paths));
                 path.push_str(&slug);
             }
@@ -843,21 +841,28 @@ impl<'a> Builder<'a> {
         self.library.section_id(&name)
     }
 
-    /// The sections on the way to a folder, the front page first; transparent ones are left out.
+    /// The sections on the way to a folder, the front page first.
     fn ancestors(&self, folder: &str, lang: &str) -> Vec<SectionId> {
         let mut out = Vec::new();
         let mut end = 0;
         loop {
-            if let Some(id) = self.section_at(&folder[..end], lang)
-                && !self.library.section(id).matter.transparent
-            {
-                out.push(id);
-            }
+            out.extend(self.section_at(&folder[..end], lang));
             match folder[end..].find('/') {
                 Some(i) => end += i + 1,
                 None => return out,
             }
         }
+    }
+
+    /// The sections above a page of this one: it itself too, unless it is transparent. Then they are those of its
+    /// parent's pages.
+    fn above(&self, mut id: SectionId) -> Arc<[SectionId]> {
+        while self.library.section(id).matter.transparent
+            && let Some(parent) = self.library.section(id).parent
+        {
+            id = parent;
+        }
+        self.library.section(id).ancestors.iter().copied().chain([id]).collect()
     }
 
     fn parent_folder(folder: &str) -> Option<&str> {
@@ -924,8 +929,9 @@ impl<'a> Builder<'a> {
             let (ancestors, section) = match shared.get(&(Box::from(folder), page.lang.clone())) {
                 Some(known) => known.clone(),
                 None => {
-                    let made =
-                        (Arc::from(self.ancestors(folder, name.lang)), self.section_at(folder, name.lang));
+                    let section = self.section_at(folder, name.lang);
+                    let above = section.map_or_else(|| Arc::from([]), |id| self.above(id));
+                    let made = (above, section);
                     shared.insert((Box::from(folder), page.lang.clone()), made.clone());
                     made
                 }
@@ -1055,15 +1061,15 @@ impl<'a> Builder<'a> {
 
     fn terms(&mut self, by_term: BTreeMap<Box<str>, Vec<PageId>>, path: &str) -> Vec<Term> {
         let strategy = self.making.config.slugify.taxonomies;
-        let mut named: Vec<(String, Box<str>, Vec<PageId>)> =
-            by_term.into_iter().map(|(name, pages)| (name.to_lowercase(), name, pages)).collect();
+        let mut named: Vec<(String, Box<str>, Vec<PageId>)> = by_term
+            .into_iter()
+            .map(|(name, pages)| (slugs::path_component(&name, strategy), name, pages))
+            .collect();
         named.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
         let mut terms: Vec<Term> = Vec::new();
-        let mut by_slug: HashMap<String, usize> = HashMap::new();
-        for (_, name, pages) in named {
+        for (slug, name, pages) in named {
             let (mut sorted, rest) = sort_pages(&self.library.pages, &pages, SortBy::Date);
             sorted.extend(rest);
-            let slug = slugs::path_component(&name, strategy);
             if slug.is_empty() {
                 let source =
                     pages.first().map_or_else(String::new, |id| self.library.page(*id).source.to_string());
@@ -1073,24 +1079,18 @@ impl<'a> Builder<'a> {
                 );
                 continue;
             }
-            match by_slug.get(&slug) {
+            match terms.last_mut().filter(|last| *last.slug == *slug) {
                 // Names that differ in writing alone are one term, under the name that sorts first.
-                Some(index) => {
-                    for id in sorted {
-                        if !terms[*index].pages.contains(&id) {
-                            terms[*index].pages.push(id);
-                        }
-                    }
+                Some(last) => {
+                    let known: HashSet<PageId> = last.pages.iter().copied().collect();
+                    last.pages.extend(sorted.into_iter().filter(|id| !known.contains(id)));
                 }
-                None => {
-                    by_slug.insert(slug.clone(), terms.len());
-                    terms.push(Term {
-                        path: format!("{path}{slug}/").into(),
-                        name,
-                        slug: slug.into(),
-                        pages: sorted,
-                    });
-                }
+                None => terms.push(Term {
+                    path: format!("{path}{slug}/").into(),
+                    name,
+                    slug: slug.into(),
+                    pages: sorted,
+                }),
             }
         }
         terms

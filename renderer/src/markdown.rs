@@ -287,6 +287,9 @@ impl<'a> Writer<'_, 'a> {
                     self.out.push(Event::Text(text));
                 }
                 Event::Start(tag) => {
+                    if let Tag::FootnoteDefinition(name) = tag {
+                        self.result.anchors.push(name.to_string());
+                    }
                     open.push(tag.to_end());
                     if is_marked_block(tag) {
                         self.mark(range);
@@ -397,16 +400,6 @@ impl<'a> Writer<'_, 'a> {
         }));
         match self.around.anchor_links() {
             AnchorLinks::None => self.out.extend(inside),
-            AnchorLinks::Heading => {
-                let mut open = String::from("<a class=\"zola-anchor\" href=\"#");
-                let _ = escape_href(&mut open, &id);
-                open.push_str("\" aria-label=\"Anchor link for: ");
-                escape(&mut open, &id);
-                open.push_str("\">");
-                self.out.push(Event::InlineHtml(open.into()));
-                self.out.extend(inside);
-                self.out.push(Event::InlineHtml("</a>".into()));
-            }
             side => {
                 let link = match self.around.anchor_link(&id, number, &title) {
                     Ok(link) => link,
@@ -415,13 +408,15 @@ impl<'a> Writer<'_, 'a> {
                         String::new()
                     }
                 };
-                if side == AnchorLinks::Left {
-                    self.out.push(Event::InlineHtml(link.into()));
-                    self.out.extend(inside);
-                } else {
-                    self.out.extend(inside);
-                    self.out.push(Event::InlineHtml(link.into()));
-                }
+                self.collect_ids(&link);
+                let (before, after) = match side {
+                    AnchorLinks::Left => (link, String::new()),
+                    AnchorLinks::Heading => around_heading(&link),
+                    AnchorLinks::Right | AnchorLinks::None => (String::new(), link),
+                };
+                self.out.push(Event::InlineHtml(before.into()));
+                self.out.extend(inside);
+                self.out.push(Event::InlineHtml(after.into()));
             }
         }
         self.out.push(Event::End(TagEnd::Heading(level)));
@@ -485,6 +480,8 @@ impl<'a> Writer<'_, 'a> {
                     resolved: String::new(),
                     at: range.start,
                 });
+                // A summary or a feed shows it elsewhere too.
+                return format!("{}{dest}", self.around.permalink());
             }
             return dest.to_owned();
         }
@@ -625,6 +622,7 @@ impl<'a> Writer<'_, 'a> {
         let _ = write!(html, "-{times}\"><a href=\"#fn-");
         let _ = escape_href(&mut html, name);
         let _ = write!(html, "\">[{number}]</a></sup>");
+        self.result.anchors.push(format!("fr-{name}-{times}"));
         self.out.push(Event::InlineHtml(html.into()));
     }
 
@@ -658,6 +656,7 @@ impl<'a> Writer<'_, 'a> {
                 Some(at) => inside.insert(at, Event::InlineHtml(back.into())),
                 None => inside.push(Event::InlineHtml(back.into())),
             }
+            self.result.anchors.push(format!("fn-{name}"));
             let mut open = String::from("<li id=\"fn-");
             escape(&mut open, &name);
             open.push_str("\">\n");
@@ -772,6 +771,15 @@ fn nest(headings: Vec<(u8, String, String)>) -> Vec<Heading> {
         list.push(heading);
     }
     roots
+}
+
+/// What makes a whole heading the link that a template writes: its tags, without what is between them.
+fn around_heading(link: &str) -> (String, String) {
+    let open = link.match_indices("<a").find_map(|(start, _)| {
+        let tag = &link[start..=start + link[start..].find('>')?];
+        tag[2..].starts_with(|c: char| c.is_whitespace() || c == '>').then(|| tag.to_owned())
+    });
+    open.map_or_else(Default::default, |open| (open, "</a>".to_owned()))
 }
 
 fn is_external(dest: &str) -> bool {

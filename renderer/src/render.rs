@@ -423,15 +423,17 @@ impl Renderer {
         let beyond_zola = sources.get(config::BAKEHOUSE_NAME).is_some();
         let (config_digest, config) = self.config(input)?;
         let engine = self.engine(sources, &config, beyond_zola)?;
-        let absolute = match &input.options.base_url {
-            BaseUrl::Given(url) => url.trim_end_matches('/').to_owned(),
-            _ => config.base_url.clone(),
+        let written = match &input.options.base_url {
+            BaseUrl::Given(url) => url,
+            _ => &config.base_url_written,
         };
+        let absolute = written.trim_end_matches('/').to_owned();
         let root_relative = input.options.base_url == BaseUrl::RootRelative;
         let base = Base {
             links: if root_relative { String::new() } else { absolute.clone() },
             // A template may write `{{ config.base_url }}/x` or `{{ config.base_url }}` alone: `/.` is right in both.
-            shown: if root_relative { "/.".to_owned() } else { absolute.clone() },
+            shown: if root_relative { "/.".to_owned() } else { written.clone() },
+            written: written.clone(),
             absolute,
         };
         // Which files are pages and in which language follows from the configuration.

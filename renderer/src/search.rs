@@ -1,5 +1,6 @@
 //! Search indexes: elasticlunr's inverted index, or fuse's list of pages with their text.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::config::{IndexFormat, SearchConfig};
 use crate::diagnostic::Diagnostic;
 use crate::job::plain_file;
-use crate::library::{PageId, SectionId};
+use crate::library::{Library, PageId, SectionId};
 use crate::site::Site;
 
 /// The library that reads elasticlunr's index, in the version whose index we write.
@@ -18,16 +19,17 @@ pub(crate) const ELASTICLUNR: &[u8] = include_bytes!("../vendor/elasticlunr.min.
 /// One page in an index.
 #[derive(Debug, Serialize)]
 struct Item {
-    title: String,
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
-    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 /// The text of HTML: markup goes, what is escaped stays so, and no line is empty.
@@ -37,6 +39,10 @@ fn text_of(html: &str) -> String {
     while let Some(start) = rest.find('<') {
         out.push_str(&rest[..start]);
         let tail = &rest[start..];
+        if let Some(comment) = tail.strip_prefix("<!--") {
+            rest = comment.find("-->").map_or("", |end| &comment[end + 3..]);
+            continue;
+        }
         let skipped = ["script", "style"].iter().find(|name| tail[1..].starts_with(**name));
         let end = match skipped {
             Some(name) => tail.find(&format!("</{name}")).and_then(|i| tail[i..].find('>').map(|j| i + j)),
@@ -45,7 +51,7 @@ fn text_of(html: &str) -> String {
         rest = end.map_or("", |end| &tail[end + 1..]);
     }
     out.push_str(rest);
-    let plain = out.replace("&quot;", "\"").replace("&#39;", "'");
+    let plain = out.replace("&quot;", "\"").replace("&#39;", "'").replace('\u{a0}', "&nbsp;");
     plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
@@ -65,12 +71,12 @@ fn item(
         text.truncate(cut);
     }
     Item {
-        title: title.filter(|_| config.include_title).unwrap_or_default().to_owned(),
+        url,
+        title: title.filter(|_| config.include_title).map(str::to_owned),
         description: description.filter(|_| config.include_description).map(str::to_owned),
         date: date.filter(|_| config.include_date).map(str::to_owned),
-        path: config.include_path.then(|| path.to_owned()),
         body,
-        url,
+        path: config.include_path.then(|| path.to_owned()),
     }
 }
 
@@ -97,7 +103,7 @@ fn elasticlunr_index(config: &SearchConfig, lang: &str, items: &[Item]) -> Strin
         let row: Vec<&str> = fields
             .iter()
             .map(|field| match *field {
-                "title" => item.title.as_str(),
+                "title" => item.title.as_deref().unwrap_or(""),
                 "description" => item.description.as_deref().unwrap_or(""),
                 "date" => item.date.as_deref().unwrap_or(""),
                 "path" => item.path.as_deref().unwrap_or(""),
@@ -107,6 +113,18 @@ fn elasticlunr_index(config: &SearchConfig, lang: &str, items: &[Item]) -> Strin
         index.add_doc(&item.url, row);
     }
     index.to_json()
+}
+
+/// The pages that a language's index holds: those that sections list. A page that no section holds is none of them.
+pub(crate) fn pages(library: &Library, lang: &str) -> BTreeSet<PageId> {
+    let sections = library.sections.iter().filter(|s| *s.lang == *lang && s.matter.in_search_index);
+    let listed = sections.flat_map(|section| section.pages.iter().copied());
+    listed
+        .filter(|id| {
+            let matter = library.page(*id).matter();
+            matter.in_search_index && matter.render
+        })
+        .collect()
 }
 
 /// The search index of a language.
@@ -132,13 +150,10 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
             ));
         }
     }
-    for (id, page) in library.pages.iter().enumerate() {
+    for id in pages(library, lang) {
+        let page = library.page(id);
         let matter = page.matter();
-        let in_section = page.section.is_none_or(|section| library.section(section).matter.in_search_index);
-        if *page.lang != *lang || !matter.in_search_index || !matter.render || page.hidden || !in_section {
-            continue;
-        }
-        let rendered = site.page_html(id as PageId, false)?;
+        let rendered = site.page_html(id, false)?;
         items.push(item(
             config,
             page.title(),
@@ -181,5 +196,6 @@ mod tests {
     #[test]
     fn text_without_markup() {
         assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d"), "a b&amp;c\nd");
+        assert_eq!(text_of("a<!-- <b> > --> b&quot;\u{a0}c"), "a b\"&nbsp;c");
     }
 }

@@ -129,6 +129,8 @@ pub(crate) struct Base {
     pub(crate) links: String,
     /// What templates see as `config.base_url`.
     pub(crate) shown: String,
+    /// The same in feeds and the sitemap: as the configuration has it.
+    pub(crate) written: String,
 }
 
 /// One state of a site.
@@ -208,7 +210,7 @@ impl Site {
             .into_iter()
             .map(|code| {
                 let pages = parts.config.to_value(code, &parts.base.shown);
-                let feeds = parts.config.to_value(code, &parts.base.absolute);
+                let feeds = parts.config.to_value(code, &parts.base.written);
                 (code.to_owned(), (pages, feeds))
             })
             .collect();
@@ -250,7 +252,7 @@ impl Site {
     /// The address of a path such as `/blog/first/`.
     pub(crate) fn permalink(&self, path: &str, absolute: bool) -> String {
         let base = if absolute { &self.base.absolute } else { &self.base.links };
-        format!("{base}{}", encode_path(path))
+        format!("{base}{path}")
     }
 
     pub(crate) fn warn(&self, warning: Diagnostic) {
@@ -564,7 +566,7 @@ impl Site {
         }
         let mut links = html.links;
         for link in &mut links {
-            link.at += if expanded.is_none() { parsed.body as usize } else { 0 };
+            link.at = if expanded.is_none() { link.at + parsed.body as usize } else { 0 };
         }
         let facts = Facts {
             anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
@@ -708,7 +710,9 @@ impl Site {
             && let Ok(bytes) = file.read()
             && let Ok(text) = std::str::from_utf8(&bytes)
         {
-            diagnostic = diagnostic.at(text, link.at);
+            // Where the content is a template, only what is written tells the place.
+            let at = if link.at > 0 { link.at } else { text.find(&shown).unwrap_or(0) };
+            diagnostic = diagnostic.at(text, at);
         }
         Some(diagnostic)
     }

@@ -9,7 +9,7 @@ pub(crate) enum Slugify {
     /// Lower-case ASCII with hyphens.
     #[default]
     On,
-    /// Only what file systems and URLs cannot bear is removed.
+    /// Only what no file system bears is removed.
     Safe,
     /// Nothing is changed.
     Off,
@@ -41,15 +41,10 @@ pub(crate) fn anchor(text: &str, strategy: Slugify) -> String {
 
 fn safe(name: &str) -> String {
     let kept: String = name
-        .trim()
         .chars()
-        .filter(|c| {
-            !matches!(c, '<' | '>' | ':' | '"' | '\\' | '/' | '|' | '?' | '*' | '#' | '(' | ')' | '[' | ']')
-        })
-        .filter(|c| !c.is_control())
-        .map(|c| if c.is_whitespace() { '_' } else { c })
+        .filter(|c| !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !c.is_control())
         .collect();
-    kept.trim_end_matches('.').to_owned()
+    kept.trim_end_matches([' ', '.']).to_owned()
 }
 
 #[cfg(test)]
@@ -59,7 +54,8 @@ mod tests {
     #[test]
     fn each_strategy() {
         assert_eq!(path_component("Mixed Case Näme", Slugify::On), "mixed-case-name");
-        assert_eq!(path_component("Mixed: Näme?", Slugify::Safe), "Mixed_Näme");
+        assert_eq!(path_component("Mixed: Näme?", Slugify::Safe), "Mixed Näme");
+        assert_eq!(path_component("a (b) #c. ", Slugify::Safe), "a (b) #c");
         assert_eq!(path_component("Mixed Näme", Slugify::Off), "Mixed Näme");
         assert_eq!(path("A b/C d", Slugify::On), "a-b/c-d");
         assert_eq!(anchor("Größe & co", Slugify::Safe), "Größe_&_co");

@@ -166,6 +166,8 @@ impl Needs {
 pub(crate) struct Engine {
     pub(crate) tera: Tera,
     needs: HashMap<String, Arc<Needs>>,
+    /// Where a name is looked for that no template of the site itself has, in this order.
+    prefixes: Vec<String>,
     /// Whether any template counts words.
     pub(crate) counts_words: bool,
     pub(crate) backlinks: bool,
@@ -244,6 +246,7 @@ impl Engine {
             mentioned: mentioned_fields(texts.values().map(String::as_str)).or(Fields::CONTENT),
             built_in_look,
             digest: digest(texts.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()])),
+            prefixes,
             tera,
         })
     }
@@ -255,13 +258,9 @@ impl Engine {
 
     /// What a template asks for, by the name it is rendered under.
     pub(crate) fn needs(&self, name: &str) -> Arc<Needs> {
-        if let Some(needs) = self.needs.get(name) {
-            return needs.clone();
-        }
-        self.needs
-            .iter()
-            .find(|(full, _)| full.ends_with(name) && full[..full.len() - name.len()].ends_with('/'))
-            .map_or_else(|| Arc::new(Needs::unknown(self.digest)), |(_, needs)| needs.clone())
+        let within = || self.prefixes.iter().find_map(|prefix| self.needs.get(&format!("{prefix}{name}")));
+        let found = self.needs.get(name).or_else(within);
+        found.map_or_else(|| Arc::new(Needs::unknown(self.digest)), Arc::clone)
     }
 
     /// Whether a template, with all it extends, includes and calls, is one of the built-in theme's or rests on one.
@@ -327,7 +326,8 @@ fn names(text: &str, field: &str) -> bool {
     text.match_indices(field).any(|(i, found)| {
         let before = text[..i].trim_end().chars().next_back();
         let after = text[i + found.len()..].chars().next();
-        matches!(before, Some('.' | '"' | '\'')) && !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        matches!(before, Some('.' | '"' | '\'' | '`'))
+            && !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
     })
 }
 
@@ -359,7 +359,7 @@ fn reachable(sheaves: &[Sheaf]) -> BTreeMap<String, String> {
         "rss.xml",
         "anchor-link.html",
         "summary-cutoff.html",
-        "redirect.html",
+        "internal/alias.html",
         "index.html",
         "section.html",
         "page.html",
@@ -426,7 +426,12 @@ impl<'a> Scan<'a> {
     fn new(texts: &'a BTreeMap<String, String>, prefixes: &'a [String]) -> Self {
         let mut bodies = HashMap::new();
         let mut components = HashMap::new();
-        for (name, text) in texts {
+        // Of two components of one name the site's own is called, then the theme's.
+        let rank =
+            |name: &str| prefixes.iter().position(|prefix| name.starts_with(prefix)).map_or(0, |i| i + 1);
+        let mut ordered: Vec<(&String, &String)> = texts.iter().collect();
+        ordered.sort_by_key(|(name, _)| rank(name));
+        for (name, text) in ordered {
             let mut rest = String::with_capacity(text.len());
             let mut position = 0;
             if let Some(re) = COMPONENTS.as_ref() {
@@ -438,7 +443,9 @@ impl<'a> Scan<'a> {
                     rest.push_str(&text[position..whole.start()]);
                     let end =
                         text[whole.start()..].find("endcomponent").map_or(text.len(), |i| whole.start() + i);
-                    components.insert(called.as_str().to_owned(), text[whole.start()..end].to_owned());
+                    components
+                        .entry(called.as_str().to_owned())
+                        .or_insert_with(|| text[whole.start()..end].to_owned());
                     position = end;
                 }
             }
@@ -525,7 +532,7 @@ static REBOUND: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
 
 /// Where a component takes an argument of that name, for itself.
 static PARAMETER: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
-    let of = |name: &str| Regex::new(&format!(r"^\{{%-?\s*component\b[^%]*[(,]\s*{name}\b"));
+    let of = |name: &str| Regex::new(&format!(r"^\{{%-?\s*component\b[^%]*[(,]\s*@?{name}\b"));
     Some([of("page").ok()?, of("section").ok()?])
 });
 
@@ -590,7 +597,7 @@ fn fields_of_others(texts: &[&str]) -> Fields {
                 if after.is_some_and(|c| c.is_alphanumeric() || c == '_') {
                     return false;
                 }
-                if text[..i].ends_with(['"', '\'']) {
+                if text[..i].ends_with(['"', '\'', '`']) {
                     return true;
                 }
                 let before = text[..i].trim_end();
@@ -756,12 +763,17 @@ fn explain_build(error: &tera::Error, texts: &BTreeMap<String, String>, sheaves:
                 let mut diagnostic = Diagnostic::in_file(file_of(name, sheaves), lower_first(text))
                     .at_line(source, *line, *column);
                 if let Some(wrong) = text.split('`').nth(1) {
-                    let near = if text.contains("filter") {
-                        nearest(wrong, filters::NAMES.iter().copied())
-                    } else if text.contains("function") {
-                        nearest(wrong, functions::NAMES.iter().copied())
-                    } else {
-                        nearest(wrong, texts.keys().map(String::as_str))
+                    let kind = text.split_whitespace().nth(1).unwrap_or_default();
+                    let gone = filters::GONE.iter().find(|(gone, _)| kind == "filter" && *gone == wrong);
+                    if let Some((_, instead)) = gone {
+                        errors.push(diagnostic.hint(format!("since Tera 2 it is {instead}")));
+                        continue;
+                    }
+                    let near = match kind {
+                        "filter" => nearest(wrong, filters::NAMES.iter().copied()),
+                        "test" => nearest(wrong, filters::TESTS.iter().copied()),
+                        "function" => nearest(wrong, functions::NAMES.iter().copied()),
+                        _ => nearest(wrong, texts.keys().map(String::as_str)),
                     };
                     diagnostic = diagnostic.maybe_hint(near.map(|near| format!("did you mean `{near}`?")));
                 }
@@ -819,6 +831,7 @@ pub(crate) fn explain_render(
             message,
             excerpt,
             hint: Some(hint),
+            others: 0,
         };
     }
     let mut message = lower_first(&error.to_string());

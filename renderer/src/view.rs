@@ -12,9 +12,10 @@ use jiff::tz::TimeZone;
 use rayon::prelude::*;
 
 use crate::graph::{Content, ContentName, Key, Value};
-use crate::job::{self, Job};
+use crate::job::{self, Entries, Job};
 use crate::library::{self, PageId, Parsed, SectionId, Taxonomy, Term};
 use crate::reads::Node;
+use crate::search;
 use crate::site::{Pages, Parts, Site};
 use crate::templates::{Field, Fields};
 
@@ -28,7 +29,7 @@ pub(crate) struct View<'a> {
     sections: Vec<Value>,
     terms: HashMap<&'a str, (&'a Taxonomy, &'a Term)>,
     paginated: HashMap<&'a str, SectionId>,
-    feeds: HashMap<&'a str, &'a [PageId]>,
+    feeds: HashMap<&'a str, &'a Entries>,
     /// Of the graph that the values are for.
     key: Key,
 }
@@ -92,7 +93,7 @@ impl<'a> View<'a> {
         let terms = library.taxonomies.iter().flat_map(|t| t.terms.iter().map(move |term| (t, term)));
         let paginated = library.sections.iter().enumerate().filter(|(_, s)| s.matter.paginate_by.is_some());
         let feeds = jobs.iter().filter_map(|job| match job {
-            Job::Feed(_, path, ids) => Some((path.as_str(), &**ids)),
+            Job::Feed(_, path, entries) => Some((path.as_str(), entries)),
             _ => None,
         });
         Self {
@@ -170,7 +171,10 @@ impl<'a> View<'a> {
             }
             Node::Pager(path, n) => self.pager(path, *n),
             Node::Feed(path) => match self.feeds.get(&**path) {
-                Some(ids) => self.sources(ids),
+                Some(entries) => {
+                    let pages = self.sources(&entries.pages);
+                    Mark::new().value(pages).maybe(entries.updated.as_deref()).end()
+                }
                 None => ABSENT,
             },
             Node::Sitemap => self.sitemap(),
@@ -339,17 +343,8 @@ impl<'a> View<'a> {
                 if searched && section.matter.redirect_to.is_none() { fields } else { Fields::default() };
             mark.value(self.section(contents, id as SectionId, fields, false)?);
         }
-        for (id, page) in library.pages.iter().enumerate().filter(|(_, p)| *p.lang == *lang) {
-            let matter = page.matter();
-            let within = page.section.is_none_or(|id| library.section(id).matter.in_search_index);
-            let searched = matter.in_search_index && matter.render && !page.hidden && within;
-            mark.number(searched.into());
-            mark.value(self.page(
-                contents,
-                id as PageId,
-                if searched { fields } else { Fields::default() },
-                false,
-            )?);
+        for id in search::pages(library, lang) {
+            mark.value(self.page(contents, id, fields, false)?);
         }
         Some(mark.end())
     }

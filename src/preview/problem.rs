@@ -20,7 +20,8 @@ pub struct Problem {
 
 impl From<&Diagnostic> for Problem {
     fn from(diagnostic: &Diagnostic) -> Self {
-        let Diagnostic { path, line, column, message, excerpt, hint } = diagnostic.clone();
+        let hint = diagnostic.advice();
+        let Diagnostic { path, line, column, message, excerpt, .. } = diagnostic.clone();
         Self { message, path, line, column, excerpt, hint }
     }
 }

@@ -198,8 +198,23 @@ pub(super) fn convert(text: &str, lenient: bool) -> String {
     write(&tokens)
 }
 
+/// Renamed keys of `config`.
+const CONFIG: &[(&str, &str)] = &[
+    ("generate_feed", "generate_feeds"),
+    ("generate_rss", "generate_feeds"),
+    ("feed_filename", "feed_filenames[0]"),
+];
+
 fn rename(tokens: &mut [Token]) {
     for i in 0..tokens.len() {
+        if tokens[i].is(".")
+            && i > 0
+            && tokens[i - 1].is("config")
+            && let Some((_, new)) =
+                CONFIG.iter().find(|(old, _)| tokens.get(i + 1).is_some_and(|t| t.is(old)))
+        {
+            tokens[i + 1] = Token::Done((*new).to_owned());
+        }
         let called = next(tokens, i + 1).is_some_and(|open| tokens[open].is("("));
         let free = before(tokens, i).is_none_or(|b| !(tokens[b].is(".") || tokens[b].is("|")));
         if !called || !free {
@@ -332,7 +347,9 @@ fn filters(tokens: &mut Vec<Token>) {
                     match with.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
                         Some(inside) => format!("[...{list}, {inside}]"),
                         None if single => format!("[...{list}, {with}]"),
-                        None => format!("[...{list}, ...{with}]"),
+                        None if with.ends_with(".pages") => format!("[...{list}, ...{with}]"),
+                        // Either could be added: a list's items, or one item.
+                        None => format!("[...{list}, ...({with} if {with} is array else [{with}])]"),
                     }
                 }
                 "slice" => {
@@ -345,10 +362,14 @@ fn filters(tokens: &mut Vec<Token>) {
                 }
                 "map" => format!("[it.{} for it in {list}]", field(argument("attribute"))),
                 _ => match argument("value") {
-                    Some(value) => {
-                        format!("[it for it in {list} if it.{} == {value}]", field(argument("attribute")))
-                    }
-                    None => format!("[it for it in {list} if it.{}]", field(argument("attribute"))),
+                    Some(value) => format!(
+                        "[it for it in {list} if it?.{} == {value}]",
+                        field(argument("attribute")).replace('.', "?.")
+                    ),
+                    None => format!(
+                        "[it for it in {list} if it?.{}]",
+                        field(argument("attribute")).replace('.', "?.")
+                    ),
                 },
             };
             tokens.splice(start..=end, [Token::Done(made)]);
@@ -432,7 +453,12 @@ mod tests {
             ("pages | concat(with=s.pages)", "[...pages, ...s.pages]"),
             (
                 "pages | filter(attribute=\"extra.a\", value=true) | length",
-                "[it for it in pages if it.extra.a == true] | length",
+                "[it for it in pages if it?.extra?.a == true] | length",
+            ),
+            ("tags | concat(with=t)", "[...tags, ...(t if t is array else [t])]"),
+            (
+                "config.generate_feed and config.feed_filename",
+                "config.generate_feeds and config.feed_filenames[0]",
             ),
             ("pages | map(attribute=\"date\")", "[it.date for it in pages]"),
             ("n | int(default=0)", "n | int"),

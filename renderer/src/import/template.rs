@@ -132,12 +132,18 @@ pub(super) fn call(name: &str, arguments: &[(Option<String>, Vec<Token>)], close
 pub(super) struct Names {
     /// The name space of each file of macros, by its template name.
     pub(super) spaces: BTreeMap<String, String>,
+    /// What other templates import name spaces as: who extends one of these, or is included, need not import.
+    pub(super) aliases: BTreeMap<String, String>,
+    /// All templates.
+    pub(super) files: BTreeSet<String>,
 }
 
 /// A converted template, and what a person should look at.
 pub(super) struct Converted {
     pub(super) text: String,
     pub(super) notes: Vec<String>,
+    /// Templates that it may include and that do not exist: now they must, if only as empty ones.
+    pub(super) empty: Vec<String>,
 }
 
 struct Converter<'a> {
@@ -148,6 +154,7 @@ struct Converter<'a> {
     imports: BTreeMap<String, String>,
     out: String,
     notes: Vec<String>,
+    empty: Vec<String>,
     /// Parameters of a shortcode, of which `is defined` asks something else now.
     parameters: BTreeSet<String>,
 }
@@ -161,10 +168,11 @@ pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
         imports: BTreeMap::new(),
         out: String::with_capacity(text.len()),
         notes: Vec::new(),
+        empty: Vec::new(),
         parameters: BTreeSet::new(),
     };
     converter.run(text);
-    Converted { text: converter.out, notes: converter.notes }
+    Converted { text: converter.out, notes: converter.notes, empty: converter.empty }
 }
 
 impl Converter<'_> {
@@ -215,7 +223,10 @@ impl Converter<'_> {
     fn component(&self, call: &expression::Call) -> String {
         let space = match call.space.as_str() {
             "self" => self.own.to_owned(),
-            alias => self.imports.get(alias).cloned().unwrap_or_else(|| alias.to_owned()),
+            alias => {
+                let known = self.imports.get(alias).or_else(|| self.names.aliases.get(alias));
+                known.cloned().unwrap_or_else(|| alias.to_owned())
+            }
         };
         if space.is_empty() { call.name.clone() } else { format!("{space}.{}", call.name) }
     }
@@ -285,15 +296,31 @@ impl Converter<'_> {
                 }
                 None => trimmed.to_owned(),
             },
-            "include" if rest.starts_with('[') || rest.contains("ignore missing") => {
-                self.notes.push(format!(
-                    "`{trimmed}` names several templates or one that may be missing: name one"
-                ));
-                trimmed.to_owned()
-            }
+            "include" if rest.starts_with('[') || rest.contains("ignore missing") => self.include(rest),
             _ => trimmed.to_owned(),
         };
         self.put("{%", left, &format!(" {made} "), right, "%}");
+    }
+
+    /// An include of several templates, or of one that may be missing: the first that there is. Where there is none,
+    /// an empty one is made, which a site may write over as before.
+    fn include(&mut self, rest: &str) -> String {
+        let names: Vec<String> = expression::read(rest)
+            .into_iter()
+            .filter_map(|token| match token {
+                Token::Text(name) => Some(name.trim_matches(['"', '\'', '`']).to_owned()),
+                _ => None,
+            })
+            .collect();
+        let found = names.iter().find(|name| self.names.files.contains(*name)).or_else(|| names.first());
+        let Some(found) = found else {
+            self.notes.push(format!("`include {rest}` names no template"));
+            return format!("include {rest}");
+        };
+        if !self.names.files.contains(found) {
+            self.empty.push(found.clone());
+        }
+        format!("include \"{found}\"")
     }
 
     /// The component that was opened last.
@@ -303,6 +330,11 @@ impl Converter<'_> {
             .map(|at| self.out[at + "component ".len()..].split('(').next().unwrap_or("").trim().to_owned())
             .unwrap_or_default()
     }
+}
+
+/// The file and the name of a tag that imports macros.
+pub(super) fn import_of(tag: &str) -> Option<(String, String)> {
+    import(&expression::read(tag))
 }
 
 /// `import "file" as name`.
@@ -349,6 +381,7 @@ pub(super) fn shortcode(name: &str, text: &str, names: &Names) -> Converted {
         imports: BTreeMap::new(),
         out: String::with_capacity(text.len()),
         notes: Vec::new(),
+        empty: Vec::new(),
         parameters: optional,
     };
     if found.free.contains_key("nth") {
@@ -364,6 +397,7 @@ pub(super) fn shortcode(name: &str, text: &str, names: &Names) -> Converted {
             parameters.join(", ")
         ),
         notes: converter.notes,
+        empty: converter.empty,
     }
 }
 
@@ -492,7 +526,11 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names { spaces: [("macros/links.html".to_owned(), "links".to_owned())].into() }
+        Names {
+            spaces: [("macros/links.html".to_owned(), "links".to_owned())].into(),
+            aliases: [("inherited".to_owned(), "links".to_owned())].into(),
+            files: ["there.html".to_owned()].into(),
+        }
     }
 
     #[test]
@@ -512,6 +550,20 @@ mod tests {
             &names(),
         );
         insta::assert_snapshot!(made.text, @r#"{%- if page?.extra?.a %}{{ <links.one a={page.title} b={'y'} /> }}{% endif %}{% set x %}{{ <links.two c={1} /> }}{% endset %}{% for p in s.pages[:3] %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}"#);
+    }
+
+    #[test]
+    fn what_a_parent_imports_or_may_include_is_known() {
+        let made = convert(
+            "page.html",
+            "{{ inherited::one(a=1) }}{% include \"none.html\" ignore missing %}{% include ['none.html', 'there.html'] %}",
+            &names(),
+        );
+        assert_eq!(
+            made.text,
+            "{{ <links.one a={1} /> }}{% include \"none.html\" %}{% include \"there.html\" %}"
+        );
+        assert_eq!((made.empty, made.notes.len()), (vec!["none.html".to_owned()], 0));
     }
 
     #[test]
