@@ -54,14 +54,21 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let place = record::place(&args.folder, &args.out)?;
     let record = Record::load(&place);
     let memo = if args.no_memo { None } else { record.memo() };
-    let folder = Folder::open_again(&args.folder, memo.as_ref())?;
+    // What may have happened to the output is found out while the folder is listed.
+    let (folder, damaged) = std::thread::scope(|scope| {
+        let look = || if memo.is_some() { record.damaged(&args.out) } else { Vec::new() };
+        let damaged = scope.spawn(look);
+        (Folder::open_again(&args.folder, memo.as_ref()), damaged.join())
+    });
+    let (folder, damaged) =
+        (folder?, damaged.map_err(|_| anyhow::anyhow!("the output could not be looked at"))?);
     let (data, failed) = folder.fetch_data().await;
     if !failed.is_empty() {
         return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {
             "a build has no earlier data to fall back on: see that the source can be reached".into()
         });
     }
-    let build = Build { args, folder, place, record };
+    let build = Build { args, folder, place, record, damaged };
     let (summary, explained) = tokio::task::spawn_blocking(move || build.run(sink, data, memo)).await??;
     for warning in &summary.warnings {
         eprintln!("{}", warning.as_warning());
@@ -86,6 +93,8 @@ struct Build {
     place: PathBuf,
     /// What the last build left.
     record: Record,
+    /// Files of the output that are not as it left them.
+    damaged: Vec<String>,
 }
 
 impl Build {
@@ -98,10 +107,9 @@ impl Build {
         let base_url = self.args.base_url.take().map_or(BaseUrl::Configured, BaseUrl::Given);
         let mut input = self.folder.input(data, jiff::Timestamp::now(), base_url, self.args.drafts)?;
         input.options.config = self.args.config.take();
-        let damaged = if memo.is_some() { self.record.damaged(&self.args.out) } else { Vec::new() };
         let output = self.args.explain.as_deref().map(output_of);
         if let Some(memo) = &memo
-            && damaged.is_empty()
+            && self.damaged.is_empty()
             && output.is_none()
             && memo.is_current(&input)
         {
@@ -109,7 +117,7 @@ impl Build {
         }
         let (renderer, since) = self.renderer(memo);
         if let Some(since) = since {
-            renderer.distrust(since, damaged.iter().map(String::as_str));
+            renderer.distrust(since, self.damaged.iter().map(String::as_str));
         }
         let result = match &output {
             Some(output) => renderer
@@ -130,6 +138,8 @@ impl Build {
             outputs.extend(written);
         }
         Record::save(&self.place, &outputs, |out| renderer.write_memo(&input, &summary, Readers::Own, out));
+        // The process ends here: taking all of that apart piece by piece would only take time.
+        std::mem::forget((renderer, input));
         Ok((summary, output.zip(explanation)))
     }
 

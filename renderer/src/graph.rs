@@ -134,6 +134,9 @@ impl Graph {
         since: Option<u64>,
         explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Vec<bool> {
+        // They do not grow by doubling while the most is in memory.
+        self.records.reserve(jobs.len().saturating_sub(self.records.len()));
+        self.contents.reserve(site.library.pages.len().saturating_sub(self.contents.len()));
         look(&mut self.nodes, view, &self.contents, |node| !depends_on_content(node));
         let causes = if explained.is_some() { self.causes() } else { HashMap::new() };
         self.render_contents(site);
@@ -319,9 +322,17 @@ impl Graph {
         job: JobName,
         render: u64,
         reads: &[Node],
-        outputs: Box<[Arc<str>]>,
+        mut outputs: Box<[Arc<str>]>,
     ) {
         self.adopt(site);
+        for output in &mut outputs {
+            // Most outputs looked for a static file in their place, and have their path in memory already.
+            let looked_for = reads.iter().find_map(|node| match node {
+                Node::Static(path) if path == output => Some(path),
+                _ => None,
+            });
+            *output = looked_for.unwrap_or(output).clone();
+        }
         let reads = self.hold(reads);
         let record = Record { made: render, planned: render, valid: true, reads, outputs };
         if let Some(before) = self.records.insert(job, record) {

@@ -488,7 +488,7 @@ impl Site {
     /// Keeps what a graph must know of a content.
     fn keep(&self, of: &Of<'_>, rendered: &Rendered) {
         let Some(fresh) = &self.fresh else { return };
-        let name = (Arc::from(of.source), of.absolute);
+        let name = (Arc::clone(of.source), of.absolute);
         if fresh.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name) {
             return;
         }
@@ -521,7 +521,7 @@ impl Site {
         permalink: &str,
     ) -> Result<Rendered, Vec<Diagnostic>> {
         let unreadable = |e: &dyn std::fmt::Display| {
-            vec![Diagnostic::in_file(of.source, format!("the file cannot be read: {e}"))]
+            vec![Diagnostic::in_file(&**of.source, format!("the file cannot be read: {e}"))]
         };
         let bytes = match &parsed.text {
             Some(text) => Bytes::copy_from_slice(text.as_bytes()),
@@ -555,7 +555,7 @@ impl Site {
                     };
                     let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
                     let hint = near.or_else(|| problem.hint.map(str::to_owned));
-                    let diagnostic = Diagnostic::in_file(of.source, problem.message);
+                    let diagnostic = Diagnostic::in_file(&**of.source, problem.message);
                     match at {
                         Some(at) if parsed.text.is_none() => diagnostic.at(text, at),
                         _ => diagnostic,
@@ -590,7 +590,8 @@ impl Site {
         note(|| Node::Data);
         let mut context = self.context(of.lang, of.absolute);
         self.place(&mut context, of.path);
-        let scope = Scope::new(self.clone(), of.source, of.absolute, Fields::default()).for_content();
+        let scope =
+            Scope::new(self.clone(), Arc::clone(of.source), of.absolute, Fields::default()).for_content();
         match of.content {
             Content::Page(id) => {
                 context.insert_value("page", self.page_value(id, Fields::FRONT, of.absolute))
@@ -604,7 +605,10 @@ impl Site {
         let done = scope.enter(|| self.engine.tera.render_str_to(&guarded, &context, false, &mut out));
         match done {
             Ok(()) => String::from_utf8(out.bytes).map_err(|_| {
-                vec![Diagnostic::in_file(of.source, "the content's templates made what is not valid UTF-8")]
+                vec![Diagnostic::in_file(
+                    &**of.source,
+                    "the content's templates made what is not valid UTF-8",
+                )]
             }),
             Err(e) => {
                 let mut diagnostic =
@@ -612,7 +616,7 @@ impl Site {
                 if diagnostic.path.as_deref() == Some("__tera_one_off") || diagnostic.path.is_none() {
                     let before = text.len() - body.len();
                     let lines = text[..before].matches('\n').count() as u32;
-                    diagnostic.path = Some(of.source.to_owned());
+                    diagnostic.path = Some(of.source.to_string());
                     diagnostic.line = diagnostic.line.map(|line| line + lines);
                     diagnostic.hint = Some(
                         "literal `{{` in content is written within {% raw %} and {% endraw %}".to_owned(),
@@ -1139,7 +1143,7 @@ impl Rendered {
 /// The content that is rendered.
 struct Of<'a> {
     content: Content,
-    source: &'a str,
+    source: &'a Arc<str>,
     lang: &'a str,
     path: &'a str,
     anchors: AnchorLinks,
@@ -1181,7 +1185,8 @@ impl Surroundings for Around<'_> {
         context.insert_value("title", Value::from(title));
         context.insert_value("lang", Value::from(self.of.lang));
         let scope =
-            Scope::new(self.site.clone(), self.of.source, self.of.absolute, Fields::default()).for_content();
+            Scope::new(self.site.clone(), Arc::clone(self.of.source), self.of.absolute, Fields::default())
+                .for_content();
         scope
             .enter(|| self.site.engine.tera.render("anchor-link.html", &context))
             .map_err(|e| format!("the template anchor-link.html failed: {e}"))
@@ -1192,7 +1197,8 @@ impl Surroundings for Around<'_> {
         context.insert_value("summary", Value::from(summary));
         context.insert_value("lang", Value::from(self.of.lang));
         let scope =
-            Scope::new(self.site.clone(), self.of.source, self.of.absolute, Fields::default()).for_content();
+            Scope::new(self.site.clone(), Arc::clone(self.of.source), self.of.absolute, Fields::default())
+                .for_content();
         scope
             .enter(|| self.site.engine.tera.render("summary-cutoff.html", &context))
             .map_err(|e| format!("the template summary-cutoff.html failed: {e}"))
