@@ -14,7 +14,7 @@ use crate::render::{self, Folder};
 /// Look for broken links, missing and unused files, and other mistakes
 ///
 /// The site is rendered as for a build, and nothing is written. Links within the site are looked up exactly; those to other
-/// hosts are asked for with --external, or where [link_checker] in zola.toml has an `external_level`.
+/// hosts are asked for with --external, or where `external_level` is set in zola.toml.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// Folder that holds `content/`

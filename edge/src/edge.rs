@@ -205,7 +205,7 @@ impl Edge {
     }
 
     /// Purges this cache alone: in force in all threads when this returns. Returns how many copies were dropped or marked, as
-    /// far as they were counted within [`COUNT_WAIT`]. With `soft` they are stale from now on. For an edge in front of
+    /// far as they were counted within a second. With `soft` they are stale from now on. For an edge in front of
     /// upstreams without a journal.
     pub async fn purge_local(&self, selectors: &[Selector], soft: bool) -> u64 {
         let soft_at = soft.then(clock::boot_ms);
