@@ -344,31 +344,31 @@ fn references(text: &str) -> Vec<String> {
     REFERENCES.as_ref().map_or_else(Vec::new, |re| re.captures_iter(text).map(|c| c[1].to_owned()).collect())
 }
 
+/// Templates that a render asks for by these names; all others are asked for by content, or by these.
+pub(crate) const BY_NAME: &[&str] = &[
+    "404.html",
+    "robots.txt",
+    "sitemap.xml",
+    "split_sitemap_index.xml",
+    "atom.xml",
+    "rss.xml",
+    "anchor-link.html",
+    "summary-cutoff.html",
+    "internal/alias.html",
+    "index.html",
+    "section.html",
+    "page.html",
+    "taxonomy_list.html",
+    "taxonomy_single.html",
+];
+
 /// All templates of the site and its theme, and those built-in ones that are asked for.
 ///
 /// Built-in templates that nothing uses are left out, since the engine checks all it is given: a site's `base.html`
 /// need not have the blocks that a built-in page fills.
 fn reachable(sheaves: &[Sheaf]) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
-    let mut wanted: Vec<String> = [
-        "404.html",
-        "robots.txt",
-        "sitemap.xml",
-        "split_sitemap_index.xml",
-        "atom.xml",
-        "rss.xml",
-        "anchor-link.html",
-        "summary-cutoff.html",
-        "internal/alias.html",
-        "index.html",
-        "section.html",
-        "page.html",
-        "taxonomy_list.html",
-        "taxonomy_single.html",
-    ]
-    .iter()
-    .map(|name| (*name).to_owned())
-    .collect();
+    let mut wanted: Vec<String> = BY_NAME.iter().map(|name| (*name).to_owned()).collect();
     let mut open = Vec::new();
     for sheaf in sheaves.iter().filter(|sheaf| !sheaf.folder.is_empty()) {
         for (name, text) in &sheaf.templates {

@@ -14,6 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::library::{self, CONTENT};
 use crate::reads::Node;
 use crate::site::Site;
+use crate::templates::BY_NAME;
 
 /// Files that are asked for though nothing names them: by browsers, by crawlers, by hosts.
 const BY_CONVENTION: &[&str] = &[
@@ -37,24 +38,6 @@ const BY_CONVENTION: &[&str] = &[
     "_headers",
     "_redirects",
     "keybase.txt",
-];
-
-/// Templates that are used by their names.
-const BY_NAME: &[&str] = &[
-    "index.html",
-    "section.html",
-    "page.html",
-    "404.html",
-    "robots.txt",
-    "sitemap.xml",
-    "split_sitemap_index.xml",
-    "atom.xml",
-    "rss.xml",
-    "redirect.html",
-    "anchor-link.html",
-    "summary-cutoff.html",
-    "taxonomy_list.html",
-    "taxonomy_single.html",
 ];
 
 static DEFINED: LazyLock<Option<Regex>> =
