@@ -190,8 +190,7 @@ pub struct Worker {
     known: Option<Known>,
     /// Whether the bucket was asked what other renderers know.
     recalled: bool,
-    /// What was rendered last, and how many outputs were since a memo was written.
-    unwritten: Option<(renderer::Input, renderer::Summary, usize)>,
+    unwritten: Option<Unwritten>,
     attempt: u32,
     retry: Option<(tokio::time::Instant, Trigger)>,
     schedules: Vec<renderer::schedule::ScheduleConfig>,
@@ -209,6 +208,17 @@ struct Known {
     rules: Vec<CacheRule>,
     /// The files that are recorded as its sources, and the names of its data; none where that is not known.
     sources: Option<(Sources, BTreeSet<String>)>,
+}
+
+/// What a memo would be of.
+struct Unwritten {
+    /// What was rendered last, and what came of it.
+    input: renderer::Input,
+    summary: renderer::Summary,
+    /// Outputs that were rendered since a memo was written.
+    rendered: usize,
+    /// More than so many make another one worth it.
+    least: usize,
 }
 
 /// Outputs that were rendered since a memo was written before another one is: writing it costs more than it spares
@@ -262,7 +272,7 @@ impl Worker {
             }
             self.serve(reasons).await;
         }
-        if let Some((_, summary, _)) = &self.unwritten {
+        if let Some(Unwritten { summary, .. }) = &self.unwritten {
             self.write_memo(summary.outputs / 20).await;
         }
         if let Some(runner) = self.runner.take() {
@@ -292,6 +302,10 @@ impl Worker {
         for (firing, done) in batch.fired {
             self.record(&firing).await;
             let _gone = done.send(());
+        }
+        // Nobody waits for this: whoever asked has the answer.
+        if let Some(Unwritten { least, .. }) = self.unwritten {
+            self.write_memo(least).await;
         }
     }
 
@@ -549,7 +563,7 @@ impl Worker {
             }
         }
         self.setup.tell.published(&event).await;
-        self.remember(input, summary).await;
+        self.remember(input, summary);
         Ok((published, stale))
     }
 
@@ -594,24 +608,24 @@ impl Worker {
         }
     }
 
-    /// Notes what was rendered, and writes what the renderer knows to the bucket, if enough is new.
-    async fn remember(&mut self, input: renderer::Input, summary: renderer::Summary) {
+    /// Notes what was rendered, for the next memo.
+    fn remember(&mut self, input: renderer::Input, summary: renderer::Summary) {
         let first = self.unwritten.is_none() && summary.handed == Handed::All;
-        let since = self.unwritten.take().map_or(0, |(_, _, rendered)| rendered) + summary.rendered;
+        let rendered = self.unwritten.take().map_or(0, |before| before.rendered) + summary.rendered;
         let least = if first { 0 } else { MEMO_RENDERED_MIN.max(summary.outputs / 4) };
-        self.unwritten = Some((input, summary, since));
-        self.write_memo(least).await;
+        self.unwritten = Some(Unwritten { input, summary, rendered, least });
     }
 
     /// Writes what the renderer knows of the active release to the bucket, if more than `least` outputs were rendered
     /// since that was done last.
     async fn write_memo(&mut self, least: usize) {
-        let (Some((input, summary, since)), Some(known)) = (&mut self.unwritten, &self.known) else { return };
-        if *since <= least || known.render != summary.render {
+        let (Some(unwritten), Some(known)) = (&mut self.unwritten, &self.known) else { return };
+        if unwritten.rendered <= least || known.render != unwritten.summary.render {
             return;
         }
-        *since = 0;
-        let (renderer, input, summary) = (Arc::clone(&self.renderer), input.clone(), summary.clone());
+        unwritten.rendered = 0;
+        let (input, summary) = (unwritten.input.clone(), unwritten.summary.clone());
+        let renderer = Arc::clone(&self.renderer);
         let write = move |out: &mut dyn Write| renderer.write_memo(&input, &summary, Readers::All, out);
         let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
         if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
