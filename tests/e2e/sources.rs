@@ -135,6 +135,60 @@ fn what_was_missed_while_nothing_ran_is_done_once_at_the_next_start() {
     assert_eq!(firings(&up), 0.0);
 }
 
+/// A site that runs each night at half past two in Berlin, and each hour at half past.
+fn nightly(world: &World) {
+    site::small(world, "site");
+    let schedule = |name: &str, cron: &str| {
+        format!("[[schedule]]\nname = \"{name}\"\ncron = \"{cron}\"\ntimezone = \"Europe/Berlin\"\n")
+    };
+    world.write("site/bakehouse.toml", schedule("night", "30 2 * * *") + &schedule("hour", "30 * * * *"));
+}
+
+/// `bake up` in a process whose clock says that it is `moment` (UTC) when it starts.
+fn up_at<'w>(world: &'w World, moment: &str) -> Up<'w> {
+    let vars = [
+        ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"),
+        ("FAKETIME", &format!("@{moment}")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("TZ", "UTC"),
+    ];
+    let up = world.up_with("site", &[], &vars);
+    let started = up.releases()[0]["created"].as_str().unwrap().to_owned();
+    assert_eq!(started[..10], moment[..10], "the process has a clock of its own: {started}");
+    up
+}
+
+/// How often the two schedules of [`nightly`] have fired.
+fn firings(up: &Up<'_>) -> [f64; 2] {
+    ["night", "hour"].map(|name| up.metric("bakehouse_schedule_firings_total", &[name]))
+}
+
+#[test]
+fn a_time_that_the_clock_leaps_over_in_spring_comes_at_the_end_of_the_leap() {
+    let world = World::new();
+    nightly(&world);
+    // In Berlin it is 01:59:45, and 03:00 comes after 01:59:59.
+    let up = up_at(&world, "2026-03-29 00:59:45");
+    assert_eq!(firings(&up), [0.0, 0.0]);
+    wait_until("the run of the night", PERIOD + SOON, || firings(&up)[0] > 0.0);
+    assert_eq!(firings(&up), [1.0, 0.0], "half past two did not exist, half past three is yet to come");
+}
+
+#[test]
+fn a_time_that_comes_twice_in_autumn_is_one_run() {
+    let world = World::new();
+    nightly(&world);
+    // In Berlin it is 02:29:45 in summer time.
+    let up = up_at(&world, "2026-10-25 00:29:45");
+    wait_until("both runs", PERIOD + SOON, || firings(&up) == [1.0, 1.0]);
+    up.interrupt();
+    // An hour later it is 02:29:45 again.
+    let up = up_at(&world, "2026-10-25 01:29:45");
+    wait_until("the run of the hour", PERIOD + SOON, || firings(&up)[1] > 0.0);
+    up.bake(&["publish"]).success();
+    assert_eq!(firings(&up), [0.0, 1.0], "the night has been");
+}
+
 #[test]
 fn a_source_that_is_down_does_not_hold_up_a_save() {
     let world = World::new();
