@@ -820,7 +820,7 @@ fn taxonomy_list(site: &Arc<Site>, index: usize) -> Result2<Done> {
     let needs = site.engine.needs(&template);
     let mut context = site.context(&taxonomy.lang, false);
     site.place(&mut context, &taxonomy.path);
-    let pages = if needs.pages_counted_only { Pages::Counted } else { Pages::All };
+    let pages = if needs.terms_counted_only { Pages::Counted } else { Pages::All };
     note_taxonomy(taxonomy, needs.fields, false, pages);
     let terms: Vec<Value> = unnoted(|| {
         taxonomy.terms.iter().map(|term| site.term_value(term, needs.fields, false, pages)).collect()

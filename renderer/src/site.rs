@@ -30,13 +30,13 @@ use crate::templates::{self, Engine, Field, Fields};
 use crate::value::{self, key};
 
 /// Values of pages that are kept while a site is rendered, in bytes: lists ask for the same ones again and again.
-const PAGE_VALUES_BYTES_MAX: usize = 8 << 20;
+const PAGE_VALUES_BYTES_MAX: usize = 2 << 20;
 
 /// Values of the pages of terms that are kept, in bytes: the pagers of a term ask for the same ones one after the other.
-const LISTS_BYTES_MAX: usize = 8 << 20;
+const LISTS_BYTES_MAX: usize = 2 << 20;
 
 /// Values of sections that are kept, in bytes, whatever the site's size.
-const SECTION_VALUES_BYTES_MIN: usize = 16 << 20;
+const SECTION_VALUES_BYTES_MIN: usize = 4 << 20;
 
 /// What is added to that for each page: navigation that walks all sections on every page must find them all, or a
 /// site's time would grow with the square of its size.
@@ -724,6 +724,7 @@ impl Site {
     /// The value of a page for lists: of its content only what is asked for.
     pub(crate) fn page_value(self: &Arc<Self>, id: PageId, fields: Fields, absolute: bool) -> Value {
         self.note_page(id, fields, absolute);
+        let fields = fields.of_pages();
         let name = (id, fields, absolute);
         if let Some(known) = self.pages.get(&name) {
             return known;
@@ -782,7 +783,7 @@ impl Site {
     ) -> Map {
         let page = self.library.page(id);
         let matter = page.matter();
-        let mut map = Fielded { map: Map::new(), fields };
+        let mut map = Fielded { map: Map::with_capacity(fields.count()), fields };
         let text = |s: Option<&str>| s.map_or_else(Value::none, Value::from);
         let texts =
             |list: &[Box<str>]| Value::from(list.iter().map(|s| Value::from(&**s)).collect::<Vec<_>>());

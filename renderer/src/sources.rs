@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,7 +40,12 @@ pub struct SourceFile {
 
 #[derive(Debug)]
 enum Place {
-    Disk { file: PathBuf, stat: Stat },
+    /// Below `root`. The path is that of the key until the file is renamed, and shared with it.
+    Disk {
+        root: Arc<Path>,
+        path: Arc<str>,
+        stat: Stat,
+    },
     Memory(Bytes),
 }
 
@@ -137,16 +142,17 @@ impl Sources {
 
     /// A listing of the folder `root` as an earlier process left it, to be listed again.
     pub(crate) fn from_stamps(root: &Path, stamps: &[Stamp]) -> Self {
+        let root: Arc<Path> = Arc::from(root);
         let file = |stamp: &Stamp| {
             let digest = OnceLock::new();
             if let Some(known) = stamp.digest {
                 digest.get_or_init(|| Hash::from_bytes(known));
             }
-            let place = Place::Disk { file: root.join(&*stamp.path), stat: stamp.stat };
+            let place = Place::Disk { root: root.clone(), path: stamp.path.clone(), stat: stamp.stat };
             (stamp.path.clone(), Arc::new(SourceFile { place, digest }))
         };
         let files = stamps.iter().map(file).collect();
-        Self { files: Arc::new(files), root: Some(Arc::from(root)), listed: None }
+        Self { files: Arc::new(files), root: Some(root), listed: None }
     }
 
     /// Whether a listing has just these files, unchanged.
@@ -178,8 +184,10 @@ impl Sources {
 
     fn list(root: &Path, limits: &Limits, previous: Option<&Self>) -> Result<Self, Errors> {
         let listed = Some(SystemTime::now());
-        let mut lister = Lister { limits, previous, files: BTreeMap::new(), errors: Errors::default() };
-        lister.folder(root, "", 0);
+        let root = previous.and_then(|previous| previous.root.clone()).unwrap_or_else(|| Arc::from(root));
+        let (files, errors) = (BTreeMap::new(), Errors::default());
+        let mut lister = Lister { root: root.clone(), limits, previous, files, errors };
+        lister.folder(&root, "", 0);
         if lister.errors.is_empty() && lister.files.len() > limits.files_max {
             lister.errors.push(Diagnostic::new(format!(
                 "the site has {} files, the limit is {}",
@@ -188,7 +196,7 @@ impl Sources {
             )));
         }
         lister.errors.into_result()?;
-        Ok(Self { files: Arc::new(lister.files), root: Some(Arc::from(root)), listed })
+        Ok(Self { files: Arc::new(lister.files), root: Some(root), listed })
     }
 
     /// All files, by path.
@@ -226,6 +234,7 @@ impl Sources {
 }
 
 struct Lister<'a> {
+    root: Arc<Path>,
     limits: &'a Limits,
     previous: Option<&'a Sources>,
     files: BTreeMap<Arc<str>, Arc<SourceFile>>,
@@ -294,12 +303,12 @@ impl Lister<'_> {
             if meta.is_dir() {
                 self.folder(&file, &format!("{path}/"), depth + 1);
             } else if meta.is_file() {
-                self.file(path, file, Stat::of(&meta));
+                self.file(path, Stat::of(&meta));
             }
         }
     }
 
-    fn file(&mut self, path: String, file: PathBuf, stat: Stat) {
+    fn file(&mut self, path: String, stat: Stat) {
         if stat.bytes > self.limits.file_bytes_max {
             self.errors.push(
                 Diagnostic::in_file(
@@ -317,8 +326,9 @@ impl Lister<'_> {
         let (path, file) = match kept {
             Some((path, known)) => (path.clone(), known.clone()),
             None => {
-                let file = SourceFile { place: Place::Disk { file, stat }, digest: OnceLock::new() };
-                (Arc::from(path), Arc::new(file))
+                let path: Arc<str> = Arc::from(path);
+                let place = Place::Disk { root: self.root.clone(), path: path.clone(), stat };
+                (path, Arc::new(SourceFile { place, digest: OnceLock::new() }))
             }
         };
         self.files.insert(path, file);
@@ -352,7 +362,7 @@ impl SourceFile {
     pub fn read(&self) -> io::Result<Bytes> {
         let bytes = match &self.place {
             Place::Memory(bytes) => bytes.clone(),
-            Place::Disk { file, .. } => Bytes::from(fs::read(file)?),
+            Place::Disk { root, path, .. } => Bytes::from(fs::read(root.join(&**path))?),
         };
         let hash = blake3::hash(&bytes);
         if *self.digest.get_or_init(|| hash) != hash {

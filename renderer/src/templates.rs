@@ -85,6 +85,14 @@ impl Fields {
     pub(crate) const CONTENT: Self = Self::of(&[Field::Content, Field::Summary, Field::Toc]);
     /// What content that is a template sees of other content: two pages cannot wait for each other's text.
     pub(crate) const FRONT: Self = Self(Self::ALL.0 & !Self::CONTENT.0);
+    /// Those that only sections have.
+    const OF_SECTIONS: Self = Self::of(&[
+        Field::Transparent,
+        Field::Paginated,
+        Field::GenerateFeeds,
+        Field::Subsections,
+        Field::Pages,
+    ]);
     /// Those that change with the text below the front matter.
     const BODY: Self = Self::CONTENT.or(Self::of(&[Field::WordCount, Field::ReadingTime]));
 
@@ -112,6 +120,17 @@ impl Fields {
         self.and(Self::BODY)
     }
 
+    /// Those that pages have.
+    pub(crate) const fn of_pages(self) -> Self {
+        Self(self.0 & !Self::OF_SECTIONS.0)
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(self) -> usize {
+        let bits = self.0.count_ones() as usize;
+        if bits < Field::ALL.len() { bits } else { Field::ALL.len() }
+    }
+
     pub(crate) const fn without(self, field: Field) -> Self {
         Self(self.0 & !(1 << field as u64))
     }
@@ -134,6 +153,8 @@ pub(crate) struct Needs {
     pub(crate) closure: Vec<String>,
     /// Whether `.pages` is only ever counted.
     pub(crate) pages_counted_only: bool,
+    /// Whether the pages of `terms`, which the list of a taxonomy is given, are only ever counted.
+    pub(crate) terms_counted_only: bool,
     /// Whether it may read the pages of the term that is rendered, rather than those of its pager.
     pub(crate) term_pages: bool,
     /// The dynamic sources it names.
@@ -153,6 +174,7 @@ impl Needs {
             fields: Fields::ALL,
             closure: Vec::new(),
             pages_counted_only: false,
+            terms_counted_only: false,
             term_pages: true,
             data: Vec::new(),
             all_data: true,
@@ -490,6 +512,7 @@ impl<'a> Scan<'a> {
         Needs {
             fields: fields_of_others(&texts),
             pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
+            terms_counted_only: counts_terms_only(&texts),
             term_pages: texts
                 .iter()
                 .any(|text| reads_whole(text, "term", &["name", "slug", "path", "permalink", "page_count"])),
@@ -675,12 +698,26 @@ fn reads_all_data(text: &str) -> bool {
 
 /// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
 fn counts_pages_only(text: &str) -> bool {
-    if text.contains("__tera_context") || text.contains("json_encode") || text.contains("\"pages\"") {
+    let quoted = ["\"pages", "'pages", "`pages"].iter().any(|start| text.contains(start));
+    if text.contains("__tera_context") || text.contains("json_encode") || quoted {
         return false;
     }
     text.match_indices(".pages").all(|(i, found)| {
         let rest = text[i + found.len()..].trim_start();
         rest.strip_prefix('|').is_some_and(|rest| rest.trim_start().starts_with("length"))
+    })
+}
+
+/// Whether nothing is done with the pages of `terms` but count them: whoever names `terms` only counts pages, and hands
+/// nothing on to where pages are read.
+fn counts_terms_only(texts: &[&str]) -> bool {
+    let hands_on = |code: &str| {
+        code.contains("include") || code.contains("set") || CALLS.as_ref().is_none_or(|re| re.is_match(code))
+    };
+    texts.iter().all(|text| {
+        let code = code_of(text);
+        !code.contains("__tera_context")
+            && (!code.contains("terms") || counts_pages_only(&code) && !reads_any(&code) && !hands_on(&code))
     })
 }
 
@@ -876,6 +913,24 @@ mod tests {
         assert!(!reads(&["{{ page.content_type }}"], Field::Content));
         assert!(reads(&["{{ x | map(attribute=\"toc\") }}"], Field::Toc));
         assert!(reads(&["{{ x | map(attribute=\"page.toc\") }}"], Field::Toc));
+    }
+
+    #[test]
+    fn pages_of_terms_are_left_out_where_they_are_only_counted() {
+        let nav = "{% for p in section.pages %}{{ p.title }}{% endfor %}";
+        let list = "<ul class=terms>{% for t in terms %}{{ t.name }} {{ t.pages | length }}{% endfor %}";
+        assert!(counts_terms_only(&[list, nav]));
+        for read in [
+            "{% for t in terms %}{{ t.pages }}{% endfor %}",
+            "{% for t in terms %}{% include \"nav\" %}{% endfor %}",
+            "{% for t in terms %}{{ <card t={t} /> }}{% endfor %}",
+            "{% set all = terms %}",
+            "{{ terms | map(attribute='pages.0') }}",
+            "{{ terms | json_encode }}",
+            "{{ __tera_context }}",
+        ] {
+            assert!(!counts_terms_only(&[list, nav, read]), "{read}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Values of TOML, YAML and JSON as template values, keys in the order they were written.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use tera::value::Key;
 use tera::{Map, Value};
@@ -117,7 +117,8 @@ pub(crate) fn field<'a>(value: &'a Value, name: &'a str) -> Option<&'a Value> {
     value.as_map()?.get(&Key::Str(name))
 }
 
-/// An empty map.
+/// An empty map: the same for all, as most pages have one.
 pub(crate) fn empty() -> Value {
-    map(Map::new())
+    static EMPTY: LazyLock<Value> = LazyLock::new(|| map(Map::new()));
+    EMPTY.clone()
 }

@@ -87,6 +87,10 @@ impl Nodes {
                 id
             }
             None => {
+                if slots.len() == slots.capacity() {
+                    // By an eighth, not by as much again: they are most of what a graph occupies.
+                    slots.reserve_exact((slots.len() / 8).max(64));
+                }
                 slots.push(Some(slot));
                 (slots.len() - 1) as u32
             }
