@@ -3,6 +3,7 @@
 //! The engine outlives a render and its functions are registered once, so they cannot own the site they work on.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tera::{Error, TeraResult};
@@ -11,7 +12,6 @@ use crate::site::{Pages, Site};
 use crate::templates::Fields;
 
 /// The rendering of one output, or of one content.
-#[derive(Clone)]
 pub(crate) struct Scope {
     pub(crate) site: Arc<Site>,
     /// Whether permalinks have scheme and host even where pages link root-relatively.
@@ -24,15 +24,15 @@ pub(crate) struct Scope {
     pub(crate) pages: Pages,
     /// The output or file, for messages and random numbers.
     pub(crate) name: Arc<str>,
-    calls: std::rc::Rc<Cell<u64>>,
+    calls: Cell<u64>,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Scope>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Rc<Scope>>> = const { RefCell::new(None) };
 }
 
 /// Puts the scope back that was there before, also when a template panics.
-struct Restore(Option<Scope>);
+struct Restore(Option<Rc<Scope>>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
@@ -50,7 +50,7 @@ impl Scope {
             fields,
             pages: Pages::All,
             name: name.into(),
-            calls: std::rc::Rc::new(Cell::new(0)),
+            calls: Cell::new(0),
         }
     }
 
@@ -63,12 +63,13 @@ impl Scope {
 
     /// Runs `work` within this scope.
     pub(crate) fn enter<T>(self, work: impl FnOnce() -> T) -> T {
-        let before = CURRENT.with_borrow_mut(|current| current.replace(self));
+        let before = CURRENT.with_borrow_mut(|current| current.replace(Rc::new(self)));
         let _restore = Restore(before);
         work()
     }
 
-    /// Calls `work` with the scope of this thread.
+    /// Calls `work` with the scope of this thread. Nothing that other threads write is written for that: a page may ask for
+    /// hundreds of sections.
     pub(crate) fn with<T>(work: impl FnOnce(&Self) -> TeraResult<T>) -> TeraResult<T> {
         let current = CURRENT.with_borrow(Clone::clone);
         match current {
