@@ -1,8 +1,9 @@
 //! What a renderer knows of its last render, as bytes: a build, or a renderer on another machine, begins with it.
 //!
-//! Owns the format. A memo is of one build of the program, checked by its digest before anything is read from it, and never
-//! needed: without it, or with one that does not fit, a render makes everything. It holds what outputs read, as names
-//! and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
+//! Owns the format: a head, parsed content, the graph; where the graph begins (8 bytes, little-endian, counted from the
+//! head); a digest of all that. A memo is of one build of the program, checked by its digest before anything is read from it,
+//! and never needed: without it, or with one that does not fit, a render makes everything. It holds what outputs read, as
+//! names and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
 //! of the environment is kept only where nobody else will read it.
 
 use std::io::{self, BufWriter, Write};
@@ -22,7 +23,7 @@ use crate::sources::{Sources, Stamp};
 use crate::view;
 
 /// First bytes of every memo.
-const MAGIC: &[u8; 16] = b"bakehouse memo 1";
+const MAGIC: &[u8; 16] = b"bakehouse memo 2";
 /// A digest of the renderer's sources and of what it is built on: other code may make other outputs.
 const PROGRAM: &[u8] = env!("BAKEHOUSE_RENDERER").as_bytes();
 /// The largest memo that is read, in bytes.
@@ -59,7 +60,10 @@ type KeptParsed = (Option<[u8; 32]>, Vec<(Arc<str>, Arc<Parsed>)>);
 /// What an earlier render knew, read back.
 pub struct Memo {
     head: Head<Vec<Stamp>>,
-    body: Bytes,
+    /// [`KeptParsed`].
+    parsed: Bytes,
+    /// [`KeptGraph`].
+    graph: Bytes,
 }
 
 /// Who will read a memo.
@@ -79,9 +83,10 @@ impl Memo {
         if blake3::hash(sealed).as_bytes() != digest {
             return None;
         }
-        let (head, body) = postcard::take_from_bytes(sealed).ok()?;
-        let body = bytes.slice_ref(body);
-        Some(Self { head, body })
+        let (parts, graph_at) = sealed.split_last_chunk()?;
+        let (front, graph) = parts.split_at_checked(usize::try_from(u64::from_le_bytes(*graph_at)).ok()?)?;
+        let (head, parsed) = postcard::take_from_bytes(front).ok()?;
+        Some(Self { head, parsed: bytes.slice_ref(parsed), graph: bytes.slice_ref(graph) })
     }
 
     /// The files of the folder `root` as they were then, to be listed again: those that did not change are not read again.
@@ -121,13 +126,17 @@ impl Memo {
 
     /// A renderer that remembers that render, and its name; none where the memo contradicts itself.
     pub fn renderer(self, memory_bytes_max: usize) -> Option<(Renderer, RenderId)> {
-        let ((config, parsed), graph): (KeptParsed, KeptGraph) = postcard::from_bytes(&self.body).ok()?;
-        let graph = Graph::restore(graph, self.head.key)?;
-        let config = config.map(blake3::Hash::from_bytes);
-        Some((
-            Renderer::restored(memory_bytes_max, graph, config, parsed.into_iter().collect()),
-            RenderId::default(),
-        ))
+        let parsed = || {
+            let (config, parsed): KeptParsed = postcard::from_bytes(&self.parsed).ok()?;
+            Some((config.map(blake3::Hash::from_bytes), parsed.into_iter().collect()))
+        };
+        let graph = || {
+            let kept: KeptGraph = postcard::from_bytes(&self.graph).ok()?;
+            Graph::restore(kept, self.head.key)
+        };
+        let (parsed, graph) = rayon::join(parsed, graph);
+        let (config, parsed) = parsed?;
+        Some((Renderer::restored(memory_bytes_max, graph?, config, parsed), RenderId::default()))
     }
 }
 
@@ -171,11 +180,15 @@ pub(crate) fn write(
             files: Rows(files, || input.sources.stamps().filter(|_| own)),
         };
         let parsed = Rows(parsed.len(), || parsed.iter());
-        let body = ((config.map(|digest| *digest.as_bytes()), parsed), graph.keep(!own));
         out.write_all(MAGIC)?;
         out.write_all(PROGRAM)?;
         let mut sealing = BufWriter::new(Sealing { out, digest: blake3::Hasher::new() });
-        postcard::to_io(&(head, body), &mut sealing).map_err(io::Error::other)?;
+        let front = (head, (config.map(|digest| *digest.as_bytes()), parsed));
+        postcard::to_io(&front, &mut sealing).map_err(io::Error::other)?;
+        sealing.flush()?;
+        let graph_at = sealing.get_ref().digest.count();
+        postcard::to_io(&graph.keep(!own), &mut sealing).map_err(io::Error::other)?;
+        sealing.write_all(&graph_at.to_le_bytes())?;
         let Sealing { out, digest } = sealing.into_inner().map_err(io::IntoInnerError::into_error)?;
         out.write_all(digest.finalize().as_bytes())
     });
