@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use origin::policy::CacheRule;
 use release::keys::Site;
+use renderer::ImageOptions;
 use renderer::data::SourceConfig;
 use renderer::schedule::{Schedule, ScheduleConfig};
 use serde::Deserialize;
@@ -36,6 +37,8 @@ pub struct Config {
     pub journal: Option<Store>,
     /// Bounds on content.
     pub limits: Limits,
+    /// What images in content are shown with.
+    pub images: ImageOptions,
     /// The edge.
     pub edge: EdgeTable,
     /// Publishing.
@@ -58,6 +61,7 @@ impl Default for Config {
             bucket: Store::default(),
             journal: None,
             limits: Limits::default(),
+            images: ImageOptions::default(),
             edge: EdgeTable::default(),
             publish: PublishTable::default(),
             cache: Vec::new(),
@@ -190,7 +194,7 @@ pub enum OnLeaseLapse {
 }
 
 /// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
-const TEXTS: [&str; 19] = [
+const TEXTS: [&str; 21] = [
     "site",
     "bucket.endpoint",
     "bucket.region",
@@ -202,6 +206,8 @@ const TEXTS: [&str; 19] = [
     "journal.name",
     "journal.access_key_id",
     "journal.secret_access_key",
+    "images.format",
+    "images.sizes",
     "edge.on_lease_lapse",
     "edge.upstream_host",
     "edge.balance",
@@ -213,13 +219,16 @@ const TEXTS: [&str; 19] = [
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
-const VALUES: [&str; 24] = [
+const VALUES: [&str; 27] = [
     "hosts",
     "bucket.checksums",
     "bucket.single_writer",
     "journal.checksums",
     "journal.single_writer",
     "limits.page_bytes_max",
+    "images.dimensions",
+    "images.widths",
+    "images.quality",
     "edge.memory",
     "edge.lease_seconds",
     "edge.upstream",
@@ -265,6 +274,7 @@ impl Config {
             set(&mut table, key, value);
         }
         let config: Self = Value::Table(table).try_into().context("the environment's BAKE_ variables")?;
+        config.images.check().map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
         renderer::data::check(&config.source)
             .map_err(|e| anyhow::Error::new(e).context(format!("{}", file.display())))?;
         let sources = config.source.iter().map(|s| s.name.as_str());
@@ -382,6 +392,16 @@ mod tests {
         let error = parse("site = \"x\"\n[edge]\nmemroy = 1\n", &[]).unwrap_err();
         assert!(format!("{error:#}").starts_with("bakehouse.toml:3:1: unknown field `memroy`"), "{error:#}");
         assert_eq!(near("[edge]\nmemroy = 1\n").as_deref(), Some("did you mean `memory`?"));
+    }
+
+    #[test]
+    fn images_are_checked() {
+        let config = parse("[images]\nwidths = [480]\n", &[("BAKE_IMAGES_SIZES", "50vw")]).unwrap();
+        assert_eq!((&*config.images.widths, config.images.sizes.as_deref()), (&[480][..], Some("50vw")));
+        let error = parse("[images]\nquality = 0\n", &[]).unwrap_err();
+        assert!(format!("{error:#}").starts_with("bakehouse.toml: `quality` in [images] is 0"), "{error:#}");
+        let error = parse("[images]\nformat = \"avif\"\n", &[]).unwrap_err();
+        assert!(format!("{error:#}").starts_with("bakehouse.toml:2:10: "), "{error:#}");
     }
 
     #[test]

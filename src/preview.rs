@@ -286,8 +286,7 @@ impl Author {
             drafts: self.drafts,
             base_url: self.base_url.clone(),
             source_lines: true,
-            config: None,
-            limits: render::limits(&config),
+            ..render::options(&config)
         };
         let data = self.fetched.data_of(&config);
         let input = render::input(sources, &config, data, Timestamp::now(), options)?;

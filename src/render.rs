@@ -66,7 +66,7 @@ impl Folder {
         base_url: BaseUrl,
         drafts: bool,
     ) -> anyhow::Result<Input> {
-        let options = Options { drafts, base_url, limits: limits(&self.config), ..Options::default() };
+        let options = Options { drafts, base_url, ..options(&self.config) };
         input(self.sources.clone(), &self.config, data, now, options)
     }
 }
@@ -98,6 +98,11 @@ pub fn check_folder(root: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("there is no site in `{}`: `{}`", root.display(), content.display())),
     }
     .hint(|| "name the folder that holds `content/`".into())
+}
+
+/// How the configuration says to render.
+pub fn options(config: &Config) -> Options {
+    Options { limits: limits(config), images: config.images.clone(), ..Options::default() }
 }
 
 /// The bounds that the configuration sets.

@@ -699,11 +699,7 @@ impl Worker {
         sources: &Sources,
         data: DataSet,
     ) -> Result<renderer::Input, Stop> {
-        let options = Options {
-            base_url: self.setup.base_url.clone(),
-            limits: render::limits(config),
-            ..Options::default()
-        };
+        let options = Options { base_url: self.setup.base_url.clone(), ..render::options(config) };
         render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)
     }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use base64::Engine as _;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use tera::{Error, Kwargs, Map, State, Tera, TeraResult, Value};
 
@@ -330,8 +331,8 @@ fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     })
 }
 
-fn image_header(site: &Site, path: &str, bytes: &[u8]) -> TeraResult<Arc<images::Header>> {
-    let header = site.images.header(bytes);
+fn image_header(site: &Site, path: &str, bytes: &Bytes) -> TeraResult<Arc<images::Header>> {
+    let header = site.images.header(blake3::hash(bytes), || Some(bytes.clone()));
     header.ok_or_else(|| Error::message(format!("`{path}` is no image of a known format")))
 }
 
@@ -364,7 +365,7 @@ fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         let site = &scope.site;
         let Some((source, bytes)) = site.data_bytes(path) else { return no_file(site, "image", path) };
         let header = image_header(site, path, &bytes)?;
-        let (wish, warning) = Wish::new(&source, &bytes, &header, &change).map_err(Error::message)?;
+        let (wish, warning) = Wish::new(&source, &header, &change).map_err(Error::message)?;
         if let Some(warning) = warning {
             site.warn(Diagnostic::in_file(source, warning));
         }
@@ -582,12 +583,12 @@ fn get_data(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
 impl Site {
     /// The bytes of a file by the path that a template gives: of the site's folder, `static/`, `content/`, or what is
     /// made before pages.
-    pub(crate) fn file_bytes(&self, path: &str) -> Option<bytes::Bytes> {
+    pub(crate) fn file_bytes(&self, path: &str) -> Option<Bytes> {
         self.data_bytes(path).map(|(_, bytes)| bytes)
     }
 
     /// The bytes of a file, and its path.
-    pub(crate) fn data_bytes(&self, path: &str) -> Option<(String, bytes::Bytes)> {
+    pub(crate) fn data_bytes(&self, path: &str) -> Option<(String, Bytes)> {
         note(|| Node::File(path.into()));
         let found = self.data_places(path).into_iter().find_map(|source| {
             let bytes = self.sources.get(&source)?.read().ok()?;

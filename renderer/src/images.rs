@@ -5,15 +5,19 @@
 
 mod picture;
 mod resample;
+mod shown;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use blake3::Hash;
+use bytes::Bytes;
 
 pub(crate) use self::picture::{Encoding, Kind};
 pub(crate) use self::resample::Kernel;
+pub(crate) use self::shown::Shown;
+pub use self::shown::{ImageFormat, ImageOptions};
 
 /// Where copies lie among the outputs.
 const FOLDER: &str = "processed_images/";
@@ -24,6 +28,14 @@ const JPEG_QUALITY: u8 = 75;
 /// What an image's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// Of the file.
+    digest: Hash,
+    /// What it is decoded as; none where it cannot be.
+    kind: Option<Kind>,
+    /// Whether it has several pictures, one after the other; a copy has the first alone.
+    is_moving: bool,
+    /// Whether browsers show it in just this size, where a page says nothing else. Drawings may follow the page.
+    is_own_size: bool,
     /// As it is meant to be seen.
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -37,12 +49,25 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads a header; none where the format is not known.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        if let Some((width, height)) = svg_size(bytes) {
-            let (orientation, description, created) = (1, None, None);
-            return Some(Self { width, height, format: "svg", orientation, description, created });
+    /// Reads the header of a file of that digest; none where the format is not known.
+    pub(crate) fn read(bytes: &[u8], digest: Hash) -> Option<Self> {
+        if let Some((width, height, is_own_size)) = svg_size(bytes) {
+            let (kind, is_moving, format, orientation) = (None, false, "svg", 1);
+            let (description, created) = (None, None);
+            return Some(Self {
+                digest,
+                kind,
+                is_moving,
+                is_own_size,
+                width,
+                height,
+                format,
+                orientation,
+                description,
+                created,
+            });
         }
+        let kind = picture::kind(bytes);
         let size = imagesize::blob_size(bytes).ok()?;
         let format = format_name(imagesize::image_type(bytes).ok()?);
         let exif = match format {
@@ -67,6 +92,10 @@ impl Header {
             (width, height) = (height, width);
         }
         Some(Self {
+            digest,
+            kind,
+            is_moving: kind.is_some_and(|kind| picture::is_moving(bytes, kind)),
+            is_own_size: kind.is_some(),
             width,
             height,
             format,
@@ -105,8 +134,9 @@ fn format_name(kind: imagesize::ImageType) -> &'static str {
     }
 }
 
-/// The size that an SVG's root element gives, in pixels: by its attributes, or by its view box.
-fn svg_size(bytes: &[u8]) -> Option<(u32, u32)> {
+/// The size that an SVG's root element gives, in pixels: by its attributes, or by its view box. And whether it is shown in
+/// just that: both are given, in whole pixels.
+fn svg_size(bytes: &[u8]) -> Option<(u32, u32, bool)> {
     use quick_xml::events::Event;
     let text = std::str::from_utf8(bytes).ok()?;
     if !text.contains("<svg") {
@@ -139,6 +169,8 @@ fn svg_size(bytes: &[u8]) -> Option<(u32, u32)> {
             _ => {}
         }
     }
+    let is_whole = |side: Option<f64>| side.is_some_and(|side| side.fract() == 0.0);
+    let is_own_size = is_whole(width) && is_whole(height);
     let (width, height) = match (width, height, view) {
         (Some(width), Some(height), _) => (width, height),
         (Some(width), None, Some((w, h))) if w > 0.0 => (width, width * h / w),
@@ -147,7 +179,7 @@ fn svg_size(bytes: &[u8]) -> Option<(u32, u32)> {
         _ => return None,
     };
     let whole = |n: f64| (n.is_finite() && n >= 0.0).then(|| n.round().min(f64::from(u32::MAX)) as u32);
-    Some((whole(width)?, whole(height)?))
+    Some((whole(width)?, whole(height)?, is_own_size))
 }
 
 /// A length in CSS pixels; none for what depends on the page, such as `100%`.
@@ -203,7 +235,6 @@ impl Wish {
     /// Unknown names, missing dimensions, and formats that cannot be read or written.
     pub(crate) fn new(
         source: &str,
-        bytes: &[u8],
         header: &Header,
         change: &Change<'_>,
     ) -> Result<(Self, Option<&'static str>), String> {
@@ -212,7 +243,7 @@ impl Wish {
             let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
             format!("there is no {what} `{name}`{near}")
         };
-        let Some(kind) = picture::kind(bytes) else {
+        let Some(kind) = header.kind else {
             return Err(format!(
                 "`{source}` cannot be resized: PNG, JPEG, WebP and GIF can be read, not {}",
                 header.format
@@ -261,7 +292,7 @@ impl Wish {
         if change.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
             return Err("`quality` is a number from 1 to 100".to_owned());
         }
-        let lossy = matches!(kind, Kind::Jpeg | Kind::Webp { lossy: true });
+        let lossy = kind.is_lossy();
         let mut warning = None;
         let encoding = match change.format {
             "auto" if lossy => Encoding::Jpeg(change.quality.unwrap_or(JPEG_QUALITY)),
@@ -293,7 +324,7 @@ impl Wish {
         };
         let wish = Self {
             source: source.to_owned(),
-            digest: blake3::hash(bytes),
+            digest: header.digest,
             orientation: header.orientation,
             part,
             width,
@@ -377,15 +408,20 @@ impl Wanted {
         std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 
-    /// What an image's header says, read once.
-    pub(crate) fn header(&self, bytes: &[u8]) -> Option<Arc<Header>> {
-        let name = blake3::hash(bytes);
-        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = headers.get(&name) {
-            return Some(known.clone());
+    /// Notes a wish of content that is not rendered again.
+    pub(crate) fn add_again(&self, wish: &Arc<Wish>) {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.entry(wish.path()).or_insert_with(|| wish.clone());
+    }
+
+    /// What an image's header says, read once; the bytes are asked for only then.
+    pub(crate) fn header(&self, digest: Hash, bytes: impl FnOnce() -> Option<Bytes>) -> Option<Arc<Header>> {
+        let known = || self.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(header) = known().get(&digest) {
+            return Some(header.clone());
         }
-        let header = Arc::new(Header::read(bytes)?);
-        headers.insert(name, header.clone());
+        let header = Arc::new(Header::read(&bytes()?, digest)?);
+        known().insert(digest, header.clone());
         Some(header)
     }
 }
@@ -397,10 +433,19 @@ mod tests {
     type Made = (u32, u32, (u32, u32, u32, u32), &'static str);
 
     fn wish(change: Change<'_>) -> Result<Made, String> {
-        let bytes = b"\x89PNG\r\n\x1a\n";
-        let (orientation, description, created) = (1, None, None);
-        let header = Header { width: 300, height: 380, format: "png", orientation, description, created };
-        let (wish, _) = Wish::new("a/b.png", bytes, &header, &change)?;
+        let header = Header {
+            digest: blake3::hash(b""),
+            kind: Some(Kind::Png),
+            is_moving: false,
+            is_own_size: true,
+            width: 300,
+            height: 380,
+            format: "png",
+            orientation: 1,
+            description: None,
+            created: None,
+        };
+        let (wish, _) = Wish::new("a/b.png", &header, &change)?;
         Ok((wish.width, wish.height, wish.part, wish.encoding.extension()))
     }
 
@@ -429,13 +474,13 @@ mod tests {
     #[test]
     fn sizes_of_drawings() {
         let size = |text: &str| svg_size(text.as_bytes());
-        assert_eq!(size("<svg width=\"10\" height='20px'/>"), Some((10, 20)));
+        assert_eq!(size("<svg width=\"10\" height='20px'/>"), Some((10, 20, true)));
         assert_eq!(
             size("<?xml version=\"1.0\"?><!-- x --><svg viewBox=\"0 0 30 40.4\"></svg>"),
-            Some((30, 40))
+            Some((30, 40, false))
         );
-        assert_eq!(size("<svg width=\"100%\" height=\"50\" viewBox=\"0,0,2,1\"/>"), Some((100, 50)));
-        assert_eq!(size("<svg width=\"1in\" height=\"72pt\"/>"), Some((96, 96)));
+        assert_eq!(size("<svg width=\"100%\" height=\"50\" viewBox=\"0,0,2,1\"/>"), Some((100, 50, false)));
+        assert_eq!(size("<svg width=\"1in\" height=\"72pt\"/>"), Some((96, 96, true)));
         assert_eq!(size("<html><svg/></html>"), None);
     }
 }

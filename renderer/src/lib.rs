@@ -53,6 +53,7 @@ mod view;
 
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 pub use graph::Explanation;
+pub use images::{ImageFormat, ImageOptions};
 pub use library::dated_name;
 pub use limits::Limits;
 pub use memo::{MEMO_BYTES_MAX, Memo, Readers};

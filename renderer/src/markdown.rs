@@ -34,10 +34,26 @@ pub(crate) trait Surroundings {
     fn code(&self, fence: &Fence, code: &str) -> Result<String, String>;
     /// Whether an image of this site exists; `None` where that is not checked.
     fn image_exists(&self, source: &str) -> Option<bool>;
+    /// What an image of this site is shown with; none where it is shown as it is.
+    fn picture(&self, _target: &str) -> Result<Option<Picture>, String> {
+        Ok(None)
+    }
     /// File and line of a byte of the text, where blocks are to say where they come from.
     fn place(&self, _at: usize) -> Option<String> {
         None
     }
+}
+
+/// What an image is shown with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picture {
+    /// In pixels.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Addresses that a browser chooses from, each with its width in pixels; none where there is no choice.
+    pub(crate) choices: Vec<(String, u32)>,
+    /// How wide it is shown, for that choice.
+    pub(crate) sizes: String,
 }
 
 /// A heading, for tables of contents.
@@ -570,6 +586,7 @@ impl<'a> Writer<'_, 'a> {
         range: &Range<usize>,
     ) {
         let target = if dest.starts_with('#') { dest.to_string() } else { self.target(dest, range) };
+        let mut picture = None;
         if !is_external(dest) && !dest.starts_with("data:") {
             match self.around.image_exists(&target) {
                 Some(false) => self.result.problems.push(Problem {
@@ -583,8 +600,13 @@ impl<'a> Writer<'_, 'a> {
                 Some(true) => self.result.images.push(target.clone()),
                 None => {}
             }
+            picture = self.around.picture(&target).unwrap_or_else(|message| {
+                self.problem(range.start, message);
+                None
+            });
         }
-        if !self.around.config().lazy_async_image {
+        let is_lazy = self.around.config().lazy_async_image;
+        if !is_lazy && picture.is_none() {
             self.out.push(Event::Start(Tag::Image {
                 link_type,
                 dest_url: target.into(),
@@ -611,7 +633,13 @@ impl<'a> Writer<'_, 'a> {
             escape(&mut html, title);
             html.push('"');
         }
-        html.push_str(" loading=\"lazy\" decoding=\"async\" />");
+        if let Some(picture) = picture {
+            picture.write(&mut html);
+        }
+        if is_lazy {
+            html.push_str(" loading=\"lazy\" decoding=\"async\"");
+        }
+        html.push_str(" />");
         self.out.push(Event::InlineHtml(html.into()));
     }
 
@@ -718,6 +746,27 @@ impl<'a> Writer<'_, 'a> {
         self.result.body = body;
         self.result.toc = nest(self.headings);
         self.result
+    }
+}
+
+impl Picture {
+    /// Writes its attributes.
+    fn write(&self, html: &mut String) {
+        let _ = write!(html, " width=\"{}\" height=\"{}\"", self.width, self.height);
+        if self.choices.is_empty() {
+            return;
+        }
+        html.push_str(" srcset=\"");
+        for (i, (address, width)) in self.choices.iter().enumerate() {
+            if i > 0 {
+                html.push_str(", ");
+            }
+            let _ = escape_href(&mut *html, address);
+            let _ = write!(html, " {width}w");
+        }
+        html.push_str("\" sizes=\"");
+        escape(html, &self.sizes);
+        html.push('"');
     }
 }
 

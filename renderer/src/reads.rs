@@ -60,7 +60,7 @@ pub(crate) enum Node {
     File(Arc<str>),
     /// One file of the sources, by its digest.
     Source(Arc<str>),
-    /// Whether a file, not a page, has this output.
+    /// Whether a file, not a page, has this output, and which one is copied there.
     Output(Arc<str>),
     /// The static file that takes an output's place.
     Static(Arc<str>),
@@ -116,7 +116,7 @@ impl fmt::Display for Node {
             Self::Link(target, _) => write!(f, "where @/{target} leads"),
             Self::File(path) => write!(f, "file {path}"),
             Self::Source(path) => write!(f, "file {path}"),
-            Self::Output(path) => write!(f, "whether a file is copied to {path}"),
+            Self::Output(path) => write!(f, "which file is copied to {path}"),
             Self::Static(path) => write!(f, "static file for {path}"),
             Self::Generated(path) => write!(f, "generated file {path}"),
             Self::Assets => write!(f, "files of the built-in theme"),

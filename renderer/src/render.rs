@@ -19,6 +19,7 @@ use crate::data::{DataSet, RowPage};
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::graph::{Explanation, Graph};
 use crate::highlight::CodeStyle;
+use crate::images::ImageOptions;
 use crate::job::{self, Job};
 use crate::library::{self, Content, Library, Making, ParsedFiles};
 use crate::limits::Limits;
@@ -62,6 +63,8 @@ pub struct Options {
     pub config: Option<String>,
     /// Bounds.
     pub limits: Limits,
+    /// What images in content are shown with; only where there is a `bakehouse.toml`.
+    pub images: ImageOptions,
 }
 
 /// What links begin with.
@@ -468,10 +471,12 @@ impl Renderer {
                 assets.insert(path.to_owned(), theme::hashed_name(path, &blake3::hash(bytes)));
             }
         }
+        let images = if beyond_zola { input.options.images.clone() } else { ImageOptions::default() };
         let look = {
             let mut hasher = blake3::Hasher::new();
             hasher.update(
-                format!("{:?}", (&config.markdown, &config.slugify, &config.default_language)).as_bytes(),
+                format!("{:?}", (&config.markdown, &config.slugify, &config.default_language, &images))
+                    .as_bytes(),
             );
             hasher.update(code_style.fingerprint().as_bytes());
             let flags = [beyond_zola, code_style.strict, input.options.source_lines];
@@ -511,6 +516,7 @@ impl Renderer {
             engine,
             memory: self.memory.clone(),
             limits: input.options.limits.clone(),
+            image_options: images,
             base,
             now: input.now,
             beyond_zola,

@@ -2,6 +2,7 @@
 //!
 //! Made anew for each render from what changed; all that is costly comes from the renderer's memory.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,11 +16,11 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::front_matter::Date;
 use crate::graph::{self, ContentName};
 use crate::highlight::{CodeStyle, Fence};
-use crate::images::Wanted;
+use crate::images::{ImageOptions, Shown, Wanted};
 use crate::library::{CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term};
 use crate::limits::Limits;
 use crate::lines::Lines;
-use crate::markdown::{self, ContentLink, Heading, Surroundings};
+use crate::markdown::{self, ContentLink, Heading, Picture, Surroundings};
 use crate::memory::Bounded;
 use crate::reads::{Node, note, noted, unnoted};
 use crate::remote::Remote;
@@ -89,6 +90,8 @@ pub(crate) struct Rendered {
     pub(crate) facts: Arc<Facts>,
     links: Box<[ContentLink]>,
     images: Box<[String]>,
+    /// Images by the address that the content gives, and what they are shown with.
+    shown: Box<[(String, Shown)]>,
     /// What it read beside its own text.
     reads: Box<[Node]>,
 }
@@ -167,7 +170,9 @@ pub(crate) struct Site {
     /// Distinguishes this render from all others of the process, for content that must not outlive it.
     render: u64,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
-    /// Copies of images that templates have asked for.
+    /// What images in content are shown with.
+    pub(crate) image_options: ImageOptions,
+    /// Copies of images that templates and content have asked for.
     pub(crate) images: Wanted,
     /// Half a digest of configuration, options and addresses.
     pub(crate) settings: u128,
@@ -186,6 +191,7 @@ pub(crate) struct Makings {
     pub(crate) engine: Arc<Engine>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) limits: Limits,
+    pub(crate) image_options: ImageOptions,
     pub(crate) base: Base,
     pub(crate) now: Timestamp,
     pub(crate) beyond_zola: bool,
@@ -242,6 +248,7 @@ impl Site {
             taxonomies: Mutex::new(HashMap::new()),
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
+            image_options: parts.image_options,
             images: Wanted::default(),
             settings: parts.settings,
             data_values: parts.data_values,
@@ -474,6 +481,9 @@ impl Site {
         if let Some(known) = self.memory.html.get(&name)
             && unnoted(|| self.still_holds(&known, of))
         {
+            for wish in known.shown.iter().flat_map(|(_, shown)| &shown.copies) {
+                self.images.add_again(wish);
+            }
             self.keep(of, &known);
             return Ok(known);
         }
@@ -512,6 +522,9 @@ impl Site {
             link.target.is_empty()
                 || self.resolve(&link.target, of.absolute).as_deref() == Some(&link.resolved)
         }) && rendered.images.iter().all(|image| self.image_exists(image, of) != Some(false))
+            && rendered.shown.iter().all(|(image, shown)| {
+                self.image_file(image, of) == Some((shown.source.clone(), shown.digest))
+            })
     }
 
     fn render_content(
@@ -540,7 +553,7 @@ impl Site {
                 None => Lines::of_file(of.source, text, at),
             }
         });
-        let around = Around { site: self, of, permalink, lines };
+        let around = Around { site: self, of, permalink, lines, shown: RefCell::default() };
         let html = markdown::render(expanded.as_deref().unwrap_or(body), &around);
         if !html.problems.is_empty() {
             return Err(html
@@ -579,6 +592,7 @@ impl Site {
             facts: Arc::new(facts),
             links: links.into(),
             images: html.images.into(),
+            shown: around.shown.into_inner().into(),
             reads: Box::from([]),
         })
     }
@@ -642,19 +656,50 @@ impl Site {
     }
 
     fn image_exists(&self, target: &str, of: &Of<'_>) -> Option<bool> {
-        if !self.beyond_zola {
-            return None;
-        }
+        self.beyond_zola.then(|| self.has_output_file(&self.image_path(target, of)))
+    }
+
+    /// The output that an image's address in content leads to.
+    fn image_path(&self, target: &str, of: &Of<'_>) -> String {
         let plain = target.split(['?', '#']).next().unwrap_or(target);
         let base = if of.absolute { &self.base.absolute } else { &self.base.links };
         let path = plain.strip_prefix(base.as_str()).filter(|_| !base.is_empty()).unwrap_or(plain);
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-        let full = if path.starts_with('/') {
+        if path.starts_with('/') {
             path.trim_start_matches('/').to_owned()
         } else {
             join(of.path.trim_matches('/'), &path)
-        };
-        Some(self.has_output_file(&full))
+        }
+    }
+
+    /// The file of an image in content, and its digest.
+    fn image_file(&self, target: &str, of: &Of<'_>) -> Option<(Arc<str>, Hash)> {
+        let path = self.image_path(target, of);
+        note(|| Node::Output(path.as_str().into()));
+        let source = self.copied_source(&path)?;
+        note(|| Node::Source(source.clone()));
+        let digest = self.sources.get(&source)?.digest().ok()?;
+        Some((source, digest))
+    }
+
+    /// What an image in content is shown with; none where that is not asked for, or it is no file of this site.
+    fn shown(&self, target: &str, of: &Of<'_>) -> Result<Option<Shown>, String> {
+        if !self.image_options.is_on() {
+            return Ok(None);
+        }
+        let Some((source, digest)) = self.image_file(target, of) else { return Ok(None) };
+        let header = self.images.header(digest, || self.sources.get(&source)?.read().ok());
+        let shown = Shown::new(source, digest, header.as_deref(), &self.image_options)?;
+        for wish in &shown.copies {
+            note(|| Node::Copy(wish.clone()));
+            self.images.add_again(wish);
+        }
+        Ok(Some(shown))
+    }
+
+    /// The file that is copied to an output path: a static one takes the place of a co-located one.
+    pub(crate) fn copied_source(&self, path: &str) -> Option<Arc<str>> {
+        self.static_source(path).map(Arc::from).or_else(|| self.colocated.get(path).cloned())
     }
 
     /// Whether a file that is copied or made before pages has this output path.
@@ -1127,6 +1172,7 @@ impl Rendered {
             facts: Arc::default(),
             links: Box::from([]),
             images: Box::from([]),
+            shown: Box::from([]),
             reads: Box::from([]),
         }
     }
@@ -1137,6 +1183,7 @@ impl Rendered {
             + self.summary.as_str().map_or(0, str::len)
             + self.facts.anchors.len() * 600
             + self.links.len() * 200
+            + self.shown.iter().map(|(_, shown)| 200 + shown.copies.len() * 200).sum::<usize>()
             + self.reads.len() * 50
     }
 }
@@ -1156,6 +1203,8 @@ struct Around<'a> {
     of: &'a Of<'a>,
     permalink: &'a str,
     lines: Option<Lines<'a>>,
+    /// Images so far.
+    shown: RefCell<Vec<(String, Shown)>>,
 }
 
 impl Surroundings for Around<'_> {
@@ -1211,6 +1260,28 @@ impl Surroundings for Around<'_> {
 
     fn image_exists(&self, source: &str) -> Option<bool> {
         self.site.image_exists(source, self.of)
+    }
+
+    fn picture(&self, target: &str) -> Result<Option<Picture>, String> {
+        let Some(shown) = self.site.shown(target, self.of)? else { return Ok(None) };
+        let picture = shown.size.map(|(width, height)| {
+            let mut choices: Vec<(String, u32)> = shown
+                .copies
+                .iter()
+                .map(|wish| {
+                    let path = format!("/{}", wish.path());
+                    (self.site.permalink(&encode_path(&path), self.of.absolute), wish.width)
+                })
+                .collect();
+            if shown.with_itself && !choices.is_empty() {
+                choices.push((target.to_owned(), width));
+            }
+            let sizes = self.site.image_options.sizes.clone();
+            let sizes = sizes.unwrap_or_else(|| format!("(max-width: {width}px) 100vw, {width}px"));
+            Picture { width, height, choices, sizes }
+        });
+        self.shown.borrow_mut().push((target.to_owned(), shown));
+        Ok(picture)
     }
 
     fn place(&self, at: usize) -> Option<String> {

@@ -197,7 +197,10 @@ impl<'a> View<'a> {
                 .get(path)
                 .and_then(|file| file.digest().ok())
                 .map_or(ABSENT, |digest| half(&digest)),
-            Node::Output(path) => Value::from(site.has_output_file(path)),
+            Node::Output(path) => Mark::new()
+                .number(site.has_output_file(path).into())
+                .maybe(site.copied_source(path).as_deref())
+                .end(),
             Node::Static(path) => Mark::new().maybe(site.static_source(path).as_deref()).end(),
             Node::Generated(path) => {
                 site.generated.get(&**path).map_or(ABSENT, |bytes| half(&blake3::hash(bytes)))

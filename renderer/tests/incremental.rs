@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
 use renderer::{
-    Errors, Handed, Input, Memo, Options, Readers, RenderId, Renderer, Sink, SinkClosed, Sources, Summary,
+    Errors, Handed, ImageOptions, Input, Memo, Options, Readers, RenderId, Renderer, Sink, SinkClosed,
+    Sources, Summary,
 };
 
 /// Sites that are edited in each of four tests, and edits of each site.
@@ -38,6 +39,17 @@ impl Sink for Taken {
     }
 }
 
+/// A picture, as text: a character for each byte.
+fn picture(width: u32) -> String {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, 4);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&vec![7; width as usize * 4]).unwrap();
+    writer.finish().unwrap();
+    bytes.into_iter().map(char::from).collect()
+}
+
 /// A site in the making: files by path, and what else a render is a function of.
 #[derive(Clone)]
 struct Draft {
@@ -46,6 +58,7 @@ struct Draft {
     rows: u8,
     day: i64,
     drafts: bool,
+    images: u8,
 }
 
 /// One edit: what, and two choices within it.
@@ -219,7 +232,7 @@ fn pick<T>(from: &[T], choice: u8) -> &T {
 
 impl Draft {
     fn new() -> Self {
-        let mut draft = Self { files: BTreeMap::new(), data: 1, rows: 0, day: 0, drafts: false };
+        let mut draft = Self { files: BTreeMap::new(), data: 1, rows: 0, day: 0, drafts: false, images: 0 };
         draft.config(0, 0);
         for (name, variants) in TEMPLATES.iter().take(9) {
             draft.set(&format!("templates/{name}"), variants[0]);
@@ -344,14 +357,17 @@ impl Draft {
                     ],
                     a,
                 );
-                self.toggle(path, &b.to_string(), b % 3 != 0);
+                let is_picture = path.ends_with(".png") && b % 4 != 0;
+                let text = if is_picture { picture(u32::from(b % 16) + 1) } else { b.to_string() };
+                self.toggle(path, &text, b % 3 != 0);
             }
             20 => self.data = b % 4,
             21 => self.rows = b % 4,
             22 => self.toggle("bakehouse.toml", "", a % 2 == 0),
-            _ => match a % 2 {
+            _ => match a % 3 {
                 0 => self.day = i64::from(b % 4),
-                _ => self.drafts = b % 2 == 0,
+                1 => self.drafts = b % 2 == 0,
+                _ => self.images = b % 3,
             },
         }
     }
@@ -369,14 +385,20 @@ impl Draft {
             body: format!("Body {i}."),
         });
         let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+        let widths = if self.images == 2 { vec![3, 6] } else { Vec::new() };
+        let images = ImageOptions { dimensions: self.images > 0, widths, ..ImageOptions::default() };
         Input {
-            sources: Sources::from_files(
-                self.files.iter().map(|(path, text)| (path.clone(), Bytes::copy_from_slice(text.as_bytes()))),
-            ),
+            sources: Sources::from_files(self.files.iter().map(|(path, text)| {
+                let bytes: Vec<u8> = match path.ends_with(".png") {
+                    true => text.chars().map(|c| c as u8).collect(),
+                    false => text.as_bytes().to_vec(),
+                };
+                (path.clone(), Bytes::from(bytes))
+            })),
             row_pages: Arc::new(rows.collect()),
             data: Arc::new(data),
             now: now + jiff::SignedDuration::from_hours(24 * self.day),
-            options: Options { drafts: self.drafts, ..Options::default() },
+            options: Options { drafts: self.drafts, images, ..Options::default() },
         }
     }
 }
@@ -480,8 +502,12 @@ fn run(edits: &[Edit]) {
 
 /// What a render hands over after one edit of a fresh site.
 fn put_after(edit: impl FnOnce(&mut Draft)) -> Vec<String> {
+    put_after_in(Draft::new(), edit)
+}
+
+/// The same, of another site.
+fn put_after_in(mut draft: Draft, edit: impl FnOnce(&mut Draft)) -> Vec<String> {
     let renderer = Renderer::new(8 << 20);
-    let mut draft = Draft::new();
     draft.set("templates/base.html", TEMPLATES[0].1[2]);
     let first = renderer.render(&draft.input(), None, &Taken::default()).unwrap();
     edit(&mut draft);
@@ -532,6 +558,28 @@ fn an_edit_renders_what_reads_it() {
         assert!(listed.iter().any(|listed| listed == path), "{listed:?}");
     }
     assert!(!listed.contains(&"sitemap.xml".to_owned()), "{listed:?}");
+}
+
+#[test]
+fn an_edit_of_an_image_renders_what_shows_it() {
+    let mut site = Draft::new();
+    site.images = 2;
+    site.set("bakehouse.toml", "");
+    site.set("static/pic.png", &picture(8));
+    let page = |text: &str| format!("+++\ntitle = \"B\"\nweight = 1\n+++\n{text}\n## A heading\n");
+    for path in site.files.clone().keys().filter(|path| path.starts_with("content/") && !path.contains('_')) {
+        site.set(path, &page("Words."));
+    }
+    site.set("content/docs/b.md", &page("![x](/pic.png)"));
+    let put = put_after_in(site.clone(), |d| d.set("static/pic.png", &picture(9)));
+    let is_copy = |path: &&String| path.contains("processed_images/pic.");
+    let (copies, others): (Vec<_>, Vec<_>) = put.iter().partition(is_copy);
+    assert_eq!(others, ["docs/b/index.html", "pic.png"]);
+    assert_eq!(copies.iter().filter(|path| path.starts_with('-')).count(), 2, "{copies:?}");
+    assert_eq!(copies.len(), 4, "{copies:?}");
+    // What is not shown any more has no copies.
+    let put = put_after_in(site, |d| d.set("content/docs/b.md", &page("Words.")));
+    assert_eq!(put.iter().filter(|path| path.starts_with("-processed_images/pic.")).count(), 2, "{put:?}");
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{BaseUrl, Limits, Reason, Renderer, Sources};
+use renderer::{BaseUrl, ImageOptions, Limits, Reason, Renderer, Sources};
 
 use support::{CONFIG, errors, input, render, render_with, sources, text, with};
 
@@ -113,6 +113,68 @@ fn dates_publish_only_beside_a_bakehouse_toml() {
     assert_eq!(summary.pages, 2);
     assert!(!files.contains_key("soon/index.html") && !files.contains_key("over/index.html"));
     assert_eq!(summary.next_change, Some("2026-06-02T00:00:00Z".parse().unwrap()));
+}
+
+/// A photo that was taken with the camera held upright: wider in the file than it is shown.
+fn photo(width: u16, height: u16) -> Bytes {
+    let mut bytes = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 80);
+    let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    encoder.add_app_segment(1, exif.to_vec()).unwrap();
+    let pixels = vec![90; usize::from(width) * usize::from(height)];
+    encoder.encode(&pixels, width, height, jpeg_encoder::ColorType::Luma).unwrap();
+    bytes.into()
+}
+
+#[test]
+fn images_of_content_have_their_size_and_copies_where_a_site_asks() {
+    let page = "+++\ntitle = \"P\"\n+++\n![up <b>](a%20b.jpg \"t\") ![](/wide.jpg?x) ![](https://x.example/i.png) ![](@/q/c.jpg)\n";
+    let site = |more: &[(&str, &str)]| {
+        let texts = with(&[("content/p/index.md", page), ("content/q/index.md", "+++\n+++\n")]);
+        let texts =
+            texts.iter().chain(more).map(|(path, text)| ((*path).to_owned(), Bytes::from(text.to_string())));
+        let photos = [
+            ("content/p/a b.jpg", photo(80, 60)),
+            ("content/q/c.jpg", photo(20, 10)),
+            ("static/wide.jpg", photo(60, 80)),
+        ];
+        let mut input =
+            input(Sources::from_files(texts.chain(photos.map(|(path, bytes)| (path.to_owned(), bytes)))));
+        input.options.images = ImageOptions { widths: vec![40, 70], ..ImageOptions::default() };
+        input
+    };
+    let (_, files) = render_with(&Renderer::new(16 << 20), &site(&[])).unwrap();
+    assert!(!text(&files, "p/index.html").contains("width"));
+    let renderer = Renderer::new(16 << 20);
+    let (_, files) = render_with(&renderer, &site(&[("bakehouse.toml", "")])).unwrap();
+    let filters = vec![(r"\.[0-9a-f]{16}\.", ".DIGEST.")];
+    insta::with_settings!({ filters => filters }, {
+        insta::assert_snapshot!(text(&files, "p/index.html").replace(" <img", "\n<img"), @r#"
+        P|<p><img src="https://x.example/sub/p/a%20b.jpg" alt="up &lt;b&gt;" title="t" width="60" height="80" srcset="https://x.example/sub/processed_images/a%20b.DIGEST.jpg 40w, https://x.example/sub/p/a%20b.jpg 60w" sizes="(max-width: 60px) 100vw, 60px" />
+        <img src="/wide.jpg?x" alt="" width="80" height="60" srcset="https://x.example/sub/processed_images/wide.DIGEST.jpg 40w, https://x.example/sub/processed_images/wide.DIGEST.jpg 70w" sizes="(max-width: 80px) 100vw, 80px" />
+        <img src="https://x.example/i.png" alt="" />
+        <img src="https://x.example/sub/q/c.jpg" alt="" width="10" height="20" /></p>
+        "#);
+    });
+    let copies: Vec<&String> = files.keys().filter(|path| path.starts_with("processed_images/")).collect();
+    assert_eq!(copies.len(), 3, "{copies:?}");
+    let narrow = files.iter().find(|(path, _)| path.starts_with("processed_images/a b.")).unwrap().1;
+    assert_eq!((&narrow.body[..3], narrow.immutable), (&b"\xff\xd8\xff"[..], true));
+    // What is remembered asks for its copies again, and not beyond a change of its image.
+    let (_, again) = render_with(&renderer, &site(&[("bakehouse.toml", "")])).unwrap();
+    assert_eq!(again, files);
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_named() {
+    let mut bytes = photo(80, 60).to_vec();
+    bytes.truncate(200);
+    let texts = with(&[("content/p.md", "+++\n+++\n![x](/a.jpg)\n"), ("bakehouse.toml", "")]);
+    let texts = texts.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from(*text)));
+    let mut input = input(Sources::from_files(texts.chain([("static/a.jpg".to_owned(), bytes.into())])));
+    input.options.images = ImageOptions { widths: vec![40], ..ImageOptions::default() };
+    let error = render_with(&Renderer::new(1 << 20), &input).unwrap_err().to_string();
+    assert!(error.contains("static/a.jpg") && error.contains("cannot be resized"), "{error}");
 }
 
 #[test]

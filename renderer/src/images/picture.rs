@@ -35,6 +35,13 @@ pub(crate) enum Kind {
     Gif,
 }
 
+impl Kind {
+    /// Whether what it was made from is lost: saying it again without loss would only take more bytes.
+    pub(crate) fn is_lossy(self) -> bool {
+        matches!(self, Self::Jpeg | Self::Webp { lossy: true })
+    }
+}
+
 /// What it is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Encoding {
@@ -66,6 +73,32 @@ pub(crate) fn kind(bytes: &[u8]) -> Option<Kind> {
         }
         _ => None,
     }
+}
+
+/// Whether a file may have several pictures, one after the other. Of a GIF only decoding it would tell.
+pub(crate) fn is_moving(bytes: &[u8], kind: Kind) -> bool {
+    match kind {
+        Kind::Gif => true,
+        Kind::Jpeg => false,
+        // The flag of an animation (RFC 9649 §2.7).
+        Kind::Webp { .. } => bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|f| f & 2 != 0),
+        Kind::Png => has_animation_control(&bytes[8.min(bytes.len())..]),
+    }
+}
+
+/// Whether a PNG's chunks have `acTL` before the picture (PNG, third edition, §11.3.6.1).
+fn has_animation_control(mut chunks: &[u8]) -> bool {
+    while let [l0, l1, l2, l3, a, b, c, d, rest @ ..] = chunks {
+        match [a, b, c, d] {
+            [b'a', b'c', b'T', b'L'] => return true,
+            [b'I', b'D', b'A', b'T'] => return false,
+            _ => {}
+        }
+        // The checksum is behind the content.
+        let length = u32::from_be_bytes([*l0, *l1, *l2, *l3]) as usize;
+        chunks = rest.get(length.saturating_add(4)..).unwrap_or_default();
+    }
+    false
 }
 
 /// Whether the picture of a WebP file is compressed with loss: its chunks say so (RFC 9649 §2).
