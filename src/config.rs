@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// What images in content are shown with.
     pub images: ImageOptions,
+    /// Markdown, beyond what Zola's configuration says.
+    pub markdown: MarkdownTable,
     /// The edge.
     pub edge: EdgeTable,
     /// Publishing.
@@ -62,6 +64,7 @@ impl Default for Config {
             journal: None,
             limits: Limits::default(),
             images: ImageOptions::default(),
+            markdown: MarkdownTable::default(),
             edge: EdgeTable::default(),
             publish: PublishTable::default(),
             cache: Vec::new(),
@@ -160,6 +163,14 @@ impl Default for EdgeTable {
     }
 }
 
+/// Markdown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MarkdownTable {
+    /// Whether `$` and `$$` are around formulas in TeX, which become MathML.
+    pub math: bool,
+}
+
 /// Publishing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -219,7 +230,7 @@ const TEXTS: [&str; 21] = [
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
-const VALUES: [&str; 27] = [
+const VALUES: [&str; 28] = [
     "hosts",
     "bucket.checksums",
     "bucket.single_writer",
@@ -229,6 +240,7 @@ const VALUES: [&str; 27] = [
     "images.dimensions",
     "images.widths",
     "images.quality",
+    "markdown.math",
     "edge.memory",
     "edge.lease_seconds",
     "edge.upstream",
@@ -402,6 +414,13 @@ mod tests {
         assert!(format!("{error:#}").starts_with("bakehouse.toml: `quality` in [images] is 0"), "{error:#}");
         let error = parse("[images]\nformat = \"avif\"\n", &[]).unwrap_err();
         assert!(format!("{error:#}").starts_with("bakehouse.toml:2:10: "), "{error:#}");
+    }
+
+    #[test]
+    fn formulas_are_asked_for() {
+        assert!(!parse("", &[]).unwrap().markdown.math);
+        assert!(parse("[markdown]\nmath = true\n", &[]).unwrap().markdown.math);
+        assert!(parse("", &[("BAKE_MARKDOWN_MATH", "true")]).unwrap().markdown.math);
     }
 
     #[test]

@@ -102,7 +102,12 @@ pub fn check_folder(root: &Path) -> anyhow::Result<()> {
 
 /// How the configuration says to render.
 pub fn options(config: &Config) -> Options {
-    Options { limits: limits(config), images: config.images.clone(), ..Options::default() }
+    Options {
+        limits: limits(config),
+        images: config.images.clone(),
+        math: config.markdown.math,
+        ..Options::default()
+    }
 }
 
 /// The bounds that the configuration sets.

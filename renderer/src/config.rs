@@ -414,7 +414,7 @@ const LANGUAGE_KEYS: &[&str] = &[
     "translations",
 ];
 
-/// Keys that older versions had, and what to write now.
+/// Keys that older versions had or that belong elsewhere, and what to write instead.
 const GONE: &[(&str, &str)] = &[
     ("highlight_code", "use the table [markdown.highlighting]"),
     ("highlight_theme", "use `theme` in [markdown.highlighting]"),
@@ -422,6 +422,7 @@ const GONE: &[(&str, &str)] = &[
     ("generate_feed", "it is called `generate_feeds` now"),
     ("feed_filename", "it is a list now, `feed_filenames`"),
     ("generate_rss", "it is called `generate_feeds` now"),
+    ("math", "Zola does not know it: it goes into [markdown] of bakehouse.toml"),
     (
         "extra_syntaxes_and_themes",
         "grammars are built in; themes go to `extra_themes` in [markdown.highlighting]",

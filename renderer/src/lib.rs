@@ -32,6 +32,7 @@ mod lines;
 mod locales;
 mod markdown;
 mod markup;
+mod math;
 mod memo;
 mod memory;
 mod mime;

@@ -15,11 +15,16 @@ use regex::Regex;
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::highlight::{Fence, escape};
 use crate::lines;
+use crate::math::{self, Formulas};
 use crate::slugs::{self, Slugify};
 
 /// What markdown is rendered within.
 pub(crate) trait Surroundings {
     fn config(&self) -> &MarkdownConfig;
+    /// Whether `$` and `$$` are around formulas.
+    fn has_math(&self) -> bool {
+        false
+    }
     fn slugify_anchors(&self) -> Slugify;
     fn anchor_links(&self) -> AnchorLinks;
     /// The address of the page, for links relative to it.
@@ -101,6 +106,9 @@ pub(crate) struct Html {
     pub(crate) problems: Vec<Problem>,
 }
 
+/// As much of a formula as a message shows, in bytes.
+const FORMULA_SHOWN_BYTES_MAX: usize = 60;
+
 static MORE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\s*<!--\s*more\s*-->\s*$").ok());
 static IDS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"(?i)\s(?:id|name)\s*=\s*(?:"([^"]+)"|'([^']+)'|([^\s"'>]+))"#).ok());
@@ -109,7 +117,8 @@ fn is_more(html: &str) -> bool {
     html.contains("more") && MORE.as_ref().is_some_and(|re| re.is_match(html))
 }
 
-pub(crate) fn options(config: &MarkdownConfig) -> Options {
+/// What markdown means under a configuration; `math` is whether it has formulas.
+pub(crate) fn options(config: &MarkdownConfig, math: bool) -> Options {
     let mut options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH
@@ -118,14 +127,18 @@ pub(crate) fn options(config: &MarkdownConfig) -> Options {
     options.set(Options::ENABLE_SMART_PUNCTUATION, config.smart_punctuation);
     options.set(Options::ENABLE_DEFINITION_LIST, config.definition_list);
     options.set(Options::ENABLE_GFM, config.github_alerts);
+    options.set(Options::ENABLE_MATH, math);
     options
 }
 
 /// Renders a text.
 pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
-    let events = merged(Parser::new_ext(text, options(around.config())).into_offset_iter());
+    let options = options(around.config(), around.has_math());
+    let events = merged(Parser::new_ext(text, options).into_offset_iter());
     let mut writer = Writer {
         around,
+        text,
+        formulas: Formulas::default(),
         result: Html::default(),
         out: Vec::with_capacity(events.len()),
         headings: Vec::new(),
@@ -136,6 +149,9 @@ pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
         link_ends: Vec::new(),
         is_marked: false,
     };
+    if around.has_math() {
+        writer.missed_formulas(&events);
+    }
     writer.reserve_ids(&events);
     writer.walk(&events);
     writer.finish(text.len())
@@ -181,6 +197,8 @@ impl Footnotes<'_> {
 
 struct Writer<'s, 'a> {
     around: &'s dyn Surroundings,
+    text: &'a str,
+    formulas: Formulas,
     result: Html,
     out: Vec<Event<'a>>,
     headings: Vec<(u8, String, String)>,
@@ -298,6 +316,8 @@ impl<'a> Writer<'_, 'a> {
                 Event::FootnoteReference(name) if self.around.config().bottom_footnotes => {
                     self.footnote_reference(name)
                 }
+                Event::InlineMath(tex) => self.formula(tex, false, range),
+                Event::DisplayMath(tex) => self.formula(tex, true, range),
                 Event::Text(text) => {
                     let text = self.emoji(text);
                     self.out.push(Event::Text(text));
@@ -328,6 +348,43 @@ impl<'a> Writer<'_, 'a> {
 
     fn problem(&mut self, at: usize, message: String) {
         self.result.problems.push(Problem { at, message, broken: None, hint: None });
+    }
+
+    fn missed_formulas(&mut self, events: &[Spanned<'a>]) {
+        for at in math::missed(self.text, events) {
+            let shown = self.text[at..].lines().next().unwrap_or_default();
+            let why = "no dollar in its paragraph ends it, or its braces do not match";
+            self.wrong_formula(at, shown, why);
+        }
+    }
+
+    fn wrong_formula(&mut self, at: usize, tex: &str, why: &str) {
+        let shown = tex.trim().lines().next().unwrap_or_default();
+        let shown = &shown[..shown.floor_char_boundary(FORMULA_SHOWN_BYTES_MAX)];
+        self.result.problems.push(Problem {
+            at,
+            message: format!("the formula `{shown}` cannot be shown: {why}"),
+            broken: None,
+            hint: Some("a dollar sign that is no formula's is written `\\$`"),
+        });
+    }
+
+    fn formula(&mut self, tex: &str, is_block: bool, range: &Range<usize>) {
+        match self.formulas.html(tex, is_block) {
+            Ok(html) => {
+                // A label in it is an id.
+                self.collect_ids(&html);
+                self.out.push(Event::InlineHtml(html.into()));
+            }
+            Err(wrong) => {
+                // In a quote, lines of the text begin with what is no part of the formula.
+                let dollars = if is_block { 2 } else { 1 };
+                let is_whole =
+                    self.text.get(range.start + dollars..).is_some_and(|text| text.starts_with(tex));
+                let at = range.start + if is_whole { dollars + wrong.at } else { 0 };
+                self.wrong_formula(at, tex, &wrong.message);
+            }
+        }
     }
 
     /// Has the block of the next event say where it comes from.
@@ -398,6 +455,11 @@ impl<'a> Writer<'_, 'a> {
         for event in &inside {
             match event {
                 Event::Text(text) | Event::Code(text) => title.push_str(text),
+                Event::InlineHtml(html) => {
+                    if let Some((tex, _)) = math::source(html) {
+                        title.push_str(&math::unescape(tex));
+                    }
+                }
                 Event::SoftBreak | Event::HardBreak => title.push(' '),
                 _ => {}
             }
@@ -622,7 +684,11 @@ impl<'a> Writer<'_, 'a> {
         html.push_str("\" alt=\"");
         for (event, _) in inner {
             match event {
-                Event::Text(text) | Event::Code(text) | Event::InlineHtml(text) => escape(&mut html, text),
+                Event::Text(text)
+                | Event::Code(text)
+                | Event::InlineHtml(text)
+                | Event::InlineMath(text)
+                | Event::DisplayMath(text) => escape(&mut html, text),
                 Event::SoftBreak | Event::HardBreak => html.push(' '),
                 _ => {}
             }

@@ -297,7 +297,7 @@ impl Moved {
             }
         }
         let body = &text[split.body..];
-        let named = links::markdown(body, markdown::options(&site.config.markdown));
+        let named = links::markdown(body, markdown::options(&site.config.markdown, site.math));
         for target in &named.targets {
             if let Some(new) = self.target(site, path, &target.address, target.markdown) {
                 put((target.at.start + split.body..target.at.end + split.body, new));

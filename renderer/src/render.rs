@@ -65,6 +65,8 @@ pub struct Options {
     pub limits: Limits,
     /// What images in content are shown with; only where there is a `bakehouse.toml`.
     pub images: ImageOptions,
+    /// Whether `$` and `$$` in content are around formulas in TeX; only where there is a `bakehouse.toml`.
+    pub math: bool,
 }
 
 /// What links begin with.
@@ -472,6 +474,7 @@ impl Renderer {
             }
         }
         let images = if beyond_zola { input.options.images.clone() } else { ImageOptions::default() };
+        let math = beyond_zola && input.options.math;
         let look = {
             let mut hasher = blake3::Hasher::new();
             hasher.update(
@@ -479,7 +482,7 @@ impl Renderer {
                     .as_bytes(),
             );
             hasher.update(code_style.fingerprint().as_bytes());
-            let flags = [beyond_zola, code_style.strict, input.options.source_lines];
+            let flags = [beyond_zola, code_style.strict, input.options.source_lines, math];
             hasher.update(&flags.map(u8::from));
             for template in ["anchor-link.html", "summary-cutoff.html"] {
                 let theme = config.theme.as_deref().unwrap_or("");
@@ -517,6 +520,7 @@ impl Renderer {
             memory: self.memory.clone(),
             limits: input.options.limits.clone(),
             image_options: images,
+            math,
             base,
             now: input.now,
             beyond_zola,

@@ -11,6 +11,7 @@ use crate::config::{IndexFormat, SearchConfig};
 use crate::diagnostic::Diagnostic;
 use crate::job::plain_file;
 use crate::library::{Library, PageId, SectionId};
+use crate::math;
 use crate::site::Site;
 
 /// The library that reads elasticlunr's index, in the version whose index we write.
@@ -32,8 +33,8 @@ struct Item {
     path: Option<String>,
 }
 
-/// The text of HTML: markup goes, what is escaped stays so, and no line is empty.
-fn text_of(html: &str) -> String {
+/// The text of HTML: markup goes, what is escaped stays so, and no line is empty. A formula of content is its source.
+fn text_of(html: &str, has_math: bool) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;
     while let Some(start) = rest.find('<') {
@@ -41,6 +42,11 @@ fn text_of(html: &str) -> String {
         let tail = &rest[start..];
         if let Some(comment) = tail.strip_prefix("<!--") {
             rest = comment.find("-->").map_or("", |end| &comment[end + 3..]);
+            continue;
+        }
+        if let Some((source, after)) = math::source(tail).filter(|_| has_math) {
+            out.push_str(source);
+            rest = after;
             continue;
         }
         let skipped = ["script", "style"].iter().find(|name| tail[1..].starts_with(**name));
@@ -61,10 +67,10 @@ fn item(
     description: Option<&str>,
     date: Option<&str>,
     path: &str,
-    html: &str,
+    text: Option<String>,
     url: String,
 ) -> Item {
-    let mut body = config.include_content.then(|| text_of(html));
+    let mut body = text;
     if let (Some(text), Some(max)) = (&mut body, config.truncate_content_length)
         && let Some((cut, _)) = text.char_indices().nth(max)
     {
@@ -131,6 +137,10 @@ pub(crate) fn pages(library: &Library, lang: &str) -> BTreeSet<PageId> {
 pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
     let config = site.config.search_for(lang);
     let library = &site.library;
+    let text = |content: &tera::Value| {
+        let html = content.as_str().unwrap_or("");
+        config.include_content.then(|| text_of(html, site.math))
+    };
     let mut items = Vec::new();
     for (id, section) in library.sections.iter().enumerate() {
         if *section.lang != *lang || section.hidden {
@@ -145,7 +155,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
                 section.matter.description.as_deref(),
                 None,
                 &section.path,
-                rendered.content.as_str().unwrap_or(""),
+                text(&rendered.content),
                 site.permalink(&section.path, false),
             ));
         }
@@ -160,7 +170,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
             matter.description.as_deref(),
             page.date.as_ref().map(|d| &*d.text),
             &page.path,
-            rendered.content.as_str().unwrap_or(""),
+            text(&rendered.content),
             site.permalink(&page.path, false),
         ));
     }
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn text_without_markup() {
-        assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d"), "a b&amp;c\nd");
-        assert_eq!(text_of("a<!-- <b> > --> b&quot;\u{a0}c"), "a b\"&nbsp;c");
+        assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d", false), "a b&amp;c\nd");
+        assert_eq!(text_of("a<!-- <b> > --> b&quot;\u{a0}c", false), "a b\"&nbsp;c");
     }
 }

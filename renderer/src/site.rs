@@ -172,6 +172,8 @@ pub(crate) struct Site {
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
     /// What images in content are shown with.
     pub(crate) image_options: ImageOptions,
+    /// Whether content has formulas.
+    pub(crate) math: bool,
     /// Copies of images that templates and content have asked for.
     pub(crate) images: Wanted,
     /// Half a digest of configuration, options and addresses.
@@ -192,6 +194,7 @@ pub(crate) struct Makings {
     pub(crate) memory: Arc<Memory>,
     pub(crate) limits: Limits,
     pub(crate) image_options: ImageOptions,
+    pub(crate) math: bool,
     pub(crate) base: Base,
     pub(crate) now: Timestamp,
     pub(crate) beyond_zola: bool,
@@ -249,6 +252,7 @@ impl Site {
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
             image_options: parts.image_options,
+            math: parts.math,
             images: Wanted::default(),
             settings: parts.settings,
             data_values: parts.data_values,
@@ -1210,6 +1214,10 @@ struct Around<'a> {
 impl Surroundings for Around<'_> {
     fn config(&self) -> &MarkdownConfig {
         &self.site.config.markdown
+    }
+
+    fn has_math(&self) -> bool {
+        self.site.math
     }
 
     fn slugify_anchors(&self) -> Slugify {

@@ -178,6 +178,46 @@ fn an_image_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn formulas_are_mathml_where_a_site_asks() {
+    let page = "+++\ntitle = \"P\"\n+++\nIt costs \\$5, and $a < b$.\n\n<!-- more -->\n\n## On $x^2$\n\n> $$\n> \\frac{1}{2}\n> $$\n\n![$y$](https://x.example/i.png)\n";
+    let config = "base_url = \"https://x.example\"\nbuild_search_index = true\nminify_html = true\nskip_content_templating = [\"deep.md\"]\n[search]\nindex_format = \"fuse_json\"\n[markdown]\nlazy_async_image = true\n";
+    let mut site = with(&[("content/p.md", page), ("zola.toml", config)]);
+    let template =
+        "{{ page.toc[0].id }}|{{ page.toc[0].title }}|{{ page.summary | safe }}|{{ page.content | safe }}";
+    site.retain(|(path, _)| *path != "templates/page.html");
+    site.push(("templates/page.html", template));
+    let math = |site: &[(&str, &str)]| {
+        let mut input = input(sources(site));
+        input.options.math = true;
+        render_with(&Renderer::new(1 << 20), &input)
+    };
+    let (_, files) = math(&site).unwrap();
+    assert!(text(&files, "p/index.html").contains("$a &lt; b$"));
+    site.push(("bakehouse.toml", ""));
+    assert!(!text(&render(&site).unwrap().1, "p/index.html").contains("<math"));
+    let (_, files) = math(&site).unwrap();
+    insta::assert_snapshot!(text(&files, "p/index.html"), @r#"on-x-2|On x^2|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p>|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p><span id=continue-reading></span><h2 id=on-x-2>On <math alttext=x^2><msup><mi>x</mi><mn>2</mn></msup></math></h2><blockquote><p><math alttext=\frac{1}{2} display=block><mfrac><mn>1</mn><mn>2</mn></mfrac></math></p></blockquote><p><img src=https://x.example/i.png alt=y loading=lazy decoding=async /></p>"#);
+    insta::assert_snapshot!(text(&files, "search_index.en.json"), @r#"[{"url":"https://x.example/p/","title":"P","body":"It costs $5, and a &lt; b.\nOn x^2\n\\frac{1}{2}"}]"#);
+    for (body, place) in [
+        ("Words.\n\nMore $x + \\foo$.", "content/p.md:6:11"),
+        ("> $$\n> x +\n> {\n> $$", "content/p.md:4:3"),
+        ("> $$\n> x +\n> \\foo\n> $$", "content/p.md:4:3"),
+        ("{{ 1 }} and\n\nMore $x + \\foo$.", "content/p.md:6:7"),
+    ] {
+        let page = format!("+++\ntitle = \"P\"\n+++\n{body}\n\n## A heading\n");
+        let mut site = site.clone();
+        site.retain(|(path, _)| *path != "content/p.md");
+        site.push(("content/p.md", &page));
+        let error = math(&site).unwrap_err().to_string();
+        assert!(error.contains(place) && error.contains("the formula `"), "{error}");
+    }
+    let deep = format!("${}x{}$\n", "{".repeat(100_000), "}".repeat(100_000));
+    site.push(("content/deep.md", &deep));
+    let error = math(&site).unwrap_err().to_string();
+    assert!(error.contains("the limit is 10000"), "{error}");
+}
+
+#[test]
 fn rows_make_pages_and_data() {
     let mut data = DataSet::new();
     let row = serde_json::json!({"name": "first"});
