@@ -58,7 +58,12 @@ pub async fn resolve(
         return Ok(Resolution::Found { path, entry });
     }
     if !site_path.ends_with('/') {
-        if let Some(index) = reader.entry(root, &format!("{path}/index.html")).await? {
+        let inside = format!("{path}/index.html");
+        if let Some(index) = reader.entry(root, &inside).await? {
+            // What only leads on need not be asked for twice.
+            if index.field("location").is_some() {
+                return Ok(Resolution::Found { path: inside, entry: index });
+            }
             return Ok(Resolution::Slash { to: format!("{site_path}/"), index });
         }
         if let Some(entry) = reader.entry(assets, &path).await? {

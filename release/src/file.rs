@@ -13,7 +13,7 @@ pub struct File {
     pub path: String,
     /// The content of the response, without any content coding.
     pub body: Bytes,
-    /// The status of the response: 200, 301 or 308 for a redirect, 404 for `404.html`.
+    /// The status of the response: 200, that of a redirect (301, 302, 303, 307, 308), 404 for `404.html`.
     pub status: u16,
     /// Response fields that belong to the content (`content-type`, `location`, …): lower-case names.
     pub fields: Vec<(String, String)>,

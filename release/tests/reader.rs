@@ -144,10 +144,13 @@ async fn a_tree_of_the_first_version_is_read_and_brought_up() {
 #[tokio::test]
 async fn paths_resolve_as_a_web_server_would() {
     let bucket = Arc::new(MemoryBucket::default());
-    let items: Items = ["index.html", "a/index.html", "b", "404.html"]
+    let mut items: Items = ["index.html", "a/index.html", "b", "404.html"]
         .into_iter()
         .map(|p| (p.to_owned(), entry(p)))
         .collect();
+    let mut moved = (*entry("moved")).clone();
+    (moved.status, moved.fields) = (301, vec![("location".into(), "/a/".into())]);
+    items.insert("m/index.html".into(), Arc::new(moved));
     let root = store(&bucket, &items).await;
     let assets = store(&bucket, &[("old.123.css".to_owned(), entry("css"))].into()).await;
     let reader = reader(&bucket);
@@ -156,6 +159,8 @@ async fn paths_resolve_as_a_web_server_would() {
         ("/index.html", "found index.html"),
         ("/a/", "found a/index.html"),
         ("/a", "slash /a/"),
+        ("/m/", "found m/index.html"),
+        ("/m", "found m/index.html"),
         ("/b", "found b"),
         ("/b/", "missing"),
         ("/old.123.css", "found old.123.css"),

@@ -3,7 +3,7 @@
 //! A plan is a list of small descriptions; each is run on its own, so that outputs stream and nothing waits for
 //! anything. Two outputs that would have one path are an error; static files take the place of what has theirs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use tera::{Context, Map, Value};
 
 use crate::config::ExcludePaginated;
-use crate::diagnostic::{Diagnostic, Errors};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 use crate::front_matter::SortBy;
 use crate::images::Wish;
 use crate::library::{Content, Library, PageId, Section, SectionId, Taxonomy, Term, sort_pages};
 use crate::mime;
 use crate::minify;
 use crate::reads::{Node, note, unnoted};
+use crate::redirects::{self, MOVED, REDIRECTS, Redirect, Ways, in_field, output_at};
 use crate::render::{Plan, ignored_static};
 use crate::scope::Scope;
 use crate::search;
@@ -56,6 +57,7 @@ pub(crate) enum Job {
     Redirect {
         path: String,
         to: String,
+        status: u16,
     },
     Copy {
         source: String,
@@ -120,7 +122,9 @@ impl Job {
             Self::Sitemap => (Kind::Sitemap, Arc::from(""), 0),
             Self::Robots => (Kind::Robots, Arc::from(""), 0),
             Self::NotFound => (Kind::NotFound, Arc::from(""), 0),
-            Self::Redirect { path, to } => (Kind::Redirect, Arc::from(format!("{path}\0{to}")), 0),
+            Self::Redirect { path, to, status } => {
+                (Kind::Redirect, Arc::from(format!("{path}\0{to}")), usize::from(*status))
+            }
             Self::Copy { source, path } => (Kind::Copy, Arc::from(format!("{path}\0{source}")), 0),
             Self::ThemeAsset { path, hashed } => {
                 (Kind::ThemeAsset, Arc::from(format!("{hashed}\0{path}")), 0)
@@ -173,6 +177,11 @@ pub(crate) struct Done {
 pub(crate) fn output_of(path: &str) -> String {
     let trimmed = path.trim_matches('/');
     if trimmed.is_empty() { "index.html".to_owned() } else { format!("{trimmed}/index.html") }
+}
+
+/// What has moved for good.
+fn moved(path: String, to: String) -> Job {
+    Job::Redirect { path, to, status: MOVED }
 }
 
 struct Planner<'a> {
@@ -254,7 +263,7 @@ impl Planner<'_> {
                 };
                 let path = output_of(&section.path);
                 if self.take(path.clone(), &section.source) {
-                    self.jobs.push(Job::Redirect { path, to });
+                    self.jobs.push(moved(path, to));
                 }
                 self.jobs.push(Job::CheckSection(id));
                 continue;
@@ -270,7 +279,7 @@ impl Planner<'_> {
                         continue;
                     }
                     self.jobs.push(match n {
-                        1 => Job::Redirect { path, to: site.permalink(&section.path, false) },
+                        1 => moved(path, site.permalink(&section.path, false)),
                         n => Job::SectionPager(id, n),
                     });
                 }
@@ -301,7 +310,7 @@ impl Planner<'_> {
                             continue;
                         }
                         self.jobs.push(match n {
-                            1 => Job::Redirect { path, to: site.permalink(&term.path, false) },
+                            1 => moved(path, site.permalink(&term.path, false)),
                             n => Job::TermPager(index, number, n),
                         });
                     }
@@ -358,10 +367,9 @@ impl Planner<'_> {
         let sections = site.library.sections.iter().map(|s| (&s.matter.aliases, &s.path, &s.source));
         for (aliases, target, source) in pages.chain(sections) {
             for alias in aliases {
-                let plain = alias.trim().trim_start_matches('/');
-                let path = if plain.ends_with(".html") { plain.to_owned() } else { output_of(plain) };
+                let path = output_at(alias.trim().trim_start_matches('/'));
                 if self.take(path.clone(), &format!("an alias in {source}")) {
-                    self.jobs.push(Job::Redirect { path, to: site.permalink(target, false) });
+                    self.jobs.push(moved(path, site.permalink(target, false)));
                 }
             }
         }
@@ -403,6 +411,7 @@ impl Planner<'_> {
             }
         }
         let ignored = ignored_static(&site.config)?;
+        let listed = site.beyond_zola && !ignored.is_match(&REDIRECTS["static/".len()..]);
         let mut folders = Vec::new();
         if let Some(theme) = &site.theme {
             folders.push(format!("themes/{theme}/static/"));
@@ -411,13 +420,17 @@ impl Planner<'_> {
         for folder in folders {
             for (source, _) in site.sources.under(&folder) {
                 let path = &source[folder.len()..];
-                if !ignored.is_match(path) {
+                let is_read = listed && source == REDIRECTS;
+                if !is_read && !ignored.is_match(path) {
                     copies.insert(path.to_owned(), source.to_owned());
                 }
             }
         }
         // What is copied replaces what would be made.
         self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
+        if listed {
+            self.listed_redirects(&copies)?;
+        }
         for (path, source) in copies {
             match check_path(&path) {
                 Ok(()) => {
@@ -427,6 +440,60 @@ impl Planner<'_> {
                 Err(bad) => self.errors.push(Diagnostic::in_file(source, bad.to_string())),
             }
         }
+        Ok(())
+    }
+
+    /// The lines of the file of redirects. They take nobody's place, and nobody takes theirs.
+    fn listed_redirects(&mut self, copies: &BTreeMap<String, String>) -> Result<(), Errors> {
+        let site = self.site;
+        let Some(file) = site.sources.get(REDIRECTS) else { return Ok(()) };
+        let unreadable =
+            |e: std::io::Error| Diagnostic::in_file(REDIRECTS, format!("the file cannot be read: {e}"));
+        let bytes = file.read().map_err(unreadable)?;
+        let redirects = redirects::parse(&bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let wrong =
+            |redirect: &Redirect, message| Diagnostic::in_file(REDIRECTS, message).at(&text, redirect.offset);
+        let single: HashSet<String> = self
+            .jobs
+            .iter()
+            .filter_map(|job| match job {
+                Job::Search(lang) => Some(search::index_name(site.config.search_for(lang), lang)),
+                job => job_output(site, job),
+            })
+            .collect();
+        let maker = |output: &str| {
+            let content = self.taken.get(output).or_else(|| copies.get(output));
+            content.map(String::as_str).or_else(|| single.contains(output).then_some("the render itself"))
+        };
+        let mut ways = Ways::default();
+        for job in &self.jobs {
+            if let Job::Redirect { path, to, .. } = job {
+                ways.add(path, to, &site.base.links);
+            }
+        }
+        for redirect in &redirects {
+            // `/feed.xml` would show the file, and never the index of a folder of that name.
+            let file = redirect.output.strip_suffix("/index.html").unwrap_or(&redirect.output);
+            let taken = [redirect.output.as_str(), file];
+            let taken = taken.into_iter().find_map(|output| Some((output, maker(output)?)));
+            if let Some((output, by)) = taken {
+                let message = format!("the output `{output}` is also made by {by}");
+                let hint =
+                    "remove the line, or what is at its address: a redirect stands where nothing else does";
+                self.errors.push(wrong(redirect, message).hint(hint));
+                if self.errors.0.len() >= DIAGNOSTICS_MAX {
+                    return Ok(());
+                }
+                continue;
+            }
+            ways.add(&redirect.output, &redirect.to, &site.base.absolute);
+        }
+        ways.circles(&redirects, &text, &mut self.errors);
+        self.jobs.extend(redirects.into_iter().map(|Redirect { output, to, status, .. }| {
+            let to = if to.starts_with('/') { site.permalink(&to, false) } else { to };
+            Job::Redirect { path: output, to, status }
+        }));
         Ok(())
     }
 }
@@ -472,7 +539,7 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
             Ok(one(file("robots.txt", body, 200, &[])))
         }
         Job::NotFound => not_found(site),
-        Job::Redirect { path, to } => redirect(site, path, to),
+        Job::Redirect { path, to, status } => redirect(site, path, to, *status),
         Job::Copy { source, path } => {
             let body = copied(site, source)?;
             Ok(one(file(path, body, 200, &[])))
@@ -1023,19 +1090,12 @@ fn not_found(site: &Arc<Site>) -> Result2<Done> {
     Ok(one(file("404.html", body, 404, &groups(names))))
 }
 
-fn redirect(site: &Arc<Site>, path: &str, to: &str) -> Result2<Done> {
+fn redirect(site: &Arc<Site>, path: &str, to: &str, status: u16) -> Result2<Done> {
     let mut context = site.context(&site.config.default_language, false);
     context.insert_value("url", Value::from(to));
     let needs = site.engine.needs(REDIRECT);
     let body = render(site, REDIRECT, &context, path, false, &needs)?;
-    let mut file = file(path, body, 308, &[]);
+    let mut file = file(path, body, status, &[]);
     file.fields.push(("location".to_owned(), in_field(to)));
     Ok(one(file))
-}
-
-/// An address as a response field may have it: what its author encoded stays as it is.
-fn in_field(address: &str) -> String {
-    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-    const OUTSIDE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>');
-    utf8_percent_encode(address, OUTSIDE).to_string()
 }

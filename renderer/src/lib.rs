@@ -39,6 +39,7 @@ mod mime;
 mod minify;
 mod places;
 mod reads;
+mod redirects;
 mod relocate;
 mod remote;
 mod render;

@@ -363,6 +363,11 @@ impl Draft {
             }
             20 => self.data = b % 4,
             21 => self.rows = b % 4,
+            22 if b % 3 == 0 => {
+                let lines =
+                    ["/gone /", "/gone /blog/ 301", "/gone / 301\n/away https://y.example/", "/a /", "?"];
+                self.toggle("static/_redirects", pick::<&str>(&lines, b / 3), a % 4 != 0);
+            }
             22 => self.toggle("bakehouse.toml", "", a % 2 == 0),
             _ => match a % 3 {
                 0 => self.day = i64::from(b % 4),

@@ -270,6 +270,94 @@ fn pagers_terms_and_static_files() {
 }
 
 #[test]
+fn a_file_of_redirects() {
+    let redirects = "# moved\n/old /a/#top 301\n/away https://y.example/?q=1 302 # far\n/feed.xml /a.html\n";
+    let files = with(&[
+        ("content/a.md", "+++\ntitle = \"A\"\naliases = [\"older\"]\n+++\n"),
+        ("static/_redirects", redirects),
+    ]);
+    let (_, plain) = render(&files).unwrap();
+    assert_eq!(text(&plain, "_redirects"), redirects, "without a bakehouse.toml it is a file like any other");
+    assert!(!plain.contains_key("old/index.html"));
+
+    let mut files = files;
+    files.push(("bakehouse.toml", ""));
+    let (_, made) = render(&files).unwrap();
+    assert!(!made.contains_key("_redirects"));
+    let row = |path: &str| {
+        let file = &made[path];
+        let to = file.fields.iter().find(|(name, _)| name == "location").map(|(_, to)| to.as_str());
+        assert!(text(&made, path).contains(to.unwrap()), "{path}: {}", text(&made, path));
+        (file.status, to.unwrap().to_owned())
+    };
+    assert_eq!(row("old/index.html"), (301, "https://x.example/sub/a/#top".into()));
+    assert_eq!(row("away/index.html"), (302, "https://y.example/?q=1".into()));
+    assert_eq!(row("feed.xml/index.html"), (308, "https://x.example/sub/a.html".into()));
+    assert_eq!(row("older/index.html"), (308, "https://x.example/sub/a/".into()));
+
+    let mut root_relative = input(sources(&files));
+    root_relative.options.base_url = renderer::BaseUrl::RootRelative;
+    let (_, made) = render_with(&Renderer::new(1 << 20), &root_relative).unwrap();
+    assert!(made["old/index.html"].fields.contains(&("location".into(), "/a/#top".into())));
+}
+
+#[test]
+fn redirects_take_nobody_s_place() {
+    let redirects = "/a /b/\n/older /b/\n/robots.txt /b/\n/pic.png /b/\n/x /y\n/y /s/\n/404.html /\n";
+    let files = with(&[
+        ("bakehouse.toml", ""),
+        ("content/a.md", "+++\naliases = [\"older\"]\n+++\n"),
+        ("content/b.md", ""),
+        ("content/s/_index.md", "+++\nredirect_to = \"x\"\n+++\n"),
+        ("static/pic.png", "x"),
+        ("static/_redirects", redirects),
+    ]);
+    insta::assert_snapshot!(errors(&files), @r"
+    error: the output `a/index.html` is also made by content/a.md
+     --> static/_redirects:1:1
+      |
+    1 | /a /b/
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+
+    error: the output `older/index.html` is also made by an alias in content/a.md
+     --> static/_redirects:2:1
+      |
+    2 | /older /b/
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+
+    error: the output `robots.txt` is also made by the render itself
+     --> static/_redirects:3:1
+      |
+    3 | /robots.txt /b/
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+
+    error: the output `pic.png` is also made by static/pic.png
+     --> static/_redirects:4:1
+      |
+    4 | /pic.png /b/
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+
+    error: the redirect leads back to itself: /x → /y → /s/index.html → /x
+     --> static/_redirects:5:1
+      |
+    5 | /x /y
+      | ^
+    hint: let one of them lead to a page
+
+    error: the output `404.html` is also made by the render itself
+     --> static/_redirects:7:1
+      |
+    7 | /404.html /
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+    ");
+}
+
+#[test]
 fn broken_links_have_file_line_and_column() {
     insta::assert_snapshot!(errors(&with(&[
         ("content/a.md", "+++\ntitle = \"A\"\n+++\nText.\n\nA [link](@/bb.md).\n"),

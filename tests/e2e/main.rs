@@ -15,6 +15,7 @@ mod mv;
 mod preview;
 mod publish;
 mod purge;
+mod redirects;
 mod roles;
 mod save;
 mod says;
