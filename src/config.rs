@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use origin::policy::CacheRule;
+use origin::policy::{self, CacheRule, Policies, ResponseRule, Rules};
 use release::keys::Site;
 use renderer::ImageOptions;
 use renderer::data::SourceConfig;
@@ -47,6 +47,8 @@ pub struct Config {
     pub publish: PublishTable,
     /// How long responses may be kept, by path.
     pub cache: Vec<CacheRule>,
+    /// Which fields responses have, by path.
+    pub response: Vec<ResponseRule>,
     /// Dynamic sources.
     pub source: Vec<SourceConfig>,
     /// When to render again.
@@ -68,6 +70,7 @@ impl Default for Config {
             edge: EdgeTable::default(),
             publish: PublishTable::default(),
             cache: Vec::new(),
+            response: Vec::new(),
             source: Vec::new(),
             schedule: Vec::new(),
         }
@@ -230,7 +233,7 @@ const TEXTS: [&str; 21] = [
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
-const VALUES: [&str; 28] = [
+const VALUES: [&str; 29] = [
     "hosts",
     "bucket.checksums",
     "bucket.single_writer",
@@ -259,6 +262,16 @@ const VALUES: [&str; 28] = [
     "edge.clients.query_only",
     "edge.clients.trust_forwarded",
     "cache",
+    "response",
+];
+
+/// Keys that other programs know, and where they stand here.
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("headers", "response fields are written as [[response]] with `path` and `fields`"),
+    ("fields", "response fields are written as [[response]] with `path` and `fields`"),
+    ("redirects", "redirects are lines of static/_redirects: /old /new 301"),
+    ("redirect", "redirects are lines of static/_redirects: /old /new 301"),
+    ("rewrites", "a release answers each path with what it holds; static/_redirects leads elsewhere"),
 ];
 
 impl Config {
@@ -294,7 +307,16 @@ impl Config {
             let hint = error.hint();
             return Err(anyhow::Error::new(error).context(file.display().to_string())).maybe_hint(hint);
         }
+        if let Err(error) = Policies::new(&config.rules()) {
+            let hint = error.hint();
+            return Err(anyhow::Error::new(error).context(file.display().to_string())).maybe_hint(hint);
+        }
         Ok(config)
+    }
+
+    /// What is said of responses by path.
+    pub fn rules(&self) -> Rules {
+        Rules { cache: self.cache.clone(), response: self.response.clone() }
     }
 }
 
@@ -342,14 +364,22 @@ fn explain(error: &toml::de::Error, text: &str, file: &Path) -> anyhow::Error {
     anyhow::anyhow!("{place}: {message}")
 }
 
-/// The nearest known key, where a key is unknown.
+/// What to do about a key that is unknown, or that a table may not have: mostly the nearest known one.
 fn near(text: &str) -> Option<String> {
     let error = toml::from_str::<Config>(text).err()?;
     let message = error.message().to_owned();
+    if let Some((name, _)) =
+        message.strip_prefix("the response field `").and_then(|rest| rest.split_once('`'))
+    {
+        return policy::hint_of_field(name).map(str::to_owned);
+    }
     let (unknown, known) = message.strip_prefix("unknown field ")?.split_once(',')?;
     let names =
         |part: &str| -> BTreeSet<String> { part.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
     let unknown = names(unknown).pop_first()?;
+    if let Some((_, here)) = ELSEWHERE.iter().find(|(key, _)| *key == unknown) {
+        return Some((*here).to_owned());
+    }
     let best = names(known)
         .into_iter()
         .map(|name| (strsim::jaro_winkler(&unknown, &name), name))
@@ -421,6 +451,34 @@ mod tests {
         assert!(!parse("", &[]).unwrap().markdown.math);
         assert!(parse("[markdown]\nmath = true\n", &[]).unwrap().markdown.math);
         assert!(parse("", &[("BAKE_MARKDOWN_MATH", "true")]).unwrap().markdown.math);
+    }
+
+    #[test]
+    fn response_fields_are_checked_where_they_stand() {
+        let text = "[[response]]\npath = \"/**\"\nfields.X-Frame-Options = \"DENY\"\n\n\
+                    [[response]]\npath = \"/a/\"\n[response.fields]\nLink = \"</a.css>; rel=preload\"\n";
+        let config = parse(text, &[]).unwrap();
+        let given: Vec<_> = config.response.iter().flat_map(|rule| rule.fields.iter()).collect();
+        assert_eq!(given, [("x-frame-options", "DENY"), ("link", "</a.css>; rel=preload")]);
+        for (line, place, hint) in [
+            ("fields.Cache-Control = \"no-store\"", "bakehouse.toml:3:", Some("[[cache]]")),
+            ("fields.Set-Cookie = \"a=b\"", "bakehouse.toml:3:", Some("everyone")),
+            ("fields.X-A = \"a\\r\\nb\"", "bakehouse.toml:3:", None),
+            ("fields.\"X A\" = \"a\"", "bakehouse.toml:3:", None),
+            ("feilds.X-A = \"a\"", "bakehouse.toml:3:", Some("did you mean `fields`?")),
+        ] {
+            let text = format!("[[response]]\npath = \"/**\"\n{line}\n");
+            let error = format!("{:#}", parse(&text, &[]).unwrap_err());
+            assert!(error.starts_with(place), "{error}");
+            match (near(&text), hint) {
+                (Some(said), Some(hint)) => assert!(said.contains(hint), "{line}: {said}"),
+                (said, hint) => assert_eq!(said.as_deref(), hint, "{line}"),
+            }
+        }
+        let error = format!("{:#}", parse("[[response]]\npath = \"a\"\nfields = {}\n", &[]).unwrap_err());
+        assert!(error.contains("the response rule for `a` is wrong: it must begin with a slash"), "{error}");
+        assert!(near("[[headers]]\n").unwrap().contains("[[response]]"));
+        assert!(near("[[redirects]]\n").unwrap().contains("static/_redirects"));
     }
 
     #[test]

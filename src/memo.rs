@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use origin::policy::CacheRule;
+use origin::policy::Rules;
 use release::Digest;
 use release::bucket::Bucket;
 use release::keys::Site;
@@ -32,7 +32,7 @@ struct Head {
     /// Number of the activation, and root of its manifest.
     seq: u64,
     root: Digest,
-    /// Of the cache rules that its entries got their policies by.
+    /// Of the rules that its entries got their policies and fields by.
     rules: Digest,
 }
 
@@ -64,7 +64,7 @@ impl Memos<'_> {
     pub async fn load(
         &self,
         seq: u64,
-        rules: &[CacheRule],
+        rules: &Rules,
         memory_bytes_max: usize,
     ) -> anyhow::Result<Option<Known>> {
         let kept = self.list().await?;
@@ -95,7 +95,7 @@ impl Memos<'_> {
         &self,
         seq: u64,
         root: Digest,
-        rules: &[CacheRule],
+        rules: &Rules,
         write_memo: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let head = Head { version: 1, seq, root, rules: digest_of(rules) };
@@ -138,7 +138,7 @@ impl Memos<'_> {
     }
 }
 
-fn digest_of(rules: &[CacheRule]) -> Digest {
+fn digest_of(rules: &Rules) -> Digest {
     Digest::of(format!("{rules:?}").as_bytes())
 }
 

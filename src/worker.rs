@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use bytes::Bytes;
 use jiff::Timestamp;
-use origin::policy::{CacheRule, Policies};
+use origin::policy::{Policies, Rules};
 use origin::publish::{About, Draft, Outcome, Publisher, SourceFile};
 use release::bucket::Bucket;
 use release::keys::Site;
@@ -185,7 +185,7 @@ pub struct Worker {
     fetched: Fetched,
     seeded: bool,
     /// Rules of the configuration that was read last.
-    rules: Vec<CacheRule>,
+    rules: Rules,
     /// What the active release was made of, where this worker made it.
     known: Option<Known>,
     /// Whether the bucket was asked what other renderers know.
@@ -203,9 +203,9 @@ struct Known {
     /// Number of the activation, and root of its manifest.
     seq: u64,
     root: Digest,
-    /// The render that has just these outputs, and the rules by which they are kept.
+    /// The render that has just these outputs, and the rules by which they are kept and have their fields.
     render: RenderId,
-    rules: Vec<CacheRule>,
+    rules: Rules,
     /// The files that are recorded as its sources, and the names of its data; none where that is not known.
     sources: Option<(Sources, BTreeSet<String>)>,
 }
@@ -244,7 +244,7 @@ impl Worker {
             read: BTreeMap::new(),
             fetched,
             seeded: false,
-            rules: Vec::new(),
+            rules: Rules::default(),
             known: None,
             recalled: false,
             unwritten: None,
@@ -472,10 +472,11 @@ impl Worker {
         };
         let mut draft = draft.map_err(Stop::of)?;
         let (config, sources) = self.sources(sent).await?;
-        if config.cache != self.rules {
+        let rules = config.rules();
+        if rules != self.rules {
             // The draft was begun with other rules than these files have.
-            Policies::new(&config.cache).map_err(Stop::of)?;
-            self.rules = config.cache;
+            Policies::new(&rules).map_err(Stop::of)?;
+            self.rules = rules;
             return Err(Stop::Outdated);
         }
         if !self.seeded {

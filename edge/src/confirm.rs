@@ -30,6 +30,8 @@ struct Renewal<'a> {
     asked: Asked<'a>,
     /// Its fields.
     fields: &'a HeaderMap,
+    /// Whether these are all that the response has.
+    is_whole: bool,
     receipt: Receipt,
     began: Began,
 }
@@ -48,6 +50,8 @@ impl Edge {
             request: &plan.request,
             asked: plan.asked(),
             fields: &reply.headers,
+            // What a release serves always has a type.
+            is_whole: plan.site.is_some() && reply.headers.contains_key(header::CONTENT_TYPE),
             receipt,
             began,
         };
@@ -107,6 +111,7 @@ impl Edge {
                 is_located: false,
             },
             fields: &reply.headers,
+            is_whole: false,
             receipt,
             began,
         };
@@ -126,7 +131,8 @@ impl Edge {
         let Renewal { key, fields, receipt, began, .. } = renewal;
         let settings = self.settings();
         let rules = &settings.rules;
-        let mut head = validate::update(&stored.head(), fields);
+        let change = if renewal.is_whole { validate::replace } else { validate::update };
+        let mut head = change(&stored.head(), fields);
         let control = Control::of(&head, &rules.targets);
         // Age and Date are those of the new response (RFC 9111 §4.3.4); Age is not kept in what is stored.
         let mut dated = head.clone();

@@ -147,9 +147,11 @@ pub enum Error {
         /// What they are.
         found: Digest,
     },
-    /// A pattern of a cache rule that cannot be understood.
-    #[error("the cache rule for `{path}` is wrong: {reason}")]
+    /// A rule of the configuration that cannot be followed.
+    #[error("the {kind} rule for `{path}` is wrong: {reason}")]
     Rule {
+        /// The table that it is one of: `cache` or `response`.
+        kind: &'static str,
         /// Its path pattern.
         path: String,
         /// What is wrong.
@@ -232,6 +234,11 @@ impl Error {
             Self::NoRelease { .. } | Self::NoPrevious(_) => "`bake releases` lists what there is",
             Self::NothingActive(_) => "`bake publish` makes the first",
             Self::WhichSite(_) => "name one with `--site`",
+            Self::Rule { kind, .. } => {
+                return Some(format!(
+                    "change it in [[{kind}]] of bakehouse.toml; a path is `/a/`, `/a/**` or `/**.css`"
+                ));
+            }
             _ => return None,
         };
         Some(text.to_owned())

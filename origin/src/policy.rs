@@ -1,4 +1,7 @@
-//! How long responses may be kept: the contract's defaults, and rules by path from the configuration.
+//! How long responses may be kept, and which fields they have beside those of their content: the contract's defaults,
+//! and rules by path from the configuration.
+
+mod fields;
 
 use std::time::Duration;
 
@@ -6,6 +9,8 @@ use release::{File, Policy};
 use serde::{Deserialize, Deserializer};
 
 use crate::Error;
+
+pub use fields::{Fields, ResponseRule, hint_of_field};
 
 /// A year in seconds: as long as a cache is asked to keep anything (RFC 9111 §1.2.2 allows more,
 /// and some caches then forget the number).
@@ -117,28 +122,33 @@ impl<'de> Deserialize<'de> for Lifetime {
     }
 }
 
+/// The rules of a site as they stand in its configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// How long responses may be kept.
+    pub cache: Vec<CacheRule>,
+    /// Which fields responses have.
+    pub response: Vec<ResponseRule>,
+}
+
 /// The rules of a site, ready to be asked for each file.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
-    rules: Vec<(Pattern, Policy)>,
+    cache: Vec<(Pattern, Policy)>,
+    response: Vec<(Pattern, Fields)>,
 }
 
 impl Policies {
     /// Reads rules.
     ///
     /// # Errors
-    /// [`Error::Rule`] where a pattern does not begin with a slash or is too long, or there are more
-    /// than [`RULES_MAX`].
-    pub fn new(rules: &[CacheRule]) -> Result<Self, Error> {
-        if let Some(rule) = rules.get(RULES_MAX) {
-            let reason = format!("it is one of {}, and {RULES_MAX} are allowed", rules.len());
-            return Err(Error::Rule { path: rule.path.clone(), reason });
-        }
-        let read = |rule: &CacheRule| {
-            let wrong = |reason| Error::Rule { path: rule.path.clone(), reason };
-            Ok((Pattern::new(&rule.path).map_err(wrong)?, rule.policy()))
-        };
-        Ok(Self { rules: rules.iter().map(read).collect::<Result<_, Error>>()? })
+    /// [`Error::Rule`] where a pattern does not begin with a slash or is too long, there are more than
+    /// [`RULES_MAX`] of a kind, or a response could get more fields than clients take.
+    pub fn new(rules: &Rules) -> Result<Self, Error> {
+        let cache = read("cache", &rules.cache, |rule| (rule.path.as_str(), rule.policy()))?;
+        let response = read("response", &rules.response, |rule| (rule.path.as_str(), rule.fields.clone()))?;
+        fields::check(&rules.response)?;
+        Ok(Self { cache, response })
     }
 
     /// The policy of a file.
@@ -149,13 +159,64 @@ impl Policies {
                 edge: format!("max-age={YEAR}, stale-if-error={YEAR}"),
             };
         }
-        let path = format!("/{}", file.path);
-        let url = path.strip_suffix("index.html").filter(|url| url.ends_with('/'));
-        let rule = self
-            .rules
-            .iter()
-            .find(|(pattern, _)| pattern.matches(&path) || url.is_some_and(|u| pattern.matches(u)));
+        let address = Address::of(file);
+        let rule = self.cache.iter().find(|(pattern, _)| address.matches(pattern));
         rule.map_or_else(fallback, |(_, policy)| policy.clone())
+    }
+
+    /// The fields of a file with those that the rules give it, which take the place of its own. All rules that match
+    /// count; of several that give one field, the first does.
+    pub(crate) fn fields(&self, file: &File) -> Vec<(String, String)> {
+        let address = Address::of(file);
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for (_, given) in self.response.iter().filter(|(pattern, _)| address.matches(pattern)) {
+            for (name, value) in given.iter() {
+                if !fields.iter().any(|(known, _)| known == name) {
+                    fields.push((name.to_owned(), value.to_owned()));
+                }
+            }
+        }
+        let own = file.fields.iter().filter(|(name, _)| !fields.iter().any(|(given, _)| given == name));
+        let own: Vec<_> = own.cloned().collect();
+        fields.extend(own);
+        fields
+    }
+}
+
+/// Rules of one kind with their patterns.
+fn read<R, T>(
+    kind: &'static str,
+    rules: &[R],
+    parts: impl Fn(&R) -> (&str, T),
+) -> Result<Vec<(Pattern, T)>, Error> {
+    let wrong = |path: &str, reason| Error::Rule { kind, path: path.to_owned(), reason };
+    if let Some(rule) = rules.get(RULES_MAX) {
+        let reason = format!("it is one of {}, and {RULES_MAX} are allowed", rules.len());
+        return Err(wrong(parts(rule).0, reason));
+    }
+    let one = |rule: &R| {
+        let (path, means) = parts(rule);
+        Ok((Pattern::new(path).map_err(|reason| wrong(path, reason))?, means))
+    };
+    rules.iter().map(one).collect()
+}
+
+/// What patterns are compared with: a page's file and its URL.
+struct Address {
+    path: String,
+    /// Bytes of `path` that are the URL of a folder's index.
+    url: Option<usize>,
+}
+
+impl Address {
+    fn of(file: &File) -> Self {
+        let path = format!("/{}", file.path);
+        let url = path.strip_suffix("index.html").filter(|url| url.ends_with('/')).map(str::len);
+        Self { path, url }
+    }
+
+    fn matches(&self, pattern: &Pattern) -> bool {
+        pattern.matches(&self.path) || self.url.is_some_and(|end| pattern.matches(&self.path[..end]))
     }
 }
 
@@ -315,12 +376,14 @@ mod tests {
 
     #[test]
     fn the_first_rule_counts_and_hashed_assets_keep_theirs() {
-        let policies = Policies::new(&[
-            rule(r#"{"path":"/blog/","browser":"10m","edge":"30d","stale_while_revalidate":60,"stale_if_error":"1h"}"#),
+        let cache = vec![
+            rule(
+                r#"{"path":"/blog/","browser":"10m","edge":"30d","stale_while_revalidate":60,"stale_if_error":"1h"}"#,
+            ),
             rule(r#"{"path":"/blog/**","browser":"no-store","edge":"no-store"}"#),
             rule(r#"{"path":"/**","edge":60}"#),
-        ])
-        .unwrap();
+        ];
+        let policies = Policies::new(&Rules { cache, ..Rules::default() }).unwrap();
         let of = |path, immutable| {
             let policy = policies.of(&file(path, immutable));
             (policy.browser, policy.edge)
@@ -344,7 +407,8 @@ mod tests {
         {
             assert!(serde_json::from_str::<CacheRule>(bad).is_err(), "{bad}");
         }
-        let error = Policies::new(&[rule(r#"{"path":"x"}"#)]).unwrap_err();
+        let cache = vec![rule(r#"{"path":"x"}"#)];
+        let error = Policies::new(&Rules { cache, ..Rules::default() }).unwrap_err();
         assert_eq!(error.to_string(), "the cache rule for `x` is wrong: it must begin with a slash");
     }
 }

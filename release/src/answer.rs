@@ -35,7 +35,7 @@ pub enum Resolution {
     Slash {
         /// The site path with the slash.
         to: String,
-        /// The folder's index, whose groups and policy the redirect has.
+        /// The folder's index, whose groups, policy and fields the redirect has, but for those that speak of content.
         index: Entry,
     },
     /// There is nothing; the site's 404 page, if it has one.
@@ -121,11 +121,17 @@ impl Resolution {
                     location.push_str(query);
                 }
                 let mut fields = vec![("location".into(), location), ("content-length".into(), "0".into())];
+                fields.extend(index.fields.iter().filter(|(name, _)| !is_of_content(name)).cloned());
                 fields.extend(policy_fields(index));
                 Head { status: 308, fields, coding: None }
             }
         }
     }
+}
+
+/// Whether a field of an entry says something of its content, and nothing of a response without it.
+fn is_of_content(name: &str) -> bool {
+    matches!(name, "content-type" | "content-language" | "content-location" | "content-disposition" | "link")
 }
 
 fn of_entry(entry: &Entry, status: u16, accept_encoding: Option<&str>) -> Head {
@@ -264,9 +270,13 @@ mod tests {
 
     #[test]
     fn a_redirect_to_a_folder_stays_on_its_host() {
-        let slash = Resolution::Slash { to: "//evil.example/".into(), index: coded() };
+        let mut index = coded();
+        index.fields.push(("x-frame-options".into(), "DENY".into()));
+        let slash = Resolution::Slash { to: "//evil.example/".into(), index };
         let head = slash.head(None, Some("a=1"));
         assert_eq!(head.fields[0].1, "/./evil.example/?a=1");
+        let names: Vec<&str> = head.fields.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"x-frame-options") && !names.contains(&"content-type"), "{names:?}");
         assert_eq!(head.status, 308);
     }
 

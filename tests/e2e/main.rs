@@ -10,6 +10,7 @@ mod bucket;
 mod check;
 mod commands;
 mod edge_upstream;
+mod fields;
 mod memo;
 mod mv;
 mod preview;

@@ -179,6 +179,16 @@ pub fn update(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     updated
 }
 
+/// The fields after a 304 that carries all of them, as one for a release's content does: what it lacks is no more.
+pub fn replace(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
+    let mut replaced = not_modified.clone();
+    replaced.remove(header::CONTENT_LENGTH);
+    if let Some(length) = stored.get(header::CONTENT_LENGTH) {
+        replaced.insert(header::CONTENT_LENGTH, length.clone());
+    }
+    replaced
+}
+
 /// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): all but those that describe the content.
 pub fn strip_for_304(headers: &mut HeaderMap) {
     for name in [
@@ -294,6 +304,15 @@ mod tests {
             assert_eq!(agrees(&map(head), &stored, 4), expected, "{head:?}");
         }
         assert!(!agrees(&map(&[("etag", "\"a\"")]), &map(&[]), 4));
+    }
+
+    #[test]
+    fn a_304_with_all_fields_takes_away_what_it_lacks() {
+        let stored =
+            map(&[("content-type", "text/html"), ("content-length", "5"), ("x-frame-options", "DENY")]);
+        let new = map(&[("content-type", "text/html"), ("content-length", "0"), ("x-a", "1")]);
+        let whole = map(&[("content-type", "text/html"), ("content-length", "5"), ("x-a", "1")]);
+        assert_eq!(replace(&stored, &new), whole);
     }
 
     #[test]

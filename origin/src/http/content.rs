@@ -87,14 +87,18 @@ async fn answer(origin: &Origin, request: &Parts, is_get: bool) -> Result<Respon
     let Some((content, coding)) = content.zip(head.coding.as_ref()) else {
         return Ok(respond(head.status, &head.fields, Body::empty()));
     };
+    let mut fields = head.fields.clone();
+    if head.status == 200 {
+        set(&mut fields, "accept-ranges", "bytes".into());
+    }
     // Conditions and ranges are for answers that would be 200 without them (RFC 9110 §13.2.1, §14.2).
     if head.status == 200 {
         let etag = coding.etag();
         match evaluate(headers, &etag) {
             Verdict::Go => {}
             Verdict::NotModified => {
-                let kept: Vec<_> = head.fields.iter().filter(|(n, _)| in_304(n)).cloned().collect();
-                return Ok(respond(304, &kept, Body::empty()));
+                fields.retain(|(name, _)| in_304(name));
+                return Ok(respond(304, &fields, Body::empty()));
             }
             Verdict::Failed => {
                 return Ok(plain(StatusCode::PRECONDITION_FAILED, "the condition does not hold\n"));
@@ -121,26 +125,14 @@ async fn answer(origin: &Origin, request: &Parts, is_get: bool) -> Result<Respon
             }
         }
     }
-    let mut fields = head.fields.clone();
-    if head.status == 200 {
-        set(&mut fields, "accept-ranges", "bytes".into());
-    }
     let body = if is_get { body(&site, content, coding, 0..coding.length).await? } else { Body::empty() };
     Ok(respond(head.status, &fields, body))
 }
 
-/// What a 304 repeats (RFC 9110 §15.4.5), and what our edges want to know.
+/// What a 304 repeats: all that may have changed while the content stayed what it was, so that whoever holds a copy
+/// has the fields of this release (RFC 9110 §15.4.5, RFC 9111 §3.2).
 fn in_304(name: &str) -> bool {
-    matches!(
-        name,
-        "etag"
-            | "cache-control"
-            | "content-location"
-            | "vary"
-            | "expires"
-            | answer::EDGE_CACHE_CONTROL
-            | answer::CACHE_GROUPS
-    )
+    !matches!(name, "content-length" | answer::CHUNKS_FIELD)
 }
 
 fn set(fields: &mut Vec<(String, String)>, name: &str, value: String) {

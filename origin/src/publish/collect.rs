@@ -188,7 +188,7 @@ impl Sink {
     pub fn file(&self, file: File) -> Result<(), Error> {
         check_path(&file.path)?;
         let policy = self.0.policies.of(&file);
-        let fields = fields(&file)?;
+        let fields = fields(&file.path, self.0.policies.fields(&file))?;
         let content_type = fields.iter().find(|(n, _)| n == "content-type").map(|(_, v)| v.as_str());
         let key = (Digest::of(&file.body), content_type.is_some_and(compressible));
         let File { path, body, status, groups, immutable, .. } = file;
@@ -436,14 +436,16 @@ fn sorted(mut groups: Vec<String>) -> Vec<String> {
     groups
 }
 
-/// The fields of a file as an entry has them: valid, lower-case, sorted.
-fn fields(file: &File) -> Result<Vec<(String, String)>, Error> {
-    let mut fields = Vec::with_capacity(file.fields.len());
-    for (name, value) in &file.fields {
-        let bad = || Error::BadField { path: file.path.clone(), name: name.clone() };
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
-        HeaderValue::from_str(value).map_err(|_| bad())?;
-        fields.push((name.as_str().to_owned(), value.clone()));
+/// Fields as the entry at `path` has them: valid, lower-case, sorted.
+fn fields(path: &str, given: Vec<(String, String)>) -> Result<Vec<(String, String)>, Error> {
+    let mut fields = Vec::with_capacity(given.len());
+    for (name, value) in given {
+        let Some(valid) =
+            HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| HeaderValue::from_str(&value).is_ok())
+        else {
+            return Err(Error::BadField { path: path.to_owned(), name });
+        };
+        fields.push((valid.as_str().to_owned(), value));
     }
     fields.sort();
     Ok(fields)
