@@ -1,6 +1,7 @@
 //! Response fields by path: a part of a release like the content that they come with.
 
 use crate::harness::{Request, SOON, World, site, wait_until};
+use crate::roles::Roles;
 
 #[test]
 fn response_fields_by_path() {
@@ -66,4 +67,23 @@ fn response_fields_by_path() {
         "hint: how long responses may be kept stands in [[cache]]",
     ]);
     has("/embed/", &[("content-security-policy", Some("frame-ancestors *"))]);
+}
+
+#[test]
+fn an_edge_that_reads_the_bucket_sends_them_too() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let rule = "[[response]]\npath = \"/**\"\nfields.X-Frame-Options = \"DENY\"\n";
+    world.write("site/bakehouse.toml", rule);
+    world.write("site/static/_redirects", "/shop https://shop.example/ 307\n");
+    roles.publish("site", &[]).success();
+    let origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    drop(origin);
+    let page = edge.get("/blog/second/");
+    assert_eq!((page.status, page.field("x-frame-options")), (200, Some("DENY")), "{page:?}");
+    let moved = edge.get("/shop");
+    assert_eq!((moved.status, moved.field("location")), (307, Some("https://shop.example/")), "{moved:?}");
+    assert_eq!(moved.field("x-frame-options"), Some("DENY"));
 }
