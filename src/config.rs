@@ -302,14 +302,16 @@ impl Config {
         config.images.check().map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
         renderer::data::check(&config.source)
             .map_err(|e| anyhow::Error::new(e).context(format!("{}", file.display())))?;
+        let wrong =
+            |error: anyhow::Error, hint| Err(error.context(file.display().to_string())).maybe_hint(hint);
         let sources = config.source.iter().map(|s| s.name.as_str());
         if let Err(error) = Schedule::all(&config.schedule, sources) {
             let hint = error.hint();
-            return Err(anyhow::Error::new(error).context(file.display().to_string())).maybe_hint(hint);
+            return wrong(error.into(), hint);
         }
         if let Err(error) = Policies::new(&config.rules()) {
             let hint = error.hint();
-            return Err(anyhow::Error::new(error).context(file.display().to_string())).maybe_hint(hint);
+            return wrong(error.into(), hint);
         }
         Ok(config)
     }

@@ -475,7 +475,6 @@ impl Worker {
         let rules = config.rules();
         if rules != self.rules {
             // The draft was begun with other rules than these files have.
-            Policies::new(&rules).map_err(Stop::of)?;
             self.rules = rules;
             return Err(Stop::Outdated);
         }

@@ -374,8 +374,9 @@ fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         map.insert(key("height"), Value::from(wish.height));
         map.insert(key("orig_width"), Value::from(header.width));
         map.insert(key("orig_height"), Value::from(header.height));
-        note(|| Node::Copy(Arc::new(wish.clone())));
-        let made = site.images.add(wish);
+        let wish = Arc::new(wish);
+        note(|| Node::Copy(wish.clone()));
+        let made = site.images.add(&wish);
         map.insert(key("url"), Value::from(site.permalink(&format!("/{made}"), scope.absolute)));
         map.insert(key("static_path"), Value::from(format!("static/{made}")));
         Ok(value::map(map))

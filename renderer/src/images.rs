@@ -393,25 +393,16 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Notes a wish, and says which output it becomes. An output that is not rendered again asks for nothing: whoever
     /// leaves one out must note what it asked for.
-    pub(crate) fn add(&self, wish: Wish) -> String {
+    pub(crate) fn add(&self, wish: &Arc<Wish>) -> String {
         let path = wish.path();
-        self.wishes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(path.clone())
-            .or_insert_with(|| Arc::new(wish));
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.entry(path.clone()).or_insert_with(|| wish.clone());
         path
     }
 
     /// All wishes so far.
     pub(crate) fn take(&self) -> Vec<(String, Arc<Wish>)> {
         std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
-    }
-
-    /// Notes a wish of content that is not rendered again.
-    pub(crate) fn add_again(&self, wish: &Arc<Wish>) {
-        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        wishes.entry(wish.path()).or_insert_with(|| wish.clone());
     }
 
     /// What an image's header says, read once; the bytes are asked for only then.

@@ -11,6 +11,7 @@ use release::url::site_path;
 use reqwest::Url;
 
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::job::output_of;
 
 /// Where the file is. Without a `bakehouse.toml` it is a static file like any other.
 pub(crate) const REDIRECTS: &str = "static/_redirects";
@@ -55,12 +56,7 @@ type Wrong = (String, &'static str);
 /// The output of an address that leads elsewhere, a site path without its first slash: a page of its own, or the index of
 /// a folder.
 pub(crate) fn output_at(plain: &str) -> String {
-    let trimmed = plain.trim_matches('/');
-    match trimmed {
-        "" => "index.html".to_owned(),
-        _ if plain.ends_with(".html") => plain.to_owned(),
-        _ => format!("{trimmed}/index.html"),
-    }
+    if plain.ends_with(".html") { plain.to_owned() } else { output_of(plain) }
 }
 
 /// An address as a response field may have it: what its author encoded stays as it is.

@@ -486,7 +486,7 @@ impl Site {
             && unnoted(|| self.still_holds(&known, of))
         {
             for wish in known.shown.iter().flat_map(|(_, shown)| &shown.copies) {
-                self.images.add_again(wish);
+                self.images.add(wish);
             }
             self.keep(of, &known);
             return Ok(known);
@@ -696,7 +696,7 @@ impl Site {
         let shown = Shown::new(source, digest, header.as_deref(), &self.image_options)?;
         for wish in &shown.copies {
             note(|| Node::Copy(wish.clone()));
-            self.images.add_again(wish);
+            self.images.add(wish);
         }
         Ok(Some(shown))
     }

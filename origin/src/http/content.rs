@@ -88,11 +88,9 @@ async fn answer(origin: &Origin, request: &Parts, is_get: bool) -> Result<Respon
         return Ok(respond(head.status, &head.fields, Body::empty()));
     };
     let mut fields = head.fields.clone();
-    if head.status == 200 {
-        set(&mut fields, "accept-ranges", "bytes".into());
-    }
     // Conditions and ranges are for answers that would be 200 without them (RFC 9110 §13.2.1, §14.2).
     if head.status == 200 {
+        set(&mut fields, "accept-ranges", "bytes".into());
         let etag = coding.etag();
         match evaluate(headers, &etag) {
             Verdict::Go => {}
