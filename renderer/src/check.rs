@@ -348,7 +348,7 @@ impl<'a> Check<'a> {
         let warnings = std::mem::take(&mut *lock(&site.warnings));
         found.extend(warnings.into_iter().map(|d| finding(Severity::Warning, Rule::Render, d)));
         if failed.is_empty() {
-            let broken = lock(&self.checks).broken(site);
+            let broken = lock(&self.checks).broken(site, |_| None);
             found.extend(broken.into_iter().map(|d| finding(inside, Rule::Fragment, d)));
             // Whether something is used is known when all has been made.
             found.extend(self.usage.findings(site));

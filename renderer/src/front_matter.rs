@@ -73,6 +73,39 @@ pub(crate) struct PageMatter {
     pub(crate) extra: Option<Value>,
 }
 
+impl PageMatter {
+    /// Whether the page stands where it would stand with this one: its address, which lists have it and where, which
+    /// outputs there are beside it. What it says of itself may differ.
+    pub(crate) fn stands_as(&self, other: &Self) -> bool {
+        let Self {
+            title: _,
+            description: _,
+            updated,
+            date,
+            expiry_date,
+            draft,
+            render,
+            slug,
+            path,
+            taxonomies,
+            weight,
+            authors: _,
+            aliases,
+            template,
+            in_search_index,
+            include_in_feeds,
+            hidden,
+            cache_groups: _,
+            extra: _,
+        } = self;
+        (updated, date, expiry_date) == (&other.updated, &other.date, &other.expiry_date)
+            && (slug, path, taxonomies) == (&other.slug, &other.path, &other.taxonomies)
+            && (weight, aliases, template) == (&other.weight, &other.aliases, &other.template)
+            && (draft, render, hidden) == (&other.draft, &other.render, &other.hidden)
+            && (in_search_index, include_in_feeds) == (&other.in_search_index, &other.include_in_feeds)
+    }
+}
+
 /// How a section orders its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) enum SortBy {

@@ -115,14 +115,16 @@ fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let path = content_path(&kwargs)?;
     let metadata_only = kwargs.get::<bool>("metadata_only")?.unwrap_or(false);
     let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
+    let first = kwargs.get::<usize>("first")?.filter(|_| !metadata_only);
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, site)?;
         let own = site.library.in_language(path, lang, &site.config);
-        match site.find_section(&own) {
-            Some(id) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
-            None if allow_missing => Ok(Value::none()),
-            None => missing(site, "section", path),
+        match (site.find_section(&own), first) {
+            (Some(id), Some(first)) => Ok(site.section_start(id, scope.fields, scope.absolute, first)),
+            (Some(id), None) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
+            (None, _) if allow_missing => Ok(Value::none()),
+            (None, _) => missing(site, "section", path),
         }
     })
 }
@@ -639,7 +641,7 @@ impl Site {
     }
 
     /// The source file of a content.
-    pub(crate) fn source_of(&self, content: Content) -> &str {
+    pub(crate) fn source_of(&self, content: Content) -> &Arc<str> {
         match content {
             Content::Page(id) => &self.library.page(id).source,
             Content::Section(id) => &self.library.section(id).source,

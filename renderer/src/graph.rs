@@ -20,6 +20,7 @@ use self::nodes::{Nodes, Slot};
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::job::{Job, JobName};
+use crate::kept::Touched;
 use crate::reads::Node;
 use crate::site::{Facts, Parts, Site};
 use crate::view::{Contents, View};
@@ -53,6 +54,8 @@ pub(crate) struct Content<R> {
 
 /// An output, or a few that are made together.
 struct Record {
+    /// Its place in the last plan.
+    place: u32,
     /// The render that made it.
     made: u64,
     /// The last render that planned it.
@@ -106,6 +109,26 @@ pub(crate) struct Graph {
     gone: Vec<Gone>,
     /// Renders that ended well, since which changes can be told.
     ended: Vec<u64>,
+    /// Whether the render under way has another plan than the one before, or made other outputs.
+    outputs_differ: bool,
+    /// Whether it found other headings in a content.
+    headings_differ: bool,
+}
+
+/// A plan of outputs, looked at.
+pub(crate) struct Planned<'a> {
+    pub(crate) site: &'a Arc<Site>,
+    pub(crate) jobs: &'a [Job],
+    pub(crate) view: &'a View<'a>,
+    /// What differs from the render before; where that is not known, anything may. With it the plan is the one of before.
+    pub(crate) touched: Option<Touched>,
+}
+
+impl Record {
+    /// Whether its job must run for who has the outputs of render `since`.
+    fn is_wanted(&self, since: Option<u64>) -> bool {
+        !self.valid || since.is_none_or(|since| self.made > since)
+    }
 }
 
 impl Graph {
@@ -127,35 +150,57 @@ impl Graph {
     /// Looks at everything that was read, and says which jobs must run: all without `since`.
     pub(crate) fn begin(
         &mut self,
-        site: &Arc<Site>,
-        jobs: &[Job],
-        view: &View<'_>,
+        planned: Planned<'_>,
         render: u64,
         since: Option<u64>,
         explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Vec<bool> {
+        let Planned { site, jobs, view, mut touched } = planned;
         // They do not grow by doubling while the most is in memory.
         self.records.reserve(jobs.len().saturating_sub(self.records.len()));
         self.contents.reserve(site.library.pages.len().saturating_sub(self.contents.len()));
-        look(&mut self.nodes, view, &self.contents, |node| !depends_on_content(node));
+        (self.outputs_differ, self.headings_differ) = (touched.is_none(), touched.is_none());
+        look(&mut self.nodes, view, &self.contents, touched.as_ref(), |node| !depends_on_content(node));
         let causes = if explained.is_some() { self.causes() } else { HashMap::new() };
-        self.render_contents(site);
-        look(&mut self.nodes, view, &self.contents, depends_on_content);
+        let rendered = self.render_contents(site);
+        let all_known = rendered.iter().all(|name| self.contents.contains_key(name));
+        if let Some(touched) = &mut touched {
+            rendered.iter().for_each(|(source, _)| touched.add_source(site, source));
+        }
+        look(&mut self.nodes, view, &self.contents, touched.as_ref(), depends_on_content);
         if let Some((output, explanation)) = explained {
             self.explain(output, &causes, explanation);
         }
-        jobs.iter()
-            .map(|job| {
-                let content = job.content(&site.library);
-                let content_known =
-                    content.is_none_or(|(_, source)| self.contents.contains_key(&(source, false)));
-                let Some(record) = self.records.get_mut(&job.name(site)) else { return true };
-                record.planned = render;
-                record.valid &=
-                    content_known && !record.reads.iter().any(|node| is_changed(&self.nodes, *node));
-                !record.valid || since.is_none_or(|since| record.made > since)
-            })
-            .collect()
+        if touched.is_some() && all_known {
+            return self.wanted_again(jobs.len(), render, since);
+        }
+        let mut wanted = Vec::with_capacity(jobs.len());
+        for (place, job) in jobs.iter().enumerate() {
+            let content = job.content(&site.library);
+            let content_known =
+                content.is_none_or(|(_, source)| self.contents.contains_key(&(source, false)));
+            let Some(record) = self.records.get_mut(&job.name(site)) else {
+                wanted.push(true);
+                continue;
+            };
+            (record.place, record.planned) = (place as u32, render);
+            record.valid &= content_known && !record.reads.iter().any(|node| is_changed(&self.nodes, *node));
+            wanted.push(record.is_wanted(since));
+        }
+        wanted
+    }
+
+    /// Which jobs must run of a plan that is the one of before: each has a record, and is in its place.
+    fn wanted_again(&mut self, jobs: usize, render: u64, since: Option<u64>) -> Vec<bool> {
+        let mut changed = vec![false; self.nodes.end()];
+        self.nodes.iter().for_each(|(id, slot)| changed[id as usize] = slot.changed);
+        let mut wanted = vec![true; jobs];
+        for record in self.records.values_mut() {
+            record.planned = render;
+            record.valid &= !record.reads.iter().any(|id| changed[*id as usize]);
+            wanted[record.place as usize] = record.is_wanted(since);
+        }
+        wanted
     }
 
     /// What each content read that is different now.
@@ -270,8 +315,8 @@ impl Graph {
             graph.contents.insert(name, Content { parts, facts, reads: hold(reads)? });
         }
         for (name, reads, outputs) in records {
-            let record =
-                Record { made: 0, planned: 0, valid: true, reads: hold(reads)?, outputs: outputs.into() };
+            let (reads, outputs) = (hold(reads)?, outputs.into());
+            let record = Record { place: 0, made: 0, planned: 0, valid: true, reads, outputs };
             graph.records.insert(name, record);
         }
         graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
@@ -281,8 +326,8 @@ impl Graph {
         Some(graph)
     }
 
-    /// Renders contents that read what changed, and forgets those that are no more.
-    fn render_contents(&mut self, site: &Arc<Site>) {
+    /// Renders contents that read what changed, and forgets those that are no more. Says which these are.
+    fn render_contents(&mut self, site: &Arc<Site>) -> Vec<ContentName> {
         let nodes = &self.nodes;
         let changed: Vec<ContentName> = self
             .contents
@@ -290,9 +335,11 @@ impl Graph {
             .filter(|(_, content)| content.reads.iter().any(|node| is_changed(nodes, *node)))
             .map(|(name, _)| name.clone())
             .collect();
+        let mut before = HashMap::with_capacity(changed.len());
         for name in &changed {
             if let Some(content) = self.contents.remove(name) {
                 self.release(&content.reads);
+                before.insert(name.clone(), content.facts);
             }
         }
         if changed.len() <= EAGER_MAX {
@@ -301,30 +348,46 @@ impl Graph {
                 site.content_html(source, *absolute).and_then(Result::ok);
             });
         }
-        self.adopt(site);
+        self.adopt(site, &before);
+        changed
     }
 
-    /// Takes what the site says of contents that were rendered.
-    fn adopt(&mut self, site: &Site) {
+    /// Takes what the site says of contents that were rendered; `before` is what was known of some of them.
+    fn adopt(&mut self, site: &Site, before: &HashMap<ContentName, Arc<Facts>>) {
         for (name, content) in site.take_fresh() {
             let reads = self.hold(&content.reads);
+            let facts = content.facts.clone();
+            let known = before.get(&name).cloned();
             let content = Content { parts: content.parts, facts: content.facts, reads };
-            if let Some(before) = self.contents.insert(name, content) {
+            let replaced = self.contents.insert(name, content);
+            if let Some(before) = &replaced {
                 self.release(&before.reads);
             }
+            let known = replaced.map(|before| before.facts).or(known);
+            self.headings_differ |= known.is_none_or(|before| before.anchors != facts.anchors);
         }
+    }
+
+    /// What is known of a content's headings and links.
+    pub(crate) fn facts(&self, source: &Arc<str>) -> Option<Arc<Facts>> {
+        self.contents.get(&(source.clone(), false)).map(|content| content.facts.clone())
+    }
+
+    /// Whether a link that led to a heading may lead to none now.
+    pub(crate) fn headings_differ(&self) -> bool {
+        self.headings_differ
     }
 
     /// A job has run well.
     pub(crate) fn made(
         &mut self,
         site: &Site,
-        job: JobName,
+        (place, job): (u32, JobName),
         render: u64,
         reads: &[Node],
         mut outputs: Box<[Arc<str>]>,
     ) {
-        self.adopt(site);
+        self.adopt(site, &HashMap::new());
         for output in &mut outputs {
             // Most outputs looked for a static file in their place, and have their path in memory already.
             let looked_for = reads.iter().find_map(|node| match node {
@@ -334,15 +397,26 @@ impl Graph {
             *output = looked_for.unwrap_or(output).clone();
         }
         let reads = self.hold(reads);
-        let record = Record { made: render, planned: render, valid: true, reads, outputs };
-        if let Some(before) = self.records.insert(job, record) {
-            self.release(&before.reads);
+        let record = Record { place, made: render, planned: render, valid: true, reads, outputs };
+        match self.records.get_mut(&job) {
+            Some(known) => {
+                self.outputs_differ |= known.outputs != record.outputs;
+                let before = std::mem::replace(known, record);
+                self.release(&before.reads);
+            }
+            None => {
+                self.outputs_differ = true;
+                self.records.insert(job, record);
+            }
         }
     }
 
     /// All jobs have run well: forgets those that are no more. What is left is all that was read.
     pub(crate) fn settle(&mut self, site: &Site, render: u64) {
-        self.adopt(site);
+        self.adopt(site, &HashMap::new());
+        if !self.outputs_differ {
+            return;
+        }
         let unplanned: Vec<JobName> = self
             .records
             .iter()
@@ -363,7 +437,9 @@ impl Graph {
             _ => None,
         });
         let wishes: BTreeMap<Arc<str>, Arc<Wish>> = wishes.collect();
+        let before = self.copies.len();
         self.copies.retain(|path, _| wishes.contains_key(path));
+        self.outputs_differ |= self.copies.len() != before;
         let known = |path: &Arc<str>| {
             self.copies.get(path).is_some_and(|made| since.is_some_and(|since| *made <= since))
         };
@@ -372,7 +448,7 @@ impl Graph {
 
     /// A copy of an image was made.
     pub(crate) fn made_copy(&mut self, path: Arc<str>, render: u64) {
-        self.copies.insert(path, render);
+        self.outputs_differ |= self.copies.insert(path, render).is_none();
     }
 
     /// What was said while outputs were made that are as they were.
@@ -390,17 +466,8 @@ impl Graph {
         self.nodes.par_iter_mut().filter(|slot| slot.value().is_none()).for_each(|slot| {
             slot.set_value(view.value(&slot.node, contents));
         });
-        let mut outputs = HashMap::with_capacity(self.outputs.len());
-        let made = self.records.values().flat_map(|record| record.outputs.iter()).chain(self.copies.keys());
-        for path in made {
-            let from = self.outputs.remove(path).unwrap_or(render);
-            outputs.insert(path.clone(), from);
-        }
-        let before = std::mem::replace(&mut self.outputs, outputs);
-        self.gone.extend(before.into_iter().map(|(path, from)| Gone { path, from, until: render }));
-        if self.gone.len() > GONE_MAX {
-            self.gone.clear();
-            self.ended.clear();
+        if self.outputs_differ {
+            self.count_outputs(render);
         }
         self.ended.push(render);
         if self.ended.len() > ENDED_MAX {
@@ -418,6 +485,22 @@ impl Graph {
         gone.sort_unstable();
         gone.dedup();
         gone
+    }
+
+    /// Takes note of all outputs, and of those that are gone.
+    fn count_outputs(&mut self, render: u64) {
+        let mut outputs = HashMap::with_capacity(self.outputs.len());
+        let made = self.records.values().flat_map(|record| record.outputs.iter()).chain(self.copies.keys());
+        for path in made {
+            let from = self.outputs.remove(path).unwrap_or(render);
+            outputs.insert(path.clone(), from);
+        }
+        let before = std::mem::replace(&mut self.outputs, outputs);
+        self.gone.extend(before.into_iter().map(|(path, from)| Gone { path, from, until: render }));
+        if self.gone.len() > GONE_MAX {
+            self.gone.clear();
+            self.ended.clear();
+        }
     }
 
     /// How many outputs there are.
@@ -447,9 +530,20 @@ impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Rows<F> {
     }
 }
 
-/// Takes the value of each node of a kind again.
-fn look(nodes: &mut Nodes, view: &View<'_>, contents: &Contents, of_kind: impl Fn(&Node) -> bool + Sync) {
+/// Takes the value of each node of a kind again, where it may differ.
+fn look(
+    nodes: &mut Nodes,
+    view: &View<'_>,
+    contents: &Contents,
+    touched: Option<&Touched>,
+    of_kind: impl Fn(&Node) -> bool + Sync,
+) {
     nodes.par_iter_mut().filter(|slot| of_kind(&slot.node)).for_each(|slot| {
+        if touched.is_some_and(|touched| slot.value().is_some() && !touched.may_differ(&slot.node)) {
+            debug_assert_eq!(slot.value(), view.value(&slot.node, contents), "{} differs", slot.node);
+            slot.changed = false;
+            return;
+        }
         let now = view.value(&slot.node, contents);
         slot.changed = now.is_none() || now != slot.value();
         slot.set_value(now);

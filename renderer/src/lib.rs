@@ -27,6 +27,7 @@ pub mod identity;
 mod images;
 pub mod import;
 mod job;
+mod kept;
 mod library;
 mod lines;
 mod locales;

@@ -190,10 +190,19 @@ pub(crate) struct Library {
 }
 
 /// A page or a section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Content {
     Page(PageId),
     Section(SectionId),
+}
+
+/// A content whose file was taken over.
+pub(crate) struct Taken {
+    pub(crate) content: Content,
+    pub(crate) source: Arc<str>,
+    pub(crate) parsed: Arc<Parsed>,
+    /// Whether its front matter is, letter for letter, what it was.
+    pub(crate) same_matter: bool,
 }
 
 /// What a library is made from, beside files.
@@ -244,6 +253,12 @@ impl Library {
         self.section_by_path.get(relative).copied()
     }
 
+    /// The page or section of that path below `content/`.
+    pub(crate) fn content_id(&self, relative: &str) -> Option<Content> {
+        let page = self.page_id(relative).map(Content::Page);
+        page.or_else(|| self.section_id(relative).map(Content::Section))
+    }
+
     /// The page of a source file.
     pub(crate) fn page_of(&self, source: &str) -> Option<PageId> {
         self.page_id(source.strip_prefix(CONTENT)?)
@@ -289,6 +304,46 @@ impl Library {
             Some(stem) if !relative.ends_with(&suffix) => Cow::Owned(format!("{stem}{suffix}")),
             _ => Cow::Borrowed(relative),
         }
+    }
+
+    /// Takes over the contents of these files, where that moves nothing: each is a page or a section already, and every
+    /// address, list and order stays as it is. Otherwise nothing is done. Says what differs now.
+    pub(crate) fn take(&mut self, making: &Making<'_>, files: &[&str]) -> Option<Vec<Taken>> {
+        let skipped = globs("zola.toml", &making.config.skip_content_templating).ok()?;
+        let by_title = |s: &Section| matches!(s.matter.sort_by, SortBy::Title | SortBy::TitleBytes);
+        let mut taken = Vec::new();
+        for path in files {
+            let content = self.content_id(relative(path))?;
+            let (source, before) = match content {
+                Content::Page(id) => (&self.page(id).source, &self.page(id).parsed),
+                Content::Section(id) => (&self.section(id).source, self.section(id).parsed.as_ref()?),
+            };
+            // What is wrong with a file is said by whoever looks at all of them.
+            let (_, parsed) = parse_file(making, &skipped, path).ok()?;
+            if **source != **path || (making.backlinks && parsed.linked != before.linked) {
+                return None;
+            }
+            if Arc::ptr_eq(&parsed, before) {
+                continue;
+            }
+            let same_matter = parsed.matter_value == before.matter_value;
+            if !same_matter {
+                let (Matter::Page(old), Matter::Page(new)) = (&before.matter, &parsed.matter) else {
+                    return None;
+                };
+                if !new.stands_as(old) || (new.title != old.title && self.sections.iter().any(by_title)) {
+                    return None;
+                }
+            }
+            taken.push(Taken { content, source: source.clone(), parsed, same_matter });
+        }
+        for Taken { content, parsed, .. } in &taken {
+            match content {
+                Content::Page(id) => self.pages[*id as usize].parsed = parsed.clone(),
+                Content::Section(id) => self.sections[*id as usize].parsed = Some(parsed.clone()),
+            }
+        }
+        Some(taken)
     }
 
     /// Builds the library, and the parsed files for the next one.
@@ -1114,6 +1169,11 @@ impl<'a> Builder<'a> {
         self.library.backlinks = to_pages;
         self.library.section_backlinks = to_sections;
     }
+}
+
+/// So many of some pages, or all where there are fewer.
+pub(crate) fn first(pages: &[PageId], most: usize) -> &[PageId] {
+    &pages[..pages.len().min(most)]
 }
 
 /// Pages in order, and those that lack what the order needs.

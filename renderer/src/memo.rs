@@ -23,7 +23,7 @@ use crate::sources::{Sources, Stamp};
 use crate::view;
 
 /// First bytes of every memo.
-const MAGIC: &[u8; 16] = b"bakehouse memo 2";
+const MAGIC: &[u8; 16] = b"bakehouse memo 3";
 /// A digest of the renderer's sources and of what it is built on: other code may make other outputs.
 const PROGRAM: &[u8] = env!("BAKEHOUSE_RENDERER").as_bytes();
 /// The largest memo that is read, in bytes.

@@ -78,6 +78,8 @@ pub(crate) enum Node {
     Environment(Arc<str>),
     /// The day of the render, in a time zone.
     Day(Arc<str>),
+    /// Which pages are the first so many of a section, by its source, and how many it has.
+    First(Arc<str>, usize),
 }
 
 /// What an author calls it.
@@ -124,6 +126,9 @@ impl fmt::Display for Node {
             Self::Copy(wish) => write!(f, "copy {} of an image", wish.path()),
             Self::Warning(warning) => write!(f, "warning: {}", warning.message),
             Self::Environment(name) => write!(f, "variable {name} of the environment"),
+            Self::First(source, n) => {
+                write!(f, "which pages are the first {n} of {source}, and how many it has")
+            }
             Self::Day(zone) => write!(f, "today's date in {zone}"),
         }
     }

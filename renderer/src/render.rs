@@ -17,11 +17,12 @@ use release::File;
 use crate::config::{self, Config};
 use crate::data::{DataSet, RowPage};
 use crate::diagnostic::{Diagnostic, Errors};
-use crate::graph::{Explanation, Graph};
+use crate::graph::{Explanation, Graph, Planned};
 use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
 use crate::job::{self, Job};
-use crate::library::{self, Content, Library, Making, ParsedFiles};
+use crate::kept::{Kept, Touched};
+use crate::library::{self, Content, Library, Making, ParsedFiles, Taken};
 use crate::limits::Limits;
 use crate::memo::{self, Readers};
 use crate::places::{Place, places};
@@ -32,7 +33,7 @@ use crate::site::{Base, Facts, Makings, Memory, Site};
 use crate::sources::Sources;
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
-use crate::view::{View, half};
+use crate::view::{Values, View, half};
 
 /// What a render is a function of.
 #[derive(Debug, Clone)]
@@ -162,7 +163,47 @@ pub struct Renderer {
     style: Mutex<Option<(Hash, bool, CodeStyle)>>,
     engine: Mutex<Option<(Hash, Arc<Engine>)>>,
     sass: Mutex<Option<(Hash, BTreeMap<String, Bytes>)>>,
+    /// The state of the render that the graph is of.
+    kept: Mutex<Option<Kept>>,
     renders: AtomicU64,
+}
+
+/// What all content of a site rests on.
+struct Basis {
+    beyond_zola: bool,
+    config_digest: Hash,
+    config: Arc<Config>,
+    engine: Arc<Engine>,
+    base: Base,
+    /// Half a digest of configuration, options and addresses.
+    settings: u128,
+    known: Arc<ParsedFiles>,
+}
+
+impl Basis {
+    fn making<'a>(&'a self, input: &'a Input) -> Making<'a> {
+        Making {
+            sources: &input.sources,
+            rows: &input.row_pages,
+            config: &self.config,
+            limits: &input.options.limits,
+            drafts: input.options.drafts,
+            now: self.beyond_zola.then(|| input.now.as_second()),
+            count_words: self.engine.counts_words,
+            backlinks: self.engine.backlinks,
+            known: &self.known,
+        }
+    }
+}
+
+/// What a render begins with.
+struct State {
+    site: Arc<Site>,
+    jobs: Vec<Job>,
+    assets: usize,
+    /// What is known of them from the render before.
+    values: Option<Values>,
+    touched: Option<Touched>,
 }
 
 impl Renderer {
@@ -229,6 +270,7 @@ impl Renderer {
             style: Mutex::new(None),
             engine: Mutex::new(None),
             sass: Mutex::new(None),
+            kept: Mutex::new(None),
             renders: AtomicU64::new(0),
         }
     }
@@ -283,13 +325,33 @@ impl Renderer {
             Err(TryLockError::WouldBlock) => None,
         });
         let mut graph = guard.as_deref_mut();
-        let site = Arc::new(self.prepare(input, render, graph.is_some())?);
-        let (jobs, assets) = job::plan(&site)?;
+        // What an explanation is about is looked at whether it can differ or not.
+        let kept = lock(&self.kept).take_if(|_| graph.is_some()).filter(|_| explained.is_none());
+        let basis = self.basis(input)?;
+        let again = kept.and_then(|kept| self.again(kept, input, &basis, render));
+        let State { site, jobs, assets, values, touched } = match again {
+            Some((state, taken)) => {
+                drop(basis);
+                let mut parsed = lock(&self.parsed);
+                let files = Arc::make_mut(&mut parsed.1);
+                files.extend(taken.into_iter().map(|taken| (taken.source, taken.parsed)));
+                state
+            }
+            None => {
+                let site = Arc::new(self.make(input, basis, render, graph.is_some())?);
+                let (jobs, assets) = job::plan(&site)?;
+                State { site, jobs, assets, values: None, touched: None }
+            }
+        };
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
-        let view = graph.as_ref().map(|graph| View::new(&site, &jobs, graph.key));
+        let view = graph.as_ref().map(|graph| {
+            let values = values.unwrap_or_else(|| Values::of(&site));
+            View::new(&site, &jobs, graph.key, values)
+        });
         let wanted = match (&mut graph, &view) {
             (Some(graph), Some(view)) => {
-                graph.begin(&site, &jobs, view, render, since, explained.as_deref_mut())
+                let planned = Planned { site: &site, jobs: &jobs, view, touched };
+                graph.begin(planned, render, since, explained.as_deref_mut())
             }
             _ => vec![true; jobs.len()],
         };
@@ -314,7 +376,8 @@ impl Renderer {
         };
         let tracked = graph.is_some();
         let shared = Mutex::new(graph);
-        jobs.par_iter().zip(&wanted).filter(|(_, wanted)| **wanted).for_each(|(job, _)| {
+        let wanted_jobs = jobs.par_iter().enumerate().filter(|(place, _)| wanted[*place]);
+        wanted_jobs.for_each(|(place, job)| {
             if closed.load(Ordering::Relaxed) {
                 return;
             }
@@ -330,7 +393,7 @@ impl Renderer {
                     }
                     if let Some(graph) = lock(&shared).as_mut() {
                         let outputs = done.files.iter().map(|file| Arc::from(file.path.as_str())).collect();
-                        graph.made(&site, job.name(&site), render, &reads, outputs);
+                        graph.made(&site, (place as u32, job.name(&site)), render, &reads, outputs);
                     }
                     let copy_of = match job {
                         Job::Copy { source, .. } => Some(source.as_str()),
@@ -373,17 +436,18 @@ impl Renderer {
         // Without all content, a heading may seem to be missing only because its page failed.
         if errors.is_empty() {
             let mut checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
-            if let Some(graph) = &graph {
+            let only_warns = site.config.link_checker.internal_level == config::Level::Warn;
+            if let Some(graph) = graph.as_ref().filter(|graph| only_warns || graph.headings_differ()) {
                 for (job, _) in jobs.iter().zip(&wanted).filter(|(_, wanted)| !**wanted) {
                     if let Some((content, source)) = job.content(&site.library)
-                        && let Some(known) = graph.contents.get(&(source, false))
+                        && let Some(known) = graph.facts(&source)
                     {
-                        checks.add(&site, content, known.facts.clone());
+                        checks.add(&site, content, known);
                     }
                 }
             }
-            let found = checks.broken(&site);
-            if site.config.link_checker.internal_level == config::Level::Warn {
+            let found = checks.broken(&site, |content| graph.as_ref()?.facts(site.source_of(content)));
+            if only_warns {
                 warnings.extend(found);
             } else {
                 found.into_iter().for_each(|d| errors.push(d));
@@ -408,7 +472,7 @@ impl Renderer {
             }
             outputs = graph.outputs();
         }
-        Ok(Summary {
+        let summary = Summary {
             render: RenderId(render),
             handed: if since.is_some() { Handed::Changes } else { Handed::All },
             pages: site.library.pages.len(),
@@ -419,11 +483,45 @@ impl Renderer {
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
             places: if site.source_lines { places(&site) } else { Vec::new() },
-        })
+        };
+        if let Some(values) = view.map(View::into_values)
+            && let Some(mut site) = Arc::into_inner(site)
+        {
+            site.forget();
+            let (data, rows) = (input.data.clone(), input.row_pages.clone());
+            *lock(&self.kept) = Some(Kept { site, jobs, assets, values, data, rows });
+        }
+        Ok(summary)
+    }
+
+    /// The state that the last render left, with what differs now taken over; none where that is not all there is to it.
+    fn again(
+        &self,
+        mut kept: Kept,
+        input: &Input,
+        basis: &Basis,
+        render: u64,
+    ) -> Option<(State, Vec<Taken>)> {
+        let site = &kept.site;
+        let same_look = Arc::ptr_eq(&site.config, &basis.config) && Arc::ptr_eq(&site.engine, &basis.engine);
+        if !same_look || site.settings != basis.settings {
+            return None;
+        }
+        let (touched, taken) = kept.take(input, &basis.making(input))?;
+        let Kept { site, jobs, assets, values, .. } = kept;
+        let site = site.again(input.sources.clone(), input.now, render);
+        warn_of_whole(&site, input);
+        let site = Arc::new(site);
+        Some((State { site, jobs, assets, values: Some(values), touched: Some(touched) }, taken))
     }
 
     /// Everything that outputs are made from.
     pub(crate) fn prepare(&self, input: &Input, render: u64, tracked: bool) -> Result<Site, Errors> {
+        self.make(input, self.basis(input)?, render, tracked)
+    }
+
+    /// What all content rests on.
+    fn basis(&self, input: &Input) -> Result<Basis, Errors> {
         let sources = &input.sources;
         let beyond_zola = sources.get(config::BAKEHOUSE_NAME).is_some();
         let (config_digest, config) = self.config(input)?;
@@ -446,17 +544,19 @@ impl Renderer {
             (config, parsed) if *config == Some(config_digest) => parsed.clone(),
             _ => Arc::default(),
         };
-        let (library, parsed) = Library::make(&Making {
-            sources,
-            rows: &input.row_pages,
-            config: &config,
-            limits: &input.options.limits,
-            drafts: input.options.drafts,
-            now: beyond_zola.then(|| input.now.as_second()),
-            count_words: engine.counts_words,
-            backlinks: engine.backlinks,
-            known: &known,
-        })?;
+        let settings = {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(config_digest.as_bytes());
+            hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
+            half(&hasher.finalize())
+        };
+        Ok(Basis { beyond_zola, config_digest, config, engine, base, settings, known })
+    }
+
+    fn make(&self, input: &Input, basis: Basis, render: u64, tracked: bool) -> Result<Site, Errors> {
+        let sources = &input.sources;
+        let (library, parsed) = Library::make(&basis.making(input))?;
+        let Basis { beyond_zola, config_digest, config, engine, base, settings, known: _ } = basis;
         *lock(&self.parsed) = (Some(config_digest), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
@@ -504,12 +604,6 @@ impl Renderer {
         for section in &library.sections {
             collect_assets(&mut colocated, &section.assets, &section.source, &section.path);
         }
-        let settings = {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(config_digest.as_bytes());
-            hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
-            half(&hasher.finalize())
-        };
         let data = self.data(&input.data);
         let site = Site::new(Makings {
             sources: sources.clone(),
@@ -535,29 +629,7 @@ impl Renderer {
             colocated,
             render,
         });
-        let highlighting = site.config.markdown.highlighting.as_ref();
-        for (name, given) in [
-            ("extra_grammars", highlighting.map(|h| &h.extra_grammars)),
-            ("extra_themes", highlighting.map(|h| &h.extra_themes)),
-        ] {
-            if given.is_some_and(|given| !given.is_empty()) {
-                let path = config::config_path(sources, input.options.config.as_deref()).unwrap_or_default();
-                site.warn(
-                    Diagnostic::in_file(
-                        path,
-                        format!("`{name}` is not supported: TextMate's files are not read"),
-                    )
-                    .hint("built-in grammars and themes are used; see the page on sites made for Zola"),
-                );
-            }
-        }
-        for id in &site.library.unsorted {
-            let page = site.library.page(*id);
-            site.warn(
-                Diagnostic::in_file(page.source.to_string(), "the page lacks what its section sorts by")
-                    .hint("it is rendered, but its section does not list it"),
-            );
-        }
+        warn_of_whole(&site, input);
         Ok(site)
     }
 
@@ -703,6 +775,34 @@ impl Renderer {
     }
 }
 
+/// Says what is not right with a site as a whole.
+fn warn_of_whole(site: &Site, input: &Input) {
+    let highlighting = site.config.markdown.highlighting.as_ref();
+    for (name, given) in [
+        ("extra_grammars", highlighting.map(|h| &h.extra_grammars)),
+        ("extra_themes", highlighting.map(|h| &h.extra_themes)),
+    ] {
+        if given.is_some_and(|given| !given.is_empty()) {
+            let path =
+                config::config_path(&site.sources, input.options.config.as_deref()).unwrap_or_default();
+            site.warn(
+                Diagnostic::in_file(
+                    path,
+                    format!("`{name}` is not supported: TextMate's files are not read"),
+                )
+                .hint("built-in grammars and themes are used; see the page on sites made for Zola"),
+            );
+        }
+    }
+    for id in &site.library.unsorted {
+        let page = site.library.page(*id);
+        site.warn(
+            Diagnostic::in_file(page.source.to_string(), "the page lacks what its section sorts by")
+                .hint("it is rendered, but its section does not list it"),
+        );
+    }
+}
+
 /// The files that Zola reads as templates; others in the folder are left alone.
 pub(crate) fn is_template(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -769,36 +869,33 @@ fn read_text(sources: &Sources, path: &str) -> Result<(Hash, String), Diagnostic
     }
 }
 
-type ContentKey = (bool, u32);
-
-fn key_of(content: Content) -> ContentKey {
-    match content {
-        Content::Page(id) => (true, id),
-        Content::Section(id) => (false, id),
-    }
-}
-
 /// Links to headings, checked when all headings are known.
 #[derive(Default)]
 pub(crate) struct Checks {
-    facts: HashMap<ContentKey, Arc<Facts>>,
-    linking: Vec<(String, Arc<Facts>)>,
+    facts: HashMap<Content, Arc<Facts>>,
+    linking: Vec<(Arc<str>, Arc<Facts>)>,
 }
 
 impl Checks {
     pub(crate) fn add(&mut self, site: &Site, content: Content, facts: Arc<Facts>) {
         if !facts.links.is_empty() {
-            self.linking.push((site.source_of(content).to_owned(), facts.clone()));
+            self.linking.push((site.source_of(content).clone(), facts.clone()));
         }
-        self.facts.insert(key_of(content), facts);
+        self.facts.insert(content, facts);
     }
 
-    pub(crate) fn broken(&self, site: &Site) -> Vec<Diagnostic> {
+    /// Links that lead to no heading; `others` knows contents that were not added.
+    pub(crate) fn broken(
+        &self,
+        site: &Site,
+        others: impl Fn(Content) -> Option<Arc<Facts>> + Sync,
+    ) -> Vec<Diagnostic> {
         self.linking
             .par_iter()
             .flat_map_iter(|(from, facts)| {
                 facts.links.iter().filter_map(|link| {
-                    site.check_anchor(from, link, |content| self.facts.get(&key_of(content)).cloned())
+                    let facts = |content| self.facts.get(&content).cloned().or_else(|| others(content));
+                    site.check_anchor(from, link, facts)
                 })
             })
             .collect()
@@ -829,4 +926,71 @@ fn looks_built_in(engine: &Engine, config: &Config) -> bool {
                         .is_some_and(|name| engine.rests_on_theme(name))
                 })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn put(&self, _: File) -> Result<(), SinkClosed> {
+            Ok(())
+        }
+
+        fn remove(&self, _: &str) -> Result<(), SinkClosed> {
+            Ok(())
+        }
+    }
+
+    /// A site of two pages, of which the second is not due before 2030.
+    fn input(page: &str, section: &str, now: &str) -> Input {
+        let files = [
+            ("zola.toml", "base_url = \"https://example.org\"\ntaxonomies = [{ name = \"tags\" }]\n"),
+            ("bakehouse.toml", ""),
+            ("content/_index.md", section),
+            ("content/a.md", page),
+            ("content/b.md", "+++\ntitle = \"B\"\ndate = 2030-01-01\n+++\n"),
+        ];
+        Input {
+            sources: Sources::from_files(files.map(|(path, text)| (path.to_owned(), text.to_owned().into()))),
+            data: Arc::default(),
+            row_pages: Arc::default(),
+            now: now.parse().unwrap(),
+            options: Options::default(),
+        }
+    }
+
+    /// Whether a render of `second` takes over what one of `first` left.
+    fn takes_over(first: &Input, second: &Input) -> bool {
+        let renderer = Renderer::new(1 << 20);
+        renderer.render(first, None, &Nowhere).unwrap();
+        let kept = lock(&renderer.kept).take().unwrap();
+        renderer.again(kept, second, &renderer.basis(second).unwrap(), 2).is_some()
+    }
+
+    #[test]
+    fn texts_and_titles_are_taken_over() {
+        const NOW: &str = "2026-06-01T00:00:00Z";
+        const LATER: &str = "2026-06-02T00:00:00Z";
+        let first = input("+++\ntitle = \"A\"\n+++\ntext", "+++\n+++\n", NOW);
+        for (page, section, now, taken_over) in [
+            ("+++\ntitle = \"A\"\n+++\nother text", "+++\n+++\n", LATER, true),
+            ("+++\ntitle = \"Other\"\n+++\ntext", "+++\n+++\nA text.", LATER, true),
+            ("+++\ntitle = \"A\"\nslug = \"other\"\n+++\ntext", "+++\n+++\n", LATER, false),
+            ("+++\ntitle = \"A\"\n[taxonomies]\ntags = [\"x\"]\n+++\ntext", "+++\n+++\n", LATER, false),
+            ("+++\ntitle = \"A\"\n+++\ntext", "+++\ntitle = \"Home\"\n+++\n", LATER, false),
+            ("+++\ntitle =\n+++\ntext", "+++\n+++\n", LATER, false),
+            ("+++\ntitle = \"A\"\n+++\ntext", "+++\n+++\n", "2030-01-01T00:00:00Z", false),
+            ("+++\ntitle = \"A\"\n+++\ntext", "+++\n+++\n", "2026-05-31T00:00:00Z", false),
+        ] {
+            let second = input(page, section, now);
+            assert_eq!(takes_over(&first, &second), taken_over, "{page} {section} {now}");
+        }
+        let sorted = "+++\nsort_by = \"title\"\n+++\n";
+        let first = input("+++\ntitle = \"A\"\n+++\n", sorted, NOW);
+        assert!(takes_over(&first, &input("+++\ntitle = \"A\"\n+++\ntext", sorted, NOW)));
+        assert!(!takes_over(&first, &input("+++\ntitle = \"Other\"\n+++\n", sorted, NOW)));
+    }
 }

@@ -17,7 +17,9 @@ use crate::front_matter::Date;
 use crate::graph::{self, ContentName};
 use crate::highlight::{CodeStyle, Fence};
 use crate::images::{ImageOptions, Shown, Wanted};
-use crate::library::{CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term};
+use crate::library::{
+    self, CONTENT, Content, Library, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term,
+};
 use crate::limits::Limits;
 use crate::lines::Lines;
 use crate::markdown::{self, ContentLink, Heading, Picture, Surroundings};
@@ -161,12 +163,7 @@ pub(crate) struct Site {
     /// Outputs that are copied from co-located files, and these.
     pub(crate) colocated: HashMap<String, Arc<str>>,
     configs: HashMap<String, (Value, Value)>,
-    pages: Bounded<(PageId, Fields, bool), Value>,
-    sections: Bounded<(SectionId, Fields, bool, bool), Value>,
-    /// The pages of terms, which each pager of a term has.
-    lists: Bounded<(Box<str>, Fields, bool), Value>,
-    summaries: Bounded<(PageId, bool), Value>,
-    taxonomies: Mutex<HashMap<(String, Fields, bool, Pages), Value>>,
+    made: Made,
     /// Distinguishes this render from all others of the process, for content that must not outlive it.
     render: u64,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
@@ -182,6 +179,29 @@ pub(crate) struct Site {
     pub(crate) data_values: BTreeMap<String, u128>,
     /// Contents that were rendered, for a graph; none where nobody keeps one.
     fresh: Option<Mutex<Fresh>>,
+}
+
+/// Values that were made while a site is rendered, and may be asked for again.
+struct Made {
+    pages: Bounded<(PageId, Fields, bool), Value>,
+    sections: Bounded<(SectionId, Fields, bool, bool), Value>,
+    /// The pages of terms, which each pager of a term has.
+    lists: Bounded<(Box<str>, Fields, bool), Value>,
+    summaries: Bounded<(PageId, bool), Value>,
+    taxonomies: Mutex<HashMap<(String, Fields, bool, Pages), Value>>,
+}
+
+impl Made {
+    /// None yet, of a site of so many pages.
+    fn none(pages: usize) -> Self {
+        Self {
+            pages: Bounded::new(PAGE_VALUES_BYTES_MAX),
+            sections: Bounded::undivided(SECTION_VALUES_BYTES_MIN + pages * SECTION_VALUES_BYTES_A_PAGE),
+            lists: Bounded::undivided(LISTS_BYTES_MAX),
+            summaries: Bounded::new(SUMMARIES_BYTES_MIN + pages * SUMMARIES_BYTES_A_PAGE),
+            taxonomies: Mutex::new(HashMap::new()),
+        }
+    }
 }
 
 /// The makings of a site: what is not derived.
@@ -244,11 +264,7 @@ impl Site {
             generated: parts.generated,
             colocated: parts.colocated,
             configs,
-            pages: Bounded::new(PAGE_VALUES_BYTES_MAX),
-            sections: Bounded::undivided(SECTION_VALUES_BYTES_MIN + pages * SECTION_VALUES_BYTES_A_PAGE),
-            lists: Bounded::undivided(LISTS_BYTES_MAX),
-            summaries: Bounded::new(SUMMARIES_BYTES_MIN + pages * SUMMARIES_BYTES_A_PAGE),
-            taxonomies: Mutex::new(HashMap::new()),
+            made: Made::none(pages),
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
             image_options: parts.image_options,
@@ -258,6 +274,17 @@ impl Site {
             data_values: parts.data_values,
             fresh: parts.tracked.then(Mutex::default),
         }
+    }
+
+    /// The same state with other files and at another time, for the next render. Its library is what these files make it.
+    pub(crate) fn again(self, sources: Sources, now: Timestamp, render: u64) -> Self {
+        let fresh = self.fresh.is_some().then(Mutex::default);
+        Self { sources, now, render, images: Wanted::default(), fresh, ..self }
+    }
+
+    /// Forgets values that only one render asks for.
+    pub(crate) fn forget(&mut self) {
+        self.made = Made::none(self.library.pages.len());
     }
 
     /// The address of a path such as `/blog/first/`.
@@ -746,11 +773,7 @@ impl Site {
         }
         let inside = from.strip_prefix(CONTENT).unwrap_or(from);
         let target = if link.target.is_empty() { inside } else { &link.target };
-        let content = self
-            .library
-            .page_id(target)
-            .map(Content::Page)
-            .or_else(|| self.library.section_id(target).map(Content::Section))?;
+        let content = self.library.content_id(target)?;
         let known = facts(content)?;
         if known.anchors.contains(&anchor_hash(anchor)) {
             return None;
@@ -775,7 +798,7 @@ impl Site {
         self.note_page(id, fields, absolute);
         let fields = fields.of_pages();
         let name = (id, fields, absolute);
-        if let Some(known) = self.pages.get(&name) {
+        if let Some(known) = self.made.pages.get(&name) {
             return known;
         }
         const WHOLE: Fields = Fields::of(&[Field::Content, Field::Toc]);
@@ -786,7 +809,7 @@ impl Site {
         }
         let made = value::map(map);
         let content = rendered.as_ref().filter(|_| fields.has(Field::Content));
-        self.pages.insert(name, made.clone(), PAGE_VALUE_BYTES + content.map_or(0, |r| r.bytes()));
+        self.made.pages.insert(name, made.clone(), PAGE_VALUE_BYTES + content.map_or(0, |r| r.bytes()));
         made
     }
 
@@ -796,13 +819,13 @@ impl Site {
             return Value::none();
         }
         let name = (id, absolute);
-        if let Some(known) = self.summaries.get(&name) {
+        if let Some(known) = self.made.summaries.get(&name) {
             return known;
         }
         let Ok(rendered) = self.page_html(id, absolute) else { return Value::none() };
         let summary = rendered.summary.clone();
         let bytes = SUMMARY_BYTES + summary.as_str().map_or(0, str::len);
-        self.summaries.insert(name, summary.clone(), bytes);
+        self.made.summaries.insert(name, summary.clone(), bytes);
         summary
     }
 
@@ -951,7 +974,7 @@ impl Site {
             self.note_members(id, fields, absolute);
         }
         let name = (id, fields, absolute, metadata_only);
-        if let Some(known) = self.sections.get(&name) {
+        if let Some(known) = self.made.sections.get(&name) {
             return known;
         }
         let rendered = if fields.any(Fields::CONTENT) { self.section_html(id, absolute).ok() } else { None };
@@ -960,8 +983,26 @@ impl Site {
         // Counted as if all its pages were held by it alone.
         let pages = if metadata_only { 0 } else { self.library.section(id).pages.len() };
         let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
-        self.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * each);
+        self.made.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * each);
         made
+    }
+
+    /// The value of a section with only its first pages, and how many it has.
+    pub(crate) fn section_start(
+        self: &Arc<Self>,
+        id: SectionId,
+        fields: Fields,
+        absolute: bool,
+        most: usize,
+    ) -> Value {
+        let section = self.library.section(id);
+        note(|| Node::First(section.source.clone(), most));
+        let mut map = self.section_value(id, fields, absolute, true).into_map().unwrap_or_default();
+        let pages = library::first(&section.pages, most).iter();
+        let pages: Vec<Value> = pages.map(|id| self.page_value(*id, fields, absolute)).collect();
+        map.insert(key("pages"), Value::from(pages));
+        map.insert(key("page_count"), Value::from(section.pages.len()));
+        value::map(map)
     }
 
     /// The value of the section that is rendered. A paginated one has its pages in `paginator` alone.
@@ -1086,12 +1127,12 @@ impl Site {
 
     fn term_pages(self: &Arc<Self>, term: &Term, fields: Fields, absolute: bool) -> Value {
         let name = (term.path.clone(), fields, absolute);
-        if let Some(known) = self.lists.get(&name) {
+        if let Some(known) = self.made.lists.get(&name) {
             return known;
         }
         let made = self.page_values(&term.pages, fields, absolute);
         let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
-        self.lists.insert(name, made.clone(), term.pages.len() * each);
+        self.made.lists.insert(name, made.clone(), term.pages.len() * each);
         made
     }
 
@@ -1116,7 +1157,8 @@ impl Site {
         note_taxonomy(taxonomy, fields, absolute, pages);
         let name = (taxonomy.path.clone(), fields, absolute, pages);
         if !fields.any(Fields::CONTENT)
-            && let Some(known) = self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
+            && let Some(known) =
+                self.made.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
         {
             return known.clone();
         }
@@ -1130,7 +1172,7 @@ impl Site {
         map.insert(key("items"), Value::from(items));
         let made = value::map(map);
         if !fields.any(Fields::CONTENT) {
-            self.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
+            self.made.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
         }
         made
     }

@@ -4,7 +4,7 @@
 //! inode are those of the previous snapshot keeps the digest it had. Owns reading and digests; what a file means
 //! is for others to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -114,6 +114,44 @@ impl Sources {
         Self::list(root, limits, Some(self))
     }
 
+    /// The same folder, of which these paths are looked at again and no others: whoever asks knows that nothing else has
+    /// changed. None where that cannot be told path by path, as of a folder that has come or gone.
+    ///
+    /// # Errors
+    /// As [`Sources::from_folder`], of these paths.
+    pub fn look_again(&self, paths: &BTreeSet<String>, limits: &Limits) -> Option<Result<Self, Errors>> {
+        let root = self.root.clone()?;
+        let (files, errors) = (BTreeMap::new(), Errors::default());
+        let mut lister = Lister { root: root.clone(), limits, previous: Some(self), files, errors };
+        let mut gone = Vec::new();
+        for path in paths.iter().filter(|path| is_listed(path)) {
+            match fs::metadata(root.join(path)) {
+                Ok(meta) if meta.is_dir() => return None,
+                Ok(meta) if meta.is_file() => lister.file(path.clone(), Stat::of(&meta)),
+                Ok(_) => gone.push(path),
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    gone.push(path);
+                }
+                Err(e) => {
+                    let unreadable = format!("the file cannot be read: {e}");
+                    lister.errors.push(Diagnostic::in_file(path.clone(), unreadable));
+                }
+            }
+        }
+        if gone.iter().any(|path| self.under(&format!("{path}/")).next().is_some()) {
+            return None;
+        }
+        let Lister { files: looked_at, errors, .. } = lister;
+        if let Err(errors) = errors.into_result() {
+            return Some(Err(errors));
+        }
+        let mut files = (*self.files).clone();
+        gone.into_iter().for_each(|path| drop(files.remove(path.as_str())));
+        files.extend(looked_at);
+        // How many there may be is asked by whoever looks at all.
+        Some(Ok(Self { files: Arc::new(files), root: Some(root), listed: self.listed }))
+    }
+
     /// Sources that are already in memory, such as those of a release.
     pub fn from_files(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
         let files = files
@@ -180,6 +218,45 @@ impl Sources {
             files.insert(Arc::from(path), Arc::new(file));
         }
         Self { files: Arc::new(files), root: self.root.clone(), listed: None }
+    }
+
+    /// Files that are new or others than in `before`, and none for those that are no more, by path. Files that were
+    /// listed again and have not changed are the same.
+    pub fn changes_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a str, Option<&'a SourceFile>)> {
+        let mut changes: Vec<(&str, Option<&SourceFile>)> = Vec::new();
+        let mut known = before.files.iter().peekable();
+        for (path, file) in &*self.files {
+            while let Some((gone, _)) = known.next_if(|(known, _)| *known < path) {
+                changes.push((gone, None));
+            }
+            let was = known.next_if(|(known, _)| *known == path);
+            if was.is_none_or(|(_, was)| !Arc::ptr_eq(was, file)) {
+                changes.push((path, Some(file)));
+            }
+        }
+        changes.extend(known.map(|(gone, _)| (&**gone, None)));
+        changes
+    }
+
+    /// The paths of files that are others than in `before`; none where a path is there in only one of the two, or where
+    /// there are more than `most`.
+    pub(crate) fn differing(&self, before: &Self, most: usize) -> Option<Vec<&str>> {
+        if self.files.len() != before.files.len() {
+            return None;
+        }
+        let mut differing = Vec::new();
+        for ((path, file), (known, was)) in self.files.iter().zip(&*before.files) {
+            if !Arc::ptr_eq(path, known) && path != known {
+                return None;
+            }
+            if !Arc::ptr_eq(file, was) && !file.is_same_memory(was) {
+                differing.push(&**path);
+                if differing.len() > most {
+                    return None;
+                }
+            }
+        }
+        Some(differing)
     }
 
     fn list(root: &Path, limits: &Limits, previous: Option<&Self>) -> Result<Self, Errors> {
@@ -335,6 +412,16 @@ impl Lister<'_> {
     }
 }
 
+/// Whether a listing has what is at this path, if it is a file.
+fn is_listed(path: &str) -> bool {
+    let mut names = path.split('/');
+    let top = path.split('/').next().unwrap_or_default();
+    !top.starts_with('.')
+        && !SKIPPED_AT_TOP.contains(&top)
+        && path.split('/').count() <= FOLDER_DEPTH_MAX + 1
+        && names.all(|name| !matches!(name, "" | "." | ".." | ".git") && !is_editor_file(name))
+}
+
 /// What editors write beside a file: backups, locks, swap files, vim's probe.
 fn is_editor_file(name: &str) -> bool {
     name.ends_with('~')
@@ -346,6 +433,11 @@ fn is_editor_file(name: &str) -> bool {
 }
 
 impl SourceFile {
+    /// Whether both are in memory, with the same bytes.
+    fn is_same_memory(&self, other: &Self) -> bool {
+        matches!((&self.place, &other.place), (Place::Memory(own), Place::Memory(others)) if own == others)
+    }
+
     /// The size when the file was listed, in bytes.
     pub fn bytes_len(&self) -> u64 {
         match &self.place {
@@ -413,6 +505,37 @@ mod tests {
         fs::write(root.join("content/a.md"), "bb").unwrap();
         let third = again.from_folder_again(&limits).unwrap();
         assert_ne!(third.get("content/a.md").unwrap().digest().unwrap(), digest);
+    }
+
+    #[test]
+    fn looking_at_some_paths_is_like_listing_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, limits) = (folder.path(), Limits::default());
+        fs::create_dir_all(root.join("content/blog")).unwrap();
+        for name in ["content/a.md", "content/b.md", "content/blog/c.md"] {
+            fs::write(root.join(name), "before").unwrap();
+        }
+        let first = Sources::from_folder(root, &limits).unwrap();
+        fs::write(root.join("content/a.md"), "another text").unwrap();
+        fs::remove_file(root.join("content/b.md")).unwrap();
+        fs::write(root.join("content/new.md"), "").unwrap();
+        fs::write(root.join("content/.new.md.swp"), "").unwrap();
+        fs::write(root.join(".hidden"), "").unwrap();
+        let paths = ["content/a.md", "content/b.md", "content/new.md", "content/.new.md.swp", ".hidden"];
+        let look =
+            |paths: &[&str]| first.look_again(&paths.iter().map(|p| (*p).to_owned()).collect(), &limits);
+        let looked = look(&paths).unwrap().unwrap();
+        let listed = first.from_folder_again(&limits).unwrap();
+        let shown = |sources: &Sources| -> Vec<_> {
+            sources.iter().map(|(path, file)| (path.to_owned(), file.digest().unwrap())).collect()
+        };
+        assert_eq!(shown(&looked), shown(&listed));
+        let changes = looked.changes_since(&first);
+        let changes: Vec<_> = changes.into_iter().map(|(path, file)| (path, file.is_some())).collect();
+        assert_eq!(changes, [("content/a.md", true), ("content/b.md", false), ("content/new.md", true)]);
+        assert!(look(&["content/blog"]).is_none());
+        fs::remove_dir_all(root.join("content/blog")).unwrap();
+        assert!(look(&["content/blog"]).is_none());
     }
 
     #[test]

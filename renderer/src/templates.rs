@@ -4,6 +4,7 @@
 //! built-in ones. Tera cannot say which fields a template reads, so the sources are searched for the few that cost
 //! something: the content of *other* pages, their summaries, tables of contents and word counts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
@@ -513,9 +514,10 @@ impl<'a> Scan<'a> {
             fields: fields_of_others(&texts),
             pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
             terms_counted_only: counts_terms_only(&texts),
-            term_pages: texts
-                .iter()
-                .any(|text| reads_whole(text, "term", &["name", "slug", "path", "permalink", "page_count"])),
+            term_pages: texts.iter().any(|text| {
+                let text = where_paginated(text);
+                reads_whole(&text, "term", &["name", "slug", "path", "permalink", "page_count"])
+            }),
             all_data: texts.iter().any(|text| reads_all_data(text)),
             extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
             // The order in which they were found says which is within which.
@@ -680,6 +682,59 @@ fn reads_whole(text: &str, name: &str, fields: &[&str]) -> bool {
         let asked = ["if", "elif", "and", "or", "not"].iter().any(|word| before.trim_end().ends_with(word));
         !asked || after.starts_with(['[', '|', '?'])
     })
+}
+
+/// A template's text without what only an output without a pager shows: the other branches of `if paginator`. The whole
+/// text, where what its tags mean is not plain to see.
+fn where_paginated(text: &str) -> Cow<'_, str> {
+    const WHOLE: [&str; 6] =
+        ["component", "raw", "{#", "set paginator", "set_global paginator", "for paginator"];
+    const TESTS: [&str; 3] = ["paginator", "paginator is defined", "paginator is defined and paginator"];
+    if !text.contains("if paginator") || WHOLE.iter().any(|part| text.contains(part)) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    // What ends each open block, and whether it is such a test.
+    let mut open: Vec<(&str, bool)> = Vec::new();
+    // How many blocks are open around the branch that is left out.
+    let mut left_out: Option<usize> = None;
+    let mut rest = text;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { return text.into() };
+        let (before, tag) = (&rest[..start], &rest[start..start + length + 2]);
+        rest = &rest[start + length + 2..];
+        let code = tag[2..length].trim_matches('-').trim();
+        let (word, test) = code.split_once(char::is_whitespace).unwrap_or((code, ""));
+        if left_out.is_none() {
+            out.push_str(before);
+        }
+        match word {
+            "if" => open.push(("endif", TESTS.contains(&test.trim()))),
+            "for" => open.push(("endfor", false)),
+            "block" => open.push(("endblock", false)),
+            "elif" | "else" if open.last().is_some_and(|(_, is_test)| *is_test) => {
+                left_out = left_out.or(Some(open.len()));
+            }
+            end if end.starts_with("end") => {
+                if open.last().is_none_or(|(wanted, _)| *wanted != end) {
+                    return text.into();
+                }
+                if left_out == Some(open.len()) {
+                    left_out = None;
+                }
+                open.pop();
+            }
+            _ => {}
+        }
+        if left_out.is_none() {
+            out.push_str(tag);
+        }
+    }
+    if !open.is_empty() {
+        return text.into();
+    }
+    out.push_str(rest);
+    out.into()
 }
 
 /// Whether a text may read `data` otherwise than by `data.NAME`.
@@ -891,6 +946,29 @@ mod tests {
             folder: "templates/".to_owned(),
             prefix: String::new(),
             templates: templates.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn where_there_is_a_pager_the_other_branch_is_not_read() {
+        let one = "a{% if paginator %}b{% for p in x %}c{% else %}d{% endfor %}{%- else -%}e{% if y %}f{% else %}g\
+                   {% endif %}{% endif %}h";
+        let without = "a{% if paginator %}b{% for p in x %}c{% else %}d{% endfor %}{% endif %}h";
+        assert_eq!(where_paginated(one), without);
+        let two = "{% if paginator is defined and paginator -%}b{% elif z %}c{% else %}d{% endif %}{% if q %}e{% else %}f\
+                   {% endif %}";
+        let without =
+            "{% if paginator is defined and paginator -%}b{% endif %}{% if q %}e{% else %}f{% endif %}";
+        assert_eq!(where_paginated(two), without);
+        for whole in [
+            "{% if not paginator %}a{% else %}b{% endif %}",
+            "{% if paginator.next %}a{% else %}b{% endif %}",
+            "{% set paginator = false %}{% if paginator %}a{% else %}b{% endif %}",
+            "{% if paginator %}a{% else %}b",
+            "{% if paginator %}{% set x %}a{% endset %}{% else %}b{% endif %}",
+            "{% raw %}{% if paginator %}{% endraw %}a{% else %}b{% endif %}",
+        ] {
+            assert_eq!(where_paginated(whole), whole);
         }
     }
 

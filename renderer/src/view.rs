@@ -24,14 +24,46 @@ pub(crate) type Contents = HashMap<ContentName, Content<Box<[u32]>>>;
 /// One state of a site, looked at.
 pub(crate) struct View<'a> {
     site: &'a Arc<Site>,
-    /// Front matter and what follows from names, of each page and section.
-    pages: Vec<Value>,
-    sections: Vec<Value>,
+    values: Values,
     terms: HashMap<&'a str, (&'a Taxonomy, &'a Term)>,
     paginated: HashMap<&'a str, SectionId>,
     feeds: HashMap<&'a str, &'a Entries>,
     /// Of the graph that the values are for.
     key: Key,
+}
+
+/// Front matter and what follows from names, of each page and section.
+pub(crate) struct Values {
+    pages: Vec<Value>,
+    sections: Vec<Value>,
+}
+
+impl Values {
+    /// The values of all pages and sections.
+    pub(crate) fn of(site: &Site) -> Self {
+        let library = &site.library;
+        Self {
+            pages: (0..library.pages.len() as PageId).into_par_iter().map(|id| page(site, id)).collect(),
+            sections: (0..library.sections.len() as SectionId)
+                .into_par_iter()
+                .map(|id| section(site, id))
+                .collect(),
+        }
+    }
+
+    /// Takes the values of some again.
+    pub(crate) fn update<'a>(
+        &mut self,
+        site: &Site,
+        contents: impl IntoIterator<Item = &'a library::Content>,
+    ) {
+        for content in contents {
+            match *content {
+                library::Content::Page(id) => self.pages[id as usize] = page(site, id),
+                library::Content::Section(id) => self.sections[id as usize] = section(site, id),
+            }
+        }
+    }
 }
 
 /// A digest in the making; parts cannot run into each other.
@@ -85,11 +117,8 @@ pub(crate) fn half(hash: &blake3::Hash) -> Value {
 const ABSENT: Value = 0;
 
 impl<'a> View<'a> {
-    pub(crate) fn new(site: &'a Arc<Site>, jobs: &'a [Job], key: Key) -> Self {
+    pub(crate) fn new(site: &'a Arc<Site>, jobs: &'a [Job], key: Key, values: Values) -> Self {
         let library = &site.library;
-        let pages = (0..library.pages.len() as PageId).into_par_iter().map(|id| page(site, id)).collect();
-        let sections =
-            (0..library.sections.len() as SectionId).into_par_iter().map(|id| section(site, id)).collect();
         let terms = library.taxonomies.iter().flat_map(|t| t.terms.iter().map(move |term| (t, term)));
         let paginated = library.sections.iter().enumerate().filter(|(_, s)| s.matter.paginate_by.is_some());
         let feeds = jobs.iter().filter_map(|job| match job {
@@ -98,13 +127,17 @@ impl<'a> View<'a> {
         });
         Self {
             site,
-            pages,
-            sections,
+            values,
             terms: terms.map(|(taxonomy, term)| (&*term.path, (taxonomy, term))).collect(),
             paginated: paginated.map(|(id, section)| (&*section.path, id as SectionId)).collect(),
             feeds: feeds.collect(),
             key,
         }
+    }
+
+    /// The values of pages and sections, for the view of the next state.
+    pub(crate) fn into_values(self) -> Values {
+        self.values
     }
 
     /// The value of a node; none where it rests on content that is not among `contents`.
@@ -214,6 +247,16 @@ impl<'a> View<'a> {
             }
             Node::Environment(name) => environment(name, &self.key),
             Node::Day(zone) => day(zone, site.now),
+            Node::First(source, n) => match library.section_of(source) {
+                Some(id) => {
+                    let pages = &library.section(id).pages;
+                    Mark::new()
+                        .number(pages.len() as u64)
+                        .value(self.sources(library::first(pages, *n)))
+                        .end()
+                }
+                None => ABSENT,
+            },
         })
     }
 
@@ -242,7 +285,7 @@ impl<'a> View<'a> {
     }
 
     fn page(&self, contents: &Contents, id: PageId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = self.pages[id as usize];
+        let front = self.values.pages[id as usize];
         if fields == Fields::default() {
             return Some(front);
         }
@@ -255,7 +298,7 @@ impl<'a> View<'a> {
     }
 
     fn section(&self, contents: &Contents, id: SectionId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = self.sections[id as usize];
+        let front = self.values.sections[id as usize];
         if fields == Fields::default() {
             return Some(front);
         }

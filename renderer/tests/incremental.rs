@@ -167,6 +167,7 @@ const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "{% extends \"base.html\" %}{% block main %}{{ section.content | safe }}{% for p in section.pages %}{{ p.title }}{{ p.date }}{% endfor %}{% endblock %}",
             "{% extends \"base.html\" %}{% block main %}{% set posts = get_section(path=\"blog/_index.md\") %}{% for p in posts.pages | slice(end=2) %}{{ p.summary | default(value=\"\") | safe }}{% endfor %}{% endblock %}",
+            "{% set s = get_section(path=\"blog/_index.md\", first=1, allow_missing=true) %}{% if s %}{{ s.title }}{% for p in s.pages %}{{ p.title }}{{ p.summary }}{% endfor %}{{ s.page_count }}{% endif %}",
             "{{ config.title }} {{ get_taxonomy_url(kind=\"tags\", term=\"x\", required=false) }}",
         ],
     ),
@@ -206,6 +207,7 @@ const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "{{ term.name }}{% if paginator %}{% for p in paginator.pages %}{{ p.title }}{% endfor %}{% endif %}",
             "{{ term.name }}{% for p in term.pages %}{{ p.title }}{{ p.content }}{% endfor %}",
+            "{{ term.name }}{% if paginator %}{% for p in paginator.pages %}{{ p.title }}{% endfor %}{% else %}{% for p in term.pages %}{{ p.title }}{% endfor %}{% endif %}",
         ],
     ),
     ("tags/single.html", &["tags only: {{ term.name }} {{ term.page_count }}"]),

@@ -1,0 +1,150 @@
+//! The state of a site that one render leaves to the next.
+//!
+//! After most saves every address, list and order is what it was: a text has changed, or a title. Then the state of
+//! before is taken over with these contents in it, and only what rests on them is looked at, so that the cost follows
+//! the change and not the site. Where anything else differs, everything is made anew.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::data::{DataSet, RowPage};
+use crate::job::Job;
+use crate::library::{self, CONTENT, Content, Library, Making, Taken};
+use crate::reads::Node;
+use crate::render::Input;
+use crate::site::{Pages, Site};
+use crate::view::Values;
+
+/// Files whose contents are taken over one by one; after more, such as a checkout, everything is made anew.
+const FILES_MAX: usize = 64;
+
+/// What a render that ended well was made from.
+pub(crate) struct Kept {
+    pub(crate) site: Site,
+    /// The plan of outputs, and how many of them are copies.
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) assets: usize,
+    pub(crate) values: Values,
+    pub(crate) data: Arc<DataSet>,
+    pub(crate) rows: Arc<Vec<RowPage>>,
+}
+
+impl Kept {
+    /// Takes over the files of `making`, and says what they touch; none where more differs than the contents of some
+    /// files, or where these contents move anything.
+    pub(crate) fn take(&mut self, input: &Input, making: &Making<'_>) -> Option<(Touched, Vec<Taken>)> {
+        let library = &self.site.library;
+        let is_due = library.next_change.is_some_and(|at| input.now.as_second() >= at);
+        let same_rows = Arc::ptr_eq(&self.rows, &input.row_pages) || self.rows == input.row_pages;
+        let same_data = Arc::ptr_eq(&self.data, &input.data) || self.data == input.data;
+        if is_due || input.now < self.site.now || !same_rows || !same_data {
+            return None;
+        }
+        let files = input.sources.differing(&self.site.sources, FILES_MAX)?;
+        if !files.iter().all(|path| path.starts_with(CONTENT) && path.ends_with(".md")) {
+            return None;
+        }
+        let taken = self.site.library.take(making, &files)?;
+        let mut touched = Touched::default();
+        for Taken { content, parsed, same_matter, .. } in &taken {
+            touched.add(&self.site, *content);
+            if *same_matter {
+                continue;
+            }
+            // What shows its title beside its own.
+            touched.matter = true;
+            let library = &self.site.library;
+            let (source, lang) = match content {
+                Content::Page(id) => (&library.page(*id).source, &library.page(*id).lang),
+                Content::Section(id) => (&library.section(*id).source, &library.section(*id).lang),
+            };
+            let linked = parsed.linked.iter().filter_map(|target| library.content_id(target));
+            let others: Vec<Content> =
+                library.translations_of(source, lang).iter().copied().chain(linked).collect();
+            others.into_iter().for_each(|other| touched.add(&self.site, other));
+        }
+        self.values.update(&self.site, &touched.contents);
+        Some((touched, taken))
+    }
+}
+
+/// Contents that are not what they were in the render before, and what has them in it. Addresses, orders, templates,
+/// data and files of other kinds are the same.
+#[derive(Default)]
+pub(crate) struct Touched {
+    contents: HashSet<Content>,
+    sources: BTreeSet<Arc<str>>,
+    /// Sections by source, terms and taxonomies by path.
+    lists: BTreeSet<Arc<str>>,
+    /// Whether front matter differs.
+    matter: bool,
+}
+
+impl Touched {
+    /// Adds a content.
+    pub(crate) fn add(&mut self, site: &Site, content: Content) {
+        if !self.contents.insert(content) {
+            return;
+        }
+        let library = &site.library;
+        let source = match content {
+            Content::Page(id) => &library.page(id).source,
+            Content::Section(id) => &library.section(id).source,
+        };
+        self.sources.insert(source.clone());
+        let relative = source.strip_prefix(CONTENT).unwrap_or(source);
+        let named = library::canonical(relative, &site.config);
+        if named != relative {
+            self.sources.insert(format!("{CONTENT}{named}").into());
+        }
+        if let Content::Page(id) = content {
+            self.add_lists(library, id);
+        }
+    }
+
+    /// Adds the content of that source, if there is one.
+    pub(crate) fn add_source(&mut self, site: &Site, source: &str) {
+        let found = source.strip_prefix(CONTENT).and_then(|relative| site.library.content_id(relative));
+        if let Some(content) = found {
+            self.add(site, content);
+        }
+    }
+
+    fn add_lists(&mut self, library: &Library, id: library::PageId) {
+        let mut holder = library.page(id).section;
+        while let Some(section) = holder.map(|id| library.section(id)) {
+            self.lists.insert(section.source.clone());
+            holder = if section.matter.transparent { section.parent } else { None };
+        }
+        for taxonomy in &library.taxonomies {
+            let terms = taxonomy.terms.iter().filter(|term| term.pages.contains(&id));
+            let before = self.lists.len();
+            self.lists.extend(terms.map(|term| Arc::from(&*term.path)));
+            if self.lists.len() > before {
+                self.lists.insert(taxonomy.path.as_str().into());
+            }
+        }
+    }
+
+    /// Whether the value of a node may be another one than in the render before.
+    pub(crate) fn may_differ(&self, node: &Node) -> bool {
+        match node {
+            Node::Page(source, _, _) | Node::Section(source, _, _) => self.sources.contains(source),
+            Node::Around(source) | Node::Text(source, _) | Node::Source(source) => {
+                self.sources.contains(source)
+            }
+            Node::Members(list, _, _) => self.lists.contains(list),
+            Node::Term(list, Pages::All, _, _) | Node::Taxonomy(list, Pages::All, _, _) => {
+                self.lists.contains(list)
+            }
+            Node::Sitemap => self.matter,
+            Node::Search(_) | Node::File(_) => true,
+            Node::Elsewhere | Node::Environment(_) | Node::Day(_) => true,
+            Node::Config | Node::Template(_) | Node::Engine | Node::Data | Node::DataOf(_) => false,
+            Node::Term(..) | Node::Taxonomy(..) | Node::TermNamed(..) => false,
+            Node::Pager(..) | Node::First(..) | Node::Feed(_) | Node::Link(..) => false,
+            Node::Output(_) | Node::Static(_) | Node::Generated(_) | Node::Assets => false,
+            Node::Copy(_) | Node::Warning(_) => false,
+        }
+    }
+}
