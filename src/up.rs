@@ -24,7 +24,7 @@ use crate::data_folder::{DataFolder, Keys};
 use crate::failure::HintExt;
 use crate::stores::{self, Stores};
 use crate::system::{DATA, UpBucket, UpFile};
-use crate::watch::Watch;
+use crate::watch::{Change, Watch};
 use crate::worker::{self, Event, From, Handle, Reason, Setup, Tell, Worker};
 use crate::{edge_role, failure, logs, print, render};
 
@@ -336,7 +336,7 @@ async fn watch_folder(root: PathBuf, handle: Handle) -> anyhow::Result<()> {
     let mut watch = Watch::start(&root)?;
     loop {
         let change = watch.changed().await?;
-        handle.give(Reason::Saved(change.saved)).await?;
+        handle.give(Reason::Saved(change)).await?;
     }
 }
 
@@ -348,7 +348,7 @@ async fn publish_when_resumed(site: Arc<ServedSite>, handle: Handle) -> anyhow::
         let now = journal.wait_for(|seen| !seen.state.held).await?.state.base();
         // A publish that ended the rollback brought the folder along.
         if now == active {
-            handle.give(Reason::Saved(SystemTime::now())).await?;
+            handle.give(Reason::Saved(Change { saved: SystemTime::now(), paths: None })).await?;
         }
     }
 }

@@ -5,8 +5,10 @@
 //! is being written counts as open until it is closed; a change is over when nothing is open and
 //! nothing has happened for a moment.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -26,6 +28,9 @@ const CHANGE_MAX: Duration = Duration::from_secs(3);
 /// Events that are kept while nobody asks for them; more than that only means `look again`.
 const EVENTS_MAX: usize = 4_096;
 
+/// Paths of a change that are told apart; of more, all are looked at.
+const PATHS_MAX: usize = 256;
+
 /// Folders at the top of a site that hold no sources, and may be huge.
 const NOT_SOURCES: [&str; 3] = ["target", "node_modules", "public"];
 
@@ -35,6 +40,8 @@ pub struct Watch {
     watcher: RecommendedWatcher,
     watched: HashSet<PathBuf>,
     events: mpsc::Receiver<notify::Result<Event>>,
+    /// Whether there were more events than are kept.
+    lost: Arc<AtomicBool>,
 }
 
 /// A change that is over.
@@ -42,20 +49,25 @@ pub struct Watch {
 pub struct Change {
     /// When the newest of the changed files was written: the moment of the save.
     pub saved: SystemTime,
+    /// What may have changed, relative to the folder; none where that may be anything.
+    pub paths: Option<BTreeSet<String>>,
 }
 
 impl Watch {
     /// Begins to watch `root`. Hidden folders at its top, such as our own, are left out.
     pub fn start(root: &Path) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let full = Arc::clone(&lost);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // Where the channel is full, those waiting in it say already that something changed.
             if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(event) {
+                full.store(true, Ordering::Release);
                 tracing::debug!("more changes at once than are told apart");
             }
         })
         .context("the system's file notification cannot be used")?;
-        let mut watch = Self { root: root.to_owned(), watcher, watched: HashSet::new(), events };
+        let mut watch = Self { root: root.to_owned(), watcher, watched: HashSet::new(), events, lost };
         watch
             .watcher
             .watch(root, RecursiveMode::NonRecursive)
@@ -111,7 +123,8 @@ impl Watch {
                 None => anyhow::bail!("file notification has ended"),
             }
         }
-        Ok(Change { saved: burst.saved() })
+        burst.rescan |= self.lost.swap(false, Ordering::AcqRel);
+        Ok(Change { saved: burst.saved(), paths: burst.paths(&self.root) })
     }
 
     fn note(&mut self, burst: &mut Burst, event: Event) -> anyhow::Result<()> {
@@ -126,10 +139,8 @@ impl Watch {
             if inside.components().count() == 1 && !path.is_dir() && !may_be_source(inside) {
                 continue;
             }
-            // Reading a database makes and removes these beside it.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let of_database = ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end));
-            if hidden || of_database || name.ends_with('~') || NOT_SOURCES.contains(&top.as_ref()) {
+            if hidden || is_of_database(&name) || name.ends_with('~') || NOT_SOURCES.contains(&top.as_ref()) {
                 continue;
             }
             match event.kind {
@@ -142,6 +153,8 @@ impl Watch {
                     if path.parent() == Some(&self.root) {
                         self.watch_folders()?;
                     }
+                    // What was written into it before it was watched, nobody tells.
+                    burst.rescan = true;
                     burst.touch(path);
                 }
                 EventKind::Modify(ModifyKind::Data(_)) => {
@@ -158,6 +171,11 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+/// Whether a file is one of those that reading a database makes and removes beside it.
+pub fn is_of_database(name: &str) -> bool {
+    ["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a file beside `content/` may be configuration or data: logs and the like are written there
@@ -185,6 +203,15 @@ impl Burst {
     fn touch(&mut self, path: PathBuf) {
         self.began.get_or_insert_with(Instant::now);
         self.touched.insert(path);
+    }
+
+    /// What may have changed, relative to `root`; none where that may be anything.
+    fn paths(&self, root: &Path) -> Option<BTreeSet<String>> {
+        if self.rescan || self.touched.len() > PATHS_MAX {
+            return None;
+        }
+        let inside = |path: &PathBuf| Some(path.strip_prefix(root).ok()?.to_str()?.to_owned());
+        self.touched.iter().map(inside).collect()
     }
 
     /// How much longer it must be quiet.
@@ -220,6 +247,20 @@ mod tests {
             more += 1;
         }
         1 + more
+    }
+
+    #[tokio::test]
+    async fn a_change_names_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = folder.path().join("content");
+        std::fs::create_dir(&content).unwrap();
+        let mut watch = Watch::start(folder.path()).unwrap();
+        std::fs::write(content.join("a.md"), "text").unwrap();
+        let change = watch.changed().await.unwrap();
+        assert_eq!(change.paths.unwrap().into_iter().collect::<Vec<_>>(), ["content/a.md"]);
+        std::fs::create_dir(content.join("new")).unwrap();
+        std::fs::write(content.join("new/b.md"), "text").unwrap();
+        assert_eq!(watch.changed().await.unwrap().paths, None);
     }
 
     #[tokio::test]

@@ -32,6 +32,7 @@ use crate::failure::HintExt;
 use crate::fetched::{Ask, BACKOFF, Fetched};
 use crate::memo::Memos;
 use crate::vanished::{self, Loss};
+use crate::watch::{self, Change};
 use crate::{failure, render};
 
 /// Reasons that wait while a publish is under way; more than that only say the same again.
@@ -44,8 +45,8 @@ const ATTEMPTS_MAX: u32 = 8;
 pub enum Reason {
     /// The process started.
     Start,
-    /// A file was saved, at this moment.
-    Saved(SystemTime),
+    /// Files were saved.
+    Saved(Change),
     /// A schedule fired; the sender is told when its run has ended.
     Fired(Firing, oneshot::Sender<()>),
     /// Someone asked.
@@ -180,6 +181,8 @@ pub struct Worker {
     shutdown: CancellationToken,
     /// The folder as it was listed last, so that unchanged files are not read again.
     listed: Option<Sources>,
+    /// When all of it is to be looked at, since some of it was last.
+    unlisted: Option<tokio::time::Instant>,
     /// Files of the bucket that were read, by digest.
     read: BTreeMap<Digest, Bytes>,
     fetched: Fetched,
@@ -225,6 +228,9 @@ struct Unwritten {
 /// where few are.
 const MEMO_RENDERED_MIN: usize = 1_000;
 
+/// How long after a save the whole folder is looked at.
+const LISTED_AFTER: Duration = Duration::from_secs(1);
+
 /// Bytes that the renderer of a worker may keep of rendered content.
 pub const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
 
@@ -241,6 +247,7 @@ impl Worker {
             handle: handle.clone(),
             shutdown,
             listed: None,
+            unlisted: None,
             read: BTreeMap::new(),
             fetched,
             seeded: false,
@@ -265,6 +272,12 @@ impl Worker {
                 () = self.shutdown.cancelled() => break,
                 reason = self.reasons.recv() => reason,
                 () = sleep_until(retry) => None,
+                () = sleep_until(self.unlisted) => {
+                    match self.list_all().await {
+                        Some(reason) => Some(reason),
+                        None => continue,
+                    }
+                }
             };
             let mut reasons: Vec<Reason> = first.into_iter().collect();
             while let Ok(more) = self.reasons.try_recv() {
@@ -281,6 +294,21 @@ impl Worker {
             while self.reasons.try_recv().is_ok() {}
             runner.stop().await;
         }
+    }
+
+    /// Lists all of the folder, which must have happened some time after a listing of what the system said had changed: it
+    /// does not tell of everything. A reason to publish where something else had.
+    async fn list_all(&mut self) -> Option<Reason> {
+        self.unlisted = None;
+        let listed = self.listed.clone()?;
+        let again = blocking(move || {
+            let again = listed.from_folder_again(&Limits::default()).ok()?;
+            let mut changes = again.changes_since(&listed).into_iter();
+            changes.any(|(path, _)| is_published(path) && !watch::is_of_database(path)).then_some(again)
+        });
+        // What is wrong with the folder is said by the publish after the next save.
+        self.listed = Some(again.await.ok().flatten()?);
+        Some(Reason::Saved(Change { saved: SystemTime::now(), paths: Some(BTreeSet::new()) }))
     }
 
     /// One publish for all of these reasons; none stand for a retry.
@@ -381,6 +409,8 @@ struct Batch {
     /// When the newest save was.
     saved: Option<SystemTime>,
     began: SystemTime,
+    /// What of the folder may have changed; none where that may be anything.
+    paths: Option<BTreeSet<String>>,
     /// Which sources to ask: all, some, or none but those that failed before.
     ask: Ask,
     fired: Vec<(Firing, oneshot::Sender<()>)>,
@@ -389,9 +419,11 @@ struct Batch {
 
 impl Batch {
     fn of(reasons: Vec<Reason>, retry: Option<Trigger>) -> Self {
+        let only_saves = retry.is_none() && reasons.iter().all(|reason| matches!(reason, Reason::Saved(_)));
         let mut batch = Self {
             trigger: retry.unwrap_or(Trigger::Watch),
             saved: None,
+            paths: only_saves.then(BTreeSet::new),
             began: SystemTime::now(),
             ask: Ask::Some(BTreeSet::new()),
             fired: Vec::new(),
@@ -400,8 +432,12 @@ impl Batch {
         let mut rank = 0;
         for reason in reasons {
             let (trigger, weight) = match reason {
-                Reason::Saved(at) => {
-                    batch.saved = batch.saved.max(Some(at));
+                Reason::Saved(change) => {
+                    batch.saved = batch.saved.max(Some(change.saved));
+                    batch.paths = batch.paths.zip(change.paths).map(|(mut all, more)| {
+                        all.extend(more);
+                        all
+                    });
                     (Trigger::Watch, 1)
                 }
                 Reason::Fired(firing, done) => {
@@ -471,7 +507,7 @@ impl Worker {
             publisher.begin(batch.trigger.clone(), policies).await
         };
         let mut draft = draft.map_err(Stop::of)?;
-        let (config, sources) = self.sources(sent).await?;
+        let (config, sources) = self.sources(sent, batch.paths.as_ref()).await?;
         let rules = config.rules();
         if rules != self.rules {
             // The draft was begun with other rules than these files have.
@@ -657,21 +693,30 @@ impl Worker {
         Ok(())
     }
 
-    /// The files to render and their configuration.
-    async fn sources(&mut self, sent: Option<&[SourceFile]>) -> Result<(Config, Sources), Stop> {
+    /// The files to render and their configuration; where `changed` is known, nothing else of a folder is looked at.
+    async fn sources(
+        &mut self,
+        sent: Option<&[SourceFile]>,
+        changed: Option<&BTreeSet<String>>,
+    ) -> Result<(Config, Sources), Stop> {
         let sources = match (sent, &self.setup.from) {
             (Some(files), _) => Sources::from_files(files.iter().map(|f| (f.path.clone(), f.bytes.clone()))),
             (None, From::Folder(root)) => {
                 // Listing has no bound that the configuration could change.
                 let limits = Limits::default();
-                let (root, listed) = (root.clone(), self.listed.take());
-                let list = move || match listed {
-                    Some(listed) => listed.from_folder_again(&limits),
-                    None => Sources::from_folder(&root, &limits),
+                let (root, listed, known) = (root.clone(), self.listed.take(), changed.cloned());
+                let list = move || {
+                    let Some(listed) = listed else { return (Sources::from_folder(&root, &limits), true) };
+                    match known.and_then(|changed| listed.look_again(&changed, &limits)) {
+                        Some(sources) => (sources, false),
+                        None => (listed.from_folder_again(&limits), true),
+                    }
                 };
-                let sources = blocking(list).await?;
+                let (sources, all) = blocking(list).await?;
                 let sources = render::content(sources).map_err(Stop::lasting)?;
                 self.listed = Some(sources.clone());
+                let looked = !all && changed.is_some_and(|changed| !changed.is_empty());
+                self.unlisted = looked.then(|| tokio::time::Instant::now() + LISTED_AFTER);
                 sources
             }
             (None, From::Release) => self.released().await?,
@@ -841,10 +886,12 @@ fn hand_over(
     recorded: Option<(Sources, BTreeSet<String>)>,
 ) -> Result<(), Stop> {
     let (before, names) = recorded.unwrap_or_default();
-    for (path, file) in published_sources(&input.sources) {
-        if before.get(path).is_some_and(|known| std::ptr::eq(known, file)) {
+    let changes = input.sources.changes_since(&before).into_iter().filter(|(path, _)| is_published(path));
+    for (path, file) in changes {
+        let Some(file) = file else {
+            sink.remove_source(path).map_err(Stop::of)?;
             continue;
-        }
+        };
         let failed = |e| Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}"));
         let digest = file.digest().map_err(failed)?;
         let (sources, name) = (input.sources.clone(), path.to_owned());
@@ -854,11 +901,8 @@ fn hand_over(
     for (name, snapshot) in input.data.iter() {
         sink.data(&data::record_path(name), snapshot.to_bytes().into()).map_err(Stop::of)?;
     }
-    let gone = published_sources(&before).filter(|(path, _)| input.sources.get(path).is_none());
-    let gone = gone.map(|(path, _)| path.to_owned());
-    let gone_data = names.iter().filter(|name| input.data.get(name).is_none());
-    for path in gone.chain(gone_data.map(|name| data::record_path(name))) {
-        sink.remove_source(&path).map_err(Stop::of)?;
+    for name in names.iter().filter(|name| input.data.get(name).is_none()) {
+        sink.remove_source(&data::record_path(name)).map_err(Stop::of)?;
     }
     Ok(())
 }
@@ -896,11 +940,15 @@ impl renderer::Sink for DraftSink {
 /// The files that a release is rendered from, and is recorded with: what lies in a site's own folders,
 /// and the configuration beside them.
 pub fn published_sources(sources: &Sources) -> impl Iterator<Item = (&str, &renderer::SourceFile)> {
+    sources.iter().filter(|(path, _)| is_published(path))
+}
+
+fn is_published(path: &str) -> bool {
     const FOLDERS: [&str; 7] = ["content", "templates", "static", "sass", "themes", "data", "i18n"];
-    sources.iter().filter(|(path, _)| match path.split_once('/') {
+    match path.split_once('/') {
         Some((folder, _)) => FOLDERS.contains(&folder),
         None => path.ends_with(".toml") && !path.starts_with("Cargo"),
-    })
+    }
 }
 
 /// Who publishes: the user of this process.

@@ -21,6 +21,25 @@ fn a_save_in_place_is_live() {
 }
 
 #[test]
+fn what_the_system_does_not_tell_of_is_live_soon_after_the_next_save() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("elsewhere.md", site::page("Linked", "As it was."));
+    std::os::unix::fs::symlink(world.path("elsewhere.md"), world.path("site/content/linked.md")).unwrap();
+    let up = world.up("site");
+    up.wait_text("/linked/", "As it was.");
+    // No folder of the site is touched by this.
+    world.write("elsewhere.md", site::page("Linked", "Changed where the link leads."));
+    world.write("site/content/about.md", site::page("About", "Saved."));
+    up.wait_text("/about/", "Saved.");
+    up.wait_text("/linked/", "Changed where the link leads.");
+    // Nothing is left to find.
+    let releases = up.releases().len();
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    assert_eq!(up.releases().len(), releases);
+}
+
+#[test]
 fn a_save_by_rename_is_live() {
     let world = World::new();
     site::small(&world, "site");
