@@ -568,7 +568,8 @@ impl Renderer {
             generated.insert(sheet.name.to_owned(), Bytes::from(sheet.css));
         }
         let mut assets = BTreeMap::new();
-        if looks_built_in(&engine, &config) {
+        let searches = || library.pages.iter().any(|p| p.matter().template.as_deref() == Some("search.html"));
+        if looks_built_in(&engine, &config) || (engine.rests_on_theme("search.html") && searches()) {
             for (path, bytes) in theme::assets() {
                 assets.insert(path.to_owned(), theme::hashed_name(path, &blake3::hash(bytes)));
             }

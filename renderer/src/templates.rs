@@ -383,6 +383,7 @@ pub(crate) const BY_NAME: &[&str] = &[
     "page.html",
     "taxonomy_list.html",
     "taxonomy_single.html",
+    "search.html",
 ];
 
 /// All templates of the site and its theme, and those built-in ones that are asked for.
