@@ -1,7 +1,146 @@
 //! A real browser on the built-in theme.
 
-use crate::harness::World;
-use crate::harness::browser::FLAGS;
+use std::fs;
+use std::path::Path;
+
+use crate::harness::browser::{Browser, FLAGS, View, lighthouse};
+use crate::harness::{World, wait_until};
+
+/// A site that shows every part of the theme.
+const BREAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/theme");
+const PHONE: View = View { size: (390, 844), phone: true };
+const DESKTOP: View = View { size: (1280, 900), phone: false };
+
+/// What Lighthouse must say at least: of performance, and of all else. Nothing of it is impossible without TLS, since a
+/// loopback address counts as safe.
+const PERFORMANCE: u64 = 95;
+const ALL_ELSE: u64 = 100;
+/// A busy machine makes pages slower than they are; the best of so many counts.
+const TRIES: u32 = 3;
+
+#[test]
+fn axe_finds_nothing_wrong_with_the_theme() {
+    let world = World::new();
+    let up = world.up(BREAD);
+    let browser = Browser::start(&world);
+    let page = browser.open(up.edge());
+    let paths = [
+        "/",
+        "/blog/sourdough/",
+        "/blog/",
+        "/handbook/starter/",
+        "/tags/rye/",
+        "/search/?q=rye",
+        "/no-such-page",
+    ];
+    let mut problems = Vec::new();
+    for path in paths {
+        for view in [PHONE, DESKTOP] {
+            page.look(&format!("{}{path}", up.edge()), view);
+            if path.starts_with("/search/") {
+                page.wait("document.querySelectorAll('#results a').length > 0");
+            }
+            // What is folded is looked at too.
+            page.eval("for (const one of document.querySelectorAll('details')) one.open = true");
+            let mut found = page.axe();
+            page.colours("dark");
+            found.extend(page.axe().into_iter().map(|problem| format!("in the dark: {problem}")));
+            if page.eval("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+                == true
+            {
+                found.push("wider than its window".to_owned());
+            }
+            // The browser itself reports the status of the page that is not there.
+            let expected = |complaint: &String| path == "/no-such-page" && complaint.contains("404");
+            found.extend(page.complaints().into_iter().filter(|complaint| !expected(complaint)));
+            problems.extend(found.into_iter().map(|problem| format!("{path}, {view:?}: {problem}")));
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+#[test]
+fn lighthouse_gives_the_theme_its_best_marks() {
+    let world = World::new();
+    let up = world.up(BREAD);
+    let paths = ["/", "/blog/sourdough/", "/tags/rye/", "/search/"];
+    let urls: Vec<String> = paths.iter().map(|path| format!("{}{path}", up.edge())).collect();
+    let found = lighthouse(&world, TRIES, PERFORMANCE.try_into().unwrap(), &urls);
+    assert_eq!(found.len(), 2 * paths.len());
+    for page in found {
+        let scores = page["scores"].as_object().unwrap();
+        let names: Vec<&str> = scores.keys().map(String::as_str).collect();
+        assert_eq!(names, ["accessibility", "best-practices", "performance", "seo"]);
+        for (name, score) in scores {
+            let wanted = if name == "performance" { PERFORMANCE } else { ALL_ELSE };
+            assert!(score.as_u64() >= Some(wanted), "{name} {score}, not {wanted}: {page:#}");
+        }
+        println!("{} {} {}", page["url"], page["device"], page["scores"]);
+    }
+}
+
+/// Copies a folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn pages_are_found_by_their_words_whatever_the_index_is() {
+    let world = World::new();
+    copy(Path::new(BREAD), &world.path("site"));
+    let config = world.read("site/zola.toml");
+    let up = world.up("site");
+    let browser = Browser::start(&world);
+    let page = browser.open(up.edge());
+    let results = "[...document.querySelectorAll('#results a')].map((a) => a.pathname).join(' ')";
+    for (format, ending) in [
+        ("elasticlunr_javascript", "js"),
+        ("elasticlunr_json", "json"),
+        ("fuse_javascript", "js"),
+        ("fuse_json", "json"),
+    ] {
+        let search = format!("[search]\nindex_format = {format:?}\ninclude_description = true\n");
+        world.write("site/zola.toml", format!("{config}\n{search}"));
+        let is_new = |text: &str| text.contains("documentStore") == format.starts_with("elasticlunr");
+        wait_until(format, crate::harness::SOON, || {
+            let index = up.get(&format!("/search_index.en.{ending}"));
+            index.status == 200 && is_new(&index.text()) && up.get("/search/").text().contains(ending)
+        });
+        page.look(&format!("{}/search/", up.edge()), PHONE);
+        let ask = |words: &str| {
+            page.eval(&format!(
+                "{{ const q = document.getElementById('q'); q.focus(); q.value = {words:?}; q.dispatchEvent(new Event('input')); }}"
+            ));
+            page.wait("document.getElementById('found').textContent !== ''");
+        };
+        // Every word, anywhere in title or text, without regard to case and accents.
+        ask("KNÉAD sourd");
+        assert_eq!(page.text(results), "/blog/sourdough/", "{format}");
+        assert_eq!(page.text("document.querySelector('#results mark').textContent"), "sourd", "{format}");
+        assert_eq!(page.text("document.getElementById('found').textContent"), "1 found", "{format}");
+        assert_eq!(page.text("location.search"), "?q=KN%C3%89AD%20sourd", "{format}");
+        // A title counts for more than a text.
+        ask("starter");
+        assert!(page.text(results).starts_with("/handbook/starter/ "), "{format}: {}", page.text(results));
+        ask("no such words");
+        page.wait("document.getElementById('found').textContent === 'Nothing was found.'");
+        assert_eq!(page.text(results), "", "{format}");
+        // An address with words in it searches at once.
+        page.look(&format!("{}/search/?q=heating", up.edge()), PHONE);
+        page.wait("document.querySelectorAll('#results a').length === 1");
+        assert_eq!(page.text(results), "/handbook/oven/", "{format}");
+        let complaints = page.complaints();
+        assert!(complaints.is_empty(), "{format}: {complaints:?}");
+    }
+}
 
 #[test]
 fn chromium_shows_the_documentation_without_a_complaint() {

@@ -1,8 +1,9 @@
-//! A real Chromium, driven over its debugging pipe.
+//! A real Chromium, driven over its debugging pipe; and what axe-core and Lighthouse, in one, say of pages.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use super::{LOOK_EVERY, SOON};
 
 /// Longest wait for the answer to one command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest wait for Lighthouse: some seconds a page and device, more on a busy machine.
+const LIGHTHOUSE_LIMIT: Duration = Duration::from_secs(220);
 
 /// Flags for a browser that asks nobody and has no screen.
 pub const FLAGS: [&str; 9] = [
@@ -34,6 +38,16 @@ pub struct Browser {
     commands: File,
     answers: Receiver<Value>,
     last: Cell<u64>,
+    complaints: RefCell<Vec<String>>,
+}
+
+/// How a page is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// Whether it is a phone.
+    pub phone: bool,
 }
 
 /// One of its pages.
@@ -72,7 +86,7 @@ impl Browser {
                 }
             }
         });
-        Self { _process: process, commands, answers, last: Cell::new(0) }
+        Self { _process: process, commands, answers, last: Cell::new(0), complaints: RefCell::default() }
     }
 
     fn call(&self, session: Option<&str>, method: &str, params: &Value) -> Value {
@@ -92,6 +106,7 @@ impl Browser {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let answer = self.answers.recv_timeout(left).unwrap_or_else(|e| panic!("{message}: {e}"));
+            self.complaints.borrow_mut().extend(complaint(&answer));
             if answer["id"] == id {
                 return match &answer["error"] {
                     Value::Null => Ok(answer["result"].clone()),
@@ -117,7 +132,86 @@ impl Browser {
     }
 }
 
+/// What a message says that went wrong in a page, if it does.
+fn complaint(message: &Value) -> Option<String> {
+    let params = &message["params"];
+    let bad = |level: &Value| matches!(level.as_str(), Some("error" | "warning" | "assert"));
+    match message["method"].as_str()? {
+        "Runtime.exceptionThrown" => Some(params["exceptionDetails"].to_string()),
+        "Runtime.consoleAPICalled" if bad(&params["type"]) => Some(params["args"].to_string()),
+        "Log.entryAdded" if bad(&params["entry"]["level"]) => Some(params["entry"].to_string()),
+        _ => None,
+    }
+}
+
+/// The folder of the packages for Node that `./test` installs.
+pub fn node_modules() -> PathBuf {
+    installed("BAKE_TEST_NODE_MODULES")
+}
+
+/// Runs Lighthouse on these pages as a phone and as a desktop computer, at most `tries` times where the performance is
+/// below `wanted`. The script beside this file says what comes back.
+pub fn lighthouse(world: &World, tries: u32, wanted: u32, urls: &[String]) -> Vec<Value> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/lighthouse.mjs");
+    let (node, modules) = (installed("BAKE_TEST_NODE"), node_modules());
+    let numbers = [tries.to_string(), wanted.to_string()];
+    let mut args =
+        vec!["-c", "CHROME_PATH=$(command -v chromium) exec \"$@\"", "node", node.to_str().unwrap(), script];
+    args.extend([modules.to_str().unwrap(), &numbers[0], &numbers[1]]);
+    args.extend(urls.iter().map(String::as_str));
+    let done = world.program("sh", ".", &args).run_within(LIGHTHOUSE_LIMIT).success();
+    serde_json::from_str(&done.stdout).unwrap()
+}
+
+/// Where `./test` has installed something.
+fn installed(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{variable} names no file: run ./test, which installs what tests need"));
+    assert!(path.exists(), "{} is missing: run ./test, which installs it", path.display());
+    path
+}
+
 impl Page<'_> {
+    /// Prefers light or dark colours, and that they change at once.
+    pub fn colours(&self, scheme: &str) {
+        let feature = |name: &str, value: &str| json!({"name": name, "value": value});
+        let still = feature("prefers-reduced-motion", "reduce");
+        let features = json!({"features": [feature("prefers-color-scheme", scheme), still]});
+        self.browser.call(Some(&self.session), "Emulation.setEmulatedMedia", &features);
+    }
+
+    /// Loads an address anew in this view, in light colours. From now on the page's complaints are kept.
+    pub fn look(&self, url: &str, view: View) {
+        let call = |method: &str, params: &Value| self.browser.call(Some(&self.session), method, params);
+        let size = json!({"width": view.size.0, "height": view.size.1, "deviceScaleFactor": 1, "mobile": view.phone});
+        call("Emulation.setDeviceMetricsOverride", &size);
+        self.colours("light");
+        call("Runtime.enable", &json!({}));
+        call("Log.enable", &json!({}));
+        // Where the old page is at the same address, only this tells it from the new one.
+        self.eval("window.before = true");
+        call("Page.navigate", &json!({"url": url}));
+        self.wait("!window.before && document.readyState === 'complete' && location.href !== 'about:blank'");
+    }
+
+    /// What went wrong in pages since this was last asked.
+    pub fn complaints(&self) -> Vec<String> {
+        self.browser.complaints.take()
+    }
+
+    /// What axe-core finds wrong with the page: each rule, and the elements that break it.
+    pub fn axe(&self) -> Vec<String> {
+        let script = node_modules().join("axe-core/axe.min.js");
+        let axe = std::fs::read_to_string(&script).unwrap_or_else(|e| panic!("{}: {e}", script.display()));
+        self.eval(&format!("if (!window.axe) {{ {axe} }}; typeof axe.run"));
+        let found = self.eval(
+            "axe.run({resultTypes: ['violations']}).then((found) => found.violations.map((rule) =>
+             `${rule.id}: ${rule.help}: ` + rule.nodes.map((node) => `${node.html} ${node.failureSummary}`).join('; ')))",
+        );
+        found.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
     fn try_eval(&self, script: &str) -> Result<Value, String> {
         let params = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
         let answer = self.browser.try_call(Some(&self.session), "Runtime.evaluate", &params)?;
