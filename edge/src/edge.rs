@@ -314,6 +314,7 @@ impl Edge {
             inbound.scheme = scheme.unwrap_or(inbound.scheme);
             inbound.host = host.unwrap_or(inbound.host);
         }
+        inbound.settle();
         match &self.sites {
             None => self.handle_upstream(inbound, content).await,
             Some(sites) => self.handle_site(sites, inbound).await,

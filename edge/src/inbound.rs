@@ -47,18 +47,24 @@ impl Inbound {
         let interims = self.interims.clone()?;
         Some(Informational::new(move |status, headers| interims.pass(status, headers)))
     }
+
+    /// Brings its fields to what upstreams are told of who asks, how, and for what. A response that says that it was chosen
+    /// by one of these was chosen by what its upstream was told, not by what the client claims.
+    pub(crate) fn settle(&mut self) {
+        let headers = &mut self.headers;
+        forward::strip_overrides(headers);
+        forwarded::tell(headers, self.peer, self.scheme, &self.host, self.is_trusted);
+        if let Ok(host) = HeaderValue::from_str(&self.host) {
+            headers.insert(header::HOST, host);
+        }
+        headers.insert(HeaderName::from_static("x-request-id"), self.id.clone());
+    }
 }
 
 impl Edge {
-    /// The client's fields as they go to an upstream.
+    /// The fields of a settled request as they go to an upstream.
     pub(crate) fn onward_fields(&self, inbound: &Inbound) -> HeaderMap {
         let mut headers = inbound.headers.clone();
-        forward::strip_overrides(&mut headers);
-        forwarded::tell(&mut headers, inbound.peer, inbound.scheme, &inbound.host, inbound.is_trusted);
-        if let Ok(host) = HeaderValue::from_str(&inbound.host) {
-            headers.insert(header::HOST, host);
-        }
-        headers.insert(HeaderName::from_static("x-request-id"), inbound.id.clone());
         forward::add_via(&mut headers, inbound.version, &self.config.name);
         forward::add_cdn_loop(&mut headers, &self.config.name);
         if inbound.takes_trailers {

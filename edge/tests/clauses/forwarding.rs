@@ -375,3 +375,36 @@ async fn interim_responses_without_end_are_a_failure_in_time() {
     assert!(began.elapsed() < DEADLINE / 2);
     eventually("the end of that connection", || given_up.load(Ordering::SeqCst) == 1).await;
 }
+
+/// RFC 9111 §4.1: what an upstream was told is what a response was chosen by, not what a client claims.
+#[tokio::test]
+async fn a_response_that_varies_by_its_client_is_not_for_another() {
+    let upstream = Upstream::start(|head| {
+        let by = if head.starts_with("GET /id") { "x-request-id" } else { "x-forwarded-for, x-original-url" };
+        let told = [field(head, "x-forwarded-for"), field(head, "x-original-url")];
+        send(200, &[("cache-control", "max-age=60"), ("vary", by)], &format!("{told:?}"))
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let from = async |client: &str, fields: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{client}:0").parse().unwrap()).unwrap();
+        let mut stream = socket.connect(edge.address.parse().unwrap()).await.unwrap();
+        let text = format!("GET / HTTP/1.1\r\nhost: site.test\r\n{fields}\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let seen = read_response(&mut stream, false).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        (seen.text().to_owned(), seen.cache_status().contains("hit"))
+    };
+    let told = |client: &str| format!("[Some(\"{client}\"), None]");
+    assert_eq!(from("127.0.0.1", "").await, (told("127.0.0.1"), false));
+    assert_eq!(from("127.0.0.2", "").await, (told("127.0.0.2"), false));
+    // Neither a claim nor what is never sent on makes a variant, or selects one.
+    assert_eq!(from("127.0.0.2", "x-forwarded-for: 127.0.0.1\r\n").await, (told("127.0.0.2"), true));
+    assert_eq!(from("127.0.0.1", "x-original-url: /evil\r\n").await, (told("127.0.0.1"), true));
+    assert_eq!(upstream.requests().len(), 2);
+    // Each request has an id of its own.
+    edge.ask("GET", "/id", &[("x-request-id", "1")]).await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert!(!edge.ask("GET", "/id", &[("x-request-id", "1")]).await.cache_status().contains("hit"));
+}
