@@ -115,11 +115,15 @@ impl Edge {
             receipt,
             began,
         };
-        for stored in self.store.find(key, &inbound.headers, &self.log).selected {
-            if stored.status == StatusCode::OK
-                && validate::agrees(&reply.headers, &stored.head(), stored.body().len() as u64)
-            {
-                self.renewed(renewal, &stored);
+        let found = self.store.find(key, &inbound.headers, &self.log);
+        for stored in found.selected.iter().chain(&found.parts) {
+            let length = match stored.part() {
+                Some(part) => part.length,
+                None => Some(stored.body().len() as u64),
+            };
+            let is_ok = stored.status == StatusCode::OK || stored.part().is_some();
+            if is_ok && validate::agrees(&reply.headers, &stored.head(), length) {
+                self.renewed(renewal, stored);
             } else {
                 stored.make_stale(clock::boot_ms());
             }

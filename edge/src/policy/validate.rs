@@ -155,13 +155,14 @@ pub fn selected(not_modified: &HeaderMap, stored: &[&HeaderMap]) -> Vec<usize> {
     if stored.len() == 1 { vec![0] } else { Vec::new() }
 }
 
-/// Whether the 200 that answered a HEAD agrees with a stored GET response of `length` bytes, so that its fields update
-/// that one; otherwise the stored one is stale (RFC 9111 §4.3.5).
-pub fn agrees(head: &HeaderMap, stored: &HeaderMap, length: u64) -> bool {
+/// Whether the 200 that answered a HEAD agrees with a stored GET response, whole or in part, of `length` bytes in all, where
+/// that is known, so that its fields update that one; otherwise the stored one is stale (RFC 9111 §4.3.5).
+pub fn agrees(head: &HeaderMap, stored: &HeaderMap, length: Option<u64>) -> bool {
     let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
-    let same_length = head
-        .get(header::CONTENT_LENGTH)
-        .is_none_or(|value| value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) == Some(length));
+    let said = head.get(header::CONTENT_LENGTH).zip(length);
+    let same_length = said.is_none_or(|(value, length)| {
+        value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) == Some(length)
+    });
     same(&header::ETAG) && same(&header::LAST_MODIFIED) && same_length
 }
 
@@ -301,9 +302,9 @@ mod tests {
             (&[("x", "1")], true),
         ];
         for (head, expected) in rows {
-            assert_eq!(agrees(&map(head), &stored, 4), expected, "{head:?}");
+            assert_eq!(agrees(&map(head), &stored, Some(4)), expected, "{head:?}");
         }
-        assert!(!agrees(&map(&[("etag", "\"a\"")]), &map(&[]), 4));
+        assert!(!agrees(&map(&[("etag", "\"a\"")]), &map(&[]), Some(4)));
     }
 
     #[test]

@@ -200,3 +200,33 @@ async fn a_tag_of_another_coding_is_not_trusted() {
     assert_eq!(edge.get("/").await.text(), "plain");
     assert_eq!(field(&upstream.requests()[1], "if-none-match"), None);
 }
+
+/// RFC 9111 §4.3.5.
+#[tokio::test]
+async fn a_head_says_as_much_about_parts() {
+    for (tag, length, hit) in [("\"a\"", 10, true), ("\"b\"", 10, false), ("\"a\"", 11, false)] {
+        let upstream = Upstream::start(move |head| {
+            if head.starts_with("HEAD") {
+                let text =
+                    format!("HTTP/1.1 200 OK\r\netag: {tag}\r\nx-new: 1\r\ncontent-length: {length}\r\n\r\n");
+                return crate::support::Reply::Send(text.into());
+            }
+            let fields =
+                [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-range", "bytes 0-4/10")];
+            send(206, &fields, "01234")
+        })
+        .await;
+        let edge = front(&[&upstream]).await;
+        let part = async || {
+            let seen = edge.ask("GET", "/", &[("range", "bytes=0-4")]).await;
+            eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+            seen
+        };
+        part().await;
+        assert_eq!(edge.ask("HEAD", "/", &[]).await.status, 200);
+        let seen = part().await;
+        assert_eq!(seen.text(), "01234");
+        assert_eq!(seen.cache_status().contains("; hit"), hit, "{tag} {length}: {}", seen.head);
+        assert_eq!(seen.field("x-new").is_some(), hit);
+    }
+}
