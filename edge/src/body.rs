@@ -22,14 +22,48 @@ use crate::{
 pub(crate) enum OutBody {
     /// At hand.
     Whole(Option<Bytes>),
-    /// At hand in several pieces, none of them empty.
-    Pieces(VecDeque<Bytes>),
+    /// One after the other, none of them empty.
+    Pieces(VecDeque<Piece>),
     /// Being received, and shared.
     Fill(FillReader),
     /// Being received for this client alone.
     Upstream(TimedBody),
     /// None: a 101, after which the connection belongs to these two.
     Tunnel(Tunnel),
+}
+
+/// A piece of what goes out.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// At hand.
+    Bytes(Bytes),
+    /// Being received, and shared.
+    Fill(FillReader),
+}
+
+impl Piece {
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Fill(reader) => reader.length(),
+        }
+    }
+}
+
+fn poll_piece(pieces: &mut VecDeque<Piece>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EdgeError>>> {
+    loop {
+        let reader = match pieces.pop_front() {
+            None => return Poll::Ready(None),
+            Some(Piece::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+            Some(Piece::Fill(reader)) => reader,
+        };
+        let mut reader = reader;
+        let chunk = Pin::new(&mut reader).poll_chunk(cx);
+        if !matches!(chunk, Poll::Ready(None)) {
+            pieces.push_front(Piece::Fill(reader));
+            return chunk;
+        }
+    }
 }
 
 impl OutBody {
@@ -45,7 +79,7 @@ impl OutBody {
     pub(crate) fn exact_bytes(&self) -> Option<u64> {
         match self {
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Pieces(pieces) => Some(pieces.iter().map(|bytes| bytes.len() as u64).sum()),
+            Self::Pieces(pieces) => pieces.iter().map(Piece::bytes).sum(),
             Self::Fill(reader) => reader.length(),
             Self::Upstream(body) => body.exact(),
             Self::Tunnel(_) => Some(0),
@@ -63,7 +97,7 @@ impl Body for OutBody {
     ) -> Poll<Option<Result<Frame<Bytes>, EdgeError>>> {
         let chunk = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)),
-            Self::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
+            Self::Pieces(pieces) => poll_piece(pieces, cx),
             Self::Fill(reader) => match Pin::new(&mut *reader).poll_chunk(cx) {
                 Poll::Ready(None) => {
                     let trailers = reader.take_trailers();

@@ -14,8 +14,9 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 
 use crate::{
+    body::Piece,
     error::EdgeError,
-    policy::{freshness::Freshness, vary::Selection},
+    policy::{freshness::Freshness, range::Span, vary::Selection},
 };
 
 /// Bytes that are held for the slowest reader once a body is too large to store.
@@ -202,6 +203,17 @@ impl Fill {
             index_start: 0,
             took_trailers: false,
         })
+    }
+}
+
+impl Fill {
+    /// Readers of several spans that are read one after the other. `None`: too late to join, or one lies before the one
+    /// that is read first: its reader would hold up what the other waits for.
+    pub(crate) fn readers(self: &Arc<Self>, spans: &[Span]) -> Option<Vec<Piece>> {
+        if !spans.is_sorted_by_key(|span| span.start) {
+            return None;
+        }
+        spans.iter().map(|span| self.reader(span.start, Some(span.end)).map(Piece::Fill)).collect()
     }
 }
 

@@ -18,13 +18,14 @@ use crate::{
     metrics::Result as Counted,
     policy::{
         freshness::{Freshness, Millis},
-        range,
+        range::{self, ContentRange, Ranged, Span},
         reuse::{Failure, Forward, Reuse, reuse, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
     },
     reply::Reply,
+    respond::Cut,
     store::{Found, Stored},
     trace::{self, Step},
     upstream::{Informational, no_content},
@@ -33,6 +34,16 @@ use crate::{
 
 /// How often a follower whose leader's response was not for it looks again before it goes alone.
 const ATTEMPTS_MAX: usize = 3;
+
+/// A whole of this size is sent to one who asked for parts of it sooner than it is asked for again.
+const WHOLE_BYTES_FREE: u64 = 64 << 10;
+
+/// A fresh part.
+struct Piece<'a> {
+    stored: &'a Arc<Stored>,
+    part: ContentRange,
+    left_ms: i64,
+}
 
 /// What the one who asked gets.
 pub(crate) enum Outcome {
@@ -115,8 +126,9 @@ impl Edge {
                         told.detail = told.detail.or(why.detail());
                     }
                 }
-            } else if wants_part && let Some((part, left_ms)) = self.part_for(inbound, &found, now) {
-                return self.answer_hit(inbound, part, left_ms, told);
+            } else if wants_part && let Some((cut, left_ms)) = self.parts_for(inbound, &found, now) {
+                Counted::Hit.count();
+                return self.answer_parts(inbound, &cut, hit_status(left_ms, told));
             }
             if found.live.is_none() {
                 trace::note(|| Step::by(forward.clause(), missing(forward)));
@@ -130,8 +142,10 @@ impl Edge {
                     "There is no stored response to use.",
                 );
             }
+            // Several ranges are cut from the whole, which is fetched once for all; what will not be kept is not worth that.
             let several = wants_part && found.live.is_none() && self.range_of(inbound).is_none();
-            if site.is_none() && (inbound.method == Method::HEAD || several) {
+            let is_kept = !inbound.directives.no_store && !self.hints.alone(&key, authorized, now);
+            if site.is_none() && (inbound.method == Method::HEAD || (several && !is_kept)) {
                 return self.pass(inbound, &key, no_content(), forward).await;
             }
             Counted::Forwarded(forward).count();
@@ -200,6 +214,16 @@ impl Edge {
                     }
                 }
             };
+            if several
+                && let Outcome::Alone(reply, reason) = &outcome
+                && reply.status == StatusCode::OK
+                && reply.source.length().is_none_or(|length| length > WHOLE_BYTES_FREE)
+            {
+                trace::note(|| {
+                    Step::by(reason.clause(), "not kept: asked again, for the parts that are wanted")
+                });
+                return self.pass(inbound, &key, no_content(), forward).await;
+            }
             return self.conclude(inbound, outcome, &found, told);
         }
         // The last attempt goes alone and always concludes.
@@ -223,35 +247,44 @@ impl Edge {
         left_ms: i64,
         told: Told,
     ) -> Response<OutBody> {
-        let status = CacheStatus {
-            ttl_seconds: Some(ttl_seconds(left_ms)),
-            detail: told.detail,
-            collapsed: told.collapsed,
-            ..CacheStatus::default()
-        };
         Counted::Hit.count();
-        self.answer_stored(inbound, stored, status)
+        self.answer_stored(inbound, stored, hit_status(left_ms, told))
     }
 
-    /// A fresh part that holds the one range that is asked for, and how long it stays fresh.
-    fn part_for<'a>(
-        &self,
-        inbound: &Inbound,
-        found: &'a Found,
-        now: Millis,
-    ) -> Option<(&'a Arc<Stored>, i64)> {
-        found.parts.iter().find_map(|stored| {
-            let part = stored.part()?;
-            let wanted = range::single(&inbound.headers, part.length)?;
-            let holds = part.span.contains(wanted) && range::if_range_holds(&inbound.headers, &stored.head());
-            match self.reuse(inbound, &stored.freshness(), stored.stale_from(), now) {
-                Reuse::Fresh { left_ms } if holds => Some((stored, left_ms)),
+    /// The fresh parts that hold all that is asked for, and how long they stay fresh.
+    fn parts_for<'a>(&self, inbound: &Inbound, found: &'a Found, now: Millis) -> Option<(Cut<'a>, i64)> {
+        let fresh: Vec<Piece<'_>> = found
+            .parts
+            .iter()
+            .filter_map(|stored| match self.reuse(inbound, &stored.freshness(), stored.stale_from(), now) {
+                Reuse::Fresh { left_ms } => Some(Piece { stored, part: stored.part()?, left_ms }),
                 _ => None,
-            }
+            })
+            .collect();
+        fresh.iter().find_map(|piece| {
+            let head = piece.stored.head();
+            let asked = range::ranged_of_part(&inbound.headers, &head, piece.part);
+            // Parts of one representation answer together (RFC 9111 §3.4).
+            let goes_with = |other: &&Piece<'_>| {
+                Arc::ptr_eq(other.stored, piece.stored)
+                    || (other.part.length == piece.part.length && range::combine(&head, &other.stored.head()))
+            };
+            let holder =
+                |span: &Span| fresh.iter().filter(goes_with).find(|other| other.part.span.contains(*span));
+            let wanted: &[Span] = match &asked {
+                Ranged::Whole => return None,
+                Ranged::Unsatisfiable => &[],
+                Ranged::Part(span) => std::slice::from_ref(span),
+                Ranged::Parts(spans) => spans,
+            };
+            let holders = wanted.iter().map(holder).collect::<Option<Vec<_>>>()?;
+            let left_ms = holders.iter().map(|piece| piece.left_ms).fold(piece.left_ms, i64::min);
+            let pieces = holders.iter().map(|piece| (piece.stored, piece.part.span)).collect();
+            Some((Cut { of: piece.stored, length: piece.part.length, asked, pieces }, left_ms))
         })
     }
 
-    /// The fields that ask for one range. Several are sent on, and their parts not kept.
+    /// The fields that ask for one range. For several the whole is fetched, from which they can be cut.
     fn range_of(&self, inbound: &Inbound) -> Option<(http::HeaderValue, Option<http::HeaderValue>)> {
         if !range::is_single(&inbound.headers) {
             return None;
@@ -329,5 +362,14 @@ impl Edge {
             let edge = Arc::clone(self);
             self.tasks.spawn(async move { edge.fly(plan, true, flight, tell).await });
         }
+    }
+}
+
+fn hit_status(left_ms: i64, told: Told) -> CacheStatus {
+    CacheStatus {
+        ttl_seconds: Some(ttl_seconds(left_ms)),
+        detail: told.detail,
+        collapsed: told.collapsed,
+        ..CacheStatus::default()
     }
 }

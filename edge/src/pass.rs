@@ -20,6 +20,7 @@ use crate::{
         directives::{Control, RequestDirectives},
         forward::{self, Scheme},
         freshness::{Freshness, Receipt},
+        range::{self, Onward},
         reuse::Forward,
         storing::{self, Asked, storing},
         vary::{self, Selection},
@@ -53,7 +54,15 @@ impl Edge {
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
         trace::note(|| Step::by(forward.clause(), format!("sent on: {}", forward.as_str())));
-        let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), self.onward_fields(inbound));
+        let mut headers = self.onward_fields(inbound);
+        if inbound.method == Method::GET {
+            match range::onward(&headers) {
+                Onward::AsIs => {}
+                Onward::Without => drop(headers.remove(header::RANGE)),
+                Onward::Instead(range) => drop(headers.insert(header::RANGE, range)),
+            }
+        }
+        let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
         let outcome = if forward::is_safe(&inbound.method) {
             let asked = clock::boot_ms();

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use release::answer;
 
 use crate::{
-    body::{OutBody, Source},
+    body::{OutBody, Piece, Source},
     clock,
     collapse::Landing,
     edge::{Edge, UNREACHABLE},
@@ -20,7 +20,7 @@ use crate::{
     policy::{
         forward,
         freshness::StaleRefused,
-        range::{ContentRange, Multipart, Ranged, Span, ranged, single},
+        range::{ContentRange, Multipart, Ranged, Span, ranged},
         reuse::{Failure, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         validate::{self, Conditional},
@@ -126,6 +126,26 @@ impl Edge {
         stored: &Arc<Stored>,
         status: CacheStatus,
     ) -> Response<OutBody> {
+        self.answer_held(inbound, stored, None, status)
+    }
+
+    /// What is asked of a content of which only parts are held.
+    pub(crate) fn answer_parts(
+        &self,
+        inbound: &Inbound,
+        cut: &Cut<'_>,
+        status: CacheStatus,
+    ) -> Response<OutBody> {
+        self.answer_held(inbound, cut.of, Some(cut), status)
+    }
+
+    fn answer_held(
+        &self,
+        inbound: &Inbound,
+        stored: &Arc<Stored>,
+        parts: Option<&Cut<'_>>,
+        status: CacheStatus,
+    ) -> Response<OutBody> {
         let head = stored.head();
         let mut headers = head.clone();
         let age = stored.freshness().age_seconds(clock::boot_ms());
@@ -141,9 +161,13 @@ impl Edge {
             code = StatusCode::NOT_MODIFIED;
             body = OutBody::empty();
         } else if inbound.method == Method::GET {
-            let cut = match stored.part() {
-                Some(part) => cut_part(inbound, stored, part, &mut headers),
-                None if stored.status == StatusCode::OK => cut(inbound, stored, &mut headers),
+            let cut = match parts {
+                Some(parts) => parts.make(&mut headers),
+                None if stored.status == StatusCode::OK => {
+                    let length = stored.body().len() as u64;
+                    let asked = ranged(&inbound.headers, &head, length);
+                    Cut::of_whole(stored, length, asked).make(&mut headers)
+                }
                 None => None,
             };
             if let Some((status, content)) = cut {
@@ -176,7 +200,7 @@ impl Edge {
             headers
         });
         let mut code = fill.status;
-        let mut reader = reader;
+        let mut body = OutBody::Fill(reader);
         // The conditions of an unsafe request were the upstream's to judge.
         if code.is_success() && matches!(inbound.method, Method::GET | Method::HEAD) {
             let conditional = validate::conditional(&inbound.headers, &fill.head, fill.wall, clock::wall());
@@ -195,11 +219,16 @@ impl Edge {
                 && let Some(length) = fill.length
             {
                 match ranged(&inbound.headers, &fill.head, length) {
-                    // Several parts of what has not arrived would have to wait for the last of them.
-                    Ranged::Whole | Ranged::Parts(_) => {}
+                    Ranged::Whole => {}
+                    Ranged::Parts(spans) => {
+                        if let Some(parts) = fill.readers(&spans) {
+                            body = several(&mut headers, &spans, length, parts);
+                            code = StatusCode::PARTIAL_CONTENT;
+                        }
+                    }
                     Ranged::Part(span) => {
                         if let Some(part) = fill.reader(span.start, Some(span.end)) {
-                            reader = part;
+                            body = OutBody::Fill(part);
                             code = StatusCode::PARTIAL_CONTENT;
                             part_fields(&mut headers, ContentRange { span, length: Some(length) });
                         }
@@ -213,7 +242,7 @@ impl Edge {
                 }
             }
         }
-        match reader.length() {
+        match body.exact_bytes() {
             Some(length) if code != StatusCode::NO_CONTENT => {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
@@ -221,7 +250,7 @@ impl Edge {
                 headers.remove(header::CONTENT_LENGTH);
             }
         }
-        let body = if inbound.method == Method::HEAD { OutBody::empty() } else { OutBody::Fill(reader) };
+        let body = if inbound.method == Method::HEAD { OutBody::empty() } else { body };
         self.finish(inbound, code, headers, body, Some(status))
     }
 
@@ -294,51 +323,69 @@ fn repeat_query(inbound: &Inbound, code: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-/// The status and content that a `Range` cuts from a whole stored 200; `None`: the whole.
-fn cut(inbound: &Inbound, stored: &Arc<Stored>, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
-    let length = stored.body().len() as u64;
-    let slice = |span: &Span| stored.content().slice(usize_of(span.start)..usize_of(span.end));
-    match ranged(&inbound.headers, &stored.head(), length) {
-        Ranged::Whole => None,
-        Ranged::Part(span) => {
-            part_fields(headers, ContentRange { span, length: Some(length) });
-            Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(slice(&span))))
-        }
-        Ranged::Parts(spans) => {
-            // Random enough to stand nowhere in the content.
-            let boundary = format!("{:032x}", rand::random::<u128>());
-            let frame = Multipart::new(&spans, length, headers.get(header::CONTENT_TYPE), &boundary);
-            let mut pieces = VecDeque::with_capacity(spans.len() * 2 + 1);
-            for (head, span) in frame.heads.into_iter().zip(&spans) {
-                pieces.push_back(Bytes::from(head));
-                pieces.push_back(slice(span));
+/// What a `Range` cuts from what is held of a content.
+#[derive(Debug)]
+pub(crate) struct Cut<'a> {
+    /// Whose fields it gets.
+    pub(crate) of: &'a Arc<Stored>,
+    /// Bytes of the whole, where that is known.
+    pub(crate) length: Option<u64>,
+    pub(crate) asked: Ranged,
+    /// For each span of `asked` what holds it, and which bytes of the content that is.
+    pub(crate) pieces: Vec<(&'a Arc<Stored>, Span)>,
+}
+
+impl<'a> Cut<'a> {
+    fn of_whole(stored: &'a Arc<Stored>, length: u64, asked: Ranged) -> Self {
+        let spans = if let Ranged::Parts(spans) = &asked { spans.len() } else { 1 };
+        let pieces = vec![(stored, Span { start: 0, end: length }); spans];
+        Self { of: stored, length: Some(length), asked, pieces }
+    }
+
+    /// The status and content, with the fields that go with them; `None`: the whole.
+    fn make(&self, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
+        let slice = |index: usize, span: &Span| {
+            let (stored, held) = self.pieces.get(index)?;
+            let (start, end) = (span.start.checked_sub(held.start)?, span.end.checked_sub(held.start)?);
+            Some(stored.content().slice(usize_of(start)..usize_of(end)))
+        };
+        match &self.asked {
+            Ranged::Whole => None,
+            Ranged::Part(span) => {
+                let content = slice(0, span)?;
+                part_fields(headers, ContentRange { span: *span, length: self.length });
+                Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(content)))
             }
-            pieces.push_back(Bytes::from(frame.end));
-            of_another_content(headers);
-            if let Ok(kind) = HeaderValue::from_str(&frame.content_type) {
-                headers.insert(header::CONTENT_TYPE, kind);
+            Ranged::Parts(spans) => {
+                let slices = spans.iter().enumerate().map(|(index, span)| slice(index, span));
+                let slices: Vec<Piece> =
+                    slices.map(|bytes| bytes.map(Piece::Bytes)).collect::<Option<_>>()?;
+                Some((StatusCode::PARTIAL_CONTENT, several(headers, spans, self.length?, slices)))
             }
-            Some((StatusCode::PARTIAL_CONTENT, OutBody::Pieces(pieces)))
-        }
-        Ranged::Unsatisfiable => {
-            unsatisfiable_fields(headers, length);
-            Some((StatusCode::RANGE_NOT_SATISFIABLE, OutBody::empty()))
+            Ranged::Unsatisfiable => {
+                unsatisfiable_fields(headers, self.length?);
+                Some((StatusCode::RANGE_NOT_SATISFIABLE, OutBody::empty()))
+            }
         }
     }
 }
 
-/// The same from a stored part, which holds the one range that is asked for.
-fn cut_part(
-    inbound: &Inbound,
-    stored: &Arc<Stored>,
-    part: ContentRange,
-    headers: &mut HeaderMap,
-) -> Option<(StatusCode, OutBody)> {
-    let span = single(&inbound.headers, part.length).filter(|span| part.span.contains(*span))?;
-    part_fields(headers, ContentRange { span, length: part.length });
-    let (start, end) = (span.start - part.span.start, span.end - part.span.start);
-    let body = stored.content().slice(usize_of(start)..usize_of(end));
-    Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(body)))
+/// Several parts of a content of `length` bytes in their frame.
+fn several(headers: &mut HeaderMap, spans: &[Span], length: u64, contents: Vec<Piece>) -> OutBody {
+    // Random enough to stand nowhere in the content.
+    let boundary = format!("{:032x}", rand::random::<u128>());
+    let frame = Multipart::new(spans, length, headers.get(header::CONTENT_TYPE), &boundary);
+    let mut pieces = VecDeque::with_capacity(spans.len() * 2 + 1);
+    for (head, content) in frame.heads.into_iter().zip(contents) {
+        pieces.push_back(Piece::Bytes(Bytes::from(head)));
+        pieces.push_back(content);
+    }
+    pieces.push_back(Piece::Bytes(Bytes::from(frame.end)));
+    of_another_content(headers);
+    if let Ok(kind) = HeaderValue::from_str(&frame.content_type) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    OutBody::Pieces(pieces)
 }
 
 fn part_fields(headers: &mut HeaderMap, range: ContentRange) {

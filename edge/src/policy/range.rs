@@ -85,16 +85,63 @@ pub fn ranged(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Ranged {
     }
 }
 
-/// The only range that a request asks for, where it is one that a store of parts can serve. `length` is that of the
-/// whole, where it is known; without it an end must be named.
-pub fn single(request: &HeaderMap, length: Option<u64>) -> Option<Span> {
-    match specs(request)?[..] {
-        [Spec::From(start, Some(last))] if length.is_none() => {
-            Some(Span { start, end: last.saturating_add(1) })
-        }
-        [spec] => spec.within(length?),
-        _ => None,
+/// The same against a part that is held of a content. Without the length of the whole only one range that names its end can
+/// be found in it.
+pub fn ranged_of_part(request: &HeaderMap, stored: &HeaderMap, part: ContentRange) -> Ranged {
+    if let Some(length) = part.length {
+        return ranged(request, stored, length);
     }
+    match specs(request).as_deref() {
+        Some([Spec::From(start, Some(last))]) if if_range_holds(request, stored) => {
+            Ranged::Part(Span { start: *start, end: last.saturating_add(1) })
+        }
+        _ => Ranged::Whole,
+    }
+}
+
+/// What becomes of the `Range` of a GET that is sent on and whose answer nobody here will cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Onward {
+    /// It goes on as it came.
+    AsIs,
+    /// So many or such ranges mean the whole here, and do so there (RFC 9110 §14.2).
+    Without,
+    /// The same bytes, none of them asked for more than twice: overlaps must not multiply what an upstream sends.
+    Instead(HeaderValue),
+}
+
+/// Bounds what a `Range` can have an upstream do (RFC 9110 §17.15).
+pub fn onward(request: &HeaderMap) -> Onward {
+    let mut lines = request.get_all(header::RANGE).iter();
+    let Some(line) = lines.next() else { return Onward::AsIs };
+    // Other units are for the upstream to know.
+    let is_bytes = line.as_bytes().to_ascii_lowercase().starts_with(b"bytes");
+    let specs = match specs(request) {
+        Some(specs) => specs,
+        None if is_bytes || lines.next().is_some() => return Onward::Without,
+        None => return Onward::AsIs,
+    };
+    let suffix =
+        specs.iter().filter_map(|spec| if let Spec::Suffix(n) = spec { Some(*n) } else { None }).max();
+    let spans = specs.iter().filter_map(|spec| match *spec {
+        Spec::From(start, last) => {
+            Some(Span { start, end: last.map_or(u64::MAX, |last| last.saturating_add(1)) })
+        }
+        Spec::Suffix(_) => None,
+    });
+    let spans = coalesced(spans.collect());
+    if spans.len() + usize::from(suffix.is_some()) == specs.len() {
+        return Onward::AsIs;
+    }
+    let mut members: Vec<String> = spans
+        .iter()
+        .map(|span| match span.end {
+            u64::MAX => format!("{}-", span.start),
+            end => format!("{}-{}", span.start, end.saturating_sub(1)),
+        })
+        .collect();
+    members.extend(suffix.map(|suffix| format!("-{suffix}")));
+    HeaderValue::from_str(&format!("bytes={}", members.join(","))).map_or(Onward::Without, Onward::Instead)
 }
 
 /// Whether a request asks for exactly one range.
@@ -382,19 +429,57 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_parts_can_serve() {
-        let rows: [(&str, Option<u64>, Option<Span>); 7] = [
-            ("bytes=2-4", Some(10), Some(span(2, 5))),
-            ("bytes=2-4", None, Some(span(2, 5))),
-            ("bytes=2-", Some(10), Some(span(2, 10))),
-            ("bytes=2-", None, None),
-            ("bytes=-2", Some(10), Some(span(8, 10))),
-            ("bytes=-2", None, None),
-            ("bytes=0-1,5-6", Some(10), None),
+    fn what_parts_are_asked_for() {
+        use Ranged::{Part, Parts, Unsatisfiable, Whole};
+        let rows: [(&str, Option<u64>, Ranged); 12] = [
+            ("bytes=2-4", Some(10), Part(span(2, 5))),
+            ("bytes=2-4", None, Part(span(2, 5))),
+            ("bytes=2-", Some(10), Part(span(2, 10))),
+            ("bytes=2-", None, Whole),
+            ("bytes=-2", Some(10), Part(span(8, 10))),
+            ("bytes=-2", None, Whole),
+            ("bytes=10-", Some(10), Unsatisfiable),
+            ("bytes=10-12", None, Part(span(10, 13))),
+            ("bytes=0-1,5-6", Some(1_000), Part(span(0, 7))),
+            ("bytes=0-1,500-501", Some(1_000), Parts(vec![span(0, 2), span(500, 502)])),
+            ("bytes=0-1,500-501", None, Whole),
+            ("bytes=1-0", Some(10), Whole),
         ];
         for (range, length, expected) in rows {
-            assert_eq!(single(&map(&[("range", range)]), length), expected, "{range} {length:?}");
+            let part = ContentRange { span: span(0, 5), length };
+            let asked = ranged_of_part(&map(&[("range", range)]), &map(&[]), part);
+            assert_eq!(asked, expected, "{range} {length:?}");
+            let other = map(&[("range", range), ("if-range", "\"b\"")]);
+            assert_eq!(ranged_of_part(&other, &map(&[("etag", "\"a\"")]), part), Whole, "{range} {length:?}");
         }
+    }
+
+    #[test]
+    fn what_goes_on_asks_for_nothing_again_and_again() {
+        use Onward::{AsIs, Without};
+        let instead = |text: &'static str| Onward::Instead(HeaderValue::from_static(text));
+        let many = format!("bytes={}", vec!["0-"; RANGES_MAX + 1].join(","));
+        let rows: [(&str, Onward); 14] = [
+            ("bytes=0-1", AsIs),
+            ("bytes=5-, 0-1", instead("bytes=0-")),
+            ("bytes=500-509, 0-1", AsIs),
+            ("bytes=0-,0-,0-", instead("bytes=0-")),
+            ("bytes=0-9,5-20", instead("bytes=0-20")),
+            ("bytes=900-,0-9,5-20", instead("bytes=900-,0-20")),
+            ("bytes=-1,-5,-3", instead("bytes=-5")),
+            ("bytes=0-0,-1,0-0", instead("bytes=0-0,-1")),
+            ("bytes=0-,-1", AsIs),
+            ("bytes=5-4", Without),
+            ("BYTES", Without),
+            ("bytes=0-0,x", Without),
+            ("lines=0-1,0-1", AsIs),
+            (&many, Without),
+        ];
+        for (range, expected) in rows {
+            assert_eq!(onward(&map(&[("range", range)])), expected, "{range}");
+        }
+        assert_eq!(onward(&map(&[])), AsIs);
+        assert_eq!(onward(&map(&[("range", "bytes=0-0"), ("range", "bytes=0-0")])), Without);
     }
 
     #[test]

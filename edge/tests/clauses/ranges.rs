@@ -325,3 +325,120 @@ async fn what_broke_off_is_completed_and_never_passes_for_the_whole() {
         assert_eq!(field(upstream.requests().last().unwrap(), "range"), None);
     }
 }
+
+/// The parts of a `multipart/byteranges`: what each says it is, and its bytes.
+fn parts_of(seen: &Seen) -> Vec<(String, String)> {
+    let kind = seen.field("content-type").unwrap();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    assert_eq!(seen.field("content-length"), Some(seen.text().len().to_string()));
+    let text = seen.text().strip_suffix(&format!("\r\n--{boundary}--\r\n")).unwrap();
+    let (text, delimiter) = (format!("\r\n{text}"), format!("\r\n--{boundary}\r\n"));
+    let parts = text.split(&delimiter).skip(1).map(|part| {
+        let (head, body) = part.split_once("\r\n\r\n").unwrap();
+        (field(head, "content-range").unwrap(), body.to_owned())
+    });
+    parts.collect()
+}
+
+fn thousand() -> String {
+    (0..100).map(|n| format!("{n:010}")).collect()
+}
+
+#[tokio::test]
+async fn several_ranges_of_what_is_not_held_are_cut_from_one_fetch() {
+    let content = thousand();
+    let upstream = Upstream::start(move |_| {
+        let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 1000\r\n\r\n";
+        let (first, rest) = content.split_at(505);
+        Reply::Parts(vec![format!("{head}{first}").into(), rest.into()])
+    })
+    .await;
+    let edge = std::sync::Arc::new(front(&[&upstream]).await);
+    let ask = |set: &'static str| {
+        let edge = std::sync::Arc::clone(&edge);
+        tokio::spawn(async move { edge.ask("GET", "/", &[("range", set)]).await })
+    };
+    let sets = ["bytes=0-9,500-509", "bytes=20-29, -10", "bytes=-10,20-29", "bytes=1000-,2000-"];
+    let waiting = sets.map(ask);
+    upstream.wait_for(1).await;
+    eventually("all to wait", || edge.edge.state().waiting == sets.len() - 1).await;
+    upstream.permit(2);
+    let mut seen = Vec::new();
+    for one in waiting {
+        seen.push(one.await.unwrap());
+    }
+    let part = |n: usize| (format!("bytes {}-{}/1000", n * 10, n * 10 + 9), format!("{n:010}"));
+    assert_eq!((seen[0].status, parts_of(&seen[0])), (206, vec![part(0), part(50)]));
+    assert_eq!((seen[1].status, parts_of(&seen[1])), (206, vec![part(2), part(99)]));
+    // What comes first in the answer and last in the content would be waited for: the whole is as good.
+    assert_eq!((seen[2].status, seen[2].text()), (200, thousand().as_str()));
+    assert_eq!((seen[3].status, seen[3].field("content-range").as_deref()), (416, Some("bytes */1000")));
+    // One request for the whole, and all else from the store.
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert_eq!(parts_of(&range(&edge, sets[2]).await), vec![part(99), part(2)]);
+    assert_eq!((upstream.requests().len(), field(&upstream.requests()[0], "range")), (1, None));
+}
+
+#[tokio::test]
+async fn parts_answer_several_ranges_and_say_what_does_not_exist() {
+    let content = thousand();
+    for (tag, together) in [("\"a\"", true), ("W/\"a\"", false)] {
+        let text = content.clone();
+        let upstream = Upstream::start(move |head| served(head, &text, tag)).await;
+        let edge = front(&[&upstream]).await;
+        range(&edge, "bytes=0-9").await;
+        range(&edge, "bytes=900-999").await;
+        let beyond = range(&edge, "bytes=1000-").await;
+        assert_eq!((beyond.status, beyond.field("content-range").as_deref()), (416, Some("bytes */1000")));
+        assert_eq!((beyond.body.len(), beyond.field("etag"), upstream.requests().len()), (0, None, 2));
+        // If-Range of another content: what is held says nothing.
+        let other = edge.ask("GET", "/", &[("range", "bytes=1000-"), ("if-range", "\"b\"")]).await;
+        assert_eq!((other.status, upstream.requests().len()), (200, 3), "{}", other.head);
+        // That was the whole, and is stored: begin anew.
+        let edge = front(&[&upstream]).await;
+        range(&edge, "bytes=0-9").await;
+        range(&edge, "bytes=900-999").await;
+        let before = upstream.requests().len();
+        let several = range(&edge, "bytes=-10,0-4").await;
+        assert_eq!(several.status, if together { 206 } else { 200 }, "{}", several.head);
+        if together {
+            let expected = [("bytes 990-999/1000", "0000000099"), ("bytes 0-4/1000", "00000")];
+            let expected = expected.map(|(range, text)| (range.to_owned(), text.to_owned()));
+            assert_eq!(parts_of(&several), expected);
+            assert!(several.cache_status().starts_with("Bakehouse; hit; ttl="));
+        }
+        assert_eq!(upstream.requests().len(), before + usize::from(!together));
+    }
+}
+
+#[tokio::test]
+async fn several_ranges_of_what_is_not_kept_are_sent_on_and_bounded() {
+    let content = "x".repeat(3_000_000);
+    let upstream = Upstream::start(move |head| match field(head, "range") {
+        Some(set) => {
+            send(206, &[("content-type", "multipart/byteranges; boundary=B"), ("x-set", &set)], "--B--")
+        }
+        None => send(200, &[("cache-control", "max-age=60")], &content),
+    })
+    .await;
+    let mut config = crate::support::upstream_config(&[&upstream]);
+    config.settings.memory_bytes_max = 4 << 20;
+    let edge = crate::support::run(config).await;
+    let many = format!("bytes={}", ["0-"; 12].join(","));
+    // Too large to be stored, as its head says: it is asked again, and from then on at once.
+    for (requests, set, sent) in [
+        (2, "bytes=0-9,500-509", "bytes=0-9,500-509"),
+        (3, "bytes=500-,0-9,5-20", "bytes=500-,0-20"),
+        (4, &many, "bytes=0-"),
+    ] {
+        let seen = range(&edge, set).await;
+        assert_eq!((seen.status, seen.text(), seen.field("x-set").as_deref()), (206, "--B--", Some(sent)));
+        assert_eq!(upstream.requests().len(), requests);
+    }
+    // The same where the cache has no part in it.
+    let bypass = edge.ask("GET", "/", &[("if-match", "\"a\""), ("range", "bytes=0-,0-,0-,0-")]).await;
+    assert_eq!(bypass.field("x-set").as_deref(), Some("bytes=0-"));
+    let many = format!("bytes={}", ["0-"; 40].join(","));
+    let bypass = edge.ask("GET", "/", &[("if-match", "\"a\""), ("range", &many)]).await;
+    assert_eq!((bypass.status, bypass.body.len()), (200, 3_000_000));
+}
