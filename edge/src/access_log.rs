@@ -198,7 +198,7 @@ impl AccessLog {
     pub(crate) fn write(&self, line: &Line<'_>) {
         MINE.with_borrow_mut(|mine| {
             if mine.as_ref().is_none_or(|mine| mine.number != self.shared.number) {
-                let buffer = Buffer::default();
+                let buffer = Arc::new(Mutex::new(Vec::with_capacity(BUFFER_BYTES_WAKE)));
                 lock(&self.shared.buffers).push(Arc::clone(&buffer));
                 *mine = Some(Mine { number: self.shared.number, buffer, stamp: Stamp::default() });
             }
@@ -237,7 +237,8 @@ fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
 
 /// The writer: takes what has come together, until the log is closed.
 fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
-    let mut taken = Vec::new();
+    // It changes places with those of the threads that serve, which need not make room for lines then.
+    let mut taken = Vec::with_capacity(BUFFER_BYTES_WAKE);
     while let Some(shared) = shared.upgrade() {
         let stop = shared.stop.load(Ordering::Acquire);
         if shared.reopen.swap(false, Ordering::AcqRel) {

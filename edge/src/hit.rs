@@ -5,10 +5,10 @@
 //! field that could make any other answer right sends the request the long way, and so does a copy about which
 //! one look does not tell all.
 
-use std::{io::IoSlice, net::IpAddr, sync::Arc, time::Instant};
+use std::{io::IoSlice, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, Version, header};
+use http::{HeaderName, StatusCode, Version, header};
 
 use crate::{
     access_log::Line,
@@ -20,13 +20,15 @@ use crate::{
     key::KeyRef,
     metrics::{Result as Counted, count},
     policy::{
+        date,
         directives::RequestDirectives,
         freshness::Millis,
         query::QueryKey,
+        range,
         reuse::{ClientValidation, Reuse, reuse},
         status::ttl_seconds,
         validate::Tag,
-        vary::Codings,
+        vary::{Class, Codings},
     },
     respond::CACHE_NAME,
     stored::Stored,
@@ -43,13 +45,22 @@ const BEGINNING_BYTES: usize = 16 << 10;
 /// The part of a head that is made for each response.
 const TAIL_BYTES_MAX: usize = 320;
 
+/// Fields that a part must not have as the whole does.
+const OF_THE_WHOLE: [HeaderName; 3] = [
+    header::CONTENT_RANGE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+];
+
 /// What a plain request says, from one look at each of its fields.
 #[derive(Debug, Default)]
 struct Plain<'a> {
     host: &'a [u8],
     accept_encoding: Option<&'a [u8]>,
     if_none_match: Option<&'a [u8]>,
-    if_modified_since: bool,
+    if_modified_since: Option<&'a [u8]>,
+    range: Option<&'a [u8]>,
+    if_range: Option<&'a [u8]>,
     referer: Option<&'a [u8]>,
     user_agent: Option<&'a [u8]>,
     closes: bool,
@@ -70,12 +81,13 @@ impl<'a> Plain<'a> {
                     hosts += 1;
                     plain.host = value;
                 }
-                5 if is("range") => return None,
+                5 if is("range") => repeats |= plain.range.replace(value).is_some(),
                 6 if is("expect") => return None,
                 6 if is("pragma") => plain.reloads = true,
                 7 if is("upgrade") => return None,
                 7 if is("referer") => plain.referer = Some(value),
-                8 if is("if-match") || is("if-range") || is("cdn-loop") => return None,
+                8 if is("if-match") || is("cdn-loop") => return None,
+                8 if is("if-range") => repeats |= plain.if_range.replace(value).is_some(),
                 10 if is("connection") => {
                     if value.eq_ignore_ascii_case(b"close") {
                         plain.closes = true;
@@ -95,7 +107,7 @@ impl<'a> Plain<'a> {
                 14 if is("content-length") => return None,
                 15 if is("accept-encoding") => repeats |= plain.accept_encoding.replace(value).is_some(),
                 17 if is("transfer-encoding") => return None,
-                17 if is("if-modified-since") => plain.if_modified_since = true,
+                17 if is("if-modified-since") => repeats |= plain.if_modified_since.replace(value).is_some(),
                 19 if is("if-unmodified-since") => return None,
                 _ => {}
             }
@@ -141,7 +153,8 @@ impl Tail {
 pub(crate) struct Hit<'a> {
     parts: [&'a [u8]; 6],
     stored: &'a Arc<Stored>,
-    with_body: bool,
+    /// Which bytes of its body go out.
+    span: Range<usize>,
     /// Whether the client asks for the end of the connection.
     pub(crate) closes: bool,
 }
@@ -159,10 +172,10 @@ impl<'a> Hit<'a> {
     /// The whole, for one call; of a body with a file only the beginning, since the rest need not be copied.
     pub(crate) fn slices(&self) -> [IoSlice<'a>; 7] {
         let [status, own, common, tail, via, end] = self.parts;
+        let body = self.stored.body().get(self.span.clone()).unwrap_or_default();
         let body = match self.stored.file() {
-            _ if !self.with_body => &[],
-            Some(_) => &self.stored.body()[..BEGINNING_BYTES],
-            None => self.stored.body(),
+            Some(_) => &body[..body.len().min(BEGINNING_BYTES)],
+            None => body,
         };
         [status, own, common, tail, via, end, body].map(IoSlice::new)
     }
@@ -176,9 +189,9 @@ impl<'a> Hit<'a> {
             head.extend_from_slice(&part[skipped..]);
             skip -= skipped;
         }
-        let offset = skip.min(self.stored.body().len());
-        let is_left = self.with_body && offset < self.stored.body().len();
-        let body = if is_left { self.stored.content().slice(offset..) } else { Bytes::new() };
+        let Range { start, end } = self.span;
+        let offset = start + skip.min(end - start);
+        let body = if offset < end { self.stored.content().slice(offset..end) } else { Bytes::new() };
         let file =
             self.stored.file().filter(|_| !body.is_empty()).map(|file| (Arc::clone(file), offset as u64));
         (!head.is_empty() || !body.is_empty()).then_some(Rest { head, body, file })
@@ -270,8 +283,26 @@ impl Answering<'_> {
         detail: Option<&'static str>,
         send: impl FnOnce(&Hit<'_>) -> T,
     ) -> Option<T> {
-        let codings = || self.plain.accept_encoding.map(Codings::of_line);
-        self.edge.store.hit(key, codings, &self.edge.log, |stored| self.answer(stored, detail, send))
+        let mut asked = None;
+        let selects = |stored: &Stored| match stored.class {
+            Class::Any => Some(true),
+            Class::Codings(wanted) => {
+                let codings = || self.plain.accept_encoding.map(Codings::of_line);
+                Some(*asked.get_or_insert_with(codings) == wanted)
+            }
+            Class::Other => {
+                let selection = stored.selection();
+                // What upstreams are told otherwise than it was sent is for the long way to tell.
+                selection.is_as_sent().then(|| selection.matches_lines(|name| self.lines(name.as_str())))
+            }
+        };
+        self.edge.store.hit(key, selects, &self.edge.log, |stored| self.answer(stored, detail, send))
+    }
+
+    /// The lines of a field.
+    fn lines<'n>(&'n self, name: &'n str) -> impl Iterator<Item = &'n [u8]> {
+        let fields = self.head.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| field.value.trim_ascii())
     }
 
     fn answer<T>(
@@ -287,7 +318,15 @@ impl Answering<'_> {
         else {
             return None;
         };
-        let status = self.status(stored)?;
+        let length = stored.body().len();
+        let (status, span) = match self.status(stored)? {
+            StatusCode::OK => match self.span(stored)? {
+                Some(span) => (StatusCode::PARTIAL_CONTENT, span),
+                None => (StatusCode::OK, 0..length),
+            },
+            StatusCode::NOT_MODIFIED => (StatusCode::NOT_MODIFIED, 0..0),
+            status => (status, 0..length),
+        };
         let is_304 = status == StatusCode::NOT_MODIFIED;
         let started = Instant::now();
         let id = rand::random::<u64>();
@@ -299,7 +338,16 @@ impl Answering<'_> {
         let mut tail = Tail::new();
         if !is_304 {
             tail.put(b"content-length: ");
-            tail.number(stored.body().len());
+            tail.number(span.len());
+            tail.put(b"\r\n");
+        }
+        if status == StatusCode::PARTIAL_CONTENT {
+            tail.put(b"content-range: bytes ");
+            tail.number(span.start);
+            tail.put(b"-");
+            tail.number(span.end.saturating_sub(1));
+            tail.put(b"/");
+            tail.number(length);
             tail.put(b"\r\n");
         }
         tail.put(b"age: ");
@@ -331,10 +379,10 @@ impl Answering<'_> {
                 if closes { b"connection: close\r\n\r\n" } else { b"\r\n" },
             ],
             stored,
-            with_body: !(self.is_head || is_304),
+            span: if self.is_head { 0..0 } else { span.clone() },
             closes,
         };
-        let sent = if is_304 { 0 } else { stored.body().len() as u64 };
+        let sent = span.len() as u64;
         let result = send(&hit);
         let duration = started.elapsed();
         count(|counts| {
@@ -371,24 +419,46 @@ impl Answering<'_> {
                 stored.status,
                 StatusCode::NOT_FOUND | StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND
             );
-            let conditions = self.plain.if_none_match.is_some() || self.plain.if_modified_since;
+            let conditions = self.plain.if_none_match.is_some() || self.plain.if_modified_since.is_some();
             return (plain && !conditions).then_some(stored.status);
         }
-        match self.plain.if_none_match {
+        let is_held = |wanted: &[u8], name: &HeaderName, is_valid: fn(&[u8]) -> bool| {
+            let held = stored.fields().get(name)?;
+            (wanted == held && is_valid(held)).then_some(StatusCode::NOT_MODIFIED)
+        };
+        match (self.plain.if_none_match, self.plain.if_modified_since) {
+            (None, None) => Some(StatusCode::OK),
             // The one tag that we have; a date beside it does not count (RFC 9110 §13.2.2).
-            Some(wanted) => {
-                let held = stored.fields().get(&header::ETAG)?;
-                (wanted == held && Tag::parse(held).is_some()).then_some(StatusCode::NOT_MODIFIED)
+            (Some(wanted), _) => is_held(wanted, &header::ETAG, |tag| Tag::parse(tag).is_some()),
+            // The date that we have; another may be later or earlier.
+            (None, Some(wanted)) => {
+                is_held(wanted, &header::LAST_MODIFIED, |at| date::parse(at, clock::wall()).is_some())
             }
-            None if self.plain.if_modified_since => None,
-            None => Some(StatusCode::OK),
         }
+    }
+
+    /// The bytes that are asked for, `Some(None)`: all; `None`: it takes the long way to tell.
+    fn span(&self, stored: &Stored) -> Option<Option<Range<usize>>> {
+        let Some(line) = self.plain.range.filter(|_| !self.is_head) else { return Some(None) };
+        if let Some(wanted) = self.plain.if_range {
+            let held = stored.fields().get(&header::ETAG)?;
+            if wanted != held || Tag::parse(held).is_none_or(|tag| tag.weak) {
+                return None;
+            }
+        }
+        let says_otherwise = |name: &HeaderName| stored.fields().get(name).is_some();
+        if OF_THE_WHOLE.iter().any(says_otherwise) {
+            return None;
+        }
+        let span = range::only(line, stored.body().len() as u64)?;
+        Some(Some(usize::try_from(span.start).ok()?..usize::try_from(span.end).ok()?))
     }
 }
 
 fn status_line(status: StatusCode) -> Option<&'static [u8]> {
     Some(match status {
         StatusCode::OK => b"HTTP/1.1 200 OK\r\n",
+        StatusCode::PARTIAL_CONTENT => b"HTTP/1.1 206 Partial Content\r\n",
         StatusCode::NOT_MODIFIED => b"HTTP/1.1 304 Not Modified\r\n",
         StatusCode::NOT_FOUND => b"HTTP/1.1 404 Not Found\r\n",
         StatusCode::MOVED_PERMANENTLY => b"HTTP/1.1 301 Moved Permanently\r\n",

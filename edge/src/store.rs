@@ -24,11 +24,7 @@ use http::HeaderMap;
 use crate::{
     head_block::{Common, Commons},
     key::{Key, KeyRef},
-    policy::{
-        range,
-        validate::Tag,
-        vary::{Class, Codings, Selection},
-    },
+    policy::{range, validate::Tag, vary::Selection},
     purge::{Began, Mark, PurgeLog},
     queues::{Queues, SmallBytes},
 };
@@ -268,18 +264,16 @@ impl Store {
         copies
     }
 
-    /// The copy that answers a plain request as it is, if one look can tell: whole, live, and selected by nothing but
-    /// codings. `None` says nothing: [`Store::find`] looks closer. A copy that was checked against all that was applied
-    /// costs neither an allocation nor a lock, and the only write is the mark of the first visits.
+    /// The copy that answers a plain request as it is, if one look can tell: whole, live, and selected, as `selects` says;
+    /// `None` from it, or from here, says nothing: [`Store::find`] looks closer. A copy that was checked against all that was
+    /// applied costs neither an allocation nor a lock, and the only write is the mark of the first visits.
     pub(crate) fn hit<T>(
         &self,
         key: KeyRef<'_>,
-        codings: impl FnOnce() -> Option<Codings>,
+        mut selects: impl FnMut(&Stored) -> Option<bool>,
         log: &PurgeLog,
         answer: impl FnOnce(&Arc<Stored>) -> Option<T>,
     ) -> Option<T> {
-        let mut codings = Some(codings);
-        let mut asked = None;
         let mut answer = Some(answer);
         self.look(self.index(key), |stored| {
             if stored.key() != key || stored.part().is_some() {
@@ -288,17 +282,10 @@ impl Store {
             if stored.life(log) != Life::Live {
                 return ControlFlow::Break(None);
             }
-            match stored.class {
-                Class::Any => {}
-                Class::Other => return ControlFlow::Break(None),
-                Class::Codings(wanted) => {
-                    if let Some(codings) = codings.take() {
-                        asked = codings();
-                    }
-                    if asked != wanted {
-                        return ControlFlow::Continue(());
-                    }
-                }
+            match selects(stored) {
+                None => return ControlFlow::Break(None),
+                Some(false) => return ControlFlow::Continue(()),
+                Some(true) => {}
             }
             let answered = answer.take().and_then(|answer| answer(stored));
             if answered.is_some() {

@@ -219,7 +219,7 @@ mod tests {
             let entry = Arc::new(Applied::purge(Some("main".into()), &[selector], None));
             (log.push(Arc::clone(&entry)), entry)
         };
-        let hit = |n: usize| store.hit(key(n).borrowed(), || None, &log, |_| Some(())).is_some();
+        let hit = |n: usize| store.hit(key(n).borrowed(), |_| Some(true), &log, |_| Some(())).is_some();
         assert!(hit(0) && hit(1));
         let (epoch, entry) = purge(Selector::Prefix("/1/".into()));
         assert!(hit(0) && !hit(1) && !store.find(&key(1), &HeaderMap::new(), &log).any);

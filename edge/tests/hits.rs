@@ -5,28 +5,36 @@ mod support;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
     mem::MaybeUninit,
     os::fd::BorrowedFd,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
 };
 
+use edge::{LogFormat, LogTarget};
 use rustix::net::RecvFlags;
-use support::{Upstream, front, read_response, send};
+use support::{Upstream, read_response, run, send, upstream_config};
 use tokio::io::AsyncWriteExt;
 
-/// Counts what threads other than the test's own allocate: those that serve.
+/// Counts what the thread that serves allocates.
 struct Counting;
 
 static ON: AtomicBool = AtomicBool::new(false);
+/// That thread's number.
+static SERVING: AtomicI32 = AtomicI32::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-thread_local! {
-    static IS_CLIENT: Cell<bool> = const { Cell::new(false) };
+fn is_counted() -> bool {
+    if !ON.load(Ordering::Relaxed) {
+        return false;
+    }
+    #[expect(unsafe_code, reason = "the C library's call for it")]
+    // SAFETY: it takes nothing and cannot fail.
+    let thread = unsafe { gettid() };
+    thread == SERVING.load(Ordering::Relaxed)
 }
 
 fn note() {
-    if ON.load(Ordering::Relaxed) && !IS_CLIENT.try_with(Cell::get).unwrap_or(true) {
+    if is_counted() {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -55,12 +63,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Calls of threads other than the test's own that read from a socket.
+/// Calls of that thread that read from a socket.
 static READS: AtomicU64 = AtomicU64::new(0);
 
-#[expect(unsafe_code, reason = "where the C library keeps a thread's last error")]
+#[expect(unsafe_code, reason = "where the C library keeps a thread's last error, and a thread's number")]
 unsafe extern "C" {
     fn __errno_location() -> *mut i32;
+    fn gettid() -> i32;
 }
 
 #[expect(
@@ -70,7 +79,7 @@ unsafe extern "C" {
 // SAFETY: the C library's `recv`, by the kernel's call of that name; nothing else in this program has the name.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(socket: i32, buffer: *mut u8, length: usize, flags: i32) -> isize {
-    if ON.load(Ordering::Relaxed) && !IS_CLIENT.try_with(Cell::get).unwrap_or(true) {
+    if is_counted() {
         READS.fetch_add(1, Ordering::Relaxed);
     }
     // SAFETY: the caller promises an open socket, and that many bytes that may be written.
@@ -93,14 +102,18 @@ unsafe extern "C" fn recv(socket: i32, buffer: *mut u8, length: usize, flags: i3
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Calls that wrote something, by the thread that serves.
-fn writes() -> u64 {
+/// The thread that serves, among this process's.
+fn serving() -> std::path::PathBuf {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let serving = tasks
+    tasks
         .map(|task| task.unwrap().path())
         .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim() == "serve-0")
-        .expect("a thread that serves");
-    let text = std::fs::read_to_string(serving.join("io")).unwrap();
+        .expect("a thread that serves")
+}
+
+/// Calls that wrote something, by the thread that serves.
+fn writes() -> u64 {
+    let text = std::fs::read_to_string(serving().join("io")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap();
     line.trim().parse().unwrap()
 }
@@ -108,20 +121,51 @@ fn writes() -> u64 {
 const BROWSER: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64)\r\naccept: text/html,*/*;q=0.8\r\n\
     accept-encoding: gzip, deflate, br, zstd\r\naccept-language: en-GB,en;q=0.9\r\ncookie: a=b\r\n\
     sec-fetch-mode: navigate\r\ncache-control: max-age=0\r\nconnection: keep-alive\r\n";
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
+/// With the access log on, which all of this must do without a cost of its own.
 #[tokio::test]
 async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
     const HITS: u64 = 500;
-    IS_CLIENT.set(true);
     let body = "x".repeat(8_192);
-    let upstream = Upstream::start(move |_| {
-        send(200, &[("cache-control", "max-age=600"), ("vary", "accept-encoding"), ("etag", "\"a\"")], &body)
+    let upstream = Upstream::start(move |head| {
+        let path = head.split(' ').nth(1).unwrap();
+        let vary = match path {
+            "/cors" => "accept-encoding, origin",
+            "/images" => "accept",
+            _ => "accept-encoding",
+        };
+        let fields = [
+            ("cache-control", "max-age=600"),
+            ("vary", vary),
+            ("etag", "\"a\""),
+            ("last-modified", MODIFIED),
+        ];
+        send(200, &fields, &body)
     })
     .await;
-    let edge = front(&[&upstream]).await;
-    let plain = "GET /page HTTP/1.1\r\nhost: site.test\r\n".to_owned();
-    for (fields, status) in [("", 200), (BROWSER, 200), ("if-none-match: \"a\"\r\n", 304)] {
-        let request = format!("{plain}{fields}\r\n");
+    let log = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("hits.log");
+    drop(std::fs::remove_file(&log));
+    let mut config = upstream_config(&[&upstream]);
+    config.access_log = Some((LogTarget::File(log.clone()), LogFormat::Json));
+    let edge = run(config).await;
+    let range = format!("{BROWSER}range: bytes=1024-\r\nif-range: \"a\"\r\n");
+    let since = format!("{BROWSER}if-modified-since: {MODIFIED}\r\n");
+    let both = format!("if-none-match: \"a\"\r\nif-modified-since: {MODIFIED}\r\nrange: bytes=0-1\r\n");
+    let cors = format!("{BROWSER}origin: https://site.test\r\n");
+    let rows: [(&str, &str, u16, usize); 9] = [
+        ("/page", "", 200, 8_192),
+        ("/page", BROWSER, 200, 8_192),
+        ("/page", "if-none-match: \"a\"\r\n", 304, 0),
+        ("/page", &since, 304, 0),
+        ("/page", &both, 304, 0),
+        ("/page", &range, 206, 7_168),
+        ("/page", "range: bytes=-100\r\n", 206, 100),
+        ("/cors", &cors, 200, 8_192),
+        ("/images", "accept: image/AVIF, image/webp,*/*;q=0.8\r\n", 200, 8_192),
+    ];
+    for (path, fields, status, length) in rows {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n{fields}\r\n");
         let mut stream = edge.connect().await;
         let mut ask = async || {
             stream.write_all(request.as_bytes()).await.unwrap();
@@ -129,19 +173,26 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
         };
         // The first is stored, and buffers of sockets grow with the next.
         for _ in 0..20 {
-            assert_eq!(ask().await.status, status);
+            ask().await;
         }
         let before = writes();
+        let thread = serving();
+        let number = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        SERVING.store(number, Ordering::Relaxed);
         ALLOCATIONS.store(0, Ordering::Relaxed);
         READS.store(0, Ordering::Relaxed);
         ON.store(true, Ordering::Relaxed);
         for _ in 0..HITS {
             let seen = ask().await;
             assert!(seen.cache_status().starts_with("Bakehouse; hit; ttl="), "{}", seen.head);
+            assert_eq!((seen.status, seen.body.len()), (status, length), "{path} {fields}");
         }
         ON.store(false, Ordering::Relaxed);
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0, "{fields}");
-        assert_eq!(writes() - before, HITS, "{fields}");
-        assert_eq!(READS.load(Ordering::Relaxed), HITS, "{fields}");
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0, "{path} {fields}");
+        assert_eq!(writes() - before, HITS, "{path} {fields}");
+        assert_eq!(READS.load(Ordering::Relaxed), HITS, "{path} {fields}");
     }
+    edge.edge.close_access_log();
+    let lines = std::fs::read_to_string(log).unwrap().lines().count();
+    assert_eq!(lines, rows.len() * usize::try_from(HITS + 20).unwrap());
 }

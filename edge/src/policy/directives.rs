@@ -329,12 +329,12 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 
 /// The list members of all lines of a field, trimmed, empty ones dropped.
 pub(crate) fn list_members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line: &'a HeaderValue| split_outside_quotes(line.as_bytes()))
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
+    members_of(headers.get_all(name).iter().map(HeaderValue::as_bytes))
+}
+
+/// The list members of these lines, trimmed, empty ones dropped.
+pub(crate) fn members_of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    lines.flat_map(split_outside_quotes).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

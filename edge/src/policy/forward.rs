@@ -108,6 +108,20 @@ pub fn strip_overrides(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a client's field of this name reaches upstreams as it came, unless `Connection` names it: it is neither of the
+/// connection nor replaced nor added to on the way.
+pub fn is_as_sent(name: &HeaderName) -> bool {
+    const TOLD: [HeaderName; 5] =
+        [header::HOST, header::FORWARDED, header::EXPECT, header::CONTENT_LENGTH, header::MAX_FORWARDS];
+    const PREFIX: &str = "x-forwarded-";
+    let text = name.as_str();
+    !(HOP_BY_HOP.contains(name)
+        || TOLD.contains(name)
+        || text.starts_with(PREFIX)
+        || OVERRIDES.contains(&text)
+        || matches!(text, "x-real-ip" | "x-request-id"))
+}
+
 /// Appends this node to `Via`.
 pub fn add_via(headers: &mut HeaderMap, version: Version, name: &str) {
     let protocol = match version {
@@ -342,6 +356,18 @@ mod tests {
         ]);
         strip_connection(&mut headers);
         assert_eq!(headers, map(&[("host", "h"), ("authorization", "a"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn what_is_told_otherwise_than_sent() {
+        for name in ["accept", "origin", "cookie", "x-own", "user-agent"] {
+            assert!(is_as_sent(&HeaderName::from_static(name)), "{name}");
+        }
+        for name in
+            ["te", "host", "forwarded", "x-forwarded-for", "x-real-ip", "x-request-id", "x-original-url"]
+        {
+            assert!(!is_as_sent(&HeaderName::from_static(name)), "{name}");
+        }
     }
 
     #[test]

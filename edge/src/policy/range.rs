@@ -162,6 +162,19 @@ enum Spec {
 }
 
 impl Spec {
+    /// Reads one; `None`: it is not valid.
+    fn of(member: &[u8]) -> Option<Self> {
+        let dash = member.iter().position(|b| *b == b'-')?;
+        match (&member[..dash], &member[dash + 1..]) {
+            ([], suffix) => Some(Self::Suffix(number(suffix)?)),
+            (first, []) => Some(Self::From(number(first)?, None)),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                (first <= last).then_some(Self::From(first, Some(last)))
+            }
+        }
+    }
+
     /// RFC 9110 §14.1.2.
     fn within(self, length: u64) -> Option<Span> {
         match self {
@@ -180,32 +193,31 @@ impl Spec {
 fn specs(request: &HeaderMap) -> Option<Vec<Spec>> {
     let mut lines = request.get_all(header::RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-    let line = line.as_bytes();
-    let at = line.iter().position(|b| *b == b'=')?;
-    let (unit, set) = (&line[..at], &line[at + 1..]);
-    if !unit.eq_ignore_ascii_case(b"bytes") {
-        return None;
-    }
     let mut specs = Vec::new();
-    for member in set.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()) {
+    for member in members(line.as_bytes())? {
         if specs.len() == RANGES_MAX {
             return None;
         }
-        let dash = member.iter().position(|b| *b == b'-')?;
-        let (first, last) = (&member[..dash], &member[dash + 1..]);
-        specs.push(match (first, last) {
-            ([], suffix) => Spec::Suffix(number(suffix)?),
-            (first, []) => Spec::From(number(first)?, None),
-            (first, last) => {
-                let (first, last) = (number(first)?, number(last)?);
-                if first > last {
-                    return None; // One that is invalid makes all invalid (RFC 9110 §14.1.1).
-                }
-                Spec::From(first, Some(last))
-            }
-        });
+        // One that is invalid makes all invalid (RFC 9110 §14.1.1).
+        specs.push(Spec::of(member)?);
     }
     (!specs.is_empty()).then_some(specs)
+}
+
+/// The one range that the only `Range` line of a request asks for, as far as a content of `length` bytes has it; `None`:
+/// there is no such range, or several are asked for.
+pub fn only(line: &[u8], length: u64) -> Option<Span> {
+    let mut members = members(line)?;
+    let spec = Spec::of(members.next()?)?;
+    if members.next().is_some() { None } else { spec.within(length) }
+}
+
+/// The members of a range set of bytes.
+fn members(line: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let at = line.iter().position(|b| *b == b'=')?;
+    let (unit, set) = (&line[..at], &line[at + 1..]);
+    unit.eq_ignore_ascii_case(b"bytes")
+        .then(|| set.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()))
 }
 
 /// Spans that overlap, or lie so near that the gap costs less than another part, become one, where the first stood.
@@ -422,7 +434,12 @@ mod tests {
         ];
         for (range, length, expected) in rows {
             assert_eq!(ranged(&map(&[("range", range)]), &map(&[]), length), expected, "{range}");
+            // The one look says the same as the closer one, or nothing.
+            if let Some(span) = only(range.as_bytes(), length) {
+                assert_eq!(Part(span), expected, "{range}");
+            }
         }
+        assert_eq!(only(b"bytes=2-4", 10), Some(span(2, 5)));
         assert_eq!(ranged(&map(&[("range", &most)]), &map(&[]), 1_000), Part(span(0, 1)));
         let twice = map(&[("range", "bytes=0-0"), ("range", "bytes=1-1")]);
         assert_eq!(ranged(&twice, &map(&[]), 10), Whole);

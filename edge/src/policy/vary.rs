@@ -4,7 +4,13 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::directives::{list_members, split_outside_quotes};
+use super::{
+    directives::{list_members, members_of},
+    forward::is_as_sent,
+};
+
+/// Members of a list that are compared one by one with those of another; of longer lists a normal form is made.
+const FEW_MEMBERS: usize = 16;
 
 /// The request fields that a response was chosen by, normalised, with the names in order. Two requests with
 /// equal values select the same variant.
@@ -53,13 +59,26 @@ impl Selection {
         Self(names.iter().map(|name| (name.clone(), Normal::of(name, request))).collect())
     }
 
-    /// Whether `request` selects the variant that was stored with these values. Allocates only for the two fields whose
-    /// members must be sorted.
+    /// Whether `request` selects the variant that was stored with these values.
     pub fn matches(&self, request: &HeaderMap) -> bool {
+        self.matches_lines(|name| request.get_all(name).iter().map(HeaderValue::as_bytes))
+    }
+
+    /// The same for a request of which `lines` gives the lines of a field. Allocates only for `Accept-Language`, whose members
+    /// must be sorted.
+    pub fn matches_lines<'a, L: Iterator<Item = &'a [u8]>>(
+        &'a self,
+        lines: impl Fn(&'a HeaderName) -> L,
+    ) -> bool {
         self.0.iter().all(|(name, value)| match value {
-            None => !request.contains_key(name),
-            Some(value) => request.contains_key(name) && value.is_of(name, request),
+            None => lines(name).next().is_none(),
+            Some(value) => lines(name).next().is_some() && value.is_of(name, || lines(name)),
         })
+    }
+
+    /// Whether all of its fields reach upstreams as clients send them.
+    pub fn is_as_sent(&self) -> bool {
+        self.0.iter().all(|(name, _)| is_as_sent(name))
     }
 
     /// The fields and their values, for a request of our own that is to select the same variant (RFC 9111 §4.3.1).
@@ -113,7 +132,11 @@ impl Normal {
         if *name == header::ACCEPT_ENCODING {
             return Some(Self::Codings(Codings::of(request)));
         }
-        let members = list_members(request, name);
+        Some(Self::of_members(name, list_members(request, name)))
+    }
+
+    /// Of another field than `Accept-Encoding`.
+    fn of_members<'a>(name: &HeaderName, members: impl Iterator<Item = &'a [u8]>) -> Self {
         let members: Vec<Vec<u8>> = if *name == header::ACCEPT {
             // The order of media ranges means nothing (RFC 9110 §12.5.1).
             let mut ranges: Vec<Vec<u8>> = members.map(lower_before_parameters).collect();
@@ -129,19 +152,29 @@ impl Normal {
         } else {
             members.map(<[u8]>::to_vec).collect()
         };
-        Some(Self::Members(members.join(&b","[..])))
+        Self::Members(members.join(&b","[..]))
     }
 
-    fn is_of(&self, name: &HeaderName, request: &HeaderMap) -> bool {
+    /// Whether it is that of these lines, which are those of a field that is present.
+    fn is_of<'a, L: Iterator<Item = &'a [u8]>>(&self, name: &HeaderName, lines: impl Fn() -> L) -> bool {
         match self {
-            Self::Codings(codings) => *codings == Codings::of(request),
-            Self::Members(_) if *name == header::ACCEPT || *name == header::ACCEPT_LANGUAGE => {
-                Self::of(name, request).as_ref() == Some(self)
+            Self::Codings(codings) => *codings == Codings::of_members(members_of(lines())),
+            Self::Members(held) if *name == header::ACCEPT => {
+                let asked = || members_of(lines());
+                let held = || members_of(std::iter::once(&**held));
+                if asked().nth(FEW_MEMBERS).is_some() || held().nth(FEW_MEMBERS).is_some() {
+                    return Self::of_members(name, asked()) == *self;
+                }
+                asked().all(|range| held().any(|held| is_range(range, held)))
+                    && held().all(|held| asked().any(|range| is_range(range, held)))
+            }
+            Self::Members(_) if *name == header::ACCEPT_LANGUAGE => {
+                Self::of_members(name, members_of(lines())) == *self
             }
             Self::Members(held) => {
                 let mut rest: &[u8] = held;
                 let mut first = true;
-                for member in list_members(request, name) {
+                for member in members_of(lines()) {
                     let comma: &[u8] = if first { b"" } else { b"," };
                     first = false;
                     match rest.strip_prefix(comma).and_then(|rest| rest.strip_prefix(member)) {
@@ -153,6 +186,14 @@ impl Normal {
             }
         }
     }
+}
+
+/// Whether a media range is this one in its normal form.
+fn is_range(range: &[u8], normal: &[u8]) -> bool {
+    let end = range.iter().position(|b| *b == b';').unwrap_or(range.len());
+    range.len() == normal.len()
+        && range[..end].eq_ignore_ascii_case(&normal[..end])
+        && range[end..] == normal[end..]
 }
 
 /// `Accept-Encoding` in the form that is keyed and forwarded: which of the known codings are acceptable, and which of the
@@ -193,9 +234,7 @@ impl Codings {
 
     /// Reads the only line of a request.
     pub fn of_line(line: &[u8]) -> Self {
-        Self::of_members(
-            split_outside_quotes(line).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()),
-        )
+        Self::of_members(members_of(std::iter::once(line)))
     }
 
     fn of_members<'a>(members: impl Iterator<Item = &'a [u8]>) -> Self {
@@ -413,6 +452,11 @@ mod tests {
             let names = names(&map(response)).unwrap();
             let selection = Selection::of(&names, &map(first));
             assert_eq!(selection.matches(&map(second)), same, "{response:?} {first:?} {second:?}");
+            assert_eq!(
+                selection == Selection::of(&names, &map(second)),
+                same,
+                "{response:?} {first:?} {second:?}"
+            );
         }
         assert_eq!(names(&map(&[("vary", "a"), ("vary", "b, A,, c")])).map(|names| names.len()), Some(3));
         assert_eq!(names(&map(&[("vary", "a, *")])), None);
@@ -486,6 +530,21 @@ mod tests {
     }
 
     proptest! {
+        /// Comparing finds what comparing the normal forms would find.
+        #[test]
+        fn comparing_makes_no_difference(
+            first in "((a/b|A/b|c)(;q=0\\.[12]|;X=y)?,? ?){0,5}", second in "((a/b|A/b|c)(;q=0\\.[12]|;X=y)?,? ?){0,20}",
+        ) {
+            for name in [header::ACCEPT, header::ACCEPT_LANGUAGE, header::ORIGIN] {
+                let fields = |text: &str| map(&[(name.as_str(), text)]);
+                let names = std::slice::from_ref(&name);
+                let (held, asked) =
+                    (Selection::of(names, &fields(&first)), Selection::of(names, &fields(&second)));
+                prop_assert_eq!(held.matches(&fields(&second)), held == asked, "{}", name);
+                prop_assert!(held.matches(&fields(&first)), "{}", name);
+            }
+        }
+
         /// The normal form selects what the field selects: it is its own normal form, and there are few of them.
         #[test]
         fn a_normal_form_stays(text in "((gzip|br|zstd|x|identity|\\*)(;q=(0|1|0\\.[258]))?, ?){0,5}") {
