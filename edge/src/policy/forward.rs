@@ -63,6 +63,24 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     }
 }
 
+/// What is wrong with the framing of a response that two readers could end at different places (RFC 9112 §6.1, §6.3). No
+/// request of ours takes another transfer coding than chunks; `identity`, which is none any more, changes nothing.
+pub fn misframed(response: &HeaderMap) -> Option<&'static str> {
+    if !response.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    if response.contains_key(header::CONTENT_LENGTH) {
+        return Some("both a length and a transfer coding");
+    }
+    let mut codings = list_members(response, &header::TRANSFER_ENCODING);
+    let is_known =
+        |coding: &[u8]| [&b"chunked"[..], b"identity"].iter().any(|it| coding.eq_ignore_ascii_case(it));
+    match (codings.next(), codings.next()) {
+        (Some(only), None) if is_known(only) => None,
+        _ => Some("a transfer coding that nobody asked for"),
+    }
+}
+
 /// Fields that a trailer section may not hold: of framing, routing, authentication, request modifiers, cache control, and
 /// what says how to read the content (RFC 9110 §6.5.1).
 const NEVER_IN_TRAILERS: [HeaderName; 24] = [
@@ -356,6 +374,24 @@ mod tests {
         ]);
         strip_connection(&mut headers);
         assert_eq!(headers, map(&[("host", "h"), ("authorization", "a"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn responses_that_end_in_two_places() {
+        let rows: [(&[(&str, &str)], bool); 9] = [
+            (&[], true),
+            (&[("content-length", "2")], true),
+            (&[("transfer-encoding", "Chunked")], true),
+            (&[("transfer-encoding", "identity")], true),
+            (&[("transfer-encoding", "chunked"), ("content-length", "2")], false),
+            (&[("transfer-encoding", "gzip, chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
+            (&[("transfer-encoding", "xchunked")], false),
+            (&[("transfer-encoding", "")], false),
+        ];
+        for (fields, is_good) in rows {
+            assert_eq!(misframed(&map(fields)).is_none(), is_good, "{fields:?}");
+        }
     }
 
     #[test]

@@ -146,6 +146,13 @@ impl Exchange {
             }
             Ok(Ok(response)) => response,
         };
+        if let Some(problem) = forward::misframed(response.headers()) {
+            // Nobody knows where the next response begins.
+            if let Some(connected) = &*connection.connection_metadata() {
+                connected.poison();
+            }
+            return Err(Failure::of_upstream(permit, bad(problem.to_owned())));
+        }
         permit.succeeded();
         trace::note(|| {
             let (label, status, ms) = (upstream.label(), response.status(), started.elapsed().as_millis());

@@ -408,3 +408,27 @@ async fn a_response_that_varies_by_its_client_is_not_for_another() {
     eventually("the store", || edge.edge.state().flights == 0).await;
     assert!(!edge.ask("GET", "/id", &[("x-request-id", "1")]).await.cache_status().contains("hit"));
 }
+
+/// RFC 9112 §6.1, §6.3.
+#[tokio::test]
+async fn a_response_that_ends_in_two_places_is_none() {
+    let upstream = Upstream::start(|head| {
+        let framing = match head.split(' ').nth(1).unwrap() {
+            "/both" => "content-length: 50\r\ntransfer-encoding: chunked\r\n",
+            "/coded" => "transfer-encoding: gzip, chunked\r\n",
+            "/twice" => "transfer-encoding: chunked, chunked\r\n",
+            _ => "transfer-encoding: chunked\r\n",
+        };
+        let text =
+            format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n{framing}\r\n2\r\nok\r\n0\r\n\r\n");
+        Reply::Send(text.into())
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for path in ["/both", "/coded", "/twice"] {
+        let seen = edge.get(path).await;
+        assert_eq!((seen.status, seen.complete, seen.field("cache-status")), (502, true, None), "{path}");
+        assert_eq!(edge.edge.state().entries, 0, "{path}");
+    }
+    assert_eq!(edge.get("/chunked").await.text(), "ok");
+}
