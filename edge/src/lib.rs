@@ -1,7 +1,8 @@
 //! The edge: an RFC 9111 shared cache in memory, in front of Bakehouse origins or of any HTTP upstream.
 //!
 //! In reading order: [`policy`] is the rules, as pure functions; `key` names what is stored; `purge` says what makes it
-//! wrong; `store` holds it, large bodies as a `stored_body` that the kernel sends itself; `fill` is a response that is
+//! wrong; `store` holds it in a `table` that readers
+//! never lock, large bodies as a `stored_body` that the kernel sends itself; `fill` is a response that is
 //! being received; `collapse` brings requests for the same together; `upstream` asks upstreams; `site` asks origins,
 //! and the bucket behind them; `journal` follows what was published and purged; `edge` is all of these together,
 //! `config` how they are set; `inbound` is a request, which `lookup` answers from the store or with a `flight`, whose
@@ -55,6 +56,7 @@ mod store;
 mod stored;
 mod stored_body;
 mod sweep;
+mod table;
 mod top;
 mod trace;
 mod upstream;

@@ -1,16 +1,10 @@
 //! The store: complete responses in memory, bounded by bytes.
 //!
-//! It is a fixed table of small lists of copies, the newest first, each of which knows the next. Whoever changes what is
-//! held does so under a lock that only such writers take, one link at a time, a new copy before the old one goes. A
-//! reader follows the links without a lock and without writing to anything that another thread writes, and finds a copy
-//! that is replaced meanwhile, or the one that replaces it. A copy that was taken out is freed at once when its last reader is
-//! done, so that what is evicted gives its memory back.
-//!
-//! What the rules of purges and activations do to a copy is decided when it is read, from the log; `sweep` frees what is
-//! gone. What goes when memory is short is the business of `queues`.
+//! Where copies lie, and how readers find them without a lock, is the business of `table`; what goes when memory is short
+//! that of `queues`. What the rules of purges and activations do to a copy is decided when it is read, from the log;
+//! `sweep` frees what is gone.
 
 use std::{
-    hash::RandomState,
     ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,7 +12,6 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
 use crate::{
@@ -27,18 +20,11 @@ use crate::{
     policy::{range, validate::Tag, vary::Selection},
     purge::{Began, Mark, PurgeLog},
     queues::{Queues, SmallBytes},
+    table::Table,
 };
 
 pub(crate) use crate::stored::{Life, Stored};
 
-/// Writers of different lists seldom meet with this many locks.
-const LOCKS: usize = 64;
-/// One list for this many bytes of memory: with smaller objects than this, lists grow longer.
-const BYTES_A_LIST: usize = 2 << 10;
-/// Lists of the smallest store.
-const LISTS_MIN: usize = 1 << 10;
-/// Lists of the largest store: 128 MiB of them.
-const LISTS_MAX: usize = 1 << 24;
 /// Variants of one URL that are kept; more would let one URL's request fields fill the memory.
 const VARIANTS_MAX: usize = 32;
 /// Superseded copies of one URL that are kept for their bodies.
@@ -95,18 +81,13 @@ fn replaces(new: &Stored, held: &Stored) -> bool {
     }
 }
 
-/// The first copy of a list, which knows the next.
-type Link = ArcSwapOption<Stored>;
-
 /// The store.
 #[derive(Debug)]
 pub(crate) struct Store {
-    lists: Box<[Link]>,
-    locks: Box<[Mutex<()>]>,
+    table: Table,
     queues: Mutex<Queues>,
     small_bytes: Arc<SmallBytes>,
     commons: Commons,
-    hasher: RandomState,
     bytes_max: AtomicUsize,
     bytes: AtomicUsize,
     entries: AtomicUsize,
@@ -140,23 +121,20 @@ impl Reservation {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while a lock is held leaves the tables whole: no step of ours is half done between two writes.
+    // A panic while a lock is held leaves the queues whole: no step of ours is half done between two writes.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let lists = (bytes_max / BYTES_A_LIST).next_power_of_two().clamp(LISTS_MIN, LISTS_MAX);
-        let table_bytes = lists * size_of::<Link>();
+        let table = Table::new(bytes_max);
         let queues = Queues::default();
         Self {
             small_bytes: queues.small_bytes(),
             queues: Mutex::new(queues),
             commons: Commons::default(),
-            lists: (0..lists).map(|_| ArcSwapOption::empty()).collect(),
-            locks: (0..LOCKS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            bytes_max: AtomicUsize::new(bytes_max.saturating_sub(table_bytes)),
+            bytes_max: AtomicUsize::new(bytes_max.saturating_sub(table.bytes())),
+            table,
             bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
@@ -168,11 +146,6 @@ impl Store {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The table itself, which is part of the memory.
-    fn table_bytes(&self) -> usize {
-        self.lists.len() * size_of::<Link>()
-    }
-
     fn bytes_max(&self) -> usize {
         self.bytes_max.load(Ordering::Relaxed)
     }
@@ -180,7 +153,7 @@ impl Store {
     /// Sets what may be used, or goes a step of `step_bytes` towards it where less is in use by then; `false`: it is not there
     /// yet.
     pub(crate) fn resize(&self, bytes_max: usize, step_bytes: usize) -> bool {
-        let wanted = bytes_max.saturating_sub(self.table_bytes());
+        let wanted = bytes_max.saturating_sub(self.table.bytes());
         let step = wanted.max(self.bytes().min(self.bytes_max()).saturating_sub(step_bytes));
         self.bytes_max.store(step, Ordering::Relaxed);
         self.evict();
@@ -197,70 +170,10 @@ impl Store {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    fn index(&self, key: KeyRef<'_>) -> usize {
-        // The number of lists is a power of two.
-        usize::try_from(key.hash(&self.hasher)).unwrap_or(0) & (self.lists.len() - 1)
-    }
-
-    /// Shows the copies of a list, the newest first, until one is enough.
-    fn look<B>(&self, index: usize, mut at: impl FnMut(&Arc<Stored>) -> ControlFlow<B>) -> Option<B> {
-        let mut held = self.lists[index].load();
-        while let Some(stored) = &*held {
-            if let ControlFlow::Break(found) = at(stored) {
-                return Some(found);
-            }
-            let next = stored.next.load();
-            held = next;
-        }
-        None
-    }
-
-    /// The same for all copies under a key.
-    fn each(&self, key: KeyRef<'_>, mut at: impl FnMut(&Arc<Stored>)) {
-        self.look::<()>(self.index(key), |stored| {
-            if stored.key() == key {
-                at(stored);
-            }
-            ControlFlow::Continue(())
-        });
-    }
-
-    /// Changes the list at an index, the newest last, under its lock. Copies are only ever taken out anywhere, or put at the
-    /// end, one at a time. Those that `change` takes out must be unlinked by the caller.
-    fn change<T>(&self, index: usize, change: impl FnOnce(&mut Vec<Arc<Stored>>) -> T) -> T {
-        let _lock = lock(&self.locks[index % LOCKS]);
-        let mut list = Vec::new();
-        self.look::<()>(index, |stored| {
-            list.push(Arc::clone(stored));
-            ControlFlow::Continue(())
-        });
-        list.reverse();
-        let before: Vec<*const Stored> = list.iter().map(Arc::as_ptr).collect();
-        let result = change(&mut list);
-        let first = &self.lists[index];
-        if let Some(new) = list.last()
-            && !before.contains(&Arc::as_ptr(new))
-        {
-            new.next.store(first.load_full());
-            first.store(Some(Arc::clone(new)));
-        }
-        let mut link = first;
-        for stored in list.iter().rev() {
-            if !link.load().as_ref().is_some_and(|held| Arc::ptr_eq(held, stored)) {
-                link.store(Some(Arc::clone(stored)));
-            }
-            link = &stored.next;
-        }
-        if link.load().is_some() {
-            link.store(None);
-        }
-        result
-    }
-
     /// Every copy under a key, the newest first, none of them visited.
     pub(crate) fn copies(&self, key: &Key) -> Vec<Arc<Stored>> {
         let mut copies = Vec::new();
-        self.each(key.borrowed(), |stored| copies.push(Arc::clone(stored)));
+        self.table.each(key.borrowed(), |stored| copies.push(Arc::clone(stored)));
         copies
     }
 
@@ -275,31 +188,32 @@ impl Store {
         answer: impl FnOnce(&Arc<Stored>) -> Option<T>,
     ) -> Option<T> {
         let mut answer = Some(answer);
-        self.look(self.index(key), |stored| {
-            if stored.key() != key || stored.part().is_some() {
-                return ControlFlow::Continue(());
-            }
-            if stored.life(log) != Life::Live {
-                return ControlFlow::Break(None);
-            }
-            match selects(stored) {
-                None => return ControlFlow::Break(None),
-                Some(false) => return ControlFlow::Continue(()),
-                Some(true) => {}
-            }
-            let answered = answer.take().and_then(|answer| answer(stored));
-            if answered.is_some() {
-                stored.visit();
-            }
-            ControlFlow::Break(answered)
-        })
-        .flatten()
+        self.table
+            .look(self.table.index(key), |stored| {
+                if stored.key() != key || stored.part().is_some() {
+                    return ControlFlow::Continue(());
+                }
+                if stored.life(log) != Life::Live {
+                    return ControlFlow::Break(None);
+                }
+                match selects(stored) {
+                    None => return ControlFlow::Break(None),
+                    Some(false) => return ControlFlow::Continue(()),
+                    Some(true) => {}
+                }
+                let answered = answer.take().and_then(|answer| answer(stored));
+                if answered.is_some() {
+                    stored.visit();
+                }
+                ControlFlow::Break(answered)
+            })
+            .flatten()
     }
 
     /// Looks up a request. Only the copy that is used counts as visited.
     pub(crate) fn find(&self, key: &Key, request: &HeaderMap, log: &PurgeLog) -> Found {
         let mut found = Found::default();
-        self.each(key.borrowed(), |stored| {
+        self.table.each(key.borrowed(), |stored| {
             let life = stored.life(log);
             if life == Life::Dropped {
                 return;
@@ -361,7 +275,7 @@ impl Store {
         }
         let mut gone = Vec::new();
         let key = stored.key();
-        let taken = self.change(self.index(key), |list| {
+        let taken = self.table.change(self.table.index(key), |list| {
             // Under the lock by which an unsafe request marks what is held.
             if log.invalidated(began, key) {
                 return false;
@@ -415,7 +329,7 @@ impl Store {
         if !taken {
             return Err(stored);
         }
-        lock(&self.queues).push(&stored, key.hash(&self.hasher), self.entries());
+        lock(&self.queues).push(&stored, self.table.hash(key), self.entries());
         if self.bytes() > self.bytes_max() {
             self.evict();
         }
@@ -425,7 +339,7 @@ impl Store {
     /// An unsafe request has changed what this key stands for: each copy is validated before its next use, and no fetch
     /// that began before is stored (RFC 9111 §4.4).
     pub(crate) fn invalidate(&self, key: &Key, log: &PurgeLog) {
-        self.change(self.index(key.borrowed()), |list| {
+        self.table.change(self.table.index(key.borrowed()), |list| {
             log.invalidate(key);
             for stored in list.iter().filter(|stored| stored.key() == key.borrowed()) {
                 stored.apply(Mark::Unverified);
@@ -451,9 +365,9 @@ impl Store {
     fn evict(&self) {
         let mut queues = lock(&self.queues);
         while self.bytes() > self.bytes_max() {
-            let hash = |stored: &Stored| stored.key().hash(&self.hasher);
+            let hash = |stored: &Stored| self.table.hash(stored.key());
             let Some(stored) = queues.pop(self.bytes_max(), self.entries(), hash) else { return };
-            self.change(self.index(stored.key()), |list| {
+            self.table.change(self.table.index(stored.key()), |list| {
                 list.retain(|held| !Arc::ptr_eq(held, &stored));
             });
             self.unlink(&stored);
@@ -463,12 +377,12 @@ impl Store {
 
     /// Lists that there are, for those who go through all of them.
     pub(crate) fn lists(&self) -> usize {
-        self.lists.len()
+        self.table.lists()
     }
 
     /// The lists in which copies under these keys lie.
     pub(crate) fn indexes(&self, keys: &[Key]) -> Vec<usize> {
-        let mut indexes: Vec<usize> = keys.iter().map(|key| self.index(key.borrowed())).collect();
+        let mut indexes: Vec<usize> = keys.iter().map(|key| self.table.index(key.borrowed())).collect();
         indexes.sort_unstable();
         indexes.dedup();
         indexes
@@ -482,7 +396,7 @@ impl Store {
     /// Brings the copies of a list up to the log, and takes out what is gone; returns how many there were.
     pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) -> usize {
         let (mut count, mut is_gone) = (0, false);
-        self.look::<()>(index, |stored| {
+        self.table.look::<()>(index, |stored| {
             count += 1;
             is_gone |= !keeps(stored, log);
             ControlFlow::Continue(())
@@ -490,7 +404,7 @@ impl Store {
         if !is_gone {
             return count;
         }
-        self.change(index, |list| {
+        self.table.change(index, |list| {
             list.retain(|stored| {
                 let keep = keeps(stored, log);
                 if !keep {

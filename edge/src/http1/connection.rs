@@ -1,17 +1,16 @@
-//! One connection, from request to request: read a head, have it answered, write the answer, go on or end.
+//! One connection, from request to request: read a head, answer it at once or have it answered, go on or end.
 
 use std::{
     cell::RefCell,
     io::{self, IoSlice},
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::Poll,
 };
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
-use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt, ReadBuf},
@@ -20,12 +19,10 @@ use tokio::{
 
 use super::{
     Refusal, Tunnel,
-    content::{self, Pump, Received},
     deadlines::{Place, Reading},
-    decoder::{Decoder, Part},
     encoder::{self, Ending},
-    head::{self, Framing, Wire},
-    interim,
+    exchange::Exchange,
+    head::{self, Wire},
     target::{self, Target},
     writer::Writer,
 };
@@ -35,12 +32,8 @@ use crate::{
     clock,
     error_page::error_page,
     hit::Rest,
-    inbound::Inbound,
     metrics::count,
-    observe::Observation,
-    policy::{directives::RequestDirectives, forward},
     proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
-    upstream::{RequestBody, no_content},
 };
 
 /// Bytes of one read of heads.
@@ -48,6 +41,7 @@ const READ_BYTES: usize = 16 << 10;
 /// What is read of a client that still sends after its connection was closed to it, so that it sees the answer and
 /// not a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 << 10;
+
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
@@ -57,7 +51,7 @@ pub(crate) struct Client {
 
 /// What follows a response.
 #[derive(Debug)]
-enum Next {
+pub(super) enum Next {
     /// Another request.
     Request,
     /// The end, after what the client still sends has been passed over.
@@ -68,13 +62,13 @@ enum Next {
 
 /// A request as it was read, with what its connection needs to know of it.
 #[derive(Debug)]
-struct Request {
-    method: Method,
-    version: Version,
-    target: Target,
-    host: String,
-    headers: HeaderMap,
-    wire: Wire,
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) target: Target,
+    pub(super) host: String,
+    pub(super) headers: HeaderMap,
+    pub(super) wire: Wire,
 }
 
 /// What came of bytes that were read.
@@ -363,7 +357,7 @@ fn refused(refusal: Refusal, id: &HeaderValue) -> Response<OutBody> {
 }
 
 /// 64 random bits in hexadecimal: enough to find a request in a log.
-fn request_id() -> HeaderValue {
+pub(super) fn request_id() -> HeaderValue {
     HeaderValue::from_str(&format!("{:016x}", rand::random::<u64>()))
         .unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
@@ -381,263 +375,4 @@ async fn linger(reader: &mut ReadHalf<'_>, place: &Place) -> io::Result<()> {
         scrap.clear();
     }
     Ok(())
-}
-
-/// One request and its response.
-struct Exchange<'a, 'io> {
-    edge: &'a Arc<Edge>,
-    client: Client,
-    place: &'a Place,
-    reader: &'a mut ReadHalf<'io>,
-    writer: &'a mut Writer<'io>,
-    buffer: &'a mut BytesMut,
-    is_last: bool,
-}
-
-impl Exchange<'_, '_> {
-    async fn run(&mut self, request: Request) -> io::Result<Next> {
-        let Request { method, version, target, host, mut headers, wire } = request;
-        let path = match target {
-            Target::Path(path) => path,
-            Target::Server => String::from("*"),
-        };
-        forward::strip_connection(&mut headers);
-        // The client's own 100-continue is answered here, when the content is first asked for.
-        headers.remove(header::EXPECT);
-        let has_content = wire.framing != Framing::Sized(0);
-        if !has_content {
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        let (content, pump): (RequestBody, _) = if has_content {
-            let (content, pump) = content::channel(wire.framing);
-            (content.boxed_unsync(), Some(pump))
-        } else {
-            (no_content(), None)
-        };
-        let (interims, waiting) = interim::channel();
-        let is_server = path == "*";
-        let inbound = Inbound {
-            method: method.clone(),
-            version,
-            scheme: forward::Scheme::Http,
-            target: path,
-            host,
-            directives: RequestDirectives::parse(&headers),
-            headers,
-            id: request_id(),
-            peer: Some(self.client.peer.ip()),
-            is_trusted: false,
-            has_content,
-            interims: (version >= Version::HTTP_11).then_some(interims),
-            takes_trailers: wire.takes_trailers,
-            websocket: wire.websocket,
-        };
-        let mut transfer =
-            Transfer { decoder: Decoder::new(wire.framing), pump, runs: false, received: None };
-        let response = if is_server {
-            let mut response = Response::new(OutBody::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        } else {
-            let handled = self.edge.handle(inbound, content);
-            self.answer(handled, waiting, &mut transfer, wire.expects_continue).await?
-        };
-        let (mut parts, body) = response.into_parts();
-        // Counts as finished when this is dropped.
-        let observation = parts.extensions.remove::<Observation>();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS
-            && let OutBody::Tunnel(tunnel) = body
-        {
-            let mut head = BytesMut::new();
-            encoder::interim(&mut head, parts.status, &parts.headers);
-            self.writer.write(&mut [IoSlice::new(&head)]).await?;
-            return Ok(Next::Tunnel(tunnel));
-        }
-        let content_ended = transfer.settle(self.buffer);
-        let ending =
-            encoder::ending(&method, version, parts.status, &parts.headers, body.size_hint().exact());
-        let keep_alive = wire.keep_alive
-            && !self.is_last
-            && ending != Ending::Close
-            && (content_ended || transfer.runs)
-            && !self.place.is_draining();
-        let mut head = BytesMut::with_capacity(1 << 10);
-        let frame = encoder::Frame { version, ending, keep_alive, is_head: method == Method::HEAD };
-        encoder::head(&mut head, parts.status, &parts.headers, frame);
-        let (reader, buffer, place) = (&mut *self.reader, &mut *self.buffer, self.place);
-        {
-            // The upstream may answer before it has all of the request.
-            let observed = observation.as_ref();
-            let mut writing = pin!(write(self.writer, head, body, ending, wire.takes_trailers, observed));
-            let mut receiving = pin!(transfer.run(reader, buffer, place));
-            loop {
-                tokio::select! {
-                    biased;
-                    written = &mut writing => break written?,
-                    () = &mut receiving => {}
-                }
-            }
-        }
-        // Idle begins when the response has been written.
-        self.place.slot.reads(Reading::Idle);
-        Ok(if keep_alive && transfer.settle(self.buffer) { Next::Request } else { Next::Linger })
-    }
-
-    /// Waits for the response, while content goes one way and interim responses the other.
-    async fn answer(
-        &mut self,
-        handled: impl Future<Output = Response<OutBody>>,
-        mut waiting: interim::Waiting,
-        transfer: &mut Transfer,
-        expects_continue: bool,
-    ) -> io::Result<Response<OutBody>> {
-        let mut handled = pin!(handled);
-        let Some(pump) = transfer.pump.take() else {
-            loop {
-                tokio::select! {
-                    biased;
-                    // What has arrived before the response goes out before it.
-                    interim = waiting.next() => write_interim(self.writer, &interim).await?,
-                    response = &mut handled => return Ok(response),
-                }
-            }
-        };
-        let mut wanted = false;
-        while !wanted {
-            tokio::select! {
-                biased;
-                interim = waiting.next() => write_interim(self.writer, &interim).await?,
-                response = &mut handled => return Ok(response),
-                () = pump.wanted() => wanted = true,
-            }
-        }
-        // A client that has begun to send does not wait (RFC 9110 §10.1.1).
-        if expects_continue && self.buffer.is_empty() {
-            self.writer.write(&mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")]).await?;
-        }
-        transfer.pump = Some(pump);
-        transfer.runs = true;
-        let mut receiving = pin!(transfer.run(self.reader, self.buffer, self.place));
-        loop {
-            tokio::select! {
-                biased;
-                interim = waiting.next() => write_interim(self.writer, &interim).await?,
-                response = &mut handled => return Ok(response),
-                () = &mut receiving => {}
-            }
-        }
-    }
-}
-
-async fn write_interim(writer: &mut Writer<'_>, interim: &interim::Interim) -> io::Result<()> {
-    let mut head = BytesMut::new();
-    encoder::interim(&mut head, interim.status, &interim.headers);
-    writer.write(&mut [IoSlice::new(&head)]).await
-}
-
-/// A request's content on its way.
-#[derive(Debug)]
-struct Transfer {
-    decoder: Decoder,
-    pump: Option<Pump>,
-    /// Whether somebody has asked for it.
-    runs: bool,
-    received: Option<Received>,
-}
-
-impl Transfer {
-    /// Hands on what comes, to its end; then pending for ever.
-    async fn run(&mut self, reader: &mut ReadHalf<'_>, buffer: &mut BytesMut, place: &Place) {
-        if self.runs
-            && self.received.is_none()
-            && let Some(pump) = &self.pump
-        {
-            self.received = Some(pump.run(reader, buffer, &mut self.decoder, &place.slot).await);
-        }
-        std::future::pending().await
-    }
-
-    /// Whether the content is out of the stream, once what has arrived of it is passed over. Not while somebody
-    /// still takes it.
-    fn settle(&mut self, buffer: &mut BytesMut) -> bool {
-        if self.decoder.is_end() {
-            return true;
-        }
-        if matches!(self.received, Some(Received::Broken)) || (self.runs && self.received.is_none()) {
-            return false;
-        }
-        loop {
-            match self.decoder.decode(buffer) {
-                Ok(Part::Data(_) | Part::Trailers(_)) => {}
-                Ok(Part::End) => return true,
-                Ok(Part::Wait) | Err(_) => return false,
-            }
-        }
-    }
-}
-
-/// Writes a response: its head together with the first of its content where that is at hand.
-async fn write(
-    writer: &mut Writer<'_>,
-    head: BytesMut,
-    body: OutBody,
-    ending: Ending,
-    takes_trailers: bool,
-    observation: Option<&Observation>,
-) -> io::Result<()> {
-    let sent = |bytes: u64| observation.into_iter().for_each(|observation| observation.sent(bytes));
-    let mut total = 0;
-    sent(total);
-    let mut body = pin!(body);
-    let mut head = head;
-    let mut left = match ending {
-        Ending::Sized(length) => length,
-        Ending::None => return writer.write(&mut [IoSlice::new(&head)]).await,
-        Ending::Chunked | Ending::Close => u64::MAX,
-    };
-    let mut trailers = None;
-    loop {
-        let frame = if head.is_empty() {
-            std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await
-        } else {
-            match std::future::poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx))).await {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    writer.write(&mut [IoSlice::new(&head)]).await?;
-                    head.clear();
-                    continue;
-                }
-            }
-        };
-        let data = match frame.transpose().map_err(io::Error::other)?.map(Frame::into_data) {
-            None => break,
-            Some(Ok(data)) if data.is_empty() => continue,
-            Some(Ok(data)) => data,
-            Some(Err(frame)) => {
-                trailers = frame.into_trailers().ok().filter(|_| takes_trailers);
-                continue;
-            }
-        };
-        let length = data.len() as u64;
-        if length > left {
-            // More than was promised never goes out: it would begin the next response.
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        left -= length;
-        if ending == Ending::Chunked {
-            encoder::chunk_size(&mut head, data.len());
-            writer.write(&mut [IoSlice::new(&head), IoSlice::new(&data), IoSlice::new(b"\r\n")]).await?;
-        } else {
-            writer.write(&mut [IoSlice::new(&head), IoSlice::new(&data)]).await?;
-        }
-        head.clear();
-        total += length;
-        sent(total);
-    }
-    match ending {
-        Ending::Sized(_) if left > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Ending::Chunked => encoder::last_chunk(&mut head, trailers.as_ref()),
-        _ => {}
-    }
-    if head.is_empty() { Ok(()) } else { writer.write(&mut [IoSlice::new(&head)]).await }
 }

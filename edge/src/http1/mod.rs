@@ -2,7 +2,8 @@
 //!
 //! In reading order: `head` finds and judges a request's head; `target` says who and what is asked for; `decoder` cuts
 //! content out of the stream; `content` hands it to whoever sends it on; `encoder` writes response heads;
-//! `connection` leads a connection from one request to the next; `tunnel` is what is left of it after a 101;
+//! `connection` leads a connection from one request to the next, by way of an `exchange` where one look at the store is not
+//! enough; `tunnel` is what is left of it after a 101;
 //! `deadlines` ends what takes too long.
 //!
 //! Two parsers that disagree are a hole for smuggled requests: there is no other way in than this. What is ambiguous is
@@ -15,6 +16,7 @@ pub(crate) mod decoder;
 #[cfg(test)]
 mod differential;
 mod encoder;
+mod exchange;
 pub(crate) mod head;
 mod interim;
 pub(crate) mod target;
