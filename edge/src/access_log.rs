@@ -26,6 +26,8 @@ use http::Version;
 const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// At this many the writer is woken.
 const BUFFER_BYTES_WAKE: usize = 256 << 10;
+/// Bytes that there is room for from the beginning: lines still come while the writer wakes up.
+const BUFFER_BYTES_ROOM: usize = 2 * BUFFER_BYTES_WAKE;
 /// How long a line may wait for others.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written when the process ends.
@@ -198,7 +200,7 @@ impl AccessLog {
     pub(crate) fn write(&self, line: &Line<'_>) {
         MINE.with_borrow_mut(|mine| {
             if mine.as_ref().is_none_or(|mine| mine.number != self.shared.number) {
-                let buffer = Arc::new(Mutex::new(Vec::with_capacity(BUFFER_BYTES_WAKE)));
+                let buffer = Arc::new(Mutex::new(Vec::with_capacity(BUFFER_BYTES_ROOM)));
                 lock(&self.shared.buffers).push(Arc::clone(&buffer));
                 *mine = Some(Mine { number: self.shared.number, buffer, stamp: Stamp::default() });
             }
@@ -238,7 +240,7 @@ fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
 /// The writer: takes what has come together, until the log is closed.
 fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
     // It changes places with those of the threads that serve, which need not make room for lines then.
-    let mut taken = Vec::with_capacity(BUFFER_BYTES_WAKE);
+    let mut taken = Vec::with_capacity(BUFFER_BYTES_ROOM);
     while let Some(shared) = shared.upgrade() {
         let stop = shared.stop.load(Ordering::Acquire);
         if shared.reopen.swap(false, Ordering::AcqRel) {
@@ -262,7 +264,7 @@ fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
                 }
             }
             taken.clear();
-            taken.shrink_to(BUFFER_BYTES_WAKE);
+            taken.shrink_to(BUFFER_BYTES_ROOM);
         }
         // Buffers of threads that have ended: only we hold them.
         lock(&shared.buffers).retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
