@@ -29,7 +29,7 @@ use crate::{
         validate,
     },
     purge::{Applied, PurgeLog},
-    store::Store,
+    store::{Found, Store},
     sweep::Sweeper,
     trace::{self, Step, Tracer},
     upstream::{Deadlines, RequestBody, UpstreamOptions, UpstreamState, Upstreams},
@@ -331,11 +331,11 @@ impl Edge {
         let key = Key::of_upstream(inbound.scheme, &inbound.host, &target);
         let cacheable = matches!(inbound.method, Method::GET | Method::HEAD);
         if !cacheable {
-            return self.pass(&inbound, &key, content, Forward::Method).await;
+            return self.pass(&inbound, &key, content, Forward::Method, &Found::default()).await;
         }
         // Content gives a GET a meaning that the key does not have (RFC 9110 §9.3.1).
         if inbound.has_content || validate::for_origin_only(&inbound.headers) {
-            return self.pass(&inbound, &key, content, Forward::Bypass).await;
+            return self.pass(&inbound, &key, content, Forward::Bypass, &Found::default()).await;
         }
         // What is keyed is what is asked for.
         inbound.target = target.into_owned();

@@ -1,15 +1,14 @@
 //! The edge: an RFC 9111 shared cache in memory, in front of Bakehouse origins or of any HTTP upstream.
 //!
 //! In reading order: [`policy`] is the rules, as pure functions; `key` names what is stored; `purge` says what makes it
-//! wrong; `store` holds it in a `table` that readers
-//! never lock, large bodies as a `stored_body` that the kernel sends itself; `fill` is a response that is
-//! being received; `collapse` brings requests for the same together; `upstream` asks upstreams; `site` asks origins,
-//! and the bucket behind them; `journal` follows what was published and purged; `edge` is all of these together,
-//! `config` how they are set; `inbound` is a request, which `lookup` answers from the store or with a `flight`, whose
-//! body `receive` takes in, or which `pass` or `websocket` sends on; `respond` makes the response; `hit` is the short
-//! way for plain requests; `http1` is what is spoken with clients, and `server` accepts them. `observe` keeps what is
-//! known of each response for the `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators,
-//! with `top`, `avoidable` and `why`.
+//! wrong; `store` holds it in a `table` that readers never lock, large bodies as a `stored_body` that the kernel sends
+//! itself; `fill` is a response that is being received; `collapse` brings requests for the same together; `upstream`
+//! asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was published and purged;
+//! `edge` is all of these together, `config` how they are set; `inbound` is a request, which `lookup` answers from the
+//! store or with a `flight`, whose body `receive` takes in, or which `pass` or `websocket` sends on; `respond` makes
+//! the response, with what `cut` takes of it for a `Range`; `hit` is the short way for plain requests; `http1` is what
+//! is spoken with clients, and `server` accepts them. `observe` keeps what is known of each response for the
+//! `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators, with `top`, `avoidable` and `why`.
 //!
 //! Deliberately absent: files (all is in memory), TLS and HTTP/2 towards browsers, and any knowledge of how content
 //! is rendered or kept beyond the release format.
@@ -27,6 +26,7 @@ mod clock;
 mod collapse;
 mod config;
 mod confirm;
+mod cut;
 mod edge;
 mod error;
 mod error_page;

@@ -9,6 +9,7 @@ use crate::{
     body::OutBody,
     clock,
     collapse::{Flight, Landing, Role, What},
+    cut::Cut,
     edge::Edge,
     error::EdgeError,
     fill::{Fill, FillReader},
@@ -18,14 +19,13 @@ use crate::{
     metrics::Result as Counted,
     policy::{
         freshness::{Freshness, Millis},
-        range::{self, ContentRange, Ranged, Span},
+        range,
         reuse::{Failure, Forward, Reuse, reuse, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
     },
     reply::Reply,
-    respond::Cut,
     store::{Found, Stored},
     trace::{self, Step},
     upstream::{Informational, no_content},
@@ -37,13 +37,6 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// A whole of this size is sent to one who asked for parts of it sooner than it is asked for again.
 const WHOLE_BYTES_FREE: u64 = 64 << 10;
-
-/// A fresh part.
-struct Piece<'a> {
-    stored: &'a Arc<Stored>,
-    part: ContentRange,
-    left_ms: i64,
-}
 
 /// What the one who asked gets.
 pub(crate) enum Outcome {
@@ -126,7 +119,7 @@ impl Edge {
                         told.detail = told.detail.or(why.detail());
                     }
                 }
-            } else if wants_part && let Some((cut, left_ms)) = self.parts_for(inbound, &found, now) {
+            } else if wants_part && let Some((cut, left_ms)) = self.fresh_parts(inbound, &found, now) {
                 Counted::Hit.count();
                 return self.answer_parts(inbound, &cut, hit_status(left_ms, told));
             }
@@ -146,7 +139,7 @@ impl Edge {
             let several = wants_part && found.live.is_none() && self.range_of(inbound).is_none();
             let is_kept = !inbound.directives.no_store && !self.hints.alone(&key, authorized, now);
             if site.is_none() && (inbound.method == Method::HEAD || (several && !is_kept)) {
-                return self.pass(inbound, &key, no_content(), forward).await;
+                return self.pass(inbound, &key, no_content(), forward, &found).await;
             }
             Counted::Forwarded(forward).count();
             told.forward = Some(forward);
@@ -214,6 +207,19 @@ impl Edge {
                     }
                 }
             };
+            let failure = match &outcome {
+                Outcome::Landing(Landing::Failed(_)) => Some(Failure::Disconnected),
+                Outcome::Alone(reply, _) => Some(Failure::Status(reply.status)),
+                Outcome::Filling(fill, ..) => Some(Failure::Status(fill.status)),
+                Outcome::Landing(_) | Outcome::Passed(_) => None,
+            };
+            if wants_part
+                && found.live.is_none()
+                && let Some(failure) = failure
+                && let Some(response) = self.stale_parts(inbound, &found, failure, told)
+            {
+                return response;
+            }
             if several
                 && let Outcome::Alone(reply, reason) = &outcome
                 && reply.status == StatusCode::OK
@@ -222,7 +228,7 @@ impl Edge {
                 trace::note(|| {
                     Step::by(reason.clause(), "not kept: asked again, for the parts that are wanted")
                 });
-                return self.pass(inbound, &key, no_content(), forward).await;
+                return self.pass(inbound, &key, no_content(), forward, &found).await;
             }
             return self.conclude(inbound, outcome, &found, told);
         }
@@ -252,36 +258,35 @@ impl Edge {
     }
 
     /// The fresh parts that hold all that is asked for, and how long they stay fresh.
-    fn parts_for<'a>(&self, inbound: &Inbound, found: &'a Found, now: Millis) -> Option<(Cut<'a>, i64)> {
-        let fresh: Vec<Piece<'_>> = found
-            .parts
-            .iter()
-            .filter_map(|stored| match self.reuse(inbound, &stored.freshness(), stored.stale_from(), now) {
-                Reuse::Fresh { left_ms } => Some(Piece { stored, part: stored.part()?, left_ms }),
+    fn fresh_parts<'a>(&self, inbound: &Inbound, found: &'a Found, now: Millis) -> Option<(Cut<'a>, i64)> {
+        Cut::of_parts(&inbound.headers, &found.parts, |stored| {
+            match self.reuse(inbound, &stored.freshness(), stored.stale_from(), now) {
+                Reuse::Fresh { left_ms } => Some(left_ms),
                 _ => None,
-            })
-            .collect();
-        fresh.iter().find_map(|piece| {
-            let head = piece.stored.head();
-            let asked = range::ranged_of_part(&inbound.headers, &head, piece.part);
-            // Parts of one representation answer together (RFC 9111 §3.4).
-            let goes_with = |other: &&Piece<'_>| {
-                Arc::ptr_eq(other.stored, piece.stored)
-                    || (other.part.length == piece.part.length && range::combine(&head, &other.stored.head()))
-            };
-            let holder =
-                |span: &Span| fresh.iter().filter(goes_with).find(|other| other.part.span.contains(*span));
-            let wanted: &[Span] = match &asked {
-                Ranged::Whole => return None,
-                Ranged::Unsatisfiable => &[],
-                Ranged::Part(span) => std::slice::from_ref(span),
-                Ranged::Parts(spans) => spans,
-            };
-            let holders = wanted.iter().map(holder).collect::<Option<Vec<_>>>()?;
-            let left_ms = holders.iter().map(|piece| piece.left_ms).fold(piece.left_ms, i64::min);
-            let pieces = holders.iter().map(|piece| (piece.stored, piece.part.span)).collect();
-            Some((Cut { of: piece.stored, length: piece.part.length, asked, pieces }, left_ms))
+            }
         })
+    }
+
+    /// What stale parts answer in place of a failure.
+    fn stale_parts(
+        &self,
+        inbound: &Inbound,
+        found: &Found,
+        failure: Failure,
+        told: Told,
+    ) -> Option<Response<OutBody>> {
+        let now = clock::boot_ms();
+        let (cut, left_ms) = Cut::of_parts(&inbound.headers, &found.parts, |stored| {
+            let (freshness, stale_from) = (stored.freshness(), stored.stale_from());
+            stale_on_failure(&freshness, stale_from, inbound.directives, failure, now).ok()?;
+            Some(freshness.left_ms(now, stale_from))
+        })?;
+        trace::note(|| Step::by(failure.clause(), "a failure: the old parts stand in"));
+        Counted::Stale.count();
+        let told = Told { detail: Some(failure.as_str()), ..told };
+        let (forward, forward_status) = (told.forward, failure.status());
+        let status = CacheStatus { forward, forward_status, ..hit_status(left_ms, told) };
+        Some(self.answer_parts(inbound, &cut, status))
     }
 
     /// The fields that ask for one range. For several the whole is fetched, from which they can be cut.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     body::{OutBody, Source},
     clock,
+    collapse::Landing,
     edge::Edge,
     error::EdgeError,
     fill::Fill,
@@ -21,7 +22,7 @@ use crate::{
         forward::{self, Scheme},
         freshness::{Freshness, Receipt},
         range::{self, Onward},
-        reuse::Forward,
+        reuse::{Failure, Forward, stale_on_failure},
         storing::{self, Asked, storing},
         vary::{self, Selection},
     },
@@ -44,13 +45,14 @@ struct Unsafe {
 }
 
 impl Edge {
-    /// A request that the cache has no part in, but for what it makes invalid.
+    /// A request that the cache has no part in, but for what it makes invalid, and for what it holds, which may stand in.
     pub(crate) async fn pass(
         self: &Arc<Self>,
         inbound: &Inbound,
         key: &Key,
         content: RequestBody,
         forward: Forward,
+        found: &Found,
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
         trace::note(|| Step::by(forward.clause(), format!("sent on: {}", forward.as_str())));
@@ -74,7 +76,18 @@ impl Edge {
                 let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
                 self.learn_from_head(inbound, key, reply, receipt, began);
             }
+            let failure = match &reply {
+                Ok(reply) => Failure::Status(reply.status),
+                Err(_) => Failure::Disconnected,
+            };
+            let stands_in = found.live.as_ref().and_then(|stored| {
+                let (freshness, stale_from) = (stored.freshness(), stored.stale_from());
+                stale_on_failure(&freshness, stale_from, inbound.directives, failure, clock::boot_ms())
+                    .ok()?;
+                Some(Landing::Stand(Arc::clone(stored), failure.status()))
+            });
             match reply {
+                _ if let Some(landing) = stands_in => Outcome::Landing(landing),
                 Ok(mut reply) => {
                     if inbound.method == Method::HEAD {
                         // There is no content whatever Content-Length says (RFC 9110 §9.3.2).
@@ -100,7 +113,7 @@ impl Edge {
             told.await.unwrap_or_else(|_| Outcome::failed(EdgeError::UpstreamBroke))
         };
         let told = Told { forward: Some(forward), ..Told::default() };
-        self.conclude(inbound, outcome, &Found::default(), told)
+        self.conclude(inbound, outcome, found, told)
     }
 
     async fn exchange(&self, ask: &Ask, has_content: bool, content: RequestBody) -> Result<Reply, EdgeError> {
@@ -184,6 +197,6 @@ impl Edge {
 
 impl Outcome {
     fn failed(error: EdgeError) -> Self {
-        Self::Landing(crate::collapse::Landing::Failed(Arc::new(error)))
+        Self::Landing(Landing::Failed(Arc::new(error)))
     }
 }

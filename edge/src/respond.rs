@@ -1,15 +1,15 @@
 //! From what was found or fetched to the response.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use release::answer;
 
 use crate::{
-    body::{OutBody, Piece, Source},
+    body::{OutBody, Source},
     clock,
     collapse::Landing,
+    cut::{Cut, part_fields, several, unsatisfiable_fields},
     edge::{Edge, UNREACHABLE},
     error::EdgeError,
     error_page::error_page,
@@ -20,7 +20,7 @@ use crate::{
     policy::{
         forward,
         freshness::StaleRefused,
-        range::{ContentRange, Multipart, Ranged, Span, ranged},
+        range::{ContentRange, Ranged, ranged},
         reuse::{Failure, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         validate::{self, Conditional},
@@ -320,106 +320,6 @@ fn repeat_query(inbound: &Inbound, code: StatusCode, headers: &mut HeaderMap) {
     });
     if to_slash && let Ok(value) = HeaderValue::from_str(&format!("{location}?{query}")) {
         headers.insert(header::LOCATION, value);
-    }
-}
-
-/// What a `Range` cuts from what is held of a content.
-#[derive(Debug)]
-pub(crate) struct Cut<'a> {
-    /// Whose fields it gets.
-    pub(crate) of: &'a Arc<Stored>,
-    /// Bytes of the whole, where that is known.
-    pub(crate) length: Option<u64>,
-    pub(crate) asked: Ranged,
-    /// For each span of `asked` what holds it, and which bytes of the content that is.
-    pub(crate) pieces: Vec<(&'a Arc<Stored>, Span)>,
-}
-
-impl<'a> Cut<'a> {
-    fn of_whole(stored: &'a Arc<Stored>, length: u64, asked: Ranged) -> Self {
-        let spans = if let Ranged::Parts(spans) = &asked { spans.len() } else { 1 };
-        let pieces = vec![(stored, Span { start: 0, end: length }); spans];
-        Self { of: stored, length: Some(length), asked, pieces }
-    }
-
-    /// The status and content, with the fields that go with them; `None`: the whole.
-    fn make(&self, headers: &mut HeaderMap) -> Option<(StatusCode, OutBody)> {
-        let slice = |index: usize, span: &Span| {
-            let (stored, held) = self.pieces.get(index)?;
-            let (start, end) = (span.start.checked_sub(held.start)?, span.end.checked_sub(held.start)?);
-            Some(stored.content().slice(usize_of(start)..usize_of(end)))
-        };
-        match &self.asked {
-            Ranged::Whole => None,
-            Ranged::Part(span) => {
-                let content = slice(0, span)?;
-                part_fields(headers, ContentRange { span: *span, length: self.length });
-                Some((StatusCode::PARTIAL_CONTENT, OutBody::whole(content)))
-            }
-            Ranged::Parts(spans) => {
-                let slices = spans.iter().enumerate().map(|(index, span)| slice(index, span));
-                let slices: Vec<Piece> =
-                    slices.map(|bytes| bytes.map(Piece::Bytes)).collect::<Option<_>>()?;
-                Some((StatusCode::PARTIAL_CONTENT, several(headers, spans, self.length?, slices)))
-            }
-            Ranged::Unsatisfiable => {
-                unsatisfiable_fields(headers, self.length?);
-                Some((StatusCode::RANGE_NOT_SATISFIABLE, OutBody::empty()))
-            }
-        }
-    }
-}
-
-/// Several parts of a content of `length` bytes in their frame.
-fn several(headers: &mut HeaderMap, spans: &[Span], length: u64, contents: Vec<Piece>) -> OutBody {
-    // Random enough to stand nowhere in the content.
-    let boundary = format!("{:032x}", rand::random::<u128>());
-    let frame = Multipart::new(spans, length, headers.get(header::CONTENT_TYPE), &boundary);
-    let mut pieces = VecDeque::with_capacity(spans.len() * 2 + 1);
-    for (head, content) in frame.heads.into_iter().zip(contents) {
-        pieces.push_back(Piece::Bytes(Bytes::from(head)));
-        pieces.push_back(content);
-    }
-    pieces.push_back(Piece::Bytes(Bytes::from(frame.end)));
-    of_another_content(headers);
-    if let Ok(kind) = HeaderValue::from_str(&frame.content_type) {
-        headers.insert(header::CONTENT_TYPE, kind);
-    }
-    OutBody::Pieces(pieces)
-}
-
-fn part_fields(headers: &mut HeaderMap, range: ContentRange) {
-    of_another_content(headers);
-    if let Some(value) = range.to_value() {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
-}
-
-/// Removes digests of the whole content, which a part's is not (RFC 9530 §2). `Repr-Digest` is of the representation, and
-/// stays.
-fn of_another_content(headers: &mut HeaderMap) {
-    headers.remove("content-digest");
-    headers.remove("content-md5");
-}
-
-fn unsatisfiable_fields(headers: &mut HeaderMap, length: u64) {
-    // Nothing of these is about this answer, and no cache on the way may keep it in place of the content.
-    for name in [
-        header::CONTENT_TYPE,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LANGUAGE,
-        header::ETAG,
-        header::LAST_MODIFIED,
-        header::CACHE_CONTROL,
-        header::EXPIRES,
-        HeaderName::from_static("content-digest"),
-        HeaderName::from_static("repr-digest"),
-        HeaderName::from_static("cdn-cache-control"),
-    ] {
-        headers.remove(name);
-    }
-    if let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}")) {
-        headers.insert(header::CONTENT_RANGE, value);
     }
 }
 

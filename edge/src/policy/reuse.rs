@@ -219,6 +219,14 @@ impl Failure {
         }
     }
 
+    /// The status, of one that is a response.
+    pub fn status(self) -> Option<StatusCode> {
+        match self {
+            Self::Disconnected => None,
+            Self::Status(status) => Some(status),
+        }
+    }
+
     /// The clause by which a stale copy may stand in.
     pub fn clause(self) -> &'static str {
         match self {

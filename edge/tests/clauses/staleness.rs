@@ -111,3 +111,69 @@ async fn first_of(upstream: &Upstream) -> Running {
     eventually("the store", || edge.edge.state().flights == 0).await;
     edge
 }
+
+/// What a GET gets in place of a failure, a HEAD gets too.
+#[tokio::test]
+async fn stale_stands_in_for_a_head_as_well() {
+    for (control, then, status, told) in [
+        ("max-age=0", Reply::Close, 200, Some("fwd=stale; ttl=0; detail=disconnected")),
+        ("max-age=0, must-revalidate", Reply::Close, 504, None),
+        ("max-age=0", send(503, &[], "busy"), 503, Some("fwd=stale; fwd-status=503")),
+        (
+            "max-age=0, stale-if-error=60",
+            send(503, &[], ""),
+            200,
+            Some("fwd=stale; fwd-status=503; ttl=0; detail=stale-if-error"),
+        ),
+    ] {
+        let upstream = once(control, then).await;
+        let edge = first(&upstream, SMaxage::Strict).await;
+        let seen = edge.ask("HEAD", "/", &[]).await;
+        assert_eq!(seen.status, status, "{control}");
+        let told = told.map(|told| format!("Bakehouse; {told}"));
+        assert_eq!(seen.field("cache-status"), told, "{control}");
+        assert!(upstream.requests()[1].starts_with("HEAD"));
+    }
+}
+
+#[tokio::test]
+async fn stale_parts_stand_in_as_the_whole_would() {
+    for (control, then, status, told) in [
+        ("max-age=0", Reply::Close, 206, "fwd=partial; ttl=0; detail=disconnected"),
+        ("max-age=0, must-revalidate", Reply::Close, 502, ""),
+        (
+            "max-age=0",
+            send(503, &[("cache-control", "max-age=9")], "busy"),
+            503,
+            "fwd=partial; fwd-status=503",
+        ),
+        (
+            "max-age=0, stale-if-error=60",
+            send(503, &[], "busy"),
+            206,
+            "fwd=partial; fwd-status=503; ttl=0; detail=stale-if-error",
+        ),
+        (
+            "max-age=0, stale-if-error=60",
+            send(503, &[("cache-control", "max-age=9")], "busy"),
+            206,
+            "fwd=partial; fwd-status=503; ttl=0; detail=stale-if-error",
+        ),
+    ] {
+        let fields = [("cache-control", control), ("etag", "\"a\""), ("content-range", "bytes 0-4/10")];
+        let upstream = Upstream::script(vec![send(206, &fields, "01234"), then.clone(), then]).await;
+        let edge = run(upstream_config(&[&upstream])).await;
+        let part = async || {
+            let seen = edge.ask("GET", "/", &[("range", "bytes=1-3")]).await;
+            eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+            seen
+        };
+        part().await;
+        let seen = part().await;
+        assert_eq!(seen.status, status, "{control}: {}", seen.head);
+        assert!(seen.cache_status().contains(told), "{control}: {}", seen.cache_status());
+        if status == 206 {
+            assert_eq!((seen.text(), seen.field("content-range").as_deref()), ("123", Some("bytes 1-3/10")));
+        }
+    }
+}
