@@ -6,6 +6,7 @@ mod support;
 
 mod collapsing;
 mod forwarding;
+mod hits;
 mod invalidation;
 mod ranges;
 mod staleness;
