@@ -21,7 +21,7 @@ use crate::{
         forward::{self, Scheme},
         forwarded::Believed,
         freshness::{Freshness, Receipt},
-        range::{ContentRange, Ranged, ranged},
+        range::{self, ContentRange, Onward, Ranged, ranged},
         reuse::{ClientValidation, reuse},
         rules::Rules,
         storing::{Asked, storing, strip_for_storage},
@@ -142,6 +142,16 @@ pub fn request_fields(bytes: &[u8]) {
     }
     let length = bytes.iter().fold(0u64, |sum, byte| (sum * 31 + u64::from(*byte)) % LENGTH_MAX);
     let within = |span: &crate::policy::range::Span| assert!(span.start < span.end && span.end <= length);
+    let mut lines = fields.get_all(header::RANGE).iter();
+    if let (Some(line), None, false) = (lines.next(), lines.next(), fields.contains_key(header::IF_RANGE))
+        && let Some(span) = range::only(line.as_bytes(), length)
+    {
+        assert_eq!(ranged(&fields, &HeaderMap::new(), length), Ranged::Part(span));
+    }
+    if let Onward::Instead(value) = range::onward(&fields) {
+        let again = HeaderMap::from_iter([(header::RANGE, value)]);
+        assert_eq!(range::onward(&again), Onward::AsIs);
+    }
     match ranged(&fields, &HeaderMap::new(), length) {
         Ranged::Whole | Ranged::Unsatisfiable => {}
         Ranged::Part(span) => within(&span),

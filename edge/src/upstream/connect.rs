@@ -290,3 +290,59 @@ impl std::fmt::Debug for Dialer {
         f.debug_struct("Dialer").field("place", &self.0.place).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// A dialer that looked the name up long ago, and found `known`.
+    fn dialer(url: &str, known: SocketAddr) -> Dialer {
+        let dialer = Dialer::new(&Address::parse(url).unwrap(), None, Duration::from_secs(5));
+        *dialer.0.names() = Names { addresses: [known].into(), at: 1 };
+        dialer
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_again_and_what_left_it_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let gone: SocketAddr = ([192, 0, 2, 1], here.port()).into();
+        let url = format!("http://localhost:{}", here.port());
+        // A new connection goes where the name leads now.
+        let by_dialling = dialer(&url, gone);
+        let io = by_dialling.0.dial().await.unwrap();
+        assert_eq!((io.line.peer, by_dialling.made()), (Some(here.ip()), 1));
+        assert!(!by_dialling.is_outdated(&io.line) && by_dialling.is_outdated(&Line::new(Some(gone.ip()))));
+        // One that is in use has it looked up behind its back.
+        let by_use = dialer(&url, gone);
+        let line = Line::new(Some(gone.ip()));
+        assert!(!by_use.is_outdated(&line));
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !by_use.is_outdated(&line) {
+            assert!(tokio::time::Instant::now() < end, "the name was not looked up again");
+            tokio::task::yield_now().await;
+        }
+        // What is old is not used again, wherever it leads.
+        let old = Line { made: 0, ..Line::new(Some(here.ip())) };
+        assert!(clock::boot_ms() <= CONNECTION_MS_MAX || by_use.is_outdated(&old));
+    }
+
+    #[tokio::test]
+    async fn the_last_addresses_serve_on_where_the_resolver_fails() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let mut address = Address::parse(&format!("http://name:{}", here.port())).unwrap();
+        // No resolver has a name without a first label.
+        address.place = Place::Tcp { host: "..".into(), port: here.port() };
+        let dialer = Dialer::new(&address, None, Duration::from_secs(5));
+        assert!(dialer.0.dial().await.is_err());
+        *dialer.0.names() = Names { addresses: [here].into(), at: 1 };
+        assert_eq!(dialer.0.dial().await.unwrap().line.peer, Some(here.ip()));
+        // By an address there is nothing to look up.
+        let literal =
+            Dialer::new(&Address::parse("http://127.0.0.1:1").unwrap(), None, Duration::from_secs(5));
+        assert!(!literal.is_outdated(&Line::new(Some(here.ip()))));
+        assert_eq!(literal.0.names().at, 0);
+    }
+}
