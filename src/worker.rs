@@ -47,6 +47,8 @@ pub enum Reason {
     Start,
     /// Files were saved.
     Saved(Change),
+    /// What publishes have left out since a save at this moment.
+    Postponed(SystemTime),
     /// A schedule fired; the sender is told when its run has ended.
     Fired(Firing, oneshot::Sender<()>),
     /// Someone asked.
@@ -183,6 +185,8 @@ pub struct Worker {
     listed: Option<Sources>,
     /// When all of it is to be looked at, since some of it was last.
     unlisted: Option<tokio::time::Instant>,
+    /// What the last publish has left out, for a moment without saves.
+    postponed: Option<Postponed>,
     /// Files of the bucket that were read, by digest.
     read: BTreeMap<Digest, Bytes>,
     fetched: Fetched,
@@ -228,6 +232,32 @@ struct Unwritten {
 /// where few are.
 const MEMO_RENDERED_MIN: usize = 1_000;
 
+/// What a publish has left out: search indexes of a large site.
+#[derive(Debug, Clone, Copy)]
+struct Postponed {
+    /// The oldest save that they lack.
+    saved: SystemTime,
+    /// The latest moment to publish them, and the moment at which that is to be done.
+    latest: tokio::time::Instant,
+    due: tokio::time::Instant,
+}
+
+impl Postponed {
+    /// After another save that they lack: a while later, so that saves that come one after the other are live first.
+    fn after(before: Option<Self>, saved: Option<SystemTime>) -> Self {
+        let now = tokio::time::Instant::now();
+        let (saved, latest) = match before {
+            Some(before) => (before.saved, before.latest),
+            None => (saved.unwrap_or_else(SystemTime::now), now + POSTPONED_MAX),
+        };
+        Self { saved, latest, due: latest.min(now + POSTPONED) }
+    }
+}
+
+/// How long after a save search indexes that were left out are published, and how long at most where saves go on.
+const POSTPONED: Duration = Duration::from_millis(300);
+const POSTPONED_MAX: Duration = Duration::from_secs(1);
+
 /// How long after a save the whole folder is looked at.
 const LISTED_AFTER: Duration = Duration::from_secs(1);
 
@@ -248,6 +278,7 @@ impl Worker {
             shutdown,
             listed: None,
             unlisted: None,
+            postponed: None,
             read: BTreeMap::new(),
             fetched,
             seeded: false,
@@ -272,6 +303,9 @@ impl Worker {
                 () = self.shutdown.cancelled() => break,
                 reason = self.reasons.recv() => reason,
                 () = sleep_until(retry) => None,
+                () = sleep_until(self.postponed.map(|postponed| postponed.due)) => {
+                    self.postponed.take().map(|postponed| Reason::Postponed(postponed.saved))
+                }
                 () = sleep_until(self.unlisted) => {
                     match self.list_all().await {
                         Some(reason) => Some(reason),
@@ -409,6 +443,8 @@ struct Batch {
     /// When the newest save was.
     saved: Option<SystemTime>,
     began: SystemTime,
+    /// Whether nothing is to be left for later.
+    whole: bool,
     /// What of the folder may have changed; none where that may be anything.
     paths: Option<BTreeSet<String>>,
     /// Which sources to ask: all, some, or none but those that failed before.
@@ -419,10 +455,12 @@ struct Batch {
 
 impl Batch {
     fn of(reasons: Vec<Reason>, retry: Option<Trigger>) -> Self {
-        let only_saves = retry.is_none() && reasons.iter().all(|reason| matches!(reason, Reason::Saved(_)));
+        let of_save = |reason: &Reason| matches!(reason, Reason::Saved(_) | Reason::Postponed(_));
+        let only_saves = retry.is_none() && reasons.iter().all(of_save);
         let mut batch = Self {
             trigger: retry.unwrap_or(Trigger::Watch),
             saved: None,
+            whole: false,
             paths: only_saves.then(BTreeSet::new),
             began: SystemTime::now(),
             ask: Ask::Some(BTreeSet::new()),
@@ -438,6 +476,11 @@ impl Batch {
                         all.extend(more);
                         all
                     });
+                    (Trigger::Watch, 1)
+                }
+                Reason::Postponed(saved) => {
+                    batch.saved = batch.saved.max(Some(saved));
+                    batch.whole = true;
                     (Trigger::Watch, 1)
                 }
                 Reason::Fired(firing, done) => {
@@ -527,10 +570,12 @@ impl Worker {
         let known = self.base_known(&draft).await?;
         let names = data.iter().map(|(name, _)| name.to_owned()).collect();
         let input = self.input(now, &config, &sources, data)?;
-        let summary = self.render(&draft, &input, known.as_ref()).await;
+        let soon = batch.trigger == Trigger::Watch && !batch.whole;
+        let summary = self.render(&draft, &input, known.as_ref(), soon).await;
         self.known.clone_from(&known);
         let summary = summary?;
         self.set_deadline(summary.next_change);
+        self.postponed = summary.postponed.then(|| Postponed::after(self.postponed.take(), batch.saved));
         let rendered = began.elapsed();
         let about = About {
             created: now,
@@ -754,6 +799,7 @@ impl Worker {
         draft: &Draft,
         input: &renderer::Input,
         known: Option<&Known>,
+        soon: bool,
     ) -> Result<renderer::Summary, Stop> {
         let (input, renderer) = (input.clone(), Arc::clone(&self.renderer));
         let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
@@ -761,7 +807,10 @@ impl Worker {
         let recorded = known.and_then(|k| k.sources.clone());
         let keeps_sources = recorded.is_some();
         let work = move || {
-            let result = renderer.render(&input, since, &sink);
+            let result = match soon {
+                true => renderer.render_soon(&input, since, &sink),
+                false => renderer.render(&input, since, &sink),
+            };
             // A draft that takes no more files knows better why than the renderer does.
             sink.refused()?;
             let summary = render::content(result).map_err(Stop::lasting)?;

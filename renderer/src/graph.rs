@@ -503,6 +503,11 @@ impl Graph {
         }
     }
 
+    /// Whether a job has made its outputs, now or earlier.
+    pub(crate) fn has_made(&self, job: &JobName) -> bool {
+        self.records.contains_key(job)
+    }
+
     /// How many outputs there are.
     pub(crate) fn outputs(&self) -> usize {
         self.outputs.len()

@@ -523,6 +523,7 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
         Job::CheckSection(id) => {
             site.note_section(*id, Fields::ALL, false);
             let rendered = site.section_html(*id, false)?;
+            search::remember(site, Content::Section(*id), &rendered);
             Ok(Done { files: Vec::new(), content: Some((Content::Section(*id), rendered)) })
         }
         Job::Section(id) => section(site, *id, 1),
@@ -699,6 +700,7 @@ fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     site.note_page(id, Fields::ALL, false);
     note(|| Node::Around(page.source.clone()));
     let rendered = site.page_html(id, false)?;
+    search::remember(site, Content::Page(id), &rendered);
     let content = Some((Content::Page(id), rendered.clone()));
     let path = output_of(&page.path);
     if !page.matter().render || site.static_source(&path).is_some() {
@@ -841,6 +843,9 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     site.note_section(id, Fields::ALL, false);
     note(|| Node::Around(section.source.clone()));
     let rendered = site.section_html(id, false)?;
+    if n == 1 {
+        search::remember(site, Content::Section(id), &rendered);
+    }
     let default = if section.is_index() { "index.html" } else { "section.html" };
     let template = section.matter.template.as_deref().unwrap_or(default);
     if !site.engine.tera.contains_template(template) {

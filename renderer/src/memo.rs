@@ -116,6 +116,7 @@ impl Memo {
             sections,
             outputs,
             rendered: 0,
+            postponed: false,
             assets,
             next_change: self.head.next_change.and_then(|at| Timestamp::from_second(at).ok()),
             warnings: self.head.warnings.clone(),

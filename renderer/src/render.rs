@@ -86,6 +86,16 @@ pub enum BaseUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RenderId(u64);
 
+/// Pages of a site up to which its search indexes are made in the render of a save.
+const SEARCHED_AT_ONCE_MAX: usize = 500;
+
+/// Whether a render leaves what takes long to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Whole,
+    Soon,
+}
+
 /// What a render handed to its sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Handed {
@@ -141,6 +151,8 @@ pub struct Summary {
     pub outputs: usize,
     /// Of these, files that were made in this render, whether or not they differ.
     pub rendered: usize,
+    /// Whether search indexes were left for a render to come: those that were handed over earlier are out of date.
+    pub postponed: bool,
     /// Files that were copied: static ones, co-located ones, the theme's.
     pub assets: usize,
     /// When a date in the future makes the next render differ; only where there is a `bakehouse.toml`.
@@ -286,7 +298,21 @@ impl Renderer {
     /// # Errors
     /// All that is wrong with the site.
     pub fn render(&self, input: &Input, since: Option<RenderId>, sink: &dyn Sink) -> Result<Summary, Errors> {
-        self.render_explained(input, since, sink, None)
+        self.render_explained(input, since, sink, Pace::Whole, None)
+    }
+
+    /// Renders as [`Renderer::render`] does, and leaves the search indexes of a large site for a render to come, where the
+    /// receiver has earlier ones: pages do not wait for what holds all of them. The summary says whether it did.
+    ///
+    /// # Errors
+    /// All that is wrong with the site.
+    pub fn render_soon(
+        &self,
+        input: &Input,
+        since: Option<RenderId>,
+        sink: &dyn Sink,
+    ) -> Result<Summary, Errors> {
+        self.render_explained(input, since, sink, Pace::Soon, None)
     }
 
     /// Renders as [`Renderer::render`] does, and explains what becomes of an output: what it read in the last render that
@@ -302,7 +328,7 @@ impl Renderer {
         output: &str,
     ) -> Result<(Summary, Explanation), Errors> {
         let mut explained = (Arc::from(output), Explanation::default());
-        let summary = self.render_explained(input, since, sink, Some(&mut explained))?;
+        let summary = self.render_explained(input, since, sink, Pace::Whole, Some(&mut explained))?;
         Ok((summary, explained.1))
     }
 
@@ -311,6 +337,7 @@ impl Renderer {
         input: &Input,
         since: Option<RenderId>,
         sink: &dyn Sink,
+        pace: Pace,
         mut explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Result<Summary, Errors> {
         let render = self.renders.fetch_add(1, Ordering::Relaxed) + 1;
@@ -348,13 +375,24 @@ impl Renderer {
             let values = values.unwrap_or_else(|| Values::of(&site));
             View::new(&site, &jobs, graph.key, values)
         });
-        let wanted = match (&mut graph, &view) {
+        let mut wanted = match (&mut graph, &view) {
             (Some(graph), Some(view)) => {
                 let planned = Planned { site: &site, jobs: &jobs, view, touched };
                 graph.begin(planned, render, since, explained.as_deref_mut())
             }
             _ => vec![true; jobs.len()],
         };
+        let mut postponed = false;
+        if let Some(graph) = graph.as_ref().filter(|_| pace == Pace::Soon && since.is_some())
+            && site.library.pages.len() > SEARCHED_AT_ONCE_MAX
+        {
+            for (job, wanted) in jobs.iter().zip(&mut wanted).filter(|(job, _)| matches!(job, Job::Search(_)))
+            {
+                let postpones = *wanted && graph.has_made(&job.name(&site));
+                postponed |= postpones;
+                *wanted &= !postpones;
+            }
+        }
         let closed = AtomicBool::new(false);
         let put_files = AtomicU64::new(0);
         let errors = Mutex::new(Errors::default());
@@ -376,8 +414,7 @@ impl Renderer {
         };
         let tracked = graph.is_some();
         let shared = Mutex::new(graph);
-        let wanted_jobs = jobs.par_iter().enumerate().filter(|(place, _)| wanted[*place]);
-        wanted_jobs.for_each(|(place, job)| {
+        let run = |(place, job): (usize, &Job)| {
             if closed.load(Ordering::Relaxed) {
                 return;
             }
@@ -406,7 +443,14 @@ impl Renderer {
                     more.into_iter().for_each(|d| errors.push(d));
                 }
             }
-        });
+        };
+        let is_last = |job: &Job| matches!(job, Job::Search(_));
+        let wanted_jobs = || jobs.par_iter().enumerate().filter(|(place, _)| wanted[*place]);
+        wanted_jobs().filter(|(_, job)| !is_last(job)).for_each(run);
+        // Indexes are put together from what pages have left.
+        if lock(&errors).is_empty() {
+            wanted_jobs().filter(|(_, job)| is_last(job)).for_each(run);
+        }
         let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Copies of images are known when all templates have run.
         let copies: Vec<_> = match &mut graph {
@@ -479,6 +523,7 @@ impl Renderer {
             sections: site.library.sections.len(),
             outputs,
             rendered,
+            postponed,
             assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,

@@ -1,24 +1,31 @@
 //! Search indexes: elasticlunr's inverted index, or fuse's list of pages with their text.
+//!
+//! What a page adds to its index is made when the page is rendered, and remembered: an index is put together from that.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+mod elasticlunr;
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use blake3::Hash;
 use bytes::Bytes;
+use rayon::prelude::*;
 use release::File;
 use serde::Serialize;
 
+use self::elasticlunr::Terms;
 use crate::config::{IndexFormat, SearchConfig};
 use crate::diagnostic::Diagnostic;
 use crate::job::plain_file;
-use crate::library::{Library, PageId, SectionId};
+use crate::library::{Content, Library, PageId, SectionId};
 use crate::math;
-use crate::site::Site;
+use crate::site::{Rendered, Site};
 
 /// The library that reads elasticlunr's index, in the version whose index we write.
 pub(crate) const ELASTICLUNR: &[u8] = include_bytes!("../vendor/elasticlunr.min.js");
 
 /// One page in an index.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Item {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,64 +68,191 @@ fn text_of(html: &str, has_math: bool) -> String {
     plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-fn item(
-    config: &SearchConfig,
-    title: Option<&str>,
-    description: Option<&str>,
-    date: Option<&str>,
-    path: &str,
-    text: Option<String>,
-    url: String,
-) -> Item {
-    let mut body = text;
-    if let (Some(text), Some(max)) = (&mut body, config.truncate_content_length)
-        && let Some((cut, _)) = text.char_indices().nth(max)
-    {
-        text.truncate(cut);
-    }
-    Item {
-        url,
-        title: title.filter(|_| config.include_title).map(str::to_owned),
-        description: description.filter(|_| config.include_description).map(str::to_owned),
-        date: date.filter(|_| config.include_date).map(str::to_owned),
-        body,
-        path: config.include_path.then(|| path.to_owned()),
+/// Bytes of what pages add to their indexes that a renderer remembers; what more pages add is made anew for each index.
+const FRAGMENTS_BYTES_MAX: usize = 128 << 20;
+
+/// What a page adds to its index.
+#[derive(Debug)]
+struct Fragment {
+    item: Item,
+    terms: Terms,
+}
+
+impl Fragment {
+    /// About what it occupies, in bytes.
+    fn bytes(&self) -> usize {
+        let Item { url, title, description, date, body, path } = &self.item;
+        let texts = [title, description, date, body, path].into_iter().flatten().map(String::len);
+        url.len() + texts.sum::<usize>() + self.terms.bytes() + 300
     }
 }
 
-/// The index that elasticlunr.js loads.
-fn elasticlunr_index(config: &SearchConfig, lang: &str, items: &[Item]) -> String {
-    let mut fields = Vec::new();
-    for (name, wanted) in [
-        ("title", config.include_title),
-        ("description", config.include_description),
-        ("date", config.include_date),
-        ("path", config.include_path),
-        ("body", config.include_content),
-    ] {
-        if wanted {
-            fields.push(name);
+/// What pages add to their indexes, by source.
+#[derive(Default)]
+pub(crate) struct Fragments(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    fragments: HashMap<Arc<str>, Remembered>,
+    bytes: usize,
+}
+
+struct Remembered {
+    /// What it is made from, but for what templates in the text and around its headings read.
+    key: Hash,
+    /// The render that made it, and whether that one notes what is read.
+    render: u64,
+    tracked: bool,
+    lang: Arc<str>,
+    fragment: Arc<Fragment>,
+}
+
+impl Fragments {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // It is whole between any two statements that can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fragment that was made from the same. A render that notes what is read renders a page anew whenever its content
+    /// reads something else, and that makes another fragment; other renders know only what they have made themselves.
+    fn get(&self, site: &Site, of: &Source<'_>) -> Option<Arc<Fragment>> {
+        let known = self.lock();
+        let found = known.fragments.get(of.source).filter(|known| known.key == of.key)?;
+        let holds = found.render == site.render() || (found.tracked && site.is_tracked());
+        holds.then(|| found.fragment.clone())
+    }
+
+    fn put(&self, site: &Site, of: &Source<'_>, fragment: &Arc<Fragment>) {
+        let mut known = self.lock();
+        if let Some(before) = known.fragments.remove(of.source) {
+            known.bytes -= before.fragment.bytes();
         }
+        let bytes = fragment.bytes();
+        if known.bytes + bytes > FRAGMENTS_BYTES_MAX {
+            return;
+        }
+        known.bytes += bytes;
+        let (render, tracked) = (site.render(), site.is_tracked());
+        let (lang, fragment) = (of.lang.clone(), fragment.clone());
+        let remembered = Remembered { key: of.key, render, tracked, lang, fragment };
+        known.fragments.insert(of.source.clone(), remembered);
     }
-    let code = lang.split(['-', '_']).next().unwrap_or(lang);
-    let mut index = match elasticlunr::lang::from_code(code) {
-        Some(language) => elasticlunr::Index::with_language(language, &fields),
-        None => elasticlunr::Index::new(&fields),
+
+    /// Forgets what is in no index of this language.
+    fn keep(&self, lang: &str, sources: &HashSet<&Arc<str>>) {
+        let mut known = self.lock();
+        let Known { fragments, bytes } = &mut *known;
+        fragments.retain(|source, remembered| {
+            let keeps = *remembered.lang != *lang || sources.contains(source);
+            if !keeps {
+                *bytes -= remembered.fragment.bytes();
+            }
+            keeps
+        });
+    }
+}
+
+/// A content that an index has.
+struct Source<'a> {
+    content: Content,
+    source: &'a Arc<str>,
+    lang: &'a Arc<str>,
+    key: Hash,
+}
+
+impl<'a> Source<'a> {
+    fn of(site: &'a Site, config: &SearchConfig, content: Content) -> Self {
+        let library = &site.library;
+        let source = site.source_of(content);
+        let (lang, date) = match content {
+            Content::Page(id) => {
+                let page = library.page(id);
+                (&page.lang, page.date.as_ref().map(|date| &*date.text))
+            }
+            Content::Section(id) => (&library.section(id).lang, None),
+        };
+        let mut hasher = blake3::Hasher::new();
+        if let Some(text) = site.text_value(source, false) {
+            hasher.update(text.as_bytes());
+        }
+        hasher.update(format!("{config:?}\0{}", date.unwrap_or_default()).as_bytes());
+        Self { content, source, lang, key: hasher.finalize() }
+    }
+
+    fn make(&self, site: &Site, config: &SearchConfig, rendered: &Rendered) -> Fragment {
+        let library = &site.library;
+        let text = config.include_content.then(|| {
+            let mut text = text_of(rendered.content.as_str().unwrap_or(""), site.math);
+            if let Some(max) = config.truncate_content_length
+                && let Some((cut, _)) = text.char_indices().nth(max)
+            {
+                text.truncate(cut);
+            }
+            text
+        });
+        let (title, description, date, path) = match self.content {
+            Content::Page(id) => {
+                let page = library.page(id);
+                let date = page.date.as_ref().map(|date| &*date.text);
+                (page.title(), page.matter().description.as_deref(), date, &page.path)
+            }
+            Content::Section(id) => {
+                let section = library.section(id);
+                let matter = &section.matter;
+                (matter.title.as_deref(), matter.description.as_deref(), None, &section.path)
+            }
+        };
+        let item = Item {
+            url: site.permalink(path, false),
+            title: title.filter(|_| config.include_title).map(str::to_owned),
+            description: description.filter(|_| config.include_description).map(str::to_owned),
+            date: date.filter(|_| config.include_date).map(str::to_owned),
+            body: text,
+            path: config.include_path.then(|| path.to_string()),
+        };
+        let terms = match config.index_format.is_elasticlunr() {
+            true => elasticlunr::terms(config, self.lang, &item),
+            false => Terms::default(),
+        };
+        Fragment { item, terms }
+    }
+
+    fn fragment(&self, site: &Arc<Site>, config: &SearchConfig) -> Result<Arc<Fragment>, Vec<Diagnostic>> {
+        if let Some(known) = site.memory.fragments.get(site, self) {
+            return Ok(known);
+        }
+        let rendered = match self.content {
+            Content::Page(id) => site.page_html(id, false)?,
+            Content::Section(id) => site.section_html(id, false)?,
+        };
+        let made = Arc::new(self.make(site, config, &rendered));
+        site.memory.fragments.put(site, self, &made);
+        Ok(made)
+    }
+}
+
+/// Remembers what a content that has been rendered adds to its index.
+pub(crate) fn remember(site: &Site, content: Content, rendered: &Rendered) {
+    let library = &site.library;
+    let (lang, is_searched) = match content {
+        Content::Page(id) => {
+            let (page, matter) = (library.page(id), library.page(id).matter());
+            (&page.lang, matter.in_search_index && matter.render && !page.hidden)
+        }
+        Content::Section(id) => (&library.section(id).lang, is_section_searched(library, id)),
     };
-    for item in items {
-        let row: Vec<&str> = fields
-            .iter()
-            .map(|field| match *field {
-                "title" => item.title.as_deref().unwrap_or(""),
-                "description" => item.description.as_deref().unwrap_or(""),
-                "date" => item.date.as_deref().unwrap_or(""),
-                "path" => item.path.as_deref().unwrap_or(""),
-                _ => item.body.as_deref().unwrap_or(""),
-            })
-            .collect();
-        index.add_doc(&item.url, row);
+    if !is_searched || !site.config.search_index_for(lang) {
+        return;
     }
-    index.to_json()
+    let config = site.config.search_for(lang);
+    let source = Source::of(site, config, content);
+    site.memory.fragments.put(site, &source, &Arc::new(source.make(site, config, rendered)));
+}
+
+fn is_section_searched(library: &Library, id: SectionId) -> bool {
+    let section = library.section(id);
+    let matter = &section.matter;
+    matter.in_search_index && matter.redirect_to.is_none() && section.parsed.is_some() && !section.hidden
 }
 
 /// The pages that a language's index holds: those that sections list. A page that no section holds is none of them.
@@ -137,47 +271,22 @@ pub(crate) fn pages(library: &Library, lang: &str) -> BTreeSet<PageId> {
 pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
     let config = site.config.search_for(lang);
     let library = &site.library;
-    let text = |content: &tera::Value| {
-        let html = content.as_str().unwrap_or("");
-        config.include_content.then(|| text_of(html, site.math))
-    };
-    let mut items = Vec::new();
-    for (id, section) in library.sections.iter().enumerate() {
-        if *section.lang != *lang || section.hidden {
-            continue;
-        }
-        if section.matter.in_search_index && section.matter.redirect_to.is_none() && section.parsed.is_some()
-        {
-            let rendered = site.section_html(id as SectionId, false)?;
-            items.push(item(
-                config,
-                section.matter.title.as_deref(),
-                section.matter.description.as_deref(),
-                None,
-                &section.path,
-                text(&rendered.content),
-                site.permalink(&section.path, false),
-            ));
-        }
-    }
-    for id in pages(library, lang) {
-        let page = library.page(id);
-        let matter = page.matter();
-        let rendered = site.page_html(id, false)?;
-        items.push(item(
-            config,
-            page.title(),
-            matter.description.as_deref(),
-            page.date.as_ref().map(|d| &*d.text),
-            &page.path,
-            text(&rendered.content),
-            site.permalink(&page.path, false),
-        ));
-    }
-    items.sort_by(|a, b| a.url.cmp(&b.url));
+    let sections = (0..library.sections.len() as SectionId)
+        .filter(|id| *library.section(*id).lang == *lang && is_section_searched(library, *id))
+        .map(Content::Section);
+    let contents: Vec<Content> =
+        sections.chain(pages(library, lang).into_iter().map(Content::Page)).collect();
+    let fragments: Result<Vec<Arc<Fragment>>, Vec<Diagnostic>> = contents
+        .par_iter()
+        .map(|content| Source::of(site, config, *content).fragment(site, config))
+        .collect();
+    let mut fragments = fragments?;
+    site.memory.fragments.keep(lang, &contents.iter().map(|content| site.source_of(*content)).collect());
+    fragments.sort_by(|a, b| a.item.url.cmp(&b.item.url));
     let json = if config.index_format.is_elasticlunr() {
-        elasticlunr_index(config, lang, &items)
+        elasticlunr::index(config, lang, &fragments)
     } else {
+        let items: Vec<&Item> = fragments.iter().map(|fragment| &fragment.item).collect();
         serde_json::to_string(&items)
             .map_err(|e| vec![Diagnostic::new(format!("the search index cannot be written: {e}"))])?
     };

@@ -27,6 +27,7 @@ use crate::memory::Bounded;
 use crate::reads::{Node, note, noted, unnoted};
 use crate::remote::Remote;
 use crate::scope::Scope;
+use crate::search::Fragments;
 use crate::slugs::Slugify;
 use crate::sources::Sources;
 use crate::templates::{self, Engine, Field, Fields};
@@ -69,6 +70,8 @@ pub(crate) struct Memory {
     pub(crate) data: Bounded<(Hash, String), Value>,
     /// Answers of other servers.
     pub(crate) remote: Remote,
+    /// What pages add to search indexes.
+    pub(crate) fragments: Fragments,
 }
 
 impl Memory {
@@ -79,6 +82,7 @@ impl Memory {
             files: Bounded::new(bytes_max / 8),
             data: Bounded::new(bytes_max / 8),
             remote: Remote::default(),
+            fragments: Fragments::default(),
         }
     }
 }
@@ -280,6 +284,16 @@ impl Site {
     pub(crate) fn again(self, sources: Sources, now: Timestamp, render: u64) -> Self {
         let fresh = self.fresh.is_some().then(Mutex::default);
         Self { sources, now, render, images: Wanted::default(), fresh, ..self }
+    }
+
+    /// Which render this is of.
+    pub(crate) fn render(&self) -> u64 {
+        self.render
+    }
+
+    /// Whether what contents read is noted.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.fresh.is_some()
     }
 
     /// Forgets values that only one render asks for.
@@ -519,7 +533,7 @@ impl Site {
             return Ok(known);
         }
         let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
-        let (rendered, reads) = if self.fresh.is_some() { noted(render) } else { (render(), Box::default()) };
+        let (rendered, reads) = if self.is_tracked() { noted(render) } else { (render(), Box::default()) };
         let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
         self.keep(of, &rendered);

@@ -526,6 +526,37 @@ fn put_after_in(mut draft: Draft, edit: impl FnOnce(&mut Draft)) -> Vec<String> 
     put.chain(removed).collect()
 }
 
+/// A large site: a save is handed over without the search index, which the next render makes of what is remembered.
+#[test]
+fn the_search_index_of_a_large_site_follows() {
+    const INDEX: &str = "search_index.en.js";
+    let mut draft = Draft::new();
+    draft.config(1, 0);
+    for number in 0..600 {
+        draft.set(
+            &format!("content/blog/p{number}.md"),
+            &format!("+++\ntitle = \"Post {number}\"\ndate = 2026-01-02\n+++\nWords.\n"),
+        );
+    }
+    let renderer = Renderer::new(8 << 20);
+    let first = renderer.render_soon(&draft.input(), None, &Taken::default()).unwrap();
+    assert!(!first.postponed, "nobody has an earlier index");
+    draft.set("content/blog/p7.md", "+++\ntitle = \"Post 7\"\ndate = 2026-01-02\n+++\nOther words.\n");
+    let saved = Taken::default();
+    let second = renderer.render_soon(&draft.input(), Some(first.render), &saved).unwrap();
+    assert!(second.postponed);
+    let saved = saved.put.into_inner().unwrap();
+    assert!(saved.contains_key("blog/p7/index.html") && !saved.contains_key(INDEX), "{:?}", saved.keys());
+    let whole = Taken::default();
+    let third = renderer.render(&draft.input(), Some(second.render), &whole).unwrap();
+    assert!(!third.postponed);
+    let put = whole.put.into_inner().unwrap();
+    assert_eq!(put.keys().collect::<Vec<_>>(), [INDEX]);
+    let clean = Taken::default();
+    Renderer::for_one_render(1 << 20).render(&draft.input(), None, &clean).unwrap();
+    assert_eq!(put[INDEX], clean.put.into_inner().unwrap()[INDEX]);
+}
+
 /// In the fresh site, `base.html` lists the titles of `blog/`, and `blog/` shows two pages at a time.
 #[test]
 fn an_edit_renders_what_reads_it() {

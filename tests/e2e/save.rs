@@ -40,6 +40,23 @@ fn what_the_system_does_not_tell_of_is_live_soon_after_the_next_save() {
 }
 
 #[test]
+fn the_search_index_of_a_large_site_follows_a_save() {
+    let world = World::new();
+    site::small(&world, "site");
+    let config = "base_url = \"https://bread.example\"\nbuild_search_index = true\ntaxonomies = [{ name = \"tags\" }]\n";
+    world.write("site/zola.toml", config);
+    for number in 0..520 {
+        world.write(&format!("site/content/blog/p{number}.md"), site::page("Post", "Some words."));
+    }
+    let up = world.up("site");
+    let releases = up.releases().len();
+    world.write("site/content/about.md", site::page("About", "An unheard-of zwieback."));
+    up.wait_text("/about/", "zwieback");
+    up.wait_text("/search_index.en.js", "zwieback");
+    assert_eq!(up.releases().len(), releases + 2);
+}
+
+#[test]
 fn a_save_by_rename_is_live() {
     let world = World::new();
     site::small(&world, "site");
