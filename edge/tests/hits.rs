@@ -133,6 +133,7 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
         let vary = match path {
             "/cors" => "accept-encoding, origin",
             "/images" => "accept",
+            "/languages" => "accept-language",
             _ => "accept-encoding",
         };
         let fields = [
@@ -153,7 +154,7 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
     let since = format!("{BROWSER}if-modified-since: {MODIFIED}\r\n");
     let both = format!("if-none-match: \"a\"\r\nif-modified-since: {MODIFIED}\r\nrange: bytes=0-1\r\n");
     let cors = format!("{BROWSER}origin: https://site.test\r\n");
-    let rows: [(&str, &str, u16, usize); 9] = [
+    let rows: [(&str, &str, u16, usize); 10] = [
         ("/page", "", 200, 8_192),
         ("/page", BROWSER, 200, 8_192),
         ("/page", "if-none-match: \"a\"\r\n", 304, 0),
@@ -162,6 +163,7 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
         ("/page", &range, 206, 7_168),
         ("/page", "range: bytes=-100\r\n", 206, 100),
         ("/cors", &cors, 200, 8_192),
+        ("/languages", "accept-language: de;q=0.5, en-GB,en;q=0.9, fr\r\n", 200, 8_192),
         ("/images", "accept: image/AVIF, image/webp,*/*;q=0.8\r\n", 200, 8_192),
     ];
     let lines = || std::fs::read_to_string(&log).unwrap().lines().count();

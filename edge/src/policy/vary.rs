@@ -64,8 +64,8 @@ impl Selection {
         self.matches_lines(|name| request.get_all(name).iter().map(HeaderValue::as_bytes))
     }
 
-    /// The same for a request of which `lines` gives the lines of a field. Allocates only for `Accept-Language`, whose members
-    /// must be sorted.
+    /// The same for a request of which `lines` gives the lines of a field. Allocates only where
+    /// `Accept` or `Accept-Language` have very many members, or odd ones.
     pub fn matches_lines<'a, L: Iterator<Item = &'a [u8]>>(
         &'a self,
         lines: impl Fn(&'a HeaderName) -> L,
@@ -168,8 +168,25 @@ impl Normal {
                 asked().all(|range| held().any(|held| is_range(range, held)))
                     && held().all(|held| asked().any(|range| is_range(range, held)))
             }
-            Self::Members(_) if *name == header::ACCEPT_LANGUAGE => {
-                Self::of_members(name, members_of(lines())) == *self
+            Self::Members(held) if *name == header::ACCEPT_LANGUAGE => {
+                let mut asked: [(u16, &[u8]); FEW_MEMBERS] = [(0, &[]); FEW_MEMBERS];
+                let mut count = 0;
+                for member in members_of(lines()) {
+                    // What is more, or written with white space inside, takes the form that is stored.
+                    if count == FEW_MEMBERS || member.iter().any(u8::is_ascii_whitespace) {
+                        return Self::of_members(name, members_of(lines())) == *self;
+                    }
+                    // The order of equals stays.
+                    let quality = quality(member);
+                    let at = asked[..count].iter().position(|(other, _)| *other < quality).unwrap_or(count);
+                    asked.copy_within(at..count, at + 1);
+                    asked[at] = (quality, member);
+                    count += 1;
+                }
+                let commas = (0..count).map(|index| if index == 0 { &b""[..] } else { b"," });
+                let asked = commas.zip(&asked[..count]);
+                let asked = asked.flat_map(|(comma, (_, member))| comma.iter().chain(member.iter()));
+                asked.map(u8::to_ascii_lowercase).eq(held.iter().copied())
             }
             Self::Members(held) => {
                 let mut rest: &[u8] = held;
