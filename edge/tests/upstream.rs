@@ -414,6 +414,36 @@ async fn what_breaks_off_is_not_stored_and_the_client_sees_it() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_before_its_first_byte_is_no_response() {
+    let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n";
+    let upstream = Upstream::start(move |_| Reply::SendAndClose(head.into())).await;
+    let edge = front(&[&upstream]).await;
+    // Whoever asked is told, whether it may be stored or not.
+    for request in ["GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\ncontent-length: 0\r\n"] {
+        let seen = edge.raw(format!("{request}host: h\r\n\r\n").as_bytes(), false).await;
+        assert_eq!((seen.status, seen.complete), (502, true), "{request}");
+    }
+    // A HEAD has all of it, and so has who is sent nothing.
+    assert_eq!(edge.ask("HEAD", "/head", &[]).await.status, 200);
+    // Another upstream is asked, where that changes nothing; the client sees nothing of it.
+    let good = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "good")).await;
+    let edge = front(&[&upstream, &good]).await;
+    for n in 0..4 {
+        let seen = edge.get(&format!("/{n}")).await;
+        assert_eq!((seen.status, seen.text()), (200, "good"));
+    }
+    // What has no length may be a stream of events: its head goes out before there is one.
+    let events = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let upstream = Upstream::start(move |_| Reply::Parts(vec![events.into(), "0\r\n\r\n".into()])).await;
+    let edge = front(&[&upstream]).await;
+    upstream.permit(1);
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let (head, _) = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}
+
+#[tokio::test]
 async fn a_body_that_ends_with_the_connection_is_stored_after_a_clean_close() {
     let upstream = Upstream::script(vec![Reply::SendAndClose(
         b"HTTP/1.0 200 OK\r\ncache-control: max-age=60\r\n\r\nall".to_vec(),

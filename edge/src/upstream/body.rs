@@ -62,6 +62,8 @@ impl Body for OnceBody {
 #[derive(Debug)]
 pub(crate) struct TimedBody {
     body: Incoming,
+    /// The first part, where it was waited for.
+    first: Option<Bytes>,
     idle: Duration,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     trailers: Option<HeaderMap>,
@@ -71,7 +73,19 @@ pub(crate) struct TimedBody {
 
 impl TimedBody {
     pub(crate) fn new(body: Incoming, idle: Duration) -> Self {
-        Self { body, idle, timer: None, trailers: None, permit: None }
+        Self { body, first: None, idle, timer: None, trailers: None, permit: None }
+    }
+
+    /// Waits for the first part of content that has a length: a response that breaks before is no response, and whoever asked
+    /// can still be told so, or ask another upstream. What has no length may be a stream of events, whose head is news.
+    ///
+    /// # Errors
+    /// Where it breaks before, or does not come in time.
+    pub(super) async fn begin(&mut self) -> Result<(), EdgeError> {
+        if self.exact().is_some_and(|length| length > 0) && !self.is_end() {
+            self.first = self.chunk().await.transpose()?;
+        }
+        Ok(())
     }
 
     /// The same, keeping its upstream's permit until it has ended.
@@ -87,16 +101,20 @@ impl TimedBody {
 
     /// What `Content-Length` promises, or the fact that there is none.
     pub(crate) fn exact(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
+        self.body.size_hint().exact().map(|length| length + first)
     }
 
     /// Whether it has ended already.
     pub(crate) fn is_end(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_none() && self.body.is_end_stream()
     }
 
     /// The next part; trailers are kept aside.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EdgeError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         loop {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -163,6 +181,6 @@ impl Body for TimedBody {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
+        self.exact().map_or_else(|| self.body.size_hint(), http_body::SizeHint::with_exact)
     }
 }

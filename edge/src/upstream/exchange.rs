@@ -153,14 +153,21 @@ impl Exchange {
             }
             return Err(Failure::of_upstream(permit, bad(problem.to_owned())));
         }
+        let upgraded =
+            (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+        let (parts, body) = Response::into_parts(response);
+        let mut body = TimedBody::new(body, self.deadlines.idle);
+        if let Err(error) = body.begin().await {
+            return Err(Failure::of_upstream(permit, error));
+        }
         permit.succeeded();
         trace::note(|| {
-            let (label, status, ms) = (upstream.label(), response.status(), started.elapsed().as_millis());
+            let (label, status, ms) = (upstream.label(), parts.status, started.elapsed().as_millis());
             Step::found(format!("{label} answered {} after {ms} ms", status.as_u16()))
         });
         metrics::histogram!("bakehouse_edge_upstream_first_byte_seconds", "upstream" => upstream.label().to_owned())
             .record(started.elapsed().as_secs_f64());
-        if let Some(line) = response.extensions().get::<Line>() {
+        if let Some(line) = parts.extensions.get::<Line>() {
             if !line.take() {
                 upstream.reused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
@@ -170,13 +177,10 @@ impl Exchange {
                 connected.poison();
             }
         }
-        let upgraded =
-            (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
-        let (parts, body) = Response::into_parts(response);
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,
-            body: TimedBody::new(body, self.deadlines.idle).holding(permit),
+            body: body.holding(permit),
             upstream: upstream.label().to_owned(),
             upgraded,
         })
