@@ -245,6 +245,11 @@ impl Edge {
         let of_range = match reply.status {
             StatusCode::PARTIAL_CONTENT => plan.ask.headers.contains_key(header::RANGE),
             StatusCode::RANGE_NOT_SATISFIABLE => !plan.ask.headers.contains_key(header::RANGE),
+            // An upstream in trouble over one part says nothing about those that are held, which it would replace, being a
+            // response to all requests for this; a cache need not store what it may (RFC 9111 §3).
+            status if status.is_server_error() => {
+                plan.found.parts.is_empty() || !plan.ask.headers.contains_key(header::RANGE)
+            }
             _ => true,
         };
         let beginning = plan.beginning.take().map(|held| held.content()).unwrap_or_default();

@@ -272,6 +272,32 @@ async fn a_beginning_of_what_cannot_be_kept_is_left_alone() {
     assert_eq!((upstream.requests().len(), field(&upstream.requests()[1], "range")), (2, None));
 }
 
+/// An error over one part, however long it says that it is fresh, does not take the place of those that are held.
+#[tokio::test]
+async fn an_error_over_one_part_leaves_the_others() {
+    let upstream = Upstream::start(|head| match field(head, "range").as_deref() {
+        Some("bytes=0-4") => part("bytes 0-4/10", "\"a\"", "01234"),
+        _ => send(503, &[("cache-control", "max-age=60")], "busy"),
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert_eq!(range(&edge, "bytes=0-4").await.status, 206);
+    // Neither where another part is asked for nor where the rest is, to make it whole.
+    assert_eq!(range(&edge, "bytes=5-9").await.status, 503);
+    assert_eq!(edge.get("/").await.status, 503);
+    assert!(field(&upstream.requests()[2], "range").is_some());
+    eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    let seen = range(&edge, "bytes=0-4").await;
+    assert_eq!((seen.status, seen.text(), upstream.requests().len()), (206, "01234", 3));
+    // Where nothing is held there is nothing to lose, and the upstream is spared.
+    let upstream = Upstream::start(|_| send(503, &[("cache-control", "max-age=60")], "busy")).await;
+    let edge = front(&[&upstream]).await;
+    for _ in 0..2 {
+        assert_eq!(range(&edge, "bytes=0-4").await.status, 503);
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
+
 /// RFC 9111 §3.3, §3.4.
 #[tokio::test]
 async fn what_broke_off_is_completed_and_never_passes_for_the_whole() {
