@@ -1,6 +1,6 @@
 //! From what was found or fetched to the response.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use release::answer;
@@ -115,8 +115,21 @@ impl Edge {
 
     /// What forbade a stale copy to stand in for a failure.
     fn refused(&self, inbound: &Inbound, found: &Found, failure: Failure) -> Option<StaleRefused> {
-        let stored = found.live.as_ref()?;
         let now = clock::boot_ms();
+        let Some(stored) = &found.live else {
+            // Parts that would have answered, were they not as stale as a whole may not be.
+            let forbidden = Cell::new(None);
+            Cut::of_parts(&inbound.headers, &found.parts, |stored| {
+                let (freshness, stale_from) = (stored.freshness(), stored.stale_from());
+                let left_ms = freshness.left_ms(now, stale_from);
+                if left_ms <= 0 {
+                    let allowed = stale_on_failure(&freshness, stale_from, inbound.directives, failure, now);
+                    forbidden.set(forbidden.get().or(allowed.err().flatten()));
+                }
+                Some(left_ms)
+            })?;
+            return forbidden.get();
+        };
         stale_on_failure(&stored.freshness(), stored.stale_from(), inbound.directives, failure, now).err()?
     }
 

@@ -140,7 +140,7 @@ async fn stale_stands_in_for_a_head_as_well() {
 async fn stale_parts_stand_in_as_the_whole_would() {
     for (control, then, status, told) in [
         ("max-age=0", Reply::Close, 206, "fwd=partial; ttl=0; detail=disconnected"),
-        ("max-age=0, must-revalidate", Reply::Close, 502, ""),
+        ("max-age=0, must-revalidate", Reply::Close, 504, ""),
         (
             "max-age=0",
             send(503, &[("cache-control", "max-age=9")], "busy"),
