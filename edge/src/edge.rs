@@ -23,7 +23,7 @@ use crate::{
     journal::{Gate, Sites},
     key::Key,
     policy::{
-        forward::{self, MaxForwards},
+        forward::{self, MaxForwards, Scheme},
         forwarded::Believed,
         reuse::Forward,
         validate,
@@ -308,11 +308,21 @@ impl Edge {
             }
             MaxForwards::AnswerHere => return self.answer_options(&inbound),
         }
+        let asked = inbound.scheme;
         inbound.is_trusted = inbound.peer.is_some_and(|peer| self.current().trusts(peer));
         if inbound.is_trusted {
             let Believed { scheme, host } = Believed::of(&inbound.headers);
             inbound.scheme = scheme.unwrap_or(inbound.scheme);
             inbound.host = host.unwrap_or(inbound.host);
+        }
+        if asked == Scheme::Https && !(inbound.is_trusted && inbound.scheme == Scheme::Https) {
+            // What is asked for by https must have come so (RFC 9110 §7.4), or by one who took it so.
+            trace::note(|| Step::by("RFC 9110 §7.4", "421: an https target came without TLS"));
+            return self.error(
+                &inbound,
+                StatusCode::MISDIRECTED_REQUEST,
+                "This address is not served over TLS here.",
+            );
         }
         inbound.settle();
         match &self.sites {

@@ -50,7 +50,7 @@ pub fn request_head(bytes: &[u8]) {
     let Ok(Some(head)) = head::parse(bytes, &mut room) else { return };
     let local: SocketAddr = ([127, 0, 0, 1], 80).into();
     let asked = target::of(&head, local);
-    let (Ok(_), Ok(fields), Ok((asked, host))) = (head.wire(), head.map(), asked) else { return };
+    let (Ok(_), Ok(fields), Ok((_, asked, host))) = (head.wire(), head.map(), asked) else { return };
     assert!(fields.len() == head.fields.len() && host == host.to_ascii_lowercase());
     if let target::Target::Path(path) = asked {
         assert!(path.starts_with('/') && path.bytes().all(|b| b > b' ' && b != 0x7f));

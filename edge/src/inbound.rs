@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Inbound {
     pub(crate) method: Method,
     pub(crate) version: Version,
-    /// How it came, or how a trusted proxy says that it took it.
+    /// What an absolute target says, or how it came, or how a trusted proxy says that it took it.
     pub(crate) scheme: Scheme,
     /// Path and query, as received.
     pub(crate) target: String,

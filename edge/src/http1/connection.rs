@@ -33,6 +33,7 @@ use crate::{
     error_page::error_page,
     hit::Rest,
     metrics::count,
+    policy::forward::Scheme,
     proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
 };
 
@@ -68,6 +69,7 @@ pub(super) struct Request {
     pub(super) target: Target,
     pub(super) host: String,
     pub(super) headers: HeaderMap,
+    pub(super) scheme: Scheme,
     pub(super) wire: Wire,
 }
 
@@ -340,9 +342,9 @@ impl Request {
                 text: "This method is not served here.",
             });
         }
-        let (target, host) = target::of(head, client.local)?;
+        let (scheme, target, host) = target::of(head, client.local)?;
         let wire = head.wire()?;
-        Ok(Self { method, version: head.version, target, host, headers: head.map()?, wire })
+        Ok(Self { method, version: head.version, scheme, target, host, headers: head.map()?, wire })
     }
 }
 

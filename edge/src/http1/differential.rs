@@ -48,7 +48,7 @@ fn ours(bytes: &[u8]) -> (Vec<Understood>, End) {
             Err(_) => return (understood, End::Refused),
         };
         let judged = (|| Ok::<_, super::Refusal>((head.wire()?, head.map()?, target::of(&head, local)?)))();
-        let Ok((wire, _, (target, _))) = judged else { return (understood, End::Refused) };
+        let Ok((wire, _, (_, target, _))) = judged else { return (understood, End::Refused) };
         let target = match target {
             Target::Path(path) => path,
             Target::Server => "*".into(),

@@ -50,7 +50,7 @@ impl Exchange<'_, '_> {
     /// # Errors
     /// Where the connection breaks, or the response does.
     pub(super) async fn run(&mut self, request: Request) -> io::Result<Next> {
-        let Request { method, version, target, host, mut headers, wire } = request;
+        let Request { method, version, scheme, target, host, mut headers, wire } = request;
         let path = match target {
             Target::Path(path) => path,
             Target::Server => String::from("*"),
@@ -73,7 +73,7 @@ impl Exchange<'_, '_> {
         let inbound = Inbound {
             method: method.clone(),
             version,
-            scheme: forward::Scheme::Http,
+            scheme,
             target: path,
             host,
             directives: RequestDirectives::parse(&headers),

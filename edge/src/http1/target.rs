@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use http::{StatusCode, Version, uri};
 
 use super::{Refusal, head::Head};
+use crate::policy::forward::Scheme;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub(crate) enum Target {
 
 const NO_PATH: Refusal = Refusal::bad("The request's target is not a path.");
 
-/// The target and the host, in lower case, that a head asks for. `local` stands in for the host of HTTP/1.0.
-pub(crate) fn of(head: &Head<'_, '_>, local: SocketAddr) -> Result<(Target, String), Refusal> {
+/// The scheme, the target and the host, in lower case, that a head asks for. `local` stands in for the host of HTTP/1.0.
+pub(crate) fn of(head: &Head<'_, '_>, local: SocketAddr) -> Result<(Scheme, Target, String), Refusal> {
     let text = head.target;
     if text.len() > release::url::TARGET_BYTES_MAX {
         return Err(Refusal { status: StatusCode::URI_TOO_LONG, text: "The request's target is too long." });
@@ -36,15 +37,17 @@ pub(crate) fn of(head: &Head<'_, '_>, local: SocketAddr) -> Result<(Target, Stri
         None => None,
     };
     let is_options = head.method == "OPTIONS";
-    let (target, authority) = if text.starts_with('/') {
-        (path(text)?, None)
+    let (scheme, target, authority) = if text.starts_with('/') {
+        (Scheme::Http, path(text)?, None)
     } else if text == "*" && is_options {
-        (Target::Server, None)
+        (Scheme::Http, Target::Server, None)
     } else {
         let (scheme, rest) = text.split_once("://").ok_or(NO_PATH)?;
-        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-            return Err(NO_PATH);
-        }
+        let scheme = match scheme {
+            _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
+            _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
+            _ => return Err(NO_PATH),
+        };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         let target = match rest.as_bytes().first() {
@@ -53,11 +56,11 @@ pub(crate) fn of(head: &Head<'_, '_>, local: SocketAddr) -> Result<(Target, Stri
             Some(b'/') => path(rest)?,
             _ => path(&format!("/{rest}"))?,
         };
-        (target, Some(valid_host(authority.as_bytes())?))
+        (scheme, target, Some(valid_host(authority.as_bytes())?))
     };
     // The target's authority counts over the field (RFC 9112 §3.2.2).
     let host = authority.or(field).unwrap_or_else(|| local.to_string());
-    Ok((target, host))
+    Ok((scheme, target, host))
 }
 
 /// An origin-form that can be sent on as it is: no fragment, nothing that a URI cannot hold.
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
     use crate::http1::head;
 
-    fn asked(line: &str, fields: &str) -> Result<(Target, String), u16> {
+    fn asked(line: &str, fields: &str) -> Result<(Scheme, Target, String), u16> {
         let text = format!("{line}\r\n{fields}\r\n");
         let mut room = head::room();
         let head = head::parse(text.as_bytes(), &mut room).unwrap().expect("whole");
@@ -98,16 +101,19 @@ mod tests {
 
     #[test]
     fn a_row_for_each_form() {
-        let path = |path: &str, host: &str| Ok((Target::Path(path.into()), host.to_owned()));
+        let path = |path: &str, host: &str| Ok((Scheme::Http, Target::Path(path.into()), host.to_owned()));
+        let server = |host: &str| Ok((Scheme::Http, Target::Server, host.to_owned()));
+        let secure = Ok((Scheme::Https, Target::Path("/?c".into()), "a".to_owned()));
         let h = "Host: H:81\r\n";
         let rows = [
             ("GET /a?b=%20 HTTP/1.1", h, path("/a?b=%20", "h:81")),
             ("GET //x HTTP/1.1", h, path("//x", "h:81")),
             ("GET http://A/b?c HTTP/1.1", h, path("/b?c", "a")),
-            ("GET HTTPS://A?c HTTP/1.1", h, path("/?c", "a")),
+            ("GET HTTPS://A?c HTTP/1.1", h, secure),
+            ("GET HTTP://A?c HTTP/1.1", h, path("/?c", "a")),
             ("GET http://a HTTP/1.1", h, path("/", "a")),
-            ("OPTIONS * HTTP/1.1", h, Ok((Target::Server, "h:81".into()))),
-            ("OPTIONS http://a HTTP/1.1", h, Ok((Target::Server, "a".into()))),
+            ("OPTIONS * HTTP/1.1", h, server("h:81")),
+            ("OPTIONS http://a HTTP/1.1", h, server("a")),
             ("GET / HTTP/1.0", "", path("/", "127.0.0.1:80")),
             ("GET / HTTP/1.1", "host: [::1]:80\r\n", path("/", "[::1]:80")),
             ("GET * HTTP/1.1", h, Err(400)),

@@ -112,6 +112,29 @@ async fn a_trusted_proxy_is_believed_and_keyed() {
     }
 }
 
+/// RFC 9110 §7.4.
+#[tokio::test]
+async fn what_is_asked_for_by_https_must_have_come_so() {
+    let upstream = Upstream::start(|head| {
+        let told = field(head, "x-forwarded-proto").unwrap();
+        send(200, &[("cache-control", "max-age=60")], &told)
+    })
+    .await;
+    let told =
+        ["", "x-forwarded-proto: https\r\n", "x-forwarded-proto: http\r\n", "forwarded: proto=https\r\n"];
+    for (networks, statuses) in [([].as_slice(), [421; 4]), (&["127.0.0.0/8"], [200, 200, 421, 200])] {
+        let edge = trusting(&upstream, networks).await;
+        // What is held for http is no answer either.
+        assert_eq!(edge.raw(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", false).await.status, 200);
+        for (fields, status) in told.into_iter().zip(statuses) {
+            let request = format!("GET https://a/ HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+            let seen = edge.raw(request.as_bytes(), false).await;
+            assert_eq!(seen.status, status, "{networks:?} {fields:?}");
+            assert!(status == 421 || seen.text() == "https", "{networks:?} {fields:?} {}", seen.text());
+        }
+    }
+}
+
 #[tokio::test]
 async fn cache_status_is_appended_and_date_supplied() {
     let upstream = Upstream::start(|head| {
