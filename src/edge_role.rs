@@ -177,6 +177,9 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         hinted(anyhow::Error::new(error).context("the edge cannot be started"), hint)
     })?;
 
+    if let Err(error) = edge.watch_memory() {
+        tracing::warn!(%error, "no thread could be started to watch the memory");
+    }
     let reload: Reload = {
         let edge = edge.clone();
         let (folder, upstreams) = (args.config.clone(), args.upstreams.clone());

@@ -10,13 +10,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
     body::Piece,
     error::EdgeError,
     policy::{freshness::Freshness, range::Span, vary::Selection},
+    store::Reservation,
 };
 
 /// Bytes that are held for the slowest reader once a body is too large to store.
@@ -45,11 +46,15 @@ struct State {
     end: u64,
     /// Whether chunks are let go once they were read.
     streaming: bool,
+    /// Whether the first chunk is of what was stored, in place of all that there were by then.
+    leans: bool,
     ended: Option<Ended>,
     /// What followed the content, for those who read along; it is not stored.
     trailers: Option<HeaderMap>,
     readers: Vec<Option<ReaderSlot>>,
     writer: Option<Waker>,
+    /// What its chunks take, where nobody else counts them.
+    memory: Option<Reservation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +152,11 @@ impl Fill {
         .await
     }
 
+    /// Keeps the memory that was taken for it, until its last reader is done.
+    pub(crate) fn keep(&self, memory: Reservation) {
+        self.state().memory = Some(memory);
+    }
+
     /// Keeps a trailer section for those who read along; before the end.
     pub(crate) fn set_trailers(&self, trailers: HeaderMap) {
         self.state().trailers = Some(trailers);
@@ -161,18 +171,26 @@ impl Fill {
         Self::wake(wakers);
     }
 
-    /// All bytes, joined. Only for a body that was never cut short by [`Fill::stream_only`].
-    pub(crate) fn whole(&self) -> Bytes {
+    /// All bytes, in pieces. Only for a body that was never cut short by [`Fill::stream_only`].
+    pub(crate) fn pieces(&self) -> Vec<Bytes> {
+        self.state().chunks.iter().cloned().collect()
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn held(&self) -> usize {
         let state = self.state();
-        if state.chunks.len() == 1 {
-            // A copy: the chunk may be a slice of a larger buffer of the connection.
-            return Bytes::copy_from_slice(&state.chunks[0]);
+        usize::try_from(state.end - state.start).unwrap_or(usize::MAX)
+    }
+
+    /// Has readers read on in what was stored, of which what it holds is the beginning, so that one content is not in memory
+    /// twice for as long as the slowest of them takes.
+    pub(crate) fn lean_on(&self, content: &Bytes) {
+        let mut state = self.state();
+        let end = usize::try_from(state.end).unwrap_or(usize::MAX);
+        if !state.streaming && state.start == 0 && end <= content.len() && end > 0 {
+            state.chunks = VecDeque::from([content.slice(..end)]);
+            state.leans = true;
         }
-        let mut whole = BytesMut::with_capacity(usize::try_from(state.end - state.start).unwrap_or(0));
-        for chunk in &state.chunks {
-            whole.extend_from_slice(chunk);
-        }
-        whole.freeze()
     }
 
     /// A reader of the bytes from `from` up to `to` (exclusive; `None`: to the end). `None`: too late to join.
@@ -269,7 +287,7 @@ impl FillReader {
                 }
             };
         }
-        if state.streaming || this.index_start < state.start || this.index > state.chunks.len() {
+        if state.streaming || state.leans || this.index_start < state.start {
             this.index = 0;
             this.index_start = state.start;
         }
@@ -312,6 +330,58 @@ impl Drop for FillReader {
         drop(state);
         if let Some(waker) = writer {
             waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{directives::Control, freshness::Receipt, rules::SMaxage};
+
+    #[tokio::test]
+    async fn readers_go_on_in_what_was_stored() {
+        let receipt = Receipt { asked: 0, got: 0, wall: 0 };
+        let freshness = Freshness::of(
+            StatusCode::OK,
+            &HeaderMap::new(),
+            &Control::of(&HeaderMap::new(), &[]),
+            receipt,
+            SMaxage::Strict,
+        );
+        let fill = Arc::new(Fill::new(
+            StatusCode::OK,
+            HeaderMap::new(),
+            freshness,
+            Selection::default(),
+            0,
+            Some(9),
+        ));
+        let next = async |reader: &mut FillReader| {
+            poll_fn(|cx| Pin::new(&mut *reader).poll_chunk(cx)).await.map(Result::unwrap)
+        };
+        let mut readers: Vec<FillReader> = (0..3).map(|_| fill.reader(0, None).unwrap()).collect();
+        for chunk in ["one", "two"] {
+            fill.push(Bytes::from_static(chunk.as_bytes()));
+        }
+        // One has read nothing, one the first, one all.
+        assert_eq!(next(&mut readers[1]).await.unwrap(), "one");
+        assert_eq!(
+            (next(&mut readers[2]).await.unwrap(), next(&mut readers[2]).await.unwrap()),
+            ("one".into(), "two".into())
+        );
+        let stored = Bytes::from_static(b"onetwosix");
+        fill.lean_on(&stored);
+        assert_eq!(fill.held(), 6);
+        fill.push(stored.slice(6..));
+        fill.end(true);
+        for (reader, expected) in readers.iter_mut().zip(["onetwosix", "twosix", "six"]) {
+            let mut rest = Vec::new();
+            while let Some(chunk) = next(reader).await {
+                assert!(stored.as_ptr_range().contains(&chunk.as_ptr()), "no second copy is kept");
+                rest.extend_from_slice(&chunk);
+            }
+            assert_eq!(rest, expected.as_bytes());
         }
     }
 }

@@ -164,8 +164,8 @@ pub(crate) struct Hit<'a> {
 pub(crate) struct Rest {
     pub(crate) head: BytesMut,
     pub(crate) body: Bytes,
-    /// The file that has `body` from this offset on, where there is one.
-    pub(crate) file: Option<(Arc<MemoryFile>, u64)>,
+    /// In the place of `body`, where there is a file.
+    pub(crate) file: Option<(Arc<MemoryFile>, Range<usize>)>,
 }
 
 impl<'a> Hit<'a> {
@@ -191,10 +191,16 @@ impl<'a> Hit<'a> {
         }
         let Range { start, end } = self.span;
         let offset = start + skip.min(end - start);
-        let body = if offset < end { self.stored.content().slice(offset..end) } else { Bytes::new() };
-        let file =
-            self.stored.file().filter(|_| !body.is_empty()).map(|file| (Arc::clone(file), offset as u64));
-        (!head.is_empty() || !body.is_empty()).then_some(Rest { head, body, file })
+        if head.is_empty() && offset == end {
+            return None;
+        }
+        // Who waits for a slow client keeps what it sends: the one count of a hit that threads share.
+        let (body, file) = match self.stored.file() {
+            _ if offset == end => (Bytes::new(), None),
+            Some(file) => (Bytes::new(), Some((Arc::clone(file), offset..end))),
+            None => (self.stored.content().slice(offset..end), None),
+        };
+        Some(Rest { head, body, file })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`policy`] is the rules, as pure functions; `key` names what is stored; `purge` says what makes it
 //! wrong; `store` holds it in a `table` that readers never lock, large bodies as a `stored_body` that the kernel sends
-//! itself; `fill` is a response that is being received; `collapse` brings requests for the same together; `upstream`
+//! itself; `memory` sees that all together takes no more than it may; `fill` is a response that is being received; `collapse` brings requests for the same together; `upstream`
 //! asks upstreams; `site` asks origins, and the bucket behind them; `journal` follows what was published and purged;
 //! `edge` is all of these together, `config` how they are set; `inbound` is a request, which `lookup` answers from the
 //! store or with a `flight`, whose body `receive` takes in, or which `pass` or `websocket` sends on; `respond` makes
@@ -40,6 +40,7 @@ mod inbound;
 mod journal;
 mod key;
 mod lookup;
+mod memory;
 mod metrics;
 mod network;
 mod observe;

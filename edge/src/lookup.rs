@@ -139,7 +139,7 @@ impl Edge {
             let several = wants_part && found.live.is_none() && self.range_of(inbound).is_none();
             let is_kept = !inbound.directives.no_store && !self.hints.alone(&key, authorized, now);
             if site.is_none() && (inbound.method == Method::HEAD || (several && !is_kept)) {
-                return self.pass(inbound, &key, no_content(), forward, &found).await;
+                return Box::pin(self.pass(inbound, &key, no_content(), forward, &found)).await;
             }
             Counted::Forwarded(forward).count();
             told.forward = Some(forward);
@@ -228,7 +228,7 @@ impl Edge {
                 trace::note(|| {
                     Step::by(reason.clause(), "not kept: asked again, for the parts that are wanted")
                 });
-                return self.pass(inbound, &key, no_content(), forward, &found).await;
+                return Box::pin(self.pass(inbound, &key, no_content(), forward, &found)).await;
             }
             return self.conclude(inbound, outcome, &found, told);
         }

@@ -232,6 +232,10 @@ pub fn describe() {
     counter!("bakehouse_edge_interim_dropped_total", "Interim responses (1xx) beyond what a client is sent.");
     gauge!("bakehouse_edge_store_bytes", "Bytes in use by stored responses and responses in flight.");
     gauge!("bakehouse_edge_store_entries", "Copies held.");
+    gauge!(
+        "bakehouse_edge_memory_short_bytes",
+        "What stored responses leave free because the process takes more than was counted."
+    );
     gauge!("bakehouse_edge_connections", "Open client connections.");
     gauge!("bakehouse_edge_upstreams_up", "Upstreams that are not being passed over.");
     gauge!("bakehouse_edge_journal_seq", "Last applied journal entry, by site.");

@@ -25,7 +25,7 @@ use crate::{
     },
     purge::Began,
     respond::usize_of,
-    store::Stored,
+    store::{Reservation, Stored},
     stored_body::StoredBody,
 };
 
@@ -59,7 +59,8 @@ impl Edge {
         let Receiving { key, fill, digest, .. } = what;
         let guard = EndOnDrop(fill);
         let object_bytes_max = self.object_bytes_max();
-        let mut reservation = Some(self.store.reservation());
+        let mut memory = self.store.reservation();
+        let mut is_kept = true;
         let mut hasher = digest.map(|_| blake3::Hasher::new());
         let mut total = what.beginning as u64;
         // The last part of a body of known length is held back until the body is stored: who has it all and asks
@@ -68,8 +69,8 @@ impl Edge {
         while let Some(chunk) = source.chunk().await {
             let Ok(chunk) = chunk else {
                 tracing::warn!(url = %key.target, "the upstream's response broke off");
-                if reservation.take().is_some() {
-                    self.keep_beginning(&what, total);
+                if is_kept {
+                    self.keep_beginning(&what, total, &mut memory);
                 }
                 return;
             };
@@ -80,14 +81,17 @@ impl Edge {
                 hasher.update(&chunk);
             }
             total += chunk.len() as u64;
-            let fits = total <= object_bytes_max as u64
-                && reservation.as_mut().is_some_and(|reservation| reservation.grow(chunk.len()));
-            if !fits && reservation.take().is_some() {
+            if is_kept && (total > object_bytes_max as u64 || !memory.grow(chunk.len())) {
+                is_kept = false;
                 fill.stream_only();
                 listing = None;
             }
-            if reservation.is_none() && !fill.room().await {
-                return;
+            if !is_kept {
+                if !fill.room().await {
+                    return;
+                }
+                // What the slowest reader has yet to read, however much that was when it turned out to be too large.
+                memory.hold(fill.held() + chunk.len());
             }
             if fill.length == Some(total) {
                 last = chunk;
@@ -96,8 +100,8 @@ impl Edge {
             }
         }
         if fill.length.is_some_and(|length| length != total) {
-            if reservation.take().is_some() {
-                self.keep_beginning(&what, total);
+            if is_kept {
+                self.keep_beginning(&what, total, &mut memory);
             }
             return;
         }
@@ -107,13 +111,19 @@ impl Edge {
             corrupted(&key.target, "the origin");
             return;
         }
-        if reservation.take().is_some() {
-            let body = match (fill.whole(), last.is_empty()) {
-                (whole, true) => whole,
-                (whole, false) if whole.is_empty() => Bytes::copy_from_slice(&last),
-                (whole, false) => [whole, last.clone()].concat().into(),
-            };
-            self.keep(&what, body);
+        if is_kept {
+            let mut pieces = fill.pieces();
+            pieces.extend((!last.is_empty()).then(|| last.clone()));
+            if let Some(stored) = self.keep(&what, pieces, &mut memory)
+                && stored.part().is_none()
+                && what.part.is_none()
+            {
+                let content = stored.content();
+                last = content.slice(content.len() - last.len()..);
+                fill.lean_on(&content);
+                // It counts as stored now.
+                memory.hold(0);
+            }
         }
         if let Some(trailers) = source.trailers() {
             fill.set_trailers(trailers);
@@ -121,11 +131,12 @@ impl Edge {
         drop(listing);
         fill.push(last);
         fill.end(true);
+        fill.keep(memory);
         drop(guard);
     }
 
     /// Stores what arrived of a whole that broke off as a part, to be completed by asking for the rest (RFC 9111 §3.3).
-    fn keep_beginning(&self, what: &Receiving<'_>, total: u64) {
+    fn keep_beginning(&self, what: &Receiving<'_>, total: u64, memory: &mut Reservation) {
         let fill = what.fill;
         let (None, None, StatusCode::OK, Some(length)) = (what.part, what.digest, fill.status, fill.length)
         else {
@@ -137,24 +148,37 @@ impl Edge {
             return;
         }
         let part = ContentRange { span: Span { start: 0, end: total }, length: Some(length) };
-        self.keep(&Receiving { part: Some(part), ..*what }, fill.whole());
+        self.keep(&Receiving { part: Some(part), ..*what }, fill.pieces(), memory);
     }
 
-    /// Stores what was received.
-    fn keep(&self, what: &Receiving<'_>, body: Bytes) {
+    /// Stores what was received, for which `memory` was taken.
+    fn keep(
+        &self,
+        what: &Receiving<'_>,
+        pieces: Vec<Bytes>,
+        memory: &mut Reservation,
+    ) -> Option<Arc<Stored>> {
         let Receiving { key, fill, began, .. } = *what;
-        let copy = |status, head, body: Bytes| {
+        let copy = |status, head, body: StoredBody| {
             let (freshness, selection) = (fill.freshness.clone(), fill.selection.clone());
-            self.copy(key, status, head, body.into(), freshness, selection, fill.wall, began)
+            self.copy(key, status, head, body, freshness, selection, fill.wall, began)
         };
+        // Until readers go on with what is stored, there are two of it.
+        let received = memory.bytes();
+        if !memory.grow(received) {
+            tracing::debug!(url = %key.target, "there is no room to store it");
+            return None;
+        }
         let stored = match what.part {
-            None => copy(fill.status, fill.head.clone(), body),
+            None => copy(fill.status, fill.head.clone(), StoredBody::of(pieces)),
             Some(part) => {
+                let body = Bytes::from(pieces.concat());
                 if part.span.bytes() != body.len() as u64 {
                     tracing::warn!(url = %key.target, "a part is not as long as it says; not stored");
-                    return;
+                    return None;
                 }
                 let (part, body) = self.with_held_parts(what, part, body);
+                let body = StoredBody::from(body);
                 let mut head = fill.head.clone();
                 head.remove(header::CONTENT_RANGE);
                 if part.is_whole() {
@@ -167,9 +191,12 @@ impl Edge {
                 }
             }
         };
-        if self.store.insert(stored, began, &self.log).is_err() {
+        memory.hold(received);
+        let inserted = self.store.insert(stored, began, &self.log);
+        if inserted.is_err() {
             tracing::debug!(url = %key.target, reason = NoStore::Superseded.as_str(), "not stored");
         }
+        inserted.ok()
     }
 
     /// A part together with those held that it touches and that are of the same representation (RFC 9111 §3.4).

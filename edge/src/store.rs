@@ -89,6 +89,14 @@ pub(crate) struct Store {
     small_bytes: Arc<SmallBytes>,
     commons: Commons,
     bytes_max: AtomicUsize,
+    books: Books,
+}
+
+/// What those who store and who wait write again and again: apart from what a hit reads, which would be taken from its
+/// processor each time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Books {
     bytes: AtomicUsize,
     entries: AtomicUsize,
     evictions: AtomicU64,
@@ -103,18 +111,33 @@ pub(crate) struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.store.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.store.books.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
 impl Reservation {
+    /// Bytes that it has taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes so many bytes in all, whether they are to be had or not: they are in use already, or no longer.
+    pub(crate) fn hold(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.grow(bytes - self.bytes);
+        } else {
+            self.store.books.bytes.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
+            self.bytes = bytes;
+        }
+    }
+
     /// Takes more; `false` where that many bytes are not to be had.
     pub(crate) fn grow(&mut self, more: usize) -> bool {
-        let before = self.store.bytes.fetch_add(more, Ordering::AcqRel);
+        let before = self.store.books.bytes.fetch_add(more, Ordering::AcqRel);
         self.bytes += more;
         if before + more > self.store.bytes_max() {
             self.store.evict();
-            return self.store.bytes.load(Ordering::Acquire) <= self.store.bytes_max();
+            return self.store.books.bytes.load(Ordering::Acquire) <= self.store.bytes_max();
         }
         true
     }
@@ -135,15 +158,13 @@ impl Store {
             commons: Commons::default(),
             bytes_max: AtomicUsize::new(bytes_max.saturating_sub(table.bytes())),
             table,
-            bytes: AtomicUsize::new(0),
-            entries: AtomicUsize::new(0),
-            evictions: AtomicU64::new(0),
+            books: Books::default(),
         }
     }
 
     /// Bytes in use, responses in flight and connections included.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.books.bytes.load(Ordering::Relaxed)
     }
 
     fn bytes_max(&self) -> usize {
@@ -162,12 +183,12 @@ impl Store {
 
     /// Copies held, superseded ones included.
     pub(crate) fn entries(&self) -> usize {
-        self.entries.load(Ordering::Relaxed)
+        self.books.entries.load(Ordering::Relaxed)
     }
 
     /// Copies evicted so far.
     pub(crate) fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        self.books.evictions.load(Ordering::Relaxed)
     }
 
     /// Every copy under a key, the newest first, none of them visited.
@@ -297,8 +318,8 @@ impl Store {
             });
             list.push(Arc::clone(&stored));
             stored.link();
-            self.bytes.fetch_add(stored.bytes(), Ordering::AcqRel);
-            self.entries.fetch_add(1, Ordering::AcqRel);
+            self.books.bytes.fetch_add(stored.bytes(), Ordering::AcqRel);
+            self.books.entries.fetch_add(1, Ordering::AcqRel);
             let (mut live, mut kept) = (0, 0);
             // From the newest back, what exceeds the bounds goes.
             let mut index = list.len();
@@ -356,8 +377,8 @@ impl Store {
     fn unlink(&self, stored: &Stored) {
         if stored.unlink() {
             self.small_bytes.leave(stored);
-            self.bytes.fetch_sub(stored.bytes(), Ordering::AcqRel);
-            self.entries.fetch_sub(1, Ordering::AcqRel);
+            self.books.bytes.fetch_sub(stored.bytes(), Ordering::AcqRel);
+            self.books.entries.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -371,7 +392,7 @@ impl Store {
                 list.retain(|held| !Arc::ptr_eq(held, &stored));
             });
             self.unlink(&stored);
-            self.evictions.fetch_add(1, Ordering::Relaxed);
+            self.books.evictions.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -25,6 +25,14 @@ const DESCRIPTORS_PART: u64 = 4;
 
 /// Files in memory that are open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that they take.
+static OPEN_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that bodies in files take, stored or only still read: no number that the system has of a process says it, since their
+/// pages count as the process's only once it has looked at them.
+pub(crate) fn file_bytes() -> usize {
+    OPEN_BYTES.load(Ordering::Relaxed)
+}
 
 /// A body that is to be stored.
 #[derive(Debug)]
@@ -44,20 +52,21 @@ pub(crate) struct MemoryFile {
     _open: Open,
 }
 
-/// One of the files that are open.
+/// One of the files that are open, of so many bytes.
 #[derive(Debug)]
-struct Open;
+struct Open(usize);
 
 impl Open {
     /// `None`: there are as many as there may be.
-    fn one() -> Option<Self> {
+    fn one(bytes: usize) -> Option<Self> {
         static FILES_MAX: OnceLock<usize> = OnceLock::new();
         let files_max = *FILES_MAX.get_or_init(|| {
             let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
             usize::try_from(descriptors / DESCRIPTORS_PART).unwrap_or(usize::MAX)
         });
         let before = OPEN.fetch_add(1, Ordering::Relaxed);
-        let open = Self;
+        OPEN_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        let open = Self(bytes);
         (before < files_max).then_some(open)
     }
 }
@@ -71,22 +80,33 @@ impl AsFd for MemoryFile {
 impl Drop for Open {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);
+        OPEN_BYTES.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 
 impl From<Bytes> for StoredBody {
-    /// Copies a large body into a file; where there can be none, it stays as it is.
     fn from(bytes: Bytes) -> Self {
-        if bytes.len() < FILE_BYTES_MIN {
-            return Self::Heap(bytes);
-        }
-        match MemoryFile::of(&bytes) {
-            Ok(file) => Self::File(Arc::new(file)),
-            Err(error) => {
-                metrics::counter!("bakehouse_edge_memory_files_refused_total").increment(1);
-                tracing::debug!(%error, "a large body is kept without a file: it is copied for each client");
-                Self::Heap(bytes)
+        Self::of(vec![bytes])
+    }
+}
+
+impl StoredBody {
+    /// Copies a large body into a file, piece by piece, so that it is not in memory a third time; where there can be no file,
+    /// and of a small one, the pieces are joined.
+    pub(crate) fn of(pieces: Vec<Bytes>) -> Self {
+        let length = pieces.iter().map(Bytes::len).sum();
+        if length >= FILE_BYTES_MIN {
+            match MemoryFile::of(&pieces, length) {
+                Ok(file) => return Self::File(Arc::new(file)),
+                Err(error) => {
+                    metrics::counter!("bakehouse_edge_memory_files_refused_total").increment(1);
+                    tracing::debug!(%error, "a large body is kept without a file: it is copied for each client");
+                }
             }
+        }
+        match <[Bytes; 1]>::try_from(pieces) {
+            Ok([only]) => Self::Heap(only),
+            Err(pieces) => Self::Heap(pieces.concat().into()),
         }
     }
 }
@@ -97,12 +117,14 @@ impl MemoryFile {
         &self.bytes
     }
 
-    fn of(bytes: &[u8]) -> io::Result<Self> {
+    fn of(pieces: &[Bytes], length: usize) -> io::Result<Self> {
         let too_many = || io::Error::other("bodies have as many file descriptors as they may");
-        let open = Open::one().ok_or_else(too_many)?;
+        let open = Open::one(length).ok_or_else(too_many)?;
         let mut file =
             File::from(memfd_create("bakehouse-body", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-        file.write_all(bytes)?;
+        for piece in pieces {
+            file.write_all(piece)?;
+        }
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         #[expect(
             unsafe_code,

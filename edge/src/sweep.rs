@@ -106,7 +106,8 @@ impl Sweeper {
         }
     }
 
-    fn size(&self) -> Option<usize> {
+    /// The size that the store is on its way to.
+    pub(crate) fn size(&self) -> Option<usize> {
         self.state().bytes_max
     }
 
@@ -166,7 +167,7 @@ impl Sweeper {
 
 /// Has the allocator give what is free back to the system. It keeps it otherwise, which is right while a store is filled
 /// again.
-fn give_back() {
+pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     {
         #[expect(

@@ -9,6 +9,7 @@ mod browser;
 mod bucket;
 mod check;
 mod commands;
+mod edge_memory;
 mod edge_upstream;
 mod fields;
 mod memo;

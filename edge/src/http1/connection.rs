@@ -39,6 +39,9 @@ use crate::{
 
 /// Bytes of one read of heads.
 const READ_BYTES: usize = 16 << 10;
+/// What a request takes of the memory while it goes the long way, in bytes: its fields as they came and as they go on, and all
+/// who wait for its response.
+const REQUEST_BYTES: usize = 12 << 10;
 /// What is read of a client that still sends after its connection was closed to it, so that it sees the answer and
 /// not a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 << 10;
@@ -66,10 +69,10 @@ pub(super) enum Next {
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) version: Version,
+    pub(super) scheme: Scheme,
     pub(super) target: Target,
     pub(super) host: String,
     pub(super) headers: HeaderMap,
-    pub(super) scheme: Scheme,
     pub(super) wire: Wire,
 }
 
@@ -122,9 +125,9 @@ pub(crate) async fn serve(
             Some(Event::Rest(rest, keep_alive)) => {
                 place.slot.rests();
                 match &rest.file {
-                    Some((file, offset)) => {
+                    Some((file, span)) => {
                         writer.write(&mut [IoSlice::new(&rest.head)]).await?;
-                        writer.write_file(file, *offset, rest.body.len()).await?;
+                        writer.write_file(file, span.start as u64, span.len()).await?;
                     }
                     None => writer.write(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)]).await?,
                 }
@@ -133,6 +136,8 @@ pub(crate) async fn serve(
             }
             Some(Event::Request(Ok(request))) => {
                 place.slot.rests();
+                let mut memory = edge.store.reservation();
+                memory.grow(REQUEST_BYTES);
                 let is_last = served >= edge.current().limits.requests_per_connection_max;
                 let mut exchange = Exchange {
                     edge: &edge,

@@ -52,8 +52,10 @@ impl Reading {
     }
 }
 
-/// One connection's deadlines.
+/// One connection's deadlines. Its thread writes them with each request, so no other connection's may lie beside them: that
+/// may be another thread's.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Slot {
     /// When reading is late, in milliseconds times eight, and what is read.
     read: AtomicU64,

@@ -93,7 +93,7 @@ impl Exchange<'_, '_> {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else {
-            let handled = self.edge.handle(inbound, content);
+            let handled = Box::pin(self.edge.handle(inbound, content));
             self.answer(handled, waiting, &mut transfer, wire.expects_continue).await?
         };
         let (mut parts, body) = response.into_parts();

@@ -1,0 +1,101 @@
+//! What the process takes of the memory, measured. The books of the store know what is held and what is reserved; what they
+//! cannot know, such as the gaps that an allocator keeps after ten thousand requests at once, or copies that were evicted
+//! while slow clients still read them, is found out here, and what is stored makes room for it.
+
+use std::{fs, sync::Arc, thread, time::Duration};
+
+use crate::{config::Settings, edge::Edge, stored_body, sweep::give_back};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Looks after which gaps may be given back again: it goes through all of the allocator's memory, and who allocates waits.
+const LOOKS_BETWEEN: u32 = 10;
+/// With less than this part of the memory left, room is made: what comes in between two looks must have some.
+const LEFT_PART: usize = 16;
+/// What is stored gets back what it has given, by steps of this part of the memory.
+const STEP_PART: usize = 64;
+
+impl Edge {
+    /// Looks at what the process takes for as long as this edge lives, and has what is stored make room where that comes near
+    /// to the memory that it may take. For a process that is nothing but this edge.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn watch_memory(self: &Arc<Self>) -> std::io::Result<()> {
+        let edge = Arc::downgrade(self);
+        let watch = move || {
+            let mut room = Room::default();
+            while let Some(edge) = edge.upgrade().filter(|edge| !edge.stop.is_cancelled()) {
+                room.look(&edge);
+                drop(edge);
+                thread::sleep(LOOK_EVERY);
+            }
+        };
+        thread::Builder::new().name("memory".into()).spawn(watch).map(drop)
+    }
+}
+
+/// What is stored has made room, by so much.
+#[derive(Debug, Default)]
+struct Room {
+    bytes: usize,
+    /// The settings that it was made under.
+    settings: Option<Arc<Settings>>,
+    looks: u32,
+}
+
+impl Room {
+    fn look(&mut self, edge: &Edge) {
+        let settings = edge.settings();
+        if !self.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, &settings)) {
+            *self = Self { settings: Some(Arc::clone(&settings)), ..Self::default() };
+        }
+        // While room is being made, it is not yet known whether it is enough.
+        let (Some(mut taken), None) = (taken_bytes(), edge.sweeper.size()) else { return };
+        let all = settings.memory_bytes_max;
+        let tight = all - all / LEFT_PART;
+        self.looks = self.looks.saturating_sub(1);
+        if taken > tight && self.looks == 0 {
+            self.looks = LOOKS_BETWEEN;
+            give_back();
+            taken = taken_bytes().unwrap_or(taken);
+        }
+        let bytes = if taken > tight {
+            (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
+        } else if taken < tight - all / LEFT_PART {
+            self.bytes.saturating_sub(all / STEP_PART)
+        } else {
+            self.bytes
+        };
+        if bytes != self.bytes {
+            self.bytes = bytes;
+            metrics::gauge!("bakehouse_edge_memory_short_bytes").set(bytes as f64);
+            edge.sweeper.resize(settings.store_bytes_max() - bytes);
+        }
+    }
+}
+
+/// What the process takes: its own memory, its program, the tables that map both, and bodies in files. `None`: the system does
+/// not say.
+fn taken_bytes() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.strip_prefix(':')?.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()
+    };
+    let own = kilobytes("RssAnon")? + kilobytes("RssFile")? + kilobytes("VmPTE")?;
+    Some(own * 1024 + stored_body::file_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_takes_is_known() {
+        let before = taken_bytes().unwrap();
+        let held = vec![1u8; 64 << 20];
+        let after = taken_bytes().unwrap();
+        assert!(after > before + held.len() / 2, "{before} {after}");
+    }
+}
