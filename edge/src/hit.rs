@@ -1,5 +1,7 @@
 //! The short way: a plain request for what is stored and fresh, answered where it was parsed. It allocates nothing,
-//! takes no lock, and writes nothing that another thread writes but the mark of a copy's first visits.
+//! takes no lock, and writes nothing that another thread writes but the mark of a copy's first visits. There are two exceptions,
+//! neither of which threads that serve meet at: with an access log, a thread locks its own lines, which their writer takes five
+//! times a second; and what is left of a response that a client does not take at once is counted as in use.
 //!
 //! It is a part of the long way (`lookup`), not another opinion: the same parser, the same key, the same policy. A request
 //! field that could make any other answer right sends the request the long way, and so does a copy about which

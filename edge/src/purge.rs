@@ -297,11 +297,16 @@ pub(crate) struct Began {
 /// that it never pushes an entry out of it.
 #[derive(Debug, Default)]
 pub(crate) struct PurgeLog {
-    epoch: AtomicU64,
+    epoch: Epoch,
     entries: RwLock<VecDeque<Arc<Applied>>>,
     hasher: RandomState,
     keyed: RwLock<Keyed>,
 }
+
+/// How many entries were applied. Each hit reads it, so it lies apart from the locks that each fetch takes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Epoch(AtomicU64);
 
 #[derive(Debug, Default)]
 struct Keyed {
@@ -314,7 +319,7 @@ struct Keyed {
 impl PurgeLog {
     /// How many entries were applied so far.
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.0.load(Ordering::Acquire)
     }
 
     /// Now, for a fetch that begins.
@@ -330,7 +335,7 @@ impl PurgeLog {
         if entries.len() > ENTRIES_MAX {
             entries.pop_front();
         }
-        self.epoch.fetch_add(1, Ordering::AcqRel) + 1
+        self.epoch.0.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Whether copies that nobody has asked for must be brought up to date, before the log forgets what did not cover
@@ -369,7 +374,7 @@ impl PurgeLog {
     /// whether all of them are still remembered: where not, what began at `epoch` is covered. Allocates nothing.
     pub(crate) fn since(&self, epoch: u64, mut is_enough: impl FnMut(&Applied) -> bool) -> (u64, bool) {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let now = self.epoch.load(Ordering::Acquire);
+        let now = self.epoch.0.load(Ordering::Acquire);
         let missed = usize::try_from(now.saturating_sub(epoch)).unwrap_or(usize::MAX);
         let Some(first) = entries.len().checked_sub(missed) else { return (now, false) };
         for entry in entries.range(first..) {

@@ -540,6 +540,39 @@ pub(crate) mod tests {
         assert!(store.names() < 1_500 + store.entries());
     }
 
+    /// However many threads answer with a copy at once: its count is that of the list, and nobody who answers changes it.
+    #[test]
+    fn a_hit_changes_no_count_that_threads_share() {
+        const THREADS: usize = 4;
+        let (store, log) = (Store::new(1 << 20), PurgeLog::default());
+        let stored = store.insert(copy(&key("/a"), "\"a\"", 8_192), Began::default(), &log).unwrap();
+        let counts = |stored: &Arc<Stored>| (Arc::strong_count(stored), Arc::weak_count(stored));
+        let books = || (store.bytes(), store.entries(), store.names());
+        let (before, books_before) = (counts(&stored), books());
+        let all_in = std::sync::Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let seen = store.hit(
+                            key("/a").borrowed(),
+                            |_| Some(true),
+                            &log,
+                            |stored| {
+                                all_in.wait();
+                                let seen = counts(stored);
+                                all_in.wait();
+                                Some(seen)
+                            },
+                        );
+                        assert_eq!(seen, Some(before));
+                    }
+                });
+            }
+        });
+        assert_eq!((counts(&stored), books()), (before, books_before));
+    }
+
     #[test]
     fn what_is_too_large_is_not_stored_and_evicts_nothing() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());

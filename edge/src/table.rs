@@ -27,8 +27,9 @@ const LISTS_MAX: usize = 1 << 24;
 /// The first copy of a list, which knows the next.
 type Link = ArcSwapOption<Stored>;
 
-/// Lists of copies, found by their keys.
+/// Lists of copies, found by their keys. Each hit reads where they are, so nothing that is written may lie beside that.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Table {
     lists: Box<[Link]>,
     locks: Box<[Mutex<()>]>,
