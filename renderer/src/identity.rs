@@ -5,6 +5,7 @@ use blake3::Hash;
 use crate::config::{self, Config};
 use crate::library::{Library, Making, ParsedFiles};
 use crate::limits::Limits;
+use crate::schemas::Schemas;
 use crate::sources::Sources;
 
 /// Bytes of the shortest text by which a page is recognised: many pages say next to nothing.
@@ -40,6 +41,7 @@ pub fn identities(sources: &Sources) -> Vec<Identity> {
         rows: &[],
         config: &config,
         limits: &Limits::default(),
+        schemas: &Schemas::default(),
         drafts: true,
         now: None,
         count_words: false,

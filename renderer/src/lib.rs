@@ -45,6 +45,7 @@ mod relocate;
 mod remote;
 mod render;
 mod sass;
+mod schemas;
 mod scope;
 mod search;
 mod site;

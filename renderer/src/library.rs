@@ -18,8 +18,10 @@ use crate::data::RowPage;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
 use crate::limits::Limits;
+use crate::schemas::{self, Schemas};
 use crate::slugs;
 use crate::sources::Sources;
+use crate::value;
 use crate::view::half;
 
 /// The folder of content.
@@ -211,6 +213,7 @@ pub(crate) struct Making<'a> {
     pub(crate) rows: &'a [RowPage],
     pub(crate) config: &'a Config,
     pub(crate) limits: &'a Limits,
+    pub(crate) schemas: &'a Schemas,
     pub(crate) drafts: bool,
     /// Seconds since 1970, where dates publish and withdraw pages.
     pub(crate) now: Option<i64>,
@@ -441,10 +444,21 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     let place = Place { path, text, matter, offset };
     let values = front_matter::values(&place, format)?;
     let name = path.rsplit('/').next().unwrap_or(path);
-    let matter = if name.starts_with("_index.") {
-        Matter::Section(Box::new(front_matter::section(&place, values)?))
-    } else {
-        Matter::Page(Box::new(front_matter::page(&place, values)?))
+    let of = if name.starts_with("_index.") { schemas::Of::Section } else { schemas::Of::Page };
+    let mut errors = Errors(making.schemas.check(of, &place, format, values.get(&value::key("extra"))));
+    let typed = match of {
+        schemas::Of::Section => {
+            front_matter::section(&place, values).map(|matter| Matter::Section(Box::new(matter)))
+        }
+        schemas::Of::Page => front_matter::page(&place, values).map(|matter| Matter::Page(Box::new(matter))),
+    };
+    let matter = match typed {
+        Ok(matter) if errors.is_empty() => matter,
+        Ok(_) => return Err(errors),
+        Err(more) => {
+            more.0.into_iter().for_each(|d| errors.push(d));
+            return Err(errors);
+        }
     };
     let body = &text[split.body..];
     let inside = relative(path);
@@ -481,19 +495,21 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
         .into());
     }
     let place = Place { path: &path, text: "", matter: "", offset: 0 };
-    let values = crate::value::from_toml_table(&row.front_matter).into_map().unwrap_or_default();
-    let matter = front_matter::page(&place, values).map_err(|errors| {
-        Errors(
-            errors
-                .0
-                .into_iter()
-                .map(|mut d| {
-                    d.message = format!("row {} of source `{}`: {}", row.row, row.source, d.message);
-                    d
-                })
-                .collect(),
-        )
-    })?;
+    let values = value::from_toml_table(&row.front_matter).into_map().unwrap_or_default();
+    let extra = values.get(&value::key("extra"));
+    let found = making.schemas.check(schemas::Of::Page, &place, Format::Toml, extra);
+    let typed = front_matter::page(&place, values);
+    let matter = match typed {
+        Ok(matter) if found.is_empty() => matter,
+        typed => {
+            let all = found.into_iter().chain(typed.err().into_iter().flat_map(|errors| errors.0));
+            let of_row = |mut d: Diagnostic| {
+                d.message = format!("row {} of source `{}`: {}", row.row, row.source, d.message);
+                d
+            };
+            return Err(Errors(all.map(of_row).collect()));
+        }
+    };
     let written = row.front_matter.to_string();
     let matter_value = half(&blake3::hash(written.as_bytes()));
     let mut hasher = blake3::Hasher::new();

@@ -54,7 +54,7 @@ struct Counts {
     assets: usize,
 }
 
-/// Parsed content by path, and the digest of the configuration that it was parsed under.
+/// Parsed content by path, and the digest of the configuration and schemas that it was parsed under.
 type KeptParsed = (Option<[u8; 32]>, Vec<(Arc<str>, Arc<Parsed>)>);
 
 /// What an earlier render knew, read back.

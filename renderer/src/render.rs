@@ -28,6 +28,7 @@ use crate::memo::{self, Readers};
 use crate::places::{Place, places};
 use crate::reads;
 use crate::sass;
+use crate::schemas::{self, Schemas};
 use crate::search;
 use crate::site::{Base, Facts, Makings, Memory, Site};
 use crate::sources::Sources;
@@ -168,12 +169,13 @@ pub struct Renderer {
     memory: Arc<Memory>,
     /// What outputs read; none where there is no second render.
     graph: Option<Mutex<Graph>>,
-    /// Parsed content, and the configuration under which it was parsed.
+    /// Parsed content, and the configuration and schemas under which it was parsed.
     parsed: Mutex<(Option<Hash>, Arc<ParsedFiles>)>,
     config: Mutex<Option<(Hash, Arc<Config>)>>,
     data: Mutex<Option<(Arc<DataSet>, Data)>>,
     style: Mutex<Option<(Hash, bool, CodeStyle)>>,
     engine: Mutex<Option<(Hash, Arc<Engine>)>>,
+    schemas: Mutex<Option<(Hash, Arc<Schemas>)>>,
     sass: Mutex<Option<(Hash, BTreeMap<String, Bytes>)>>,
     /// The state of the render that the graph is of.
     kept: Mutex<Option<Kept>>,
@@ -189,6 +191,9 @@ struct Basis {
     base: Base,
     /// Half a digest of configuration, options and addresses.
     settings: u128,
+    schemas: Arc<Schemas>,
+    /// The configuration and the schemas: what decides whether a content may be what it is.
+    rules: Hash,
     known: Arc<ParsedFiles>,
 }
 
@@ -199,6 +204,7 @@ impl Basis {
             rows: &input.row_pages,
             config: &self.config,
             limits: &input.options.limits,
+            schemas: &self.schemas,
             drafts: input.options.drafts,
             now: self.beyond_zola.then(|| input.now.as_second()),
             count_words: self.engine.counts_words,
@@ -281,6 +287,7 @@ impl Renderer {
             data: Mutex::new(None),
             style: Mutex::new(None),
             engine: Mutex::new(None),
+            schemas: Mutex::new(None),
             sass: Mutex::new(None),
             kept: Mutex::new(None),
             renders: AtomicU64::new(0),
@@ -555,7 +562,7 @@ impl Renderer {
         let (touched, taken) = kept.take(input, &basis.making(input))?;
         let Kept { site, jobs, assets, values, .. } = kept;
         let site = site.again(input.sources.clone(), input.now, render);
-        warn_of_whole(&site, input);
+        warn_of_whole(&site, &basis.schemas, input);
         let site = Arc::new(site);
         Some((State { site, jobs, assets, values: Some(values), touched: Some(touched) }, taken))
     }
@@ -584,9 +591,22 @@ impl Renderer {
             written: written.clone(),
             absolute,
         };
+        let (schemas_digest, schemas) = match beyond_zola {
+            true => self.schemas(sources, &config)?,
+            false => Default::default(),
+        };
+        let rules = match schemas_digest {
+            Some(digest) => {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(config_digest.as_bytes());
+                hasher.update(digest.as_bytes());
+                hasher.finalize()
+            }
+            None => config_digest,
+        };
         // Which files are pages and in which language follows from the configuration.
         let known = match &*lock(&self.parsed) {
-            (config, parsed) if *config == Some(config_digest) => parsed.clone(),
+            (known, parsed) if *known == Some(rules) => parsed.clone(),
             _ => Arc::default(),
         };
         let settings = {
@@ -595,14 +615,15 @@ impl Renderer {
             hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
             half(&hasher.finalize())
         };
-        Ok(Basis { beyond_zola, config_digest, config, engine, base, settings, known })
+        Ok(Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known })
     }
 
     fn make(&self, input: &Input, basis: Basis, render: u64, tracked: bool) -> Result<Site, Errors> {
         let sources = &input.sources;
         let (library, parsed) = Library::make(&basis.making(input))?;
-        let Basis { beyond_zola, config_digest, config, engine, base, settings, known: _ } = basis;
-        *lock(&self.parsed) = (Some(config_digest), Arc::new(parsed));
+        let Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known: _ } =
+            basis;
+        *lock(&self.parsed) = (Some(rules), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
         generated.extend(self.sass(sources, &config)?);
@@ -675,7 +696,7 @@ impl Renderer {
             colocated,
             render,
         });
-        warn_of_whole(&site, input);
+        warn_of_whole(&site, &schemas, input);
         Ok(site)
     }
 
@@ -807,6 +828,21 @@ impl Renderer {
         Ok(engine)
     }
 
+    /// The schemas, and what they are known by where there are any; read anew only where one changed.
+    fn schemas(&self, sources: &Sources, config: &Config) -> Result<(Option<Hash>, Arc<Schemas>), Errors> {
+        let theme = config.theme.as_deref();
+        let Some(name) = schemas::digest(sources, theme)? else { return Ok(Default::default()) };
+        let mut kept = lock(&self.schemas);
+        if let Some((known, schemas)) = kept.as_ref()
+            && *known == name
+        {
+            return Ok((Some(name), schemas.clone()));
+        }
+        let schemas = Arc::new(Schemas::read(sources, theme)?);
+        *kept = Some((name, schemas.clone()));
+        Ok((Some(name), schemas))
+    }
+
     fn sass(&self, sources: &Sources, config: &Config) -> Result<BTreeMap<String, Bytes>, Errors> {
         let name = sass::digest(sources, config)?;
         let mut kept = self.sass.lock().unwrap_or_else(PoisonError::into_inner);
@@ -822,7 +858,8 @@ impl Renderer {
 }
 
 /// Says what is not right with a site as a whole.
-fn warn_of_whole(site: &Site, input: &Input) {
+fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
+    schemas.idle(&site.sources).into_iter().for_each(|idle| site.warn(idle));
     let highlighting = site.config.markdown.highlighting.as_ref();
     for (name, given) in [
         ("extra_grammars", highlighting.map(|h| &h.extra_grammars)),

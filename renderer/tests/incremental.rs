@@ -102,6 +102,14 @@ const EXTRAS: &[&str] = &[
     "expiry_date = 2026-06-02\n",
     "authors = [\"me\"]\n",
 ];
+const RATINGS: &[&str] = &["extra.rating = 3", "extra.rating = \"high\"", "[extra]\nrating = 1"];
+const SCHEMAS: &[&str] = &[
+    "{}",
+    "{ \"properties\": { \"rating\": { \"type\": \"integer\" } } }",
+    "{ \"properties\": { \"rating\": { \"maximum\": 2 } }, \"additionalProperties\": false }",
+    "{ \"$ref\": \"/schemas/other.json\" }",
+    "{ \"type\": \"objekt\" }",
+];
 const SECTIONS: &[&str] = &[
     "title = \"One\"\n",
     "title = \"Two\"\nsort_by = \"date\"\n",
@@ -291,7 +299,7 @@ impl Draft {
     }
 
     fn edit(&mut self, (what, a, b): Edit) {
-        match what % 24 {
+        match what % 25 {
             // The text of a page, its front matter as it was.
             0..=3 => {
                 if let Some(path) = self.some("content/", a)
@@ -371,6 +379,35 @@ impl Draft {
                 self.toggle("static/_redirects", pick::<&str>(&lines, b / 3), a % 4 != 0);
             }
             22 => self.toggle("bakehouse.toml", "", a % 2 == 0),
+            23 if a % 2 == 0 => {
+                if let Some(path) = self.some("content/", a / 2)
+                    && let Some((head, body)) = self.files[&path].rsplit_once("+++\n")
+                {
+                    let text = match head.split_once("rating") {
+                        // What follows is its value, or lines of tables that were there before.
+                        Some((before, _)) => format!("{before}rating = {b}\n+++\n{body}"),
+                        None if head.contains("[taxonomies]") => {
+                            format!("{head}[extra]\nrating = {b}\n+++\n{body}")
+                        }
+                        None => format!("{head}{}\n+++\n{body}", pick(RATINGS, b)),
+                    };
+                    self.set(&path, &text);
+                }
+            }
+            23 => {
+                let path = *pick(
+                    &[
+                        "schemas/page.json",
+                        "schemas/blog/page.json",
+                        "schemas/nowhere/page.json",
+                        "schemas/section.json",
+                        "schemas/other.json",
+                        "themes/t/schemas/docs/page.json",
+                    ],
+                    a / 2,
+                );
+                self.toggle(path, pick::<&str>(SCHEMAS, b / 3), b % 3 != 0);
+            }
             _ => match a % 3 {
                 0 => self.day = i64::from(b % 4),
                 1 => self.drafts = b % 2 == 0,
@@ -555,6 +592,34 @@ fn the_search_index_of_a_large_site_follows() {
     let clean = Taken::default();
     Renderer::for_one_render(1 << 20).render(&draft.input(), None, &clean).unwrap();
     assert_eq!(put[INDEX], clean.put.into_inner().unwrap()[INDEX]);
+}
+
+/// A schema is no part of any output, and what it forbids is seen at once, in files that have not changed too.
+#[test]
+fn a_schema_is_held_to_what_has_not_changed() {
+    let mut draft = Draft::new();
+    draft.set("bakehouse.toml", "");
+    for text in draft.files.values_mut() {
+        *text = text.replace("![y](photo.png)", "no other");
+    }
+    draft.set("content/docs/b.md", "+++\ntitle = \"B\"\nextra.rating = 3\n+++\n## A heading\n");
+    assert_eq!(put_after_in(draft.clone(), |d| d.set("schemas/page.json", SCHEMAS[1])), [""; 0]);
+    let renderer = Renderer::new(8 << 20);
+    let render = |draft: &Draft, since| renderer.render(&draft.input(), since, &Taken::default());
+    let first = render(&draft, None).unwrap().render;
+    draft.set("schemas/docs/page.json", SCHEMAS[2]);
+    for _ in 0..2 {
+        let errors = render(&draft, Some(first)).unwrap_err();
+        assert_eq!(errors.0[0].path.as_deref(), Some("content/docs/b.md"), "{errors}");
+        assert!(errors.0[0].message.contains("schemas/docs/page.json"), "{errors}");
+    }
+    draft.set("schemas/docs/page.json", SCHEMAS[3]);
+    assert!(render(&draft, Some(first)).unwrap_err().to_string().contains("there is no schema"));
+    draft.set("schemas/other.json", SCHEMAS[2]);
+    assert!(render(&draft, Some(first)).unwrap_err().to_string().contains("schemas/other.json"));
+    draft.set("schemas/other.json", SCHEMAS[0]);
+    let last = render(&draft, Some(first)).unwrap();
+    assert_eq!((last.handed, last.rendered), (Handed::Changes, 0));
 }
 
 /// In the fresh site, `base.html` lists the titles of `blog/`, and `blog/` shows two pages at a time.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{BaseUrl, ImageOptions, Limits, Reason, Renderer, Sources};
+use renderer::{BaseUrl, ImageOptions, Input, Limits, Reason, Renderer, Sources};
 
 use support::{CONFIG, errors, input, render, render_with, sources, text, with};
 
@@ -380,6 +380,91 @@ fn broken_links_have_file_line_and_column() {
     4 | [x](@/a.md#here) [y](@/a.md#nowhere)
       |                  ^
     ");
+}
+
+#[test]
+fn extra_is_held_to_schemas() {
+    let schema = r#"{
+        "properties": { "rating": { "type": "integer", "maximum": 5 }, "hero": { "$ref": "/schemas/shared.json#/$defs/hero" } },
+        "additionalProperties": false
+    }"#;
+    let hero = r#"{ "$defs": { "hero": { "type": "object", "required": ["src"] } } }"#;
+    let site = [
+        ("zola.toml", "base_url = \"https://x.example\"\ntheme = \"t\"\n[languages.de]\n"),
+        ("bakehouse.toml", ""),
+        ("schemas/blog/page.json", schema),
+        ("schemas/shared.json", hero),
+        ("schemas/blgo/page.json", "{}"),
+        (
+            "themes/t/schemas/section.json",
+            r#"{ "properties": { "layout": { "enum": ["wide", "narrow"] } } }"#,
+        ),
+        ("content/a.md", "+++\nextra.free = true\n+++\n"),
+        ("content/blog/_index.md", "+++\n[extra]\nlayout = \"wired\"\n+++\n"),
+        ("content/blog/b/index.de.md", "+++\ntitle = \"B\"\n[extra]\nraiting = 3\n+++\n"),
+        ("content/blog/c.md", "---\nextra:\n  rating: 9\n  hero:\n    scr: a.jpg\n---\n"),
+    ];
+    let mut input = input(sources(&with(&site)));
+    input.row_pages = Arc::new(vec![RowPage {
+        path: "blog/row.md".to_owned(),
+        front_matter: toml::from_str("[extra]\nrating = \"best\"").unwrap(),
+        body: String::new(),
+        source: "rates".to_owned(),
+        row: 3,
+    }]);
+    let failed = |input: &Input| render_with(&Renderer::new(1 << 20), input).unwrap_err().to_string();
+    insta::assert_snapshot!(failed(&input), @r#"
+        error: `extra.layout` is "wired", which themes/t/schemas/section.json does not know
+         --> content/blog/_index.md:3:1
+          |
+        3 | layout = "wired"
+          | ^
+        hint: did you mean "wide"?
+
+        error: `extra.raiting` is unknown to schemas/blog/page.json
+         --> content/blog/b/index.de.md:4:1
+          |
+        4 | raiting = 3
+          | ^
+        hint: did you mean `rating`?
+
+        error: `extra.rating` is not at most 5, as schemas/blog/page.json wants it
+         --> content/blog/c.md:3:3
+          |
+        3 |   rating: 9
+          |   ^
+
+        error: `extra.hero` has no `src`, and schemas/shared.json requires it
+         --> content/blog/c.md:4:3
+          |
+        4 |   hero:
+          |   ^
+
+        error: row 3 of source `rates`: `extra.rating` is a text, and schemas/blog/page.json wants a whole number
+         --> content/blog/row.md
+        "#);
+    // A schema that is none is said alone: nothing can be held to it.
+    let broken = with(&[&site[..], &[("schemas/blog/page.json", "{ \"type\": []")]].concat());
+    insta::assert_snapshot!(errors(&broken), @r#"
+        error: the schema is no JSON: EOF while parsing an object
+         --> schemas/blog/page.json:1:12
+          |
+        1 | { "type": []
+          |            ^
+        "#);
+    // Zola knows no schemas.
+    let plain: Vec<_> = with(&site).into_iter().filter(|(path, _)| *path != "bakehouse.toml").collect();
+    render(&plain).unwrap();
+    let good: Vec<_> =
+        with(&site).into_iter().filter(|(path, _)| !path.starts_with("content/blog/")).collect();
+    let (summary, _) = render(&good).unwrap();
+    let warnings: Vec<String> = summary.warnings.iter().map(|d| d.as_warning().to_string()).collect();
+    insta::assert_snapshot!(warnings.join("\n"), @r"
+        warning: the schema is for `content/blgo/`, which is not there
+         --> schemas/blgo/page.json
+        warning: the schema is for `content/blog/`, which is not there
+         --> schemas/blog/page.json
+        ");
 }
 
 #[test]
