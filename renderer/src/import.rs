@@ -167,6 +167,7 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
     let mut spaces = BTreeMap::new();
     let mut taken = BTreeSet::new();
     let mut files = BTreeSet::new();
+    let mut frames: BTreeMap<String, template::Frame> = BTreeMap::new();
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (path, file) in sources.iter() {
         let Some((_, name)) = template_name(path) else { continue };
@@ -175,6 +176,7 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
             file.read().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
         let text = String::from_utf8_lossy(&bytes);
         let pieces = template::pieces(&text);
+        frames.entry(name.to_owned()).or_default().read(&pieces);
         let tags = || {
             pieces.iter().filter_map(|piece| match piece {
                 template::Piece::Tag(tag, ..) => Some(tag.trim()),
@@ -209,5 +211,5 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
         let space = spaces.get(files.first()?)?;
         Some((alias, space.clone()))
     });
-    Ok(template::Names { aliases: aliases.collect(), spaces, files })
+    Ok(template::Names { aliases: aliases.collect(), spaces, files, frames })
 }

@@ -136,6 +136,51 @@ pub(super) struct Names {
     pub(super) aliases: BTreeMap<String, String>,
     /// All templates.
     pub(super) files: BTreeSet<String>,
+    /// What templates extend, and the blocks that they have.
+    pub(super) frames: BTreeMap<String, Frame>,
+}
+
+/// What a template extends, and the blocks that it has.
+#[derive(Default)]
+pub(super) struct Frame {
+    pub(super) parent: Option<String>,
+    pub(super) blocks: BTreeSet<String>,
+}
+
+impl Frame {
+    /// Adds what a template of that name says of itself; there may be one of the site and one of the theme.
+    pub(super) fn read(&mut self, pieces: &[Piece<'_>]) {
+        for piece in pieces {
+            let Piece::Tag(tag, ..) = piece else { continue };
+            match tag.trim().split_once(char::is_whitespace) {
+                Some(("extends", name)) => {
+                    self.parent = Some(name.trim().trim_matches(['"', '\'', '`']).to_owned());
+                }
+                Some(("block", name)) => drop(self.blocks.insert(name.trim().to_owned())),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Names {
+    /// Whether a block of a template that extends another is shown nowhere, since nothing that it extends has it. In doubt
+    /// it is shown.
+    fn is_lost(&self, frame: &Frame, block: &str) -> bool {
+        let mut parent = frame.parent.as_ref();
+        let mut steps = 0;
+        while let Some(name) = parent {
+            let Some(above) = self.frames.get(name).filter(|_| steps < self.frames.len()) else {
+                return false;
+            };
+            if above.blocks.contains(block) {
+                return false;
+            }
+            parent = above.parent.as_ref();
+            steps += 1;
+        }
+        frame.parent.is_some()
+    }
 }
 
 /// A converted template, and what a person should look at.
@@ -177,7 +222,8 @@ pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
 
 impl Converter<'_> {
     fn run(&mut self, text: &str) {
-        let all = pieces(text);
+        let mut all = pieces(text);
+        self.leave_out_lost_blocks(&mut all);
         for piece in &all {
             if let Piece::Tag(tag, ..) = piece {
                 let tokens = expression::read(tag.trim());
@@ -188,8 +234,8 @@ impl Converter<'_> {
             }
         }
         let mut skip_newline = false;
-        for piece in all {
-            match piece {
+        for (i, piece) in all.iter().enumerate() {
+            match *piece {
                 Piece::Text(text) => {
                     let text = if skip_newline { text.strip_prefix('\n').unwrap_or(text) } else { text };
                     self.out.push_str(text);
@@ -199,13 +245,46 @@ impl Converter<'_> {
                 Piece::Tag(inside, left, right) => {
                     skip_newline = import(&expression::read(inside.trim())).is_some();
                     if !skip_newline {
-                        self.tag(inside, left, right);
+                        self.tag(inside, left, right, &all[i + 1..]);
                     }
                     continue;
                 }
             }
             skip_newline = false;
         }
+    }
+
+    /// Tera 1 passed over blocks that no parent has; now they are an error.
+    fn leave_out_lost_blocks(&mut self, all: &mut Vec<Piece<'_>>) {
+        let mut frame = Frame::default();
+        frame.read(all);
+        let (mut depth, mut lost) = (0_usize, None);
+        all.retain(|piece| {
+            let Piece::Tag(tag, ..) = piece else { return lost.is_none() };
+            let (word, name) = tag.trim().split_once(char::is_whitespace).unwrap_or((tag.trim(), ""));
+            match word {
+                "block" => {
+                    if depth == 0 && self.names.is_lost(&frame, name.trim()) {
+                        self.notes.push(format!(
+                            "the block `{}`, which nothing above has, was never shown and is left out",
+                            name.trim()
+                        ));
+                        lost = Some(());
+                    }
+                    depth += 1;
+                    lost.is_none()
+                }
+                "endblock" => {
+                    depth = depth.saturating_sub(1);
+                    let is_kept = lost.is_none();
+                    if depth == 0 {
+                        lost = None;
+                    }
+                    is_kept
+                }
+                _ => lost.is_none(),
+            }
+        });
     }
 
     fn put(&mut self, open: &str, left: bool, inside: &str, right: bool, close: &str) {
@@ -261,7 +340,7 @@ impl Converter<'_> {
         self.put("{{", left, &inside, right, "}}");
     }
 
-    fn tag(&mut self, inside: &str, left: bool, right: bool) {
+    fn tag(&mut self, inside: &str, left: bool, right: bool, after: &[Piece<'_>]) {
         let trimmed = inside.trim();
         let word = trimmed.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
         let rest = trimmed[word.len()..].trim();
@@ -270,7 +349,10 @@ impl Converter<'_> {
         let made = match word {
             "macro" => {
                 let (macro_name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
-                format!("component {}({parameters}", name(macro_name.trim(), self.own))
+                let given = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
+                let given = Some(given.trim().to_owned()).filter(|given| !given.is_empty());
+                let parameters: Vec<String> = given.into_iter().chain(seen(rest, after)).collect();
+                format!("component {}({})", name(macro_name.trim(), self.own), parameters.join(", "))
             }
             "endmacro" => {
                 // The name may be left out in Tera 1 and may not in Tera 2.
@@ -350,12 +432,39 @@ fn import(tokens: &[Token]) -> Option<(String, String)> {
     }
 }
 
+/// What every macro could see without being given it, and what stands for it where it is not there.
+const SEEN: [(&str, &str); 10] = [
+    ("page", "{}"),
+    ("section", "{}"),
+    ("config", "{}"),
+    ("lang", "\"\""),
+    ("taxonomy", "{}"),
+    ("term", "{}"),
+    ("terms", "[]"),
+    ("paginator", "{}"),
+    ("current_path", "\"\""),
+    ("current_url", "\"\""),
+];
+
+/// What the macro whose first tag says `rest` takes from where it is called, as parameters. `inside` begins with its body.
+fn seen(rest: &str, inside: &[Piece<'_>]) -> Vec<String> {
+    let length = inside
+        .iter()
+        .position(|piece| matches!(piece, Piece::Tag(tag, ..) if tag.trim().starts_with("endmacro")));
+    let given = rest.split_once('(').map_or("", |(_, parameters)| parameters);
+    let given = given.split([',', ')']).filter_map(|one| one.split('=').next());
+    let given = given.map(|name| name.trim().to_owned()).collect();
+    let found = Variables::of(&inside[..length.unwrap_or(inside.len())], given);
+    let seen = SEEN.iter().filter(|(name, _)| found.free.contains_key(*name));
+    seen.map(|(name, default)| format!("@{name} = {default}")).collect()
+}
+
 /// What every shortcode could see.
 const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];
 
 /// A shortcode as a component: it names its parameters, which a shortcode did not.
 pub(super) fn shortcode(name: &str, text: &str, names: &Names) -> Converted {
-    let found = Variables::of(text);
+    let found = Variables::of(&pieces(text), BTreeSet::new());
     let mut parameters = Vec::new();
     for (variable, default) in &found.free {
         if AROUND.contains(&variable.as_str()) || matches!(variable.as_str(), "body" | "nth") {
@@ -437,10 +546,9 @@ const RESERVED: [&str; 14] = [
 ];
 
 impl Variables {
-    fn of(text: &str) -> Self {
+    fn of(pieces: &[Piece<'_>], mut bound: BTreeSet<String>) -> Self {
         let mut out = Self::default();
-        let mut bound: BTreeSet<String> = BTreeSet::new();
-        for piece in pieces(text) {
+        for piece in pieces {
             match piece {
                 Piece::Print(inside, ..) => out.add(&expression::read(inside), &bound, false),
                 Piece::Tag(inside, ..) => {
@@ -530,7 +638,24 @@ mod tests {
             spaces: [("macros/links.html".to_owned(), "links".to_owned())].into(),
             aliases: [("inherited".to_owned(), "links".to_owned())].into(),
             files: ["there.html".to_owned()].into(),
+            frames: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn blocks_that_nothing_above_has_are_left_out() {
+        let base = "{% block a %}{% endblock %}";
+        let page = "{% extends 'base.html' %}{% block a %}{% block in %}x{% endblock %}{% endblock a %} {%- block lost -%}{% if a %}{% block b %}y{% endblock %}{% endif %}{% endblock lost %}{% block a2 %}{% endblock %}";
+        let mut names = names();
+        for (name, text) in [("base.html", base), ("page.html", page)] {
+            names.frames.entry(name.to_owned()).or_default().read(&pieces(text));
+        }
+        let made = convert("page.html", page, &names);
+        insta::assert_snapshot!(made.text, @"{% extends 'base.html' %}{% block a %}{% block in %}x{% endblock %}{% endblock a %}");
+        assert_eq!(made.notes.len(), 2, "{:?}", made.notes);
+        // What is above is not known: nothing is left out.
+        let kept = "{% extends 'theme/templates/x.html' %}{% block lost %}{% endblock lost %}";
+        assert_eq!(convert("z.html", kept, &names).text, kept);
     }
 
     #[test]
@@ -550,6 +675,16 @@ mod tests {
             &names(),
         );
         insta::assert_snapshot!(made.text, @r#"{%- if page?.extra?.a %}{{ <links.one a={page.title} b={'y'} /> }}{% endif %}{% set x %}{{ <links.two c={1} /> }}{% endset %}{% for p in s.pages[:3] %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}"#);
+    }
+
+    #[test]
+    fn macros_take_what_they_could_see() {
+        let made = convert(
+            "pager.html",
+            "{% macro pager() %}{{ paginator.current_index }} {{ lang }}{% endmacro pager %}{% macro one(page, s=\"x\") %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endmacro %}",
+            &names(),
+        );
+        insta::assert_snapshot!(made.text, @r#"{% component pager(@lang = "", @paginator = {}) %}{{ paginator.current_index }} {{ lang }}{% endcomponent pager %}{% component one(page, s="x", @section = {}) %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endcomponent one %}"#);
     }
 
     #[test]
