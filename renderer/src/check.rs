@@ -5,6 +5,7 @@
 
 mod cache;
 mod links;
+mod listed;
 mod look;
 pub mod outside;
 mod page;
@@ -22,6 +23,7 @@ use serde::Serialize;
 use crate::config::Level;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::job::{self, Job};
+use crate::markup::names_the_top;
 use crate::reads::{self, Node};
 use crate::render::{Checks, Input, Renderer};
 use crate::site::{Site, anchor_hash};
@@ -314,7 +316,7 @@ impl<'a> Check<'a> {
             if base.is_none()
                 && let Some(fragment) = written.strip_prefix('#')
                 && let Some(ids) = ids
-                && (links::names_the_top(fragment) || links::has_id(ids, fragment))
+                && (names_the_top(fragment) || links::has_id(ids, fragment))
             {
                 continue;
             }

@@ -411,7 +411,7 @@ impl Planner<'_> {
             }
         }
         let ignored = ignored_static(&site.config)?;
-        let listed = site.beyond_zola && !ignored.is_match(&REDIRECTS["static/".len()..]);
+        let listed = redirects::are_read(site);
         let mut folders = Vec::new();
         if let Some(theme) = &site.theme {
             folders.push(format!("themes/{theme}/static/"));
@@ -989,9 +989,9 @@ fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries) -> Result2
     }
     context.insert_value("last_updated", entries.updated.as_deref().map_or_else(Value::none, Value::from));
     context.insert_value("pages", Value::from(pages));
-    // The feed of a language is found beside the default one's by its links, as in Zola.
+    // For templates of a site or a theme the feed of a language is found beside the default one's, as in Zola.
     let address = match of {
-        FeedOf::Language(_) => name,
+        FeedOf::Language(_) if !site.engine.rests_on_theme(template) => name,
         _ => path,
     };
     context.insert_value("feed_url", Value::from(format!("{}/{address}", site.base.absolute)));

@@ -809,6 +809,10 @@ impl<'a> Writer<'_, 'a> {
         }
         let mut body = String::with_capacity(length * 3 / 2);
         push_html(self.is_marked, &mut body, self.out.into_iter());
+        for (early, late) in self.formulas.met() {
+            body = body.replace(&early, &late);
+            self.result.summary = self.result.summary.map(|summary| summary.replace(&early, &late));
+        }
         self.result.body = body;
         self.result.toc = nest(self.headings);
         self.result

@@ -166,6 +166,12 @@ fn reference(text: &str) -> Option<(char, usize)> {
     Some((c, end + 1))
 }
 
+/// Whether a fragment is good on every page: none, the top (HTML 7.4.6.4), or a text to find.
+pub(crate) fn names_the_top(fragment: &str) -> bool {
+    let before = fragment.split(":~:").next().unwrap_or(fragment);
+    before.is_empty() || before.eq_ignore_ascii_case("top")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

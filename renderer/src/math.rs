@@ -3,6 +3,7 @@
 //! A formula may come from anyone: its length and its nesting are bounded, and what the converter writes is looked at
 //! before it goes into a page.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -77,9 +78,16 @@ pub(crate) struct Wrong {
     pub(crate) message: String,
 }
 
-/// The formulas of one page: equations are counted through it, and references lead back to labels in it.
+/// How the converter writes a reference to a label that it has not met, and its end; the label is between them.
+const UNMET: (&str, &str) = ("<mtext><a href=\"#", "\">(??)</a></mtext>");
+
+/// The formulas of one page: equations are counted through it, and references lead to labels in it.
 #[derive(Default)]
-pub(crate) struct Formulas(Option<LatexToMathML>);
+pub(crate) struct Formulas {
+    converter: Option<LatexToMathML>,
+    /// Labels that were referred to before they came, as addresses have them.
+    unmet: BTreeSet<String>,
+}
 
 impl Formulas {
     /// Converts a formula. Its source is kept in the attribute `alttext`, for those who cannot see it and for searches.
@@ -95,7 +103,7 @@ impl Formulas {
         if let Some(at) = too_deep(tex) {
             return Err(wrong(at, format!("its groups nest deeper than {NESTING_MAX}")));
         }
-        let converter = match &mut self.0 {
+        let converter = match &mut self.converter {
             Some(converter) => converter,
             none => {
                 let made = LatexToMathML::new(MathCoreConfig::default());
@@ -127,6 +135,10 @@ impl Formulas {
             let message = "it becomes more than MathML: names of operators have no `<`, `>` and `&`";
             return Err(wrong(0, message.to_owned()));
         }
+        if tex.contains("\\eqref") {
+            let labels = made.split(UNMET.0).skip(1).filter_map(|rest| Some(rest.split_once(UNMET.1)?.0));
+            self.unmet.extend(labels.filter(|label| !label.contains('"')).map(str::to_owned));
+        }
         let rest = made.strip_prefix("<math").unwrap_or_default();
         let mut html = String::with_capacity(made.len() + tex.len() + 16);
         html.push_str(BEGINNING);
@@ -134,6 +146,21 @@ impl Formulas {
         html.push('"');
         html.push_str(rest);
         Ok(html)
+    }
+
+    /// How references to labels further down were written, and how they are written when all formulas are known.
+    pub(crate) fn met(&mut self) -> Vec<(String, String)> {
+        let unmet = std::mem::take(&mut self.unmet);
+        let met = unmet.into_iter().filter_map(|label| {
+            let name = percent_encoding::percent_decode_str(&label).decode_utf8().ok()?;
+            let html = self.html(&format!("\\eqref{{{name}}}"), false).ok()?;
+            let found = &html[html.find(UNMET.0)?..];
+            let end = "</mtext>";
+            let found = &found[..found.find(end)? + end.len()];
+            let before = format!("{}{label}{}", UNMET.0, UNMET.1);
+            (found != before).then(|| (before, found.to_owned()))
+        });
+        met.collect()
     }
 }
 
@@ -289,6 +316,20 @@ mod tests {
         let equation = "\\begin{equation} x \\end{equation}";
         assert!(page.html(equation, true).unwrap().contains("(1)"));
         assert!(page.html(equation, true).unwrap().contains("(2)"));
+    }
+
+    #[test]
+    fn references_lead_to_labels_further_down() {
+        let mut page = Formulas::default();
+        let early = page.html("\\eqref{eq:a-b} and \\eqref{none}", false).unwrap();
+        assert_eq!(early.matches("(??)").count(), 2, "{early}");
+        page.html("\\begin{equation} y \\end{equation}", true).unwrap();
+        page.html("\\begin{equation} x \\label{eq:a-b} \\end{equation}", true).unwrap();
+        let met = page.met();
+        assert_eq!(met.len(), 1, "{met:?}");
+        let late = early.replace(&met[0].0, &met[0].1);
+        assert!(late.contains(">(2)</a>") && late.matches("(??)").count() == 1, "{late}");
+        assert!(page.met().is_empty());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use reqwest::Url;
 
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 use crate::job::output_of;
+use crate::render::ignored_static;
+use crate::site::Site;
 
 /// Where the file is. Without a `bakehouse.toml` it is a static file like any other.
 pub(crate) const REDIRECTS: &str = "static/_redirects";
@@ -63,6 +65,12 @@ pub(crate) fn output_at(plain: &str) -> String {
 pub(crate) fn in_field(address: &str) -> String {
     const OUTSIDE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>');
     utf8_percent_encode(address, OUTSIDE).to_string()
+}
+
+/// Whether a site's file is read, and not copied like other static files.
+pub(crate) fn are_read(site: &Site) -> bool {
+    site.beyond_zola
+        && ignored_static(&site.config).is_ok_and(|ignored| !ignored.is_match(&REDIRECTS["static/".len()..]))
 }
 
 /// Reads the file.

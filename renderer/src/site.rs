@@ -23,6 +23,7 @@ use crate::library::{
 use crate::limits::Limits;
 use crate::lines::Lines;
 use crate::markdown::{self, ContentLink, Heading, Picture, Surroundings};
+use crate::markup::names_the_top;
 use crate::memory::Bounded;
 use crate::reads::{Node, note, noted, unnoted};
 use crate::remote::Remote;
@@ -775,7 +776,7 @@ impl Site {
         link: &ContentLink,
         facts: impl Fn(Content) -> Option<Arc<Facts>>,
     ) -> Option<Diagnostic> {
-        let anchor = link.anchor.as_deref()?;
+        let anchor = link.anchor.as_deref().filter(|anchor| !names_the_top(anchor))?;
         if self
             .config
             .link_checker

@@ -161,6 +161,59 @@ fn every_mistake_is_shown_where_it_is() {
 }
 
 #[test]
+fn redirects_of_the_file_lead_somewhere() {
+    let lines = "# Moved\n/one /b/ 301\n/two   /bee/ 302\n/three /b/#nowhere\n/four /b/?x=1#two\n/five /notes.txt\n/six https://x.example/sub/gone\n/seven /b/#top\n/eight https://elsewhere.example/x#y\n/nine https://x.example/beside\n/ten /one\n";
+    let report = check(&with(&[
+        ("bakehouse.toml", ""),
+        ("static/_redirects", lines),
+        ("static/notes.txt", "notes"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n## Two\n"),
+    ]));
+    insta::assert_snapshot!(shown(&report), @r"
+        error: the redirect of `/two` leads to `/bee/`, which is nothing
+         --> static/_redirects:3:8
+          |
+        3 | /two   /bee/ 302
+          |        ^
+
+        error: the redirect of `/three` leads to `/b/#nowhere`, a place that is not on its page
+         --> static/_redirects:4:8
+          |
+        4 | /three /b/#nowhere
+          |        ^
+        hint: no element of `b/index.html` has that id
+
+        error: the redirect of `/six` leads to `https://x.example/sub/gone`, which is nothing
+         --> static/_redirects:7:6
+          |
+        7 | /six https://x.example/sub/gone
+          |      ^
+
+        warning: the redirect of `/nine` leads to `https://x.example/beside`, on this host, but outside of the site
+          --> static/_redirects:10:7
+           |
+        10 | /nine https://x.example/beside
+           |       ^
+        hint: all of the site is below https://x.example/sub
+        ");
+    assert_eq!(report.external.len(), 1);
+    // Without the file that is ours, the lines mean nothing.
+    let report = check(&with(&[("static/_redirects", lines)]));
+    assert_eq!(rules(&report), []);
+}
+
+#[test]
+fn what_is_wrong_with_extra_is_found() {
+    let report = check(&with(&[
+        ("bakehouse.toml", ""),
+        ("schemas/page.json", "{ \"required\": [\"by\"] }"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n"),
+    ]));
+    assert_eq!(rules(&report), [Rule::Render]);
+    assert_eq!(report.findings[0].diagnostic.path.as_deref(), Some("content/b.md"));
+}
+
+#[test]
 fn what_a_template_says_on_every_page_is_said_once() {
     let mut files: Vec<(&str, &str)> =
         with(&[("templates/page.html", "<a href=\"{{ config.base_url }}/nowhere/\">x</a>")]);

@@ -151,7 +151,7 @@ fn images_of_content_have_their_size_and_copies_where_a_site_asks() {
     insta::with_settings!({ filters => filters }, {
         insta::assert_snapshot!(text(&files, "p/index.html").replace(" <img", "\n<img"), @r#"
         P|<p><img src="https://x.example/sub/p/a%20b.jpg" alt="up &lt;b&gt;" title="t" width="60" height="80" srcset="https://x.example/sub/processed_images/a%20b.DIGEST.jpg 40w, https://x.example/sub/p/a%20b.jpg 60w" sizes="(max-width: 60px) 100vw, 60px" />
-        <img src="/wide.jpg?x" alt="" width="80" height="60" srcset="https://x.example/sub/processed_images/wide.DIGEST.jpg 40w, https://x.example/sub/processed_images/wide.DIGEST.jpg 70w" sizes="(max-width: 80px) 100vw, 80px" />
+        <img src="/wide.jpg?x" alt="" width="80" height="60" srcset="https://x.example/sub/processed_images/wide.DIGEST.jpg 40w, https://x.example/sub/processed_images/wide.DIGEST.jpg 70w, /wide.jpg?x 80w" sizes="(max-width: 80px) 100vw, 80px" />
         <img src="https://x.example/i.png" alt="" />
         <img src="https://x.example/sub/q/c.jpg" alt="" width="10" height="20" /></p>
         "#);
@@ -372,12 +372,12 @@ fn broken_links_have_file_line_and_column() {
     ");
     insta::assert_snapshot!(errors(&with(&[
         ("content/a.md", "+++\ntitle = \"A\"\n+++\n## Here\n"),
-        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](@/a.md#here) [y](@/a.md#nowhere)"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top)"),
     ])), @r"
     error: the link `@/a.md#nowhere` leads to a heading that does not exist
      --> content/b.md:4:18
       |
-    4 | [x](@/a.md#here) [y](@/a.md#nowhere)
+    4 | [x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top)
       |                  ^
     ");
 }
@@ -465,6 +465,43 @@ fn extra_is_held_to_schemas() {
         warning: the schema is for `content/blog/`, which is not there
          --> schemas/blog/page.json
         ");
+}
+
+#[test]
+fn the_theme_speaks_of_each_language_by_its_address() {
+    let config = "base_url = \"https://x.example\"\ngenerate_feeds = true\nfeed_filenames = [\"rss.xml\", \"atom.xml\"]\n[languages.de]\ngenerate_feeds = true\nfeed_filenames = [\"rss.xml\", \"atom.xml\"]\n[extra]\nmenu = [{ name = \"Blog\", path = \"@/blog/_index.md\" }, { name = \"A\", path = \"@/blog/a.md\" }, { name = \"Docs\", path = \"/docs/\" }]\n";
+    let site = [
+        ("zola.toml", config),
+        ("bakehouse.toml", ""),
+        ("content/_index.md", "+++\n+++\n"),
+        ("content/_index.de.md", "+++\n+++\n"),
+        ("content/blog/_index.md", "+++\n+++\n"),
+        ("content/blog/_index.de.md", "+++\n+++\n"),
+        ("content/blog/a.md", "+++\ndate = 2026-01-02\n+++\n"),
+        ("content/blog/b.de.md", "+++\ndate = 2026-01-02\n+++\n"),
+    ];
+    let (_, files) = render(&site).unwrap();
+    for name in ["rss.xml", "atom.xml"] {
+        for folder in ["", "de/"] {
+            let feed = text(&files, &format!("{folder}{name}"));
+            let own = format!("href=\"https://x.example/{folder}{name}\"");
+            assert!(feed.contains(&own), "{own} in {feed}");
+            assert!(
+                feed.contains(&format!("https://x.example/{folder}<"))
+                    || feed.contains(&format!("\"https://x.example/{folder}\"")),
+                "{feed}"
+            );
+        }
+    }
+    let page = text(&files, "de/index.html");
+    // What is not translated is shown in the language that it has.
+    for link in ["/de/blog/\">Blog", "/blog/a/\">A", "/docs/\">Docs"] {
+        assert!(page.contains(&format!("https://x.example{link}")), "{link} in {page}");
+    }
+    // A template of a site's own gets what Zola gives it.
+    let own = ("templates/rss.xml", "<rss>{{ feed_url }}</rss>");
+    let (_, files) = render(&[&site[..], &[own]].concat()).unwrap();
+    assert_eq!(text(&files, "de/rss.xml"), "<rss>https://x.example/rss.xml</rss>");
 }
 
 #[test]

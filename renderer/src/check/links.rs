@@ -10,6 +10,7 @@ use release::url::{manifest_path, site_path};
 use reqwest::Url;
 
 use super::page::Use;
+use crate::markup::names_the_top;
 use crate::site::anchor_hash;
 
 /// Outputs that are kept by name of those that name one address; further ones are counted.
@@ -65,6 +66,11 @@ impl Home {
     /// The address of an output.
     pub(super) fn address(&self, path: &str) -> Option<Url> {
         self.url.join(&format!("{}{}", self.folder, release::url::escape(path))).ok()
+    }
+
+    /// The address of a path of the site, with its query and fragment, as it is written in fields.
+    pub(super) fn path(&self, written: &str) -> Option<Url> {
+        self.url.join(&format!("{}{written}", self.folder)).ok()
     }
 
     /// The path within the site: none on other hosts, and an error beside the site's folder.
@@ -199,12 +205,6 @@ impl Links {
         }
         End::Circle
     }
-}
-
-/// Whether a fragment is good on every page: none, the top (HTML 7.4.6.4), or a text to find.
-pub(super) fn names_the_top(fragment: &str) -> bool {
-    let before = fragment.split(":~:").next().unwrap_or(fragment);
-    before.is_empty() || before.eq_ignore_ascii_case("top")
 }
 
 /// Whether an id is what a fragment means, as it is written or without its escapes.

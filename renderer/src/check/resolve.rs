@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::links::{self, End, Named};
+use super::links::{End, Named};
 use super::page::Use;
 use super::place::Places;
 use super::{Check, Finding, Report, Rule, Severity, finding, lock, on, outside};
 use crate::diagnostic::Diagnostic;
+use crate::markup::names_the_top;
 
 /// Hints of which a finding's nearest name is looked for: it is compared with every output.
-const NEAREST_MAX: usize = 200;
+pub(super) const NEAREST_MAX: usize = 200;
 
 impl Check<'_> {
     /// Looks where all links lead.
@@ -100,7 +101,7 @@ impl Check<'_> {
                     let entry = outside
                         .entry(String::from(url))
                         .or_insert_with_key(|url| outside::Outside::new(url.clone()));
-                    let fragment = fragment.filter(|f| !links::names_the_top(f) && !exempt(address));
+                    let fragment = fragment.filter(|f| !names_the_top(f) && !exempt(address));
                     self.everywhere(
                         &mut places,
                         named,
@@ -112,6 +113,7 @@ impl Check<'_> {
                 End::Aside => {}
             }
         }
+        report.links += self.listed((home, &links), (inside, failed), &mut outside, found);
         report.external = outside.into_values().collect();
     }
 
@@ -159,7 +161,7 @@ impl Check<'_> {
 }
 
 /// The path that was probably meant: of the same name elsewhere, or else the one with the fewest different letters.
-fn nearest<'o>(path: &str, outputs: impl Iterator<Item = &'o str>) -> Option<String> {
+pub(super) fn nearest<'o>(path: &str, outputs: impl Iterator<Item = &'o str>) -> Option<String> {
     let name = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
     let own = name(path);
     let edits_max = (own.chars().count() / 3).clamp(1, 4);

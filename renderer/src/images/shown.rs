@@ -83,7 +83,8 @@ pub(crate) struct Shown {
     pub(crate) size: Option<(u32, u32)>,
     /// The narrowest first.
     pub(crate) copies: Box<[Arc<Wish>]>,
-    /// Whether a browser may choose the image itself, since it is not wider than the widest that the site asks for.
+    /// Whether a browser may choose the image itself: it is not wider than the widest that the site asks for, or nothing
+    /// says that it is shown in less than its own width.
     pub(crate) with_itself: bool,
 }
 
@@ -116,7 +117,8 @@ impl Shown {
             Ok(Arc::new(Wish::new(&shown.source, header, &change)?.0))
         });
         shown.copies = copies.collect::<Result<_, String>>()?;
-        shown.with_itself = widths.last().is_some_and(|widest| header.width <= *widest);
+        let is_listed = |widest: &u32| options.sizes.is_none() || header.width <= *widest;
+        shown.with_itself = widths.last().is_some_and(is_listed);
         Ok(shown)
     }
 }
@@ -156,8 +158,9 @@ mod tests {
         assert_eq!(widths(&all), [(480, 240), (960, 480)]);
         assert!(all.with_itself);
         assert!(all.copies[0].path().ends_with(".webp"));
-        let few = shown(&image, &options(&[480]));
-        assert!(!few.with_itself);
+        assert!(shown(&image, &options(&[480])).with_itself);
+        let narrow = ImageOptions { sizes: Some("30rem".to_owned()), ..options(&[480]) };
+        assert!(!shown(&image, &narrow).with_itself);
         let jpeg = ImageOptions { format: ImageFormat::Jpg, quality: Some(60), ..options(&[480]) };
         assert!(shown(&image, &jpeg).copies[0].path().ends_with(".jpg"));
         assert!(shown(&image, &options(&[1_440])).copies.is_empty());
