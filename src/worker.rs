@@ -993,7 +993,8 @@ pub fn published_sources(sources: &Sources) -> impl Iterator<Item = (&str, &rend
 }
 
 fn is_published(path: &str) -> bool {
-    const FOLDERS: [&str; 7] = ["content", "templates", "static", "sass", "themes", "data", "i18n"];
+    const FOLDERS: [&str; 8] =
+        ["content", "templates", "static", "sass", "themes", "data", "i18n", "schemas"];
     match path.split_once('/') {
         Some((folder, _)) => FOLDERS.contains(&folder),
         None => path.ends_with(".toml") && !path.starts_with("Cargo"),
