@@ -122,11 +122,16 @@ impl Fragments {
         holds.then(|| found.fragment.clone())
     }
 
-    fn put(&self, site: &Site, of: &Source<'_>, fragment: &Arc<Fragment>) {
+    fn forget(&self, source: &Arc<str>) {
         let mut known = self.lock();
-        if let Some(before) = known.fragments.remove(of.source) {
+        if let Some(before) = known.fragments.remove(source) {
             known.bytes -= before.fragment.bytes();
         }
+    }
+
+    fn put(&self, site: &Site, of: &Source<'_>, fragment: &Arc<Fragment>) {
+        self.forget(of.source);
+        let mut known = self.lock();
         let bytes = fragment.bytes();
         if known.bytes + bytes > FRAGMENTS_BYTES_MAX {
             return;
@@ -242,6 +247,8 @@ pub(crate) fn remember(site: &Site, content: Content, rendered: &Rendered) {
         Content::Section(id) => (&library.section(id).lang, is_section_searched(library, id)),
     };
     if !is_searched || !site.config.search_index_for(lang) {
+        // What it adds later may not be what it added.
+        site.memory.fragments.forget(site.source_of(content));
         return;
     }
     let config = site.config.search_for(lang);
