@@ -185,6 +185,8 @@ pub struct Worker {
     listed: Option<Sources>,
     /// When all of it is to be looked at, since some of it was last.
     unlisted: Option<tokio::time::Instant>,
+    /// The folder as it was when something in it was found that the system had not told of: it may not be finished.
+    doubted: Option<Sources>,
     /// What the last publish has left out, for a moment without saves.
     postponed: Option<Postponed>,
     /// Files of the bucket that were read, by digest.
@@ -278,6 +280,7 @@ impl Worker {
             shutdown,
             listed: None,
             unlisted: None,
+            doubted: None,
             postponed: None,
             read: BTreeMap::new(),
             fetched,
@@ -331,17 +334,28 @@ impl Worker {
     }
 
     /// Lists all of the folder, which must have happened some time after a listing of what the system said had changed: it
-    /// does not tell of everything. A reason to publish where something else had.
+    /// does not tell of everything. A reason to publish where something else had, and has stayed as it is since it was
+    /// found: a file may be half written.
     async fn list_all(&mut self) -> Option<Reason> {
         self.unlisted = None;
-        let listed = self.listed.clone()?;
-        let again = blocking(move || {
-            let again = listed.from_folder_again(&Limits::default()).ok()?;
-            let mut changes = again.changes_since(&listed).into_iter();
-            changes.any(|(path, _)| is_published(path) && !watch::is_of_database(path)).then_some(again)
-        });
+        let (listed, doubted) = (self.listed.clone()?, self.doubted.take());
+        let look = move || {
+            let again = doubted.as_ref().unwrap_or(&listed).from_folder_again(&Limits::default()).ok()?;
+            let differs = |before: &Sources| {
+                let mut changes = again.changes_since(before).into_iter();
+                changes.any(|(path, _)| is_published(path) && !watch::is_of_database(path))
+            };
+            let stays = doubted.is_some_and(|doubted| !differs(&doubted));
+            differs(&listed).then_some((again, stays))
+        };
         // What is wrong with the folder is said by the publish after the next save.
-        self.listed = Some(again.await.ok().flatten()?);
+        let (again, stays) = blocking(look).await.ok().flatten()?;
+        if !stays {
+            self.doubted = Some(again);
+            self.unlisted = Some(tokio::time::Instant::now() + LISTED_AFTER);
+            return None;
+        }
+        self.listed = Some(again);
         Some(Reason::Saved(Change { saved: SystemTime::now(), paths: Some(BTreeSet::new()) }))
     }
 
@@ -762,6 +776,7 @@ impl Worker {
                 self.listed = Some(sources.clone());
                 let looked = !all && changed.is_some_and(|changed| !changed.is_empty());
                 self.unlisted = looked.then(|| tokio::time::Instant::now() + LISTED_AFTER);
+                self.doubted = None;
                 sources
             }
             (None, From::Release) => self.released().await?,
