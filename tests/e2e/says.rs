@@ -34,8 +34,8 @@ fn of_versions() {
     ");
     says!(up.bake(&["releases"]).success(), @r"
        RELEASE                   MADE                 BY     PATHS  WHY
-    *  [release]  [time]  baker  16     watch
-       [release]  [time]  baker  16     start
+    *  [release]  [time]  baker  17     watch
+       [release]  [time]  baker  17     start
     ");
     says!(up.bake(&["rollback"]).success(), @r"
     rolled back to [release]
