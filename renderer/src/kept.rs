@@ -46,7 +46,7 @@ impl Kept {
         }
         let taken = self.site.library.take(making, &files)?;
         let mut touched = Touched::default();
-        for Taken { content, parsed, same_matter, .. } in &taken {
+        for Taken { content, source, parsed, same_matter } in &taken {
             touched.add(&self.site, *content);
             if *same_matter {
                 continue;
@@ -54,9 +54,9 @@ impl Kept {
             // What shows its title beside its own.
             touched.matter = true;
             let library = &self.site.library;
-            let (source, lang) = match content {
-                Content::Page(id) => (&library.page(*id).source, &library.page(*id).lang),
-                Content::Section(id) => (&library.section(*id).source, &library.section(*id).lang),
+            let lang = match content {
+                Content::Page(id) => &library.page(*id).lang,
+                Content::Section(id) => &library.section(*id).lang,
             };
             let linked = parsed.linked.iter().filter_map(|target| library.content_id(target));
             let others: Vec<Content> =
@@ -86,11 +86,7 @@ impl Touched {
         if !self.contents.insert(content) {
             return;
         }
-        let library = &site.library;
-        let source = match content {
-            Content::Page(id) => &library.page(id).source,
-            Content::Section(id) => &library.section(id).source,
-        };
+        let source = site.source_of(content);
         self.sources.insert(source.clone());
         let relative = source.strip_prefix(CONTENT).unwrap_or(source);
         let named = library::canonical(relative, &site.config);
@@ -98,7 +94,7 @@ impl Touched {
             self.sources.insert(format!("{CONTENT}{named}").into());
         }
         if let Content::Page(id) = content {
-            self.add_lists(library, id);
+            self.add_lists(&site.library, id);
         }
     }
 

@@ -389,12 +389,12 @@ impl Renderer {
             }
             _ => vec![true; jobs.len()],
         };
+        let is_index = |job: &Job| matches!(job, Job::Search(_));
         let mut postponed = false;
         if let Some(graph) = graph.as_ref().filter(|_| pace == Pace::Soon && since.is_some())
             && site.library.pages.len() > SEARCHED_AT_ONCE_MAX
         {
-            for (job, wanted) in jobs.iter().zip(&mut wanted).filter(|(job, _)| matches!(job, Job::Search(_)))
-            {
+            for (job, wanted) in jobs.iter().zip(&mut wanted).filter(|(job, _)| is_index(job)) {
                 let postpones = *wanted && graph.has_made(&job.name(&site));
                 postponed |= postpones;
                 *wanted &= !postpones;
@@ -451,12 +451,11 @@ impl Renderer {
                 }
             }
         };
-        let is_last = |job: &Job| matches!(job, Job::Search(_));
         let wanted_jobs = || jobs.par_iter().enumerate().filter(|(place, _)| wanted[*place]);
-        wanted_jobs().filter(|(_, job)| !is_last(job)).for_each(run);
+        wanted_jobs().filter(|(_, job)| !is_index(job)).for_each(run);
         // Indexes are put together from what pages have left.
         if lock(&errors).is_empty() {
-            wanted_jobs().filter(|(_, job)| is_last(job)).for_each(run);
+            wanted_jobs().filter(|(_, job)| is_index(job)).for_each(run);
         }
         let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Copies of images are known when all templates have run.
