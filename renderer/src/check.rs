@@ -4,6 +4,7 @@
 //! Other hosts are asked by [`outside`], and only when someone wants that.
 
 mod cache;
+mod judge;
 mod links;
 mod listed;
 mod look;

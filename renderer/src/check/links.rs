@@ -174,8 +174,8 @@ impl Links {
         found.map(|(path, facts)| (path.as_str(), facts))
     }
 
-    /// Where an address leads. `exempt` says of which addresses the fragment is not looked at.
-    pub(super) fn end<'a>(&'a self, home: &Home, address: &str, exempt: impl Fn(&str) -> bool) -> End<'a> {
+    /// Where an address leads. Of one that is `exempt` the fragment is not looked at.
+    pub(super) fn end<'a>(&'a self, home: &Home, address: &str, exempt: bool) -> End<'a> {
         let Ok(mut url) = Url::parse(address) else { return End::Malformed };
         let fragment = url.fragment().map(str::to_owned);
         for _ in 0..REDIRECTS_MAX {
@@ -196,9 +196,7 @@ impl Links {
                 continue;
             }
             let known = match (&fragment, &facts.ids) {
-                (Some(fragment), Some(ids)) => {
-                    names_the_top(fragment) || exempt(address) || has_id(ids, fragment)
-                }
+                (Some(fragment), Some(ids)) => names_the_top(fragment) || exempt || has_id(ids, fragment),
                 _ => true,
             };
             return if known { End::Output(output) } else { End::NoId(output) };
@@ -257,10 +255,10 @@ mod tests {
             ("mailto:a@b.example", End::Aside),
             ("https://", End::Malformed),
         ] {
-            assert_eq!(links.end(&home, address, |_| false), end, "{address}");
+            assert_eq!(links.end(&home, address, false), end, "{address}");
         }
-        assert!(matches!(links.end(&home, "https://h.example:8/sub/", |_| false), End::Elsewhere(_)));
-        assert_eq!(links.end(&home, "https://h.example/sub/a/#y", |_| true), End::Output("a/index.html"));
+        assert!(matches!(links.end(&home, "https://h.example:8/sub/", false), End::Elsewhere(_)));
+        assert_eq!(links.end(&home, "https://h.example/sub/a/#y", true), End::Output("a/index.html"));
     }
 
     #[test]

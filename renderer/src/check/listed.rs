@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::links::{End, Home, Links};
-use super::resolve::{NEAREST_MAX, nearest};
+use super::judge::{Judge, Judgement, Wrong};
+use super::links::Home;
 use super::{Check, FINDINGS_MAX, Finding, Rule, Severity, finding, outside};
 use crate::diagnostic::Diagnostic;
-use crate::markup::names_the_top;
 use crate::redirects::{self, REDIRECTS};
 
 impl Check<'_> {
     /// Looks where each line leads, and says how many there are. What leads to other hosts is added to `outside`.
     pub(super) fn listed(
         &self,
-        (home, links): (&Home, &Links),
-        (inside, failed): (Severity, &[String]),
+        home: &Home,
+        mut judge: Judge<'_>,
         outside: &mut BTreeMap<String, outside::Outside>,
         found: &mut Vec<Finding>,
     ) -> u64 {
@@ -24,77 +23,42 @@ impl Check<'_> {
         let Ok(bytes) = file.read() else { return 0 };
         let Ok(lines) = redirects::parse(&bytes) else { return 0 };
         let text = String::from_utf8_lossy(&bytes);
-        let checker = &site.config.link_checker;
-        let exempt = |address: &str| {
-            checker.skip_anchor_prefixes.iter().any(|prefix| address.starts_with(prefix.as_str()))
-        };
-        let (mut said, mut hints) = (0, 0);
+        let mut said = 0;
         for line in &lines {
             // Each place is found by counting lines: a file that is wrong throughout must not take long.
             if said >= FINDINGS_MAX {
                 break;
             }
+            let meant = if line.to.starts_with('/') { home.path(&line.to) } else { line.to.parse().ok() };
+            let Some(meant) = meant else { continue };
             let rest = &text[line.offset..];
             let written = rest.split_whitespace().nth(1).unwrap_or(rest);
             let at = written.as_ptr() as usize - text.as_ptr() as usize;
-            let say = |severity, rule, message: String, hint: Option<String>| {
+            let say = |severity, rule, message: String, hint| {
                 let place = Diagnostic::in_file(REDIRECTS, message).at(&text, at);
                 finding(severity, rule, place.maybe_hint(hint))
             };
-            let what = format!("the redirect of `{}` leads to `{written}`", line.from);
-            let meant = if line.to.starts_with('/') { home.path(&line.to) } else { line.to.parse().ok() };
-            let Some(meant) = meant else { continue };
-            let rule = Rule::Link;
-            let new = match links.end(home, meant.as_str(), exempt) {
-                End::Output(output) => {
-                    self.usage.output(output);
-                    continue;
+            match judge.of(meant.as_str()) {
+                Judgement::Good => {}
+                Judgement::Wrong(wrong, severity, hint) => {
+                    let end = match wrong {
+                        Wrong::Fragment => "a place that is not on its page",
+                        Wrong::Missing => "which is nothing",
+                        Wrong::Beside => "on this host, but outside of the site",
+                        Wrong::Malformed => "which leads to no address",
+                        Wrong::Circle => "and from there in a circle",
+                    };
+                    let rule = if wrong == Wrong::Fragment { Rule::Fragment } else { Rule::Link };
+                    let message = format!("the redirect of `{}` leads to `{written}`, {end}", line.from);
+                    found.push(say(severity, rule, message, hint));
+                    said += 1;
                 }
-                End::NoId(output) => {
-                    let hint = format!("no element of `{output}` has that id");
-                    say(
-                        inside,
-                        Rule::Fragment,
-                        format!("{what}, a place that is not on its page"),
-                        Some(hint),
-                    )
-                }
-                End::Nothing(path) => {
-                    let file = release::url::manifest_path(&path);
-                    if failed.iter().any(|prefix| file.starts_with(prefix.as_str())) {
-                        continue;
-                    }
-                    hints += 1;
-                    let near = if hints <= NEAREST_MAX { nearest(&path, links.paths()) } else { None };
-                    let hint = near.map(|near| format!("did you mean `{near}`?"));
-                    say(inside, rule, format!("{what}, which is nothing"), hint)
-                }
-                End::Beside => {
-                    let hint = format!("all of the site is below {}", site.base.absolute);
-                    let message = format!("{what}, on this host, but outside of the site");
-                    say(Severity::Warning, rule, message, Some(hint))
-                }
-                End::Malformed => say(inside, rule, format!("{what}, which leads to no address"), None),
-                End::Circle => say(inside, rule, format!("{what}, and from there in a circle"), None),
-                End::Elsewhere(mut url) => {
-                    if checker.skip_prefixes.iter().any(|prefix| meant.as_str().starts_with(prefix.as_str()))
-                    {
-                        continue;
-                    }
-                    let fragment = url.fragment().map(str::to_owned);
-                    url.set_fragment(None);
-                    let entry = outside
-                        .entry(String::from(url))
-                        .or_insert_with_key(|url| outside::Outside::new(url.clone()));
-                    let fragment = fragment.filter(|f| !names_the_top(f) && !exempt(meant.as_str()));
+                Judgement::Ask(url, fragment) => {
                     let place = say(Severity::Error, Rule::ExternalLink, String::new(), None);
-                    entry.places.entry(fragment).or_default().push(place);
-                    continue;
+                    let asked = outside::Outside::among(outside, url);
+                    asked.places.entry(fragment).or_default().push(place);
                 }
-                End::Aside => continue,
-            };
-            said += 1;
-            found.push(new);
+            }
         }
         lines.len() as u64
     }

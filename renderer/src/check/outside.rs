@@ -57,6 +57,11 @@ impl Outside {
     pub(super) fn new(url: String) -> Self {
         Self { url, places: BTreeMap::new() }
     }
+
+    /// That of an address, which is added where it is not `known`.
+    pub(super) fn among(known: &mut BTreeMap<String, Self>, url: String) -> &mut Self {
+        known.entry(url).or_insert_with_key(|url| Self::new(url.clone()))
+    }
 }
 
 /// What is known of an address.

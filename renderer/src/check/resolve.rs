@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::links::{End, Named};
+use super::judge::{Judge, Judgement, Wrong};
+use super::links::Named;
 use super::page::Use;
 use super::place::Places;
 use super::{Check, Finding, Report, Rule, Severity, finding, lock, on, outside};
 use crate::diagnostic::Diagnostic;
-use crate::markup::names_the_top;
-
-/// Hints of which a finding's nearest name is looked for: it is compared with every output.
-pub(super) const NEAREST_MAX: usize = 200;
 
 impl Check<'_> {
     /// Looks where all links lead.
@@ -41,79 +38,43 @@ impl Check<'_> {
                 Some((f.diagnostic.path.clone()?, link.split_once('#')?.1.to_owned()))
             })
             .collect();
-        let exempt = &self.site.config.link_checker.skip_anchor_prefixes;
-        let exempt = |address: &str| exempt.iter().any(|prefix| address.starts_with(prefix.as_str()));
         let mut places = Places::new(self.site);
-        let mut hints = 0;
+        let mut judge = Judge::new(self, home, &links, inside, failed);
         let mut outside: BTreeMap<String, outside::Outside> = BTreeMap::new();
         for (address, named) in links.sorted() {
             let written = named.first.values().next().map_or(address, |written| &**written);
             let what = if named.of == Use::Link { "link" } else { "file" };
-            let rule = if named.of == Use::Link { Rule::Link } else { Rule::MissingFile };
-            let mut say = |severity, rule, message: String, hint: Option<String>| {
-                self.everywhere(
-                    &mut places,
-                    named,
-                    &said,
-                    finding(severity, rule, Diagnostic::new(message).maybe_hint(hint)),
-                    found,
-                );
-            };
-            match links.end(home, address, exempt) {
-                End::Output(output) => self.usage.output(output),
-                End::NoId(output) => {
-                    let message = format!("the link `{written}` names a place that is not on its page");
-                    let near = format!("no element of `{output}` has that id");
-                    say(inside, Rule::Fragment, message, Some(near));
-                }
-                End::Nothing(path) => {
-                    let file = release::url::manifest_path(&path);
-                    if failed.iter().any(|prefix| file.starts_with(prefix.as_str())) {
-                        continue;
-                    }
-                    hints += 1;
-                    let near = if hints <= NEAREST_MAX { nearest(&path, links.paths()) } else { None };
-                    let hint = near.map(|near| format!("did you mean `{near}`?"));
-                    let message = match named.of {
-                        Use::Link => format!("the link `{written}` leads to nothing"),
-                        Use::File => format!("the file `{written}` does not exist"),
-                    };
-                    say(inside, rule, message, hint);
-                }
-                End::Beside => {
-                    let message = format!("the {what} `{written}` is on this host, but outside of the site");
-                    let hint = format!("all of the site is below {}", self.site.base.absolute);
-                    say(Severity::Warning, rule, message, Some(hint));
-                }
-                End::Malformed => {
-                    say(inside, rule, format!("the {what} `{written}` is no address"), None);
-                }
-                End::Circle => {
-                    say(inside, rule, format!("the {what} `{written}` is redirected in a circle"), None);
-                }
-                End::Elsewhere(mut url) => {
-                    let skip = &self.site.config.link_checker.skip_prefixes;
-                    if skip.iter().any(|prefix| address.starts_with(prefix.as_str())) {
-                        continue;
-                    }
-                    let fragment = url.fragment().map(str::to_owned);
-                    url.set_fragment(None);
-                    let entry = outside
-                        .entry(String::from(url))
-                        .or_insert_with_key(|url| outside::Outside::new(url.clone()));
-                    let fragment = fragment.filter(|f| !names_the_top(f) && !exempt(address));
+            let (wrong, severity, hint) = match judge.of(address) {
+                Judgement::Good => continue,
+                Judgement::Wrong(wrong, severity, hint) => (wrong, severity, hint),
+                Judgement::Ask(url, fragment) => {
                     self.everywhere(
                         &mut places,
                         named,
                         &HashSet::new(),
                         finding(Severity::Error, Rule::ExternalLink, Diagnostic::new("")),
-                        entry.places.entry(fragment).or_default(),
+                        outside::Outside::among(&mut outside, url).places.entry(fragment).or_default(),
                     );
+                    continue;
                 }
-                End::Aside => {}
-            }
+            };
+            let message = match wrong {
+                Wrong::Fragment => format!("the link `{written}` names a place that is not on its page"),
+                Wrong::Missing if named.of == Use::File => format!("the file `{written}` does not exist"),
+                Wrong::Missing => format!("the link `{written}` leads to nothing"),
+                Wrong::Beside => format!("the {what} `{written}` is on this host, but outside of the site"),
+                Wrong::Malformed => format!("the {what} `{written}` is no address"),
+                Wrong::Circle => format!("the {what} `{written}` is redirected in a circle"),
+            };
+            let rule = match named.of {
+                _ if wrong == Wrong::Fragment => Rule::Fragment,
+                Use::Link => Rule::Link,
+                Use::File => Rule::MissingFile,
+            };
+            let said_once = finding(severity, rule, Diagnostic::new(message).maybe_hint(hint));
+            self.everywhere(&mut places, named, &said, said_once, found);
         }
-        report.links += self.listed((home, &links), (inside, failed), &mut outside, found);
+        report.links += self.listed(home, judge, &mut outside, found);
         report.external = outside.into_values().collect();
     }
 

@@ -1,0 +1,102 @@
+//! What is to be said of where an address leads, whoever names it: a link, a file that a page is made of, or a line of the
+//! file of redirects.
+
+use super::links::{End, Home, Links};
+use super::resolve::nearest;
+use super::{Check, Severity};
+use crate::markup::names_the_top;
+
+/// Hints of which a finding's nearest name is looked for: it is compared with every output.
+const NEAREST_MAX: usize = 200;
+
+/// What is to be said of an address.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    /// Nothing.
+    Good,
+    /// It is wrong in this way, and this helps.
+    Wrong(Wrong, Severity, Option<String>),
+    /// Its host is another, to be asked for this address and the place in it.
+    Ask(String, Option<String>),
+}
+
+/// In which way an address is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// Its page has no such place.
+    Fragment,
+    /// Nothing is there.
+    Missing,
+    /// It is on this host, but not in the site.
+    Beside,
+    /// It is no address.
+    Malformed,
+    /// It is redirected in a circle.
+    Circle,
+}
+
+/// Judges addresses one after the other.
+pub(super) struct Judge<'c> {
+    check: &'c Check<'c>,
+    home: &'c Home,
+    links: &'c Links,
+    /// How bad a wrong link within the site is.
+    inside: Severity,
+    /// Beginnings of paths that are missing since their making failed, which was said.
+    failed: &'c [String],
+    /// Nearest names that were looked for.
+    hints: usize,
+}
+
+impl<'c> Judge<'c> {
+    pub(super) fn new(
+        check: &'c Check<'c>,
+        home: &'c Home,
+        links: &'c Links,
+        inside: Severity,
+        failed: &'c [String],
+    ) -> Self {
+        Self { check, home, links, inside, failed, hints: 0 }
+    }
+
+    /// Of an address with its host. An output that it leads to counts as used.
+    pub(super) fn of(&mut self, address: &str) -> Judgement {
+        let site = self.check.site;
+        let checker = &site.config.link_checker;
+        let begins_with = |prefixes: &[String]| prefixes.iter().any(|p| address.starts_with(p.as_str()));
+        let exempt = begins_with(&checker.skip_anchor_prefixes);
+        match self.links.end(self.home, address, exempt) {
+            End::Aside => Judgement::Good,
+            End::Output(output) => {
+                self.check.usage.output(output);
+                Judgement::Good
+            }
+            End::NoId(output) => {
+                let hint = format!("no element of `{output}` has that id");
+                Judgement::Wrong(Wrong::Fragment, self.inside, Some(hint))
+            }
+            End::Nothing(path) => {
+                let file = release::url::manifest_path(&path);
+                if self.failed.iter().any(|prefix| file.starts_with(prefix.as_str())) {
+                    return Judgement::Good;
+                }
+                self.hints += 1;
+                let near = if self.hints <= NEAREST_MAX { nearest(&path, self.links.paths()) } else { None };
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                Judgement::Wrong(Wrong::Missing, self.inside, hint)
+            }
+            End::Beside => {
+                let hint = format!("all of the site is below {}", site.base.absolute);
+                Judgement::Wrong(Wrong::Beside, Severity::Warning, Some(hint))
+            }
+            End::Malformed => Judgement::Wrong(Wrong::Malformed, self.inside, None),
+            End::Circle => Judgement::Wrong(Wrong::Circle, self.inside, None),
+            End::Elsewhere(_) if begins_with(&checker.skip_prefixes) => Judgement::Good,
+            End::Elsewhere(mut url) => {
+                let fragment = url.fragment().filter(|f| !names_the_top(f) && !exempt).map(str::to_owned);
+                url.set_fragment(None);
+                Judgement::Ask(String::from(url), fragment)
+            }
+        }
+    }
+}
