@@ -191,7 +191,7 @@ struct Made {
     pages: Bounded<(PageId, Fields, bool), Value>,
     sections: Bounded<(SectionId, Fields, bool, bool), Value>,
     /// The pages of terms, which each pager of a term has.
-    lists: Bounded<(Box<str>, Fields, bool), Value>,
+    lists: Bounded<(Box<str>, Fields, bool, Pages), Value>,
     summaries: Bounded<(PageId, bool), Value>,
     taxonomies: Mutex<HashMap<(String, Fields, bool, Pages), Value>>,
 }
@@ -1123,10 +1123,8 @@ impl Site {
         map.insert(key("path"), Value::from(&*term.path));
         map.insert(key("permalink"), Value::from(self.permalink(&term.path, absolute)));
         let list = match pages {
-            Pages::All => self.term_pages(term, fields, absolute),
-            // Only their number is asked for.
-            Pages::Counted => Value::from(vec![Value::none(); term.pages.len()]),
             Pages::None => Value::from(Vec::<Value>::new()),
+            Pages::All | Pages::Counted => self.term_pages(term, fields, absolute, pages),
         };
         map.insert(key("pages"), list);
         map.insert(key("page_count"), Value::from(term.pages.len()));
@@ -1140,13 +1138,18 @@ impl Site {
         })
     }
 
-    fn term_pages(self: &Arc<Self>, term: &Term, fields: Fields, absolute: bool) -> Value {
-        let name = (term.path.clone(), fields, absolute);
+    /// The pages of a term, or as many values that say nothing: kept, since each of its pagers asks.
+    fn term_pages(self: &Arc<Self>, term: &Term, fields: Fields, absolute: bool, pages: Pages) -> Value {
+        let name = (term.path.clone(), fields, absolute, pages);
         if let Some(known) = self.made.lists.get(&name) {
             return known;
         }
-        let made = self.page_values(&term.pages, fields, absolute);
-        let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
+        let (made, each) = if pages == Pages::All {
+            let content = if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
+            (self.page_values(&term.pages, fields, absolute), PAGE_VALUE_BYTES + content)
+        } else {
+            (Value::from(vec![Value::none(); term.pages.len()]), size_of::<Value>())
+        };
         self.made.lists.insert(name, made.clone(), term.pages.len() * each);
         made
     }
