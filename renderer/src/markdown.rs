@@ -15,7 +15,7 @@ use regex::Regex;
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::highlight::{Fence, escape};
 use crate::lines;
-use crate::math::{self, Formulas};
+use crate::math::{self, Formulas, Reference};
 use crate::slugs::{self, Slugify};
 
 /// What markdown is rendered within.
@@ -809,9 +809,22 @@ impl<'a> Writer<'_, 'a> {
         }
         let mut body = String::with_capacity(length * 3 / 2);
         push_html(self.is_marked, &mut body, self.out.into_iter());
-        for (early, late) in self.formulas.met() {
-            body = body.replace(&early, &late);
-            self.result.summary = self.result.summary.map(|summary| summary.replace(&early, &late));
+        for reference in self.formulas.references() {
+            match reference {
+                Reference::Met { early, late } => {
+                    body = body.replace(&early, &late);
+                    self.result.summary = self.result.summary.map(|summary| summary.replace(&early, &late));
+                }
+                Reference::Unknown(label) => {
+                    let written = format!("\\eqref{{{label}}}");
+                    self.result.problems.push(Problem {
+                        at: self.text.find(&written).or_else(|| self.text.find("\\eqref")).unwrap_or(0),
+                        message: format!("`{written}` refers to an equation that the page does not have"),
+                        broken: None,
+                        hint: Some("an equation gets its label by `\\label{…}` in it"),
+                    });
+                }
+            }
         }
         self.result.body = body;
         self.result.toc = nest(self.headings);

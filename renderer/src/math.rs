@@ -148,20 +148,31 @@ impl Formulas {
         Ok(html)
     }
 
-    /// How references to labels further down were written, and how they are written when all formulas are known.
-    pub(crate) fn met(&mut self) -> Vec<(String, String)> {
+    /// What became of the references to labels that had not come when they were written, now that all formulas are known.
+    pub(crate) fn references(&mut self) -> Vec<Reference> {
         let unmet = std::mem::take(&mut self.unmet);
-        let met = unmet.into_iter().filter_map(|label| {
-            let name = percent_encoding::percent_decode_str(&label).decode_utf8().ok()?;
+        let references = unmet.into_iter().filter_map(|label| {
+            let name = percent_encoding::percent_decode_str(&label).decode_utf8().ok()?.into_owned();
             let html = self.html(&format!("\\eqref{{{name}}}"), false).ok()?;
             let found = &html[html.find(UNMET.0)?..];
             let end = "</mtext>";
-            let found = &found[..found.find(end)? + end.len()];
-            let before = format!("{}{label}{}", UNMET.0, UNMET.1);
-            (found != before).then(|| (before, found.to_owned()))
+            let late = found[..found.find(end)? + end.len()].to_owned();
+            let early = format!("{}{label}{}", UNMET.0, UNMET.1);
+            Some(if late == early { Reference::Unknown(name) } else { Reference::Met { early, late } })
         });
-        met.collect()
+        let references = references.collect();
+        self.unmet.clear();
+        references
     }
+}
+
+/// A reference to a label that had not come when the reference was written.
+#[derive(Debug)]
+pub(crate) enum Reference {
+    /// How it was written, and how it is written now.
+    Met { early: String, late: String },
+    /// No equation of the page has the label.
+    Unknown(String),
 }
 
 /// Where formulas begin that markdown took for text, in bytes, since no dollar ends them or their braces do not match; at
@@ -325,11 +336,15 @@ mod tests {
         assert_eq!(early.matches("(??)").count(), 2, "{early}");
         page.html("\\begin{equation} y \\end{equation}", true).unwrap();
         page.html("\\begin{equation} x \\label{eq:a-b} \\end{equation}", true).unwrap();
-        let met = page.met();
-        assert_eq!(met.len(), 1, "{met:?}");
-        let late = early.replace(&met[0].0, &met[0].1);
+        let references = page.references();
+        let [Reference::Met { early: before, late: after }, Reference::Unknown(label)] = &references[..]
+        else {
+            panic!("{references:?}");
+        };
+        let late = early.replace(before, after);
         assert!(late.contains(">(2)</a>") && late.matches("(??)").count() == 1, "{late}");
-        assert!(page.met().is_empty());
+        assert_eq!(label, "none");
+        assert!(page.references().is_empty());
     }
 
     #[test]

@@ -198,18 +198,19 @@ fn formulas_are_mathml_where_a_site_asks() {
     let (_, files) = math(&site).unwrap();
     insta::assert_snapshot!(text(&files, "p/index.html"), @r#"on-x-2|On x^2|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p>|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p><span id=continue-reading></span><h2 id=on-x-2>On <math alttext=x^2><msup><mi>x</mi><mn>2</mn></msup></math></h2><blockquote><p><math alttext=\frac{1}{2} display=block><mfrac><mn>1</mn><mn>2</mn></mfrac></math></p></blockquote><p><img src=https://x.example/i.png alt=y loading=lazy decoding=async /></p>"#);
     insta::assert_snapshot!(text(&files, "search_index.en.json"), @r#"[{"url":"https://x.example/p/","title":"P","body":"It costs $5, and a &lt; b.\nOn x^2\n\\frac{1}{2}"}]"#);
-    for (body, place) in [
-        ("Words.\n\nMore $x + \\foo$.", "content/p.md:6:11"),
-        ("> $$\n> x +\n> {\n> $$", "content/p.md:4:3"),
-        ("> $$\n> x +\n> \\foo\n> $$", "content/p.md:4:3"),
-        ("{{ 1 }} and\n\nMore $x + \\foo$.", "content/p.md:6:7"),
+    for (body, what, place) in [
+        ("Words.\n\nMore $x + \\foo$.", "the formula `", "content/p.md:6:11"),
+        ("> $$\n> x +\n> {\n> $$", "the formula `", "content/p.md:4:3"),
+        ("> $$\n> x +\n> \\foo\n> $$", "the formula `", "content/p.md:4:3"),
+        ("{{ 1 }} and\n\nMore $x + \\foo$.", "the formula `", "content/p.md:6:7"),
+        ("Words.\n\nAs in $\\eqref{one}$.", "`\\eqref{one}` refers to", "content/p.md:6:8"),
     ] {
         let page = format!("+++\ntitle = \"P\"\n+++\n{body}\n\n## A heading\n");
         let mut site = site.clone();
         site.retain(|(path, _)| *path != "content/p.md");
         site.push(("content/p.md", &page));
         let error = math(&site).unwrap_err().to_string();
-        assert!(error.contains(place) && error.contains("the formula `"), "{error}");
+        assert!(error.contains(place) && error.contains(what), "{error}");
     }
     let deep = format!("${}x{}$\n", "{".repeat(100_000), "}".repeat(100_000));
     site.push(("content/deep.md", &deep));
