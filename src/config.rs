@@ -444,7 +444,7 @@ mod tests {
         assert_eq!((&*config.images.widths, config.images.sizes.as_deref()), (&[480][..], Some("50vw")));
         let error = parse("[images]\nquality = 0\n", &[]).unwrap_err();
         assert!(format!("{error:#}").starts_with("bakehouse.toml: `quality` in [images] is 0"), "{error:#}");
-        let error = parse("[images]\nformat = \"avif\"\n", &[]).unwrap_err();
+        let error = parse("[images]\nformat = \"heic\"\n", &[]).unwrap_err();
         assert!(format!("{error:#}").starts_with("bakehouse.toml:2:10: "), "{error:#}");
     }
 

@@ -73,7 +73,7 @@ fn the_core_is_pure() {
 
 /// Whether an SPDX expression can be satisfied by permissive licences alone.
 fn permissive(expression: &str) -> bool {
-    const ALLOWED: [&str; 14] = [
+    const ALLOWED: [&str; 15] = [
         "MIT",
         "MIT-0",
         "Apache-2.0",
@@ -85,6 +85,7 @@ fn permissive(expression: &str) -> bool {
         "CDLA-Permissive-2.0",
         "IJG",
         "ISC",
+        "NCSA",
         "Unicode-3.0",
         "Unlicense",
         "Zlib",

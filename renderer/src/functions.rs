@@ -361,6 +361,7 @@ fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         height: side("height")?,
         format: kwargs.get::<&str>("format")?.unwrap_or("auto"),
         quality: kwargs.get::<u8>("quality")?,
+        speed: kwargs.get::<u8>("speed")?,
         filter: kwargs.get::<&str>("filter")?,
     };
     Scope::with(|scope| {

@@ -24,6 +24,8 @@ const FOLDER: &str = "processed_images/";
 
 /// The quality of JPEG where none is named.
 const JPEG_QUALITY: u8 = 75;
+const AVIF_QUALITY: u8 = 80;
+const AVIF_SPEED: u8 = 5;
 
 /// What an image's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +208,7 @@ pub(crate) struct Change<'a> {
     pub(crate) height: Option<u32>,
     pub(crate) format: &'a str,
     pub(crate) quality: Option<u8>,
+    pub(crate) speed: Option<u8>,
     pub(crate) filter: Option<&'a str>,
 }
 
@@ -289,8 +292,13 @@ impl Wish {
         if u64::from(width) * u64::from(height) > picture::PIXELS_MAX {
             return Err(format!("{width} × {height} pixels are more than {}", picture::PIXELS_MAX));
         }
-        if change.quality.is_some_and(|quality| !(1..=100).contains(&quality)) {
-            return Err("`quality` is a number from 1 to 100".to_owned());
+        // As Zola has it: WebP alone has a quality of 0.
+        let least = u8::from(change.format != "webp");
+        if change.quality.is_some_and(|quality| !(least..=100).contains(&quality)) {
+            return Err(format!("`quality` is a number from {least} to 100"));
+        }
+        if change.speed.is_some_and(|speed| !(1..=10).contains(&speed)) {
+            return Err("`speed` is a number from 1 to 10".to_owned());
         }
         let lossy = kind.is_lossy();
         let mut warning = None;
@@ -304,11 +312,10 @@ impl Wish {
                 }
                 Encoding::Webp
             }
-            "avif" => {
-                return Err(format!(
-                    "`{source}` cannot be written as AVIF: JPEG, PNG and WebP can be written"
-                ));
-            }
+            "avif" => Encoding::Avif {
+                quality: change.quality.unwrap_or(AVIF_QUALITY),
+                speed: change.speed.unwrap_or(AVIF_SPEED),
+            },
             other => return Err(unknown("format", other, &FORMATS)),
         };
         let kernel = match change.filter {
@@ -443,7 +450,7 @@ mod tests {
     fn change(op: &str, width: u32, height: u32) -> Change<'_> {
         let given = |n| Some(n).filter(|n| *n > 0);
         let (width, height) = (given(width), given(height));
-        Change { op, width, height, format: "auto", quality: None, filter: None }
+        Change { op, width, height, format: "auto", quality: None, speed: None, filter: None }
     }
 
     #[test]
@@ -458,8 +465,10 @@ mod tests {
         assert_eq!(wish(change("fill", 150, 150)).unwrap(), (150, 150, (0, 40, 300, 300), png));
         assert!(wish(change("fill", 150, 0)).unwrap_err().contains("needs `height`"));
         assert!(wish(change("fitt", 1, 1)).unwrap_err().contains("did you mean `fit`?"));
-        let avif = Change { format: "avif", ..change("fill", 1, 1) };
-        assert!(wish(avif).unwrap_err().contains("AVIF"));
+        let avif = Change { format: "avif", speed: Some(10), ..change("fill", 1, 1) };
+        assert_eq!(wish(avif.clone()).unwrap().3, "avif");
+        assert!(wish(Change { speed: Some(0), ..avif.clone() }).unwrap_err().contains("from 1 to 10"));
+        assert!(wish(Change { quality: Some(0), ..avif }).unwrap_err().contains("from 1 to 100"));
     }
 
     #[test]

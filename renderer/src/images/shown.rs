@@ -21,7 +21,7 @@ pub struct ImageOptions {
     pub widths: Vec<u32>,
     /// What copies are written as.
     pub format: ImageFormat,
-    /// The quality of copies in JPEG, from 1 to 100: 75.
+    /// The quality of copies in JPEG and AVIF, from 1 to 100: 75 and 80.
     pub quality: Option<u8>,
     /// How wide images are shown, as in the attribute `sizes`. Without it: as wide as they are, if the window allows.
     pub sizes: Option<String>,
@@ -40,6 +40,8 @@ pub enum ImageFormat {
     Png,
     /// WebP, without loss.
     Webp,
+    /// AVIF.
+    Avif,
 }
 
 impl ImageOptions {
@@ -65,7 +67,7 @@ impl ImageOptions {
                 Err(format!("`quality` in [images] is {quality}: it is a number from 1 to 100"))
             }
             (Some(_), ImageFormat::Png | ImageFormat::Webp) => {
-                Err("`quality` in [images] is for JPEG alone: PNG and WebP are written without loss"
+                Err("`quality` in [images] is for JPEG and AVIF: PNG and WebP are written without loss"
                     .to_owned())
             }
             _ => Ok(()),
@@ -108,12 +110,13 @@ impl Shown {
             ImageFormat::Jpg => "jpg",
             ImageFormat::Auto | ImageFormat::Webp => "webp",
             ImageFormat::Png => "png",
+            ImageFormat::Avif => "avif",
         };
         let widths: BTreeSet<u32> = options.widths.iter().copied().collect();
         let copies = widths.range(..header.width).map(|width| {
-            let quality = options.quality.filter(|_| format == "jpg");
-            let (width, height, filter) = (Some(*width), None, None);
-            let change = Change { op: "fit_width", width, height, format, quality, filter };
+            let quality = options.quality.filter(|_| matches!(format, "jpg" | "avif"));
+            let (width, height, speed, filter) = (Some(*width), None, None, None);
+            let change = Change { op: "fit_width", width, height, format, quality, speed, filter };
             Ok(Arc::new(Wish::new(&shown.source, header, &change)?.0))
         });
         shown.copies = copies.collect::<Result<_, String>>()?;
@@ -192,7 +195,7 @@ mod tests {
         assert!(wrong(options(&[1; 17])).contains("the limit is 16"));
         assert!(wrong(ImageOptions { quality: Some(101), ..options(&[]) }).contains("from 1 to 100"));
         let webp = ImageOptions { quality: Some(80), format: ImageFormat::Webp, ..options(&[480]) };
-        assert!(wrong(webp).contains("JPEG alone"));
+        assert!(wrong(webp).contains("JPEG and AVIF"));
         options(&[480]).check().unwrap();
     }
 }
