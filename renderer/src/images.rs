@@ -26,6 +26,8 @@ const FOLDER: &str = "processed_images/";
 const JPEG_QUALITY: u8 = 75;
 const AVIF_QUALITY: u8 = 80;
 const AVIF_SPEED: u8 = 5;
+/// The most pixels of a copy in AVIF: a million take ten seconds or more.
+const AVIF_PIXELS_MAX: u64 = 1 << 24;
 
 /// What an image's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,6 +320,10 @@ impl Wish {
             },
             other => return Err(unknown("format", other, &FORMATS)),
         };
+        if matches!(encoding, Encoding::Avif { .. }) && u64::from(width) * u64::from(height) > AVIF_PIXELS_MAX
+        {
+            return Err(format!("{width} × {height} pixels are more than the {AVIF_PIXELS_MAX} of an AVIF"));
+        }
         let kernel = match change.filter {
             None => Kernel::Lanczos3,
             Some(name) => {
@@ -467,6 +473,8 @@ mod tests {
         assert!(wish(change("fitt", 1, 1)).unwrap_err().contains("did you mean `fit`?"));
         let avif = Change { format: "avif", speed: Some(10), ..change("fill", 1, 1) };
         assert_eq!(wish(avif.clone()).unwrap().3, "avif");
+        let large = Change { format: "avif", ..change("scale", 4096, 4097) };
+        assert!(wish(large).unwrap_err().contains("pixels are more than the 16777216"));
         assert!(wish(Change { speed: Some(0), ..avif.clone() }).unwrap_err().contains("from 1 to 10"));
         assert!(wish(Change { quality: Some(0), ..avif }).unwrap_err().contains("from 1 to 100"));
     }
