@@ -1,0 +1,558 @@
+//! The content of pages and sections as HTML: its templates run, its markdown rendered, what it leads to noted.
+
+use std::cell::RefCell;
+use std::sync::{Arc, PoisonError};
+
+use blake3::Hash;
+use bytes::Bytes;
+use tera::{Context, Map, Value};
+
+use super::{Capped, Parts, Site, anchor_hash, encode_path};
+use crate::config::{AnchorLinks, MarkdownConfig};
+use crate::diagnostic::Diagnostic;
+use crate::graph;
+use crate::highlight::Fence;
+use crate::images::Shown;
+use crate::library::{Content, PageId, Parsed, SectionId};
+use crate::lines::Lines;
+use crate::markdown::{self, ContentLink, Heading, Picture, Surroundings};
+use crate::reads::{Node, note, noted, unnoted};
+use crate::scope::Scope;
+use crate::slugs::Slugify;
+use crate::templates::{self, Fields};
+use crate::value::{self, key};
+
+/// The content of a page or section as templates get it, and what it used.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    pub(crate) content: Value,
+    pub(crate) summary: Value,
+    pub(crate) toc: Value,
+    pub(crate) facts: Arc<Facts>,
+    links: Box<[ContentLink]>,
+    images: Box<[String]>,
+    /// Images by the address that the content gives, and what they are shown with.
+    shown: Box<[(String, Shown)]>,
+    /// What it read beside its own text.
+    reads: Box<[Node]>,
+}
+
+/// What is known of a content for the check of links to headings.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) anchors: Box<[u64]>,
+    /// Links to headings.
+    pub(crate) links: Box<[ContentLink]>,
+}
+
+impl Site {
+    /// The rendered content of a page.
+    pub(crate) fn page_html(
+        self: &Arc<Self>,
+        id: PageId,
+        absolute: bool,
+    ) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        self.html(&self.of_page(id, absolute), &self.library.page(id).parsed)
+    }
+
+    /// The rendered content of a section.
+    pub(crate) fn section_html(
+        self: &Arc<Self>,
+        id: SectionId,
+        absolute: bool,
+    ) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        match &self.library.section(id).parsed {
+            Some(parsed) => self.html(&self.of_section(id, absolute), parsed),
+            None => Ok(Arc::new(Rendered::empty())),
+        }
+    }
+
+    /// The rendered content of a source file, if it has any.
+    pub(crate) fn content_html(
+        self: &Arc<Self>,
+        source: &str,
+        absolute: bool,
+    ) -> Option<Result<Arc<Rendered>, Vec<Diagnostic>>> {
+        if let Some(id) = self.library.page_of(source) {
+            return Some(self.page_html(id, absolute));
+        }
+        self.library.section_of(source).map(|id| self.section_html(id, absolute))
+    }
+
+    /// The digest of a content's text and of what it becomes HTML by.
+    pub(crate) fn text_value(&self, source: &str, absolute: bool) -> Option<Hash> {
+        if let Some(id) = self.library.page_of(source) {
+            return Some(self.text_digest(&self.of_page(id, absolute), &self.library.page(id).parsed));
+        }
+        let id = self.library.section_of(source)?;
+        let parsed = self.library.section(id).parsed.as_ref()?;
+        Some(self.text_digest(&self.of_section(id, absolute), parsed))
+    }
+
+    fn of_page(&self, id: PageId, absolute: bool) -> Of<'_> {
+        let page = self.library.page(id);
+        Of {
+            content: Content::Page(id),
+            source: &page.source,
+            lang: &page.lang,
+            path: &page.path,
+            anchors: self.anchors_of(page),
+            absolute,
+        }
+    }
+
+    fn of_section(&self, id: SectionId, absolute: bool) -> Of<'_> {
+        let section = self.library.section(id);
+        Of {
+            content: Content::Section(id),
+            source: &section.source,
+            lang: &section.lang,
+            path: &section.path,
+            anchors: section.matter.insert_anchor_links.unwrap_or(self.config.markdown.insert_anchor_links),
+            absolute,
+        }
+    }
+
+    fn text_digest(&self, of: &Of<'_>, parsed: &Parsed) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(parsed.digest.as_bytes());
+        hasher.update(self.look.as_bytes());
+        hasher.update(self.permalink(of.path, of.absolute).as_bytes());
+        hasher.update(&[0, of.anchors as u8, u8::from(parsed.templated)]);
+        hasher.update(of.lang.as_bytes());
+        hasher.finalize()
+    }
+
+    fn html(self: &Arc<Self>, of: &Of<'_>, parsed: &Parsed) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        let mut name = self.text_digest(of, parsed);
+        if parsed.templated {
+            // What a template reads is not known here, so it is good for this render only.
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(name.as_bytes()).update(&self.render.to_le_bytes());
+            name = hasher.finalize();
+        }
+        if let Some(known) = self.memory.html.get(&name)
+            && unnoted(|| self.still_holds(&known, of))
+        {
+            for wish in known.shown.iter().flat_map(|(_, shown)| &shown.copies) {
+                self.images.add(wish);
+            }
+            self.keep(of, &known);
+            return Ok(known);
+        }
+        let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
+        let (rendered, reads) = if self.is_tracked() { noted(render) } else { (render(), Box::default()) };
+        let rendered = Arc::new(Rendered { reads, ..rendered? });
+        self.memory.html.insert(name, rendered.clone(), rendered.bytes());
+        self.keep(of, &rendered);
+        Ok(rendered)
+    }
+
+    /// Keeps what a graph must know of a content.
+    fn keep(&self, of: &Of<'_>, rendered: &Rendered) {
+        let Some(fresh) = &self.fresh else { return };
+        let name = (Arc::clone(of.source), of.absolute);
+        if fresh.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name) {
+            return;
+        }
+        let text = Node::Text(name.0.clone(), of.absolute);
+        let content = graph::Content {
+            parts: Parts::of(&rendered.content, &rendered.summary, &rendered.toc),
+            facts: rendered.facts.clone(),
+            reads: rendered.reads.iter().cloned().chain([text]).collect(),
+        };
+        fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(name, content);
+    }
+
+    fn still_holds(&self, rendered: &Rendered, of: &Of<'_>) -> bool {
+        rendered.links.iter().all(|link| {
+            link.target.is_empty()
+                || self.resolve(&link.target, of.absolute).as_deref() == Some(&link.resolved)
+        }) && rendered.images.iter().all(|image| self.image_exists(image, of) != Some(false))
+            && rendered.shown.iter().all(|(image, shown)| {
+                self.image_file(image, of) == Some((shown.source.clone(), shown.digest))
+            })
+    }
+
+    fn render_content(
+        self: &Arc<Self>,
+        of: &Of<'_>,
+        parsed: &Parsed,
+        permalink: &str,
+    ) -> Result<Rendered, Vec<Diagnostic>> {
+        let unreadable = |e: &dyn std::fmt::Display| {
+            vec![Diagnostic::in_file(&**of.source, format!("the file cannot be read: {e}"))]
+        };
+        let bytes = match &parsed.text {
+            Some(text) => Bytes::copy_from_slice(text.as_bytes()),
+            None => match self.sources.get(of.source) {
+                Some(file) => file.read().map_err(|e| unreadable(&e))?,
+                None => return Err(unreadable(&"it is gone")),
+            },
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|e| unreadable(&e))?;
+        let body = text.get(parsed.body as usize..).unwrap_or("");
+        let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
+        let lines = (self.source_lines && parsed.text.is_none()).then(|| {
+            let at = text.len() - body.len();
+            match &expanded {
+                Some(expanded) => Lines::of_expanded(of.source, text, at, expanded),
+                None => Lines::of_file(of.source, text, at),
+            }
+        });
+        let around = Around { site: self, of, permalink, lines, shown: RefCell::default() };
+        let html = markdown::render(expanded.as_deref().unwrap_or(body), &around);
+        if !html.problems.is_empty() {
+            return Err(html
+                .problems
+                .into_iter()
+                .map(|problem| {
+                    // The place in a template's output says nothing; the link's text does.
+                    let at = match (&expanded, &problem.broken) {
+                        (None, _) => Some(parsed.body as usize + problem.at),
+                        (Some(_), Some(target)) => text.find(&format!("@/{target}")),
+                        (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
+                    };
+                    let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
+                    let hint = near.or_else(|| problem.hint.map(str::to_owned));
+                    let diagnostic = Diagnostic::in_file(&**of.source, problem.message);
+                    match at {
+                        Some(at) if parsed.text.is_none() => diagnostic.at(text, at),
+                        _ => diagnostic,
+                    }
+                    .maybe_hint(hint)
+                })
+                .collect());
+        }
+        let mut links = html.links;
+        for link in &mut links {
+            link.at = if expanded.is_none() { link.at + parsed.body as usize } else { 0 };
+        }
+        let facts = Facts {
+            anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
+            links: links.iter().filter(|link| link.anchor.is_some()).cloned().collect(),
+        };
+        Ok(Rendered {
+            content: Value::from(html.body),
+            summary: html.summary.map_or_else(Value::none, Value::from),
+            toc: toc_value(&html.toc, permalink),
+            facts: Arc::new(facts),
+            links: links.into(),
+            images: html.images.into(),
+            shown: around.shown.into_inner().into(),
+            reads: Box::from([]),
+        })
+    }
+
+    /// Runs content that is a template.
+    fn expand(self: &Arc<Self>, of: &Of<'_>, text: &str, body: &str) -> Result<String, Vec<Diagnostic>> {
+        // It may call any component, and read any data.
+        note(|| Node::Engine);
+        note(|| Node::Data);
+        let mut context = self.context(of.lang, of.absolute);
+        self.place(&mut context, of.path);
+        let scope =
+            Scope::new(self.clone(), Arc::clone(of.source), of.absolute, Fields::default()).for_content();
+        match of.content {
+            Content::Page(id) => {
+                context.insert_value("page", self.page_value(id, Fields::FRONT, of.absolute))
+            }
+            Content::Section(id) => {
+                context.insert_value("section", self.section_value(id, Fields::FRONT, of.absolute, true));
+            }
+        }
+        let guarded = guard_heading_ids(body);
+        let mut out = Capped::new(self.limits.output_bytes_max);
+        let done = scope.enter(|| self.engine.tera.render_str_to(&guarded, &context, false, &mut out));
+        match done {
+            Ok(()) => String::from_utf8(out.bytes).map_err(|_| {
+                vec![Diagnostic::in_file(
+                    &**of.source,
+                    "the content's templates made what is not valid UTF-8",
+                )]
+            }),
+            Err(e) => {
+                let mut diagnostic =
+                    templates::explain_render(&e, of.source, &|name| self.template_file(name));
+                if diagnostic.path.as_deref() == Some("__tera_one_off") || diagnostic.path.is_none() {
+                    let before = text.len() - body.len();
+                    let lines = text[..before].matches('\n').count() as u32;
+                    diagnostic.path = Some(of.source.to_string());
+                    diagnostic.line = diagnostic.line.map(|line| line + lines);
+                    diagnostic.hint = Some(
+                        "literal `{{` in content is written within {% raw %} and {% endraw %}".to_owned(),
+                    );
+                }
+                Err(vec![diagnostic])
+            }
+        }
+    }
+
+    fn image_exists(&self, target: &str, of: &Of<'_>) -> Option<bool> {
+        self.beyond_zola.then(|| self.has_output_file(&self.image_path(target, of)))
+    }
+
+    /// The output that an image's address in content leads to.
+    fn image_path(&self, target: &str, of: &Of<'_>) -> String {
+        let plain = target.split(['?', '#']).next().unwrap_or(target);
+        let base = if of.absolute { &self.base.absolute } else { &self.base.links };
+        let path = plain.strip_prefix(base.as_str()).filter(|_| !base.is_empty()).unwrap_or(plain);
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        if path.starts_with('/') {
+            path.trim_start_matches('/').to_owned()
+        } else {
+            join(of.path.trim_matches('/'), &path)
+        }
+    }
+
+    /// The file of an image in content, and its digest.
+    fn image_file(&self, target: &str, of: &Of<'_>) -> Option<(Arc<str>, Hash)> {
+        let path = self.image_path(target, of);
+        note(|| Node::Output(path.as_str().into()));
+        let source = self.copied_source(&path)?;
+        note(|| Node::Source(source.clone()));
+        let digest = self.sources.get(&source)?.digest().ok()?;
+        Some((source, digest))
+    }
+
+    /// What an image in content is shown with; none where that is not asked for, or it is no file of this site.
+    fn shown(&self, target: &str, of: &Of<'_>) -> Result<Option<Shown>, String> {
+        if !self.image_options.is_on() {
+            return Ok(None);
+        }
+        let Some((source, digest)) = self.image_file(target, of) else { return Ok(None) };
+        let header = self.images.header(digest, || self.sources.get(&source)?.read().ok());
+        let shown = Shown::new(source, digest, header.as_deref(), &self.image_options)?;
+        for wish in &shown.copies {
+            note(|| Node::Copy(wish.clone()));
+            self.images.add(wish);
+        }
+        Ok(Some(shown))
+    }
+}
+
+impl Rendered {
+    fn empty() -> Self {
+        Self {
+            content: Value::from(""),
+            summary: Value::none(),
+            toc: Value::from(Vec::<Value>::new()),
+            facts: Arc::default(),
+            links: Box::from([]),
+            images: Box::from([]),
+            shown: Box::from([]),
+            reads: Box::from([]),
+        }
+    }
+
+    /// About what it occupies, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        400 + self.content.as_str().map_or(0, str::len)
+            + self.summary.as_str().map_or(0, str::len)
+            + self.facts.anchors.len() * 600
+            + self.links.len() * 200
+            + self.shown.iter().map(|(_, shown)| 200 + shown.copies.len() * 200).sum::<usize>()
+            + self.reads.len() * 50
+    }
+}
+
+/// The content that is rendered.
+struct Of<'a> {
+    content: Content,
+    source: &'a Arc<str>,
+    lang: &'a str,
+    path: &'a str,
+    anchors: AnchorLinks,
+    absolute: bool,
+}
+
+struct Around<'a> {
+    site: &'a Arc<Site>,
+    of: &'a Of<'a>,
+    permalink: &'a str,
+    lines: Option<Lines<'a>>,
+    /// Images so far.
+    shown: RefCell<Vec<(String, Shown)>>,
+}
+
+impl Surroundings for Around<'_> {
+    fn config(&self) -> &MarkdownConfig {
+        &self.site.config.markdown
+    }
+
+    fn has_math(&self) -> bool {
+        self.site.math
+    }
+
+    fn slugify_anchors(&self) -> Slugify {
+        self.site.config.slugify.anchors
+    }
+
+    fn anchor_links(&self) -> AnchorLinks {
+        self.of.anchors
+    }
+
+    fn permalink(&self) -> &str {
+        self.permalink
+    }
+
+    fn resolve(&self, target: &str) -> Option<String> {
+        self.site.resolve(target, self.of.absolute)
+    }
+
+    fn anchor_link(&self, id: &str, level: u8, title: &str) -> Result<String, String> {
+        let mut context = Context::new();
+        context.insert_value("id", Value::from(id));
+        context.insert_value("level", Value::from(level));
+        context.insert_value("title", Value::from(title));
+        context.insert_value("lang", Value::from(self.of.lang));
+        let scope =
+            Scope::new(self.site.clone(), Arc::clone(self.of.source), self.of.absolute, Fields::default())
+                .for_content();
+        scope
+            .enter(|| self.site.engine.tera.render("anchor-link.html", &context))
+            .map_err(|e| format!("the template anchor-link.html failed: {e}"))
+    }
+
+    fn summary_cutoff(&self, summary: &str) -> Result<String, String> {
+        let mut context = Context::new();
+        context.insert_value("summary", Value::from(summary));
+        context.insert_value("lang", Value::from(self.of.lang));
+        let scope =
+            Scope::new(self.site.clone(), Arc::clone(self.of.source), self.of.absolute, Fields::default())
+                .for_content();
+        scope
+            .enter(|| self.site.engine.tera.render("summary-cutoff.html", &context))
+            .map_err(|e| format!("the template summary-cutoff.html failed: {e}"))
+    }
+
+    fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
+        self.site.code(fence, code)
+    }
+
+    fn image_exists(&self, source: &str) -> Option<bool> {
+        self.site.image_exists(source, self.of)
+    }
+
+    fn picture(&self, target: &str) -> Result<Option<Picture>, String> {
+        let Some(shown) = self.site.shown(target, self.of)? else { return Ok(None) };
+        let picture = shown.size.map(|(width, height)| {
+            let mut choices: Vec<(String, u32)> = shown
+                .copies
+                .iter()
+                .map(|wish| {
+                    let path = format!("/{}", wish.path());
+                    (self.site.permalink(&encode_path(&path), self.of.absolute), wish.width)
+                })
+                .collect();
+            if shown.with_itself && !choices.is_empty() {
+                choices.push((target.to_owned(), width));
+            }
+            let sizes = self.site.image_options.sizes.clone();
+            let sizes = sizes.unwrap_or_else(|| format!("(max-width: {width}px) 100vw, {width}px"));
+            Picture { width, height, choices, sizes }
+        });
+        self.shown.borrow_mut().push((target.to_owned(), shown));
+        Ok(picture)
+    }
+
+    fn place(&self, at: usize) -> Option<String> {
+        self.lines.as_ref().map(|lines| lines.place(at))
+    }
+}
+
+impl Site {
+    /// A code block as HTML, remembered where making it costs something.
+    pub(crate) fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
+        let style = &self.code_style;
+        let name = {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(style.fingerprint().as_bytes());
+            hasher.update(format!("\0{fence:?}\0").as_bytes());
+            hasher.update(code.as_bytes());
+            hasher.finalize()
+        };
+        if style.is_worth_remembering()
+            && let Some(known) = self.memory.code.get(&name)
+        {
+            return Ok(known.to_string());
+        }
+        let block = style.block(fence, code);
+        if block.unknown {
+            if style.strict {
+                return Err(format!("code in `{}` cannot be highlighted", fence.language));
+            }
+        } else if style.is_worth_remembering() {
+            self.memory.code.insert(name, Arc::from(block.html.as_str()), block.html.len() + 64);
+        }
+        Ok(block.html)
+    }
+}
+
+fn toc_value(headings: &[Heading], permalink: &str) -> Value {
+    Value::from(
+        headings
+            .iter()
+            .map(|heading| {
+                let mut map = Map::with_capacity(5);
+                map.insert(key("level"), Value::from(heading.level));
+                map.insert(key("id"), Value::from(heading.id.as_str()));
+                map.insert(key("title"), Value::from(heading.title.as_str()));
+                map.insert(key("permalink"), Value::from(format!("{permalink}#{}", heading.id)));
+                map.insert(key("children"), toc_value(&heading.children, permalink));
+                value::map(map)
+            })
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// `{#id}` after a heading is no comment of the template language.
+fn guard_heading_ids(body: &str) -> std::borrow::Cow<'_, str> {
+    if !body.contains("{#") {
+        return body.into();
+    }
+    let mut out = String::with_capacity(body.len() + 16);
+    for line in body.split_inclusive('\n') {
+        let trimmed = line.trim_end();
+        match trimmed.rfind("{#") {
+            Some(at) if line.starts_with('#') && trimmed.ends_with('}') && !trimmed.ends_with("#}") => {
+                out.push_str(&line[..at]);
+                out.push_str("{{ \"{#\" }}");
+                out.push_str(&line[at + 2..]);
+            }
+            _ => out.push_str(line),
+        }
+    }
+    out.into()
+}
+
+/// A relative reference within a folder, without leaving the site.
+fn join(folder: &str, reference: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|p| !p.is_empty()).collect();
+    for part in reference.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heading_ids_are_no_comments() {
+        assert_eq!(guard_heading_ids("## A {#b}\n{# c #}\n"), "## A {{ \"{#\" }}b}\n{# c #}\n");
+    }
+
+    #[test]
+    fn references_stay_in_the_site() {
+        assert_eq!(join("a/b", "../c.png"), "a/c.png");
+        assert_eq!(join("a", "../../../c.png"), "c.png");
+    }
+}
