@@ -1,0 +1,342 @@
+//! Which outputs a site has.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use release::file::check_path;
+
+use super::feeds::entries;
+use super::{FeedOf, Job, moved, output_of};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::library::{PageId, SectionId};
+use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
+use crate::render::{Plan, ignored_static};
+use crate::search;
+use crate::site::Site;
+
+struct Planner<'a> {
+    site: &'a Site,
+    jobs: Vec<Job>,
+    assets: usize,
+    /// Output → what makes it, for content.
+    taken: HashMap<String, String>,
+    errors: Errors,
+}
+
+/// Lists all outputs.
+///
+/// # Errors
+/// Each path that two contents claim.
+pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
+    let mut planner =
+        Planner { site, jobs: Vec::new(), assets: 0, taken: HashMap::new(), errors: Errors::default() };
+    // It holds every address at once: first, while little else is in memory.
+    if site.config.generate_sitemap {
+        planner.jobs.push(Job::Sitemap);
+    }
+    planner.content();
+    planner.taxonomies();
+    planner.feeds();
+    planner.redirects();
+    planner.single_files();
+    planner.copies()?;
+    let Planner { jobs, assets, errors, .. } = planner;
+    errors.into_result()?;
+    Ok((jobs, assets))
+}
+
+impl Planner<'_> {
+    fn take(&mut self, path: String, by: &str) -> bool {
+        if let Err(bad) = check_path(&path) {
+            self.errors.push(Diagnostic::in_file(by, bad.to_string()));
+            return false;
+        }
+        match self.taken.get(&path) {
+            Some(other) if other == by => false,
+            Some(other) => {
+                self.errors.push(
+                    Diagnostic::in_file(by, format!("the output `{path}` is also made by {other}"))
+                        .hint("give one of the two another `slug`, `path` or alias"),
+                );
+                false
+            }
+            None => {
+                self.taken.insert(path, by.to_owned());
+                true
+            }
+        }
+    }
+
+    fn content(&mut self) {
+        let site = self.site;
+        for (id, page) in site.library.pages.iter().enumerate() {
+            self.jobs.push(Job::Page(id as PageId));
+            if page.matter().render {
+                self.take(output_of(&page.path), &page.source);
+            }
+        }
+        for (id, section) in site.library.sections.iter().enumerate() {
+            let id = id as SectionId;
+            if !section.matter.render {
+                self.jobs.push(Job::CheckSection(id));
+                continue;
+            }
+            if let Some(to) = &section.matter.redirect_to {
+                let to = if to.starts_with("http://") || to.starts_with("https://") {
+                    to.to_string()
+                } else {
+                    let target = to.trim_matches('/');
+                    site.permalink(
+                        &if target.is_empty() { "/".to_owned() } else { format!("/{target}/") },
+                        false,
+                    )
+                };
+                let path = output_of(&section.path);
+                if self.take(path.clone(), &section.source) {
+                    self.jobs.push(moved(path, to));
+                }
+                self.jobs.push(Job::CheckSection(id));
+                continue;
+            }
+            if self.take(output_of(&section.path), &section.source) {
+                self.jobs.push(Job::Section(id));
+            }
+            if section.matter.paginate_by.is_some() {
+                let base = format!("{}{}/", section.path, section.matter.paginate_path);
+                for n in 1..=section.pagers() {
+                    let path = output_of(&format!("{base}{n}/"));
+                    if !self.take(path.clone(), &format!("pager {n} of {}", section.source)) {
+                        continue;
+                    }
+                    self.jobs.push(match n {
+                        1 => moved(path, site.permalink(&section.path, false)),
+                        n => Job::SectionPager(id, n),
+                    });
+                }
+            }
+        }
+    }
+
+    fn taxonomies(&mut self) {
+        let site = self.site;
+        for (index, taxonomy) in site.library.taxonomies.iter().enumerate() {
+            if !taxonomy.config.render || taxonomy.terms.is_empty() {
+                continue;
+            }
+            let by = format!("the taxonomy `{}` ({})", taxonomy.config.name, taxonomy.lang);
+            if self.take(output_of(&taxonomy.path), &by) {
+                self.jobs.push(Job::TaxonomyList(index));
+            }
+            for (number, term) in taxonomy.terms.iter().enumerate() {
+                let by = format!("the term `{}` of {by}", term.name);
+                if self.take(output_of(&term.path), &by) {
+                    self.jobs.push(Job::Term(index, number));
+                }
+                if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0) {
+                    for n in 1..=term.pages.len().div_ceil(size).max(1) {
+                        let path =
+                            output_of(&format!("{}{}/{n}/", term.path, taxonomy.config.paginate_path()));
+                        if !self.take(path.clone(), &format!("pager {n} of {by}")) {
+                            continue;
+                        }
+                        self.jobs.push(match n {
+                            1 => moved(path, site.permalink(&term.path, false)),
+                            n => Job::TermPager(index, number, n),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn feeds(&mut self) {
+        let site = self.site;
+        let config = &site.config;
+        let mut feeds = Vec::new();
+        for lang in config.language_codes() {
+            if config.feeds_for(lang) {
+                let folder = if config.is_default(lang) { String::new() } else { format!("{lang}/") };
+                feeds.push((FeedOf::Language(lang.to_owned()), folder, lang.to_owned()));
+            }
+        }
+        for (id, section) in site.library.sections.iter().enumerate() {
+            // The front page's feed is that of its language.
+            if section.matter.generate_feeds
+                && section.matter.render
+                && !(section.is_index() && config.feeds_for(&section.lang))
+            {
+                let folder = section.path.trim_start_matches('/').to_owned();
+                feeds.push((FeedOf::Section(id as SectionId), folder, section.lang.to_string()));
+            }
+        }
+        for (index, taxonomy) in site.library.taxonomies.iter().enumerate() {
+            if taxonomy.config.feed && taxonomy.config.render {
+                for (number, term) in taxonomy.terms.iter().enumerate() {
+                    let folder = term.path.trim_start_matches('/').to_owned();
+                    feeds.push((FeedOf::Term(index, number), folder, taxonomy.lang.to_string()));
+                }
+            }
+        }
+        for (of, folder, lang) in feeds {
+            let entries = entries(site, &of);
+            if entries.pages.is_empty() {
+                continue;
+            }
+            for name in config.feed_filenames_for(&lang) {
+                let path = format!("{folder}{name}");
+                if self.take(path.clone(), &format!("the feed {path}")) {
+                    self.jobs.push(Job::Feed(of.clone(), path, entries.clone()));
+                }
+            }
+        }
+    }
+
+    fn redirects(&mut self) {
+        let site = self.site;
+        let pages = site.library.pages.iter().map(|p| (&p.matter().aliases, &p.path, &p.source));
+        let sections = site.library.sections.iter().map(|s| (&s.matter.aliases, &s.path, &s.source));
+        for (aliases, target, source) in pages.chain(sections) {
+            for alias in aliases {
+                let path = output_at(alias.trim().trim_start_matches('/'));
+                if self.take(path.clone(), &format!("an alias in {source}")) {
+                    self.jobs.push(moved(path, site.permalink(target, false)));
+                }
+            }
+        }
+    }
+
+    fn single_files(&mut self) {
+        let config = &self.site.config;
+        self.jobs.push(Job::NotFound);
+        if config.generate_robots_txt {
+            self.jobs.push(Job::Robots);
+        }
+        for lang in config.language_codes() {
+            if config.search_index_for(lang) {
+                self.jobs.push(Job::Search(lang.to_owned()));
+            }
+        }
+        for path in self.site.generated.keys() {
+            self.jobs.push(Job::Generated(path.clone()));
+        }
+        for (path, hashed) in &self.site.assets {
+            if self.site.static_source(path).is_none() {
+                self.assets += 1;
+                self.jobs.push(Job::ThemeAsset { path: path.clone(), hashed: hashed.clone() });
+            }
+        }
+    }
+
+    /// Co-located files, then static ones: the later takes the earlier's place.
+    fn copies(&mut self) -> Result<(), Errors> {
+        let site = self.site;
+        let mut copies: BTreeMap<String, String> = BTreeMap::new();
+        let pages = site.library.pages.iter().map(|p| (&p.assets, &p.source, &p.path));
+        let sections = site.library.sections.iter().map(|s| (&s.assets, &s.source, &s.path));
+        for (assets, source, path) in pages.chain(sections) {
+            let folder = &source[..source.rfind('/').map_or(0, |i| i + 1)];
+            for asset in assets.iter() {
+                let rest = asset.strip_prefix(folder).unwrap_or(asset);
+                copies.insert(format!("{}{rest}", path.trim_start_matches('/')), asset.to_string());
+            }
+        }
+        let ignored = ignored_static(&site.config)?;
+        let listed = redirects::are_read(site);
+        let mut folders = Vec::new();
+        if let Some(theme) = &site.theme {
+            folders.push(format!("themes/{theme}/static/"));
+        }
+        folders.push("static/".to_owned());
+        for folder in folders {
+            for (source, _) in site.sources.under(&folder) {
+                let path = &source[folder.len()..];
+                let is_read = listed && source == REDIRECTS;
+                if !is_read && !ignored.is_match(path) {
+                    copies.insert(path.to_owned(), source.to_owned());
+                }
+            }
+        }
+        // What is copied replaces what would be made.
+        self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
+        if listed {
+            self.listed_redirects(&copies)?;
+        }
+        for (path, source) in copies {
+            match check_path(&path) {
+                Ok(()) => {
+                    self.assets += 1;
+                    self.jobs.push(Job::Copy { source, path });
+                }
+                Err(bad) => self.errors.push(Diagnostic::in_file(source, bad.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines of the file of redirects. They take nobody's place, and nobody takes theirs.
+    fn listed_redirects(&mut self, copies: &BTreeMap<String, String>) -> Result<(), Errors> {
+        let site = self.site;
+        let Some(file) = site.sources.get(REDIRECTS) else { return Ok(()) };
+        let unreadable =
+            |e: std::io::Error| Diagnostic::in_file(REDIRECTS, format!("the file cannot be read: {e}"));
+        let bytes = file.read().map_err(unreadable)?;
+        let redirects = redirects::parse(&bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let wrong =
+            |redirect: &Redirect, message| Diagnostic::in_file(REDIRECTS, message).at(&text, redirect.offset);
+        let single: HashSet<String> = self
+            .jobs
+            .iter()
+            .filter_map(|job| match job {
+                Job::Search(lang) => Some(search::index_name(site.config.search_for(lang), lang)),
+                job => job_output(site, job),
+            })
+            .collect();
+        let maker = |output: &str| {
+            let content = self.taken.get(output).or_else(|| copies.get(output));
+            content.map(String::as_str).or_else(|| single.contains(output).then_some("the render itself"))
+        };
+        let mut ways = Ways::default();
+        for job in &self.jobs {
+            if let Job::Redirect { path, to, .. } = job {
+                ways.add(path, to, &site.base.links);
+            }
+        }
+        for redirect in &redirects {
+            // `/feed.xml` would show the file, and never the index of a folder of that name.
+            let file = redirect.output.strip_suffix("/index.html").unwrap_or(&redirect.output);
+            let taken = [redirect.output.as_str(), file];
+            let taken = taken.into_iter().find_map(|output| Some((output, maker(output)?)));
+            if let Some((output, by)) = taken {
+                let message = format!("the output `{output}` is also made by {by}");
+                let hint =
+                    "remove the line, or what is at its address: a redirect stands where nothing else does";
+                self.errors.push(wrong(redirect, message).hint(hint));
+                if self.errors.0.len() >= DIAGNOSTICS_MAX {
+                    return Ok(());
+                }
+                continue;
+            }
+            ways.add(&redirect.output, &redirect.to, &site.base.absolute);
+        }
+        ways.circles(&redirects, &text, &mut self.errors);
+        self.jobs.extend(redirects.into_iter().map(|Redirect { output, to, status, .. }| {
+            let to = if to.starts_with('/') { site.permalink(&to, false) } else { to };
+            Job::Redirect { path: output, to, status }
+        }));
+        Ok(())
+    }
+}
+
+/// The one output of a job that a copied file may replace. Pages are still rendered, for what is wrong with them.
+fn job_output(site: &Site, job: &Job) -> Option<String> {
+    Some(match job {
+        Job::Section(id) => output_of(&site.library.section(*id).path),
+        Job::Feed(_, path, _) | Job::Redirect { path, .. } | Job::Generated(path) => path.clone(),
+        Job::Sitemap => "sitemap.xml".to_owned(),
+        Job::Robots => "robots.txt".to_owned(),
+        Job::NotFound => "404.html".to_owned(),
+        Job::ThemeAsset { hashed, .. } => hashed.clone(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,653 @@
+//! What templates read, found in their texts: the fields that are named, whose pages' text, which templates they call.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
+
+use blake3::Hash;
+use regex::Regex;
+
+use super::{Field, Fields, Needs, Sheaf};
+use crate::theme;
+
+/// A look-up by a name that is only known when the template runs.
+static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"([A-Za-z0-9_]+)\??\[\s*[A-Za-z_(]|get\(\s*key\s*=\s*[A-Za-z_(]|attribute\s*=\s*[A-Za-z_(]"#)
+        .ok()
+});
+
+/// Whether a text may read fields whose names it does not say.
+fn reads_any(text: &str) -> bool {
+    ["__tera_context", "json_encode", "| pairs", "| keys", "| values", "|pairs", "|keys", "|values"]
+        .iter()
+        .any(|word| text.contains(word))
+        || DYNAMIC.as_ref().is_none_or(|re| {
+            re.captures_iter(text).any(|found| {
+                found
+                    .get(1)
+                    .is_none_or(|base| !matches!(base.as_str(), "extra" | "taxonomies" | "data" | "labels"))
+            })
+        })
+}
+
+/// The fields whose names are somewhere in these texts. Values hold these alone: a list of ten thousand pages of
+/// which a title is shown need not carry thirty fields each.
+pub(super) fn mentioned_fields<'t>(texts: impl Iterator<Item = &'t str>) -> Fields {
+    let mut out = Fields::default();
+    for text in texts {
+        if reads_any(text) {
+            return Fields::FRONT;
+        }
+        let named: Vec<Field> =
+            Field::ALL.iter().copied().filter(|field| names(text, field.name())).collect();
+        out = out.or(Fields::of(&named));
+    }
+    out.and(Fields::FRONT)
+}
+
+pub(super) fn digest<'t>(texts: impl Iterator<Item = &'t str>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finalize()
+}
+
+/// Whether a text reads `.field`, or has the name in quotes, as filters take it.
+fn names(text: &str, field: &str) -> bool {
+    text.match_indices(field).any(|(i, found)| {
+        let before = text[..i].trim_end().chars().next_back();
+        let after = text[i + found.len()..].chars().next();
+        matches!(before, Some('.' | '"' | '\'' | '`'))
+            && !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+static REFERENCES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*(?:extends|include)\s+["']([^"']+)["']"#).ok());
+static COMPONENTS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{%-?\s*component\s+([A-Za-z_][A-Za-z0-9_.]*)\s*\(").ok());
+static DATA: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"\bdata\.([A-Za-z_][A-Za-z0-9_-]*)|get_data\(\s*name\s*=\s*["']([^"']+)["']"#).ok()
+});
+static CALLS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"<\s*([A-Za-z_][A-Za-z0-9_.]*)").ok());
+
+fn references(text: &str) -> Vec<String> {
+    REFERENCES.as_ref().map_or_else(Vec::new, |re| re.captures_iter(text).map(|c| c[1].to_owned()).collect())
+}
+
+/// Templates that a render asks for by these names; all others are asked for by content, or by these.
+pub(crate) const BY_NAME: &[&str] = &[
+    "404.html",
+    "robots.txt",
+    "sitemap.xml",
+    "split_sitemap_index.xml",
+    "atom.xml",
+    "rss.xml",
+    "anchor-link.html",
+    "summary-cutoff.html",
+    "internal/alias.html",
+    "index.html",
+    "section.html",
+    "page.html",
+    "taxonomy_list.html",
+    "taxonomy_single.html",
+    "search.html",
+];
+
+/// All templates of the site and its theme, and those built-in ones that are asked for.
+///
+/// Built-in templates that nothing uses are left out, since the engine checks all it is given: a site's `base.html`
+/// need not have the blocks that a built-in page fills.
+pub(super) fn reachable(sheaves: &[Sheaf]) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    let mut wanted: Vec<String> = BY_NAME.iter().map(|name| (*name).to_owned()).collect();
+    let mut open = Vec::new();
+    for sheaf in sheaves.iter().filter(|sheaf| !sheaf.folder.is_empty()) {
+        for (name, text) in &sheaf.templates {
+            texts.insert(format!("{}{name}", sheaf.prefix), text.clone());
+            open.push(text.clone());
+        }
+    }
+    let mut uses_components = false;
+    for text in &open {
+        wanted.extend(references(text));
+        uses_components |= text.contains("<theme.");
+    }
+    let mut seen = HashSet::new();
+    while let Some(name) = wanted.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let found = sheaves.iter().find_map(|sheaf| {
+            let full = format!("{}{name}", sheaf.prefix);
+            sheaf
+                .templates
+                .get(&name)
+                .map(|text| (full, text))
+                .or_else(|| {
+                    let bare = name.strip_prefix(&*sheaf.prefix).filter(|_| !sheaf.prefix.is_empty())?;
+                    sheaf.templates.get(bare).map(|text| (name.clone(), text))
+                })
+                .map(|(full, text)| (full, text, sheaf.folder.is_empty()))
+        });
+        if let Some((full, text, built_in)) = found
+            && built_in
+        {
+            uses_components |= text.contains("<theme.");
+            wanted.extend(references(text));
+            texts.insert(full, text.clone());
+        }
+    }
+    if uses_components && let Some(sheaf) = sheaves.iter().find(|sheaf| sheaf.prefix == theme::THEME_PREFIX) {
+        for (name, text) in sheaf.templates.iter().filter(|(_, text)| text.contains("component theme.")) {
+            texts.insert(format!("{}{name}", sheaf.prefix), text.clone());
+        }
+    }
+    texts
+}
+
+/// Searches template sources for what they read.
+pub(super) struct Scan<'a> {
+    /// Each template without the components it defines.
+    bodies: HashMap<&'a str, String>,
+    components: HashMap<String, String>,
+    prefixes: &'a [String],
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(texts: &'a BTreeMap<String, String>, prefixes: &'a [String]) -> Self {
+        let mut bodies = HashMap::new();
+        let mut components = HashMap::new();
+        // Of two components of one name the site's own is called, then the theme's.
+        let rank =
+            |name: &str| prefixes.iter().position(|prefix| name.starts_with(prefix)).map_or(0, |i| i + 1);
+        let mut ordered: Vec<(&String, &String)> = texts.iter().collect();
+        ordered.sort_by_key(|(name, _)| rank(name));
+        for (name, text) in ordered {
+            let mut rest = String::with_capacity(text.len());
+            let mut position = 0;
+            if let Some(re) = COMPONENTS.as_ref() {
+                for found in re.captures_iter(text) {
+                    let (Some(whole), Some(called)) = (found.get(0), found.get(1)) else { continue };
+                    if whole.start() < position {
+                        continue;
+                    }
+                    rest.push_str(&text[position..whole.start()]);
+                    let end =
+                        text[whole.start()..].find("endcomponent").map_or(text.len(), |i| whole.start() + i);
+                    components
+                        .entry(called.as_str().to_owned())
+                        .or_insert_with(|| text[whole.start()..end].to_owned());
+                    position = end;
+                }
+            }
+            rest.push_str(&text[position..]);
+            bodies.insert(name.as_str(), rest);
+        }
+        Self { bodies, components, prefixes }
+    }
+
+    fn resolve(&self, name: &str) -> Option<&'a str> {
+        if let Some((known, _)) = self.bodies.get_key_value(name) {
+            return Some(known);
+        }
+        self.prefixes.iter().find_map(|prefix| {
+            let full = format!("{prefix}{name}");
+            self.bodies.get_key_value(full.as_str()).map(|(known, _)| *known)
+        })
+    }
+
+    pub(super) fn needs(&self, name: &str) -> Needs {
+        let mut closure = Vec::new();
+        let mut texts: Vec<&str> = Vec::new();
+        let mut open = vec![name.to_owned()];
+        let mut seen = HashSet::new();
+        let mut called = HashSet::new();
+        while let Some(name) = open.pop() {
+            let Some(resolved) = self.resolve(&name) else { continue };
+            if seen.insert(resolved) {
+                closure.push(resolved.to_owned());
+                self.follow(&self.bodies[resolved], &mut texts, &mut open, &mut called);
+            }
+        }
+        let mut data = Vec::new();
+        if let Some(re) = DATA.as_ref() {
+            for text in &texts {
+                data.extend(
+                    re.captures_iter(text)
+                        .filter_map(|c| Some(c.iter().skip(1).flatten().next()?.as_str().to_owned())),
+                );
+            }
+        }
+        Needs {
+            fields: fields_of_others(&texts),
+            pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
+            terms_counted_only: counts_terms_only(&texts),
+            term_pages: texts.iter().any(|text| {
+                let text = where_paginated(text);
+                reads_whole(&text, "term", &["name", "slug", "path", "permalink", "page_count"])
+            }),
+            all_data: texts.iter().any(|text| reads_all_data(text)),
+            extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
+            // The order in which they were found says which is within which.
+            digest: digest(closure.iter().map(String::as_str).chain(texts.iter().copied())),
+            closure,
+            data,
+        }
+    }
+
+    /// Adds a text, the components it calls, and the names of templates that these refer to.
+    fn follow<'s>(
+        &'s self,
+        text: &'s str,
+        texts: &mut Vec<&'s str>,
+        open: &mut Vec<String>,
+        called: &mut HashSet<&'s str>,
+    ) {
+        texts.push(text);
+        open.extend(references(text));
+        let Some(re) = CALLS.as_ref() else { return };
+        for call in re.captures_iter(text) {
+            if let Some((name, body)) = self.components.get_key_value(&call[1])
+                && called.insert(name)
+            {
+                self.follow(body, texts, open, called);
+            }
+        }
+    }
+}
+
+/// Where `page` or `section` is given to something else, for all that is included from there.
+static REBOUND: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
+    let of =
+        |name: &str| Regex::new(&format!(r"(?:\bfor\s+|,\s*){name}\s+in\b|\bset(?:_global)?\s+{name}\b"));
+    Some([of("page").ok()?, of("section").ok()?])
+});
+
+/// Where a component takes an argument of that name, for itself.
+static PARAMETER: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
+    let of = |name: &str| Regex::new(&format!(r"^\{{%-?\s*component\b[^%]*[(,]\s*@?{name}\b"));
+    Some([of("page").ok()?, of("section").ok()?])
+});
+
+/// What of a template is code: HTML says `content`, `title` and `summary` for its own reasons.
+fn code_of(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() / 2);
+    let mut rest = text;
+    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        rest = &rest[start..];
+        let (mut end, mut depth, mut quote) = (rest.len(), 0_usize, None);
+        for (i, c) in rest.char_indices().skip(2) {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '\'' | '`') => quote = Some(c),
+                (None, '%') if rest.starts_with("{%") && rest[i..].starts_with("%}") => {
+                    end = i + 2;
+                    break;
+                }
+                (None, '{') => depth += 1,
+                (None, '}') if depth > 0 => depth -= 1,
+                (None, '}') if rest.starts_with("{{") && rest[i..].starts_with("}}") => {
+                    end = i + 2;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        out.push_str(&rest[..end]);
+        out.push('\n');
+        rest = &rest[end..];
+    }
+    out
+}
+
+/// The fields of pages and sections that a template may read of others than the one that is rendered.
+fn fields_of_others(texts: &[&str]) -> Fields {
+    if texts.iter().any(|text| text.contains("__tera_context") || text.contains("json_encode")) {
+        return Fields::ALL;
+    }
+    // `page.content` is the page that is rendered, unless the name is bound anew: perhaps in a template that
+    // includes this one.
+    let finds = |names: &LazyLock<Option<[Regex; 2]>>, i: usize, text: &str| {
+        names.as_ref().is_none_or(|names| names[i].is_match(text))
+    };
+    let everywhere = [0, 1].map(|i| {
+        texts.iter().any(|text| {
+            finds(&REBOUND, i, text) || (finds(&PARAMETER, i, text) && !references(text).is_empty())
+        })
+    });
+    let mut out = Fields::default();
+    for text in texts {
+        let text = &code_of(text);
+        let [page, section] = [0, 1].map(|i| everywhere[i] || finds(&PARAMETER, i, text));
+        if reads_any(text) {
+            out = out.or(Fields::FRONT);
+        }
+        let reads = |field: &Field| {
+            let field = field.name();
+            text.match_indices(field).any(|(i, _)| {
+                let after = text[i + field.len()..].chars().next();
+                if after.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+                    return false;
+                }
+                if text[..i].ends_with(['"', '\'', '`']) {
+                    return true;
+                }
+                let before = text[..i].trim_end();
+                match before.chars().next_back() {
+                    Some('.') => {
+                        let owner = before[..before.len() - 1].trim_end().trim_end_matches('?').trim_end();
+                        let start = owner
+                            .rfind(|c: char| {
+                                !(c.is_alphanumeric() || matches!(c, '_' | '.' | '?' | ']' | '['))
+                            })
+                            .map_or(0, |i| i + owner[i..].chars().next().map_or(1, char::len_utf8));
+                        let outside = owner[..start].trim_end();
+                        // The name of one of the theme's components. Others may be what is compared.
+                        if &owner[start..] == "theme"
+                            && (outside.ends_with('<')
+                                || outside.ends_with("</")
+                                || outside.ends_with("component"))
+                        {
+                            return false;
+                        }
+                        let quoted = owner[..start].ends_with(['"', '\'']);
+                        match &owner[start..] {
+                            "page" => page || quoted,
+                            "section" => section || quoted,
+                            // Words of the theme in the site's language.
+                            "labels" => quoted,
+                            _ => true,
+                        }
+                    }
+                    _ => false,
+                }
+            })
+        };
+        let read: Vec<Field> = Field::ALL.iter().copied().filter(reads).collect();
+        out = out.or(Fields::of(&read));
+    }
+    out
+}
+
+/// Whether a text may do more with a variable than read these of its fields or ask whether it is there.
+fn reads_whole(text: &str, name: &str, fields: &[&str]) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).any(|(i, _)| {
+        let (before, after) = (&text[..i], &text[i + name.len()..]);
+        if before.ends_with(|c| word(c) || c == '.') || after.starts_with(word) {
+            return false;
+        }
+        let after = after.trim_start();
+        if let Some(rest) = after.strip_prefix("?.").or_else(|| after.strip_prefix('.')) {
+            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            return !fields.contains(&&rest[..end]);
+        }
+        // An argument of that name.
+        if after.starts_with('=') && !after.starts_with("==") {
+            return false;
+        }
+        let asked = ["if", "elif", "and", "or", "not"].iter().any(|word| before.trim_end().ends_with(word));
+        !asked || after.starts_with(['[', '|', '?'])
+    })
+}
+
+/// A template's text without what only an output without a pager shows: the other branches of `if paginator`. The whole
+/// text, where what its tags mean is not plain to see.
+fn where_paginated(text: &str) -> Cow<'_, str> {
+    const WHOLE: [&str; 6] =
+        ["component", "raw", "{#", "set paginator", "set_global paginator", "for paginator"];
+    const TESTS: [&str; 3] = ["paginator", "paginator is defined", "paginator is defined and paginator"];
+    if !text.contains("if paginator") || WHOLE.iter().any(|part| text.contains(part)) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    // What ends each open block, and whether it is such a test.
+    let mut open: Vec<(&str, bool)> = Vec::new();
+    // How many blocks are open around the branch that is left out.
+    let mut left_out: Option<usize> = None;
+    let mut rest = text;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { return text.into() };
+        let (before, tag) = (&rest[..start], &rest[start..start + length + 2]);
+        rest = &rest[start + length + 2..];
+        let code = tag[2..length].trim_matches('-').trim();
+        let (word, test) = code.split_once(char::is_whitespace).unwrap_or((code, ""));
+        if left_out.is_none() {
+            out.push_str(before);
+        }
+        match word {
+            "if" => open.push(("endif", TESTS.contains(&test.trim()))),
+            "for" => open.push(("endfor", false)),
+            "block" => open.push(("endblock", false)),
+            "elif" | "else" if open.last().is_some_and(|(_, is_test)| *is_test) => {
+                left_out = left_out.or(Some(open.len()));
+            }
+            end if end.starts_with("end") => {
+                if open.last().is_none_or(|(wanted, _)| *wanted != end) {
+                    return text.into();
+                }
+                if left_out == Some(open.len()) {
+                    left_out = None;
+                }
+                open.pop();
+            }
+            _ => {}
+        }
+        if left_out.is_none() {
+            out.push_str(tag);
+        }
+    }
+    if !open.is_empty() {
+        return text.into();
+    }
+    out.push_str(rest);
+    out.into()
+}
+
+/// Whether a text may read `data` otherwise than by `data.NAME`.
+fn reads_all_data(text: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.contains("__tera_context")
+        || text.match_indices("data").any(|(i, found)| {
+            let (before, after) = (&text[..i], &text[i + found.len()..]);
+            let named = after.strip_prefix('.').is_some_and(|rest| rest.starts_with(word));
+            // `data-x` is an attribute of HTML, `data/x` a path.
+            !(named
+                || before.ends_with(|c| word(c) || c == '.')
+                || after.starts_with(|c| word(c) || matches!(c, '-' | '/')))
+        })
+}
+
+/// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
+fn counts_pages_only(text: &str) -> bool {
+    let quoted = ["\"pages", "'pages", "`pages"].iter().any(|start| text.contains(start));
+    if text.contains("__tera_context") || text.contains("json_encode") || quoted {
+        return false;
+    }
+    text.match_indices(".pages").all(|(i, found)| {
+        let rest = text[i + found.len()..].trim_start();
+        rest.strip_prefix('|').is_some_and(|rest| rest.trim_start().starts_with("length"))
+    })
+}
+
+/// Whether nothing is done with the pages of `terms` but count them: whoever names `terms` only counts pages, and hands
+/// nothing on to where pages are read.
+fn counts_terms_only(texts: &[&str]) -> bool {
+    let hands_on = |code: &str| {
+        code.contains("include") || code.contains("set") || CALLS.as_ref().is_none_or(|re| re.is_match(code))
+    };
+    // Most texts say neither, and need not be taken apart for that.
+    let may_read = |text: &&&str| text.contains("terms") || text.contains("__tera_context");
+    texts.iter().filter(may_read).all(|text| {
+        let code = code_of(text);
+        !code.contains("__tera_context")
+            && (!code.contains("terms") || counts_pages_only(&code) && !reads_any(&code) && !hands_on(&code))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::templates::Engine;
+
+    fn sheaf(templates: &[(&str, &str)]) -> Sheaf {
+        Sheaf {
+            folder: "templates/".to_owned(),
+            prefix: String::new(),
+            templates: templates.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn where_there_is_a_pager_the_other_branch_is_not_read() {
+        let one = "a{% if paginator %}b{% for p in x %}c{% else %}d{% endfor %}{%- else -%}e{% if y %}f{% else %}g\
+                   {% endif %}{% endif %}h";
+        let without = "a{% if paginator %}b{% for p in x %}c{% else %}d{% endfor %}{% endif %}h";
+        assert_eq!(where_paginated(one), without);
+        let two = "{% if paginator is defined and paginator -%}b{% elif z %}c{% else %}d{% endif %}{% if q %}e{% else %}f\
+                   {% endif %}";
+        let without =
+            "{% if paginator is defined and paginator -%}b{% endif %}{% if q %}e{% else %}f{% endif %}";
+        assert_eq!(where_paginated(two), without);
+        for whole in [
+            "{% if not paginator %}a{% else %}b{% endif %}",
+            "{% if paginator.next %}a{% else %}b{% endif %}",
+            "{% set paginator = false %}{% if paginator %}a{% else %}b{% endif %}",
+            "{% if paginator %}a{% else %}b",
+            "{% if paginator %}{% set x %}a{% endset %}{% else %}b{% endif %}",
+            "{% raw %}{% if paginator %}{% endraw %}a{% else %}b{% endif %}",
+        ] {
+            assert_eq!(where_paginated(whole), whole);
+        }
+    }
+
+    #[test]
+    fn only_content_of_others_counts() {
+        let reads = |texts: &[&str], field| fields_of_others(texts).has(field);
+        assert_eq!(fields_of_others(&["{{ page.content | safe }} {{ section.toc }}"]), Fields::default());
+        assert!(reads(&["{% for page in pages %}{{ page.content }}{% endfor %}"], Field::Content));
+        assert!(reads(
+            &["{% for page in pages %}{% include 'x' %}{% endfor %}", "{{ page.date }}"],
+            Field::Date
+        ));
+        assert!(reads(&["{{ p.summary }}"], Field::Summary));
+        assert!(reads(&["{% if 1 <p.weight %}{{ 8 /p.year }}{% endif %}"], Field::Weight));
+        assert!(reads(&["{% if 1 <p.weight %}{{ 8 /p.year }}{% endif %}"], Field::Year));
+        let component = "{% component card(page: map) %}{{ page.title }}{% endcomponent card %}";
+        assert!(reads(&["{{ <card page={page} /> }}{{ page.toc }}", component], Field::Title));
+        assert!(!reads(&["{{ <card page={page} /> }}{{ page.toc }}", component], Field::Toc));
+        assert!(reads(&["{{ page.lower?.title }}{{ section.path }}"], Field::Title));
+        assert!(!reads(&["{{ page.lower?.title }}{{ section.path }}"], Field::Path));
+        assert!(reads(&["{{ get_page(path=\"x\").content }}"], Field::Content));
+        assert!(!reads(&["{{ page.content_type }}"], Field::Content));
+        assert!(reads(&["{{ x | map(attribute=\"toc\") }}"], Field::Toc));
+        assert!(reads(&["{{ x | map(attribute=\"page.toc\") }}"], Field::Toc));
+    }
+
+    #[test]
+    fn pages_of_terms_are_left_out_where_they_are_only_counted() {
+        let nav = "{% for p in section.pages %}{{ p.title }}{% endfor %}";
+        let list = "<ul class=terms>{% for t in terms %}{{ t.name }} {{ t.pages | length }}{% endfor %}";
+        assert!(counts_terms_only(&[list, nav]));
+        for read in [
+            "{% for t in terms %}{{ t.pages }}{% endfor %}",
+            "{% for t in terms %}{% include \"nav\" %}{% endfor %}",
+            "{% for t in terms %}{{ <card t={t} /> }}{% endfor %}",
+            "{% set all = terms %}",
+            "{{ terms | map(attribute='pages.0') }}",
+            "{{ terms | json_encode }}",
+            "{{ __tera_context }}",
+        ] {
+            assert!(!counts_terms_only(&[list, nav, read]), "{read}");
+        }
+    }
+
+    #[test]
+    fn code_is_told_from_html() {
+        let text = "<a title=\"toc\">{{ \"}}\" ~ x({\"a\": {}}) }}b{%- if y -%}c{{ <d e={f}/>}}";
+        assert_eq!(code_of(text), "{{ \"}}\" ~ x({\"a\": {}}) }}\n{%- if y -%}\n{{ <d e={f}/>}}\n");
+    }
+
+    #[test]
+    fn the_built_in_theme_asks_no_list_for_content() {
+        let engine = Engine::build(Vec::new(), true).map_err(|e| e.to_string()).unwrap();
+        for name in ["index.html", "section.html", "page.html", "taxonomy_list.html", "taxonomy_single.html"]
+        {
+            let fields = engine.needs(name).fields;
+            assert!(!fields.has(Field::Content) && !fields.has(Field::Toc), "{name}: {fields:?}");
+        }
+    }
+
+    #[test]
+    fn components_count_where_they_are_called() {
+        let engine = Engine::build(
+            vec![sheaf(&[
+                ("page.html", "{{ page.content }}"),
+                ("list.html", "{% include \"inner.html\" %}"),
+                ("inner.html", "{{ <card p={page} /> }}"),
+                ("c.html", "{% component card(p: map) %}{{ p.summary }}{% endcomponent card %}"),
+            ])],
+            false,
+        )
+        .map_err(|e| e.to_string())
+        .unwrap();
+        assert!(!engine.needs("page.html").fields.any(Fields::CONTENT));
+        assert!(engine.needs("list.html").fields.has(Field::Summary));
+        assert!(!engine.needs("list.html").fields.has(Field::Content));
+    }
+
+    #[test]
+    fn values_hold_what_is_named() {
+        let engine = Engine::build(
+            vec![sheaf(&[(
+                "page.html",
+                "{{ page.title }}{% for p in x | sort(attribute=\"date\") %}{{ p ?. slug }}{% endfor %}",
+            )])],
+            false,
+        )
+        .map_err(|e| e.to_string())
+        .unwrap();
+        let reads = |field| engine.mentioned.has(field);
+        assert!(reads(Field::Title) && reads(Field::Date) && reads(Field::Slug));
+        assert!(!reads(Field::ColocatedPath));
+        let engine = Engine::build(vec![sheaf(&[("page.html", "{{ page[key] }}")])], false)
+            .map_err(|e| e.to_string())
+            .unwrap();
+        assert!(engine.mentioned.has(Field::ColocatedPath));
+    }
+
+    #[test]
+    fn pages_that_are_only_counted() {
+        assert!(counts_pages_only("{{ t.pages | length }}"));
+        assert!(!counts_pages_only("{% for p in t.pages %}"));
+    }
+
+    #[test]
+    fn all_broken_templates_are_named() {
+        let errors =
+            Engine::build(vec![sheaf(&[("a.html", "{{ x"), ("b.html", "\n{% if %}")])], false).err().unwrap();
+        assert_eq!(errors.0.len(), 2);
+        assert_eq!(errors.0[1].path.as_deref(), Some("templates/b.html"));
+        assert_eq!(errors.0[1].line, Some(2));
+        let errors = Engine::build(vec![sheaf(&[("a.html", "{{ x | uper }}")])], false).err().unwrap();
+        assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `upper`?"));
+        let errors = Engine::build(
+            vec![sheaf(&[("a.html", "{% include 'b.html' %}"), ("b.html", "{% include 'a.html' %}")])],
+            false,
+        )
+        .err()
+        .unwrap();
+        assert!(errors.0[0].message.contains("includes itself"));
+        let errors = Engine::build(
+            vec![sheaf(&[("a.html", "{% extends 'b.html' %}"), ("b.html", "{% extends 'a.html' %}")])],
+            false,
+        )
+        .err()
+        .unwrap();
+        assert!(errors.0[0].message.contains("extends itself"));
+    }
+}
