@@ -14,9 +14,12 @@ use std::time::Instant;
 use anyhow::Context;
 use release::File;
 use renderer::data::DataSet;
-use renderer::{BaseUrl, Explanation, Handed, Memo, Readers, RenderId, Renderer, Sink, SinkClosed, Summary};
+use renderer::{
+    BaseUrl, Explanation, Handed, Memo, Outputs, Readers, RenderId, Renderer, Sink, SinkClosed, Summary,
+    Written,
+};
 
-use self::record::{Record, Written};
+use self::record::Record;
 use crate::failure::HintExt;
 use crate::render::{self, Folder};
 
@@ -56,7 +59,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let memo = if args.no_memo { None } else { record.memo() };
     // What may have happened to the output is found out while the folder is listed.
     let (folder, damaged) = std::thread::scope(|scope| {
-        let look = || if memo.is_some() { record.damaged(&args.out) } else { Vec::new() };
+        let look = || if memo.is_some() { record.outputs.damaged(&args.out) } else { Vec::new() };
         let damaged = scope.spawn(look);
         (Folder::open_again(&args.folder, memo.as_ref()), damaged.join())
     });
@@ -127,16 +130,17 @@ impl Build {
         };
         let Changes { written, removed, .. } = sink.close()?;
         let (summary, explanation) = render::content(result)?;
-        let mut outputs = std::mem::take(&mut self.record.outputs);
+        let mut files = std::mem::take(&mut self.record.outputs.files);
         if summary.handed == Handed::All {
-            for gone in outputs.keys().filter(|path| !written.contains_key(*path)) {
+            for gone in files.keys().filter(|path| !written.contains_key(*path)) {
                 remove(&self.args.out, gone)?;
             }
-            outputs = written;
+            files = written;
         } else {
-            outputs.retain(|path, _| !removed.contains(path));
-            outputs.extend(written);
+            files.retain(|path, _| !removed.contains(path));
+            files.extend(written);
         }
+        let outputs = Outputs { files };
         Record::save(&self.place, &outputs, |out| renderer.write_memo(&input, &summary, Readers::Own, out));
         // The process ends here: taking all of that apart piece by piece would only take time.
         std::mem::forget((renderer, input));

@@ -1,38 +1,26 @@
 //! What a build leaves for the next one into the same folder: the files it wrote, and what the renderer knows.
 //!
-//! One file below the site's `.bakehouse/builds/`, replaced as a whole. Without it, or where it is damaged, everything is
-//! rendered; what is in it decides which files are removed, so that nothing is which no build wrote.
+//! One file below the site's `.bakehouse/builds/`, replaced as a whole: the length of the list of files (8 bytes,
+//! little-endian), the list, the renderer's memo. Without it, or where it is damaged, everything is rendered; what is in
+//! it decides which files are removed, so that nothing is which no build wrote.
 
-use std::collections::BTreeMap;
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use release::Digest;
-use renderer::{MEMO_BYTES_MAX, Memo};
-use serde::{Deserialize, Serialize};
+use renderer::{MEMO_BYTES_MAX, Memo, Outputs};
 
 use crate::system::DATA;
 
 /// What a build left.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// The files that it wrote, or left as they were, by path below the folder.
-    pub outputs: BTreeMap<String, Written>,
+    /// The files that it wrote, or left as they were.
+    pub outputs: Outputs,
     memo: Bytes,
-}
-
-/// A file as it was when it had been written: size, and when it was modified, in seconds and nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written(u64, i64, i64);
-
-impl Written {
-    /// From what the file system says.
-    pub fn of(meta: &Metadata) -> Self {
-        Self(meta.len(), meta.mtime(), meta.mtime_nsec())
-    }
 }
 
 /// Where the record of builds of a site into the folder `out`, which exists, lies.
@@ -53,9 +41,9 @@ impl Record {
             return None;
         }
         let bytes = Bytes::from(fs::read(place).ok()?);
-        let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let outputs = serde_json::from_slice(&bytes[..end]).ok()?;
-        Some(Self { outputs, memo: bytes.slice(end + 1..) })
+        let (length, rest) = bytes.split_first_chunk()?;
+        let (outputs, memo) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        Some(Self { outputs: Outputs::from_bytes(outputs)?, memo: bytes.slice_ref(memo) })
     }
 
     /// What the renderer knew.
@@ -63,23 +51,9 @@ impl Record {
         Memo::open(self.memo.clone())
     }
 
-    /// The files in `out` that are not as they were written.
-    pub fn damaged(&self, out: &Path) -> Vec<String> {
-        let as_written = |path: &str, written: &Written| {
-            fs::symlink_metadata(out.join(path))
-                .is_ok_and(|meta| meta.is_file() && Written::of(&meta) == *written)
-        };
-        let damaged = self.outputs.iter().filter(|(path, written)| !as_written(path, written));
-        damaged.map(|(path, _)| path.clone()).collect()
-    }
-
     /// Writes the record of a build. A site in a read-only folder can be built all the same; only the next build renders
     /// everything, and removes nothing.
-    pub fn save(
-        place: &Path,
-        outputs: &BTreeMap<String, Written>,
-        write_memo: impl Fn(&mut dyn Write) -> io::Result<()>,
-    ) {
+    pub fn save(place: &Path, outputs: &Outputs, write_memo: impl Fn(&mut dyn Write) -> io::Result<()>) {
         let save = || -> io::Result<()> {
             if let Some(folder) = place.parent() {
                 fs::create_dir_all(folder)?;
@@ -88,8 +62,9 @@ impl Record {
             // Digests of the environment are nobody else's business.
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             let mut file = BufWriter::new(file);
-            serde_json::to_writer(&mut file, outputs)?;
-            file.write_all(b"\n")?;
+            let outputs = outputs.to_bytes();
+            file.write_all(&(outputs.len() as u64).to_le_bytes())?;
+            file.write_all(&outputs)?;
             write_memo(&mut file)?;
             file.flush()?;
             fs::rename(&new, place)
