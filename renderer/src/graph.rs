@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::ser::SerializeSeq;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use self::nodes::{Nodes, Slot};
 use crate::diagnostic::Diagnostic;
@@ -62,8 +62,30 @@ struct Record {
     planned: u64,
     /// Whether what it read is what its outputs were made from.
     valid: bool,
-    reads: Box<[u32]>,
+    reads: Reads,
     outputs: Box<[Arc<str>]>,
+}
+
+/// Numbers of nodes, each once, as runs of numbers that follow each other: the first, and how many. What many outputs read
+/// got its numbers when the first of them was made, and is one run or a few, however much it is.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Reads(Box<[(u32, u32)]>);
+
+impl Reads {
+    fn new(mut ids: Vec<u32>) -> Self {
+        ids.sort_unstable();
+        let runs = ids.chunk_by(|one, next| one + 1 == *next);
+        Self(runs.map(|run| (run[0], run.len() as u32)).collect())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().flat_map(|(first, count)| *first..first + count)
+    }
+
+    /// Whether all of the numbers are below `end`.
+    fn are_below(&self, end: usize) -> bool {
+        self.0.iter().all(|(first, count)| first.checked_add(*count).is_some_and(|next| next as usize <= end))
+    }
 }
 
 /// An output that is no more.
@@ -74,12 +96,12 @@ struct Gone {
     until: u64,
 }
 
-/// A graph as it is kept outside of the process: nodes with their values; contents, records and copies, which name nodes by
-/// their place among these.
+/// A graph as it is kept outside of the process: nodes by number, with their values; contents; records, with their places in
+/// the plan; copies.
 pub(crate) type KeptGraph = (
-    Vec<(Node, Option<Value>)>,
-    Vec<(ContentName, Parts, Arc<Facts>, Vec<u32>)>,
-    Vec<(JobName, Vec<u32>, Vec<Arc<str>>)>,
+    Vec<Option<(Node, Option<Value>)>>,
+    Vec<(ContentName, Parts, Arc<Facts>, Reads)>,
+    Vec<(JobName, u32, Reads, Vec<Arc<str>>)>,
     Vec<Arc<str>>,
 );
 
@@ -171,7 +193,7 @@ impl Graph {
         if let Some((output, explanation)) = explained {
             self.explain(output, &causes, explanation);
         }
-        if touched.is_some() && all_known {
+        if touched.is_some() && all_known && self.records.len() == jobs.len() {
             return self.wanted_again(jobs.len(), render, since);
         }
         let mut wanted = Vec::with_capacity(jobs.len());
@@ -184,7 +206,7 @@ impl Graph {
                 continue;
             };
             (record.place, record.planned) = (place as u32, render);
-            record.valid &= content_known && !record.reads.iter().any(|node| is_changed(&self.nodes, *node));
+            record.valid &= content_known && !record.reads.iter().any(|node| is_changed(&self.nodes, node));
             wanted.push(record.is_wanted(since));
         }
         wanted
@@ -197,8 +219,10 @@ impl Graph {
         let mut wanted = vec![true; jobs];
         for record in self.records.values_mut() {
             record.planned = render;
-            record.valid &= !record.reads.iter().any(|id| changed[*id as usize]);
-            wanted[record.place as usize] = record.is_wanted(since);
+            record.valid &= !record.reads.iter().any(|id| changed[id as usize]);
+            if let Some(wanted) = wanted.get_mut(record.place as usize) {
+                *wanted = record.is_wanted(since);
+            }
         }
         wanted
     }
@@ -216,8 +240,8 @@ impl Graph {
     }
 
     /// The names of what was read, of which `wanted` holds.
-    fn names(&self, reads: &[u32], wanted: impl Fn(&Slot) -> bool) -> BTreeSet<String> {
-        let slots = reads.iter().filter_map(|id| self.nodes.get(*id));
+    fn names(&self, reads: &Reads, wanted: impl Fn(&Slot) -> bool) -> BTreeSet<String> {
+        let slots = reads.iter().filter_map(|id| self.nodes.get(id));
         slots.filter(|slot| wanted(slot)).map(|slot| slot.node.to_string()).collect()
     }
 
@@ -236,8 +260,8 @@ impl Graph {
             found = true;
             known.extend(self.names(&record.reads, |_| true));
             changed.extend(self.names(&record.reads, |slot| slot.changed));
-            for id in &record.reads {
-                let Some(slot) = self.nodes.get(*id).filter(|slot| slot.changed) else {
+            for id in record.reads.iter() {
+                let Some(slot) = self.nodes.get(id).filter(|slot| slot.changed) else {
                     continue;
                 };
                 let source = match &slot.node {
@@ -271,30 +295,20 @@ impl Graph {
     /// What can be kept of it, as [`KeptGraph`] is read back. What is known of the environment, even as digests, is left
     /// out unless nobody else will read it.
     pub(crate) fn keep(&self, shared: bool) -> impl Serialize {
-        let mut places = vec![u32::MAX; self.nodes.end()];
-        for (place, (id, _)) in self.nodes.iter().enumerate() {
-            places[id as usize] = place as u32;
-        }
-        let places: Arc<[u32]> = places.into();
-        let place = move |reads: &[u32]| reads.iter().map(|id| places[*id as usize]).collect::<Vec<_>>();
-        let of_contents = place.clone();
-        let nodes = Rows(self.nodes.len(), move || {
-            self.nodes.iter().map(move |(_, slot)| {
+        let nodes = Rows(self.nodes.end(), move || {
+            (0..self.nodes.end() as u32).map(move |id| {
+                let slot = self.nodes.get(id)?;
                 let is_secret = shared && matches!(slot.node, Node::Environment(_));
-                (&slot.node, slot.value().filter(|_| !is_secret))
+                Some((&slot.node, slot.value().filter(|_| !is_secret)))
             })
         });
-        let contents = Rows(self.contents.len(), move || {
-            let place = of_contents.clone();
-            self.contents
-                .iter()
-                .map(move |(name, content)| (name, content.parts, &content.facts, place(&content.reads)))
+        let contents = Rows(self.contents.len(), || {
+            self.contents.iter().map(|(name, content)| (name, content.parts, &content.facts, &content.reads))
         });
         let valid = self.records.values().filter(|record| record.valid).count();
-        let records = Rows(valid, move || {
-            let place = place.clone();
+        let records = Rows(valid, || {
             let records = self.records.iter().filter(|(_, record)| record.valid);
-            records.map(move |(name, record)| (name, place(&record.reads), &record.outputs))
+            records.map(|(name, record)| (name, record.place, &record.reads, &record.outputs))
         });
         let copies = Rows(self.copies.len(), || self.copies.keys());
         (nodes, contents, records, copies)
@@ -304,24 +318,30 @@ impl Graph {
     pub(crate) fn restore(kept: KeptGraph, key: Key) -> Option<Self> {
         let (nodes, contents, records, copies) = kept;
         let mut uses = vec![0_u32; nodes.len()];
-        let mut hold = |reads: Vec<u32>| {
-            for id in &reads {
-                *uses.get_mut(*id as usize)? += 1;
-            }
-            Some(reads.into_boxed_slice())
+        let mut hold = |reads: Reads| {
+            let reads = Some(reads).filter(|reads| reads.are_below(uses.len()))?;
+            reads.iter().for_each(|id| uses[id as usize] += 1);
+            Some(reads)
         };
-        let mut graph = Self { key, ended: vec![0], ..Self::default() };
+        let mut graph = Self {
+            key,
+            ended: vec![0],
+            contents: HashMap::with_capacity(contents.len()),
+            records: HashMap::with_capacity(records.len()),
+            outputs: HashMap::with_capacity(records.len() + copies.len()),
+            ..Self::default()
+        };
         for (name, parts, facts, reads) in contents {
             graph.contents.insert(name, Content { parts, facts, reads: hold(reads)? });
         }
-        for (name, reads, outputs) in records {
+        for (name, place, reads, outputs) in records {
             let (reads, outputs) = (hold(reads)?, outputs.into());
-            let record = Record { place: 0, made: 0, planned: 0, valid: true, reads, outputs };
+            let record = Record { place, made: 0, planned: 0, valid: true, reads, outputs };
             graph.records.insert(name, record);
         }
         graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
         let made = graph.records.values().flat_map(|record| record.outputs.iter()).chain(graph.copies.keys());
-        graph.outputs = made.map(|path| (path.clone(), 0)).collect();
+        graph.outputs.extend(made.map(|path| (path.clone(), 0)));
         graph.nodes = Nodes::restore(nodes, &uses)?;
         Some(graph)
     }
@@ -332,7 +352,7 @@ impl Graph {
         let changed: Vec<ContentName> = self
             .contents
             .iter()
-            .filter(|(_, content)| content.reads.iter().any(|node| is_changed(nodes, *node)))
+            .filter(|(_, content)| content.reads.iter().any(|node| is_changed(nodes, node)))
             .map(|(name, _)| name.clone())
             .collect();
         let mut before = HashMap::with_capacity(changed.len());
@@ -513,12 +533,12 @@ impl Graph {
         self.outputs.len()
     }
 
-    fn hold(&mut self, reads: &[Node]) -> Box<[u32]> {
-        reads.iter().map(|node| self.nodes.hold(node)).collect()
+    fn hold(&mut self, reads: &[Node]) -> Reads {
+        Reads::new(reads.iter().map(|node| self.nodes.hold(node)).collect())
     }
 
-    fn release(&mut self, reads: &[u32]) {
-        reads.iter().for_each(|id| self.nodes.release(*id));
+    fn release(&mut self, reads: &Reads) {
+        reads.iter().for_each(|id| self.nodes.release(id));
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 
-use crate::graph::{Content, ContentName, Key, Value};
+use crate::graph::{Content, ContentName, Key, Reads, Value};
 use crate::job::{self, Entries, Job};
 use crate::library::{self, PageId, Parsed, SectionId, Taxonomy, Term};
 use crate::reads::Node;
@@ -19,7 +19,7 @@ use crate::search;
 use crate::site::{Pages, Parts, Site};
 use crate::templates::{Field, Fields};
 
-pub(crate) type Contents = HashMap<ContentName, Content<Box<[u32]>>>;
+pub(crate) type Contents = HashMap<ContentName, Content<Reads>>;
 
 /// One state of a site, looked at.
 pub(crate) struct View<'a> {

@@ -5,6 +5,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use rayon::prelude::*;
 
 use super::Value;
@@ -45,11 +46,6 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.index.len()
-    }
-
     /// One more than the largest number.
     pub(super) fn end(&self) -> usize {
         self.slots.len()
@@ -95,10 +91,7 @@ impl Nodes {
                 (slots.len() - 1) as u32
             }
         };
-        let hasher = &self.hasher;
-        self.index.insert_unique(hash, id, |id| {
-            slots[*id as usize].as_ref().map_or(0, |slot| hasher.hash_one(&slot.node))
-        });
+        self.index.insert_unique(hash, id, |id| hash_of(slots, &self.hasher, *id));
         id
     }
 
@@ -116,23 +109,34 @@ impl Nodes {
         }
     }
 
-    /// Nodes as they were kept, each held `uses` times; none where one is there twice.
-    pub(super) fn restore(kept: Vec<(Node, Option<Value>)>, uses: &[u32]) -> Option<Self> {
-        let mut nodes = Self::default();
-        for (id, ((node, value), uses)) in kept.into_iter().zip(uses).enumerate() {
+    /// Nodes as they were kept, by number, each held `uses` times; none where one is there twice, or is held and not there.
+    pub(super) fn restore(kept: Vec<Option<(Node, Option<Value>)>>, uses: &[u32]) -> Option<Self> {
+        let slots = Vec::with_capacity(kept.len());
+        let index = HashTable::with_capacity(kept.len());
+        let mut nodes = Self { slots, index, ..Self::default() };
+        for (id, (known, uses)) in kept.into_iter().zip(uses).enumerate() {
             if *uses == 0 {
                 nodes.free.push(id as u32);
                 nodes.slots.push(None);
                 continue;
             }
-            // Numbers that are free come later: this one is at the end.
-            let free = std::mem::take(&mut nodes.free);
-            let held = nodes.hold(&node);
-            nodes.free = free;
-            let slot = nodes.slots.get_mut(id)?.as_mut().filter(|_| held as usize == id)?;
+            let (node, value) = known?;
+            let slots = &nodes.slots;
+            let is_it =
+                |other: &u32| slots[*other as usize].as_ref().is_some_and(|slot: &Slot| slot.node == node);
+            let rehash = |id: &u32| hash_of(slots, &nodes.hasher, *id);
+            match nodes.index.entry(nodes.hasher.hash_one(&node), is_it, rehash) {
+                Entry::Occupied(_) => return None,
+                Entry::Vacant(vacant) => drop(vacant.insert(id as u32)),
+            }
+            let mut slot = Slot { node, value: [0; 2], is_known: false, changed: false, uses: *uses };
             slot.set_value(value);
-            slot.uses = *uses;
+            nodes.slots.push(Some(slot));
         }
         Some(nodes)
     }
+}
+
+fn hash_of(slots: &[Option<Slot>], hasher: &RandomState, id: u32) -> u64 {
+    slots[id as usize].as_ref().map_or(0, |slot| hasher.hash_one(&slot.node))
 }
