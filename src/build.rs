@@ -152,7 +152,7 @@ impl Build {
         if self.args.no_memo {
             return (Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX), None);
         }
-        match memo.and_then(|memo| memo.renderer(render::ONE_RENDER_BYTES_MAX)) {
+        match memo.map(|memo| memo.renderer(render::ONE_RENDER_BYTES_MAX)) {
             Some((renderer, render)) => (renderer, Some(render)),
             None => (Renderer::new(render::ONE_RENDER_BYTES_MAX), None),
         }

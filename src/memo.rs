@@ -159,6 +159,6 @@ fn read(whole: &[u8], rules: &Digest, memory_bytes_max: usize) -> Option<Known> 
     let mut memo = Vec::new();
     let unpacked = zstd::Decoder::new(&whole[end + 1..]).ok()?;
     unpacked.take(MEMO_BYTES_MAX).read_to_end(&mut memo).ok()?;
-    let (renderer, render) = Memo::open(memo.into())?.renderer(memory_bytes_max)?;
+    let (renderer, render) = Memo::open(memo.into())?.renderer(memory_bytes_max);
     Some(Known { renderer, render, seq: head.seq, root: head.root })
 }

@@ -7,12 +7,17 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{DataSet, RowPage};
+use crate::graph::Value;
 use crate::job::Job;
-use crate::library::{self, CONTENT, Content, Library, Making, Taken};
+use crate::library::{self, CONTENT, Content, Library, Making, ParsedFiles, Taken};
+use crate::memo;
 use crate::reads::Node;
 use crate::render::Input;
 use crate::site::{Pages, Site};
+use crate::sources::Stamp;
 use crate::view::Values;
 
 /// Files whose contents are taken over one by one; after more, such as a checkout, everything is made anew.
@@ -41,30 +46,53 @@ impl Kept {
             return None;
         }
         let files = input.sources.differing(&self.site.sources, FILES_MAX)?;
-        if !files.iter().all(|path| path.starts_with(CONTENT) && path.ends_with(".md")) {
+        let taken = self.site.library.take(making, contents(&files)?)?;
+        let touched = Touched::of(&self.site, &taken);
+        self.values.update(&touched.contents);
+        Some((touched, taken))
+    }
+}
+
+/// These files, if all of them are contents.
+fn contents<'a, 'b>(files: &'a [&'b str]) -> Option<&'a [&'b str]> {
+    files.iter().all(|path| path.starts_with(CONTENT) && path.ends_with(".md")).then_some(files)
+}
+
+/// What a render of another process was made from, as its memo tells: of the files those that can be told from others
+/// without reading them.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Before<Files> {
+    pub(crate) options: Value,
+    /// Data of the dynamic sources, and the pages that rows of it made.
+    pub(crate) data: Value,
+    /// In seconds since 1970: when it was, and when a date makes the next one differ.
+    pub(crate) now: i64,
+    pub(crate) next_change: Option<i64>,
+    /// How many files there were.
+    pub(crate) count: usize,
+    pub(crate) files: Files,
+}
+
+impl Before<Vec<Stamp>> {
+    /// Whether a render of `input` would give the same, as far as its files do.
+    pub(crate) fn fits(&self, input: &Input) -> bool {
+        let now = input.now.as_second();
+        now >= self.now
+            && self.next_change.is_none_or(|at| now < at)
+            && memo::options(input) == self.options
+            && memo::data(input) == self.data
+    }
+
+    /// What `site`, which `input` makes, touches in the site that this is of; none where more differs than the contents of
+    /// some files, of which `parsed` tells what they said then, or where these contents move anything.
+    pub(crate) fn touched(&self, input: &Input, site: &Site, parsed: &ParsedFiles) -> Option<Touched> {
+        // What is no more could hide behind what was left out because its times told nothing.
+        if input.sources.len() != self.count || !self.fits(input) {
             return None;
         }
-        let taken = self.site.library.take(making, &files)?;
-        let mut touched = Touched::default();
-        for Taken { content, source, parsed, same_matter } in &taken {
-            touched.add(&self.site, *content);
-            if *same_matter {
-                continue;
-            }
-            // What shows its title beside its own.
-            touched.matter = true;
-            let library = &self.site.library;
-            let lang = match content {
-                Content::Page(id) => &library.page(*id).lang,
-                Content::Section(id) => &library.section(*id).lang,
-            };
-            let linked = parsed.linked.iter().filter_map(|target| library.content_id(target));
-            let others: Vec<Content> =
-                library.translations_of(source, lang).iter().copied().chain(linked).collect();
-            others.into_iter().for_each(|other| touched.add(&self.site, other));
-        }
-        self.values.update(&self.site, &touched.contents);
-        Some((touched, taken))
+        let files = input.sources.differing_from(&self.files, FILES_MAX)?;
+        let taken = site.library.taken(site.engine.backlinks, parsed, contents(&files)?)?;
+        Some(Touched::of(site, &taken))
     }
 }
 
@@ -81,6 +109,28 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
+    /// What the files touch that a site has taken over.
+    fn of(site: &Site, taken: &[Taken]) -> Self {
+        let mut touched = Self::default();
+        for Taken { content, source, parsed, same_matter } in taken {
+            touched.add(site, *content);
+            if *same_matter {
+                continue;
+            }
+            // What shows its title beside its own.
+            touched.matter = true;
+            let library = &site.library;
+            let lang = match content {
+                Content::Page(id) => &library.page(*id).lang,
+                Content::Section(id) => &library.section(*id).lang,
+            };
+            let linked = parsed.linked.iter().filter_map(|target| library.content_id(target));
+            let others = library.translations_of(source, lang).iter().copied().chain(linked);
+            others.for_each(|other| touched.add(site, other));
+        }
+        touched
+    }
+
     /// Adds a content.
     pub(crate) fn add(&mut self, site: &Site, content: Content) {
         if !self.contents.insert(content) {

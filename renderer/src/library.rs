@@ -313,31 +313,15 @@ impl Library {
     /// address, list and order stays as it is. Otherwise nothing is done. Says what differs now.
     pub(crate) fn take(&mut self, making: &Making<'_>, files: &[&str]) -> Option<Vec<Taken>> {
         let skipped = globs("zola.toml", &making.config.skip_content_templating).ok()?;
-        let by_title = |s: &Section| matches!(s.matter.sort_by, SortBy::Title | SortBy::TitleBytes);
         let mut taken = Vec::new();
         for path in files {
-            let content = self.content_id(relative(path))?;
-            let (source, before) = match content {
-                Content::Page(id) => (&self.page(id).source, &self.page(id).parsed),
-                Content::Section(id) => (&self.section(id).source, self.section(id).parsed.as_ref()?),
-            };
+            let (content, source, before) = self.file(path)?;
             // What is wrong with a file is said by whoever looks at all of them.
             let (_, parsed) = parse_file(making, &skipped, path).ok()?;
-            if **source != **path || (making.backlinks && parsed.linked != before.linked) {
-                return None;
-            }
             if Arc::ptr_eq(&parsed, before) {
                 continue;
             }
-            let same_matter = parsed.matter_value == before.matter_value;
-            if !same_matter {
-                let (Matter::Page(old), Matter::Page(new)) = (&before.matter, &parsed.matter) else {
-                    return None;
-                };
-                if !new.stands_as(old) || (new.title != old.title && self.sections.iter().any(by_title)) {
-                    return None;
-                }
-            }
+            let same_matter = self.moves_nothing(making.backlinks, before, &parsed)?;
             taken.push(Taken { content, source: source.clone(), parsed, same_matter });
         }
         for Taken { content, parsed, .. } in &taken {
@@ -347,6 +331,50 @@ impl Library {
             }
         }
         Some(taken)
+    }
+
+    /// What of these files this library has taken, if it stands as the one did that was made of `before`, which knows them
+    /// as they were; none where one of them may have moved an address, a list or an order.
+    pub(crate) fn taken(&self, backlinks: bool, before: &ParsedFiles, files: &[&str]) -> Option<Vec<Taken>> {
+        let mut taken = Vec::new();
+        for path in files {
+            let (content, source, parsed) = self.file(path)?;
+            let before = before.get(*path)?;
+            if !Arc::ptr_eq(parsed, before) {
+                let same_matter = self.moves_nothing(backlinks, before, parsed)?;
+                taken.push(Taken { content, source: source.clone(), parsed: parsed.clone(), same_matter });
+            }
+        }
+        Some(taken)
+    }
+
+    /// The content of a file, the name of that, and what it says.
+    fn file(&self, path: &str) -> Option<(Content, &Arc<str>, &Arc<Parsed>)> {
+        let content = self.content_id(path.strip_prefix(CONTENT)?)?;
+        let (source, parsed) = match content {
+            Content::Page(id) => (&self.page(id).source, &self.page(id).parsed),
+            Content::Section(id) => (&self.section(id).source, self.section(id).parsed.as_ref()?),
+        };
+        (**source == *path).then_some((content, source, parsed))
+    }
+
+    /// Whether the front matter is the same, letter for letter, where a file says `now` what it did not `before`; none where
+    /// that may move an address, a list or an order.
+    fn moves_nothing(&self, backlinks: bool, before: &Parsed, now: &Parsed) -> Option<bool> {
+        if backlinks && now.linked != before.linked {
+            return None;
+        }
+        let same_matter = now.matter_value == before.matter_value;
+        if !same_matter {
+            let (Matter::Page(old), Matter::Page(new)) = (&before.matter, &now.matter) else {
+                return None;
+            };
+            let by_title = |s: &Section| matches!(s.matter.sort_by, SortBy::Title | SortBy::TitleBytes);
+            if !new.stands_as(old) || (new.title != old.title && self.sections.iter().any(by_title)) {
+                return None;
+            }
+        }
+        Some(same_matter)
     }
 
     /// Builds the library, and the parsed files for the next one.

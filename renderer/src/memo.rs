@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, KeptGraph, Key, Rows, Value};
+use crate::kept::Before;
 use crate::library::Parsed;
 use crate::reads::Node;
 use crate::render::{Handed, Input, RenderId, Renderer, Summary};
@@ -23,7 +24,7 @@ use crate::sources::{Sources, Stamp};
 use crate::view;
 
 /// First bytes of every memo.
-const MAGIC: &[u8; 16] = b"bakehouse memo 3";
+const MAGIC: &[u8; 16] = b"bakehouse memo 4";
 /// A digest of the renderer's sources and of what it is built on: other code may make other outputs.
 const PROGRAM: &[u8] = env!("BAKEHOUSE_RENDERER").as_bytes();
 /// The largest memo that is read, in bytes.
@@ -34,16 +35,13 @@ pub const MEMO_BYTES_MAX: u64 = 2 << 30;
 struct Head<Files> {
     summary: Counts,
     warnings: Vec<Diagnostic>,
-    next_change: Option<i64>,
-    options: Value,
-    data: Value,
     /// Keys the digests of the environment.
     key: Key,
     environment: Vec<(Arc<str>, Value)>,
     days: Vec<(Arc<str>, Value)>,
     /// Whether other servers are asked in each render.
     elsewhere: bool,
-    files: Files,
+    before: Before<Files>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -91,17 +89,15 @@ impl Memo {
 
     /// The files of the folder `root` as they were then, to be listed again: those that did not change are not read again.
     pub fn sources(&self, root: &Path) -> Sources {
-        Sources::from_stamps(root, &self.head.files)
+        Sources::from_stamps(root, &self.head.before.files)
     }
 
     /// Whether a render of `input` would make what is there already, with nothing different that it reads.
     pub fn is_current(&self, input: &Input) -> bool {
         let head = &self.head;
         !head.elsewhere
-            && input.sources.are(&head.files)
-            && options(input) == head.options
-            && data(input) == head.data
-            && head.next_change.is_none_or(|at| input.now.as_second() < at)
+            && input.sources.are(&head.before.files)
+            && head.before.fits(input)
             && head.environment.iter().all(|(name, value)| view::environment(name, &head.key) == *value)
             && head.days.iter().all(|(zone, value)| view::day(zone, input.now) == *value)
     }
@@ -118,26 +114,27 @@ impl Memo {
             rendered: 0,
             postponed: false,
             assets,
-            next_change: self.head.next_change.and_then(|at| Timestamp::from_second(at).ok()),
+            next_change: self.head.before.next_change.and_then(|at| Timestamp::from_second(at).ok()),
             warnings: self.head.warnings.clone(),
             // Builds ask for none.
             places: Vec::new(),
         }
     }
 
-    /// A renderer that remembers that render, and its name; none where the memo contradicts itself.
-    pub fn renderer(self, memory_bytes_max: usize) -> Option<(Renderer, RenderId)> {
-        let parsed = || {
-            let (config, parsed): KeptParsed = postcard::from_bytes(&self.parsed).ok()?;
-            Some((config.map(blake3::Hash::from_bytes), parsed.into_iter().collect()))
+    /// A renderer that remembers that render, and its name. Most of the memo is read with the next render; one that
+    /// contradicts itself is like none.
+    pub fn renderer(self, memory_bytes_max: usize) -> (Renderer, RenderId) {
+        let Self { head: Head { key, before, .. }, parsed, graph } = self;
+        let parsed = move || {
+            let (config, parsed): KeptParsed = postcard::from_bytes(&parsed).unwrap_or_default();
+            (config.map(blake3::Hash::from_bytes), Arc::new(parsed.into_iter().collect()))
         };
-        let graph = || {
-            let kept: KeptGraph = postcard::from_bytes(&self.graph).ok()?;
-            Graph::restore(kept, self.head.key)
+        let graph = move || {
+            let kept: Option<KeptGraph> = postcard::from_bytes(&graph).ok();
+            let Some(graph) = kept.and_then(|kept| Graph::restore(kept, key)) else { return Graph::new() };
+            graph
         };
-        let (parsed, graph) = rayon::join(parsed, graph);
-        let (config, parsed) = parsed?;
-        Some((Renderer::restored(memory_bytes_max, graph?, config, parsed), RenderId::default()))
+        (Renderer::restored(memory_bytes_max, graph, parsed, before), RenderId::default())
     }
 }
 
@@ -171,14 +168,18 @@ pub(crate) fn write(
                 assets: summary.assets,
             },
             warnings: summary.warnings.clone(),
-            next_change: summary.next_change.map(Timestamp::as_second),
-            options: options(input),
-            data: data(input),
             key: if own { graph.key } else { Key::default() },
             environment,
             days,
             elsewhere,
-            files: Rows(files, || input.sources.stamps().filter(|_| own)),
+            before: Before {
+                options: options(input),
+                data: data(input),
+                now: input.now.as_second(),
+                next_change: summary.next_change.map(Timestamp::as_second),
+                count: input.sources.len(),
+                files: Rows(files, || input.sources.stamps().filter(|_| own)),
+            },
         };
         let parsed = Rows(parsed.len(), || parsed.iter());
         out.write_all(MAGIC)?;
@@ -215,16 +216,19 @@ impl Write for Sealing<'_> {
 }
 
 /// A digest of how to render.
-fn options(input: &Input) -> Value {
+pub(crate) fn options(input: &Input) -> Value {
     view::half(&blake3::hash(format!("{:?}", input.options).as_bytes()))
 }
 
-/// A digest of the data of all dynamic sources.
-fn data(input: &Input) -> Value {
+/// A digest of the data of all dynamic sources, and of the pages that its rows make.
+pub(crate) fn data(input: &Input) -> Value {
     let mut hasher = blake3::Hasher::new();
     for (name, snapshot) in input.data.iter() {
         hasher.update(blake3::hash(name.as_bytes()).as_bytes());
         hasher.update(blake3::hash(&snapshot.to_bytes()).as_bytes());
+    }
+    for page in &*input.row_pages {
+        hasher.update(blake3::hash(format!("{page:?}").as_bytes()).as_bytes());
     }
     view::half(&hasher.finalize())
 }

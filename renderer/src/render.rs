@@ -3,6 +3,7 @@
 //! Owns the order of things: configuration, templates, content, then all outputs in parallel, streamed to a [`Sink`].
 //! No rendered page is kept but in the bounded memory; what a site of many pages costs is its front matter.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +22,7 @@ use crate::graph::{Explanation, Graph, Planned};
 use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
 use crate::job::{self, Job};
-use crate::kept::{Kept, Touched};
+use crate::kept::{Before, Kept, Touched};
 use crate::library::{self, Content, Library, Making, ParsedFiles, Taken};
 use crate::limits::Limits;
 use crate::memo::{self, Readers};
@@ -31,7 +32,7 @@ use crate::sass;
 use crate::schemas::{self, Schemas};
 use crate::search;
 use crate::site::{Base, Facts, Makings, Memory, Site};
-use crate::sources::Sources;
+use crate::sources::{Sources, Stamp};
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
 use crate::view::{Values, View, half};
@@ -168,9 +169,8 @@ pub struct Summary {
 pub struct Renderer {
     memory: Arc<Memory>,
     /// What outputs read; none where there is no second render.
-    graph: Option<Mutex<Graph>>,
-    /// Parsed content, and the configuration and schemas under which it was parsed.
-    parsed: Mutex<(Option<Hash>, Arc<ParsedFiles>)>,
+    graph: Option<Mutex<Late<Graph>>>,
+    parsed: Mutex<Late<KnownFiles>>,
     config: Mutex<Option<(Hash, Arc<Config>)>>,
     data: Mutex<Option<(Arc<DataSet>, Data)>>,
     style: Mutex<Option<(Hash, bool, CodeStyle)>>,
@@ -179,8 +179,16 @@ pub struct Renderer {
     sass: Mutex<Option<(Hash, BTreeMap<String, Bytes>)>>,
     /// The state of the render that the graph is of.
     kept: Mutex<Option<Kept>>,
+    /// What that render was made from, where another process made it.
+    before: Mutex<Option<Before<Vec<Stamp>>>>,
     renders: AtomicU64,
 }
+
+/// What is made when it is first asked for.
+type Late<T> = LazyCell<T, Box<dyn FnOnce() -> T + Send>>;
+
+/// Parsed content, and the configuration and schemas under which it was parsed.
+type KnownFiles = (Option<Hash>, Arc<ParsedFiles>);
 
 /// What all content of a site rests on.
 struct Basis {
@@ -227,19 +235,20 @@ struct State {
 impl Renderer {
     /// A renderer that remembers its renders: what they read, and of rendered content what `memory_bytes_max` holds.
     pub fn new(memory_bytes_max: usize) -> Self {
-        Self { graph: Some(Mutex::new(Graph::new())), ..Self::for_one_render(memory_bytes_max) }
+        Self { graph: Some(Mutex::new(late(Graph::new))), ..Self::for_one_render(memory_bytes_max) }
     }
 
     /// A renderer that knows what another knew after its last render.
     pub(crate) fn restored(
         memory_bytes_max: usize,
-        graph: Graph,
-        config: Option<Hash>,
-        parsed: ParsedFiles,
+        graph: impl FnOnce() -> Graph + Send + 'static,
+        parsed: impl FnOnce() -> KnownFiles + Send + 'static,
+        before: Before<Vec<Stamp>>,
     ) -> Self {
         Self {
-            graph: Some(Mutex::new(graph)),
-            parsed: Mutex::new((config, Arc::new(parsed))),
+            graph: Some(Mutex::new(late(graph))),
+            parsed: Mutex::new(late(parsed)),
+            before: Mutex::new(Some(before)),
             ..Self::for_one_render(memory_bytes_max)
         }
     }
@@ -265,7 +274,7 @@ impl Renderer {
         show: impl FnOnce(&Graph, Option<Hash>, &ParsedFiles) -> T,
     ) -> Option<T> {
         let graph = self.graph.as_ref()?.try_lock().ok()?;
-        let (config, parsed) = lock(&self.parsed).clone();
+        let (config, parsed) = (**lock(&self.parsed)).clone();
         Some(show(&graph, config, &parsed))
     }
 
@@ -282,7 +291,7 @@ impl Renderer {
         Self {
             memory: Arc::new(Memory::new(memory_bytes_max)),
             graph: None,
-            parsed: Mutex::default(),
+            parsed: Mutex::new(late(KnownFiles::default)),
             config: Mutex::new(None),
             data: Mutex::new(None),
             style: Mutex::new(None),
@@ -290,6 +299,7 @@ impl Renderer {
             schemas: Mutex::new(None),
             sass: Mutex::new(None),
             kept: Mutex::new(None),
+            before: Mutex::new(None),
             renders: AtomicU64::new(0),
         }
     }
@@ -353,30 +363,20 @@ impl Renderer {
             Ok(graph) => Some(graph),
             Err(TryLockError::Poisoned(broken)) => {
                 let mut graph = broken.into_inner();
-                *graph = Graph::new();
+                *graph = late(Graph::new);
                 Some(graph)
             }
             Err(TryLockError::WouldBlock) => None,
         });
-        let mut graph = guard.as_deref_mut();
+        let graph = guard.as_deref_mut();
+        let tracked = graph.is_some();
         // What an explanation is about is looked at whether it can differ or not.
-        let kept = lock(&self.kept).take_if(|_| graph.is_some()).filter(|_| explained.is_none());
-        let basis = self.basis(input)?;
-        let again = kept.and_then(|kept| self.again(kept, input, &basis, render));
-        let State { site, jobs, assets, values, touched } = match again {
-            Some((state, taken)) => {
-                drop(basis);
-                let mut parsed = lock(&self.parsed);
-                let files = Arc::make_mut(&mut parsed.1);
-                files.extend(taken.into_iter().map(|taken| (taken.source, taken.parsed)));
-                state
-            }
-            None => {
-                let site = Arc::new(self.make(input, basis, render, graph.is_some())?);
-                let (jobs, assets) = job::plan(&site)?;
-                State { site, jobs, assets, values: None, touched: None }
-            }
-        };
+        let kept = lock(&self.kept).take_if(|_| tracked).filter(|_| explained.is_none());
+        let before = lock(&self.before).take_if(|_| tracked).filter(|_| explained.is_none());
+        let begin = || self.begin(input, render, tracked, kept, before);
+        // What another process knew is read meanwhile.
+        let (state, mut graph) = rayon::join(begin, || graph.map(|graph| &mut **graph));
+        let State { site, jobs, assets, values, touched } = state?;
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
         let view = graph.as_ref().map(|graph| {
             let values = values.unwrap_or_else(|| Values::of(&site));
@@ -419,7 +419,6 @@ impl Renderer {
                 closed.store(true, Ordering::Relaxed);
             }
         };
-        let tracked = graph.is_some();
         let shared = Mutex::new(graph);
         let run = |(place, job): (usize, &Job)| {
             if closed.load(Ordering::Relaxed) {
@@ -545,6 +544,32 @@ impl Renderer {
         Ok(summary)
     }
 
+    /// What a render begins with: the state that the last one left, if it can, or another, and what that touches in the one
+    /// of before.
+    fn begin(
+        &self,
+        input: &Input,
+        render: u64,
+        tracked: bool,
+        kept: Option<Kept>,
+        before: Option<Before<Vec<Stamp>>>,
+    ) -> Result<State, Errors> {
+        let basis = self.basis(input)?;
+        if let Some((state, taken)) = kept.and_then(|kept| self.again(kept, input, &basis, render)) {
+            drop(basis);
+            let mut parsed = lock(&self.parsed);
+            let files = Arc::make_mut(&mut parsed.1);
+            files.extend(taken.into_iter().map(|taken| (taken.source, taken.parsed)));
+            return Ok(state);
+        }
+        let parsed = before.is_some().then(|| basis.known.clone());
+        let site = Arc::new(self.make(input, basis, render, tracked)?);
+        let (jobs, assets) = job::plan(&site)?;
+        let known = before.zip(parsed);
+        let touched = known.and_then(|(before, parsed)| before.touched(input, &site, &parsed));
+        Ok(State { site, jobs, assets, values: None, touched })
+    }
+
     /// The state that the last render left, with what differs now taken over; none where that is not all there is to it.
     fn again(
         &self,
@@ -604,7 +629,7 @@ impl Renderer {
             None => config_digest,
         };
         // Which files are pages and in which language follows from the configuration.
-        let known = match &*lock(&self.parsed) {
+        let known = match &**lock(&self.parsed) {
             (known, parsed) if *known == Some(rules) => parsed.clone(),
             _ => Arc::default(),
         };
@@ -622,7 +647,7 @@ impl Renderer {
         let (library, parsed) = Library::make(&basis.making(input))?;
         let Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known: _ } =
             basis;
-        *lock(&self.parsed) = (Some(rules), Arc::new(parsed));
+        **lock(&self.parsed) = (Some(rules), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
         generated.extend(self.sass(sources, &config)?);
@@ -919,6 +944,10 @@ pub(crate) fn is_template(path: &str) -> bool {
 struct Data {
     value: tera::Value,
     digests: BTreeMap<String, u128>,
+}
+
+fn late<T>(make: impl FnOnce() -> T + Send + 'static) -> Late<T> {
+    LazyCell::new(Box::new(make))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

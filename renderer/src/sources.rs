@@ -59,13 +59,28 @@ struct Stat {
     device: u64,
 }
 
-/// A file of a folder as it was when it was listed, for another process to tell whether it is the same.
+/// A file as it was when it was listed, for another process to tell whether it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     path: Arc<str>,
-    stat: Stat,
-    /// Its digest, where it was read.
+    /// None of a file in memory.
+    stat: Option<Stat>,
+    /// Its digest; of a file of a folder only where it was read.
     digest: Option<[u8; 32]>,
+}
+
+impl Stamp {
+    /// Whether that file is the same.
+    fn is_of(&self, path: &str, file: &SourceFile) -> bool {
+        *self.path == *path
+            && match &file.place {
+                Place::Disk { stat, .. } => self.stat == Some(*stat),
+                Place::Memory(_) => {
+                    self.stat.is_none()
+                        && file.digest().is_ok_and(|digest| self.digest == Some(*digest.as_bytes()))
+                }
+            }
+    }
 }
 
 /// How long before a listing a file must have changed last for its times to tell a later change: what is written within
@@ -164,16 +179,18 @@ impl Sources {
         Self { files: Arc::new(files), root: None, listed: None }
     }
 
-    /// What this listing of a folder knows of its files; files are left out that may change without showing it.
+    /// What is known of these files; those are left out that may change without showing it.
     pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
         let listed = self.listed;
-        let stamp = move |(path, file): (&Arc<str>, &Arc<SourceFile>)| match &file.place {
-            Place::Disk { stat, .. } if listed.is_some_and(|listed| stat.is_settled(listed)) => Some(Stamp {
-                path: path.clone(),
-                stat: *stat,
-                digest: file.digest.get().map(|digest| *digest.as_bytes()),
-            }),
-            _ => None,
+        let stamp = move |(path, file): (&Arc<str>, &Arc<SourceFile>)| {
+            let (stat, digest) = match &file.place {
+                Place::Disk { stat, .. } if listed.is_some_and(|listed| stat.is_settled(listed)) => {
+                    (Some(*stat), file.digest.get().copied())
+                }
+                Place::Disk { .. } => return None,
+                Place::Memory(_) => (None, file.digest().ok()),
+            };
+            Some(Stamp { path: path.clone(), stat, digest: digest.map(|digest| *digest.as_bytes()) })
         };
         self.files.iter().filter_map(stamp)
     }
@@ -182,23 +199,39 @@ impl Sources {
     pub(crate) fn from_stamps(root: &Path, stamps: &[Stamp]) -> Self {
         let root: Arc<Path> = Arc::from(root);
         let file = |stamp: &Stamp| {
+            let stat = stamp.stat?;
             let digest = OnceLock::new();
             if let Some(known) = stamp.digest {
                 digest.get_or_init(|| Hash::from_bytes(known));
             }
-            let place = Place::Disk { root: root.clone(), path: stamp.path.clone(), stat: stamp.stat };
-            (stamp.path.clone(), Arc::new(SourceFile { place, digest }))
+            let place = Place::Disk { root: root.clone(), path: stamp.path.clone(), stat };
+            Some((stamp.path.clone(), Arc::new(SourceFile { place, digest })))
         };
-        let files = stamps.iter().map(file).collect();
+        let files = stamps.iter().filter_map(file).collect();
         Self { files: Arc::new(files), root: Some(root), listed: None }
     }
 
-    /// Whether a listing has just these files, unchanged.
+    /// Whether these are just the files of `stamps`, unchanged.
     pub(crate) fn are(&self, stamps: &[Stamp]) -> bool {
         self.files.len() == stamps.len()
-            && self.files.iter().zip(stamps).all(|((path, file), stamp)| {
-                *path == stamp.path && matches!(&file.place, Place::Disk { stat, .. } if *stat == stamp.stat)
-            })
+            && self.files.iter().zip(stamps).all(|((path, file), stamp)| stamp.is_of(path, file))
+    }
+
+    /// The paths of files that are others than those of `stamps`, or that are not among them; none where one of them is
+    /// no more, or where there are more than `most`.
+    pub(crate) fn differing_from(&self, stamps: &[Stamp], most: usize) -> Option<Vec<&str>> {
+        let mut differing = Vec::new();
+        let mut stamps = stamps.iter().peekable();
+        for (path, file) in &*self.files {
+            let known = stamps.next_if(|stamp| stamp.path == *path);
+            if known.is_none_or(|stamp| !stamp.is_of(path, file)) {
+                differing.push(&**path);
+                if differing.len() > most {
+                    return None;
+                }
+            }
+        }
+        stamps.peek().is_none().then_some(differing)
     }
 
     /// The same files with some under other paths, and some with other text. What is to be renamed and is not there is

@@ -4,12 +4,11 @@
 //! Most come from digests that are made when a file is parsed.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use blake3::Hasher;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rayon::prelude::*;
 
 use crate::graph::{Content, ContentName, Key, Reads, Value};
 use crate::job::{self, Entries, Job};
@@ -32,35 +31,25 @@ pub(crate) struct View<'a> {
     key: Key,
 }
 
-/// Front matter and what follows from names, of each page and section.
+/// Front matter and what follows from names, of each page and section that was asked for.
 pub(crate) struct Values {
-    pages: Vec<Value>,
-    sections: Vec<Value>,
+    pages: Vec<OnceLock<Value>>,
+    sections: Vec<OnceLock<Value>>,
 }
 
 impl Values {
-    /// The values of all pages and sections.
+    /// Those of a site, of which nothing was asked yet.
     pub(crate) fn of(site: &Site) -> Self {
-        let library = &site.library;
-        Self {
-            pages: (0..library.pages.len() as PageId).into_par_iter().map(|id| page(site, id)).collect(),
-            sections: (0..library.sections.len() as SectionId)
-                .into_par_iter()
-                .map(|id| section(site, id))
-                .collect(),
-        }
+        let unasked = |count| (0..count).map(|_| OnceLock::new()).collect();
+        Self { pages: unasked(site.library.pages.len()), sections: unasked(site.library.sections.len()) }
     }
 
-    /// Takes the values of some again.
-    pub(crate) fn update<'a>(
-        &mut self,
-        site: &Site,
-        contents: impl IntoIterator<Item = &'a library::Content>,
-    ) {
+    /// Forgets the values of some, which are others now.
+    pub(crate) fn update<'a>(&mut self, contents: impl IntoIterator<Item = &'a library::Content>) {
         for content in contents {
             match *content {
-                library::Content::Page(id) => self.pages[id as usize] = page(site, id),
-                library::Content::Section(id) => self.sections[id as usize] = section(site, id),
+                library::Content::Page(id) => self.pages[id as usize] = OnceLock::new(),
+                library::Content::Section(id) => self.sections[id as usize] = OnceLock::new(),
             }
         }
     }
@@ -285,7 +274,7 @@ impl<'a> View<'a> {
     }
 
     fn page(&self, contents: &Contents, id: PageId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = self.values.pages[id as usize];
+        let front = *self.values.pages[id as usize].get_or_init(|| page(self.site, id));
         if fields == Fields::default() {
             return Some(front);
         }
@@ -298,7 +287,7 @@ impl<'a> View<'a> {
     }
 
     fn section(&self, contents: &Contents, id: SectionId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = self.values.sections[id as usize];
+        let front = *self.values.sections[id as usize].get_or_init(|| section(self.site, id));
         if fields == Fields::default() {
             return Some(front);
         }

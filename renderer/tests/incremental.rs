@@ -507,7 +507,7 @@ fn run(edits: &[Edit]) {
                     let mut memo = Vec::new();
                     renderer.write_memo(&input, &summary, readers, &mut memo).unwrap();
                     let memo = Memo::open(memo.into()).unwrap();
-                    let (next, render) = memo.renderer(8 << 20).unwrap();
+                    let (next, render) = memo.renderer(8 << 20);
                     renderer = next;
                     let known = std::mem::take(&mut held[which].1);
                     // Nobody else can have what this renderer has never made.
