@@ -2,7 +2,9 @@
 //!
 //! After most saves every address, list and order is what it was: a text has changed, or a title. Then the state of
 //! before is taken over with these contents in it, and only what rests on them is looked at, so that the cost follows
-//! the change and not the site. Where anything else differs, everything is made anew.
+//! the change and not the site. Where another process rendered last, its memo tells what the state was made from: the
+//! state is made anew then, but again only what rests on these contents is looked at. Where anything else differs,
+//! everything is.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

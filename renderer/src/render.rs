@@ -281,8 +281,10 @@ impl Renderer {
     /// Says that whoever has the outputs of render `since` does not have these of them as they were made, or has these
     /// beside them: they are made again, or said to be gone, by the next render since that one.
     pub fn distrust<'a>(&self, since: RenderId, outputs: impl IntoIterator<Item = &'a str>) {
-        if let Some(graph) = &self.graph {
-            lock(graph).distrust(since.0, &outputs.into_iter().collect());
+        let outputs: HashSet<&str> = outputs.into_iter().collect();
+        // What another process knew is not read before it must be.
+        if let Some(graph) = self.graph.as_ref().filter(|_| !outputs.is_empty()) {
+            lock(graph).distrust(since.0, &outputs);
         }
     }
 
