@@ -143,7 +143,7 @@ impl Build {
         let outputs = Outputs { files };
         Record::save(&self.place, &outputs, |out| renderer.write_memo(&input, &summary, Readers::Own, out));
         // The process ends here: taking all of that apart piece by piece would only take time.
-        std::mem::forget((renderer, input));
+        std::mem::forget((renderer, input, outputs));
         Ok((summary, output.zip(explanation)))
     }
 

@@ -96,7 +96,7 @@ impl Memos<'_> {
         seq: u64,
         root: Digest,
         rules: &Rules,
-        write_memo: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+        write_memo: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let head = Head { version: 1, seq, root, rules: digest_of(rules) };
         let whole = tokio::task::spawn_blocking(move || write(&head, write_memo)).await??;
@@ -142,7 +142,10 @@ fn digest_of(rules: &Rules) -> Digest {
     Digest::of(format!("{rules:?}").as_bytes())
 }
 
-fn write(head: &Head, write_memo: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<Bytes> {
+fn write(
+    head: &Head,
+    write_memo: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
+) -> anyhow::Result<Bytes> {
     let mut whole = serde_json::to_vec(head)?;
     whole.push(b'\n');
     let mut packed = zstd::Encoder::new(whole, LEVEL)?;

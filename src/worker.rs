@@ -721,7 +721,8 @@ impl Worker {
         unwritten.rendered = 0;
         let (input, summary) = (unwritten.input.clone(), unwritten.summary.clone());
         let renderer = Arc::clone(&self.renderer);
-        let write = move |out: &mut dyn Write| renderer.write_memo(&input, &summary, Readers::All, out);
+        let write =
+            move |out: &mut (dyn Write + Send)| renderer.write_memo(&input, &summary, Readers::All, out);
         let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
         if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
             tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");

@@ -1,7 +1,7 @@
 //! What a renderer knows of its last render, as bytes: a build, or a renderer on another machine, begins with it.
 //!
-//! Owns the format: a head, parsed content, the graph; where the graph begins (8 bytes, little-endian, counted from the
-//! head); a digest of all that. A memo is of one build of the program, checked by its digest before anything is read from it,
+//! Owns the format: the graph, a head, parsed content; where the head begins (8 bytes, little-endian, counted from the
+//! graph); a digest of all that. A memo is of one build of the program, checked by its digest before anything is read from it,
 //! and never needed: without it, or with one that does not fit, a render makes everything. It holds what outputs read, as
 //! names and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
 //! of the environment is kept only where nobody else will read it.
@@ -81,9 +81,9 @@ impl Memo {
         if blake3::hash(sealed).as_bytes() != digest {
             return None;
         }
-        let (parts, graph_at) = sealed.split_last_chunk()?;
-        let (front, graph) = parts.split_at_checked(usize::try_from(u64::from_le_bytes(*graph_at)).ok()?)?;
-        let (head, parsed) = postcard::take_from_bytes(front).ok()?;
+        let (parts, head_at) = sealed.split_last_chunk()?;
+        let (graph, rest) = parts.split_at_checked(usize::try_from(u64::from_le_bytes(*head_at)).ok()?)?;
+        let (head, parsed) = postcard::take_from_bytes(rest).ok()?;
         Some(Self { head, parsed: bytes.slice_ref(parsed), graph: bytes.slice_ref(graph) })
     }
 
@@ -144,7 +144,7 @@ pub(crate) fn write(
     input: &Input,
     summary: &Summary,
     readers: Readers,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> io::Result<()> {
     let written = renderer.with_knowledge(|graph, config, parsed| {
         let own = readers == Readers::Own;
@@ -184,14 +184,22 @@ pub(crate) fn write(
         let parsed = Rows(parsed.len(), || parsed.iter());
         out.write_all(MAGIC)?;
         out.write_all(PROGRAM)?;
-        let mut sealing = BufWriter::new(Sealing { out, digest: blake3::Hasher::new() });
-        let front = (head, (config.map(|digest| *digest.as_bytes()), parsed));
-        postcard::to_io(&front, &mut sealing).map_err(io::Error::other)?;
-        sealing.flush()?;
-        let graph_at = sealing.get_ref().digest.count();
-        postcard::to_io(&graph.keep(!own), &mut sealing).map_err(io::Error::other)?;
-        sealing.write_all(&graph_at.to_le_bytes())?;
-        let Sealing { out, digest } = sealing.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut sealing = Sealing { out, digest: blake3::Hasher::new() };
+        let rest = (head, (config.map(|digest| *digest.as_bytes()), parsed));
+        // The rest is made meanwhile: some 300 bytes a page.
+        let (rest, graph) = rayon::join(
+            || postcard::to_stdvec(&rest),
+            || {
+                let mut buffered = BufWriter::new(&mut sealing);
+                postcard::to_io(&graph.keep(!own), &mut buffered).map_err(io::Error::other)?;
+                buffered.flush()
+            },
+        );
+        graph?;
+        let head_at = sealing.digest.count();
+        sealing.write_all(&rest.map_err(io::Error::other)?)?;
+        sealing.write_all(&head_at.to_le_bytes())?;
+        let Sealing { out, digest } = sealing;
         out.write_all(digest.finalize().as_bytes())
     });
     written.unwrap_or(Ok(()))
@@ -199,7 +207,7 @@ pub(crate) fn write(
 
 /// Passes on what is written, and makes its digest.
 struct Sealing<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
     digest: blake3::Hasher,
 }
 

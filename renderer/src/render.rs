@@ -263,7 +263,7 @@ impl Renderer {
         input: &Input,
         summary: &Summary,
         readers: Readers,
-        out: &mut dyn Write,
+        out: &mut (dyn Write + Send),
     ) -> io::Result<()> {
         memo::write(self, input, summary, readers, out)
     }

@@ -53,7 +53,11 @@ impl Record {
 
     /// Writes the record of a build. A site in a read-only folder can be built all the same; only the next build renders
     /// everything, and removes nothing.
-    pub fn save(place: &Path, outputs: &Outputs, write_memo: impl Fn(&mut dyn Write) -> io::Result<()>) {
+    pub fn save(
+        place: &Path,
+        outputs: &Outputs,
+        write_memo: impl Fn(&mut (dyn Write + Send)) -> io::Result<()>,
+    ) {
         let save = || -> io::Result<()> {
             if let Some(folder) = place.parent() {
                 fs::create_dir_all(folder)?;
