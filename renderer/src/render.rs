@@ -1075,12 +1075,19 @@ mod tests {
         }
     }
 
-    /// Whether a render of `second` takes over what one of `first` left.
+    /// Whether a render of `second` takes over what one of `first` left, and knows what is touched where only its memo is left.
     fn takes_over(first: &Input, second: &Input) -> bool {
         let renderer = Renderer::new(1 << 20);
-        renderer.render(first, None, &Nowhere).unwrap();
+        let summary = renderer.render(first, None, &Nowhere).unwrap();
+        let mut memo = Vec::new();
+        renderer.write_memo(first, &summary, Readers::Own, &mut memo).unwrap();
+        let (restored, _) = memo::Memo::open(memo.into()).unwrap().renderer(1 << 20);
+        let before = lock(&restored.before).take();
+        let state = restored.begin(second, 1, true, None, before);
         let kept = lock(&renderer.kept).take().unwrap();
-        renderer.again(kept, second, &renderer.basis(second).unwrap(), 2).is_some()
+        let takes_over = renderer.again(kept, second, &renderer.basis(second).unwrap(), 2).is_some();
+        assert_eq!(state.is_ok_and(|state| state.touched.is_some()), takes_over);
+        takes_over
     }
 
     #[test]
