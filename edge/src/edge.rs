@@ -19,7 +19,7 @@ use crate::{
     collapse::{Flights, Hints},
     config::{EdgeConfig, Mode, Settings},
     error::EdgeError,
-    inbound::Inbound,
+    inbound::{Inbound, SERVER},
     journal::{Gate, Sites},
     key::Key,
     policy::{
@@ -304,13 +304,6 @@ impl Edge {
             });
             return self.error(&inbound, StatusCode::LOOP_DETECTED, "This request has been here before.");
         }
-        match forward::max_forwards(&inbound.method, &inbound.headers) {
-            MaxForwards::Unlimited => {}
-            MaxForwards::Left(left) => {
-                inbound.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
-            }
-            MaxForwards::AnswerHere => return self.answer_options(&inbound),
-        }
         let asked = inbound.scheme;
         inbound.is_trusted = inbound.peer.is_some_and(|peer| self.current().trusts(peer));
         if inbound.is_trusted {
@@ -326,6 +319,17 @@ impl Edge {
                 StatusCode::MISDIRECTED_REQUEST,
                 "This address is not served over TLS here.",
             );
+        }
+        match forward::max_forwards(&inbound.method, &inbound.headers) {
+            MaxForwards::Unlimited => {}
+            MaxForwards::Left(left) => {
+                inbound.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
+            }
+            MaxForwards::AnswerHere => return self.answer_options(&inbound),
+        }
+        if inbound.target == SERVER {
+            // This is the server that is asked about, whichever stand behind it (RFC 9110 §9.3.7).
+            return self.answer_options(&inbound);
         }
         inbound.settle();
         match &self.sites {

@@ -15,6 +15,9 @@ use crate::{
     upstream::Informational,
 };
 
+/// The target that stands for the server as such, of OPTIONS alone (RFC 9112 §3.2.4).
+pub(crate) const SERVER: &str = "*";
+
 /// A request as the server hands it in: hop-by-hop fields removed, framing settled.
 #[derive(Debug)]
 pub(crate) struct Inbound {
@@ -22,7 +25,7 @@ pub(crate) struct Inbound {
     pub(crate) version: Version,
     /// What an absolute target says, or how it came, or how a trusted proxy says that it took it.
     pub(crate) scheme: Scheme,
-    /// Path and query, as received.
+    /// Path and query, as received; or [`SERVER`].
     pub(crate) target: String,
     /// `Host`, or the authority of an absolute target, or what a trusted proxy says.
     pub(crate) host: String,

@@ -186,7 +186,7 @@ impl Edge {
         self.receive(receiving, reply.source, None).await;
     }
 
-    /// OPTIONS that no further node is to answer (RFC 9110 §7.6.2).
+    /// OPTIONS about this server, or that no further node is to answer (RFC 9110 §7.6.2).
     pub(crate) fn answer_options(&self, inbound: &Inbound) -> Response<OutBody> {
         let mut headers = HeaderMap::new();
         let allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

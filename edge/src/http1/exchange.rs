@@ -27,7 +27,7 @@ use super::{
 use crate::{
     Edge,
     body::OutBody,
-    inbound::Inbound,
+    inbound::{self, Inbound},
     observe::Observation,
     policy::{directives::RequestDirectives, forward},
     upstream::{RequestBody, no_content},
@@ -51,9 +51,9 @@ impl Exchange<'_, '_> {
     /// Where the connection breaks, or the response does.
     pub(super) async fn run(&mut self, request: Request) -> io::Result<Next> {
         let Request { method, version, scheme, target, host, mut headers, wire } = request;
-        let path = match target {
+        let target = match target {
             Target::Path(path) => path,
-            Target::Server => String::from("*"),
+            Target::Server => inbound::SERVER.to_owned(),
         };
         forward::strip_connection(&mut headers);
         // The client's own 100-continue is answered here, when the content is first asked for.
@@ -69,12 +69,11 @@ impl Exchange<'_, '_> {
             (no_content(), None)
         };
         let (interims, waiting) = interim::channel();
-        let is_server = path == "*";
         let inbound = Inbound {
             method: method.clone(),
             version,
             scheme,
-            target: path,
+            target,
             host,
             directives: RequestDirectives::parse(&headers),
             headers,
@@ -88,14 +87,8 @@ impl Exchange<'_, '_> {
         };
         let mut transfer =
             Transfer { decoder: Decoder::new(wire.framing), pump, runs: false, received: None };
-        let response = if is_server {
-            let mut response = Response::new(OutBody::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        } else {
-            let handled = Box::pin(self.edge.handle(inbound, content));
-            self.answer(handled, waiting, &mut transfer, wire.expects_continue).await?
-        };
+        let handled = Box::pin(self.edge.handle(inbound, content));
+        let response = self.answer(handled, waiting, &mut transfer, wire.expects_continue).await?;
         let (mut parts, body) = response.into_parts();
         // Counts as finished when this is dropped.
         let observation = parts.extensions.remove::<Observation>();

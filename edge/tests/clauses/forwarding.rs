@@ -135,6 +135,38 @@ async fn what_is_asked_for_by_https_must_have_come_so() {
     }
 }
 
+/// RFC 9110 §9.3.7, RFC 9112 §3.2.4: OPTIONS about the server is answered here, by the rules for any other target.
+#[tokio::test]
+async fn options_of_the_server_are_answered_here() {
+    let upstream = Upstream::start(|_| send(200, &[], "theirs")).await;
+    for (networks, secure) in [([].as_slice(), 421), (&["127.0.0.0/8"], 204)] {
+        let edge = trusting(&upstream, networks).await;
+        for (target, fields, status) in [
+            ("*", "", 204),
+            ("http://a", "", 204),
+            ("HTTP://a", "max-forwards: 3\r\n", 204),
+            ("https://a", "", secure),
+            ("https://a", "max-forwards: 0\r\n", secure),
+            ("https://a", "x-forwarded-proto: https\r\n", secure),
+            ("https://a", "x-forwarded-proto: http\r\n", 421),
+            ("https://a/", "max-forwards: 0\r\n", secure),
+            ("/", "max-forwards: 0\r\n", 204),
+        ] {
+            let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+            let seen = edge.raw(request.as_bytes(), false).await;
+            assert_eq!(seen.status, status, "{networks:?} {target} {fields:?}");
+            assert!(status != 204 || seen.field("allow").unwrap().contains("OPTIONS"), "{target}");
+        }
+        assert_eq!(upstream.requests().len(), 0);
+    }
+    // With a path, or a query, it is a resource that is asked about.
+    let edge = front(&[&upstream]).await;
+    for target in ["/", "http://a/", "http://a?b"] {
+        let request = format!("OPTIONS {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(edge.raw(request.as_bytes(), false).await.text(), "theirs", "{target}");
+    }
+}
+
 #[tokio::test]
 async fn cache_status_is_appended_and_date_supplied() {
     let upstream = Upstream::start(|head| {
