@@ -24,7 +24,7 @@ use tokio_util::{
 
 use crate::{
     Edge,
-    http1::{self, Client, Deadlines},
+    http1::{self, Client, Deadlines, unsent},
 };
 
 /// After a failed accept (too many open files), so that the loop does not spin.
@@ -118,8 +118,8 @@ async fn serve_until(
                     return;
                 }
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            if let Err(error) = stream.set_nodelay(true).and_then(|()| unsent::bound(&stream)) {
+                tracing::debug!(%error, "an option of the connection could not be set");
             }
             let client = Client { peer, local };
             let ended = tokio::select! {

@@ -264,3 +264,51 @@ async fn a_load_balancer_says_who_the_client_is() {
     let other = front(&[&upstream]).await;
     assert_eq!(other.raw(b"PROXY TCP4 192.0.2.7 127.0.0.1 1 80\r\n\r\n", false).await.status, 400);
 }
+
+/// What the kernel has taken of a response and the client has not, in bytes; by the client's port and the edge's.
+#[cfg(target_os = "linux")]
+fn taken(edge: u16, client: u16) -> Option<usize> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ends = |local: u16, remote: u16| (format!(":{local:04X}"), format!(":{remote:04X}"));
+    let queue = |(local, remote): (String, String), at: usize| {
+        table.lines().find_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let (from, to) = (words.next()?, words.next()?);
+            let queues = words.nth(1).filter(|_| from.ends_with(&local) && to.ends_with(&remote))?;
+            usize::from_str_radix(queues.split(':').nth(at)?, 16).ok()
+        })
+    };
+    // What is sent and not acknowledged lies in the client's queue, or is on its way there.
+    let (unacknowledged, received) = (queue(ends(edge, client), 0)?, queue(ends(client, edge), 1)?);
+    Some(unacknowledged + received)
+}
+
+/// However much there is for a client that reads nothing, the kernel takes little of it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_slow_reader_holds_little_of_the_kernels_memory() {
+    const BODY_BYTES: usize = 32 << 20;
+    // The bound on what is unsent, a packet more, and what a client's own buffer takes before its window closes.
+    const HELD_BYTES_MAX: usize = (256 << 10) + (64 << 10) + CLIENT_BYTES;
+    const CLIENT_BYTES: usize = 256 << 10;
+    let body = "x".repeat(BODY_BYTES);
+    let upstream = Upstream::start(move |_| send(200, &[("cache-control", "no-store")], &body)).await;
+    let edge = front(&[&upstream]).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size((CLIENT_BYTES / 2) as u32).unwrap();
+    let mut stream = socket.connect(edge.address.parse().unwrap()).await.unwrap();
+    let ports =
+        (edge.address.parse::<std::net::SocketAddr>().unwrap().port(), stream.local_addr().unwrap().port());
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    // Once it has stayed the same for a while, nothing more is taken.
+    let (mut held, mut same) = (0, 0);
+    while same < 50 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let now = taken(ports.0, ports.1).unwrap_or(0);
+        same = if now == held && now > 0 { same + 1 } else { 0 };
+        held = now;
+    }
+    assert!(held <= HELD_BYTES_MAX, "{held}");
+    let whole = read_response(&mut stream, false).await;
+    assert_eq!((whole.status, whole.body.len()), (200, BODY_BYTES));
+}

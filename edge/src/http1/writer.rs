@@ -11,7 +11,7 @@ use tokio::{
     net::tcp::WriteHalf,
 };
 
-use super::deadlines::Slot;
+use super::{deadlines::Slot, unsent};
 use crate::stored_body::MemoryFile;
 
 /// A client must take this much, or all there is, before its deadline begins anew; one that takes single bytes would
@@ -58,6 +58,7 @@ impl<'a> Writer<'a> {
         mut offset: u64,
         mut length: usize,
     ) -> io::Result<()> {
+        unsent::lift(self.half.as_ref())?;
         while length > 0 {
             let stream = self.half.as_ref();
             let sent =
@@ -75,6 +76,7 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(error),
             }
         }
+        unsent::bound(self.half.as_ref())?;
         self.took_all();
         Ok(())
     }
