@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{Method, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::net::tcp::ReadHalf;
@@ -59,8 +59,13 @@ impl Exchange<'_, '_> {
         // The client's own 100-continue is answered here, when the content is first asked for.
         headers.remove(header::EXPECT);
         let has_content = wire.framing != Framing::Sized(0);
-        if !has_content {
-            headers.remove(header::CONTENT_LENGTH);
+        // That there is no content is worth saying where a method has a meaning for some (RFC 9110 §8.6).
+        if !has_content && let header::Entry::Occupied(mut said) = headers.entry(header::CONTENT_LENGTH) {
+            if method.is_safe() {
+                said.remove();
+            } else {
+                said.insert(HeaderValue::from(0));
+            }
         }
         let (content, pump): (RequestBody, _) = if has_content {
             let (content, pump) = content::channel(wire.framing);

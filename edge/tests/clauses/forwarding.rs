@@ -48,6 +48,18 @@ async fn forwards_are_counted_down() {
 }
 
 #[tokio::test]
+async fn that_there_is_no_content_is_said_where_content_has_a_meaning() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    for (method, said) in [("POST", Some("0")), ("PUT", Some("0")), ("X-OWN", Some("0")), ("GET", None)] {
+        edge.ask(method, "/", &[("content-length", "00")]).await;
+        let seen = upstream.requests().pop().unwrap();
+        assert_eq!(field(&seen, "content-length").as_deref(), said, "{seen}");
+        assert!(seen.ends_with("\r\n\r\n") && field(&seen, "transfer-encoding").is_none(), "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn what_clients_claim_is_replaced() {
     let upstream = Upstream::start(|_| send(200, &[], "x")).await;
     let claims = [
