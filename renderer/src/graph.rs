@@ -196,6 +196,7 @@ impl Graph {
         if touched.is_some() && all_known && self.records.len() == jobs.len() {
             return self.wanted_again(jobs.len(), render, since);
         }
+        let differing = Differing::of(&self.nodes);
         let mut wanted = Vec::with_capacity(jobs.len());
         for (place, job) in jobs.iter().enumerate() {
             let content = job.content(&site.library);
@@ -206,7 +207,7 @@ impl Graph {
                 continue;
             };
             (record.place, record.planned) = (place as u32, render);
-            record.valid &= content_known && !record.reads.iter().any(|node| is_changed(&self.nodes, node));
+            record.valid &= content_known && !differing.any(&record.reads);
             wanted.push(record.is_wanted(since));
         }
         wanted
@@ -214,12 +215,11 @@ impl Graph {
 
     /// Which jobs must run of a plan that is the one of before: each has a record, and is in its place.
     fn wanted_again(&mut self, jobs: usize, render: u64, since: Option<u64>) -> Vec<bool> {
-        let mut changed = vec![false; self.nodes.end()];
-        self.nodes.iter().for_each(|(id, slot)| changed[id as usize] = slot.changed);
+        let differing = Differing::of(&self.nodes);
         let mut wanted = vec![true; jobs];
         for record in self.records.values_mut() {
             record.planned = render;
-            record.valid &= !record.reads.iter().any(|id| changed[id as usize]);
+            record.valid &= !differing.any(&record.reads);
             if let Some(wanted) = wanted.get_mut(record.place as usize) {
                 *wanted = record.is_wanted(since);
             }
@@ -348,13 +348,9 @@ impl Graph {
 
     /// Renders contents that read what changed, and forgets those that are no more. Says which these are.
     fn render_contents(&mut self, site: &Arc<Site>) -> Vec<ContentName> {
-        let nodes = &self.nodes;
-        let changed: Vec<ContentName> = self
-            .contents
-            .iter()
-            .filter(|(_, content)| content.reads.iter().any(|node| is_changed(nodes, node)))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let differing = Differing::of(&self.nodes);
+        let contents = self.contents.iter().filter(|(_, content)| differing.any(&content.reads));
+        let changed: Vec<ContentName> = contents.map(|(name, _)| name.clone()).collect();
         let mut before = HashMap::with_capacity(changed.len());
         for name in &changed {
             if let Some(content) = self.contents.remove(name) {
@@ -575,8 +571,26 @@ fn look(
     });
 }
 
-fn is_changed(nodes: &Nodes, node: u32) -> bool {
-    nodes.get(node).is_none_or(|slot| slot.changed)
+/// Which nodes are different: how many of those before each number, so that a run of numbers takes one look.
+struct Differing(Vec<u32>);
+
+impl Differing {
+    fn of(nodes: &Nodes) -> Self {
+        let mut before = Vec::with_capacity(nodes.end() + 1);
+        let mut count = 0;
+        before.push(count);
+        for id in 0..nodes.end() as u32 {
+            count += u32::from(nodes.get(id).is_none_or(|slot| slot.changed));
+            before.push(count);
+        }
+        Self(before)
+    }
+
+    /// Whether any of these is different.
+    fn any(&self, reads: &Reads) -> bool {
+        let differ = |from: u32, to: u32| self.0[from as usize] != self.0[to as usize];
+        reads.0.iter().any(|(first, count)| differ(*first, first + count))
+    }
 }
 
 /// Whether a node's value can be told only when contents are rendered.
