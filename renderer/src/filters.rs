@@ -8,11 +8,12 @@ use tera::{Error, Kwargs, Map, Number, State, StringInput, Tera, TeraResult, Val
 use tera_contrib as contrib;
 
 use crate::config::{AnchorLinks, MarkdownConfig};
+use crate::diagnostic::Diagnostic;
 use crate::functions::random_index;
 use crate::highlight::Fence;
 use crate::markdown::Surroundings;
 use crate::scope::Scope;
-use crate::{markdown, slugs};
+use crate::{locales, markdown, slugs};
 
 /// All names of filters, the engine's own included, for hints.
 pub(crate) const NAMES: &[&str] = &[
@@ -274,7 +275,16 @@ fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
                 "with `locale`, the `format` is a pattern such as \"d MMMM y\", without `%`",
             ));
         }
-        return crate::locales::format(&when, locale, format).map_err(Error::message);
+        let known = locales::is_known(locale);
+        if !known {
+            let message = format!("dates in the language `{locale}` are not known here: they are in English");
+            let warning = Diagnostic::new(message).hint(format!("known are {}", locales::known()));
+            Scope::with(|scope| {
+                scope.site.warn(warning);
+                Ok(())
+            })?;
+        }
+        return locales::format(&when, if known { locale } else { "en" }, format).map_err(Error::message);
     }
     let format = format.unwrap_or("%Y-%m-%d");
     jiff::fmt::strtime::format(format, &when)

@@ -217,19 +217,29 @@ fn nth(list: &'static str, index: usize) -> &'static str {
     list.split('|').nth(index).unwrap_or_default()
 }
 
+fn find(locale: &str) -> Option<&'static Locale> {
+    let code = locale.split(['-', '_']).next().unwrap_or(locale).to_ascii_lowercase();
+    let code = if code == "no" || code == "nn" { "nb" } else { &code };
+    ALL.iter().find(|names| names.code == code)
+}
+
+/// Whether a language has names here.
+pub(crate) fn is_known(locale: &str) -> bool {
+    find(locale).is_some()
+}
+
+/// All that do.
+pub(crate) fn known() -> String {
+    ALL.iter().map(|names| names.code).collect::<Vec<_>>().join(", ")
+}
+
 /// Formats a moment by a pattern of Unicode's UTS 35, in a language.
 ///
 /// # Errors
 /// Languages that have no names here, and letters that mean nothing.
 pub(crate) fn format(when: &Zoned, locale: &str, pattern: &str) -> Result<String, String> {
-    let code = locale.split(['-', '_']).next().unwrap_or(locale).to_ascii_lowercase();
-    let code = if code == "no" || code == "nn" { "nb" } else { &code };
-    let Some(names) = ALL.iter().find(|names| names.code == code) else {
-        let known: Vec<&str> = ALL.iter().map(|names| names.code).collect();
-        return Err(format!(
-            "dates in the language `{locale}` are not known; known are {}",
-            known.join(", ")
-        ));
+    let Some(names) = find(locale) else {
+        return Err(format!("dates in the language `{locale}` are not known; known are {}", known()));
     };
     let mut out = String::new();
     let mut chars = pattern.chars().peekable();
