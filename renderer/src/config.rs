@@ -480,6 +480,8 @@ impl Config {
                 }
                 // Another language has the usual feed, not those of the root.
                 for other in config.languages.values_mut() {
+                    // One format for all languages, as Zola has it.
+                    other.search.index_format = config.search.index_format;
                     other.feed_filenames.get_or_insert_with(|| Self::default().feed_filenames);
                 }
                 let others = config.languages.values().flat_map(|other| &other.feed_filenames);

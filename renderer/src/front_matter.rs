@@ -120,6 +120,21 @@ pub(crate) enum SortBy {
     Permalink,
 }
 
+impl SortBy {
+    /// What a page must have to be sorted.
+    pub(crate) fn needed(self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::Date => "`date`",
+            Self::UpdateDate => "`updated` or `date`",
+            Self::Title | Self::TitleBytes => "`title`",
+            Self::Weight => "`weight`",
+            Self::Slug => "`slug`",
+            Self::Permalink => "address",
+        }
+    }
+}
+
 /// The front matter of a section.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SectionMatter {

@@ -12,7 +12,7 @@ use tera::{Error, Kwargs, Map, State, Tera, TeraResult, Value};
 use crate::data_file;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::images::{self, Wish};
-use crate::library::{CONTENT, Content};
+use crate::library::{self, CONTENT, Content};
 use crate::reads::{Node, note};
 use crate::remote::{Failure, Request};
 use crate::scope::Scope;
@@ -68,12 +68,11 @@ fn fail<T>(message: String) -> TeraResult<T> {
     Err(Error::message(message))
 }
 
-fn lang_of<'a>(kwargs: &'a Kwargs, site: &'a Site) -> TeraResult<&'a str> {
-    let Some(lang) = kwargs.get::<&Value>("lang")?.and_then(Value::as_str) else {
-        return Ok(&site.config.default_language);
-    };
+/// The language that is asked for, if any is.
+fn asked_lang<'a>(kwargs: &'a Kwargs, site: &Site) -> TeraResult<Option<&'a str>> {
+    let Some(lang) = kwargs.get::<&Value>("lang")?.and_then(Value::as_str) else { return Ok(None) };
     if site.config.has_language(lang) {
-        return Ok(lang);
+        return Ok(Some(lang));
     }
     let near = nearest(lang, site.config.language_codes());
     fail(format!(
@@ -90,41 +89,62 @@ fn missing<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
     ))
 }
 
+/// The language that is asked for, or else the one of what is rendered. A component knows that one only where it is given
+/// `lang`.
+fn lang_of<'a>(kwargs: &'a Kwargs, state: &'a State<'_>, site: &'a Site) -> TeraResult<&'a str> {
+    if let Some(lang) = asked_lang(kwargs, site)? {
+        return Ok(lang);
+    }
+    let around = state.get::<String>("lang").ok().flatten();
+    let known = around.and_then(|lang| site.config.languages.get_key_value(&lang));
+    Ok(known.map_or(&site.config.default_language, |(lang, _)| lang))
+}
+
+/// Says that a content is not there; or not in that language.
+fn not_in<T>(site: &Site, what: &str, path: &str, lang: &str) -> TeraResult<T> {
+    if site.library.content_id(path).is_some() {
+        return fail(format!(
+            "the {what} `{path}` is not there in `{lang}`: ask for another with `lang`, or with `allow_missing=true`"
+        ));
+    }
+    missing(site, what, path)
+}
+
 /// The path below `content/`, however a template names it: translations say theirs with the folder.
 fn content_path(kwargs: &Kwargs) -> TeraResult<&str> {
     let path = kwargs.must_get::<&str>("path")?;
     Ok(path.strip_prefix("@/").or_else(|| path.strip_prefix(CONTENT)).unwrap_or(path))
 }
 
-fn get_page(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn get_page(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let path = content_path(&kwargs)?;
     let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
     Scope::with(|scope| {
         let site = &scope.site;
-        let lang = lang_of(&kwargs, site)?;
-        let own = site.library.in_language(path, lang, &site.config);
+        let lang = lang_of(&kwargs, state, site)?;
+        let own = library::counterpart(path, lang, &site.config);
         match site.find_page(&own) {
             Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
             None if allow_missing => Ok(Value::none()),
-            None => missing(site, "page", path),
+            None => not_in(site, "page", path, lang),
         }
     })
 }
 
-fn get_section(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn get_section(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let path = content_path(&kwargs)?;
     let metadata_only = kwargs.get::<bool>("metadata_only")?.unwrap_or(false);
     let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
     let first = kwargs.get::<usize>("first")?.filter(|_| !metadata_only);
     Scope::with(|scope| {
         let site = &scope.site;
-        let lang = lang_of(&kwargs, site)?;
-        let own = site.library.in_language(path, lang, &site.config);
+        let lang = lang_of(&kwargs, state, site)?;
+        let own = library::counterpart(path, lang, &site.config);
         match (site.find_section(&own), first) {
             (Some(id), Some(first)) => Ok(site.section_start(id, scope.fields, scope.absolute, first)),
             (Some(id), None) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
             (None, _) if allow_missing => Ok(Value::none()),
-            (None, _) => missing(site, "section", path),
+            (None, _) => not_in(site, "section", path, lang),
         }
     })
 }
@@ -135,7 +155,7 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let slash = kwargs.get::<bool>("trailing_slash")?.unwrap_or(false);
     Scope::with(|scope| {
         let site = &scope.site;
-        let lang = lang_of(&kwargs, site)?;
+        let lang = asked_lang(&kwargs, site)?.unwrap_or(&site.config.default_language);
         if let Some(inside) = path.strip_prefix("@/") {
             let (target, anchor) = inside.split_once('#').map_or((inside, None), |(t, a)| (t, Some(a)));
             let own = site.library.in_language(target, lang, &site.config);
@@ -156,8 +176,9 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             format!("/{lang}/{plain}")
         };
         let mut url = site.permalink(prefixed.trim_end_matches('/'), scope.absolute);
-        // The front page of a site that links from its root has no other address than this.
-        if slash || url.is_empty() {
+        // The front page of a site that links from its root has no other address than this; that of a language is shown
+        // with the slash by which it is asked for.
+        if slash || url.is_empty() || path == "/" && !site.config.is_default(lang) {
             url.push('/');
         }
         if cachebust {
@@ -176,9 +197,9 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     })
 }
 
-fn find_taxonomy(kwargs: &Kwargs, site: &Arc<Site>) -> TeraResult<usize> {
+fn find_taxonomy(kwargs: &Kwargs, state: &State<'_>, site: &Arc<Site>) -> TeraResult<usize> {
     let kind = kwargs.must_get::<&str>("kind")?;
-    let lang = lang_of(kwargs, site)?;
+    let lang = lang_of(kwargs, state, site)?;
     let found = site.library.taxonomies.iter().position(|t| t.config.name == kind && *t.lang == *lang);
     match found {
         Some(index) => Ok(index),
@@ -194,9 +215,9 @@ fn find_taxonomy(kwargs: &Kwargs, site: &Arc<Site>) -> TeraResult<usize> {
     }
 }
 
-fn get_taxonomy(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn get_taxonomy(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
-    Scope::with(|scope| match find_taxonomy(&kwargs, &scope.site) {
+    Scope::with(|scope| match find_taxonomy(&kwargs, state, &scope.site) {
         Ok(index) => {
             let taxonomy = &scope.site.library.taxonomies[index];
             note(|| {
@@ -219,7 +240,7 @@ fn get_taxonomy(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     })
 }
 
-fn get_taxonomy_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn get_taxonomy_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let name = match kwargs.get::<&str>("term")? {
         Some(term) => term,
         None => kwargs.must_get::<&str>("name")?,
@@ -227,7 +248,7 @@ fn get_taxonomy_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
     Scope::with(|scope| {
         let site = &scope.site;
-        let index = match find_taxonomy(&kwargs, site) {
+        let index = match find_taxonomy(&kwargs, state, site) {
             Ok(index) => index,
             Err(_) if !required => return Ok(Value::none()),
             Err(e) => return Err(e),
@@ -244,13 +265,13 @@ fn get_taxonomy_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     })
 }
 
-fn get_taxonomy_term(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn get_taxonomy_term(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let name = kwargs.must_get::<&str>("term")?;
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
     let include_pages = kwargs.get::<bool>("include_pages")?.unwrap_or(true);
     Scope::with(|scope| {
         let site = &scope.site;
-        let index = match find_taxonomy(&kwargs, site) {
+        let index = match find_taxonomy(&kwargs, state, site) {
             Ok(index) => index,
             Err(_) if !required => return Ok(Value::none()),
             Err(e) => return Err(e),
@@ -453,11 +474,11 @@ fn parsed(site: &Site, source: &str, bytes: &[u8], format: String) -> TeraResult
     Ok(made)
 }
 
-fn trans(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
+fn trans(kwargs: Kwargs, state: &State<'_>) -> TeraResult<String> {
     let name = kwargs.must_get::<&str>("key")?;
     Scope::with(|scope| {
         let site = &scope.site;
-        let lang = lang_of(&kwargs, site)?;
+        let lang = lang_of(&kwargs, state, site)?;
         match site.config.translation(name, lang) {
             Some(text) => Ok(text.to_owned()),
             None => {
@@ -528,13 +549,13 @@ fn get_random(kwargs: Kwargs, _: &State<'_>) -> TeraResult<i64> {
     Ok(start + random_index(seed.as_deref(), 0, usize::try_from(width).unwrap_or(usize::MAX)) as i64)
 }
 
-fn text_direction(kwargs: Kwargs, _: &State<'_>) -> TeraResult<&'static str> {
+fn text_direction(kwargs: Kwargs, state: &State<'_>) -> TeraResult<&'static str> {
     const RIGHT_TO_LEFT: &[&str] =
         &["ar", "arc", "ckb", "dv", "fa", "he", "ks", "ku", "nqo", "ps", "sd", "syr", "ug", "ur", "yi"];
     Scope::with(|scope| {
         let lang = match kwargs.get::<&str>("lang")? {
             Some(lang) => lang.to_owned(),
-            None => scope.site.config.default_language.clone(),
+            None => lang_of(&kwargs, state, &scope.site)?.to_owned(),
         };
         let code = lang.split(['-', '_']).next().unwrap_or("").to_ascii_lowercase();
         Ok(if RIGHT_TO_LEFT.contains(&code.as_str()) { "rtl" } else { "ltr" })

@@ -377,7 +377,7 @@ fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     if !page.matter().render || site.static_source(&path).is_some() {
         return Ok(Done { files: Vec::new(), content });
     }
-    let template = page_template(site, id);
+    let template = page_template(&site.library, id);
     if !site.engine.tera.contains_template(template) {
         return Err(unknown_template(site, &page.source, template));
     }
@@ -415,19 +415,19 @@ fn data_groups(site: &Site, needs: &Needs) -> Vec<String> {
 }
 
 /// The template of a page: its own, or what the sections above it say.
-pub(crate) fn page_template(site: &Site, id: PageId) -> &str {
-    let own = site.library.page(id).matter().template.as_deref();
-    own.or_else(|| inherited_template(site, id)).unwrap_or("page.html")
+pub(crate) fn page_template(library: &Library, id: PageId) -> &str {
+    let own = library.page(id).matter().template.as_deref();
+    own.or_else(|| inherited_template(library, id)).unwrap_or("page.html")
 }
 
-fn inherited_template(site: &Site, id: PageId) -> Option<&str> {
-    let page = site.library.page(id);
-    let own = page.section.and_then(|section| site.library.section(section).matter.page_template.as_deref());
+fn inherited_template(library: &Library, id: PageId) -> Option<&str> {
+    let page = library.page(id);
+    let own = page.section.and_then(|section| library.section(section).matter.page_template.as_deref());
     own.or_else(|| {
         page.ancestors
             .iter()
             .rev()
-            .find_map(|section| site.library.section(*section).matter.page_template.as_deref())
+            .find_map(|section| library.section(*section).matter.page_template.as_deref())
     })
 }
 

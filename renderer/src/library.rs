@@ -630,6 +630,17 @@ pub(crate) fn canonical<'a>(relative: &'a str, config: &Config) -> std::borrow::
     }
 }
 
+/// The relative path of a content in a language, whichever language's file is named: `blog/x.fr.md` in the default one is
+/// `blog/x.md`.
+pub(crate) fn counterpart<'a>(relative: &'a str, lang: &str, config: &'a Config) -> Cow<'a, str> {
+    if !relative.ends_with(".md") {
+        return relative.into();
+    }
+    let Name { folder, stem, .. } = name_of(relative, config);
+    if config.is_default(lang) { format!("{folder}{stem}.md") } else { format!("{folder}{stem}.{lang}.md") }
+        .into()
+}
+
 struct Name<'a> {
     /// Folders below `content/`, with a slash at the end, or empty.
     folder: &'a str,

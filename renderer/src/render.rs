@@ -23,7 +23,7 @@ use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
 use crate::job::{self, Job};
 use crate::kept::{Before, Kept, Touched};
-use crate::library::{self, Content, Library, Making, ParsedFiles, Taken};
+use crate::library::{self, Content, Library, Making, PageId, ParsedFiles, Taken};
 use crate::limits::Limits;
 use crate::memo::{self, Readers};
 use crate::places::{Place, places};
@@ -661,7 +661,8 @@ impl Renderer {
         }
         let mut assets = BTreeMap::new();
         let searches = || library.pages.iter().any(|p| p.matter().template.as_deref() == Some("search.html"));
-        if looks_built_in(&engine, &config) || (engine.rests_on_theme("search.html") && searches()) {
+        if looks_built_in(&engine, &config, &library) || (engine.rests_on_theme("search.html") && searches())
+        {
             for (path, bytes) in theme::assets() {
                 assets.insert(path.to_owned(), theme::hashed_name(path, &blake3::hash(bytes)));
             }
@@ -905,8 +906,10 @@ fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
     }
     for id in &site.library.unsorted {
         let page = site.library.page(*id);
+        let by = page.section.map(|id| site.library.section(id).matter.sort_by).unwrap_or_default();
+        let message = format!("the page has no {}, by which its section is sorted", by.needed());
         site.warn(
-            Diagnostic::in_file(page.source.to_string(), "the page lacks what its section sorts by")
+            Diagnostic::in_file(page.source.to_string(), message)
                 .hint("it is rendered, but its section does not list it"),
         );
     }
@@ -1024,11 +1027,18 @@ pub(crate) fn ignored_static(config: &Config) -> Result<globset::GlobSet, Diagno
 }
 /// Whether any page may look like the built-in theme, and so needs its assets: a site's own template may extend the
 /// theme's, and what it has no template for falls to the theme.
-fn looks_built_in(engine: &Engine, config: &Config) -> bool {
+fn looks_built_in(engine: &Engine, config: &Config, library: &Library) -> bool {
+    let sections = |index: bool| {
+        let shown = library.sections.iter().filter(|section| section.matter.render);
+        shown.filter(|section| section.matter.template.is_none()).any(|section| section.is_index() == index)
+    };
     engine.built_in_look
-        || ["index.html", "section.html", "page.html", "404.html"]
-            .iter()
-            .any(|name| engine.rests_on_theme(name))
+        || engine.rests_on_theme("404.html")
+        || engine.rests_on_theme("index.html") && sections(true)
+        || engine.rests_on_theme("section.html") && sections(false)
+        || engine.rests_on_theme("page.html")
+            && (0..library.pages.len() as PageId)
+                .any(|id| library.page(id).matter().render && job::page_template(library, id) == "page.html")
         || engine.names().iter().any(|name| engine.rests_on_theme(name))
         || config.language_codes().iter().flat_map(|lang| config.taxonomies_for(lang)).any(|taxonomy| {
             taxonomy.render

@@ -478,7 +478,7 @@ fn around(site: &Site, id: PageId) -> Value {
     let page = library.page(id);
     let source = |id: Option<PageId>| id.map(|id| &*library.page(id).source);
     Mark::new()
-        .text(job::page_template(site, id))
+        .text(job::page_template(&site.library, id))
         .maybe(page.section.map(|id| &*library.section(id).path))
         .maybe(source(page.lower))
         .maybe(source(page.higher))

@@ -102,13 +102,13 @@ fn addresses_of_paths_end_without_a_slash_unless_asked() {
         text(&render_with(&Renderer::new(1 << 20), &input).unwrap().1, "p/index.html")
     };
     insta::assert_snapshot!(at(BaseUrl::Configured), @r"
-    https://x.example https://x.example/ https://x.example/fr
+    https://x.example https://x.example/ https://x.example/fr/
     https://x.example/a https://x.example/a/ https://x.example/fr/a
     https://x.example/a https://x.example/a/ https://x.example/fr/a
     https://x.example/a.css https://x.example/a.css/ https://x.example/fr/a.css
     https://x.example https://x.example/ https://x.example/fr
     ");
-    assert!(at(BaseUrl::RootRelative).starts_with("/ / /fr\n/a /a/ /fr/a\n"));
+    assert!(at(BaseUrl::RootRelative).starts_with("/ / /fr/\n/a /a/ /fr/a\n"));
 }
 
 #[test]
@@ -184,11 +184,11 @@ fn translations_name_pages_that_can_be_got() {
         ("content/_index.fr.md", "+++\ntitle = \"H\"\n+++\n"),
         (
             "templates/page.html",
-            "{% for t in page.translations %}{% set p = get_page(path=t.path) %}{{ p.title }} {% endfor %}",
+            "{% for t in page.translations %}{% set p = get_page(path=t.path, lang=t.lang) %}{{ p.title }} {% endfor %}",
         ),
         (
             "templates/index.html",
-            "{% for t in section.translations %}{% set s = get_section(path=t.path) %}{{ s.path }} {% endfor %}",
+            "{% for t in section.translations %}{% set s = get_section(path=t.path, lang=t.lang) %}{{ s.path }} {% endfor %}",
         ),
     ]);
     let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();

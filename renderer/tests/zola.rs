@@ -64,7 +64,7 @@ fn the_section_of_the_default_language_counts_as_the_root() {
     let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
     assert_eq!(text(&files, "p/index.html"), "English Hello Bonjour fr=Français;Bonjour ");
     // Each language sees the others.
-    assert_eq!(text(&files, "fr/p/index.html"), "Français Hello Bonjour en=English;Hello ");
+    assert_eq!(text(&files, "fr/p/index.html"), "Français Bonjour Bonjour en=English;Hello ");
     assert!(text(&files, "index.html").starts_with("Start|"));
     assert!(text(&files, "fr/index.html").starts_with("Début|"));
     for path in ["about/index.html", "tags/a/index.html", "atom.xml"] {
@@ -87,6 +87,64 @@ fn pages_of_other_languages_are_found_by_their_canonical_path() {
         ),
         "F true /fr/ https://x.example/fr/p/ https://x.example/fr/x.css en rtlltr en:content/p.md fr:content/p.fr.md "
     );
+}
+
+#[test]
+fn what_is_asked_for_is_in_the_language_of_what_asks() {
+    let config = "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n[translations]\nhello = \"Hello\"\n[languages.fr]\n\
+                  taxonomies = [{name = \"tags\"}]\n[languages.fr.translations]\nhello = \"Bonjour\"\n[languages.ar]\n";
+    let en = "+++\ntitle = \"E\"\n[taxonomies]\ntags = [\"t\"]\n+++\n";
+    let fr = "+++\ntitle = \"F\"\n[taxonomies]\ntags = [\"t\"]\n+++\n";
+    let template = "{% for path in ['s/a.md', 's/a.fr.md'] %}{% set p = get_page(path=path) %}{{ p.title }} {% endfor %}{% set e = get_page(path='s/a.fr.md', lang='en') %}{{ e.title }} {% for path in ['s/_index.md', 's/_index.fr.md'] %}{% set s = get_section(path=path) %}{{ s.title }} {% endfor %}{{ get_page(path='only.md', allow_missing=true) is none }} {{ trans(key='hello') }} {{ get_taxonomy_url(kind='tags', term='t') }} {% set t = get_taxonomy(kind='tags') %}{{ t.items[0].permalink }} {{ text_direction() }} {{ get_url(path='/', lang='fr') }} {{ get_url(path='x.css') }} {{ <in_a_component /> }} {{ <told lang={lang} /> }}";
+    let files = with(&[
+        ("zola.toml", config),
+        ("templates/page.html", template),
+        ("templates/taxonomy_list.html", ""),
+        ("templates/taxonomy_single.html", ""),
+        (
+            "templates/components.html",
+            "{% component in_a_component() %}{% set p = get_page(path='s/a.md') %}{{ p.title }}{% endcomponent %}{% component told(lang: string) %}{% set p = get_page(path='s/a.md') %}{{ p.title }}{% endcomponent %}",
+        ),
+        ("content/s/_index.md", "+++\ntitle = \"Es\"\n+++\n"),
+        ("content/s/_index.fr.md", "+++\ntitle = \"Ef\"\n+++\n"),
+        ("content/s/a.md", en),
+        ("content/s/a.fr.md", fr),
+        ("content/only.md", en),
+    ]);
+    let (_, made) = render(&files).map_err(|e| e.to_string()).unwrap();
+    assert_eq!(
+        text(&made, "s/a/index.html"),
+        "E E E Es Es false Hello https://x.example/tags/t/ https://x.example/tags/t/ ltr https://x.example/fr/ https://x.example/x.css E E"
+    );
+    assert_eq!(
+        text(&made, "fr/s/a/index.html"),
+        "F F E Ef Ef true Bonjour https://x.example/fr/tags/t/ https://x.example/fr/tags/t/ ltr https://x.example/fr/ https://x.example/x.css E F"
+    );
+    let mut files = files;
+    files.retain(|(path, _)| *path != "templates/page.html");
+    files.push(("templates/page.html", "{% set p = get_page(path='only.md') %}"));
+    let error = render(&files).unwrap_err().to_string();
+    assert!(error.contains("the page `only.md` is not there in `fr`"), "{error}");
+}
+
+#[test]
+fn the_built_in_theme_brings_its_files_where_a_page_shows_it() {
+    let site = |more: &[(&'static str, &'static str)]| {
+        let mut files = vec![
+            ("zola.toml", "base_url = \"https://x.example\"\n"),
+            ("templates/index.html", "mine"),
+            ("content/_index.md", ""),
+        ];
+        files.extend(more);
+        let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
+        files.keys().any(|path| path.starts_with("style."))
+    };
+    assert!(!site(&[]));
+    assert!(!site(&[("templates/page.html", "mine"), ("content/a.md", "")]));
+    assert!(!site(&[("content/a.md", "+++\ntemplate = \"index.html\"\n+++\n")]));
+    assert!(site(&[("content/a.md", "")]));
+    assert!(site(&[("content/s/_index.md", "")]));
+    assert!(site(&[("templates/own.html", "{% extends \"base.html\" %}")]));
 }
 
 #[test]
@@ -525,7 +583,7 @@ fn search_indexes_of_both_kinds() {
 fn feeds_of_any_name_and_of_languages_sections_and_terms() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ntitle = \"X\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\", \"all.json\"]\nfeed_limit = 1\nauthor = \"Us\"\ntaxonomies = [{name = \"tags\", feed = true}]\n[languages.fr]\ngenerate_feeds = true\nfeed_filenames = [\"rss.xml\"]\ntaxonomies = [{name = \"tags\", feed = true}]\n"),
-        ("templates/all.json", "{{ feed_url }} {{ lang }} {{ pages | length }} {{ last_updated }} {{ section is none }} {{ term?.name or '-' }}"),
+        ("templates/all.json", "{{ feed_url }} {{ lang }} {{ pages | length }} {{ last_updated }} {{ section is defined }} {{ term is defined }} {{ taxonomy is defined }}"),
         ("templates/taxonomy_list.html", ""),
         ("templates/taxonomy_single.html", ""),
         ("content/s/_index.md", "+++\ntitle = \"S\"\ngenerate_feeds = true\n+++\n"),
@@ -560,9 +618,12 @@ fn feeds_of_any_name_and_of_languages_sections_and_terms() {
         ]
     );
     // The latest of all its posts, also of those that are beyond its limit.
-    assert_eq!(text(&files, "all.json"), "https://x.example/all.json en 1 2026-04-01 true -");
-    assert_eq!(text(&files, "s/all.json"), "https://x.example/s/all.json en 1 2026-03-01 false -");
-    assert_eq!(text(&files, "tags/t/all.json"), "https://x.example/tags/t/all.json en 1 2026-01-01 true t");
+    assert_eq!(text(&files, "all.json"), "https://x.example/all.json en 1 2026-04-01 false false false");
+    assert_eq!(text(&files, "s/all.json"), "https://x.example/s/all.json en 1 2026-03-01 true false false");
+    assert_eq!(
+        text(&files, "tags/t/all.json"),
+        "https://x.example/tags/t/all.json en 1 2026-01-01 false true true"
+    );
     let rss = text(&files, "rss.xml");
     assert!(
         rss.contains("<pubDate>Fri, 02 Jan 2026 00:00:00 +0000</pubDate>")

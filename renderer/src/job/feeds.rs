@@ -82,23 +82,22 @@ pub(super) fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries)
         _ => path,
     };
     context.insert_value("feed_url", Value::from(format!("{}/{address}", site.base.absolute)));
-    let (mut section_value, mut term_value) = (Value::none(), Value::none());
     let mut names = Vec::new();
     match of {
         FeedOf::Language(_) => names.push("section:/".to_owned()),
         FeedOf::Section(id) => {
-            section_value = site.section_value(*id, site.engine.mentioned.and(Fields::FRONT), true, true);
+            let fields = site.engine.mentioned.and(Fields::FRONT);
+            context.insert_value("section", site.section_value(*id, fields, true, true));
             names.push(format!("section:{}", library.section(*id).path));
         }
         FeedOf::Term(index, number) => {
             let taxonomy = &library.taxonomies[*index];
-            term_value = site.term_value(&taxonomy.terms[*number], Fields::default(), true, Pages::Counted);
+            let term = &taxonomy.terms[*number];
+            context.insert_value("term", site.term_value(term, Fields::default(), true, Pages::Counted));
             context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, true)));
             names.push(format!("term:{}/{}", taxonomy.config.name, taxonomy.terms[*number].slug));
         }
     }
-    context.insert_value("section", section_value);
-    context.insert_value("term", term_value);
     let body = render(site, template, &context, path, true, &needs)?;
     names.extend(template_groups(&needs));
     Ok(one(file(path, body, 200, &groups(names))))
