@@ -29,20 +29,7 @@ pub(super) fn lift(stream: &TcpStream) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn set(stream: &TcpStream, bytes_max: u32) -> io::Result<()> {
-    use std::{ffi::c_void, os::fd::AsRawFd as _};
-    const IPPROTO_TCP: i32 = 6;
-    const TCP_NOTSENT_LOWAT: i32 = 25;
-    #[expect(unsafe_code, reason = "an option that has no safe wrapper in the libraries used here")]
-    unsafe extern "C" {
-        fn setsockopt(fd: i32, level: i32, name: i32, value: *const c_void, length: u32) -> i32;
-    }
-    #[expect(unsafe_code, reason = "the call for it")]
-    // SAFETY: the descriptor is open, and the value is one integer, of which the size is told.
-    let result = unsafe {
-        let value = (&raw const bytes_max).cast();
-        setsockopt(stream.as_raw_fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, value, size_of::<u32>() as u32)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes_max)
 }
 
 #[cfg(not(target_os = "linux"))]
