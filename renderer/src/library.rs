@@ -636,9 +636,14 @@ pub(crate) fn counterpart<'a>(relative: &'a str, lang: &str, config: &'a Config)
     if !relative.ends_with(".md") {
         return relative.into();
     }
-    let Name { folder, stem, .. } = name_of(relative, config);
-    if config.is_default(lang) { format!("{folder}{stem}.md") } else { format!("{folder}{stem}.{lang}.md") }
-        .into()
+    let Name { folder, stem, lang: named } = name_of(relative, config);
+    let says_none = folder.len() + stem.len() + ".md".len() == relative.len();
+    match config.is_default(lang) {
+        true if says_none => relative.into(),
+        true => format!("{folder}{stem}.md").into(),
+        false if named == lang => relative.into(),
+        false => format!("{folder}{stem}.{lang}.md").into(),
+    }
 }
 
 struct Name<'a> {
