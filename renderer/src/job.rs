@@ -420,6 +420,12 @@ pub(crate) fn page_template(library: &Library, id: PageId) -> &str {
     own.or_else(|| inherited_template(library, id)).unwrap_or("page.html")
 }
 
+/// The template of a section: its own, or the one of its kind.
+pub(crate) fn section_template(section: &Section) -> &str {
+    let default = if section.is_index() { "index.html" } else { "section.html" };
+    section.matter.template.as_deref().unwrap_or(default)
+}
+
 fn inherited_template(library: &Library, id: PageId) -> Option<&str> {
     let page = library.page(id);
     let own = page.section.and_then(|section| library.section(section).matter.page_template.as_deref());
@@ -517,8 +523,7 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     if n == 1 {
         search::remember(site, Content::Section(id), &rendered);
     }
-    let default = if section.is_index() { "index.html" } else { "section.html" };
-    let template = section.matter.template.as_deref().unwrap_or(default);
+    let template = section_template(section);
     if !site.engine.tera.contains_template(template) {
         return Err(unknown_template(site, &section.source, template));
     }

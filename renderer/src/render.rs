@@ -1028,17 +1028,13 @@ pub(crate) fn ignored_static(config: &Config) -> Result<globset::GlobSet, Diagno
 /// Whether any page may look like the built-in theme, and so needs its assets: a site's own template may extend the
 /// theme's, and what it has no template for falls to the theme.
 fn looks_built_in(engine: &Engine, config: &Config, library: &Library) -> bool {
-    let sections = |index: bool| {
-        let shown = library.sections.iter().filter(|section| section.matter.render);
-        shown.filter(|section| section.matter.template.is_none()).any(|section| section.is_index() == index)
-    };
+    let mut sections = library.sections.iter().filter(|section| section.matter.render);
+    let mut pages = (0..library.pages.len() as PageId).filter(|id| library.page(*id).matter().render);
     engine.built_in_look
         || engine.rests_on_theme("404.html")
-        || engine.rests_on_theme("index.html") && sections(true)
-        || engine.rests_on_theme("section.html") && sections(false)
+        || sections.any(|section| engine.rests_on_theme(job::section_template(section)))
         || engine.rests_on_theme("page.html")
-            && (0..library.pages.len() as PageId)
-                .any(|id| library.page(id).matter().render && job::page_template(library, id) == "page.html")
+            && pages.any(|id| job::page_template(library, id) == "page.html")
         || engine.names().iter().any(|name| engine.rests_on_theme(name))
         || config.language_codes().iter().flat_map(|lang| config.taxonomies_for(lang)).any(|taxonomy| {
             taxonomy.render
