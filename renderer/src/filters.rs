@@ -275,8 +275,8 @@ fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
                 "with `locale`, the `format` is a pattern such as \"d MMMM y\", without `%`",
             ));
         }
-        let known = locales::is_known(locale);
-        if !known {
+        let names = locales::find(locale);
+        if names.is_none() {
             let message = format!("dates in the language `{locale}` are not known here: they are in English");
             let warning = Diagnostic::new(message).hint(format!("known are {}", locales::known()));
             Scope::with(|scope| {
@@ -284,7 +284,7 @@ fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
                 Ok(())
             })?;
         }
-        return locales::format(&when, if known { locale } else { "en" }, format).map_err(Error::message);
+        return locales::format(&when, names.unwrap_or(&locales::ENGLISH), format).map_err(Error::message);
     }
     let format = format.unwrap_or("%Y-%m-%d");
     jiff::fmt::strtime::format(format, &when)

@@ -6,7 +6,7 @@
 use jiff::ZonedDateTime as Zoned;
 
 /// What a language calls the parts of a date, each list with `|` between.
-struct Locale {
+pub(crate) struct Locale {
     code: &'static str,
     months: &'static str,
     short_months: &'static str,
@@ -18,15 +18,18 @@ struct Locale {
 }
 
 #[rustfmt::skip]
+pub(crate) const ENGLISH: Locale = Locale {
+    code: "en",
+    months: "January|February|March|April|May|June|July|August|September|October|November|December",
+    short_months: "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec",
+    days: "Sunday|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday",
+    short_days: "Sun|Mon|Tue|Wed|Thu|Fri|Sat",
+    halves: "AM|PM",
+};
+
+#[rustfmt::skip]
 const ALL: &[Locale] = &[
-    Locale {
-        code: "en",
-        months: "January|February|March|April|May|June|July|August|September|October|November|December",
-        short_months: "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec",
-        days: "Sunday|Monday|Tuesday|Wednesday|Thursday|Friday|Saturday",
-        short_days: "Sun|Mon|Tue|Wed|Thu|Fri|Sat",
-        halves: "AM|PM",
-    },
+    ENGLISH,
     Locale {
         code: "de",
         months: "Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember",
@@ -217,18 +220,14 @@ fn nth(list: &'static str, index: usize) -> &'static str {
     list.split('|').nth(index).unwrap_or_default()
 }
 
-fn find(locale: &str) -> Option<&'static Locale> {
+/// What a language calls them; none where that is not known here.
+pub(crate) fn find(locale: &str) -> Option<&'static Locale> {
     let code = locale.split(['-', '_']).next().unwrap_or(locale).to_ascii_lowercase();
     let code = if code == "no" || code == "nn" { "nb" } else { &code };
     ALL.iter().find(|names| names.code == code)
 }
 
-/// Whether a language has names here.
-pub(crate) fn is_known(locale: &str) -> bool {
-    find(locale).is_some()
-}
-
-/// All that do.
+/// The languages that are known here.
 pub(crate) fn known() -> String {
     ALL.iter().map(|names| names.code).collect::<Vec<_>>().join(", ")
 }
@@ -236,11 +235,8 @@ pub(crate) fn known() -> String {
 /// Formats a moment by a pattern of Unicode's UTS 35, in a language.
 ///
 /// # Errors
-/// Languages that have no names here, and letters that mean nothing.
-pub(crate) fn format(when: &Zoned, locale: &str, pattern: &str) -> Result<String, String> {
-    let Some(names) = find(locale) else {
-        return Err(format!("dates in the language `{locale}` are not known; known are {}", known()));
-    };
+/// Letters that mean nothing.
+pub(crate) fn format(when: &Zoned, names: &Locale, pattern: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
