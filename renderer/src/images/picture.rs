@@ -315,13 +315,10 @@ impl Picture {
                     .with_num_threads(Some(1));
                 let (width, height) = (self.width as usize, self.height as usize);
                 let pixels = self.rgba.chunks_exact(4);
-                let made = if self.opaque {
-                    let pixels: Vec<_> = pixels.map(|p| ravif::RGB8::new(p[0], p[1], p[2])).collect();
-                    encoder.encode_rgb(ravif::Img::new(&pixels, width, height))
-                } else {
-                    let pixels: Vec<_> = pixels.map(|p| ravif::RGBA8::new(p[0], p[1], p[2], p[3])).collect();
-                    encoder.encode_rgba(ravif::Img::new(&pixels, width, height))
-                };
+                let pixels: Vec<_> = pixels.map(|p| ravif::RGBA8::new(p[0], p[1], p[2], p[3])).collect();
+                // It leaves opacity out where there is none. What takes colours alone would be compiled here, with all
+                // that it calls.
+                let made = encoder.encode_rgba(ravif::Img::new(&pixels, width, height));
                 out = made.map_err(show)?.avif_file;
             }
         }
