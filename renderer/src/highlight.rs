@@ -4,29 +4,19 @@
 //! The flattening is our own: it sorts, where arborium's walks a hash map, and equal input must give equal bytes.
 //! nginx's grammar is not among the built ones: it alone is GPL.
 
-use std::cell::RefCell;
+mod grammar;
+
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
 
 use arborium::theme::{Style, Theme, builtin};
-use arborium::{GrammarStore, Highlighter};
 use arborium_theme::highlights::HIGHLIGHTS;
-use arborium_theme::tag_for_capture;
 
 use crate::config::{DataAttr, HighlightConfig, HighlightStyle};
 
 /// Longer blocks are shown without colours: nobody reads them, and parsing what is no code of its language is slow.
 const HIGHLIGHT_BYTES_MAX: usize = 256 << 10;
-
-static STORE: LazyLock<Arc<GrammarStore>> = LazyLock::new(|| Arc::new(GrammarStore::new()));
-
-thread_local! {
-    static HIGHLIGHTER: RefCell<Highlighter> = RefCell::new(Highlighter::with_store(STORE.clone()));
-    /// Tags of the captures that were met: finding one takes many comparisons, and grammars have few.
-    static TAGS: RefCell<HashMap<String, Option<&'static str>>> = RefCell::default();
-}
 
 /// How code is marked up.
 #[derive(Debug, Clone)]
@@ -452,52 +442,14 @@ struct Token {
     tag: &'static str,
 }
 
-/// The tag of a capture; none where it has no colour.
-fn tag_of(capture: &str) -> Option<&'static str> {
-    TAGS.with_borrow_mut(|tags| {
-        if let Some(known) = tags.get(capture) {
-            return *known;
-        }
-        let tag = tag_for_capture(capture);
-        tags.insert(capture.to_owned(), tag);
-        tag
-    })
-}
-
 /// Non-overlapping tokens in order, the innermost tag winning; none where the language is unknown.
 fn tokenise(language: &str, code: &str) -> Option<Vec<Token>> {
     if code.len() > HIGHLIGHT_BYTES_MAX {
         return None;
     }
-    let language = language.to_ascii_lowercase();
-    STORE.get(&language)?;
-    let spans = HIGHLIGHTER.with_borrow_mut(|highlighter| {
-        // Injected languages are cut out of the text by ranges from foreign grammars; should one ever lie, the
-        // block loses its colours and not the process its life.
-        catch_unwind(AssertUnwindSafe(|| highlighter.highlight_spans(&language, code).ok()))
-    });
-    let spans = match spans {
-        Ok(spans) => spans?,
-        Err(_) => {
-            tracing::warn!(%language, "a grammar failed on a code block, it is shown without colours");
-            HIGHLIGHTER.with_borrow_mut(|highlighter| *highlighter = Highlighter::with_store(STORE.clone()));
-            return None;
-        }
-    };
-    let mut marks: Vec<(usize, usize, u32, &'static str)> = spans
-        .iter()
-        .filter_map(|span| {
-            let tag = tag_of(&span.capture)?;
-            let (start, end) = (span.start as usize, (span.end as usize).min(code.len()));
-            (start < end && code.is_char_boundary(start) && code.is_char_boundary(end)).then_some((
-                start,
-                end,
-                span.pattern_index,
-                tag,
-            ))
-        })
-        .collect();
-    marks.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)).then(a.2.cmp(&b.2)).then(a.3.cmp(b.3)));
+    let mut marks = grammar::grammar(&language.to_ascii_lowercase())?.marks(code);
+    // The outermost first.
+    marks.sort_unstable_by_key(|mark| (mark.start, Reverse(mark.end), mark.pattern, mark.tag));
     let mut tokens: Vec<Token> = Vec::with_capacity(marks.len());
     let mut stack: Vec<(usize, &'static str)> = Vec::new();
     let mut position = 0;
@@ -519,13 +471,13 @@ fn tokenise(language: &str, code: &str) -> Option<Vec<Token>> {
                 *position = until;
             }
         };
-    for (i, (start, end, _, tag)) in marks.iter().enumerate() {
-        // Of several captures of one range, the last pattern wins.
-        if marks.get(i + 1).is_some_and(|next| next.0 == *start && next.1 == *end) {
+    for (i, mark) in marks.iter().enumerate() {
+        // Of several marks of one range, the last pattern's wins.
+        if marks.get(i + 1).is_some_and(|next| next.start == mark.start && next.end == mark.end) {
             continue;
         }
-        advance(*start, &mut position, &mut stack, &mut tokens);
-        stack.push((*end, tag));
+        advance(mark.start, &mut position, &mut stack, &mut tokens);
+        stack.push((mark.end, mark.tag));
     }
     advance(code.len(), &mut position, &mut stack, &mut tokens);
     Some(tokens)
