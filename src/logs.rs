@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Flags of every command.
 #[derive(Debug, clap::Args)]
@@ -35,12 +37,16 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
     // It is set once, since there is one command line.
     let _first = FORMAT.set(args.log_format);
     // Libraries below warn of what we retry or report ourselves.
-    let filter = EnvFilter::try_new(format!("{},aws_config=error,aws_runtime=error,s3s=error", args.log))
+    let filter: Targets = format!("{},aws_config=error,aws_runtime=error,s3s=error", args.log)
+        .parse()
         .with_context(|| format!("`{}` is not a log filter", args.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filtered = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match args.log_format {
-        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+        Format::Text => {
+            filtered.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()
+        }
+        Format::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
 }
