@@ -60,43 +60,59 @@ fn csv(bytes: &[u8]) -> Result<Value, String> {
     Ok(value::map(map))
 }
 
-/// An element: attributes as `@name`, text as `$text`, children by name, several of one name as a list.
+/// An element: attributes as `@name`, text beside them as `#text`, children by name, several of one name as a list. What has
+/// text has no children, and the names of elements are without their namespace.
 #[derive(Default)]
 struct Element {
-    fields: Vec<(String, Vec<Value>)>,
+    attributes: Vec<(String, Vec<Value>)>,
+    children: Vec<(String, Vec<Value>)>,
     text: String,
 }
 
 impl Element {
     fn add(&mut self, name: String, value: Value) {
-        match self.fields.iter_mut().find(|(known, _)| *known == name) {
+        match self.children.iter_mut().find(|(known, _)| *known == name) {
             Some((_, values)) => values.push(value),
-            None => self.fields.push((name, vec![value])),
+            None => self.children.push((name, vec![value])),
         }
     }
 
     fn finish(self) -> Value {
         let text = self.text.trim();
-        if self.fields.is_empty() {
-            return Value::from(text);
+        if !text.is_empty() && self.attributes.is_empty() {
+            return typed(text);
         }
-        let mut map = Map::new();
-        for (name, mut values) in self.fields {
-            let value = match (values.len(), values.pop()) {
-                (1, Some(one)) => one,
-                (_, Some(last)) => {
-                    values.push(last);
-                    Value::from(values)
-                }
-                (_, None) => Value::none(),
-            };
-            map.insert(owned_key(&name), value);
+        let mut fields = self.attributes;
+        if text.is_empty() {
+            fields.extend(self.children);
+        } else {
+            fields.push(("#text".to_owned(), vec![typed(text)]));
         }
-        if !text.is_empty() {
-            map.insert(key("$text"), Value::from(text));
-        }
-        value::map(map)
+        let one = |mut values: Vec<Value>| match values.pop() {
+            Some(last) if values.is_empty() => last,
+            last => Value::from(values.into_iter().chain(last).collect::<Vec<_>>()),
+        };
+        value::map(fields.into_iter().map(|(name, values)| (owned_key(&name), one(values))).collect())
     }
+}
+
+/// Text that is a number or a truth value, as that.
+fn typed(text: &str) -> Value {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<u64>() {
+        return Value::from(number);
+    }
+    let is_code = text.starts_with('0') && !text.starts_with("0.");
+    match (text.parse::<f64>(), text.parse::<bool>()) {
+        (Ok(number), _) if number.is_finite() && !is_code => Value::from(number),
+        (_, Ok(flag)) => Value::from(flag),
+        _ => Value::from(text),
+    }
+}
+
+/// The name of an element without its namespace.
+fn local(name: &str) -> String {
+    name.rsplit_once(':').map_or(name, |(_, local)| local).to_owned()
 }
 
 fn xml(text: &str) -> Result<Value, String> {
@@ -112,11 +128,11 @@ fn xml(text: &str) -> Result<Value, String> {
                     start.name().as_ref().to_owned()
                 ));
             }
-            Event::Start(start) => open.push((start.name().as_ref().to_owned(), attributes(&start)?)),
+            Event::Start(start) => open.push((local(start.name().as_ref()), attributes(&start)?)),
             Event::Empty(start) => {
                 let value = attributes(&start)?.finish();
                 if let Some((_, parent)) = open.last_mut() {
-                    parent.add(start.name().as_ref().to_owned(), value);
+                    parent.add(local(start.name().as_ref()), value);
                 }
             }
             Event::End(_) => {
@@ -161,8 +177,13 @@ fn attributes(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, Stri
     let mut element = Element::default();
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|e| e.to_string())?;
-        let text = quick_xml::escape::unescape(&attribute.value).map_err(|e| e.to_string())?.into_owned();
-        element.add(format!("@{}", attribute.key.as_ref()), Value::from(text));
+        let name: &str = attribute.key.as_ref();
+        // What declares a namespace says nothing of the element.
+        if name == "xmlns" || name.starts_with("xmlns:") {
+            continue;
+        }
+        let text = quick_xml::escape::unescape(&attribute.value).map_err(|e| e.to_string())?;
+        element.attributes.push((format!("@{name}"), vec![typed(&text)]));
     }
     Ok(element)
 }
@@ -182,7 +203,16 @@ mod tests {
         );
         assert_eq!(
             parse(b"<a x=\"1\"><b>t &amp; u</b><b/></a>", "xml").unwrap().to_string(),
-            r#"{"a": {"@x": "1", "b": ["t & u", ""]}}"#
+            r#"{"a": {"@x": 1, "b": ["t & u", {}]}}"#
+        );
+        assert_eq!(
+            parse(
+                b"<a:r xmlns:a=\"u\"><a:n y=\"true\">7</a:n><n>007</n><n>1.50</n><n>08:30</n> </a:r>",
+                "xml"
+            )
+            .unwrap()
+            .to_string(),
+            r##"{"r": {"n": [{"@y": true, "#text": 7}, 7, 1.5, "08:30"]}}"##
         );
         assert!(parse(b"{", "json").is_err());
         assert!(parse(b"<a>", "xml").is_err());

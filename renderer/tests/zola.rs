@@ -302,7 +302,7 @@ fn data_of_every_format() {
         ("d.yaml", "a: [x]", r#"{"a": ["x"]}"#),
         ("d.yml", "a: 1", r#"{"a": 1}"#),
         ("d.csv", "n,t\n1,a b", r#"{"headers": ["n", "t"], "records": [["1", "a b"]]}"#),
-        ("d.xml", "<r><i>1</i><i>2</i></r>", r#"{"r": {"i": ["1", "2"]}}"#),
+        ("d.xml", "<r><i>1</i><i>2</i></r>", r#"{"r": {"i": [1, 2]}}"#),
         ("d.bib", "@book{k, title = {T}}", "{\"preambles\""),
         ("d.txt", "{{ as is }}", "{{ as is }}"),
     ] {
