@@ -872,7 +872,7 @@ impl<'a> Builder<'a> {
             }
         }
         let slug = match (&matter.slug, &from_name) {
-            (Some(slug), _) => slugs::path(slug.trim(), config.slugify.paths),
+            (Some(slug), _) => slugs::path_component(slug.trim(), config.slugify.paths),
             (None, Some((_, rest))) if !config.slugify.paths_keep_dates => {
                 slugs::path_component(rest, config.slugify.paths)
             }

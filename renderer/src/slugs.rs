@@ -40,11 +40,10 @@ pub(crate) fn anchor(text: &str, strategy: Slugify) -> String {
 }
 
 fn safe(name: &str) -> String {
-    let kept: String = name
+    name.trim_end_matches([' ', '.'])
         .chars()
         .filter(|c| !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !c.is_control())
-        .collect();
-    kept.trim_end_matches([' ', '.']).to_owned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -56,6 +55,7 @@ mod tests {
         assert_eq!(path_component("Mixed Case Näme", Slugify::On), "mixed-case-name");
         assert_eq!(path_component("Mixed: Näme?", Slugify::Safe), "Mixed Näme");
         assert_eq!(path_component("a (b) #c. ", Slugify::Safe), "a (b) #c");
+        assert_eq!(path_component("a ?", Slugify::Safe), "a ");
         assert_eq!(path_component("Mixed Näme", Slugify::Off), "Mixed Näme");
         assert_eq!(path("A b/C d", Slugify::On), "a-b/c-d");
         assert_eq!(anchor("Größe & co", Slugify::Safe), "Größe_&_co");

@@ -813,6 +813,9 @@ fn strategies_of_slugs() {
     assert_eq!(path, "Ün Post/index.html");
     assert!(body.contains("id=\"Grüße_an_alle\""), "{body}");
     assert_eq!(site("paths = \"off\"").0, "Ün Post/index.html");
+    // A slug is one part of an address, whatever it is made of.
+    let slug = ("content/a.md", "+++\nslug = \"One/Two\"\n+++\n");
+    assert!(render(&with(&[slug])).unwrap().1.contains_key("one-two/index.html"));
 }
 
 #[test]
