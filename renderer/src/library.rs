@@ -280,6 +280,19 @@ impl Library {
         &self.sections[id as usize]
     }
 
+    /// What a page would need for all lists of it to have it, if it lacks that.
+    pub(crate) fn lacks(&self, id: PageId) -> Option<SortBy> {
+        let mut at = self.page(id).section;
+        while let Some(section) = at.map(|id| self.section(id)) {
+            let by = section.matter.sort_by;
+            if !sort_pages(&self.pages, &[id], by).1.is_empty() {
+                return Some(by);
+            }
+            at = section.parent.filter(|_| section.matter.transparent);
+        }
+        None
+    }
+
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.page_by_path.keys().chain(self.section_by_path.keys()).map(|path| &**path)
     }
@@ -1269,26 +1282,20 @@ pub(crate) fn sort_pages(pages: &[Page], ids: &[PageId], by: SortBy) -> (Vec<Pag
     (sorted, rest)
 }
 
-/// The order of people: numbers by value, letters by what they are based on, then case and accents; what is neither
-/// letter nor digit comes first.
+/// The order of people: character by character, but numbers by value; letters by what they are based on, then case and
+/// accents; what is neither letter nor digit comes first.
 fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    fn pieces(text: &str) -> Vec<(u8, u64, String)> {
+    fn pieces(text: &str) -> Vec<(u8, u64)> {
         let plain = deunicode::deunicode(text).to_lowercase();
-        let kind = |c: char| match c {
-            c if c.is_ascii_digit() => 1,
-            c if c.is_alphanumeric() => 2,
-            _ => 0,
-        };
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(plain.len());
         let mut rest = plain.as_str();
         while let Some(first) = rest.chars().next() {
-            let own = kind(first);
-            let end = rest.find(|c: char| kind(c) != own).unwrap_or(rest.len());
-            let (piece, tail) = rest.split_at(end);
-            match own {
-                1 => out.push((own, piece.parse().unwrap_or(u64::MAX), String::new())),
-                _ => out.push((own, 0, piece.to_owned())),
-            }
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let (piece, tail) = rest.split_at(digits.max(first.len_utf8()));
+            out.push(match first {
+                _ if digits > 0 => (1, piece.parse().unwrap_or(u64::MAX)),
+                c => (if c.is_alphanumeric() { 2 } else { 0 }, u64::from(c)),
+            });
             rest = tail;
         }
         out
@@ -1316,6 +1323,9 @@ mod tests {
         let mut names = vec!["b10", "b9", "A", "a"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["A", "a", "b9", "b10"]);
+        let mut names = vec!["a b", "a - b", "ab", "a"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["a", "a - b", "a b", "ab"]);
     }
 
     #[test]

@@ -906,7 +906,7 @@ fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
     }
     for id in &site.library.unsorted {
         let page = site.library.page(*id);
-        let by = page.section.map(|id| site.library.section(id).matter.sort_by).unwrap_or_default();
+        let Some(by) = site.library.lacks(*id) else { continue };
         let message = format!("the page has no {}, by which its section is sorted", by.needed());
         site.warn(
             Diagnostic::in_file(page.source.to_string(), message)
