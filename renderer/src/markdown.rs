@@ -153,6 +153,9 @@ pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
         writer.missed_formulas(&events);
     }
     writer.reserve_ids(&events);
+    if around.config().bottom_footnotes {
+        writer.footnotes = Footnotes::of(&events);
+    }
     writer.walk(&events);
     writer.finish(text.len())
 }
@@ -174,24 +177,47 @@ fn merged<'a>(events: impl Iterator<Item = Spanned<'a>>) -> Vec<Spanned<'a>> {
     out
 }
 
+/// The notes of a text whose notes stand at its end.
 #[derive(Default)]
 struct Footnotes<'a> {
-    /// Events of each definition, without its own start and end.
-    definitions: HashMap<String, Vec<Spanned<'a>>>,
-    /// Names in the order of their first use, with how often each was used.
-    used: Vec<(String, usize)>,
-    by_name: HashMap<String, usize>,
+    /// Names in the order of their first use, as it is written: a note that refers to another one does so where it stands.
+    used: Vec<Footnote<'a>>,
+    /// The number of the note at each reference, by where that is in the text, and which of its references it is.
+    references: HashMap<usize, (usize, usize)>,
 }
 
-impl Footnotes<'_> {
-    fn number(&mut self, name: &str) -> (usize, usize) {
-        if let Some(i) = self.by_name.get(name).copied() {
-            self.used[i].1 += 1;
-            return (i + 1, self.used[i].1);
+struct Footnote<'a> {
+    name: CowStr<'a>,
+    times: usize,
+    /// What is between start and end of its definition.
+    definition: Option<Vec<Spanned<'a>>>,
+}
+
+impl<'a> Footnotes<'a> {
+    fn of(events: &[Spanned<'a>]) -> Self {
+        let mut found = Self::default();
+        let mut by_name: HashMap<CowStr<'a>, usize> = HashMap::new();
+        let mut definitions: HashMap<CowStr<'a>, &[Spanned<'a>]> = HashMap::new();
+        for (i, (event, range)) in events.iter().enumerate() {
+            match event {
+                Event::Start(Tag::FootnoteDefinition(name)) => {
+                    definitions.entry(name.clone()).or_insert_with(|| &events[i + 1..skip_to_end(events, i)]);
+                }
+                Event::FootnoteReference(name) => {
+                    let index = *by_name.entry(name.clone()).or_insert_with(|| {
+                        found.used.push(Footnote { name: name.clone(), times: 0, definition: None });
+                        found.used.len() - 1
+                    });
+                    found.used[index].times += 1;
+                    found.references.insert(range.start, (index + 1, found.used[index].times));
+                }
+                _ => {}
+            }
         }
-        self.by_name.insert(name.to_owned(), self.used.len());
-        self.used.push((name.to_owned(), 1));
-        (self.used.len(), 1)
+        for note in &mut found.used {
+            note.definition = definitions.remove(&note.name).map(<[_]>::to_vec);
+        }
+        found
     }
 }
 
@@ -259,13 +285,8 @@ impl<'a> Writer<'_, 'a> {
                     i = end + 1;
                     continue;
                 }
-                Event::Start(Tag::FootnoteDefinition(name)) if self.around.config().bottom_footnotes => {
-                    let end = skip_to_end(events, i);
-                    self.footnotes
-                        .definitions
-                        .entry(name.to_string())
-                        .or_insert_with(|| events[i + 1..end].to_vec());
-                    i = end + 1;
+                Event::Start(Tag::FootnoteDefinition(_)) if self.around.config().bottom_footnotes => {
+                    i = skip_to_end(events, i) + 1;
                     continue;
                 }
                 Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
@@ -314,7 +335,7 @@ impl<'a> Writer<'_, 'a> {
                     });
                 }
                 Event::FootnoteReference(name) if self.around.config().bottom_footnotes => {
-                    self.footnote_reference(name)
+                    self.footnote_reference(name, range)
                 }
                 Event::InlineMath(tex) => self.formula(tex, false, range),
                 Event::DisplayMath(tex) => self.formula(tex, true, range),
@@ -709,8 +730,8 @@ impl<'a> Writer<'_, 'a> {
         self.out.push(Event::InlineHtml(html.into()));
     }
 
-    fn footnote_reference(&mut self, name: &CowStr<'a>) {
-        let (number, times) = self.footnotes.number(name);
+    fn footnote_reference(&mut self, name: &CowStr<'a>, range: &Range<usize>) {
+        let Some(&(number, times)) = self.footnotes.references.get(&range.start) else { return };
         let mut html = String::from("<sup class=\"footnote-reference\" id=\"fr-");
         escape(&mut html, name);
         let _ = write!(html, "-{times}\"><a href=\"#fn-");
@@ -721,20 +742,12 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn write_footnotes(&mut self) {
-        if self.footnotes.used.is_empty() {
-            return;
-        }
         let mut items: Vec<Event<'a>> = Vec::new();
-        // A note may refer to further notes: the list grows while it is walked.
-        let mut i = 0;
-        while i < self.footnotes.used.len() {
-            let name = self.footnotes.used[i].0.clone();
-            i += 1;
-            let Some(definition) = self.footnotes.definitions.remove(&name) else { continue };
+        for Footnote { name, times, definition } in std::mem::take(&mut self.footnotes.used) {
+            let Some(definition) = definition else { continue };
             let start = self.out.len();
             self.walk(&definition);
             let mut inside: Vec<Event<'a>> = self.out.drain(start..).collect();
-            let times = self.footnotes.used[i - 1].1;
             let mut back = String::new();
             for n in 1..=times {
                 back.push_str(" <a href=\"#fr-");
@@ -745,11 +758,9 @@ impl<'a> Writer<'_, 'a> {
                 }
                 back.push_str("</a>");
             }
-            let last = inside.iter().rposition(|event| matches!(event, Event::End(TagEnd::Paragraph)));
-            match last {
-                Some(at) => inside.insert(at, Event::InlineHtml(back.into())),
-                None => inside.push(Event::InlineHtml(back.into())),
-            }
+            // In the paragraph that ends the note, or else below what does.
+            let ends_in_text = matches!(inside.last(), Some(Event::End(TagEnd::Paragraph)));
+            inside.insert(inside.len() - usize::from(ends_in_text), Event::InlineHtml(back.into()));
             self.result.anchors.push(format!("fn-{name}"));
             let mut open = String::from("<li id=\"fn-");
             escape(&mut open, &name);

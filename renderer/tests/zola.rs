@@ -189,6 +189,41 @@ fn summaries_end_where_they_are_cut() {
     assert_eq!(shown("{{ page.summary | safe }}", &[page, own]), "<p>One <em>two [en!]</em></p>");
     let whole = ("content/p.md", "+++\n+++\nOne.\n\n<!-- more -->\n\nTwo.\n");
     assert_eq!(shown("{{ page.summary | safe }}", &[whole]), "<p>One.</p>");
+    let in_a_block = ("content/p.md", "+++\n+++\n<p>One.</p>\n<!-- More -->\n<p>Two.</p>\n");
+    assert_eq!(shown("{{ page.summary | safe }}", &[in_a_block]), "<p>One.</p>");
+    assert_eq!(
+        shown("{{ page.content | safe }}", &[in_a_block]),
+        "<p>One.</p>\n<span id=\"continue-reading\"></span>\n<p>Two.</p>\n"
+    );
+}
+
+#[test]
+fn notes_are_numbered_as_they_are_written() {
+    let config = ("zola.toml", "base_url = \"https://x.example\"\n[markdown]\nbottom_footnotes = true\n");
+    let page = (
+        "content/p.md",
+        "+++\n+++\nA[^a].\n\n[^a]: See[^b].\n\n[^b]: That's it.\n\n    - and more\n\nC[^c], and again[^a].\n\n[^c]: See[^a].\n\n[^d]: Unused.\n",
+    );
+    insta::assert_snapshot!(shown("{{ page.content | safe }}", &[config, page]), @r##"
+    <p>A<sup class="footnote-reference" id="fr-a-1"><a href="#fn-a">[1]</a></sup>.</p>
+    <p>C<sup class="footnote-reference" id="fr-c-1"><a href="#fn-c">[3]</a></sup>, and again<sup class="footnote-reference" id="fr-a-2"><a href="#fn-a">[1]</a></sup>.</p>
+    <section class="footnotes">
+    <ol class="footnotes-list">
+    <li id="fn-a">
+    <p>See<sup class="footnote-reference" id="fr-b-1"><a href="#fn-b">[2]</a></sup>. <a href="#fr-a-1">↩</a> <a href="#fr-a-2">↩2</a> <a href="#fr-a-3">↩3</a></p>
+    </li>
+    <li id="fn-b">
+    <p>That's it.</p>
+    <ul>
+    <li>and more</li>
+    </ul>
+     <a href="#fr-b-1">↩</a></li>
+    <li id="fn-c">
+    <p>See<sup class="footnote-reference" id="fr-a-3"><a href="#fn-a">[1]</a></sup>. <a href="#fr-c-1">↩</a></p>
+    </li>
+    </ol>
+    </section>
+    "##);
 }
 
 #[test]
