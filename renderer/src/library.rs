@@ -583,7 +583,7 @@ fn is_templated(body: &str) -> bool {
 /// Whether a comment begins like the mark that ends a summary.
 fn may_have_summary(body: &str) -> bool {
     memchr::memmem::find_iter(body.as_bytes(), b"<!--")
-        .any(|i| body[i + 4..].trim_start().starts_with("more"))
+        .any(|i| body[i + 4..].trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("more")))
 }
 
 /// Words and characters outside of fenced code, as Zola counts them.

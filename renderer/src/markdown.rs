@@ -109,12 +109,16 @@ pub(crate) struct Html {
 /// As much of a formula as a message shows, in bytes.
 const FORMULA_SHOWN_BYTES_MAX: usize = 60;
 
-static MORE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\s*<!--\s*more\s*-->\s*$").ok());
+static MORE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)<!--\s*more\s*-->").ok());
 static IDS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"(?i)\s(?:id|name)\s*=\s*(?:"([^"]+)"|'([^']+)'|([^\s"'>]+))"#).ok());
 
-fn is_more(html: &str) -> bool {
-    html.contains("more") && MORE.as_ref().is_some_and(|re| re.is_match(html))
+/// Where HTML has the mark that ends a summary.
+fn more(html: &str) -> Option<Range<usize>> {
+    if !html.contains("<!--") {
+        return None;
+    }
+    MORE.as_ref()?.find(html).map(|found| found.range())
 }
 
 /// What markdown means under a configuration; `math` is whether it has formulas.
@@ -303,18 +307,30 @@ impl<'a> Writer<'_, 'a> {
                             |(e, _)| if let Event::Html(t) | Event::Text(t) = e { Some(&**t) } else { None },
                         )
                         .collect();
-                    if self.more.is_none() && is_more(&html) {
-                        self.mark_more(&open);
-                    } else {
-                        self.collect_ids(&html);
-                        self.mark(range);
-                        self.out.push(Event::Html(html.into()));
+                    self.collect_ids(&html);
+                    match more(&html).filter(|_| self.more.is_none()) {
+                        None => {
+                            self.mark(range);
+                            self.out.push(Event::Html(html.into()));
+                        }
+                        Some(at) => {
+                            let (before, after) =
+                                (&html[..at.start], html[at.end..].trim_start_matches('\n'));
+                            if !before.trim().is_empty() {
+                                self.mark(range);
+                                self.out.push(Event::Html(before.to_owned().into()));
+                            }
+                            self.mark_more(&open);
+                            if !after.is_empty() {
+                                self.out.push(Event::Html(format!("\n{after}").into()));
+                            }
+                        }
                     }
                     i = end + 1;
                     continue;
                 }
                 Event::InlineHtml(html) | Event::Html(html) => {
-                    if self.more.is_none() && is_more(html) {
+                    if self.more.is_none() && more(html).is_some() {
                         self.mark_more(&open);
                     } else {
                         self.collect_ids(html);
@@ -797,11 +813,14 @@ impl<'a> Writer<'_, 'a> {
                     _ => skipping == 0,
                 })
                 .cloned();
-            let head: Vec<Event<'a>> = head.collect();
+            let mut head: Vec<Event<'a>> = head.collect();
+            if !open.is_empty() {
+                trim_end(&mut head);
+            }
             let mut summary = String::new();
             push_html(self.is_marked, &mut summary, head.iter().cloned());
             if !open.is_empty() {
-                let cut = self.around.summary_cutoff(summary.trim_end());
+                let cut = self.around.summary_cutoff(&summary);
                 summary.clear();
                 let tail = open.iter().rev().map(|end| Event::End(*end));
                 match cut {
@@ -866,6 +885,24 @@ impl Picture {
 
 fn push_html<'a>(is_marked: bool, out: &mut String, events: impl Iterator<Item = Event<'a>>) {
     if is_marked { lines::push_html(out, events) } else { html::push_html(out, events) }
+}
+
+/// Removes the white space that events end with.
+fn trim_end(events: &mut Vec<Event<'_>>) {
+    while let Some(last) = events.last_mut() {
+        match last {
+            Event::SoftBreak | Event::HardBreak => {}
+            Event::Text(text) => {
+                let kept = text.trim_end();
+                if !kept.is_empty() {
+                    *text = CowStr::from(kept.to_owned());
+                    return;
+                }
+            }
+            _ => return,
+        }
+        events.pop();
+    }
 }
 
 /// Blocks whose tag says where they come from; lists and definitions leave that to what is in them.
@@ -1022,6 +1059,6 @@ mod tests {
     #[test]
     fn a_summary_closes_what_is_open() {
         let html = test("- a *b <!-- more --> c*\n");
-        assert_eq!(html.summary.as_deref(), Some("<ul>\n<li>a <em>b …</em></li>\n</ul>"));
+        assert_eq!(html.summary.as_deref(), Some("<ul>\n<li>a <em>b…</em></li>\n</ul>"));
     }
 }

@@ -183,10 +183,10 @@ fn external_links_say_so() {
 #[test]
 fn summaries_end_where_they_are_cut() {
     let page = ("content/p.md", "+++\n+++\nOne *two <!-- more --> three*\n");
-    assert_eq!(shown("{{ page.summary | safe }}", &[page]), "<p>One <em>two …</em></p>");
+    assert_eq!(shown("{{ page.summary | safe }}", &[page]), "<p>One <em>two…</em></p>");
     let own =
         ("templates/summary-cutoff.html", "[{{ lang }}{% if summary is matching(pat='two') %}!{% endif %}]");
-    assert_eq!(shown("{{ page.summary | safe }}", &[page, own]), "<p>One <em>two [en!]</em></p>");
+    assert_eq!(shown("{{ page.summary | safe }}", &[page, own]), "<p>One <em>two[en!]</em></p>");
     let whole = ("content/p.md", "+++\n+++\nOne.\n\n<!-- more -->\n\nTwo.\n");
     assert_eq!(shown("{{ page.summary | safe }}", &[whole]), "<p>One.</p>");
     let in_a_block = ("content/p.md", "+++\n+++\n<p>One.</p>\n<!-- More -->\n<p>Two.</p>\n");
