@@ -3,9 +3,10 @@
 //! Owns splitting and typing; both formats become one set of values first, so that a key means the same in either.
 //! Unknown keys are errors in sections and ignored in pages, as in Zola.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::tz::TimeZone;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use tera::{Map, Value};
 
@@ -28,9 +29,11 @@ pub(crate) struct Date {
 }
 
 impl Date {
-    /// Reads `YYYY-MM-DD` and RFC 3339 with or without offset.
+    /// Reads `YYYY-MM-DD`, RFC 3339 with or without offset, and the other ways in which YAML writes a timestamp.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
+        let written = if text.len() > 10 { timestamp(text) } else { None };
+        let text = written.as_deref().unwrap_or(text);
         let head = text.get(..10)?;
         let day: jiff::civil::Date = head.parse().ok()?;
         let seconds = if text.len() == 10 {
@@ -43,6 +46,24 @@ impl Date {
         };
         Some(Self { text: text.into(), seconds, year: day.year(), month: day.month(), day: day.day() })
     }
+}
+
+/// A timestamp of YAML as RFC 3339 writes it; none where it is written so, or where it is none.
+fn timestamp(text: &str) -> Option<String> {
+    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let form = r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt]|[ \t]+)(\d\d?):(\d\d):(\d\d)(\.\d+)?[ \t]*(?:(Z)|([-+])(\d\d?)(?::?(\d\d))?)?$";
+        Regex::new(form).ok()
+    });
+    let found = FORM.as_ref()?.captures(text)?;
+    let part = |i: usize| found.get(i).map_or("", |part| part.as_str());
+    let offset = match part(9) {
+        "" => part(8).to_owned(),
+        sign => format!("{sign}{:0>2}:{:0>2}", part(10), part(11)),
+    };
+    let [month, day, hour] = [2, 3, 4].map(part);
+    let (year, minute, second, fraction) = (part(1), part(5), part(6), part(7));
+    let written = format!("{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute}:{second}{fraction}{offset}");
+    (written != text).then_some(written)
 }
 
 /// The front matter of a page.
@@ -638,6 +659,16 @@ mod tests {
         assert_eq!(Date::parse("2026-01-05").unwrap().seconds, 1_767_571_200);
         assert_eq!(Date::parse("2026-01-05T01:00:00+01:00").unwrap().seconds, 1_767_571_200);
         assert_eq!(Date::parse("2026-01-05 00:00:00").unwrap().seconds, 1_767_571_200);
+        for (yaml, written) in [
+            ("2001-12-15T02:59:43.1Z", "2001-12-15T02:59:43.1Z"),
+            ("2001-12-14t21:59:43.10-05:00", "2001-12-14T21:59:43.10-05:00"),
+            ("2001-12-14 21:59:43.10 -5", "2001-12-14T21:59:43.10-05:00"),
+            ("2001-12-15 2:59:43.10", "2001-12-15T02:59:43.10"),
+            ("2001-2-5 02:59:43 +02:00", "2001-02-05T02:59:43+02:00"),
+        ] {
+            assert_eq!(&*Date::parse(yaml).unwrap().text, written);
+        }
+        assert!(Date::parse("2002/10/12").is_none());
         assert!(Date::parse("2026-13-05").is_none());
         assert!(Date::parse("über").is_none());
     }
