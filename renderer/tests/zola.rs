@@ -227,6 +227,37 @@ fn notes_are_numbered_as_they_are_written() {
 }
 
 #[test]
+fn an_address_that_two_claim() {
+    let files = |bakehouse| {
+        let mut files = with(&[
+            ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n"),
+            ("templates/taxonomy_list.html", "terms"),
+            ("templates/taxonomy_single.html", "term"),
+            ("content/tags/_index.md", "+++\ntitle = \"Tags\"\n+++\n"),
+            (
+                "content/p.md",
+                "+++\naliases = [\"p\", \"tags/a\", \"tags/b\"]\ntaxonomies.tags = [\"a\"]\n+++\n",
+            ),
+        ]);
+        files.extend(bakehouse);
+        files
+    };
+    // What content has not claimed twice is no error, as in Zola.
+    let (summary, made) = render(&files(None)).unwrap();
+    assert_eq!(summary.warnings.len(), 2);
+    assert_eq!(text(&made, "tags/index.html"), "Tags|");
+    assert_eq!(text(&made, "tags/a/index.html"), "term");
+    assert!(text(&made, "tags/b/index.html").contains("url=https://x.example/p/"));
+    assert!(
+        errors(&files(Some(("bakehouse.toml", "")))).contains("the output `tags/index.html` is also made by")
+    );
+    let twice = ("content/q.md", "+++\naliases = [\"p\"]\n+++\n");
+    assert!(
+        errors(&with(&[("content/p.md", ""), twice])).contains("the output `p/index.html` is also made by")
+    );
+}
+
+#[test]
 fn hidden_content_is_made_but_not_listed() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nbuild_search_index = true\n[search]\nindex_format = \"fuse_json\"\n"),

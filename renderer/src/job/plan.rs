@@ -8,7 +8,7 @@ use release::file::check_path;
 use super::feeds::entries;
 use super::{FeedOf, Job, moved, output_of};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
-use crate::library::{PageId, SectionId};
+use crate::library::{CONTENT, PageId, SectionId};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
 use crate::render::{Plan, ignored_static};
 use crate::search;
@@ -54,10 +54,14 @@ impl Planner<'_> {
         match self.taken.get(&path) {
             Some(other) if other == by => false,
             Some(other) => {
-                self.errors.push(
-                    Diagnostic::in_file(by, format!("the output `{path}` is also made by {other}"))
-                        .hint("give one of the two another `slug`, `path` or alias"),
-                );
+                let found = Diagnostic::in_file(by, format!("the output `{path}` is also made by {other}"))
+                    .hint("give one of the two another `slug`, `path` or alias");
+                // Zola refuses only what content and its aliases claim twice.
+                if self.site.beyond_zola || (is_claim(by) && is_claim(other)) {
+                    self.errors.push(found);
+                } else {
+                    self.site.warn(found);
+                }
                 false
             }
             None => {
@@ -198,7 +202,8 @@ impl Planner<'_> {
         for (aliases, target, source) in pages.chain(sections) {
             for alias in aliases {
                 let path = output_at(alias.trim().trim_start_matches('/'));
-                if self.take(path.clone(), &format!("an alias in {source}")) {
+                // Where a content is it need not lead to.
+                if path != output_of(target) && self.take(path.clone(), &format!("{ALIAS_IN}{source}")) {
                     self.jobs.push(moved(path, site.permalink(target, false)));
                 }
             }
@@ -326,6 +331,14 @@ impl Planner<'_> {
         }));
         Ok(())
     }
+}
+
+/// How an alias is named as what makes an output.
+const ALIAS_IN: &str = "an alias in ";
+
+/// Whether what makes an output is a content or its alias.
+fn is_claim(by: &str) -> bool {
+    by.starts_with(CONTENT) || by.starts_with(ALIAS_IN)
 }
 
 /// The one output of a job that a copied file may replace. Pages are still rendered, for what is wrong with them.
