@@ -1070,7 +1070,8 @@ impl<'a> Builder<'a> {
             page.ancestors = ancestors;
             page.section = section;
             page.hidden = hidden;
-            if hidden {
+            // What has no page of its own is in no list: templates ask for it by name.
+            if hidden || !page.matter().render {
                 continue;
             }
             let mut at = section;
@@ -1108,7 +1109,7 @@ impl<'a> Builder<'a> {
         let order = config.language_codes();
         let rank = |lang: &str| order.iter().position(|code| *code == lang).unwrap_or(usize::MAX);
         let mut groups: HashMap<Box<str>, Vec<(usize, Content)>> = HashMap::new();
-        for (i, page) in self.library.pages.iter().enumerate() {
+        for (i, page) in self.library.pages.iter().enumerate().filter(|(_, page)| page.matter().render) {
             let key = without_language(&page.source, &page.lang).into_boxed_str();
             groups.entry(key).or_default().push((rank(&page.lang), Content::Page(i as PageId)));
         }
@@ -1148,6 +1149,9 @@ impl<'a> Builder<'a> {
                     );
                     continue;
                 };
+                if !page.matter().render {
+                    continue;
+                }
                 let by_term = found.entry((lang, index)).or_default();
                 for term in terms {
                     let pages = by_term.entry(term.clone()).or_default();

@@ -227,6 +227,24 @@ fn notes_are_numbered_as_they_are_written() {
 }
 
 #[test]
+fn pages_that_are_not_rendered_are_in_no_list() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n[languages.fr]\n"),
+        ("content/s/_index.md", "+++\ntitle = \"S\"\n+++\n"),
+        ("content/s/a.md", "+++\ntitle = \"A\"\nrender = false\ntaxonomies.tags = [\"x\"]\n+++\n*text*"),
+        ("content/s/a.fr.md", "+++\ntitle = \"F\"\n+++\n"),
+        (
+            "templates/page.html",
+            "{% for t in page.translations %}{{ t.lang }}{% endfor %} {% set a = get_page(path='s/a.md', lang='en') %}{{ a.content | safe }}",
+        ),
+    ]))
+    .unwrap();
+    assert_eq!(text(&files, "s/index.html"), "S|");
+    assert_eq!(text(&files, "fr/s/a/index.html"), "fr <p><em>text</em></p>\n");
+    assert!(!files.keys().any(|path| path.starts_with("tags/")));
+}
+
+#[test]
 fn an_address_that_two_claim() {
     let files = |bakehouse| {
         let mut files = with(&[
