@@ -771,7 +771,8 @@ impl<'a> Builder<'a> {
                 path.push_str(name.lang);
                 path.push('/');
             }
-            path.push_str(&slugs::path(name.folder, config.slugify.paths));
+            // Folders keep their names; only those of files become slugs.
+            path.push_str(name.folder);
             let matter = match parsed.as_deref().map(|p| &p.matter) {
                 Some(Matter::Section(matter)) => Arc::new((**matter).clone()),
                 _ => Arc::new(SectionMatter::default()),
@@ -900,7 +901,7 @@ impl<'a> Builder<'a> {
                     path.push_str(name.lang);
                     path.push('/');
                 }
-                path.push_str(&slugs::path(folder, config.slugify.paths));
+                path.push_str(folder);
                 path.push_str(&slug);
             }
         }

@@ -897,6 +897,18 @@ fn strategies_of_slugs() {
     assert_eq!(path, "Ün Post/index.html");
     assert!(body.contains("id=\"Grüße_an_alle\""), "{body}");
     assert_eq!(site("paths = \"off\"").0, "Ün Post/index.html");
+    // Folders keep their names, but for the one that is a page.
+    let names = [
+        ("content/My_Docs/_index.md", ""),
+        ("content/My_Docs/Part A/Page_One.md", ""),
+        ("content/My_Docs/Big_Page/index.md", ""),
+        ("content/My_Docs/Big_Page/Sub_Dir/A b.png", "x"),
+    ];
+    let (_, files) = render(&with(&names)).unwrap();
+    for path in ["My_Docs", "My_Docs/Part A/page-one", "My_Docs/big-page"] {
+        assert!(files.contains_key(&format!("{path}/index.html")), "{path}");
+    }
+    assert!(files.contains_key("My_Docs/big-page/Sub_Dir/A b.png"));
     // A slug is one part of an address, whatever it is made of.
     let slug = ("content/a.md", "+++\nslug = \"One/Two\"\n+++\n");
     assert!(render(&with(&[slug])).unwrap().1.contains_key("one-two/index.html"));
