@@ -966,9 +966,9 @@ fn is_external(dest: &str) -> bool {
     dest.starts_with("http://") || dest.starts_with("https://") || dest.starts_with("//")
 }
 
-/// Whether a target names a file beside the page: a bare name, without a folder or a scheme.
+/// Whether a target names a file beside the page, or the page itself with a query: a bare name, without a folder or a scheme.
 fn is_colocated(dest: &str) -> bool {
-    !dest.is_empty() && !dest.contains('/') && !dest.contains(':') && !dest.starts_with(['#', '?'])
+    !dest.is_empty() && !dest.contains('/') && !dest.contains(':') && !dest.starts_with('#')
 }
 
 #[cfg(test)]
@@ -1020,9 +1020,9 @@ mod tests {
     #[test]
     fn links_and_images() {
         let html = test(
-            "[a](@/a.md#x) [b](b.csv) [c](https://c.example?a=1&b=2 \"t\") ![i](i.png) <m@x.example> :tada: [no](@/no.md)",
+            "[a](@/a.md#x) [b](b.csv) [c](https://c.example?a=1&b=2 \"t\") ![i](i.png) <m@x.example> :tada: [no](@/no.md) [q](?q=1)",
         );
-        insta::assert_snapshot!(html.body, @r#"<p><a href="https://x.example/a/#x">a</a> <a href="https://x.example/p/b.csv">b</a> <a rel="noopener external" target="_blank" href="https://c.example?a=1&amp;b=2" title="t">c</a> <img src="https://x.example/p/i.png" alt="i" /> <a href="mailto:m@x.example">m@x.example</a> 🎉 <a href="@/no.md">no</a></p>"#);
+        insta::assert_snapshot!(html.body, @r#"<p><a href="https://x.example/a/#x">a</a> <a href="https://x.example/p/b.csv">b</a> <a rel="noopener external" target="_blank" href="https://c.example?a=1&amp;b=2" title="t">c</a> <img src="https://x.example/p/i.png" alt="i" /> <a href="mailto:m@x.example">m@x.example</a> 🎉 <a href="@/no.md">no</a> <a href="https://x.example/p/?q=1">q</a></p>"#);
         assert_eq!(html.links[0].anchor.as_deref(), Some("x"));
         assert_eq!(html.problems[0].broken.as_deref(), Some("no.md"));
     }
