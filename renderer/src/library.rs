@@ -183,8 +183,8 @@ pub(crate) struct Library {
     section_by_path: HashMap<Arc<str>, SectionId>,
     /// Files of one content in several languages, by path without the language; only where there are several.
     translations: HashMap<Box<str>, Vec<Content>>,
-    backlinks: HashMap<PageId, Vec<PageId>>,
-    section_backlinks: HashMap<SectionId, Vec<PageId>>,
+    /// What links to a content.
+    backlinks: HashMap<Content, Vec<Content>>,
     /// Pages that a sorted section leaves out for want of what it sorts by.
     pub(crate) unsorted: Vec<PageId>,
     /// The earliest moment at which a page appears or disappears by its dates.
@@ -302,12 +302,16 @@ impl Library {
         self.translations.get(without_language(source, lang).as_str()).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn backlinks_of_page(&self, id: PageId) -> &[PageId] {
-        self.backlinks.get(&id).map_or(&[], Vec::as_slice)
+    pub(crate) fn backlinks(&self, of: Content) -> &[Content] {
+        self.backlinks.get(&of).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn backlinks_of_section(&self, id: SectionId) -> &[PageId] {
-        self.section_backlinks.get(&id).map_or(&[], Vec::as_slice)
+    /// The address and the title of a content.
+    pub(crate) fn address_and_title(&self, content: Content) -> (&str, Option<&str>) {
+        match content {
+            Content::Page(id) => (&self.page(id).path, self.page(id).title()),
+            Content::Section(id) => (&self.section(id).path, self.section(id).matter.title.as_deref()),
+        }
     }
 
     /// The relative path of a content in another language: `blog/_index.md` in `fr` is `blog/_index.fr.md`.
@@ -612,11 +616,13 @@ fn count_words(body: &str) -> (u32, u32) {
 }
 
 fn linked(body: &str) -> Box<[Box<str>]> {
-    memchr::memmem::find_iter(body.as_bytes(), b"](@/")
+    memchr::memmem::find_iter(body.as_bytes(), b"@/")
         .filter_map(|i| {
-            let rest = &body[i + 4..];
-            let end = rest.find([')', '#', ' ', '\n'])?;
-            Some(Box::from(&rest[..end]))
+            // In its place, or where a reference is defined.
+            let before = body[..i].trim_end_matches(['<', ' ']);
+            let rest = &body[i + 2..];
+            let end = rest.find([')', '#', ' ', '\n', '\r', '>']).unwrap_or(rest.len());
+            (before.ends_with("](") || before.ends_with("]:")).then(|| Box::from(&rest[..end]))
         })
         .collect()
 }
@@ -1230,22 +1236,22 @@ impl<'a> Builder<'a> {
     }
 
     fn add_backlinks(&mut self) {
-        let mut to_pages: HashMap<PageId, Vec<PageId>> = HashMap::new();
-        let mut to_sections: HashMap<SectionId, Vec<PageId>> = HashMap::new();
-        for (id, page) in self.library.pages.iter().enumerate() {
-            for target in &page.parsed.linked {
-                let list = match (self.library.page_id(target), self.library.section_id(target)) {
-                    (Some(to), _) => to_pages.entry(to).or_default(),
-                    (_, Some(to)) => to_sections.entry(to).or_default(),
-                    _ => continue,
-                };
-                if list.last() != Some(&(id as PageId)) {
-                    list.push(id as PageId);
+        let pages = self.library.pages.iter().enumerate();
+        let pages = pages.map(|(id, page)| (Content::Page(id as PageId), Some(&page.parsed)));
+        let sections = self.library.sections.iter().enumerate();
+        let sections =
+            sections.map(|(id, section)| (Content::Section(id as SectionId), section.parsed.as_ref()));
+        let mut backlinks: HashMap<Content, Vec<Content>> = HashMap::new();
+        for (from, parsed) in pages.chain(sections) {
+            for target in parsed.iter().flat_map(|parsed| &parsed.linked) {
+                let Some(to) = self.library.content_id(target) else { continue };
+                let list = backlinks.entry(to).or_default();
+                if list.last() != Some(&from) {
+                    list.push(from);
                 }
             }
         }
-        self.library.backlinks = to_pages;
-        self.library.section_backlinks = to_sections;
+        self.library.backlinks = backlinks;
     }
 }
 

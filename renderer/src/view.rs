@@ -410,7 +410,7 @@ fn page(site: &Site, id: PageId) -> Value {
     mark.value(page.parsed.matter_value).maybe(page.date.as_ref().map(|date| &*date.text));
     mark.number(page.bundle.into()).number(page.hidden.into()).maybe(page.made_by.as_deref());
     relatives(site, &mut mark, &page.ancestors, &page.assets, &page.source, &page.lang);
-    linking(site, &mut mark, library.backlinks_of_page(id));
+    linking(site, &mut mark, library::Content::Page(id));
     mark.end()
 }
 
@@ -426,7 +426,7 @@ fn section(site: &Site, id: SectionId) -> Value {
         mark.text(&library.section(*id).source);
     }
     relatives(site, &mut mark, &section.ancestors, &section.assets, &section.source, &section.lang);
-    linking(site, &mut mark, library.backlinks_of_section(id));
+    linking(site, &mut mark, library::Content::Section(id));
     mark.end()
 }
 
@@ -464,11 +464,12 @@ fn relatives(
     }
 }
 
-fn linking(site: &Site, mark: &mut Mark, pages: &[PageId]) {
-    mark.number(pages.len() as u64);
-    for id in pages {
-        let page = site.library.page(*id);
-        mark.text(&page.path).maybe(page.title());
+fn linking(site: &Site, mark: &mut Mark, of: library::Content) {
+    let links = site.library.backlinks(of);
+    mark.number(links.len() as u64);
+    for from in links {
+        let (path, title) = site.library.address_and_title(*from);
+        mark.text(path).maybe(title);
     }
 }
 

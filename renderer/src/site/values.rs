@@ -117,7 +117,7 @@ impl Site {
         map.insert(Field::Lower, Value::none);
         map.insert(Field::Higher, Value::none);
         map.insert(Field::Translations, || self.translations_value(&page.source, &page.lang, absolute));
-        map.insert(Field::Backlinks, || self.backlinks_value(self.library.backlinks_of_page(id), absolute));
+        map.insert(Field::Backlinks, || self.backlinks_value(Content::Page(id), absolute));
         map.insert(Field::InSearchIndex, || Value::from(matter.in_search_index));
         map.insert(Field::IncludeInFeeds, || Value::from(matter.include_in_feeds));
         map.insert(Field::Hidden, || Value::from(page.hidden));
@@ -166,14 +166,16 @@ impl Site {
         )
     }
 
-    fn backlinks_value(&self, ids: &[PageId], absolute: bool) -> Value {
+    fn backlinks_value(&self, of: Content, absolute: bool) -> Value {
         Value::from(
-            ids.iter()
-                .map(|id| {
-                    let page = self.library.page(*id);
+            self.library
+                .backlinks(of)
+                .iter()
+                .map(|from| {
+                    let (path, title) = self.library.address_and_title(*from);
                     let mut map = Map::new();
-                    map.insert(key("permalink"), Value::from(self.permalink(&page.path, absolute)));
-                    map.insert(key("title"), page.title().map_or_else(Value::none, Value::from));
+                    map.insert(key("permalink"), Value::from(self.permalink(path, absolute)));
+                    map.insert(key("title"), title.map_or_else(Value::none, Value::from));
                     value::map(map)
                 })
                 .collect::<Vec<_>>(),
@@ -297,9 +299,7 @@ impl Site {
             self.page_values(ids, others, absolute)
         });
         map.insert(Field::Translations, || self.translations_value(&section.source, &section.lang, absolute));
-        map.insert(Field::Backlinks, || {
-            self.backlinks_value(self.library.backlinks_of_section(id), absolute)
-        });
+        map.insert(Field::Backlinks, || self.backlinks_value(Content::Section(id), absolute));
         map.insert(Field::Aliases, || {
             Value::from(matter.aliases.iter().map(|alias| Value::from(&**alias)).collect::<Vec<_>>())
         });
