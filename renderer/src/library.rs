@@ -247,6 +247,16 @@ pub(crate) fn globs(path: &str, patterns: &[String]) -> Result<GlobSet, Diagnost
     builder.build().map_err(|e| Diagnostic::in_file(path, format!("the patterns cannot be used: {e}")))
 }
 
+/// Whether patterns leave out a file of `content/`: by its path, its name, or a folder that it is in.
+pub(crate) fn is_ignored(patterns: &GlobSet, inside: &str) -> bool {
+    let name = inside.rsplit('/').next().unwrap_or(inside);
+    let mut folders = inside.match_indices('/').map(|(end, _)| &inside[..end]);
+    !patterns.is_empty()
+        && (patterns.is_match(inside)
+            || patterns.is_match(name)
+            || folders.any(|folder| patterns.is_match(folder)))
+}
+
 impl Library {
     pub(crate) fn page_id(&self, relative: &str) -> Option<PageId> {
         self.page_by_path.get(relative).copied()
@@ -406,11 +416,14 @@ impl Library {
         for (path, _) in making.sources.under(CONTENT) {
             let inside = relative(path);
             let name = inside.rsplit('/').next().unwrap_or(inside);
-            if ignored.is_match(inside) || ignored.is_match(name) {
+            if is_ignored(&ignored, inside) {
                 continue;
             }
             if name.ends_with(".md") {
-                files.push(path);
+                // Editors keep files of their own beside those that they edit.
+                if !name.starts_with('.') {
+                    files.push(path);
+                }
             } else {
                 let folder = &path[..path.len() - name.len()];
                 others.entry(folder).or_default().push(front_matter::shared(path));

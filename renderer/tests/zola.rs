@@ -269,6 +269,12 @@ fn an_address_that_two_claim() {
     assert!(
         errors(&files(Some(("bakehouse.toml", "")))).contains("the output `tags/index.html` is also made by")
     );
+    // A file that is hidden is no page, nor is one in a folder that is left out.
+    let config = ("zola.toml", "base_url = \"https://x.example\"\nignored_content = [\"**/old\"]\n");
+    let (_, files) =
+        render(&with(&[config, ("content/a/old/b/p.md", ""), ("content/a/older.md", "")])).unwrap();
+    assert!(files.contains_key("a/older/index.html") && !files.contains_key("a/old/b/p/index.html"));
+    assert!(render(&with(&[("content/p.md", ""), ("content/.p.md", "")])).is_ok());
     let twice = ("content/q.md", "+++\naliases = [\"p\"]\n+++\n");
     assert!(
         errors(&with(&[("content/p.md", ""), twice])).contains("the output `p/index.html` is also made by")

@@ -170,10 +170,8 @@ impl Usage {
         for (source, _) in site.sources.under(CONTENT) {
             let inside = &source[CONTENT.len()..];
             let name = inside.rsplit('/').next().unwrap_or(inside);
-            let left_out = name.ends_with(".md")
-                || name.starts_with('.')
-                || ignored.is_match(inside)
-                || ignored.is_match(name);
+            let left_out =
+                name.ends_with(".md") || name.starts_with('.') || library::is_ignored(&ignored, inside);
             if !left_out && !beside.contains(source) && !read.contains(source) {
                 let message = "the file is not published: it lies beside no page that takes it along";
                 let hint = "put it into the folder of a page that is an index.md, into that of a section, or into static/";
