@@ -40,7 +40,8 @@ struct Item {
     path: Option<String>,
 }
 
-/// The text of HTML: markup goes, what is escaped stays so, and no line is empty. A formula of content is its source.
+/// The text of HTML: markup goes, and blocks of code with it; what is escaped stays so, and no line is empty. A formula of
+/// content is its source.
 fn text_of(html: &str, has_math: bool) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;
@@ -56,7 +57,10 @@ fn text_of(html: &str, has_math: bool) -> String {
             rest = after;
             continue;
         }
-        let skipped = ["script", "style"].iter().find(|name| tail[1..].starts_with(**name));
+        let skipped = ["script", "style", "pre"].iter().find(|name| {
+            let after = tail[1..].strip_prefix(**name);
+            after.is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
+        });
         let end = match skipped {
             Some(name) => tail.find(&format!("</{name}")).and_then(|i| tail[i..].find('>').map(|j| i + j)),
             None => tail.find('>'),
@@ -322,6 +326,7 @@ mod tests {
     #[test]
     fn text_without_markup() {
         assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d", false), "a b&amp;c\nd");
+        assert_eq!(text_of("a <pre><code>x</code></pre> <pre-view>b</pre-view>", false), "a  b");
         assert_eq!(text_of("a<!-- <b> > --> b&quot;\u{a0}c", false), "a b\"&nbsp;c");
     }
 }
