@@ -247,6 +247,13 @@ pub(crate) fn globs(path: &str, patterns: &[String]) -> Result<GlobSet, Diagnost
     builder.build().map_err(|e| Diagnostic::in_file(path, format!("the patterns cannot be used: {e}")))
 }
 
+/// Whether a page takes along a file of that name beside it: it has an ending, and no program left it there for itself.
+pub(crate) fn is_asset(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(stem, ending)| {
+        !stem.is_empty() && !stem.starts_with('#') && !matches!(ending, "" | "swp" | "swx" | "tmp")
+    })
+}
+
 /// Whether patterns leave out a file of `content/`: by its path, its name, or a folder that it is in.
 pub(crate) fn is_ignored(patterns: &GlobSet, inside: &str) -> bool {
     let name = inside.rsplit('/').next().unwrap_or(inside);
@@ -424,7 +431,7 @@ impl Library {
                 if !name.starts_with('.') {
                     files.push(path);
                 }
-            } else {
+            } else if is_asset(name) {
                 let folder = &path[..path.len() - name.len()];
                 others.entry(folder).or_default().push(front_matter::shared(path));
             }

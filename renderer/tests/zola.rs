@@ -915,6 +915,15 @@ fn strategies_of_slugs() {
         assert!(files.contains_key(&format!("{path}/index.html")), "{path}");
     }
     assert!(files.contains_key("My_Docs/big-page/Sub_Dir/A b.png"));
+    let beside = ["LICENSE", "a.tmp", "#a.txt#", ".swp", "a.tar.gz", ".hidden.txt"];
+    let beside: Vec<_> = beside
+        .iter()
+        .map(|name| (&*format!("content/p/{name}").leak(), "x"))
+        .chain([("content/p/index.md", "")])
+        .collect();
+    let (_, files) = render(&with(&beside)).unwrap();
+    let kept: Vec<_> = files.keys().filter(|path| path.starts_with("p/")).collect();
+    assert_eq!(kept, ["p/.hidden.txt", "p/a.tar.gz", "p/index.html"]);
     // A slug is one part of an address, whatever it is made of.
     let slug = ("content/a.md", "+++\nslug = \"One/Two\"\n+++\n");
     assert!(render(&with(&[slug])).unwrap().1.contains_key("one-two/index.html"));
