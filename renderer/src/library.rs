@@ -250,7 +250,9 @@ pub(crate) fn globs(path: &str, patterns: &[String]) -> Result<GlobSet, Diagnost
 /// Whether a page takes along a file of that name beside it: it has an ending, and no program left it there for itself.
 pub(crate) fn is_asset(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(stem, ending)| {
-        !stem.is_empty() && !stem.starts_with('#') && !matches!(ending, "" | "swp" | "swx" | "tmp")
+        let is_left = matches!(ending, "" | "swp" | "swx" | "tmp" | "kate-swp")
+            || ["~", "jb_old___", "jb_tmp___", "jb_bak___"].iter().any(|end| ending.ends_with(end));
+        !stem.is_empty() && !stem.starts_with('#') && !stem.starts_with(".#") && !is_left
     })
 }
 

@@ -915,7 +915,7 @@ fn strategies_of_slugs() {
         assert!(files.contains_key(&format!("{path}/index.html")), "{path}");
     }
     assert!(files.contains_key("My_Docs/big-page/Sub_Dir/A b.png"));
-    let beside = ["LICENSE", "a.tmp", "#a.txt#", ".swp", "a.tar.gz", ".hidden.txt"];
+    let beside = ["LICENSE", "a.tmp", "#a.txt#", ".#a.txt", "a.txt~", ".swp", "a.tar.gz", ".hidden.txt"];
     let beside: Vec<_> = beside
         .iter()
         .map(|name| (&*format!("content/p/{name}").leak(), "x"))
