@@ -966,9 +966,13 @@ fn is_external(dest: &str) -> bool {
     dest.starts_with("http://") || dest.starts_with("https://") || dest.starts_with("//")
 }
 
-/// Whether a target names a file beside the page, or the page itself with a query: a bare name, without a folder or a scheme.
+/// Whether a target is to be found from the page's own address, wherever the text is shown: a file beside the page or in a
+/// folder there, or the page itself with a query. What leads out of the folder stays as it is.
 fn is_colocated(dest: &str) -> bool {
-    !dest.is_empty() && !dest.contains('/') && !dest.contains(':') && !dest.starts_with('#')
+    let has_scheme = dest.split_once(':').is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    });
+    !dest.is_empty() && !dest.starts_with(['/', '#']) && !dest.starts_with("..") && !has_scheme
 }
 
 #[cfg(test)]

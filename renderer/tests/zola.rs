@@ -930,6 +930,25 @@ fn strategies_of_slugs() {
 }
 
 #[test]
+fn links_begin_at_the_page_unless_they_lead_out_of_it() {
+    let page = "[a](sub/a.txt) [b](./b) [c](c/) [d](?q) [e](../e) [f](/f) [g](x-y:g) [h](//h.example/) ![i](sub/i.png)";
+    let (_, files) = render(&with(&[
+        ("content/p/index.md", page),
+        ("content/p/sub/a.txt", "a"),
+        ("templates/page.html", "{{ page.content | safe }}"),
+    ]))
+    .unwrap();
+    let html = text(&files, "p/index.html");
+    let here = "https://x.example/sub/p/";
+    for target in ["sub/a.txt", "./b", "c/", "?q", "sub/i.png"] {
+        assert!(html.contains(&format!("\"{here}{target}\"")), "{target}: {html}");
+    }
+    for target in ["../e", "/f", "x-y:g", "//h.example/"] {
+        assert!(html.contains(&format!("\"{target}\"")), "{target}: {html}");
+    }
+}
+
+#[test]
 fn smaller_html_says_the_same() {
     let config = ("zola.toml", "base_url = \"https://x.example\"\nminify_html = true\n");
     let template = "<html>\n <body>\n  <!-- c -->\n  <p class=\"a\">One  <b>two</b>\n  three</p>\n <pre> a\n  b</pre>\n </body>\n</html>\n";
