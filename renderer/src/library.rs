@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use blake3::Hash;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rayon::prelude::*;
@@ -179,8 +180,8 @@ pub(crate) struct Library {
     pub(crate) pages: Vec<Page>,
     pub(crate) sections: Vec<Section>,
     pub(crate) taxonomies: Vec<Taxonomy>,
-    page_by_path: HashMap<Arc<str>, PageId>,
-    section_by_path: HashMap<Arc<str>, SectionId>,
+    page_by_path: AHashMap<Arc<str>, PageId>,
+    section_by_path: AHashMap<Arc<str>, SectionId>,
     /// Files of one content in several languages, by path without the language; only where there are several.
     translations: HashMap<Box<str>, Vec<Content>>,
     /// What links to a content.
@@ -830,7 +831,7 @@ impl<'a> Builder<'a> {
     /// Sections by the paths that name them.
     fn index_sections(&mut self) {
         let config = self.making.config;
-        let mut by_path = HashMap::new();
+        let mut by_path = AHashMap::new();
         for (i, section) in self.library.sections.iter().enumerate() {
             by_path.insert(Arc::from(canonical(section.relative(), config).as_ref()), i as SectionId);
             by_path.insert(Arc::from(section.relative()), i as SectionId);

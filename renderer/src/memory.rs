@@ -2,9 +2,10 @@
 //!
 //! Everything in here is addressed by what it was made from, so that forgetting costs time and never correctness.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ahash::RandomState;
 use lru::LruCache;
 
 /// Locks, so that threads seldom wait for each other.
@@ -13,11 +14,12 @@ const SHARDS: usize = 16;
 /// A map that forgets what was not used for longest.
 pub(crate) struct Bounded<K: Hash + Eq, V> {
     shards: Vec<Mutex<Shard<K, V>>>,
+    hasher: RandomState,
     shard_bytes_max: usize,
 }
 
 struct Shard<K: Hash + Eq, V> {
-    entries: LruCache<K, (V, usize)>,
+    entries: LruCache<K, (V, usize), RandomState>,
     bytes: usize,
 }
 
@@ -33,19 +35,17 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
 
     fn with_shards(bytes_max: usize, shards: usize) -> Self {
         let shard_bytes_max = bytes_max / shards;
-        let shards =
-            (0..shards).map(|_| Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 })).collect();
-        Self { shards, shard_bytes_max }
+        let hasher = RandomState::new();
+        let entries = || LruCache::unbounded_with_hasher(hasher.clone());
+        let shards = (0..shards).map(|_| Mutex::new(Shard { entries: entries(), bytes: 0 })).collect();
+        Self { shards, hasher, shard_bytes_max }
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
         let index = match self.shards.len() {
             1 => 0,
-            shards => {
-                let mut hasher = DefaultHasher::new();
-                key.hash(&mut hasher);
-                (hasher.finish() % shards as u64) as usize
-            }
+            // By the upper half: where a key lies within its shard follows from the lower.
+            shards => ((self.hasher.hash_one(key) >> 32) % shards as u64) as usize,
         };
         // A shard is whole between any two statements that can panic, so a poisoned lock says nothing.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)

@@ -4,11 +4,11 @@
 //! hands a part of the site to a template says so here, and nobody passes a recorder around. What a node's value is now,
 //! and what follows from its change, is for `graph` to say.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
+use ahash::AHashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
@@ -134,16 +134,21 @@ impl fmt::Display for Node {
     }
 }
 
+/// Notes that a set is kept for; few outputs read more.
+const ROOM_MAX: usize = 4_096;
+
 thread_local! {
     /// Notes in the making, the innermost last; none while nobody wants any.
-    static NOTES: RefCell<Vec<Option<HashSet<Node>>>> = const { RefCell::new(Vec::new()) };
+    static NOTES: RefCell<Vec<Option<AHashSet<Node>>>> = const { RefCell::new(Vec::new()) };
+    /// An empty set that has room for as many notes as the last one took.
+    static ROOM: Cell<Option<AHashSet<Node>>> = const { Cell::new(None) };
 }
 
 /// Takes away what was begun, also when a template panics.
 struct Begun;
 
 impl Begun {
-    fn new(notes: Option<HashSet<Node>>) -> Self {
+    fn new(notes: Option<AHashSet<Node>>) -> Self {
         NOTES.with_borrow_mut(|all| all.push(notes));
         Self
     }
@@ -157,11 +162,15 @@ impl Drop for Begun {
 
 /// Does `work` and says what it read, which those who asked for it have not read thereby.
 pub(crate) fn noted<T>(work: impl FnOnce() -> T) -> (T, Box<[Node]>) {
-    let begun = Begun::new(Some(HashSet::new()));
+    let begun = Begun::new(Some(ROOM.take().unwrap_or_default()));
     let done = work();
-    let read = NOTES.with_borrow_mut(|all| all.last_mut().and_then(Option::take)).unwrap_or_default();
+    let mut read = NOTES.with_borrow_mut(|all| all.last_mut().and_then(Option::take)).unwrap_or_default();
     drop(begun);
-    (done, read.into_iter().collect())
+    let nodes = read.drain().collect();
+    if read.capacity() <= ROOM_MAX {
+        ROOM.set(Some(read));
+    }
+    (done, nodes)
 }
 
 /// Does `work` without taking notes.

@@ -521,6 +521,10 @@ impl std::io::Write for Capped {
         Ok(data.len())
     }
 
+    fn write_all(&mut self, data: &[u8]) -> std::io::Result<()> {
+        self.write(data).map(drop)
+    }
+
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }

@@ -2,8 +2,7 @@
 //!
 //! There are several for each page, so they are kept small: a table of numbers finds them, not a second copy of each.
 
-use std::hash::{BuildHasher, RandomState};
-
+use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rayon::prelude::*;
