@@ -96,7 +96,8 @@ fn lang_of<'a>(kwargs: &'a Kwargs, state: &'a State<'_>, site: &'a Site) -> Tera
         return Ok(lang);
     }
     // Looking for a variable takes as long as all else here, and most sites have one language.
-    let around = if site.config.languages.is_empty() { None } else { state.get::<Value>("lang").ok().flatten() };
+    let around =
+        if site.config.languages.is_empty() { None } else { state.get::<Value>("lang").ok().flatten() };
     let around = around.as_ref().and_then(Value::as_str);
     let known = around.and_then(|lang| site.config.languages.get_key_value(lang));
     Ok(known.map_or(&site.config.default_language, |(lang, _)| lang))

@@ -159,7 +159,7 @@ macro_rules! languages {
         }
 
         #[cfg(test)]
-        const NAMES: &[&str] = &[$($($name),+),+];
+        const NAMES: &[&[&str]] = &[$(&[$($name),+]),+];
     };
 }
 
@@ -231,10 +231,24 @@ mod tests {
 
     #[test]
     fn every_grammar_can_be_used() {
-        for name in NAMES {
+        for name in NAMES.iter().copied().flatten() {
             assert!(grammar(name).is_some(), "{name}");
         }
         assert!(grammar("klingon").is_none());
+    }
+
+    #[test]
+    fn every_language_is_documented() {
+        let names =
+            |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let documented = include_str!("../../../content/write/markdown.md");
+        for language in NAMES {
+            let mut said = names(&language[..1]);
+            if language.len() > 1 {
+                said = format!("{said} ({})", names(&language[1..]));
+            }
+            assert!(documented.contains(&said), "{said}");
+        }
     }
 
     #[test]
