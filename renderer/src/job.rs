@@ -530,11 +530,14 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     let needs = site.engine.needs(template);
     let mut context = site.context(&section.lang, false);
     let mut path = section.path.to_string();
+    let mut metadata_only = false;
     if let Some(pager) = section_pager(section, n) {
+        metadata_only = !needs.section_pages;
         path = pager.path_of(n);
         context.insert_value("paginator", pager.value(site, needs.fields));
     }
-    context.insert_value("section", site.own_section_value(id, &rendered, needs.fields, false));
+    context
+        .insert_value("section", site.own_section_value(id, &rendered, needs.fields, false, metadata_only));
     site.place(&mut context, &path);
     let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };
     let body = render(site, template, &context, &name, false, &needs)?;

@@ -76,7 +76,8 @@ value_fields! {
     Hidden = "hidden",
     Aliases = "aliases",
     Transparent = "transparent",
-    Paginated = "paginated",
+    PaginateBy = "paginate_by",
+    PaginateReversed = "paginate_reversed",
     GenerateFeeds = "generate_feeds",
     Subsections = "subsections",
     Pages = "pages",
@@ -95,7 +96,8 @@ impl Fields {
     /// Those that only sections have.
     const OF_SECTIONS: Self = Self::of(&[
         Field::Transparent,
-        Field::Paginated,
+        Field::PaginateBy,
+        Field::PaginateReversed,
         Field::GenerateFeeds,
         Field::Subsections,
         Field::Pages,
@@ -164,6 +166,8 @@ pub(crate) struct Needs {
     pub(crate) terms_counted_only: bool,
     /// Whether it may read the pages of the term that is rendered, rather than those of its pager.
     pub(crate) term_pages: bool,
+    /// The same of the section that is rendered.
+    pub(crate) section_pages: bool,
     /// The dynamic sources it names.
     pub(crate) data: Vec<String>,
     /// Whether it may read data without a name.
@@ -183,6 +187,7 @@ impl Needs {
             pages_counted_only: false,
             terms_counted_only: false,
             term_pages: true,
+            section_pages: true,
             data: Vec::new(),
             all_data: true,
             extra: true,

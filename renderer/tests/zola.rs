@@ -750,6 +750,24 @@ fn transparent_sections_orphans_and_inherited_templates() {
 }
 
 #[test]
+fn sections_say_how_they_are_paginated_and_have_all_their_pages() {
+    let section = "{{ section.paginate_by or '-' }} {{ section.paginate_reversed }} {% for p in section.pages %}{{ p.slug }} {% endfor %}| {% if paginator is defined %}{% for p in paginator.pages %}{{ p.slug }} {% endfor %}{% endif %}";
+    let (_, files) = render(&with(&[
+        ("templates/section.html", section),
+        ("content/s/_index.md", "+++\nsort_by = \"slug\"\npaginate_by = 2\npaginate_reversed = true\n+++\n"),
+        ("content/s/a.md", ""),
+        ("content/s/b.md", ""),
+        ("content/s/c.md", ""),
+        ("content/t/_index.md", ""),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "s/index.html"), "2 true a b c | c b ");
+    assert_eq!(text(&files, "s/page/2/index.html"), "2 true a b c | a ");
+    assert_eq!(text(&files, "t/index.html"), "- false | ");
+}
+
+#[test]
 fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
     let (_, files) = render(&with(&[
         ("templates/section.html", "{% for p in paginator.pages %}{{ p.slug }} {% endfor %}{{ paginator.current_index }}/{{ paginator.number_pagers }} {{ paginator.total_pages }} {{ paginator.first }} {{ paginator.last }} {{ paginator.base_url }} {{ paginator.previous or '-' }} {{ paginator.next or '-' }}"),

@@ -226,20 +226,20 @@ impl Site {
         value::map(map)
     }
 
-    /// The value of the section that is rendered. A paginated one has its pages in `paginator` alone.
+    /// The value of the section that is rendered.
     pub(crate) fn own_section_value(
         self: &Arc<Self>,
         id: SectionId,
         rendered: &Rendered,
         others: Fields,
         absolute: bool,
+        metadata_only: bool,
     ) -> Value {
-        let paginated = self.library.section(id).matter.paginate_by.is_some();
-        if !paginated && self.engine.mentioned.has(Field::Pages) {
+        if !metadata_only && self.engine.mentioned.has(Field::Pages) {
             self.note_members(id, others, absolute);
         }
         let mut map =
-            self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, paginated);
+            self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, metadata_only);
         let section = self.library.section(id);
         let neighbour = |id: Option<SectionId>| {
             id.map_or_else(Value::none, |id| self.section_value(id, others, absolute, true))
@@ -287,7 +287,8 @@ impl Site {
             self.asset_paths(&section.assets, &section.path, bundle_folder(&section.source))
         });
         map.insert(Field::Transparent, || Value::from(matter.transparent));
-        map.insert(Field::Paginated, || matter.paginate_by.map_or_else(Value::none, Value::from));
+        map.insert(Field::PaginateBy, || matter.paginate_by.map_or_else(Value::none, Value::from));
+        map.insert(Field::PaginateReversed, || Value::from(matter.paginate_reversed));
         map.insert(Field::GenerateFeeds, || Value::from(matter.generate_feeds));
         map.insert(Field::Draft, || Value::from(matter.draft));
         map.insert(Field::Subsections, || {

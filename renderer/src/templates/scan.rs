@@ -221,6 +221,11 @@ impl<'a> Scan<'a> {
                 );
             }
         }
+        // The built-in theme shows what is paginated by its pagers alone.
+        let of_theme = closure.iter().filter(|name| name.starts_with(theme::THEME_PREFIX));
+        let of_theme: Vec<&str> = of_theme.map(|name| &*self.bodies[name.as_str()]).collect();
+        let all_but_pages = Field::ALL.iter().filter(|field| **field != Field::Pages);
+        let all_but_pages: Vec<&str> = all_but_pages.map(|field| field.name()).collect();
         Needs {
             fields: fields_of_others(&texts),
             pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
@@ -229,6 +234,10 @@ impl<'a> Scan<'a> {
                 let text = where_paginated(text);
                 reads_whole(&text, "term", &["name", "slug", "path", "permalink", "page_count"])
             }),
+            section_pages: texts
+                .iter()
+                .filter(|text| !of_theme.contains(text))
+                .any(|text| reads_whole(&where_paginated(text), "section", &all_but_pages)),
             all_data: texts.iter().any(|text| reads_all_data(text)),
             extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
             // The order in which they were found says which is within which.
