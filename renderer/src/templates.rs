@@ -22,6 +22,9 @@ pub(crate) use explain::explain_render;
 pub(crate) use scan::BY_NAME;
 use scan::{Scan, digest, mentioned_fields, reachable};
 
+/// The Zola whose sites are built.
+const ZOLA_VERSION: &str = "0.23.6";
+
 /// Names the fields of the values of pages and sections, so that a set of them is a number.
 macro_rules! value_fields {
     ($($field:ident = $name:literal,)*) => {
@@ -257,6 +260,7 @@ impl Engine {
         }
         let texts = reachable(&sheaves);
         let mut tera = Tera::new();
+        tera.global_context().insert("zola_version", ZOLA_VERSION);
         filters::register(&mut tera);
         functions::register(&mut tera);
         tera.autoescape_on([".html", ".xml", ".htm"]);

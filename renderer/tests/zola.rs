@@ -768,6 +768,19 @@ fn sections_say_how_they_are_paginated_and_have_all_their_pages() {
 }
 
 #[test]
+fn templates_know_the_version_of_zola() {
+    let (_, files) = render(&with(&[
+        ("content/p.md", ""),
+        ("templates/page.html", "{{ zola_version }}"),
+        ("templates/404.html", "{{ zola_version }}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "p/index.html"), "0.23.6");
+    assert_eq!(text(&files, "404.html"), "0.23.6");
+}
+
+#[test]
 fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
     let (_, files) = render(&with(&[
         ("templates/section.html", "{% for p in paginator.pages %}{{ p.slug }} {% endfor %}{{ paginator.current_index }}/{{ paginator.number_pagers }} {{ paginator.total_pages }} {{ paginator.first }} {{ paginator.last }} {{ paginator.base_url }} {{ paginator.previous or '-' }} {{ paginator.next or '-' }}"),
