@@ -670,6 +670,26 @@ fn search_indexes_of_both_kinds() {
 }
 
 #[test]
+fn feeds_without_a_page_and_of_sections_that_are_not_rendered() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\", \"all.json\"]\n[languages.fr]\ngenerate_feeds = true\n"),
+        ("templates/all.json", "{{ feed_url }} {{ last_updated is defined }} {{ pages | length }}"),
+        ("content/undated.md", ""),
+        ("content/s/_index.md", "+++\nrender = false\ngenerate_feeds = true\n+++\n"),
+        ("content/s/a.md", "+++\ndate = 2026-01-01\n+++\n"),
+        ("content/t/_index.md", "+++\ngenerate_feeds = true\n+++\n"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "all.json"), "https://x.example/all.json true 1");
+    assert_eq!(text(&files, "s/all.json"), "https://x.example/s/all.json true 1");
+    assert_eq!(text(&files, "t/all.json"), "https://x.example/t/all.json false 0");
+    assert!(!text(&files, "t/atom.xml").contains("<updated>") && text(&files, "t/atom.xml").contains("<id>"));
+    assert!(!text(&files, "t/rss.xml").contains("lastBuildDate"));
+    assert!(files.contains_key("fr/atom.xml"));
+}
+
+#[test]
 fn feeds_of_any_name_and_of_languages_sections_and_terms() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ntitle = \"X\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\", \"all.json\"]\nfeed_limit = 1\nauthor = \"Us\"\ntaxonomies = [{name = \"tags\", feed = true}]\n[languages.fr]\ngenerate_feeds = true\nfeed_filenames = [\"rss.xml\"]\ntaxonomies = [{name = \"tags\", feed = true}]\n"),

@@ -74,7 +74,9 @@ pub(super) fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries)
         }
         pages.push(site.page_value(*id, fields, true));
     }
-    context.insert_value("last_updated", entries.updated.as_deref().map_or_else(Value::none, Value::from));
+    if let Some(updated) = entries.updated.as_deref() {
+        context.insert_value("last_updated", Value::from(updated));
+    }
     context.insert_value("pages", Value::from(pages));
     // For templates of a site or a theme the feed of a language is found beside the default one's, as in Zola.
     let address = match of {

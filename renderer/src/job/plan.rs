@@ -165,10 +165,7 @@ impl Planner<'_> {
         }
         for (id, section) in site.library.sections.iter().enumerate() {
             // The front page's feed is that of its language.
-            if section.matter.generate_feeds
-                && section.matter.render
-                && !(section.is_index() && config.feeds_for(&section.lang))
-            {
+            if section.matter.generate_feeds && !(section.is_index() && config.feeds_for(&section.lang)) {
                 let folder = section.path.trim_start_matches('/').to_owned();
                 feeds.push((FeedOf::Section(id as SectionId), folder, section.lang.to_string()));
             }
@@ -183,9 +180,6 @@ impl Planner<'_> {
         }
         for (of, folder, lang) in feeds {
             let entries = entries(site, &of);
-            if entries.pages.is_empty() {
-                continue;
-            }
             for name in config.feed_filenames_for(&lang) {
                 let path = format!("{folder}{name}");
                 if self.take(path.clone(), &format!("the feed {path}")) {
