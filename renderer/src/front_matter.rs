@@ -46,6 +46,19 @@ impl Date {
         };
         Some(Self { text: text.into(), seconds, year: day.year(), month: day.month(), day: day.day() })
     }
+
+    /// The date for machines: a day as it is, a time as RFC 3339 writes it. Without an offset it is UTC.
+    pub(crate) fn instant(&self) -> String {
+        let text = &*self.text;
+        let Some((_, time)) = text.split_once(['T', 't']) else { return text.to_owned() };
+        match time.find(['Z', 'z', '+', '-']) {
+            None => format!("{text}Z"),
+            Some(at) if matches!(&time[at..], "z" | "+00:00" | "-00:00") => {
+                format!("{}Z", &text[..text.len() - time[at..].len()])
+            }
+            Some(_) => text.to_owned(),
+        }
+    }
 }
 
 /// A timestamp of YAML as RFC 3339 writes it; none where it is written so, or where it is none.

@@ -801,6 +801,23 @@ fn templates_know_the_version_of_zola() {
 }
 
 #[test]
+fn times_in_a_sitemap_have_an_offset() {
+    let (_, files) = render(&with(&[
+        ("content/a.md", "+++\ndate = 2026-08-12\n+++\n"),
+        ("content/b.md", "+++\ndate = 2026-08-12T14:36:26\n+++\n"),
+        ("content/c.md", "+++\ndate = 2026-08-12T14:36:26.25-05:00\n+++\n"),
+        ("content/d.md", "+++\ndate = 2020-01-01\nupdated = 2026-08-12T14:36:26+00:00\n+++\n"),
+        ("templates/sitemap.xml", "{% for e in entries %}{{ e.updated or '-' }} {% endfor %}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(
+        text(&files, "sitemap.xml"),
+        "- 2026-08-12 2026-08-12T14:36:26Z 2026-08-12T14:36:26.25-05:00 2026-08-12T14:36:26Z "
+    );
+}
+
+#[test]
 fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
     let (_, files) = render(&with(&[
         ("templates/section.html", "{% for p in paginator.pages %}{{ p.slug }} {% endfor %}{{ paginator.current_index }}/{{ paginator.number_pagers }} {{ paginator.total_pages }} {{ paginator.first }} {{ paginator.last }} {{ paginator.base_url }} {{ paginator.previous or '-' }} {{ paginator.next or '-' }}"),

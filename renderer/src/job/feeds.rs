@@ -8,7 +8,7 @@ use tera::{Map, Value};
 use super::{Done, Entries, FeedOf, Result2, file, groups, one, render, template_groups};
 use crate::config::ExcludePaginated;
 use crate::diagnostic::Diagnostic;
-use crate::front_matter::SortBy;
+use crate::front_matter::{Date, SortBy};
 use crate::library::{PageId, sort_pages};
 use crate::reads::{Node, note};
 use crate::site::{Pages, Site};
@@ -109,15 +109,12 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
     note(|| Node::Sitemap);
     let library = &site.library;
     let mut entries: BTreeMap<String, (Option<String>, Value)> = BTreeMap::new();
-    let mut add = |path: &str, updated: Option<&str>, extra: Option<&Value>| {
-        entries.insert(
-            site.permalink(path, true),
-            (updated.map(str::to_owned), extra.cloned().unwrap_or_else(value::empty)),
-        );
+    let mut add = |path: &str, updated: Option<String>, extra: Option<&Value>| {
+        entries.insert(site.permalink(path, true), (updated, extra.cloned().unwrap_or_else(value::empty)));
     };
     for page in library.pages.iter().filter(|p| p.matter().render && !p.hidden) {
         let matter = page.matter();
-        let updated = matter.updated.as_ref().or(page.date.as_ref()).map(|date| &*date.text);
+        let updated = matter.updated.as_ref().or(page.date.as_ref()).map(Date::instant);
         add(&page.path, updated, matter.extra.as_ref());
     }
     let pagers = site.config.exclude_paginated_pages_in_sitemap == ExcludePaginated::None;
