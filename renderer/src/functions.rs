@@ -203,8 +203,10 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
 fn find_taxonomy(kwargs: &Kwargs, state: &State<'_>, site: &Arc<Site>) -> TeraResult<usize> {
     let kind = kwargs.must_get::<&str>("kind")?;
     let lang = lang_of(kwargs, state, site)?;
-    let found = site.library.taxonomies.iter().position(|t| t.config.name == kind && *t.lang == *lang);
-    match found {
+    let position = |is: &dyn Fn(&library::Taxonomy) -> bool| {
+        site.library.taxonomies.iter().position(|t| *t.lang == *lang && is(t))
+    };
+    match position(&|t| t.slug == kind).or_else(|| position(&|t| t.config.name == kind)) {
         Some(index) => Ok(index),
         None => {
             let known =
@@ -227,16 +229,7 @@ fn get_taxonomy(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
                 let path = taxonomy.path.as_str().into();
                 Node::Taxonomy(path, Pages::Counted, Fields::default(), false)
             });
-            match (taxonomy.terms.is_empty(), required) {
-                (false, _) => {
-                    Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
-                }
-                (true, false) => Ok(Value::none()),
-                (true, true) => fail(format!(
-                    "no page has a term of the taxonomy `{}`; with `required=false` that is no error",
-                    taxonomy.config.name
-                )),
-            }
+            Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
         }
         Err(_) if !required => Ok(Value::none()),
         Err(e) => Err(e),
