@@ -213,9 +213,12 @@ impl<'a> Source<'a> {
         };
         let item = Item {
             url: site.permalink(path, false),
-            title: title.filter(|_| config.include_title).map(str::to_owned),
-            description: description.filter(|_| config.include_description).map(str::to_owned),
-            date: date.filter(|_| config.include_date).map(str::to_owned),
+            title: config.include_title.then(|| title.unwrap_or_default().to_owned()),
+            description: config.include_description.then(|| description.unwrap_or_default().to_owned()),
+            // An index for Fuse has no dates.
+            date: date
+                .filter(|_| config.include_date && config.index_format.is_elasticlunr())
+                .map(str::to_owned),
             body: text,
             path: config.include_path.then(|| path.to_string()),
         };
