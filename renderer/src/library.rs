@@ -47,7 +47,7 @@ pub(crate) struct Parsed {
     pub(crate) may_have_summary: bool,
     /// Words of the body; 0 where no template asks for them.
     pub(crate) words: u32,
-    /// Its characters without white space, likewise.
+    /// Its letters, likewise.
     pub(crate) characters: u32,
     /// The body of a page that no file holds.
     pub(crate) text: Option<Arc<str>>,
@@ -56,16 +56,26 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
-    /// Minutes to read it. Where words are not set apart by spaces, characters are counted.
-    pub(crate) fn minutes(&self, lang: &str) -> u32 {
-        match lang.split(['-', '_']).next().unwrap_or(lang) {
-            "en" => self.words.div_ceil(238),
-            "ko" => self.words.div_ceil(202),
-            "zh" => self.characters.div_ceil(439),
-            "ja" => self.characters.div_ceil(653),
-            _ => self.words.div_ceil(200),
-        }
+    /// How many words it has. Where words are not set apart by spaces, letters are counted.
+    pub(crate) fn word_count(&self, lang: &str) -> u32 {
+        if matches!(language(lang), "zh" | "ja") { self.characters } else { self.words }
     }
+
+    /// Minutes to read it.
+    pub(crate) fn minutes(&self, lang: &str) -> u32 {
+        self.word_count(lang).div_ceil(match language(lang) {
+            "en" => 238,
+            "ko" => 202,
+            "zh" => 439,
+            "ja" => 653,
+            _ => 200,
+        })
+    }
+}
+
+/// A code without its region.
+fn language(code: &str) -> &str {
+    code.split(['-', '_']).next().unwrap_or(code)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -613,27 +623,12 @@ fn may_have_summary(body: &str) -> bool {
         .any(|i| body[i + 4..].trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("more")))
 }
 
-/// Words and characters outside of fenced code, as Zola counts them.
+/// Words, and letters of all kinds, outside of what stands between three backticks.
 fn count_words(body: &str) -> (u32, u32) {
     let (mut words, mut characters) = (0, 0);
-    let mut fence: Option<(char, usize)> = None;
-    for line in body.lines() {
-        let trimmed = line.trim_start();
-        let mark = trimmed.chars().next().filter(|c| matches!(c, '`' | '~'));
-        let width = mark.map_or(0, |mark| trimmed.chars().take_while(|c| *c == mark).count());
-        match (fence, mark) {
-            (None, Some(mark)) if width >= 3 => fence = Some((mark, width)),
-            (Some((open, least)), Some(mark))
-                if mark == open && width >= least && trimmed.trim_end().len() == width =>
-            {
-                fence = None;
-            }
-            (Some(_), _) => {}
-            (None, _) => {
-                words += line.unicode_words().count();
-                characters += line.chars().filter(|c| !c.is_whitespace()).count();
-            }
-        }
+    for text in body.split("```").step_by(2) {
+        words += text.unicode_words().count();
+        characters += text.chars().filter(|c| c.is_alphabetic()).count();
     }
     (u32::try_from(words).unwrap_or(u32::MAX), u32::try_from(characters).unwrap_or(u32::MAX))
 }

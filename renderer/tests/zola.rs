@@ -822,6 +822,23 @@ fn taxonomies_without_terms_are_in_the_sitemap_and_found() {
 }
 
 #[test]
+fn words_are_counted_by_language_and_beside_code() {
+    let config = ("zola.toml", "base_url = \"https://x.example\"\n[languages.ja]\n[languages.zh-Hans]\n");
+    let (_, files) = render(&with(&[
+        config,
+        ("content/p.md", "one ```two three``` four\n\n~~~\nfive\n~~~\n\n```\nsix\n```\nseven"),
+        ("content/p.ja.md", "カタカナとひらがな、Rust 2。"),
+        ("content/p.zh-Hans.md", "你好，世界。"),
+        ("templates/page.html", "{{ page.word_count }} {{ page.reading_time }}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "p/index.html"), "4 1");
+    assert_eq!(text(&files, "ja/p/index.html"), "13 1");
+    assert_eq!(text(&files, "zh-Hans/p/index.html"), "4 1");
+}
+
+#[test]
 fn times_in_a_sitemap_have_an_offset() {
     let (_, files) = render(&with(&[
         ("content/a.md", "+++\ndate = 2026-08-12\n+++\n"),

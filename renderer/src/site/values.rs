@@ -108,7 +108,7 @@ impl Site {
         map.insert(Field::Toc, || {
             rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
         });
-        map.insert(Field::WordCount, || Value::from(page.parsed.words));
+        map.insert(Field::WordCount, || Value::from(page.parsed.word_count(&page.lang)));
         map.insert(Field::ReadingTime, || Value::from(page.parsed.minutes(&page.lang)));
         map.insert(Field::Assets, || self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
         map.insert(Field::Draft, || Value::from(matter.draft));
@@ -276,8 +276,9 @@ impl Site {
         map.insert(Field::Toc, || {
             rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
         });
-        let words = section.parsed.as_ref().map_or(0, |p| p.words);
-        map.insert(Field::WordCount, || Value::from(words));
+        map.insert(Field::WordCount, || {
+            Value::from(section.parsed.as_ref().map_or(0, |parsed| parsed.word_count(&section.lang)))
+        });
         map.insert(Field::ReadingTime, || {
             Value::from(section.parsed.as_ref().map_or(0, |parsed| parsed.minutes(&section.lang)))
         });
