@@ -839,6 +839,28 @@ fn words_are_counted_by_language_and_beside_code() {
 }
 
 #[test]
+fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\n[languages.fr]\n"),
+        ("content/2026-01-01-p/index.md", "+++\nslug = \"q\"\n+++\n"),
+        ("content/2026-01-01-p/index.fr.md", ""),
+        ("content/2026-01-01-p/a.txt", "a"),
+        ("content/2026-01-01-p/in/b.txt", "b"),
+        ("content/s/_index.fr.md", ""),
+        ("content/s/c.txt", "c"),
+        ("templates/page.html", "{% for path in page.assets %}{{ path }} {{ load_data(path=path) }} {% endfor %}"),
+        ("templates/section.html", "{{ section.assets | join(sep=' ') }}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    let assets = "/2026-01-01-p/a.txt a /2026-01-01-p/in/b.txt b ";
+    assert_eq!(text(&files, "q/index.html"), assets);
+    assert_eq!(text(&files, "fr/p/index.html"), assets);
+    assert_eq!(text(&files, "fr/s/index.html"), "/fr/s/c.txt");
+    assert!(files.contains_key("q/in/b.txt") && files.contains_key("fr/p/a.txt"));
+}
+
+#[test]
 fn times_in_a_sitemap_have_an_offset() {
     let (_, files) = render(&with(&[
         ("content/a.md", "+++\ndate = 2026-08-12\n+++\n"),

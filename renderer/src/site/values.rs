@@ -6,7 +6,7 @@ use tera::{Map, Value};
 
 use super::{PAGE_VALUE_BYTES, Rendered, SUMMARY_BYTES, Site, bundle_folder};
 use crate::front_matter::Date;
-use crate::library::{self, Content, PageId, SectionId, Taxonomy, Term};
+use crate::library::{self, CONTENT, Content, PageId, SectionId, Taxonomy, Term};
 use crate::reads::{Node, note, unnoted};
 use crate::templates::{Field, Fields};
 use crate::value::{self, key};
@@ -110,7 +110,7 @@ impl Site {
         });
         map.insert(Field::WordCount, || Value::from(page.parsed.word_count(&page.lang)));
         map.insert(Field::ReadingTime, || Value::from(page.parsed.minutes(&page.lang)));
-        map.insert(Field::Assets, || self.asset_paths(&page.assets, &page.path, bundle_folder(&page.source)));
+        map.insert(Field::Assets, || asset_paths(&page.assets, "/", CONTENT));
         map.insert(Field::Draft, || Value::from(matter.draft));
         map.insert(Field::Weight, || matter.weight.map_or_else(Value::none, Value::from));
         map.insert(Field::Lang, || Value::from(&*page.lang));
@@ -128,15 +128,6 @@ impl Site {
     fn ancestors_value(&self, ids: &[SectionId]) -> Value {
         Value::from(
             ids.iter().map(|id| Value::from(self.library.section(*id).relative())).collect::<Vec<_>>(),
-        )
-    }
-
-    fn asset_paths(&self, assets: &[Arc<str>], path: &str, folder: &str) -> Value {
-        Value::from(
-            assets
-                .iter()
-                .map(|asset| Value::from(format!("{path}{}", asset.strip_prefix(folder).unwrap_or(asset))))
-                .collect::<Vec<_>>(),
         )
     }
 
@@ -285,7 +276,7 @@ impl Site {
         map.insert(Field::Lang, || Value::from(&*section.lang));
         map.insert(Field::Weight, || Value::from(matter.weight));
         map.insert(Field::Assets, || {
-            self.asset_paths(&section.assets, &section.path, bundle_folder(&section.source))
+            asset_paths(&section.assets, &section.path, bundle_folder(&section.source))
         });
         map.insert(Field::Transparent, || Value::from(matter.transparent));
         map.insert(Field::PaginateBy, || matter.paginate_by.map_or_else(Value::none, Value::from));
@@ -436,6 +427,13 @@ pub(crate) enum Pages {
 /// `/blog/first/` as `["blog", "first"]`.
 fn components(path: &str) -> Value {
     Value::from(path.split('/').filter(|part| !part.is_empty()).map(Value::from).collect::<Vec<_>>())
+}
+
+/// The files beside a content: those of a page by the paths that they have below `content/`, those of a section by the
+/// paths at which they are published.
+fn asset_paths(assets: &[Arc<str>], path: &str, folder: &str) -> Value {
+    let paths = assets.iter().map(|asset| format!("{path}{}", asset.strip_prefix(folder).unwrap_or(asset)));
+    Value::from(paths.map(Value::from).collect::<Vec<_>>())
 }
 
 fn colocated(relative: &str, own: bool) -> Value {
