@@ -179,9 +179,8 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             format!("/{lang}/{plain}")
         };
         let mut url = site.permalink(prefixed.trim_end_matches('/'), scope.absolute);
-        // The front page of a site that links from its root has no other address than this; that of a language is shown
-        // with the slash by which it is asked for.
-        if slash || url.is_empty() || path == "/" && !site.config.is_default(lang) {
+        // The front page of a site that links from its root has no other address than this.
+        if slash && site.ends_with_slash(plain) || url.is_empty() {
             url.push('/');
         }
         if cachebust {

@@ -283,6 +283,11 @@ impl Site {
         format!("{base}{path}")
     }
 
+    /// Whether an address ends with a slash: all do but those of feeds and of parts of pages.
+    pub(crate) fn ends_with_slash(&self, path: &str) -> bool {
+        !path.contains('#') && !self.config.feed_filenames.iter().any(|name| path.ends_with(name.as_str()))
+    }
+
     pub(crate) fn warn(&self, warning: Diagnostic) {
         note(|| Node::Warning(Arc::new(warning.clone())));
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);

@@ -102,13 +102,13 @@ fn addresses_of_paths_end_without_a_slash_unless_asked() {
         text(&render_with(&Renderer::new(1 << 20), &input).unwrap().1, "p/index.html")
     };
     insta::assert_snapshot!(at(BaseUrl::Configured), @r"
-    https://x.example https://x.example/ https://x.example/fr/
+    https://x.example https://x.example/ https://x.example/fr
     https://x.example/a https://x.example/a/ https://x.example/fr/a
     https://x.example/a https://x.example/a/ https://x.example/fr/a
     https://x.example/a.css https://x.example/a.css/ https://x.example/fr/a.css
     https://x.example https://x.example/ https://x.example/fr
     ");
-    assert!(at(BaseUrl::RootRelative).starts_with("/ / /fr/\n/a /a/ /fr/a\n"));
+    assert!(at(BaseUrl::RootRelative).starts_with("/ / /fr\n/a /a/ /fr/a\n"));
 }
 
 #[test]

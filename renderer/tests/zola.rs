@@ -114,11 +114,11 @@ fn what_is_asked_for_is_in_the_language_of_what_asks() {
     let (_, made) = render(&files).map_err(|e| e.to_string()).unwrap();
     assert_eq!(
         text(&made, "s/a/index.html"),
-        "E E E Es Es false Hello https://x.example/tags/t/ https://x.example/tags/t/ ltr https://x.example/fr/ https://x.example/x.css E E"
+        "E E E Es Es false Hello https://x.example/tags/t/ https://x.example/tags/t/ ltr https://x.example/fr https://x.example/x.css E E"
     );
     assert_eq!(
         text(&made, "fr/s/a/index.html"),
-        "F F E Ef Ef true Bonjour https://x.example/fr/tags/t/ https://x.example/fr/tags/t/ ltr https://x.example/fr/ https://x.example/x.css E F"
+        "F F E Ef Ef true Bonjour https://x.example/fr/tags/t/ https://x.example/fr/tags/t/ ltr https://x.example/fr https://x.example/x.css E F"
     );
     let mut files = files;
     files.retain(|(path, _)| *path != "templates/page.html");
@@ -887,6 +887,10 @@ fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
         ("content/s/c.md", ""),
         ("content/r/_index.md", "+++\nredirect_to = \"s/\"\n+++\n"),
         ("content/e/_index.md", "+++\nredirect_to = \"https://e.example/x\"\n+++\n"),
+        ("content/h/_index.md", "+++\nredirect_to = \"s/#a\"\n+++\n"),
+        ("content/f/_index.md", "+++\nredirect_to = \"/atom.xml\"\n+++\n"),
+        ("content/u.md", ""),
+        ("templates/page.html", "{% for path in ['a#b', 'atom.xml', 'a.xml'] %}{{ get_url(path=path, trailing_slash=true) }} {% endfor %}"),
         ("content/n/_index.md", "+++\nrender = false\n+++\n"),
         ("content/n/d.md", ""),
     ]))
@@ -901,6 +905,12 @@ fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
         assert!(text(&files, path).contains(&format!("url={to}\"")), "{path}");
     }
     assert!(!files.contains_key("n/index.html") && files.contains_key("n/d/index.html"));
+    assert!(text(&files, "h/index.html").contains("url=https://x.example/sub/s/#a\""));
+    assert!(text(&files, "f/index.html").contains("url=https://x.example/sub/atom.xml\""));
+    assert_eq!(
+        text(&files, "u/index.html"),
+        "https://x.example/sub/a#b https://x.example/sub/atom.xml https://x.example/sub/a.xml/ "
+    );
 }
 
 #[test]

@@ -90,10 +90,8 @@ impl Planner<'_> {
                     to.to_string()
                 } else {
                     let target = to.trim_matches('/');
-                    site.permalink(
-                        &if target.is_empty() { "/".to_owned() } else { format!("/{target}/") },
-                        false,
-                    )
+                    let slash = if target.is_empty() || !site.ends_with_slash(target) { "" } else { "/" };
+                    site.permalink(&format!("/{target}{slash}"), false)
                 };
                 let path = output_of(&section.path);
                 if self.take(path.clone(), &section.source) {
