@@ -620,7 +620,9 @@ impl Config {
         out.insert(key("description"), text(self.description_for(lang)));
         out.insert(key("default_language"), Value::from(self.default_language.as_str()));
         out.insert(key("theme"), text(self.theme.as_deref()));
-        out.insert(key("generate_feeds"), Value::from(self.feeds_for(lang)));
+        for name in ["generate_feeds", "generate_feed"] {
+            out.insert(key(name), Value::from(self.feeds_for(lang)));
+        }
         out.insert(key("feed_filenames"), Value::from(self.feed_filenames_for(lang).to_vec()));
         out.insert(key("feed_limit"), self.feed_limit.map_or_else(Value::none, Value::from));
         out.insert(
@@ -634,6 +636,13 @@ impl Config {
         out.insert(key("minify_html"), Value::from(self.minify_html));
         out.insert(key("generate_sitemap"), Value::from(self.generate_sitemap));
         out.insert(key("generate_robots_txt"), Value::from(self.generate_robots_txt));
+        out.insert(
+            key("exclude_paginated_pages_in_sitemap"),
+            Value::from(match self.exclude_paginated_pages_in_sitemap {
+                ExcludePaginated::None => "none",
+                ExcludePaginated::All => "all",
+            }),
+        );
         out.insert(key("extra"), value::from_toml_table(&self.extra));
         out.insert(key("markdown"), self.markdown.to_value());
         out.insert(key("search"), self.search_for(lang).to_value());

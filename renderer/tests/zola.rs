@@ -861,6 +861,13 @@ fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published(
 }
 
 #[test]
+fn settings_that_templates_may_ask_for() {
+    let config = ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nexclude_paginated_pages_in_sitemap = \"all\"\n");
+    let template = "{{ config.generate_feed }} {{ config.generate_feeds }} {{ config.exclude_paginated_pages_in_sitemap }}";
+    assert_eq!(shown(template, &[config]), "true true all");
+}
+
+#[test]
 fn times_in_a_sitemap_have_an_offset() {
     let (_, files) = render(&with(&[
         ("content/a.md", "+++\ndate = 2026-08-12\n+++\n"),
