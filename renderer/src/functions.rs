@@ -152,14 +152,14 @@ fn get_section(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     })
 }
 
-fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn get_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let path = kwargs.must_get::<&str>("path")?;
     let cachebust = kwargs.get::<bool>("cachebust")?.unwrap_or(false);
     let slash = kwargs.get::<bool>("trailing_slash")?.unwrap_or(false);
     Scope::with(|scope| {
         let site = &scope.site;
-        let lang = asked_lang(&kwargs, site)?.unwrap_or(&site.config.default_language);
         if let Some(inside) = path.strip_prefix("@/") {
+            let lang = lang_of(&kwargs, state, site)?;
             let (target, anchor) = inside.split_once('#').map_or((inside, None), |(t, a)| (t, Some(a)));
             let own = site.library.in_language(target, lang, &site.config);
             let found = site.resolve(&own, scope.absolute).or_else(|| site.resolve(target, scope.absolute));
@@ -172,12 +172,14 @@ fn get_url(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         if path.starts_with("http://") || path.starts_with("https://") {
             return Ok(Value::from(path));
         }
+        let lang = asked_lang(&kwargs, site)?.unwrap_or(&site.config.default_language);
         let plain = path.trim_start_matches('/');
-        let prefixed = if site.config.is_default(lang) || plain.starts_with(&format!("{lang}/")) {
-            format!("/{plain}")
-        } else {
-            format!("/{lang}/{plain}")
-        };
+        let prefixed =
+            if site.config.is_default(lang) || plain == lang || plain.starts_with(&format!("{lang}/")) {
+                format!("/{plain}")
+            } else {
+                format!("/{lang}/{plain}")
+            };
         let mut url = site.permalink(prefixed.trim_end_matches('/'), scope.absolute);
         // The front page of a site that links from its root has no other address than this.
         if slash && site.ends_with_slash(plain) || url.is_empty() {

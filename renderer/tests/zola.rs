@@ -95,7 +95,7 @@ fn what_is_asked_for_is_in_the_language_of_what_asks() {
                   taxonomies = [{name = \"tags\"}]\n[languages.fr.translations]\nhello = \"Bonjour\"\n[languages.ar]\n";
     let en = "+++\ntitle = \"E\"\n[taxonomies]\ntags = [\"t\"]\n+++\n";
     let fr = "+++\ntitle = \"F\"\n[taxonomies]\ntags = [\"t\"]\n+++\n";
-    let template = "{% for path in ['s/a.md', 's/a.fr.md'] %}{% set p = get_page(path=path) %}{{ p.title }} {% endfor %}{% set e = get_page(path='s/a.fr.md', lang='en') %}{{ e.title }} {% for path in ['s/_index.md', 's/_index.fr.md'] %}{% set s = get_section(path=path) %}{{ s.title }} {% endfor %}{{ get_page(path='only.md', allow_missing=true) is none }} {{ trans(key='hello') }} {{ get_taxonomy_url(kind='tags', term='t') }} {% set t = get_taxonomy(kind='tags') %}{{ t.items[0].permalink }} {{ text_direction() }} {{ get_url(path='/', lang='fr') }} {{ get_url(path='x.css') }} {{ <in_a_component /> }} {{ <told lang={lang} /> }}";
+    let template = "{% for path in ['s/a.md', 's/a.fr.md'] %}{% set p = get_page(path=path) %}{{ p.title }} {% endfor %}{% set e = get_page(path='s/a.fr.md', lang='en') %}{{ e.title }} {% for path in ['s/_index.md', 's/_index.fr.md'] %}{% set s = get_section(path=path) %}{{ s.title }} {% endfor %}{{ get_page(path='only.md', allow_missing=true) is none }} {{ trans(key='hello') }} {{ get_taxonomy_url(kind='tags', term='t') }} {% set t = get_taxonomy(kind='tags') %}{{ t.items[0].permalink }} {{ text_direction() }} {{ get_url(path='/', lang='fr') }} {{ get_url(path='fr', lang='fr') }} {{ get_url(path='x.css') }} {{ get_url(path='@/s/a.md') }} {{ <in_a_component /> }} {{ <told lang={lang} /> }}";
     let files = with(&[
         ("zola.toml", config),
         ("templates/page.html", template),
@@ -114,11 +114,11 @@ fn what_is_asked_for_is_in_the_language_of_what_asks() {
     let (_, made) = render(&files).map_err(|e| e.to_string()).unwrap();
     assert_eq!(
         text(&made, "s/a/index.html"),
-        "E E E Es Es false Hello https://x.example/tags/t/ https://x.example/tags/t/ ltr https://x.example/fr https://x.example/x.css E E"
+        "E E E Es Es false Hello https://x.example/tags/t/ https://x.example/tags/t/ ltr https://x.example/fr https://x.example/fr https://x.example/x.css https://x.example/s/a/ E E"
     );
     assert_eq!(
         text(&made, "fr/s/a/index.html"),
-        "F F E Ef Ef true Bonjour https://x.example/fr/tags/t/ https://x.example/fr/tags/t/ ltr https://x.example/fr https://x.example/x.css E F"
+        "F F E Ef Ef true Bonjour https://x.example/fr/tags/t/ https://x.example/fr/tags/t/ ltr https://x.example/fr https://x.example/fr https://x.example/x.css https://x.example/fr/s/a/ E F"
     );
     let mut files = files;
     files.retain(|(path, _)| *path != "templates/page.html");
