@@ -848,7 +848,10 @@ fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published(
         ("content/2026-01-01-p/in/b.txt", "b"),
         ("content/s/_index.fr.md", ""),
         ("content/s/c.txt", "c"),
-        ("templates/page.html", "{% for path in page.assets %}{{ path }} {{ load_data(path=path) }} {% endfor %}"),
+        (
+            "templates/page.html",
+            "{% for path in page.assets %}{{ path }} {{ load_data(path=path) }} {% endfor %}",
+        ),
         ("templates/section.html", "{{ section.assets | join(sep=' ') }}"),
     ]))
     .map_err(|e| e.to_string())
@@ -862,7 +865,10 @@ fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published(
 
 #[test]
 fn settings_that_templates_may_ask_for() {
-    let config = ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nexclude_paginated_pages_in_sitemap = \"all\"\n");
+    let config = (
+        "zola.toml",
+        "base_url = \"https://x.example\"\ngenerate_feeds = true\nexclude_paginated_pages_in_sitemap = \"all\"\n",
+    );
     let template = "{{ config.generate_feed }} {{ config.generate_feeds }} {{ config.exclude_paginated_pages_in_sitemap }}";
     assert_eq!(shown(template, &[config]), "true true all");
 }
