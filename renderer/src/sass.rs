@@ -85,11 +85,11 @@ pub(crate) fn compile(sources: &Sources, config: &Config) -> Result<BTreeMap<Str
     let mut errors = Errors::default();
     for folder in folders(config) {
         for (path, _) in sources.under(&folder) {
-            let name = path.rsplit('/').next().unwrap_or(path);
             let Some(stem) = path.strip_suffix(".scss").or_else(|| path.strip_suffix(".sass")) else {
                 continue;
             };
-            if name.starts_with('_') {
+            // Partials, and what is in folders of such names.
+            if path[folder.len()..].split('/').any(|part| part.starts_with('_')) {
                 continue;
             }
             let options = grass::Options::default()

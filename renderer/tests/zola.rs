@@ -874,6 +874,19 @@ fn settings_that_templates_may_ask_for() {
 }
 
 #[test]
+fn style_sheets_in_folders_of_partials_are_partials() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ncompile_sass = true\n"),
+        ("sass/a.scss", "@use \"_lib/in/b\";"),
+        ("sass/_lib/in/b.scss", "b { c: d }"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "a.css").trim(), "b{c:d}");
+    assert!(!files.keys().any(|path| path.contains("_lib")));
+}
+
+#[test]
 fn times_in_a_sitemap_have_an_offset() {
     let (_, files) = render(&with(&[
         ("content/a.md", "+++\ndate = 2026-08-12\n+++\n"),
