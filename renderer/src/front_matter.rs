@@ -47,6 +47,11 @@ impl Date {
         Some(Self { text: text.into(), seconds, year: day.year(), month: day.month(), day: day.day() })
     }
 
+    /// Its time, as RFC 3339 writes it: that of a day is where it begins.
+    pub(crate) fn time(&self) -> String {
+        if self.text.len() > 10 { self.instant() } else { format!("{}T00:00:00Z", self.text) }
+    }
+
     /// The date for machines: a day as it is, a time as RFC 3339 writes it. Without an offset it is UTC.
     pub(crate) fn instant(&self) -> String {
         let text = &*self.text;

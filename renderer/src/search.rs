@@ -16,6 +16,7 @@ use serde::Serialize;
 use self::elasticlunr::Terms;
 use crate::config::{IndexFormat, SearchConfig};
 use crate::diagnostic::Diagnostic;
+use crate::front_matter::Date;
 use crate::job::plain_file;
 use crate::library::{Content, Library, PageId, SectionId};
 use crate::math;
@@ -202,8 +203,7 @@ impl<'a> Source<'a> {
         let (title, description, date, path) = match self.content {
             Content::Page(id) => {
                 let page = library.page(id);
-                let date = page.date.as_ref().map(|date| &*date.text);
-                (page.title(), page.matter().description.as_deref(), date, &page.path)
+                (page.title(), page.matter().description.as_deref(), page.date.as_ref(), &page.path)
             }
             Content::Section(id) => {
                 let section = library.section(id);
@@ -218,7 +218,7 @@ impl<'a> Source<'a> {
             // An index for Fuse has no dates.
             date: date
                 .filter(|_| config.include_date && config.index_format.is_elasticlunr())
-                .map(str::to_owned),
+                .map(Date::time),
             body: text,
             path: config.include_path.then(|| path.to_string()),
         };

@@ -665,6 +665,7 @@ fn search_indexes_of_both_kinds() {
     let index = text(&files, "search_index.en.js");
     assert!(index.starts_with("window.searchIndex = {") && index.ends_with("};"), "{index}");
     assert!(index.contains("\"fields\":[\"title\",\"description\",\"date\",\"path\",\"body\"]"), "{index}");
+    assert!(index.contains("\"date\":\"2026-01-02T00:00:00Z\""), "{index}");
 }
 
 #[test]
