@@ -623,6 +623,11 @@ fn may_have_summary(body: &str) -> bool {
         .any(|i| body[i + 4..].trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("more")))
 }
 
+/// Sorts files beside a content by their names, whatever the case of their letters.
+fn sort_assets(assets: &mut [Arc<str>]) {
+    assets.sort_by_cached_key(|path| path.to_ascii_lowercase());
+}
+
 /// Words, and letters of all kinds, outside of what stands between three backticks.
 fn count_words(body: &str) -> (u32, u32) {
     let (mut words, mut characters) = (0, 0);
@@ -802,7 +807,8 @@ impl<'a> Builder<'a> {
                 _ => Arc::new(SectionMatter::default()),
             };
             let folder = format!("{CONTENT}{}", name.folder);
-            let assets = self.others.get(folder.as_str()).cloned().unwrap_or_default();
+            let mut assets = self.others.get(folder.as_str()).cloned().unwrap_or_default();
+            sort_assets(&mut assets);
             let section = Section {
                 lang: self.lang(name.lang),
                 path: path.into(),
@@ -953,7 +959,7 @@ impl<'a> Builder<'a> {
                     assets.extend(files.iter().cloned());
                 }
             }
-            assets.sort();
+            sort_assets(&mut assets);
             assets
         } else {
             Vec::new()

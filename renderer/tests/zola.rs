@@ -849,6 +849,8 @@ fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published(
         ("content/2026-01-01-p/in/b.txt", "b"),
         ("content/s/_index.fr.md", ""),
         ("content/s/c.txt", "c"),
+        ("content/s/D.txt", "d"),
+        ("content/s/a.txt", "a"),
         (
             "templates/page.html",
             "{% for path in page.assets %}{{ path }} {{ load_data(path=path) }} {% endfor %}",
@@ -860,7 +862,7 @@ fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published(
     let assets = "/2026-01-01-p/a.txt a /2026-01-01-p/in/b.txt b ";
     assert_eq!(text(&files, "q/index.html"), assets);
     assert_eq!(text(&files, "fr/p/index.html"), assets);
-    assert_eq!(text(&files, "fr/s/index.html"), "/fr/s/c.txt");
+    assert_eq!(text(&files, "fr/s/index.html"), "/fr/s/a.txt /fr/s/c.txt /fr/s/D.txt");
     assert!(files.contains_key("q/in/b.txt") && files.contains_key("fr/p/a.txt"));
 }
 
