@@ -22,7 +22,7 @@
     document.head.append(element);
   });
   const row = ([url, page]) => {
-    const title = plain(page.title ?? page.path ?? url);
+    const title = plain(page.title || page.path || url);
     const text = plain([page.description, page.body].filter(Boolean).join("\n"));
     return { url: new URL(url, location.href).pathname, title, text, inTitle: fold(title), inText: fold(text) };
   };
