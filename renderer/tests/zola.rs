@@ -890,6 +890,25 @@ fn style_sheets_in_folders_of_partials_are_partials() {
 }
 
 #[test]
+fn pagers_of_a_section_without_pages_are_not_in_the_sitemap() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\n"),
+        ("content/none/_index.md", "+++\npaginate_by = 2\n+++\n"),
+        ("content/one/_index.md", "+++\npaginate_by = 2\n+++\n"),
+        ("content/one/a.md", ""),
+        ("templates/section.html", ""),
+        ("templates/sitemap.xml", "{% for e in entries %}{{ e.permalink }} {% endfor %}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(
+        text(&files, "sitemap.xml"),
+        "https://x.example/ https://x.example/none/ https://x.example/one/ https://x.example/one/a/ https://x.example/one/page/1/ "
+    );
+    assert!(files.contains_key("none/page/1/index.html"));
+}
+
+#[test]
 fn times_in_a_sitemap_have_an_offset() {
     let (_, files) = render(&with(&[
         ("content/a.md", "+++\ndate = 2026-08-12\n+++\n"),

@@ -120,8 +120,10 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
     let pagers = site.config.exclude_paginated_pages_in_sitemap == ExcludePaginated::None;
     for section in library.sections.iter().filter(|s| s.matter.render && !s.hidden) {
         add(&section.path, None, section.matter.extra.as_ref());
-        if section.matter.paginate_by.is_some() && section.matter.redirect_to.is_none() && pagers {
-            for n in 1..=section.pagers() {
+        if let Some(size) =
+            section.matter.paginate_by.filter(|_| pagers && section.matter.redirect_to.is_none())
+        {
+            for n in 1..=section.pages.len().div_ceil(size) {
                 add(&format!("{}{}/{n}/", section.path, section.matter.paginate_path), None, None);
             }
         }
@@ -154,7 +156,7 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
         render(site, "sitemap.xml", &context, path, true, &site.engine.needs("sitemap.xml"))
             .map(|body| file(path, body, 200, &[]))
     };
-    if all.len() <= SITEMAP_ENTRIES_MAX {
+    if all.len() < SITEMAP_ENTRIES_MAX {
         return Ok(one(write(all, "sitemap.xml")?));
     }
     let mut done = Done::default();
