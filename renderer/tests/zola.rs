@@ -800,7 +800,7 @@ fn templates_know_the_version_of_zola() {
 }
 
 #[test]
-fn taxonomies_without_terms_are_in_the_sitemap_and_found() {
+fn taxonomies_without_terms_are_found_and_not_in_the_sitemap() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}, {name = \"My Kinds\"}, {name = \"none\", render = false}]\n"),
         ("content/p.md", "+++\n[taxonomies]\n\"My Kinds\" = [\"a\"]\n+++\n"),
@@ -813,7 +813,7 @@ fn taxonomies_without_terms_are_in_the_sitemap_and_found() {
     .unwrap();
     assert_eq!(
         text(&files, "sitemap.xml"),
-        "https://x.example/ https://x.example/my-kinds/ https://x.example/my-kinds/a/ https://x.example/p/ https://x.example/tags/ "
+        "https://x.example/ https://x.example/my-kinds/ https://x.example/my-kinds/a/ https://x.example/p/ "
     );
     assert_eq!(
         text(&files, "p/index.html"),

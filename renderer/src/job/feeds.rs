@@ -128,7 +128,7 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
             }
         }
     }
-    for taxonomy in library.taxonomies.iter().filter(|t| t.config.render) {
+    for taxonomy in library.taxonomies.iter().filter(|t| t.config.render && !t.terms.is_empty()) {
         add(&taxonomy.path, None, None);
         for term in &taxonomy.terms {
             add(&term.path, None, None);
