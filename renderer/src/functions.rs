@@ -13,6 +13,7 @@ use crate::data_file;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::images::{self, Wish};
 use crate::library::{self, CONTENT, Content};
+use crate::locales;
 use crate::reads::{Node, note};
 use crate::remote::{Failure, Request};
 use crate::scope::Scope;
@@ -554,7 +555,7 @@ fn text_direction(kwargs: Kwargs, state: &State<'_>) -> TeraResult<&'static str>
             Some(lang) => lang.to_owned(),
             None => lang_of(&kwargs, state, &scope.site)?.to_owned(),
         };
-        let code = lang.split(['-', '_']).next().unwrap_or("").to_ascii_lowercase();
+        let code = locales::language(&lang).to_ascii_lowercase();
         Ok(if RIGHT_TO_LEFT.contains(&code.as_str()) { "rtl" } else { "ltr" })
     })
 }

@@ -19,6 +19,7 @@ use crate::data::RowPage;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
 use crate::limits::Limits;
+use crate::locales;
 use crate::schemas::{self, Schemas};
 use crate::slugs;
 use crate::sources::Sources;
@@ -58,12 +59,12 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// How many words it has. Where words are not set apart by spaces, letters are counted.
     pub(crate) fn word_count(&self, lang: &str) -> u32 {
-        if matches!(language(lang), "zh" | "ja") { self.characters } else { self.words }
+        if matches!(locales::language(lang), "zh" | "ja") { self.characters } else { self.words }
     }
 
     /// Minutes to read it.
     pub(crate) fn minutes(&self, lang: &str) -> u32 {
-        self.word_count(lang).div_ceil(match language(lang) {
+        self.word_count(lang).div_ceil(match locales::language(lang) {
             "en" => 238,
             "ko" => 202,
             "zh" => 439,
@@ -71,11 +72,6 @@ impl Parsed {
             _ => 200,
         })
     }
-}
-
-/// A code without its region.
-fn language(code: &str) -> &str {
-    code.split(['-', '_']).next().unwrap_or(code)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -196,8 +192,8 @@ pub(crate) struct Library {
     translations: HashMap<Box<str>, Vec<Content>>,
     /// What links to a content.
     backlinks: HashMap<Content, Vec<Content>>,
-    /// Pages that a sorted section leaves out for want of what it sorts by.
-    pub(crate) unsorted: Vec<PageId>,
+    /// Pages that a sorted section leaves out for want of what it sorts by, and what that is.
+    pub(crate) unsorted: BTreeMap<PageId, SortBy>,
     /// The earliest moment at which a page appears or disappears by its dates.
     pub(crate) next_change: Option<i64>,
 }
@@ -308,19 +304,6 @@ impl Library {
 
     pub(crate) fn section(&self, id: SectionId) -> &Section {
         &self.sections[id as usize]
-    }
-
-    /// What a page would need for all lists of it to have it, if it lacks that.
-    pub(crate) fn lacks(&self, id: PageId) -> Option<SortBy> {
-        let mut at = self.page(id).section;
-        while let Some(section) = at.map(|id| self.section(id)) {
-            let by = section.matter.sort_by;
-            if !sort_pages(&self.pages, &[id], by).1.is_empty() {
-                return Some(by);
-            }
-            at = section.parent.filter(|_| section.matter.transparent);
-        }
-        None
     }
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
@@ -1112,14 +1095,16 @@ impl<'a> Builder<'a> {
                 at = if holder.matter.transparent { holder.parent } else { None };
             }
         }
-        let mut unsorted = HashSet::new();
+        let mut unsorted = BTreeMap::new();
         // Deeper sections first: where a page is in several by transparency, the outermost names its neighbours.
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(self.library.sections[*i].path.matches('/').count()));
         for index in order {
             let sort = self.library.sections[index].matter.sort_by;
             let (sorted, left_out) = sort_pages(&self.library.pages, &members[index], sort);
-            unsorted.extend(left_out);
+            for id in left_out {
+                unsorted.entry(id).or_insert(sort);
+            }
             if sort != SortBy::None {
                 for (i, id) in sorted.iter().enumerate() {
                     self.library.pages[*id as usize].lower = i.checked_sub(1).map(|j| sorted[j]);
@@ -1128,8 +1113,7 @@ impl<'a> Builder<'a> {
             }
             self.library.sections[index].pages = sorted;
         }
-        self.library.unsorted = unsorted.into_iter().collect();
-        self.library.unsorted.sort_unstable();
+        self.library.unsorted = unsorted;
     }
 
     fn index_translations(&mut self) {

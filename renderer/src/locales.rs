@@ -220,9 +220,14 @@ fn nth(list: &'static str, index: usize) -> &'static str {
     list.split('|').nth(index).unwrap_or_default()
 }
 
+/// The language of a code such as `pt-BR`, without script or region (RFC 5646 §2.2.1).
+pub(crate) fn language(code: &str) -> &str {
+    code.split(['-', '_']).next().unwrap_or(code)
+}
+
 /// What a language calls them; none where that is not known here.
 pub(crate) fn find(locale: &str) -> Option<&'static Locale> {
-    let code = locale.split(['-', '_']).next().unwrap_or(locale).to_ascii_lowercase();
+    let code = language(locale).to_ascii_lowercase();
     let code = if code == "no" || code == "nn" { "nb" } else { &code };
     ALL.iter().find(|names| names.code == code)
 }

@@ -904,9 +904,8 @@ fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
             );
         }
     }
-    for id in &site.library.unsorted {
+    for (id, by) in &site.library.unsorted {
         let page = site.library.page(*id);
-        let Some(by) = site.library.lacks(*id) else { continue };
         let message = format!("the page has no {}, by which its section is sorted", by.needed());
         site.warn(
             Diagnostic::in_file(page.source.to_string(), message)

@@ -120,10 +120,9 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
     let pagers = site.config.exclude_paginated_pages_in_sitemap == ExcludePaginated::None;
     for section in library.sections.iter().filter(|s| s.matter.render && !s.hidden) {
         add(&section.path, None, section.matter.extra.as_ref());
-        if let Some(size) =
-            section.matter.paginate_by.filter(|_| pagers && section.matter.redirect_to.is_none())
-        {
-            for n in 1..=section.pages.len().div_ceil(size) {
+        let is_paginated = section.matter.paginate_by.is_some() && section.matter.redirect_to.is_none();
+        if is_paginated && pagers && !section.pages.is_empty() {
+            for n in 1..=section.pagers() {
                 add(&format!("{}{}/{n}/", section.path, section.matter.paginate_path), None, None);
             }
         }

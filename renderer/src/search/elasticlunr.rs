@@ -13,6 +13,7 @@ use elasticlunr::{Language, Pipeline, lang};
 
 use super::{Fragment, Item};
 use crate::config::SearchConfig;
+use crate::locales;
 
 /// Words of a language whose stems a thread remembers: stemming is most of the work, and most words come again.
 const STEMS_MAX: usize = 50_000;
@@ -30,8 +31,7 @@ thread_local! {
 
 /// The language of a code such as `pt-BR`; English where there is none for it, as the index then says itself.
 fn language(code: &str) -> Box<dyn Language> {
-    let code = code.split(['-', '_']).next().unwrap_or(code);
-    lang::from_code(code).unwrap_or_else(|| Box::new(lang::English::new()))
+    lang::from_code(locales::language(code)).unwrap_or_else(|| Box::new(lang::English::new()))
 }
 
 impl Words {
