@@ -8,7 +8,6 @@ mod output;
 mod problem;
 mod store;
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -200,10 +199,20 @@ impl Author {
         let mut saved = None;
         loop {
             self.render(saved).await;
-            saved = tokio::select! {
-                Some(change) = changes.recv() => Some(change.saved),
-                () = until(self.next) => None,
-                ended = &mut watching => return ended?,
+            saved = loop {
+                let (is_new, problem) = tokio::select! {
+                    Some(change) = changes.recv() => break Some(change.saved),
+                    () = until(self.next) => break None,
+                    ended = &mut watching => return ended?,
+                    answer = self.fetched.next() => answer,
+                };
+                if let Some(problem) = problem {
+                    eprintln!("warning: {problem}; its last good data is used");
+                    self.next = self.next.into_iter().chain(self.fetched.next_try()).min();
+                }
+                if is_new {
+                    break None;
+                }
             };
             while let Ok(change) = changes.try_recv() {
                 saved = saved.max(Some(change.saved));
@@ -276,10 +285,10 @@ impl Author {
         // Files can be opened also while they are broken.
         self.preview.update(|board| board.sources = sources.clone());
         let config = render::config_of(&sources)?;
-        let ask = if is_configured_anew { Ask::All } else { Ask::Some(BTreeSet::new()) };
-        let refreshed = self.fetched.refresh(&config, &ask).await;
+        let ask = if is_configured_anew { Ask::All } else { Ask::NONE };
+        let called = self.fetched.refresh(&config, &ask).await;
         self.next = self.fetched.next_try();
-        for problem in refreshed? {
+        for problem in self.fetched.problems(&config, &called)? {
             eprintln!("warning: {problem}; its last good data is used");
         }
         let options = Options {

@@ -1,7 +1,7 @@
 //! The worker of one site: takes reasons to publish one after another, and publishes.
 //!
 //! Whatever comes while a publish is under way is one publish after it. The worker decides which
-//! dynamic sources are asked and what stands in for one that fails; it renders again where another
+//! dynamic sources are asked and what stands in for one that fails or is slow; it renders again where another
 //! publisher was faster; and it tries again, later and later, what failed for reasons that may pass.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,6 +193,10 @@ pub struct Worker {
     read: BTreeMap<Digest, Bytes>,
     fetched: Fetched,
     seeded: bool,
+    /// What waits for the answers of sources, while saves are published.
+    aside: Option<Aside>,
+    /// When pages fall due or expire, by the last render.
+    next_change: Option<Timestamp>,
     /// Rules of the configuration that was read last.
     rules: Rules,
     /// What the active release was made of, where this worker made it.
@@ -204,6 +208,12 @@ pub struct Worker {
     retry: Option<(tokio::time::Instant, Trigger)>,
     schedules: Vec<renderer::schedule::ScheduleConfig>,
     runner: Option<Runner>,
+}
+
+/// Reasons to publish that want the answers of these sources.
+struct Aside {
+    reasons: Vec<Reason>,
+    called: BTreeSet<String>,
 }
 
 /// What a release was made of. The next publish on it hands over what differs from that, and no more.
@@ -285,6 +295,8 @@ impl Worker {
             read: BTreeMap::new(),
             fetched,
             seeded: false,
+            aside: None,
+            next_change: None,
             rules: Rules::default(),
             known: None,
             recalled: false,
@@ -315,16 +327,22 @@ impl Worker {
                         None => continue,
                     }
                 }
+                (is_new, problem) = self.fetched.next() => {
+                    self.answered(is_new, problem).await;
+                    continue;
+                }
             };
             let mut reasons: Vec<Reason> = first.into_iter().collect();
             while let Ok(more) = self.reasons.try_recv() {
                 reasons.push(more);
             }
-            self.serve(reasons).await;
+            let retry = self.retry.take().map(|(_, trigger)| trigger);
+            self.serve(Batch::of(reasons, retry)).await;
         }
         if let Some(Unwritten { summary, .. }) = &self.unwritten {
             self.write_memo(summary.outputs / 20).await;
         }
+        self.aside = None;
         if let Some(runner) = self.runner.take() {
             // Runs in flight wait for an answer that no one gives any more.
             self.reasons.close();
@@ -359,18 +377,56 @@ impl Worker {
         Some(Reason::Saved(Change { saved: SystemTime::now(), paths: Some(BTreeSet::new()) }))
     }
 
-    /// One publish for all of these reasons; none stand for a retry.
-    async fn serve(&mut self, reasons: Vec<Reason>) {
-        let mut batch = Batch::of(reasons, self.retry.take().map(|(_, trigger)| trigger));
-        let asked = std::mem::take(&mut batch.asked);
-        if asked.is_empty() {
-            // What failed was told, and is tried again where that makes sense.
-            let _told = self.publish(&batch, &PublishRequest::default(), None).await;
+    /// A source has answered or failed while nothing was published: publishes what waits for that, or else what is new.
+    async fn answered(&mut self, is_new: bool, problem: Option<String>) {
+        let aside = self.aside.take_if(|aside| !self.fetched.is_asking(&aside.called));
+        if let Some(Aside { reasons, called }) = aside {
+            // The problem is told with that publish.
+            return self.serve(Batch::of(reasons, None).with_answers(called)).await;
         }
-        for Asked { request, sources, answer } in asked {
-            let result = self.publish(&batch, &request, sources.as_deref()).await;
-            // Whoever asked may have gone.
-            let _gone = answer.send(result);
+        if let Some(problem) = problem {
+            self.setup.tell.stale(&problem);
+            self.set_deadline(self.next_change);
+        }
+        if is_new && self.aside.is_none() {
+            self.serve(Batch::of(Vec::new(), Some(Trigger::Due)).with_answers(BTreeSet::new())).await;
+        }
+    }
+
+    /// One publish for all of these reasons.
+    async fn serve(&mut self, mut batch: Batch) {
+        let mut asked = std::mem::take(&mut batch.asked).into_iter();
+        let mut slow = None;
+        if asked.len() == 0 {
+            // What failed was told, and is tried again where that makes sense.
+            slow = self.publish(&batch, &PublishRequest::default(), None).await.err();
+        }
+        while slow.is_none()
+            && let Some(Asked { request, sources, answer }) = asked.next()
+        {
+            match self.publish(&batch, &request, sources.as_deref()).await {
+                // Whoever asked may have gone.
+                Ok(result) => drop(answer.send(result)),
+                Err(called) => {
+                    let rest = std::iter::once(Asked { request, sources, answer }).chain(asked);
+                    asked = rest.collect::<Vec<_>>().into_iter();
+                    slow = Some(called);
+                }
+            }
+        }
+        if let Some(called) = slow {
+            let aside =
+                self.aside.get_or_insert_with(|| Aside { reasons: Vec::new(), called: BTreeSet::new() });
+            aside.called.extend(called);
+            aside.reasons.extend(asked.map(|asked| Reason::Asked(Box::new(asked))));
+            let of_schedule = |(firing, _): &mut (Firing, _)| is_of_schedule(firing);
+            let fired = batch.fired.extract_if(.., of_schedule);
+            aside.reasons.extend(fired.map(|(firing, done)| Reason::Fired(firing, done)));
+            let Some(trigger) = batch.hasty.take() else { return };
+            batch.trigger = trigger;
+            batch.ask = Ask::NONE;
+            // Nothing that waits is left in it.
+            let _told = self.publish(&batch, &PublishRequest::default(), None).await;
         }
         if self.retry.is_none() {
             self.attempt = 0;
@@ -385,21 +441,23 @@ impl Worker {
         }
     }
 
-    /// Publishes, tells of it, and plans the next try where that makes sense.
+    /// Publishes, tells of it, and plans the next try where that makes sense. The error are the sources that are too slow
+    /// to be waited for.
     async fn publish(
         &mut self,
         batch: &Batch,
         request: &PublishRequest,
         sent: Option<&[SourceFile]>,
-    ) -> Result<Published, Failure> {
+    ) -> Result<Result<Published, Failure>, BTreeSet<String>> {
         let trigger = batch.trigger.clone();
-        match self.try_publish(batch, request, sent).await {
+        Ok(match self.try_publish(batch, request, sent).await {
             Ok((published, stale)) => {
                 for problem in &stale {
                     self.setup.tell.stale(problem);
                 }
                 Ok(Published { stale_sources: stale, ..published })
             }
+            Err(Stop::Slow(called)) => return Err(called),
             Err(Stop::Held(failure)) => {
                 self.setup.tell.held(&trigger);
                 Err(failure)
@@ -413,7 +471,7 @@ impl Worker {
                 let hint = failure::hint_of(&error).map(str::to_owned);
                 Err(Failure { error: format!("{error:#}"), hint })
             }
-        }
+        })
     }
 
     fn plan_retry(&mut self, trigger: &Trigger) -> Duration {
@@ -447,6 +505,8 @@ enum Stop {
     Held(Failure),
     /// Another publish was faster.
     Outdated,
+    /// These sources have not answered yet, and nothing in the batch goes without them.
+    Slow(BTreeSet<String>),
     /// Something failed; `passing` where it may go by itself.
     Failed { error: anyhow::Error, passing: bool },
 }
@@ -463,6 +523,10 @@ struct Batch {
     paths: Option<BTreeSet<String>>,
     /// Which sources to ask: all, some, or none but those that failed before.
     ask: Ask,
+    /// Sources that were asked for it already.
+    called: BTreeSet<String>,
+    /// Why it would come about without the reasons that wait for sources: schedules and people who ask.
+    hasty: Option<Trigger>,
     fired: Vec<(Firing, oneshot::Sender<()>)>,
     asked: Vec<Asked>,
 }
@@ -472,16 +536,18 @@ impl Batch {
         let of_save = |reason: &Reason| matches!(reason, Reason::Saved(_) | Reason::Postponed(_));
         let only_saves = retry.is_none() && reasons.iter().all(of_save);
         let mut batch = Self {
+            hasty: retry.clone().filter(|trigger| !is_patient(trigger)),
             trigger: retry.unwrap_or(Trigger::Watch),
             saved: None,
             whole: false,
             paths: only_saves.then(BTreeSet::new),
             began: SystemTime::now(),
-            ask: Ask::Some(BTreeSet::new()),
+            ask: Ask::NONE,
+            called: BTreeSet::new(),
             fired: Vec::new(),
             asked: Vec::new(),
         };
-        let mut rank = 0;
+        let (mut rank, mut hasty_rank) = (0, 0);
         for reason in reasons {
             let (trigger, weight) = match reason {
                 Reason::Saved(change) => {
@@ -519,6 +585,10 @@ impl Batch {
                     (Trigger::Manual, 5)
                 }
             };
+            if !is_patient(&trigger) && weight > hasty_rank {
+                hasty_rank = weight;
+                batch.hasty = Some(trigger.clone());
+            }
             if weight > rank {
                 rank = weight;
                 batch.trigger = trigger;
@@ -526,6 +596,20 @@ impl Batch {
         }
         batch
     }
+
+    /// Asks no sources but those that cannot be gone without: these have answered.
+    fn with_answers(self, called: BTreeSet<String>) -> Self {
+        Self { ask: Ask::NONE, called, ..self }
+    }
+}
+
+fn is_of_schedule(firing: &Firing) -> bool {
+    matches!(firing.reason, renderer::schedule::Reason::Schedule { .. })
+}
+
+/// Whether what comes about by this waits for sources that are slow.
+fn is_patient(trigger: &Trigger) -> bool {
+    matches!(trigger, Trigger::Schedule(_) | Trigger::Manual)
 }
 
 impl Worker {
@@ -575,9 +659,9 @@ impl Worker {
             self.seed(&config).await?;
         }
         self.follow_schedules(&config).await.map_err(Stop::lasting)?;
-        let refreshed = self.fetched.refresh(&config, &batch.ask).await;
+        let answers = self.answers(&config, batch).await;
         self.set_deadline(None);
-        let stale = refreshed.map_err(Stop::passing)?;
+        let stale = answers?;
         let data = self.fetched.data_of(&config);
         let now = draft.now(Timestamp::now());
         let (base, base_root) = (draft.base_seq(), draft.base_root());
@@ -588,7 +672,8 @@ impl Worker {
         let summary = self.render(&draft, &input, known.as_ref(), soon).await;
         self.known.clone_from(&known);
         let summary = summary?;
-        self.set_deadline(summary.next_change);
+        self.next_change = summary.next_change;
+        self.set_deadline(self.next_change);
         self.postponed = summary.postponed.then(|| Postponed::after(self.postponed.take(), batch.saved));
         let rendered = began.elapsed();
         let about = About {
@@ -660,6 +745,20 @@ impl Worker {
         self.setup.tell.published(&event).await;
         self.remember(input, summary);
         Ok((published, stale))
+    }
+
+    /// Asks the sources that a publish calls for. Waits for all where it is patient, a moment otherwise, but always for
+    /// those without which there is no site. What is wrong with them.
+    async fn answers(&mut self, config: &Config, batch: &Batch) -> Result<Vec<String>, Stop> {
+        let asking = self.fetched.refresh(config, &batch.ask);
+        let Some(mut called) = self.shutdown.run_until_cancelled(asking).await else {
+            return Err(Stop::passing(anyhow::anyhow!("stopped while sources were asked")));
+        };
+        if is_patient(&batch.trigger) && self.fetched.is_asking(&called) {
+            return Err(Stop::Slow(called));
+        }
+        called.extend(batch.called.iter().cloned());
+        self.fetched.problems(config, &called).map_err(Stop::passing)
     }
 
     fn knows(
@@ -926,6 +1025,7 @@ impl Stop {
             Self::Failed { error, passing } => (error, passing),
             Self::Held(failure) => (anyhow::anyhow!(failure.error), false),
             Self::Outdated => (anyhow::anyhow!("another publish was faster"), true),
+            Self::Slow(called) => (anyhow::anyhow!("sources have not answered yet: {called:?}"), true),
         }
     }
 

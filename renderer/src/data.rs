@@ -1,9 +1,9 @@
 //! Dynamic sources: data that is not in the site's folder.
 //!
 //! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch()`], [`fetch_all`]),
-//! keeping the last good data of those that fail ([`refresh()`], [`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that rows make ([`pages`]). Leaves out: when to fetch
-//! (`schedule`), where snapshots are stored, and how pages are rendered. A fetch that fails fails as a whole, so that
-//! the caller can keep the snapshot it has; there is no half of a source.
+//! when those that fail are asked again ([`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that
+//! rows make ([`pages`]). Leaves out: when to fetch (`schedule`), where snapshots are stored, and how pages are rendered.
+//! A fetch that fails fails as a whole, so that the caller can keep the snapshot it has; there is no half of a source.
 
 mod backoff;
 mod config;
@@ -11,7 +11,7 @@ mod error;
 mod fetch;
 pub(crate) mod http;
 mod page;
-mod refresh;
+mod retries;
 mod snapshot;
 mod sql;
 
@@ -23,5 +23,5 @@ pub use config::{
 pub use error::{CellError, DataError};
 pub use fetch::{Fingerprint, fetch, fetch_all, fingerprint};
 pub use page::{RowPage, pages};
-pub use refresh::{Failing, Refreshed, Retries, refresh};
+pub use retries::{Failing, Retries};
 pub use snapshot::{DataSet, Snapshot, record_path};

@@ -217,6 +217,51 @@ fn a_source_that_is_down_does_not_hold_up_a_save() {
 }
 
 #[test]
+fn a_source_that_says_nothing_holds_up_neither_saves_nor_starts_nor_stops() {
+    let world = World::new();
+    let api = Api::start(RYE_4);
+    prices(&world, &api);
+    // Longer than this test waits for anything.
+    let config = world.read("site/bakehouse.toml").replace("timeout = \"2s\"", "timeout = \"5m\"");
+    world.write("site/bakehouse.toml", config);
+    let up = world.up("site");
+    assert!(up.get("/").has("rye=4"));
+    api.fall_silent();
+    let asked = api.asked();
+    wait_until("a request without an answer", PERIOD, || api.asked() > asked);
+    for text in ["Saved once.", "Saved twice."] {
+        world.write("site/content/about.md", site::page("About", text));
+        up.wait_text("/about/", text);
+    }
+    assert!(up.interrupt().success());
+
+    world.write("site/content/about.md", site::page("About", "Saved while nothing ran."));
+    let up = world.up("site");
+    up.wait_text("/about/", "Saved while nothing ran.");
+    assert!(up.get("/").has("rye=4"), "the last good data is gone");
+    // Who asks for a publish wants the answer, and what is saved meanwhile is live before it.
+    let mut asking = up.bake_run(&["publish"]).start();
+    world.write("site/content/about.md", site::page("About", "Saved meanwhile."));
+    up.wait_text("/about/", "Saved meanwhile.");
+    assert!(asking.ended().is_none(), "published without the answer of its source");
+    assert!(up.interrupt().success());
+    assert_eq!(asking.wait(SOON).code(), Some(1));
+}
+
+#[test]
+fn a_query_that_is_edited_is_asked_at_once() {
+    let world = World::new();
+    news(&world);
+    let config = world.read("site/bakehouse.toml").replace("* * * * * *", "@yearly");
+    world.write("site/bakehouse.toml", &config);
+    let up = world.up("site");
+    assert_eq!(up.get("/news/two/").status, 200);
+    world.write("site/bakehouse.toml", config.replace("ORDER BY", "WHERE slug = 'one' ORDER BY"));
+    wait_until("the page that is no longer asked for to go", PERIOD, || up.get("/news/two/").status == 404);
+    assert_eq!(up.get("/news/one/").status, 200);
+}
+
+#[test]
 fn last_good_data_outlives_a_restart() {
     let world = World::new();
     let api = Api::start(RYE_4);

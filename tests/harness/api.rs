@@ -1,4 +1,4 @@
-//! A small JSON API that can fail.
+//! A small JSON API that can fail, or say nothing at all.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -8,8 +8,15 @@ use std::thread::JoinHandle;
 
 use super::http::connect;
 
+enum Answer {
+    Json(String),
+    Unavailable,
+    /// None, for as long as the client waits.
+    Silence,
+}
+
 struct Shared {
-    answer: Mutex<Option<String>>,
+    answer: Mutex<Answer>,
     asked: AtomicU64,
     stop: AtomicBool,
 }
@@ -27,12 +34,13 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
-            answer: Mutex::new(Some(answer.to_owned())),
+            answer: Mutex::new(Answer::Json(answer.to_owned())),
             asked: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
+            let mut waiting = Vec::new();
             for client in listener.incoming() {
                 if theirs.stop.load(Ordering::SeqCst) {
                     return;
@@ -43,13 +51,17 @@ impl Api {
                 while lines.next().is_some_and(|line| line.is_ok_and(|l| !l.is_empty())) {}
                 theirs.asked.fetch_add(1, Ordering::SeqCst);
                 let reply = match &*theirs.answer.lock().unwrap() {
-                    Some(json) => format!(
+                    Answer::Json(json) => format!(
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{json}",
                         json.len()
                     ),
-                    None => {
+                    Answer::Unavailable => {
                         "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
                             .to_owned()
+                    }
+                    Answer::Silence => {
+                        waiting.push(client);
+                        continue;
                     }
                 };
                 // Who hangs up has lost interest.
@@ -66,7 +78,13 @@ impl Api {
 
     /// What it answers from now on; none for 503.
     pub fn answer(&self, json: Option<&str>) {
-        *self.shared.answer.lock().unwrap() = json.map(str::to_owned);
+        *self.shared.answer.lock().unwrap() =
+            json.map_or(Answer::Unavailable, |json| Answer::Json(json.to_owned()));
+    }
+
+    /// From now on it takes requests and says nothing.
+    pub fn fall_silent(&self) {
+        *self.shared.answer.lock().unwrap() = Answer::Silence;
     }
 
     /// How often it was asked.

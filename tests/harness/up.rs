@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::bucket::Bucket;
 use super::http::{Reply, Request};
 use super::process::{Done, Process};
-use super::world::World;
+use super::world::{Run, World};
 use super::{SOON, wait_for, wait_until};
 
 /// A running `bake up`, killed when dropped.
@@ -122,7 +122,12 @@ impl<'w> Up<'w> {
 
     /// Runs `bake` against it.
     pub fn bake(&self, args: &[&str]) -> Done {
-        self.world.bake(&self.site, args).var("BAKE_API", self.api()).var("BAKE_TOKEN", self.token()).run()
+        self.bake_run(args).run()
+    }
+
+    /// That command, not yet started.
+    pub fn bake_run(&self, args: &[&str]) -> Run<'w> {
+        self.world.bake(&self.site, args).var("BAKE_API", self.api()).var("BAKE_TOKEN", self.token())
     }
 
     /// The releases, newest first.
