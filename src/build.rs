@@ -6,7 +6,7 @@
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -20,7 +20,7 @@ use renderer::{
 };
 
 use self::record::Record;
-use crate::failure::HintExt;
+use crate::failure::{self, HintExt};
 use crate::render::{self, Folder};
 
 /// Render the site to a folder of files
@@ -128,9 +128,22 @@ impl Build {
                 .map(|(summary, explanation)| (summary, Some(explanation))),
             None => renderer.render(&input, since, &sink).map(|summary| (summary, None)),
         };
-        let Changes { written, removed, .. } = sink.close()?;
-        let (summary, explanation) = render::content(result)?;
+        let Changes { written, removed, failed } = sink.close();
         let mut files = std::mem::take(&mut self.record.outputs.files);
+        let done = match failed {
+            Some(error) => Err(error),
+            None => render::content(result),
+        };
+        let (summary, explanation) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // What is known is of before, and what was written since then is not.
+                files.extend(written.into_keys().map(|path| (path, Written::DOUBTED)));
+                let memo = self.record.memo_bytes();
+                Record::save(&self.place, &Outputs { files }, |out| out.write_all(&memo));
+                return Err(error);
+            }
+        };
         if summary.handed == Handed::All {
             for gone in files.keys().filter(|path| !written.contains_key(*path)) {
                 remove(&self.args.out, gone)?;
@@ -222,6 +235,12 @@ struct FolderSink {
     changes: Mutex<Changes>,
 }
 
+/// What to do where there is no room for a file.
+fn room_hint(error: &std::io::Error) -> Option<String> {
+    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    full.then(|| "free space there, or choose another place with --out; then build again".into())
+}
+
 impl FolderSink {
     fn new(out: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(out)
@@ -239,7 +258,11 @@ impl FolderSink {
             out.write_all(&file.body)?;
             out.metadata()
         });
-        let meta = written.with_context(|| format!("`{}` cannot be written", path.display()))?;
+        let meta = written.map_err(|error| {
+            let hint = room_hint(&error);
+            let error = anyhow::Error::new(error).context(format!("`{}` cannot be written", path.display()));
+            failure::hinted(error, hint)
+        })?;
         Ok(Written::of(&meta))
     }
 
@@ -251,9 +274,8 @@ impl FolderSink {
         })
     }
 
-    fn close(self) -> anyhow::Result<Changes> {
-        let mut changes = self.changes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        changes.failed.take().map_or(Ok(changes), Err)
+    fn close(self) -> Changes {
+        self.changes.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -212,6 +212,9 @@ impl Error {
                 BucketError::Denied { .. } => {
                     "see whether the credentials, the bucket's name and its quota are right; what was active stays served"
                 }
+                BucketError::Full { .. } => {
+                    "free space on the disk that holds the bucket, or give it a larger quota; what was active stays served"
+                }
                 BucketError::TooLarge { .. } => return None,
             },
             Self::Read(error) => match &**error {
@@ -247,7 +250,7 @@ impl Error {
     /// Whether the same call may succeed later, or elsewhere, as it is.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Bucket(error) => matches!(**error, BucketError::Unknown { .. }),
+            Self::Bucket(error) => matches!(**error, BucketError::Unknown { .. } | BucketError::Full { .. }),
             Self::NotCommitted { .. }
             | Self::Outdated { .. }
             | Self::Overloaded { .. }

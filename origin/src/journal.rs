@@ -460,7 +460,11 @@ impl Journal {
             match self.bucket.create(&key, bytes.clone()).await {
                 Ok(Written::Yes) => return (Some(Placed::Mine(mine, length)), reason, sure),
                 Ok(Written::Refused) => "the store refused it, and then had none".clone_into(&mut reason),
-                Err(error @ (BucketError::Denied { .. } | BucketError::TooLarge { .. })) => {
+                Err(
+                    error @ (BucketError::Full { .. }
+                    | BucketError::Denied { .. }
+                    | BucketError::TooLarge { .. }),
+                ) => {
                     return (None, error.to_string(), sure);
                 }
                 Err(error @ BucketError::Unknown { .. }) => {

@@ -1,16 +1,28 @@
 //! The embedded bucket as the real `aws` command line sees it (awscli from PyPI).
 //!
-//! `BAKE_AWS` names the program; without it, it is `aws` on the `PATH`. A missing one fails these tests.
+//! `./test` installs it, and names it by `BAKE_TEST_AWS`. A missing one fails these tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use origin::bucket::embedded::{Credentials, FolderStore, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+/// The `aws` that `./test` installs.
+fn aws() -> PathBuf {
+    let installed = || {
+        // This test lies in target/PROFILE/deps.
+        let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+        target.join("peers/aws/bin/aws")
+    };
+    let path = std::env::var_os("BAKE_TEST_AWS").map_or_else(installed, PathBuf::from);
+    assert!(path.exists(), "no aws at {}: ./test installs it", path.display());
+    path
+}
 
 /// A server on a thread of its own, so that the test may wait for processes.
 struct Server {
@@ -51,7 +63,7 @@ impl Server {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let program = std::env::var_os("BAKE_AWS").unwrap_or_else(|| "aws".into());
+        let program = aws();
         Command::new(&program)
             .args(["--endpoint-url", &format!("http://{}", self.address)])
             .args(arguments)
@@ -66,9 +78,7 @@ impl Server {
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_ENDPOINT_URL")
             .output()
-            .unwrap_or_else(|error| {
-                panic!("cannot run {program:?}: {error}; hint: install awscli from PyPI, or set BAKE_AWS to its path")
-            })
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}; ./test installs it", program.display()))
     }
 
     /// Standard output of a command that succeeds.

@@ -58,6 +58,16 @@ pub enum BucketError {
         /// What the client says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store has no room left. Nothing was done.
+    #[error("the bucket has no room for {op} of `{key}`: {reason}")]
+    Full {
+        /// What was asked.
+        op: &'static str,
+        /// Of which object.
+        key: String,
+        /// The store's code and message.
+        reason: String,
+    },
     /// The store refused: credentials, missing bucket, quota. Nothing was done.
     #[error("the bucket refused {op} of `{key}`: {reason}")]
     Denied {

@@ -21,6 +21,9 @@ pub struct Outputs {
 pub struct Written(u64, i64, i64);
 
 impl Written {
+    /// A file that is not to be taken for what it should be: the next build makes it again, or removes it.
+    pub const DOUBTED: Self = Self(u64::MAX, 0, 0);
+
     /// From what the file system says.
     pub fn of(meta: &Metadata) -> Self {
         Self(meta.len(), meta.mtime(), meta.mtime_nsec())

@@ -46,6 +46,11 @@ impl Record {
         Some(Self { outputs: Outputs::from_bytes(outputs)?, memo: bytes.slice_ref(memo) })
     }
 
+    /// What the renderer knew, as it was written.
+    pub fn memo_bytes(&self) -> Bytes {
+        self.memo.clone()
+    }
+
     /// What the renderer knew.
     pub fn memo(&self) -> Option<Memo> {
         Memo::open(self.memo.clone())

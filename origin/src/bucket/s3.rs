@@ -374,9 +374,12 @@ where
             let message = answer.err().message().unwrap_or_default();
             match status {
                 // 408: the store had not received it all; 429: it wants to be asked more slowly.
-                400..=407 | 409..=428 | 430..=499 | 501 | 507 => {
-                    denied(format!("{status} {code}: {message}"))
-                }
+                400..=407 | 409..=428 | 430..=499 | 501 => denied(format!("{status} {code}: {message}")),
+                507 => BucketError::Full {
+                    op,
+                    key: key.to_owned(),
+                    reason: format!("{status} {code}: {message}"),
+                },
                 _ => unknown(op, key, format!("{status} {code}: {message}")),
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -63,7 +64,12 @@ pub(super) fn to_s3(error: StoreError) -> S3Error {
             _ => (S3ErrorCode::InternalError, None),
         },
     };
-    if let StoreError::Io { .. } = &error {
+    if status == Some(StatusCode::INSUFFICIENT_STORAGE) {
+        // Many are written at a time, each writer is told, and one word to the operator says it all.
+        if seldom() {
+            tracing::error!(%error, "the embedded bucket has no room left");
+        }
+    } else if let StoreError::Io { .. } = &error {
         tracing::error!(%error, "the embedded bucket failed");
     }
     let message = match error.hint() {
@@ -75,6 +81,15 @@ pub(super) fn to_s3(error: StoreError) -> S3Error {
         answer.set_status_code(status);
     }
     answer
+}
+
+/// True once in a while.
+fn seldom() -> bool {
+    const WHILE_MS: i64 = 10_000;
+    static LAST_MS: AtomicI64 = AtomicI64::new(i64::MIN / 2);
+    let (now, last) = (now_ms(), LAST_MS.load(Ordering::Relaxed));
+    now.abs_diff(last) > WHILE_MS.unsigned_abs()
+        && LAST_MS.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 fn now_ms() -> i64 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -196,7 +196,7 @@ async fn answer(service: S3Service, request: Request<Incoming>) -> Result<Respon
         }
     };
     let status = response.status();
-    if status.is_server_error() {
+    if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE {
         tracing::error!(%method, path, status = status.as_u16(), "the embedded bucket failed a request");
     } else {
         tracing::trace!(%method, path, status = status.as_u16(), "bucket request");
