@@ -1,6 +1,8 @@
 //! URLs brought to one spelling, and the way between URL paths and manifest paths.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
+use std::num::NonZeroU16;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
@@ -61,7 +63,7 @@ impl std::str::FromStr for Target {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
                 let host = rest[..end].to_ascii_lowercase();
                 let host = host.strip_suffix(default_port).unwrap_or(&host).trim_end_matches(':');
-                if host.is_empty() || host.contains('@') {
+                if !is_authority(host) {
                     return Err(bad());
                 }
                 (Some(format!("{scheme}://{host}")), &rest[end..])
@@ -76,6 +78,26 @@ impl std::str::FromStr for Target {
         };
         Ok(Self { authority, path: normalise(path).into_owned(), query })
     }
+}
+
+/// Whether this is a host, maybe with a port (RFC 3986 §3.2), and no user.
+fn is_authority(text: &str) -> bool {
+    let (is_host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, "")) => (address.parse::<Ipv6Addr>().is_ok(), None),
+        Some((address, port)) => {
+            (address.parse::<Ipv6Addr>().is_ok(), Some(port.strip_prefix(':').unwrap_or("no")))
+        }
+        None => {
+            let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+            (!name.is_empty() && !name.contains(|c: char| c.is_ascii() && !is_of_name(c)), port)
+        }
+    };
+    is_host && port.is_none_or(|port| port.parse::<NonZeroU16>().is_ok() && !port.starts_with('+'))
+}
+
+/// Whether a registered name may hold this ASCII character (RFC 3986 §3.2.2).
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=%".contains(c)
 }
 
 /// Normalises a path (RFC 3986 §6.2.2): hexadecimal digits in upper case, unreserved characters
@@ -202,7 +224,14 @@ mod tests {
         assert_eq!(target.authority.as_deref(), Some("https://example.org"));
         assert_eq!((target.path.as_str(), target.query.as_deref()), ("/b", Some("x=1")));
         assert_eq!("http://h:8080".parse::<Target>().unwrap().path, "/");
-        for bad in ["a/b", "ftp://x/", "http:///x", "http://u@h/", "/a b", ""] {
+        assert_eq!("http://[::1]:80/a".parse::<Target>().unwrap().authority.as_deref(), Some("http://[::1]"));
+        assert_eq!("http://bäcker.example:8080/".parse::<Target>().unwrap().path, "/");
+        let hosts = ["http://[", "http://[::1", "http://[::1]x/", "http://[1]/", "http://a]/", "http://a|b/"];
+        let ports =
+            ["http://a:99999/", "http://a:0/", "http://a:x/about/", "http://a:1:2/", "http://[::1]:+8/"];
+        for bad in
+            ["a/b", "ftp://x/", "http:///x", "http://u@h/", "/a b", ""].iter().chain(&hosts).chain(&ports)
+        {
             assert!(bad.parse::<Target>().is_err(), "{bad:?}");
         }
     }
