@@ -96,6 +96,8 @@ impl Memo {
     pub fn is_current(&self, input: &Input) -> bool {
         let head = &self.head;
         !head.elsewhere
+            // Files that may change without showing it are not among those, and one of them may be gone.
+            && input.sources.len() == head.before.count
             && input.sources.are(&head.before.files)
             && head.before.fits(input)
             && head.environment.iter().all(|(name, value)| view::environment(name, &head.key) == *value)

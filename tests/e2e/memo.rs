@@ -100,6 +100,46 @@ fn a_build_renders_what_something_changed_for() {
 }
 
 #[test]
+fn a_file_that_comes_and_goes_between_builds_leaves_nothing() {
+    let world = World::new();
+    site::small(&world, "site");
+    settle();
+    let build = || world.bake("site", &["build", "--out", "../out"]).ok();
+    // So new that its time says nothing of whether it has changed since.
+    world.write("site/content/new.md", site::page("New", "Only for a while."));
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
+    std::fs::File::open(world.path("site/content/new.md")).unwrap().set_modified(soon).unwrap();
+    build();
+    assert!(world.path("out/new/index.html").exists());
+    std::fs::remove_file(world.path("site/content/new.md")).unwrap();
+    build();
+    assert!(!world.path("out/new").exists());
+    is_clean(&world);
+}
+
+#[test]
+fn what_a_build_that_failed_has_written_is_made_good_by_the_next() {
+    let world = World::new();
+    site::small(&world, "site");
+    settle();
+    let build = || world.bake("site", &["build", "--out", "../out"]);
+    build().ok();
+    let about = world.read("site/content/about.md");
+    world.write("site/content/about.md", site::page("About", "Written by a build that failed."));
+    world.write("site/content/new.md", site::page("New", "New."));
+    world.write("site/templates/404.html", "{{ section.nope.nope }}");
+    settle();
+    build().run().failure();
+    std::fs::remove_file(world.path("site/templates/404.html")).unwrap();
+    std::fs::rename(world.path("site/content/new.md"), world.path("site/content/newer.md")).unwrap();
+    world.write("site/content/about.md", about);
+    settle();
+    build().ok();
+    assert!(!world.path("out/new").exists());
+    is_clean(&world);
+}
+
+#[test]
 fn what_somebody_did_to_the_output_is_mended() {
     let world = World::new();
     site::small(&world, "site");
