@@ -24,6 +24,7 @@ use serde::Serialize;
 use crate::config::Level;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::job::{self, Job};
+use crate::library::pagers_path;
 use crate::markup::names_the_top;
 use crate::reads::{self, Node};
 use crate::render::{Checks, Input, Renderer};
@@ -252,7 +253,7 @@ impl<'a> Check<'a> {
             Job::Section(id) | Job::CheckSection(id) => return index(&library.section(*id).path),
             Job::SectionPager(id, n) => {
                 let section = library.section(*id);
-                return index(&format!("{}{}/{n}/", section.path, section.matter.paginate_path));
+                return index(&format!("{}{n}/", pagers_path(&section.path, &section.matter.paginate_path)));
             }
             Job::TaxonomyList(index) => library.taxonomies[*index].path.as_str(),
             Job::Term(index, term) | Job::TermPager(index, term, _) => {

@@ -252,6 +252,8 @@ pub(crate) struct LinkChecker {
     pub(crate) skip_prefixes: Vec<String>,
     pub(crate) skip_anchor_prefixes: Vec<String>,
     pub(crate) internal_level: Level,
+    /// Patterns of files whose links to other hosts are not asked for.
+    pub(crate) ignored_files: Vec<String>,
     /// None where the site does not say: then other hosts are not asked.
     pub(crate) external_level: Option<Level>,
 }
@@ -386,7 +388,10 @@ const TABLE_KEYS: &[(&str, &[&str])] = &[
             "data_attr_position",
         ],
     ),
-    ("link_checker", &["skip_prefixes", "skip_anchor_prefixes", "internal_level", "external_level"]),
+    (
+        "link_checker",
+        &["skip_prefixes", "skip_anchor_prefixes", "internal_level", "external_level", "ignored_files"],
+    ),
     (
         "search",
         &[
@@ -400,6 +405,9 @@ const TABLE_KEYS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Tables in which Zola passes over keys that it does not know, as in those of taxonomies.
+const UNCHECKED: &[&str] = &["slugify", "link_checker", "search"];
 
 const TAXONOMY_KEYS: &[&str] = &["name", "paginate_by", "paginate_path", "feed", "render", "lang"];
 
@@ -441,8 +449,9 @@ impl Config {
     /// Parses a configuration.
     ///
     /// # Errors
-    /// Each unknown key, with the nearest known one; what TOML itself refuses, with its place.
-    pub(crate) fn parse(path: &str, text: &str) -> Result<Self, Errors> {
+    /// Each unknown key, with the nearest known one; what TOML itself refuses, with its place. Unless `is_strict`, tables
+    /// that Zola leaves unchecked may have others.
+    pub(crate) fn parse(path: &str, text: &str, is_strict: bool) -> Result<Self, Errors> {
         let table: toml::Table = match toml::from_str(text) {
             Ok(table) => table,
             Err(e) => {
@@ -454,7 +463,7 @@ impl Config {
             }
         };
         let mut errors = Errors::default();
-        check_keys(path, text, &table, &mut errors);
+        check_keys(path, text, &table, is_strict, &mut errors);
         let config = match toml::from_str::<Self>(text) {
             Ok(config) => Some(config),
             Err(e) => {
@@ -751,7 +760,7 @@ fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn check_keys(path: &str, text: &str, table: &toml::Table, errors: &mut Errors) {
+fn check_keys(path: &str, text: &str, table: &toml::Table, is_strict: bool, errors: &mut Errors) {
     let mut check = |table: &toml::Table, known: &[&str], within: &str| {
         for name in table.keys() {
             if known.contains(&name.as_str()) {
@@ -774,7 +783,7 @@ fn check_keys(path: &str, text: &str, table: &toml::Table, errors: &mut Errors) 
         }
     };
     check(table, ROOT_KEYS, "");
-    for (within, known) in TABLE_KEYS {
+    for (within, known) in TABLE_KEYS.iter().filter(|(within, _)| is_strict || !UNCHECKED.contains(within)) {
         let mut at = Some(table);
         for part in within.split('.') {
             at = at.and_then(|t| t.get(part)).and_then(toml::Value::as_table);
@@ -784,7 +793,7 @@ fn check_keys(path: &str, text: &str, table: &toml::Table, errors: &mut Errors) 
         }
     }
     let mut taxonomies = |list: Option<&toml::Value>| {
-        for taxonomy in list.and_then(toml::Value::as_array).into_iter().flatten() {
+        for taxonomy in list.filter(|_| is_strict).and_then(toml::Value::as_array).into_iter().flatten() {
             if let Some(found) = taxonomy.as_table() {
                 check(found, TAXONOMY_KEYS, "taxonomies");
             }
@@ -850,8 +859,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_nearest() {
-        let errors =
-            Config::parse("zola.toml", "base_url = \"https://x.example/\"\ntilte = \"x\"\n").unwrap_err();
+        let errors = Config::parse("zola.toml", "base_url = \"https://x.example/\"\ntilte = \"x\"\n", false)
+            .unwrap_err();
         assert_eq!(errors.0[0].line, Some(2));
         assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `title`?"));
     }
@@ -859,8 +868,10 @@ mod tests {
     #[test]
     fn all_unknown_keys_are_named() {
         let text = "base_url = \"https://x.example\"\nhighlight_code = true\n[markdown]\nrender_emojis = true\n[slugify]\npath = \"on\"\n";
-        let errors = Config::parse("zola.toml", text).unwrap_err();
-        let lines: Vec<_> = errors.0.iter().map(|d| d.line).collect();
-        assert_eq!(lines, [Some(2), Some(4), Some(6)]);
+        let lines = |is_strict| -> Vec<_> {
+            Config::parse("zola.toml", text, is_strict).unwrap_err().0.iter().map(|d| d.line).collect()
+        };
+        assert_eq!(lines(true), [Some(2), Some(4), Some(6)]);
+        assert_eq!(lines(false), [Some(2), Some(4)]);
     }
 }

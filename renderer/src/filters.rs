@@ -13,7 +13,7 @@ use crate::functions::random_index;
 use crate::highlight::Fence;
 use crate::markdown::Surroundings;
 use crate::scope::Scope;
-use crate::{locales, markdown, slugs};
+use crate::{locales, markdown, slugs, value};
 
 /// All names of filters, the engine's own included, for hints.
 pub(crate) const NAMES: &[&str] = &[
@@ -138,10 +138,15 @@ pub(crate) fn register(tera: &mut Tera) {
     tera.register_test("after", is_after);
 }
 
-fn markdown(text: StringInput<'_>, kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
+fn markdown(text: StringInput<'_>, kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let inline = kwargs.get::<bool>("inline")?.unwrap_or(false);
+    let permalink = ["page", "section"].iter().find_map(|name| {
+        let of: Value = state.get(name).ok()??;
+        Some(of.as_map()?.get(&value::key("permalink"))?.as_str()?.to_owned())
+    });
+    let permalink = permalink.unwrap_or_default();
     let html = Scope::with(|scope| {
-        let html = markdown::render(text.as_str(), &Loose(scope));
+        let html = markdown::render(text.as_str(), &Loose { scope, permalink });
         match html.problems.first() {
             Some(problem) => Err(Error::message(problem.message.clone())),
             None => Ok(html.body),
@@ -154,16 +159,19 @@ fn markdown(text: StringInput<'_>, kwargs: Kwargs, _: &State<'_>) -> TeraResult<
     Ok(Value::safe_string(html))
 }
 
-/// Markdown that belongs to no page.
-struct Loose<'a>(&'a Scope);
+/// Markdown that is no content: links within it begin at the page or section that it stands on, if any.
+struct Loose<'a> {
+    scope: &'a Scope,
+    permalink: String,
+}
 
 impl Surroundings for Loose<'_> {
     fn config(&self) -> &MarkdownConfig {
-        &self.0.site.config.markdown
+        &self.scope.site.config.markdown
     }
 
     fn slugify_anchors(&self) -> slugs::Slugify {
-        self.0.site.config.slugify.anchors
+        self.scope.site.config.slugify.anchors
     }
 
     fn anchor_links(&self) -> AnchorLinks {
@@ -171,11 +179,11 @@ impl Surroundings for Loose<'_> {
     }
 
     fn permalink(&self) -> &str {
-        ""
+        &self.permalink
     }
 
     fn resolve(&self, target: &str) -> Option<String> {
-        self.0.site.resolve(target, self.0.absolute)
+        self.scope.site.resolve(target, self.scope.absolute)
     }
 
     fn anchor_link(&self, _: &str, _: u8, _: &str) -> Result<String, String> {
@@ -187,7 +195,7 @@ impl Surroundings for Loose<'_> {
     }
 
     fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
-        self.0.site.code(fence, code)
+        self.scope.site.code(fence, code)
     }
 
     fn image_exists(&self, _: &str) -> Option<bool> {

@@ -5,6 +5,7 @@
 //! nginx's grammar is not among the built ones: it alone is GPL.
 
 mod grammar;
+mod known;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -145,7 +146,7 @@ fn within(ranges: &[(usize, usize)], line: usize) -> bool {
 /// What became of a block.
 pub(crate) struct Block {
     pub(crate) html: String,
-    /// Whether its language is one that we cannot colour.
+    /// Whether its language is none that anybody knows.
     pub(crate) unknown: bool,
 }
 
@@ -201,7 +202,8 @@ impl CodeStyle {
         let mut tokens = None;
         if !matches!(self.kind, Kind::Plain) && is_coloured(&fence.language) {
             tokens = tokenise(&fence.language, code);
-            unknown = tokens.is_none() && code.len() <= HIGHLIGHT_BYTES_MAX;
+            unknown =
+                tokens.is_none() && code.len() <= HIGHLIGHT_BYTES_MAX && !known::is_language(&fence.language);
         }
         self.open(&mut html, fence);
         if matches!(self.kind, Kind::Plain) {

@@ -33,7 +33,7 @@ pub fn identities(sources: &Sources) -> Vec<Identity> {
         String::from_utf8(bytes.to_vec()).ok()
     };
     let Some(path) = config::config_path(sources, None) else { return Vec::new() };
-    let Some(config) = read(&path).and_then(|text| Config::parse(&path, &text).ok()) else {
+    let Some(config) = read(&path).and_then(|text| Config::parse(&path, &text, false).ok()) else {
         return Vec::new();
     };
     let making = Making {

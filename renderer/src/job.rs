@@ -15,7 +15,7 @@ use tera::{Context, Map, Value};
 
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
-use crate::library::{Content, Library, PageId, Section, SectionId, Taxonomy, Term};
+use crate::library::{Content, Library, PageId, Section, SectionId, Taxonomy, Term, pagers_path};
 use crate::mime;
 use crate::minify;
 use crate::reads::{Node, note, unnoted};
@@ -453,7 +453,11 @@ impl Pager<'_> {
     }
 
     pub(crate) fn path_of(&self, n: usize) -> String {
-        if n == 1 { self.path.to_owned() } else { format!("{}{}/{n}/", self.path, self.paginate_path) }
+        if n == 1 {
+            self.path.to_owned()
+        } else {
+            format!("{}{n}/", pagers_path(self.path, self.paginate_path))
+        }
     }
 
     /// The pages of this pager.
@@ -474,7 +478,7 @@ impl Pager<'_> {
         map.insert(key("paginate_by"), Value::from(self.size));
         map.insert(
             key("base_url"),
-            Value::from(site.permalink(&format!("{}{}/", self.path, self.paginate_path), false)),
+            Value::from(site.permalink(&pagers_path(self.path, self.paginate_path), false)),
         );
         map.insert(key("number_pagers"), Value::from(number));
         map.insert(key("first"), link(1));

@@ -699,26 +699,26 @@ pub fn dated_name(stem: &str) -> Option<(Box<str>, &str)> {
     dated(stem).map(|(date, rest)| (date.text, rest))
 }
 
-/// The date at the head of a file name, and the rest of the name.
+/// The date at the head of a file name, and the rest of the name; all of it, where nothing or no separator follows.
 fn dated(stem: &str) -> Option<(Date, &str)> {
     let head = stem.get(..10)?;
     let bytes = head.as_bytes();
     if bytes[4] != b'-' || bytes[7] != b'-' {
         return None;
     }
+    let date = Date::parse(head)?;
     let rest = &stem[10..];
-    if let Some(name) = rest.trim_start().strip_prefix(['-', '_']) {
-        return Some((Date::parse(head)?, name)).filter(|(_, name)| !name.is_empty());
+    if let Some(name) = rest.trim_start().strip_prefix(['-', '_']).filter(|name| !name.is_empty()) {
+        return Some((date, name));
     }
-    if rest.starts_with('T') {
-        // The longest date and time that a separator follows.
-        return rest
-            .char_indices()
-            .filter(|(_, c)| matches!(c, '-' | '_'))
-            .filter_map(|(i, _)| Some((Date::parse(&stem[..10 + i])?, &rest[i + 1..])))
-            .rfind(|(_, name)| !name.is_empty());
-    }
-    None
+    // The longest date and time that a separator follows.
+    let times =
+        rest.char_indices().filter(|(i, c)| rest.starts_with('T') && *i > 0 && matches!(c, '-' | '_'));
+    let timed = times
+        .filter_map(|(i, _)| Some((Date::parse(&stem[..10 + i])?, &rest[i + 1..])))
+        .rfind(|(_, name)| !name.is_empty());
+    // Where no name is left, the date is part of it.
+    Some(timed.unwrap_or((date, stem)))
 }
 
 struct Builder<'a> {
@@ -880,12 +880,7 @@ impl<'a> Builder<'a> {
             (name.folder, name.stem)
         };
         let from_name = dated(stem);
-        let date = matter
-            .date
-            .clone()
-            .or_else(|| from_name.as_ref().map(|(date, _)| date.clone()))
-            // A name that is a date and nothing else is the page's date too.
-            .or_else(|| stem.starts_with(|c: char| c.is_ascii_digit()).then(|| Date::parse(stem)).flatten());
+        let date = matter.date.clone().or_else(|| from_name.as_ref().map(|(date, _)| date.clone()));
         if let Some(now) = self.making.now {
             for (moment, visible_after) in [(date.as_ref(), true), (matter.expiry_date.as_ref(), false)] {
                 let Some(moment) = moment else { continue };
@@ -1026,15 +1021,24 @@ impl<'a> Builder<'a> {
                 self.library.sections[parent as usize].subsections.push(index as SectionId);
             }
         }
-        let keys: Vec<(i64, Box<str>)> =
-            self.library.sections.iter().map(|s| (s.matter.weight, Box::from(s.relative()))).collect();
-        let hidden: Vec<bool> =
-            (0..keys.len()).map(|index| self.is_section_hidden(index as SectionId)).collect();
-        let mut neighbours = vec![(None, None); keys.len()];
-        for (section, hides) in self.library.sections.iter_mut().zip(&hidden) {
-            section.hidden = *hides;
-            section.subsections.retain(|id| !hidden[*id as usize]);
-            section.subsections.sort_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]));
+        let hidden: Vec<bool> = (0..self.library.sections.len())
+            .map(|index| self.is_section_hidden(index as SectionId))
+            .collect();
+        let mut neighbours = vec![(None, None); hidden.len()];
+        for index in 0..hidden.len() {
+            let mut subsections = std::mem::take(&mut self.library.sections[index].subsections);
+            subsections.retain(|id| !hidden[*id as usize]);
+            sort_sections(
+                &self.library.sections,
+                &mut subsections,
+                self.library.sections[index].matter.sort_by,
+            );
+            let section = &mut self.library.sections[index];
+            section.hidden = hidden[index];
+            section.subsections = subsections;
+            if section.matter.transparent {
+                continue;
+            }
             for pair in section.subsections.windows(2) {
                 neighbours[pair[0] as usize].1 = Some(pair[1]);
                 neighbours[pair[1] as usize].0 = Some(pair[0]);
@@ -1096,7 +1100,7 @@ impl<'a> Builder<'a> {
             }
         }
         let mut unsorted = BTreeMap::new();
-        // Deeper sections first: where a page is in several by transparency, the outermost names its neighbours.
+        // Deeper sections first: a page that several cannot sort is told of for the nearest.
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_by_key(|i| std::cmp::Reverse(self.library.sections[*i].path.matches('/').count()));
         for index in order {
@@ -1105,7 +1109,8 @@ impl<'a> Builder<'a> {
             for id in left_out {
                 unsorted.entry(id).or_insert(sort);
             }
-            if sort != SortBy::None {
+            // A page stands beside those of the section whose list it is in at last.
+            if sort != SortBy::None && !self.library.sections[index].matter.transparent {
                 for (i, id) in sorted.iter().enumerate() {
                     self.library.pages[*id as usize].lower = i.checked_sub(1).map(|j| sorted[j]);
                     self.library.pages[*id as usize].higher = sorted.get(i + 1).copied();
@@ -1164,7 +1169,8 @@ impl<'a> Builder<'a> {
                     );
                     continue;
                 };
-                if !page.matter().render {
+                // What is in no list is in no term either.
+                if !page.matter().render || page.hidden {
                     continue;
                 }
                 let by_term = found.entry((lang, index)).or_default();
@@ -1301,6 +1307,34 @@ pub(crate) fn sort_pages(pages: &[Page], ids: &[PageId], by: SortBy) -> (Vec<Pag
     (sorted, rest)
 }
 
+/// Puts subsections in the order that the section above asks for: by title or address where its pages are, by weight otherwise.
+/// Those without a title are not among those that are sorted by it.
+fn sort_sections(sections: &[Section], ids: &mut Vec<SectionId>, by: SortBy) {
+    let section = |id: &SectionId| &sections[*id as usize];
+    fn title(section: &Section) -> Option<&str> {
+        section.matter.title.as_deref()
+    }
+    if matches!(by, SortBy::Title | SortBy::TitleBytes) {
+        ids.retain(|id| title(section(id)).is_some());
+    }
+    ids.sort_by(|a, b| {
+        let (a, b) = (section(a), section(b));
+        match by {
+            SortBy::Title => {
+                natural(title(a).unwrap_or(""), title(b).unwrap_or("")).then_with(|| a.path.cmp(&b.path))
+            }
+            SortBy::TitleBytes => title(a).cmp(&title(b)).then_with(|| a.path.cmp(&b.path)),
+            SortBy::Permalink => a.path.cmp(&b.path),
+            _ => (a.matter.weight, a.relative()).cmp(&(b.matter.weight, b.relative())),
+        }
+    });
+}
+
+/// The path that the number of a pager follows: below `paginate_path` where there is one.
+pub(crate) fn pagers_path(path: &str, paginate_path: &str) -> String {
+    if paginate_path.is_empty() { path.to_owned() } else { format!("{path}{paginate_path}/") }
+}
+
 /// The order of people: character by character, but numbers by value; letters by what they are based on, then case and
 /// accents; what is neither letter nor digit comes first.
 fn natural(a: &str, b: &str) -> std::cmp::Ordering {
@@ -1332,8 +1366,12 @@ mod tests {
         assert_eq!(dated("2026-03-04_dated").unwrap().1, "dated");
         assert_eq!(dated("2026-03-04T10:00:00Z-x").unwrap().1, "x");
         assert_eq!(dated("2026-03-04 -new one").unwrap().1, "new one");
+        for whole in ["2026-03-04", "2026-03-04-", "2026-03-04 z", "2026-03-04th-thing", "2026-03-04Tea-time"]
+        {
+            let (date, rest) = dated(whole).unwrap();
+            assert_eq!((&*date.text, rest), ("2026-03-04", whole));
+        }
         assert!(dated("2026-13-04-x").is_none());
-        assert!(dated("2026-03-04").is_none());
         assert!(dated("über-lang-x").is_none());
     }
 

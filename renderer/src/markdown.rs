@@ -489,15 +489,19 @@ impl<'a> Writer<'_, 'a> {
         self.walk(inner);
         let inside: Vec<Event<'a>> = self.out.drain(start..).collect();
         let mut title = String::new();
+        let mut images = 0;
         for event in &inside {
             match event {
+                // What stands in for an image is not read out.
+                Event::Start(Tag::Image { .. }) => images += 1,
+                Event::End(TagEnd::Image) => images -= 1,
+                _ if images > 0 => {}
                 Event::Text(text) | Event::Code(text) => title.push_str(text),
                 Event::InlineHtml(html) => {
                     if let Some((tex, _)) = math::source(html) {
                         title.push_str(&math::unescape(tex));
                     }
                 }
-                Event::SoftBreak | Event::HardBreak => title.push(' '),
                 _ => {}
             }
         }

@@ -770,7 +770,8 @@ impl Renderer {
         let (digest, text) = read_text(sources, &path)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(digest.as_bytes());
-        let mut config = Config::parse(&path, &text)?;
+        let is_strict = sources.get(config::BAKEHOUSE_NAME).is_some();
+        let mut config = Config::parse(&path, &text, is_strict)?;
         if let Some(name) = config.theme.clone().filter(|name| !name.is_empty()) {
             let theme_path = format!("themes/{name}/theme.toml");
             if sources.under(&format!("themes/{name}/")).next().is_none() {

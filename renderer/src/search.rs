@@ -70,7 +70,8 @@ fn text_of(html: &str, has_math: bool) -> String {
     }
     out.push_str(rest);
     let plain = out.replace("&quot;", "\"").replace("&#39;", "'").replace('\u{a0}', "&nbsp;");
-    plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    let lines = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// Bytes of what pages add to their indexes that a renderer remembers; what more pages add is made anew for each index.
@@ -329,7 +330,7 @@ mod tests {
     #[test]
     fn text_without_markup() {
         assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d", false), "a b&amp;c\nd");
-        assert_eq!(text_of("a <pre><code>x</code></pre> <pre-view>b</pre-view>", false), "a  b");
+        assert_eq!(text_of("a <pre><code>x</code></pre> <pre-view>b</pre-view>", false), "a b");
         assert_eq!(text_of("a<!-- <b> > --> b&quot;\u{a0}c", false), "a b\"&nbsp;c");
     }
 }

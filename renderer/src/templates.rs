@@ -274,12 +274,11 @@ impl Engine {
         }
         let scan = Scan::new(&texts, &prefixes);
         let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
-        let mentions = |word: &str| texts.values().any(|text| text.contains(word));
+        let reads_any = texts.values().any(|text| scan::reads_any(text));
+        let mentions = |word: &str| reads_any || texts.values().any(|text| text.contains(word));
         Ok(Self {
             needs,
-            counts_words: ["word_count", "reading_time", "__tera_context", "json_encode"]
-                .iter()
-                .any(|w| mentions(w)),
+            counts_words: ["word_count", "reading_time"].into_iter().any(mentions),
             backlinks: mentions("backlinks"),
             mentioned: mentioned_fields(texts.values().map(String::as_str)).or(Fields::CONTENT),
             built_in_look,

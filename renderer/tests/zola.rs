@@ -284,15 +284,16 @@ fn an_address_that_two_claim() {
 #[test]
 fn hidden_content_is_made_but_not_listed() {
     let (_, files) = render(&with(&[
-        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nbuild_search_index = true\n[search]\nindex_format = \"fuse_json\"\n"),
+        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nbuild_search_index = true\ntaxonomies = [{name = \"tags\"}]\n[search]\nindex_format = \"fuse_json\"\n"),
         ("templates/index.html", "{% for s in section.subsections %}{{ s }} {% endfor %}"),
         ("content/s/_index.md", "+++\ntitle = \"S\"\nhidden = true\n+++\n"),
         ("content/s/a.md", "+++\ntitle = \"A\"\ndate = 2026-01-01\n+++\n"),
         ("content/s/b.md", "+++\ntitle = \"B\"\nhidden = false\ndate = 2026-01-02\n+++\n"),
         ("content/t/_index.md", "+++\ntitle = \"T\"\n+++\n"),
-        ("content/t/c.md", "+++\ntitle = \"C\"\nhidden = true\n+++\n"),
+        ("content/t/c.md", "+++\ntitle = \"C\"\nhidden = true\n[taxonomies]\ntags = [\"none\"]\n+++\n"),
     ]))
     .unwrap();
+    assert!(!files.contains_key("tags/none/index.html"));
     assert_eq!(text(&files, "index.html"), "t/_index.md ");
     assert_eq!(text(&files, "s/index.html"), "S|B,");
     assert_eq!(text(&files, "t/index.html"), "T|");
@@ -324,6 +325,99 @@ fn sections_have_neighbours_and_pages_tell_all_of_themselves() {
     for alias in ["x/index.html", "old/index.html"] {
         assert_eq!(files[alias].status, 308);
     }
+}
+
+#[test]
+fn subsections_stand_as_the_pages_beside_them_and_transparent_sections_name_no_neighbours() {
+    let list = |sort: &str| {
+        let (_, files) = render(&with(&[
+            ("templates/section.html", "{% for s in section.subsections %}{{ s }} {% endfor %}"),
+            ("templates/page.html", "{{ page.lower?.slug or '-' }}{{ page.higher?.slug or '-' }}"),
+            ("content/s/_index.md", format!("+++\nsort_by = \"{sort}\"\n+++\n").leak()),
+            ("content/s/a/_index.md", "+++\ntitle = \"Beta\"\nweight = 1\n+++\n"),
+            ("content/s/b/_index.md", "+++\ntitle = \"alpha\"\nweight = 2\n+++\n"),
+            ("content/s/c/_index.md", "+++\n+++\n"),
+            ("content/s/t/_index.md", "+++\nweight = 3\ntransparent = true\nsort_by = \"slug\"\n+++\n"),
+            ("content/s/t/x.md", ""),
+            ("content/s/t/y.md", ""),
+        ]))
+        .unwrap();
+        (text(&files, "s/index.html").replace("/_index.md", ""), text(&files, "s/t/x/index.html"))
+    };
+    let lists = ["title", "title_bytes", "permalink", "weight"].map(list);
+    let [title, bytes, permalink, weight] = &lists;
+    assert_eq!((title.0.as_str(), bytes.0.as_str()), ("s/b s/a ", "s/a s/b "));
+    assert_eq!((permalink.0.as_str(), weight.0.as_str()), ("s/a s/b s/c s/t ", "s/c s/a s/b s/t "));
+    // `weight` and the titles find nothing to sort pages by.
+    assert_eq!((permalink.1.as_str(), title.1.as_str()), ("-y", "--"));
+}
+
+#[test]
+fn a_list_in_parts_may_number_them_right_below_it_and_leads_nowhere_else() {
+    let (_, files) = render(&with(&[
+        ("templates/section.html", "{{ paginator.base_url }} {{ paginator.next or '-' }}"),
+        ("content/s/_index.md", "+++\npaginate_by = 1\npaginate_path = \"\"\nredirect_to = \"/a/\"\n+++\n"),
+        ("content/s/a.md", ""),
+        ("content/s/b.md", ""),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    let base = "https://x.example/sub/s/";
+    assert_eq!(text(&files, "s/index.html"), format!("{base} {base}2/"));
+    assert_eq!(text(&files, "s/2/index.html"), format!("{base} -"));
+    assert!(text(&files, "s/1/index.html").contains(base));
+    assert!(text(&files, "sitemap.xml").contains("/s/2/"));
+}
+
+#[test]
+fn tables_that_zola_leaves_unchecked_may_have_other_keys() {
+    let config = "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\", rss = true}]\n[search]\nx = 1\n[slugify]\nx = 1\n[link_checker]\nx = 1\n";
+    assert!(render(&with(&[("zola.toml", config)])).is_ok());
+    assert!(errors(&with(&[("zola.toml", config), ("bakehouse.toml", "")])).contains("unknown key `rss`"));
+}
+
+#[test]
+fn markdown_in_templates_links_from_the_page_that_it_is_on() {
+    let template = "{{ '[x](y.png) [a](#q)' | markdown | safe }}";
+    let html = shown(template, &[]);
+    assert_eq!(
+        html.trim(),
+        "<p><a href=\"https://x.example/sub/p/y.png\">x</a> <a href=\"https://x.example/sub/p/#q\">a</a></p>"
+    );
+}
+
+#[test]
+fn images_and_line_breaks_are_not_in_the_names_of_headings() {
+    let content = "+++\n+++\n# ![logo](https://e.example/l.png) Name\n\na\nb\n===\n";
+    let toc = "{% for h in page.toc %}{{ h.id }}={{ h.title }};{% endfor %}";
+    assert_eq!(shown(toc, &[("content/p.md", content)]), "name=Name;ab=ab;");
+}
+
+#[test]
+fn templates_that_look_fields_up_by_other_means_find_them_all() {
+    let site = |template: &'static str| {
+        let (_, files) = render(&with(&[
+            (
+                "zola.toml",
+                "base_url = \"https://x.example\"\n[extra]\nfield = \"summary\"\nwords = \"word_count\"\n",
+            ),
+            ("templates/section.html", template),
+            ("content/s/_index.md", "+++\nsort_by = \"slug\"\n+++\n"),
+            ("content/s/a.md", "+++\ntitle = \"A\"\n+++\nIn short\n<!-- more -->\nat length"),
+            ("content/s/b.md", "+++\ntitle = \"B\"\n+++\n"),
+        ]))
+        .map_err(|e| e.to_string())
+        .unwrap();
+        text(&files, "s/index.html")
+    };
+    assert_eq!(site("{% set p = section.pages[0] %}{{ p[config.extra.words] }}"), "4");
+    assert!(site("{% set p = section.pages[0] %}{{ p[config.extra.field] }}").contains("In short"));
+    let keys = site("{% set p = section.pages[0] %}{% for k, v in p %}{{ k }} {% endfor %}");
+    assert!(keys.contains("title") && keys.contains("permalink"), "{keys}");
+    assert_eq!(
+        site("{{ section.pages[0] == section.pages[1] }} {{ section.pages | unique | length }}"),
+        "false 2"
+    );
 }
 
 #[test]
@@ -1012,9 +1106,10 @@ fn code_keeps_its_text_whatever_its_dress() {
             "zola.toml",
             "base_url = \"https://x.example\"\n[markdown.highlighting]\ntheme = \"nord\"\nerror_on_missing_language = true\n",
         ),
-        ("content/p.md", "+++\n+++\n```klingon\nx\n```\n"),
+        ("content/p.md", "+++\n+++\n```klingon\nx\n```\n```latex\nx\n```\n"),
     ];
-    assert!(errors(&with(&unknown)).contains("klingon"));
+    let said = errors(&with(&unknown));
+    assert!(said.contains("klingon") && !said.contains("latex"), "{said}");
 }
 
 #[test]

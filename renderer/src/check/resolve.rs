@@ -8,6 +8,7 @@ use super::page::Use;
 use super::place::Places;
 use super::{Check, Finding, Report, Rule, Severity, finding, lock, on, outside};
 use crate::diagnostic::Diagnostic;
+use crate::library;
 
 impl Check<'_> {
     /// Looks where all links lead.
@@ -41,6 +42,8 @@ impl Check<'_> {
         let mut places = Places::new(self.site);
         let mut judge = Judge::new(self, home, &links, inside, failed);
         let mut outside: BTreeMap<String, outside::Outside> = BTreeMap::new();
+        let ignored = &self.site.config.link_checker.ignored_files;
+        let ignored = library::globs("zola.toml", ignored).unwrap_or_default();
         for (address, named) in links.sorted() {
             let written = named.first.values().next().map_or(address, |written| &**written);
             let what = if named.of == Use::Link { "link" } else { "file" };
@@ -48,13 +51,14 @@ impl Check<'_> {
                 Judgement::Good => continue,
                 Judgement::Wrong(wrong, severity, hint) => (wrong, severity, hint),
                 Judgement::Ask(url, fragment) => {
-                    self.everywhere(
-                        &mut places,
-                        named,
-                        &HashSet::new(),
-                        finding(Severity::Error, Rule::ExternalLink, Diagnostic::new("")),
-                        outside::Outside::among(&mut outside, url).places.entry(fragment).or_default(),
-                    );
+                    let template = finding(Severity::Error, Rule::ExternalLink, Diagnostic::new(""));
+                    let mut asked = Vec::new();
+                    self.everywhere(&mut places, named, &HashSet::new(), template, &mut asked);
+                    asked.retain(|f| f.diagnostic.path.as_ref().is_none_or(|path| !ignored.is_match(path)));
+                    if !asked.is_empty() {
+                        let outside = outside::Outside::among(&mut outside, url);
+                        outside.places.entry(fragment).or_default().extend(asked);
+                    }
                     continue;
                 }
             };

@@ -9,7 +9,7 @@ use super::{Done, Entries, FeedOf, Result2, file, groups, one, render, template_
 use crate::config::ExcludePaginated;
 use crate::diagnostic::Diagnostic;
 use crate::front_matter::{Date, SortBy};
-use crate::library::{PageId, sort_pages};
+use crate::library::{PageId, pagers_path, sort_pages};
 use crate::reads::{Node, note};
 use crate::site::{Pages, Site};
 use crate::templates::Fields;
@@ -120,10 +120,10 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
     let pagers = site.config.exclude_paginated_pages_in_sitemap == ExcludePaginated::None;
     for section in library.sections.iter().filter(|s| s.matter.render && !s.hidden) {
         add(&section.path, None, section.matter.extra.as_ref());
-        let is_paginated = section.matter.paginate_by.is_some() && section.matter.redirect_to.is_none();
-        if is_paginated && pagers && !section.pages.is_empty() {
+        if section.matter.paginate_by.is_some() && pagers && !section.pages.is_empty() {
+            let base = pagers_path(&section.path, &section.matter.paginate_path);
             for n in 1..=section.pagers() {
-                add(&format!("{}{}/{n}/", section.path, section.matter.paginate_path), None, None);
+                add(&format!("{base}{n}/"), None, None);
             }
         }
     }
@@ -132,8 +132,9 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
         for term in &taxonomy.terms {
             add(&term.path, None, None);
             if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0 && pagers) {
+                let base = pagers_path(&term.path, taxonomy.config.paginate_path());
                 for n in 1..=term.pages.len().div_ceil(size).max(1) {
-                    add(&format!("{}{}/{n}/", term.path, taxonomy.config.paginate_path()), None, None);
+                    add(&format!("{base}{n}/"), None, None);
                 }
             }
         }

@@ -8,7 +8,7 @@ use release::file::check_path;
 use super::feeds::entries;
 use super::{FeedOf, Job, moved, output_of};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
-use crate::library::{CONTENT, PageId, SectionId};
+use crate::library::{CONTENT, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
 use crate::render::{Plan, ignored_static};
 use crate::search;
@@ -85,7 +85,10 @@ impl Planner<'_> {
                 self.jobs.push(Job::CheckSection(id));
                 continue;
             }
-            if let Some(to) = &section.matter.redirect_to {
+            // A list in parts is one, whatever else is said.
+            if let Some(to) =
+                section.matter.redirect_to.as_ref().filter(|_| section.matter.paginate_by.is_none())
+            {
                 let to = if to.starts_with("http://") || to.starts_with("https://") {
                     to.to_string()
                 } else {
@@ -104,7 +107,7 @@ impl Planner<'_> {
                 self.jobs.push(Job::Section(id));
             }
             if section.matter.paginate_by.is_some() {
-                let base = format!("{}{}/", section.path, section.matter.paginate_path);
+                let base = pagers_path(&section.path, &section.matter.paginate_path);
                 for n in 1..=section.pagers() {
                     let path = output_of(&format!("{base}{n}/"));
                     if !self.take(path.clone(), &format!("pager {n} of {}", section.source)) {
@@ -135,9 +138,9 @@ impl Planner<'_> {
                     self.jobs.push(Job::Term(index, number));
                 }
                 if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0) {
+                    let base = pagers_path(&term.path, taxonomy.config.paginate_path());
                     for n in 1..=term.pages.len().div_ceil(size).max(1) {
-                        let path =
-                            output_of(&format!("{}{}/{n}/", term.path, taxonomy.config.paginate_path()));
+                        let path = output_of(&format!("{base}{n}/"));
                         if !self.take(path.clone(), &format!("pager {n} of {by}")) {
                             continue;
                         }

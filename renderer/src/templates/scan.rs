@@ -16,11 +16,16 @@ static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
         .ok()
 });
 
+/// A walk over the keys of something that is named as a whole.
+static WALK: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\bfor\s+\w+\s*,\s*\w+\s+in\s+\w+\s*[|%-]").ok());
+
 /// Whether a text may read fields whose names it does not say.
-fn reads_any(text: &str) -> bool {
+pub(super) fn reads_any(text: &str) -> bool {
     ["__tera_context", "json_encode", "| pairs", "| keys", "| values", "|pairs", "|keys", "|values"]
         .iter()
         .any(|word| text.contains(word))
+        || WALK.as_ref().is_none_or(|re| re.is_match(text))
         || DYNAMIC.as_ref().is_none_or(|re| {
             re.captures_iter(text).any(|found| {
                 found
@@ -33,10 +38,15 @@ fn reads_any(text: &str) -> bool {
 /// The fields whose names are somewhere in these texts. Values hold these alone: a list of ten thousand pages of
 /// which a title is shown need not carry thirty fields each.
 pub(super) fn mentioned_fields<'t>(texts: impl Iterator<Item = &'t str>) -> Fields {
-    let mut out = Fields::default();
+    // Without its path, one page could equal another.
+    let mut out = Fields::of(&[Field::RelativePath]);
     for text in texts {
         if reads_any(text) {
             return Fields::FRONT;
+        }
+        // The filter asks where it is.
+        if text.contains("markdown") {
+            out = out.or(Fields::of(&[Field::Permalink]));
         }
         let named: Vec<Field> =
             Field::ALL.iter().copied().filter(|field| names(text, field.name())).collect();
@@ -333,7 +343,7 @@ fn fields_of_others(texts: &[&str]) -> Fields {
         let text = &code_of(text);
         let [page, section] = [0, 1].map(|i| everywhere[i] || finds(&PARAMETER, i, text));
         if reads_any(text) {
-            out = out.or(Fields::FRONT);
+            out = Fields::ALL;
         }
         let reads = |field: &Field| {
             let field = field.name();
