@@ -55,8 +55,11 @@ impl Inbound {
     /// by one of these was chosen by what its upstream was told, not by what the client claims.
     pub(crate) fn settle(&mut self) {
         let headers = &mut self.headers;
-        forward::strip_overrides(headers);
-        forwarded::tell(headers, self.peer, self.scheme, &self.host, self.is_trusted);
+        let claims = forward::strip_claims(headers, self.is_trusted);
+        if claims > 0 {
+            metrics::counter!("bakehouse_edge_claims_removed_total").increment(claims as u64);
+        }
+        forwarded::tell(headers, self.peer, self.scheme, &self.host);
         if let Ok(host) = HeaderValue::from_str(&self.host) {
             headers.insert(header::HOST, host);
         }

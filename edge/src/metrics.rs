@@ -220,6 +220,10 @@ pub fn describe() {
     );
     counter!("bakehouse_edge_evictions_total", "Copies evicted to make room.");
     counter!("bakehouse_edge_refused_total", "Requests refused for what they are, by status.");
+    counter!(
+        "bakehouse_edge_claims_removed_total",
+        "Request fields removed because they claim what is not part of the key and nobody has verified."
+    );
     counter!("bakehouse_edge_late_total", "Connections ended because they took too long, by what for.");
     counter!(
         "bakehouse_edge_connections_refused_total",

@@ -10,7 +10,6 @@ use super::{directives::list_members, forward::Scheme};
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What the proxy nearest to us says of the request that it took: the last member of each field is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,14 +61,10 @@ fn host(text: Vec<u8>) -> Option<String> {
     (!text.contains('@') && !authority.host().is_empty()).then_some(text)
 }
 
-/// Says who asked, how, and for which host. With `trusted` the words of those in front are kept and this hop is added;
-/// otherwise they are replaced. Scheme and host are those that are keyed, so that nothing unkeyed is told.
-pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host: &str, trusted: bool) {
-    if !trusted {
-        for name in [&header::FORWARDED, &FOR, &REAL_IP] {
-            headers.remove(name);
-        }
-    }
+/// Says who asked, how, and for which host: this hop is added to what those in front say, of which only the words of the
+/// trusted are left by now ([`super::forward::strip_claims`]). Scheme and host are those that are keyed, so that nothing
+/// unkeyed is told.
+pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host: &str) {
     let address = peer.map(|peer| peer.to_canonical());
     let node = match address {
         Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
@@ -109,6 +104,7 @@ fn add(headers: &mut HeaderMap, name: &HeaderName, member: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::forward::strip_claims;
 
     fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -157,7 +153,8 @@ mod tests {
         ];
         let mut headers = map(&claims);
         let peer = Some("192.0.2.1".parse().unwrap());
-        tell(&mut headers, peer, Scheme::Http, "h.test", false);
+        strip_claims(&mut headers, false);
+        tell(&mut headers, peer, Scheme::Http, "h.test");
         assert_eq!(
             headers,
             map(&[
@@ -169,7 +166,8 @@ mod tests {
         );
         let mut headers = map(&claims);
         let peer = Some("2001:db8::1".parse().unwrap());
-        tell(&mut headers, peer, Scheme::Https, "h.test:1", true);
+        strip_claims(&mut headers, true);
+        tell(&mut headers, peer, Scheme::Https, "h.test:1");
         assert_eq!(
             headers,
             map(&[
