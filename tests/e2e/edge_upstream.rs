@@ -338,6 +338,35 @@ fn tls_is_verified_and_unix_sockets_work() {
 }
 
 #[test]
+fn certificates_are_read_again() {
+    let world = World::new();
+    let fixture = |name: &str| {
+        std::fs::read_to_string(format!("{}/tests/fixtures/tls/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let secure = Upstream::start_tls(|_| Answer::Send(response(200, &FRESH, "secret")));
+    world.write("conf/bakehouse.toml", format!("[edge]\nupstream = [\"{}\"]\n", secure.url));
+    // No authority of that server's, at first: its own certificate is none.
+    world.write("ca.pem", fixture("cert.pem"));
+    let ca = world.path("ca.pem");
+    let args = ["--config", "conf", "--upstream-ca", ca.to_str().unwrap(), "--breaker-failures", "0"];
+    let edge = Edge::start(&world, &args);
+    let reload = || edge.bake(&["edge", "reload"]).success();
+    assert_eq!(edge.get("/1").status, 504);
+    reload();
+    assert_eq!(edge.get("/2").status, 504);
+    world.write("ca.pem", fixture("ca.pem"));
+    reload();
+    assert_eq!(edge.get("/3").text(), "secret");
+    // What has not changed keeps its connections, and an authority that is gone takes them with it.
+    reload();
+    assert_eq!((edge.get("/4").text().as_str(), secure.asked().len()), ("secret", 2));
+    assert_eq!(edge.metric("bakehouse_edge_upstream_reused_total", &[]), 1.0);
+    world.write("ca.pem", fixture("cert.pem"));
+    reload();
+    assert_eq!((edge.get("/5").status, secure.asked().len()), (504, 2));
+}
+
+#[test]
 fn the_access_log_has_a_line_for_each_response() {
     let world = World::new();
     let upstream = answers("hello");

@@ -29,7 +29,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use self::body::{BoxError, RequestBody, TimedBody, no_content};
-use self::{address::Address, balance::Draw, body::OnceBody, exchange::Exchange, upstream::Upstream};
+use self::{
+    address::Address, balance::Draw, body::OnceBody, exchange::Exchange, tls::Trust, upstream::Upstream,
+};
 pub use self::{balance::Balance, breaker::BreakerRules, health::HealthCheck, upstream::UpstreamState};
 use crate::{
     clock,
@@ -174,6 +176,8 @@ struct Set {
     list: Vec<Arc<Upstream>>,
     options: UpstreamOptions,
     exchange: Exchange,
+    /// Of those that speak TLS.
+    trust: Option<Trust>,
     /// Ends the health checks with the set.
     _checks: DropGuard,
 }
@@ -390,8 +394,8 @@ impl Set {
         before: Option<&Set>,
     ) -> Result<Self, EdgeError> {
         let addresses = urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>()?;
-        let tls = if addresses.iter().any(|address| address.tls.is_some()) {
-            Some(tls::client_config(options.ca.as_deref())?)
+        let trust = if addresses.iter().any(|address| address.tls.is_some()) {
+            Some(Trust::read(options.ca.as_deref())?)
         } else {
             None
         };
@@ -407,16 +411,23 @@ impl Set {
         // Who stays keeps its connections, unless they are made in another way now.
         let same = before.filter(|before| {
             before.exchange.deadlines.connect == deadlines.connect
-                && before.options.ca == options.ca
                 && before.options.idle_connection == options.idle_connection
         });
+        // A file of the same name may hold other certificates by now.
+        let same_trust = same.is_some_and(|before| match (&before.trust, &trust) {
+            (Some(before), Some(now)) => now.is_as(before),
+            _ => false,
+        });
+        let tls = trust.as_ref().map(|trust| &trust.config);
         let list: Vec<Arc<Upstream>> = addresses
             .into_iter()
             .map(|address| {
-                let kept = same.and_then(|before| before.list.iter().find(|u| u.label() == address.label));
+                let kept = same
+                    .filter(|_| address.tls.is_none() || same_trust)
+                    .and_then(|before| before.list.iter().find(|u| u.label() == address.label));
                 kept.cloned().unwrap_or_else(|| {
                     let idle = options.idle_connection;
-                    Arc::new(Upstream::new(address, tls.as_ref(), deadlines.connect, idle))
+                    Arc::new(Upstream::new(address, tls, deadlines.connect, idle))
                 })
             })
             .collect();
@@ -435,6 +446,6 @@ impl Set {
                 None => upstream.set_healthy(true),
             }
         }
-        Ok(Self { list, options, exchange, _checks: stop.drop_guard() })
+        Ok(Self { list, options, exchange, trust, _checks: stop.drop_guard() })
     }
 }

@@ -4,13 +4,34 @@ use std::{io, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{CertificateDer, TrustAnchor, pem::PemObject},
 };
 
 use crate::error::EdgeError;
 
-/// Whom to trust: the certificates in `ca`, where it is given, and otherwise the system's.
-pub(super) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, EdgeError> {
+/// Whom https upstreams are trusted by, as the files said when it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Trust {
+    pub(super) config: Arc<ClientConfig>,
+    anchors: Vec<TrustAnchor<'static>>,
+}
+
+impl Trust {
+    /// Reads the certificates in `ca`, where it is given, and otherwise the system's.
+    pub(super) fn read(ca: Option<&Path>) -> Result<Self, EdgeError> {
+        let roots = roots(ca)?;
+        let anchors = roots.roots.clone();
+        Ok(Self { config: client_config(roots)?, anchors })
+    }
+
+    /// Whether it trusts the same authorities, in whichever order they were found.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.anchors.len() == other.anchors.len()
+            && self.anchors.iter().all(|anchor| other.anchors.contains(anchor))
+    }
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, EdgeError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
@@ -38,6 +59,10 @@ pub(super) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Edge
             }
         }
     }
+    Ok(roots)
+}
+
+fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, EdgeError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
