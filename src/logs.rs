@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::filter::Targets;
@@ -51,12 +52,25 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
     started.map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
 }
 
-/// Begins to count; the handle renders what was counted, as Prometheus reads it.
+/// Between two times that what histograms have taken is put into their buckets. Until then each observation is kept, and nobody
+/// may ever ask for the metrics.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Begins to count, within a runtime; the handle renders what was counted, as Prometheus reads it.
 pub fn metrics() -> anyhow::Result<metrics_exporter_prometheus::PrometheusHandle> {
     /// Upper bounds of the buckets of latencies, in seconds.
     const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
-    metrics_exporter_prometheus::PrometheusBuilder::new()
+    let handle = metrics_exporter_prometheus::PrometheusBuilder::new()
         .set_buckets(&SECONDS)?
         .install_recorder()
-        .context("metrics cannot be counted")
+        .context("metrics cannot be counted")?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        let mut due = tokio::time::interval(UPKEEP);
+        loop {
+            due.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
 }
