@@ -16,7 +16,7 @@ use crate::{
     inbound::Inbound,
     journal::{Gate, SiteHandle},
     key::Key,
-    metrics::Result as Counted,
+    metrics::{Result as Counted, count},
     policy::{
         freshness::{Freshness, Millis},
         range,
@@ -182,7 +182,7 @@ impl Edge {
                         self.lead(inbound, what, site.as_ref(), &found, true, flight).await
                     }
                     Role::Follower(mut landing) => {
-                        metrics::counter!("bakehouse_edge_collapsed_total").increment(1);
+                        count(|counts| counts.collapsed.add(1));
                         trace::note(|| Step::by("RFC 9111 §4", "waits for another request's response"));
                         let landed = landing.wait_for(Option::is_some).await.ok().and_then(|l| (*l).clone());
                         match landed.and_then(|landing| self.for_follower(inbound, landing)) {

@@ -43,18 +43,37 @@ impl Result {
         }
     }
 
-    /// Counts one.
-    pub(crate) fn count(self) {
-        let (result, reason) = match self {
-            Self::Hit => return count(|counts| counts.hits.add(1)),
+    /// What its counter is labelled with: the result, and the reason.
+    fn labels(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Hit => ("hit", "none"),
             Self::Forwarded(forward) => ("forward", forward.as_str()),
             Self::Stale => ("stale", "none"),
             Self::Failed => ("failed", "none"),
-        };
-        metrics::counter!("bakehouse_edge_results_total", "result" => result, "reason" => reason)
-            .increment(1);
+        }
+    }
+
+    /// Counts one.
+    pub(crate) fn count(self) {
+        match SELDOM.iter().position(|seldom| *seldom == self) {
+            Some(index) => count(|counts| counts.seldom[index].add(1)),
+            None => count(|counts| counts.hits.add(1)),
+        }
     }
 }
+
+/// All results but hits, in the order in which they are counted.
+const SELDOM: [Result; 9] = [
+    Result::Forwarded(Forward::Bypass),
+    Result::Forwarded(Forward::Method),
+    Result::Forwarded(Forward::UriMiss),
+    Result::Forwarded(Forward::VaryMiss),
+    Result::Forwarded(Forward::Partial),
+    Result::Forwarded(Forward::Request),
+    Result::Forwarded(Forward::Stale),
+    Result::Stale,
+    Result::Failed,
+];
 
 /// A number that one thread writes and a scrape reads.
 #[derive(Debug, Default)]
@@ -106,6 +125,10 @@ pub(crate) struct Counts {
     pub(crate) requests: Count,
     /// Requests answered from the store.
     pub(crate) hits: Count,
+    /// Requests with each of the other results.
+    seldom: [Count; SELDOM.len()],
+    /// Requests that waited for another's response.
+    pub(crate) collapsed: Count,
     /// Content sent from the store, in bytes.
     pub(crate) sent_bytes: Count,
     latency: [Histogram; LATENCIES.len()],
@@ -192,8 +215,14 @@ pub fn describe() {
     );
     counter!("bakehouse_edge_collapsed_total", "Requests that waited for another request's response.");
     counter!("bakehouse_edge_upstream_requests_total", "Requests sent to an upstream.");
-    counter!("bakehouse_edge_upstream_errors_total", "Requests that an upstream did not answer.");
-    counter!("bakehouse_edge_upstream_retries_total", "Requests sent to another upstream after one failed.");
+    counter!(
+        "bakehouse_edge_upstream_errors_total",
+        "Requests that an upstream did not answer, or whose content broke off or stalled."
+    );
+    counter!(
+        "bakehouse_edge_upstream_retries_total",
+        "Requests sent to an upstream after another one had failed."
+    );
     counter!("bakehouse_edge_upstream_connections_total", "Connections made to an upstream.");
     counter!("bakehouse_edge_upstream_reused_total", "Responses that came on a connection used before.");
     counter!("bakehouse_edge_access_log_dropped_total", "Lines of the access log that were not written.");
@@ -203,6 +232,10 @@ pub fn describe() {
     gauge!(
         "bakehouse_edge_upstream_circuit_open",
         "Whether an upstream is left alone but for one trial at a time."
+    );
+    gauge!(
+        "bakehouse_edge_upstream_reuse_ratio",
+        "Share of the requests to an upstream that a connection used before served."
     );
     gauge!("bakehouse_edge_upstream_in_flight", "Requests under way at an upstream.");
     metrics::describe_histogram!(
@@ -249,10 +282,25 @@ pub fn describe() {
 /// The share of hits among all responses so far; 0 before the first.
 fn hit_ratio() -> f64 {
     let of = |index: usize| sum(|counts| counts.latency[index].buckets.iter().map(Count::get).sum());
-    let (hits, all) = (of(0), (0..LATENCIES.len()).map(of).sum::<u64>());
-    #[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
-    let ratio = if all == 0 { 0.0 } else { hits as f64 / all as f64 };
-    ratio
+    share(of(0), (0..LATENCIES.len()).map(of).sum())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio is a float")]
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+/// The gauges of an upstream, by its label.
+fn tell_upstream(label: String, values: [f64; 4]) {
+    const NAMES: [&str; 4] = [
+        "bakehouse_edge_upstream_up",
+        "bakehouse_edge_upstream_circuit_open",
+        "bakehouse_edge_upstream_in_flight",
+        "bakehouse_edge_upstream_reuse_ratio",
+    ];
+    for (name, value) in NAMES.into_iter().zip(values) {
+        metrics::gauge!(name, "upstream" => label.clone()).set(value);
+    }
 }
 
 impl crate::Edge {
@@ -264,26 +312,31 @@ impl crate::Edge {
         metrics::gauge!("bakehouse_edge_store_entries").set(number(self.store.entries()));
         metrics::gauge!("bakehouse_edge_upstreams_up").set(number(self.upstreams.up()));
         metrics::counter!("bakehouse_edge_evictions_total").absolute(self.store.evictions());
-        metrics::counter!("bakehouse_edge_results_total", "result" => "hit", "reason" => "none")
-            .absolute(sum(|counts| counts.hits.get()));
+        let results = |of: Result, total: u64| {
+            let (result, reason) = of.labels();
+            metrics::counter!("bakehouse_edge_results_total", "result" => result, "reason" => reason)
+                .absolute(total);
+        };
+        results(Result::Hit, sum(|counts| counts.hits.get()));
+        for (index, seldom) in SELDOM.into_iter().enumerate() {
+            results(seldom, sum(|counts| counts.seldom[index].get()));
+        }
+        metrics::counter!("bakehouse_edge_collapsed_total").absolute(sum(|counts| counts.collapsed.get()));
         metrics::counter!("bakehouse_edge_requests_total").absolute(sum(|counts| counts.requests.get()));
         metrics::counter!("bakehouse_edge_sent_bytes_total").absolute(sum(|counts| counts.sent_bytes.get()));
         metrics::gauge!("bakehouse_edge_hit_ratio").set(hit_ratio());
         if let Some(log) = &self.access_log {
             metrics::counter!("bakehouse_edge_access_log_dropped_total").absolute(log.dropped());
         }
-        for upstream in self.upstreams() {
+        let upstreams = self.upstreams();
+        for gone in self.upstreams.told_before(&upstreams) {
+            tell_upstream(gone, [0.0; 4]);
+        }
+        for upstream in upstreams {
             let flag = |on: bool| f64::from(u8::from(on));
-            let label = upstream.url;
-            metrics::gauge!("bakehouse_edge_upstream_up", "upstream" => label.clone()).set(flag(upstream.up));
-            metrics::gauge!("bakehouse_edge_upstream_circuit_open", "upstream" => label.clone())
-                .set(flag(upstream.circuit_open));
-            metrics::gauge!("bakehouse_edge_upstream_in_flight", "upstream" => label.clone())
-                .set(number(upstream.in_flight));
-            metrics::counter!("bakehouse_edge_upstream_connections_total", "upstream" => label.clone())
-                .absolute(upstream.connections);
-            metrics::counter!("bakehouse_edge_upstream_reused_total", "upstream" => label)
-                .absolute(upstream.reused);
+            let reuse = share(upstream.reused, upstream.requests);
+            let gauges = [flag(upstream.up), flag(upstream.circuit_open), number(upstream.in_flight), reuse];
+            tell_upstream(upstream.url, gauges);
         }
         for site in self.state().sites {
             let name = site.site.to_string();

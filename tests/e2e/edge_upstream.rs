@@ -122,6 +122,8 @@ fn operators_see_and_purge_behind_a_token() {
     let requests = edge.metric("bakehouse_edge_upstream_requests_total", &[]);
     let reused = edge.metric("bakehouse_edge_upstream_reused_total", &[]);
     assert_eq!((requests, reused), (3.0, 2.0), "connections are kept");
+    let ratio = edge.metric("bakehouse_edge_upstream_reuse_ratio", &[&upstream.url]);
+    assert!((ratio - 2.0 / 3.0).abs() < 1e-9, "{ratio}");
     assert_eq!(upstream.connections(), 1);
 
     let done = edge.bake(&["purge", "--url", "http://site.test/a", "--reason", "a test"]).success();
@@ -321,6 +323,7 @@ fn tls_is_verified_and_unix_sockets_work() {
     let secure = Upstream::start_tls(|_| Answer::Send(response(200, &FRESH, "secret")));
     let edge = Edge::front(&world, &[&secure], &["--upstream-ca", &ca]);
     assert_eq!(edge.get("/").text(), "secret");
+    assert_eq!(secure.named(), [Some("localhost".to_owned())], "the upstream's name, not the client's Host");
     assert_eq!(secure.asked()[0].field("host"), Some("site.test"), "the client's Host is kept");
     // Neither an unknown authority nor another name will do.
     let stranger = Edge::front(&world, &[&secure], &[]);
@@ -364,6 +367,87 @@ fn certificates_are_read_again() {
     world.write("ca.pem", fixture("cert.pem"));
     reload();
     assert_eq!((edge.get("/5").status, secure.asked().len()), (504, 2));
+    assert_eq!(edge.metric("bakehouse_edge_upstream_connections_total", &[]), 1.0, "counters go on");
+}
+
+#[test]
+fn deadlines_of_upstreams_run_out() {
+    let world = World::new();
+    // TCP takes the connection, and nobody answers the handshake.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", silent.local_addr().unwrap().port());
+    let ca = format!("{}/tests/fixtures/tls/ca.pem", env!("CARGO_MANIFEST_DIR"));
+    let args = ["--upstream", &url, "--upstream-ca", &ca, "--connect-ms", "150", "--first-byte-ms", "600000"];
+    let edge = Edge::start(&world, &args);
+    assert_eq!(edge.get("/").status, 504);
+    assert!(edge.process.stderr().contains("not within 150 ms"), "{}", edge.process.stderr());
+    assert_eq!(edge.metric("bakehouse_edge_upstream_errors_total", &[]), 1.0);
+
+    // One that stalls in the middle of its content, again and again, until it is mended.
+    let stalls = Arc::new(AtomicBool::new(true));
+    let stalling = Arc::clone(&stalls);
+    let upstream = Upstream::start(move |_| {
+        let whole = response(200, &FRESH, "all of it");
+        if !stalling.load(Ordering::SeqCst) {
+            return Answer::Send(whole);
+        }
+        let (first, second) = whole.split_at(whole.len() - 3);
+        Answer::Held(first.to_vec(), second.to_vec())
+    });
+    let args = ["--idle-ms", "100", "--breaker-failures", "3", "--slow-start-seconds", "0"];
+    let edge = Edge::front(&world, &[&upstream], &args);
+    for n in 1..=3 {
+        let request = Request::get(&format!("/{n}")).field("Host", "site.test");
+        assert!(request.send(&edge.address).is_err(), "the client sees that it is not whole");
+    }
+    assert_eq!(edge.metric("bakehouse_edge_upstream_errors_total", &[]), 3.0);
+    assert_eq!(edge.metric("bakehouse_edge_upstream_circuit_open", &[]), 1.0);
+    stalls.store(false, Ordering::SeqCst);
+    assert_eq!(edge.get("/4").text(), "all of it");
+    wait_until("the circuit to close", SOON, || {
+        edge.metric("bakehouse_edge_upstream_circuit_open", &[]) == 0.0
+    });
+}
+
+#[test]
+fn one_that_is_back_takes_its_part_slowly() {
+    const REQUESTS: usize = 200;
+    let world = World::new();
+    let (first, second) = (answers("first"), answers("second"));
+    // So slowly that it is hardly begun when the test is over: a sixteenth of its turns.
+    let edge = Edge::front(&world, &[&first, &second], &["--slow-start-seconds", "86400", "--retries", "1"]);
+    let asked = AtomicUsize::new(0);
+    let next = || edge.get(&format!("/{}", asked.fetch_add(1, Ordering::SeqCst))).text();
+    let share = || (0..REQUESTS).filter(|_| next() == "first").count();
+    assert_eq!(share(), REQUESTS / 2, "by turns");
+    first.fall_over(true);
+    wait_until("a failure", SOON, || {
+        next();
+        edge.metric("bakehouse_edge_upstream_errors_total", &[&first.url]) > 0.0
+    });
+    first.fall_over(false);
+    wait_until("the first one to be back", SOON, || next() == "first");
+    // A sixteenth of its hundred turns; thirty are out of reach of chance.
+    let slowly = share();
+    assert!(slowly < 30, "{slowly} of {REQUESTS}");
+    assert!(edge.metric("bakehouse_edge_upstream_retries_total", &[&second.url]) >= 1.0);
+    assert_eq!(edge.metric("bakehouse_edge_upstream_retries_total", &[&first.url]), 0.0);
+}
+
+#[test]
+fn what_is_removed_from_requests_is_counted() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    edge.get("/");
+    assert_eq!(edge.metric("bakehouse_edge_claims_removed_total", &[]), 0.0);
+    edge.ask(
+        Request::get("/a")
+            .field("X-Forwarded-Ssl", "on")
+            .field("True-Client-IP", "6.6.6.6")
+            .field("A_b", "c"),
+    );
+    assert_eq!(edge.metric("bakehouse_edge_claims_removed_total", &[]), 3.0);
 }
 
 #[test]
@@ -413,12 +497,19 @@ fn a_configuration_is_read_again() {
     write(&old.url);
     let edge = Edge::start(&world, &["--config", "conf"]);
     assert_eq!(edge.get("/1").text(), "old");
+    assert_eq!(edge.metric("bakehouse_edge_upstream_up", &[&old.url]), 1.0);
     write(&new.url);
     edge.process.signal(Signal::HUP);
     let count = AtomicUsize::new(0);
     wait_until("the new upstream", SOON, || {
         edge.get(&format!("/2/{}", count.fetch_add(1, Ordering::SeqCst))).text() == "new"
     });
+    // Who is gone is not up, and what was counted stays.
+    let of = |name: &str, upstream: &Upstream| edge.metric(name, &[&upstream.url]);
+    assert_eq!(of("bakehouse_edge_upstream_up", &new), 1.0);
+    assert_eq!(of("bakehouse_edge_upstream_up", &old), 0.0);
+    assert_eq!(of("bakehouse_edge_upstream_reuse_ratio", &old), 0.0);
+    assert!(of("bakehouse_edge_upstream_requests_total", &old) >= 1.0);
     // What is wrong changes nothing, and is said.
     write("nonsense");
     let failed = edge.bake(&["edge", "reload"]).code(1);

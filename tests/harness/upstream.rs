@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 
 /// Longest that a part of an answer waits to be let go.
 const HELD_MAX: Duration = Duration::from_secs(300);
@@ -59,6 +61,21 @@ pub struct Upstream {
     /// As `--upstream` takes it.
     pub url: String,
     shared: Arc<Shared>,
+    named: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+/// One certificate for whatever name, which is noted.
+#[derive(Debug)]
+struct NotesName {
+    key: Arc<CertifiedKey>,
+    named: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+impl ResolvesServerCert for NotesName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.named.lock().unwrap().push(hello.server_name().map(str::to_owned));
+        Some(Arc::clone(&self.key))
+    }
 }
 
 trait Stream: Read + Write {}
@@ -78,20 +95,23 @@ impl Upstream {
         let certificate = CertificateDer::from_pem_file(fixtures.join("cert.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(fixtures.join("key.pem")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let key = Arc::new(CertifiedKey::new(vec![certificate], key));
+        let named = Arc::default();
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
+            .with_cert_resolver(Arc::new(NotesName { key, named: Arc::clone(&named) }));
         let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        Self::serve(url, handler, move || {
+        let serving = Self::serve(url, handler, move || {
             let (stream, _) = listener.accept()?;
             let connection = rustls::ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
             Ok(Box::new(rustls::StreamOwned::new(connection, stream)))
-        })
+        });
+        Self { named, ..serving }
     }
 
     /// Over a Unix socket at this path.
@@ -122,12 +142,17 @@ impl Upstream {
                 std::thread::spawn(move || talk(stream, &shared).ok());
             }
         });
-        Self { url, shared }
+        Self { url, shared, named: Arc::default() }
     }
 
     /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// The name that each TLS handshake asked for (SNI).
+    pub fn named(&self) -> Vec<Option<String>> {
+        self.named.lock().unwrap().clone()
     }
 
     /// How many connections were made to it.

@@ -88,10 +88,27 @@ impl TimedBody {
         Ok(())
     }
 
-    /// The same, keeping its upstream's permit until it has ended.
-    pub(super) fn holding(self, permit: Permit) -> Self {
-        let permit = (!self.body.is_end_stream()).then_some(permit);
-        Self { permit, ..self }
+    /// The same, keeping its upstream's permit until it has ended, and telling it how.
+    pub(super) fn holding(mut self, permit: Permit) -> Self {
+        self.permit = Some(permit);
+        if self.body.is_end_stream() {
+            self.completed();
+        }
+        self
+    }
+
+    fn completed(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.completed();
+        }
+    }
+
+    fn broke(&mut self) -> EdgeError {
+        let error = EdgeError::UpstreamBroke;
+        if let Some(permit) = self.permit.take() {
+            permit.broke(&error);
+        }
+        error
     }
 
     /// The trailer section, once the content has ended, if there was one (RFC 9110 §6.5).
@@ -124,19 +141,16 @@ impl TimedBody {
                         Err(frame) => self.trailers = frame.into_trailers().ok(),
                     }
                 }
-                Poll::Ready(Some(Err(_))) => {
-                    self.permit = None;
-                    return Poll::Ready(Some(Err(EdgeError::UpstreamBroke)));
-                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(self.broke()))),
                 Poll::Ready(None) => {
-                    self.permit = None;
+                    self.completed();
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
                     let idle = self.idle;
                     let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
                     return match timer.as_mut().poll(cx) {
-                        Poll::Ready(()) => Poll::Ready(Some(Err(EdgeError::UpstreamBroke))),
+                        Poll::Ready(()) => Poll::Ready(Some(Err(self.broke()))),
                         Poll::Pending => Poll::Pending,
                     };
                 }

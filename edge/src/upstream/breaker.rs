@@ -37,7 +37,10 @@ pub(super) enum Admission {
 /// An upstream's record.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Breaker {
+    /// Requests in a row that it did not answer.
     failures: u32,
+    /// Answers in a row whose content broke off or stalled: one that begins well says nothing about these.
+    broken: u32,
     passed_over_until: Millis,
     trial: bool,
     /// When it came back; 0: it was never gone.
@@ -52,7 +55,11 @@ impl Breaker {
 
     /// Whether the circuit is open: it failed so often that only a trial may go there.
     pub(super) fn is_open(&self, rules: BreakerRules) -> bool {
-        rules.failures > 0 && self.failures >= rules.failures
+        rules.failures > 0 && self.in_a_row() >= rules.failures
+    }
+
+    fn in_a_row(&self) -> u32 {
+        self.failures.saturating_add(self.broken)
     }
 
     /// Asks for one request. A trial must be followed by [`Breaker::succeeded`], [`Breaker::failed`] or
@@ -68,23 +75,46 @@ impl Breaker {
         Admission::Trial
     }
 
-    /// It answered; `true` where it had failed before.
+    /// It answered, with content that has begun or with none; `true` where it had failed before. Ends a trial even where
+    /// that does not close the circuit: content may take for ever, and others must be able to try.
     pub(super) fn succeeded(&mut self, now: Millis) -> bool {
         self.trial = false;
         self.passed_over_until = 0;
-        let is_back = self.failures > 0;
+        let had_failed = self.failures > 0;
+        self.failures = 0;
+        self.is_back_if(had_failed, now)
+    }
+
+    /// Its content came to its end; `true` where it had failed before.
+    pub(super) fn completed(&mut self, now: Millis) -> bool {
+        let had_broken = self.broken > 0;
+        self.broken = 0;
+        self.is_back_if(had_broken, now)
+    }
+
+    fn is_back_if(&mut self, was_gone: bool, now: Millis) -> bool {
+        let is_back = was_gone && self.in_a_row() == 0;
         if is_back {
-            self.failures = 0;
             self.back_since = now.max(1);
         }
         is_back
     }
 
-    /// It did not.
+    /// It did not answer.
     pub(super) fn failed(&mut self, now: Millis) {
-        self.trial = false;
-        let backoff = (BACKOFF_MS << self.failures.min(16)).min(BACKOFF_MS_MAX);
+        self.pass_over(now);
         self.failures = self.failures.saturating_add(1);
+    }
+
+    /// It answered, and its content broke off or stalled.
+    pub(super) fn broke(&mut self, now: Millis) {
+        self.pass_over(now);
+        self.broken = self.broken.saturating_add(1);
+    }
+
+    fn pass_over(&mut self, now: Millis) {
+        self.trial = false;
+        let backoff = (BACKOFF_MS << self.in_a_row().min(16)).min(BACKOFF_MS_MAX);
         self.passed_over_until = now + backoff;
     }
 
@@ -141,6 +171,32 @@ mod tests {
         assert!(breaker.succeeded(5), "it is back");
         assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
         assert!(!breaker.succeeded(6), "that is no news");
+    }
+
+    #[test]
+    fn content_that_breaks_off_opens_it_however_well_it_begins() {
+        let mut breaker = Breaker::default();
+        for n in 1..=3 {
+            assert_eq!(breaker.admit(RULES), Admission::Pass);
+            assert!(!breaker.succeeded(n), "the content is not there yet");
+            breaker.broke(n);
+            assert!(!breaker.is_up(n + 249));
+        }
+        // Trials one after the other; an answer that has begun makes room for the next, and closes nothing.
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert!(!breaker.succeeded(4) && breaker.is_open(RULES));
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert!(!breaker.succeeded(5) && breaker.completed(6), "it is back");
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
+        assert!(!breaker.completed(7), "that is no news");
+        assert!(breaker.share(6, RULES) < SHARE_WHOLE);
+        // Both kinds count together, since neither was followed by anything good.
+        breaker.broke(8);
+        breaker.failed(8);
+        breaker.failed(8);
+        assert!(breaker.is_open(RULES));
+        assert!(!breaker.succeeded(9) && !breaker.is_open(RULES), "one is left");
+        assert!(breaker.completed(10));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
+use metrics::Counter;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -76,6 +77,7 @@ struct Dial {
     looking: AtomicBool,
     turn: AtomicUsize,
     made: AtomicU64,
+    meter: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +103,7 @@ impl Dialer {
             looking: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
             made: AtomicU64::new(0),
+            meter: metrics::counter!("bakehouse_edge_upstream_connections_total", "upstream" => address.label.clone()),
         }))
     }
 
@@ -191,6 +194,7 @@ impl Dial {
             Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
         };
         self.made.fetch_add(1, Ordering::Relaxed);
+        self.meter.increment(1);
         Ok(Io { stream: TokioIo::new(stream), line: Line::new(peer) })
     }
 

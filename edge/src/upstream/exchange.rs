@@ -56,14 +56,13 @@ impl Exchange {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            permit = failure.permit;
             trace::note(|| Step::found(failure.error.to_string()));
             if again && failure.connection_was_dead && tries < DEAD_CONNECTIONS_MAX {
+                permit = failure.permit;
                 continue;
             }
             if failure.is_upstreams {
-                permit.failed(&failure.error);
-                count("bakehouse_edge_upstream_errors_total", upstream);
+                failure.permit.failed(&failure.error);
             }
             return Err(failure.error);
         }
@@ -121,7 +120,7 @@ impl Exchange {
         {
             request.headers_mut().insert(header::HOST, host);
         }
-        count("bakehouse_edge_upstream_requests_total", upstream);
+        upstream.meters.requests.increment(1);
         let connection = capture_connection(&mut request);
         let started = std::time::Instant::now();
         let sent = tokio::time::timeout(first_byte, upstream.client.request(request)).await;
@@ -165,11 +164,10 @@ impl Exchange {
             let (label, status, ms) = (upstream.label(), parts.status, started.elapsed().as_millis());
             Step::found(format!("{label} answered {} after {ms} ms", status.as_u16()))
         });
-        metrics::histogram!("bakehouse_edge_upstream_first_byte_seconds", "upstream" => upstream.label().to_owned())
-            .record(started.elapsed().as_secs_f64());
+        upstream.meters.first_byte.record(started.elapsed().as_secs_f64());
         if let Some(line) = parts.extensions.get::<Line>() {
             if !line.take() {
-                upstream.reused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                upstream.note_reuse();
             }
             if upstream.dialer.is_outdated(line)
                 && let Some(connected) = &*connection.connection_metadata()
@@ -205,10 +203,6 @@ impl Failure {
     fn of_request(permit: Permit, error: EdgeError) -> Box<Self> {
         Box::new(Self { permit, error, is_upstreams: false, connection_was_dead: false })
     }
-}
-
-fn count(name: &'static str, upstream: &Upstream) {
-    metrics::counter!(name, "upstream" => upstream.label().to_owned()).increment(1);
 }
 
 /// The record of the connection that a request was given.

@@ -16,7 +16,7 @@ mod tls;
 mod upstream;
 
 use std::{
-    fmt,
+    fmt, mem,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -188,6 +188,8 @@ pub(crate) struct Upstreams {
     set: RwLock<Arc<Set>>,
     turn: AtomicUsize,
     sticky: Mutex<String>,
+    /// Those whose gauges were told last.
+    told: Mutex<Vec<String>>,
     /// Retries that may be made, in parts of which one takes [`REQUESTS_A_RETRY`].
     saved: AtomicU64,
 }
@@ -203,6 +205,7 @@ impl Upstreams {
             set: RwLock::new(Arc::new(Set::new(urls, deadlines, options, None)?)),
             turn: AtomicUsize::new(0),
             sticky: Mutex::default(),
+            told: Mutex::default(),
             saved: AtomicU64::new(RETRIES_SAVED_MAX * REQUESTS_A_RETRY),
         })
     }
@@ -240,8 +243,18 @@ impl Upstreams {
         set.list.iter().map(|upstream| upstream.state(now, set.options.breaker)).collect()
     }
 
+    /// Those that were among `states` the last time and are not now: what they were must not be told for ever.
+    pub(crate) fn told_before(&self, states: &[UpstreamState]) -> Vec<String> {
+        let now = states.iter().map(|state| state.url.clone()).collect();
+        let before = mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), now);
+        before.into_iter().filter(|url| !states.iter().any(|state| state.url == *url)).collect()
+    }
+
     /// The order in which to try: those that are up, as the balancing says, then the others.
     fn order(&self, set: &Set, ask: &Ask, only_up: bool) -> Vec<Arc<Upstream>> {
+        if let ([only], false) = (&*set.list, only_up) {
+            return vec![Arc::clone(only)];
+        }
         let now = clock::boot_ms();
         let balance = set.options.balance;
         let draw = Draw {
@@ -264,8 +277,8 @@ impl Upstreams {
         let _full = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
-    /// Whether one more upstream may be asked for the same request.
-    fn may_retry(&self, set: &Set, retries: usize) -> bool {
+    /// Whether one more upstream, this one, may be asked for the same request. Counts it.
+    fn may_retry(&self, set: &Set, upstream: &Upstream, retries: usize) -> bool {
         if set.options.retries_max == usize::MAX {
             return true;
         }
@@ -273,7 +286,7 @@ impl Upstreams {
         let may = retries < set.options.retries_max
             && self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
         if may {
-            metrics::counter!("bakehouse_edge_upstream_retries_total").increment(1);
+            upstream.meters.retries.increment(1);
         }
         may
     }
@@ -285,7 +298,7 @@ impl Upstreams {
         let mut last = EdgeError::NoUpstream;
         let mut tried = 0;
         for upstream in self.order(&set, ask, false) {
-            if tried > 0 && !self.may_retry(&set, tried - 1) {
+            if tried > 0 && !self.may_retry(&set, &upstream, tried - 1) {
                 break;
             }
             match set.exchange.send(&upstream, ask, Some(OnceBody::offer(&body)), None).await {
@@ -323,7 +336,7 @@ impl Upstreams {
         let mut last = Err(EdgeError::NoUpstream);
         let mut tried = 0;
         for upstream in self.order(&set, ask, only_up) {
-            if tried > 0 && !self.may_retry(&set, tried - 1) {
+            if tried > 0 && !self.may_retry(&set, &upstream, tried - 1) {
                 break;
             }
             let answer = set.exchange.send(&upstream, ask, None, first_byte).await;

@@ -12,6 +12,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
+use metrics::{Counter, Histogram};
 use serde::Serialize;
 
 use super::{
@@ -28,20 +29,44 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 /// Bytes of a response's head; beyond, it is refused.
 const RESPONSE_HEAD_BYTES_MAX: usize = 256 << 10;
 
+/// What is counted of one upstream: handles, since to look one up by its label costs more than to count.
+#[derive(Debug)]
+pub(super) struct Meters {
+    pub(super) requests: Counter,
+    pub(super) retries: Counter,
+    errors: Counter,
+    reused: Counter,
+    pub(super) first_byte: Histogram,
+}
+
+impl Meters {
+    fn of(label: &str) -> Self {
+        let counter = |name: &'static str| metrics::counter!(name, "upstream" => label.to_owned());
+        Self {
+            requests: counter("bakehouse_edge_upstream_requests_total"),
+            retries: counter("bakehouse_edge_upstream_retries_total"),
+            errors: counter("bakehouse_edge_upstream_errors_total"),
+            reused: counter("bakehouse_edge_upstream_reused_total"),
+            first_byte: metrics::histogram!("bakehouse_edge_upstream_first_byte_seconds", "upstream" => label.to_owned()),
+        }
+    }
+}
+
 /// An upstream.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) address: Address,
     pub(super) client: Client<Dialer, RequestBody>,
     pub(super) dialer: Dialer,
+    pub(super) meters: Meters,
     identity: u64,
     breaker: Mutex<Breaker>,
     /// What active checks say; true where there are none.
     healthy: AtomicBool,
     in_flight: AtomicUsize,
-    pub(super) requests: AtomicU64,
-    pub(super) reused: AtomicU64,
-    pub(super) failures: AtomicU64,
+    requests: AtomicU64,
+    reused: AtomicU64,
+    failures: AtomicU64,
 }
 
 /// How an upstream is, for operators.
@@ -61,7 +86,7 @@ pub struct UpstreamState {
     pub in_flight: usize,
     /// Requests sent.
     pub requests: u64,
-    /// Requests that it did not answer.
+    /// Requests that it did not answer, or whose content broke off or stalled.
     pub failures: u64,
     /// Connections made to it.
     pub connections: u64,
@@ -87,6 +112,7 @@ impl Upstream {
         let digest = blake3::hash(address.label.as_bytes());
         let identity = digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         Self {
+            meters: Meters::of(&address.label),
             address,
             client,
             dialer,
@@ -102,6 +128,12 @@ impl Upstream {
 
     pub(super) fn label(&self) -> &str {
         &self.address.label
+    }
+
+    /// Notes an answer on a connection that had been used before.
+    pub(super) fn note_reuse(&self) {
+        self.reused.fetch_add(1, Ordering::Relaxed);
+        self.meters.reused.increment(1);
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -179,19 +211,42 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// It answered.
+    /// It answered, as far as that is known by now.
     pub(super) fn succeeded(&mut self) {
         self.is_trial = false;
-        if self.upstream.breaker().succeeded(clock::boot_ms()) {
+        let is_back = self.upstream.breaker().succeeded(clock::boot_ms());
+        self.tell(is_back);
+    }
+
+    /// The content of its answer came to its end.
+    pub(super) fn completed(self) {
+        let is_back = self.upstream.breaker().completed(clock::boot_ms());
+        self.tell(is_back);
+    }
+
+    fn tell(&self, is_back: bool) {
+        if is_back {
             tracing::info!(upstream = self.upstream.label(), "upstream answers again");
         }
     }
 
-    /// It did not, and that was its own fault.
-    pub(super) fn failed(&mut self, error: &EdgeError) {
+    /// It did not answer, and that was its own fault.
+    pub(super) fn failed(mut self, error: &EdgeError) {
         self.is_trial = false;
         self.upstream.breaker().failed(clock::boot_ms());
+        self.count(error);
+    }
+
+    /// It answered, and the content broke off or stalled.
+    pub(super) fn broke(mut self, error: &EdgeError) {
+        self.is_trial = false;
+        self.upstream.breaker().broke(clock::boot_ms());
+        self.count(error);
+    }
+
+    fn count(&self, error: &EdgeError) {
         self.upstream.failures.fetch_add(1, Ordering::Relaxed);
+        self.upstream.meters.errors.increment(1);
         tracing::warn!(upstream = self.upstream.label(), %error, "upstream failed");
     }
 }
