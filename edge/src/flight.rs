@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     pub(crate) site: Option<Arc<SiteHandle>>,
     accept_encoding: Option<String>,
     host: String,
-    pub(crate) request: HeaderMap,
+    pub(crate) request: Arc<HeaderMap>,
     pub(crate) directives: RequestDirectives,
     pub(crate) found: Found,
     tags: Vec<HeaderValue>,
@@ -146,7 +146,7 @@ impl Edge {
             site: site.cloned(),
             accept_encoding,
             host: inbound.host.clone(),
-            request: inbound.headers.clone(),
+            request: Arc::clone(&inbound.headers),
             directives: inbound.directives,
             found,
             tags,
@@ -189,7 +189,7 @@ impl Edge {
                 // It speaks of something that is not held: ask again, for the whole.
                 plan.ask_whole();
                 asked = clock::boot_ms();
-                fetched = self.fetch(&plan).await;
+                fetched = Box::pin(self.fetch(&plan)).await;
             }
             Ok(reply) if plan.beginning.as_ref().is_some_and(|held| !continues(held, reply)) => {
                 plan.beginning = None;
@@ -199,7 +199,7 @@ impl Edge {
                 {
                     plan.ask_whole();
                     asked = clock::boot_ms();
-                    fetched = self.fetch(&plan).await;
+                    fetched = Box::pin(self.fetch(&plan)).await;
                 }
             }
             Ok(_) | Err(_) => {}
@@ -263,7 +263,7 @@ impl Edge {
             // What is held already was chosen by the same fields and may be shared; the rest goes with it.
             (Err(_), Some(_)) if !beginning.is_empty() => {
                 plan.ask_whole();
-                let fetched = self.fetch(&plan).await;
+                let fetched = Box::pin(self.fetch(&plan)).await;
                 drop(listing);
                 flight.land(Landing::Released);
                 let outcome = match fetched {
@@ -360,15 +360,9 @@ impl Edge {
         match &plan.site {
             Some(site) => {
                 let via = self.via(plan.ask.headers.get("x-request-id"));
-                self.fetch_of_site(
-                    site,
-                    &plan.key().target,
-                    plan.accept_encoding.as_deref(),
-                    &plan.host,
-                    &plan.tags,
-                    via,
-                )
-                .await
+                // Larger than the rest together, and for sites alone.
+                let (key, codings) = (plan.key(), plan.accept_encoding.as_deref());
+                Box::pin(self.fetch_of_site(site, &key.target, codings, &plan.host, &plan.tags, via)).await
             }
             None => self.upstreams.send(&plan.ask).await.and_then(Reply::of),
         }

@@ -110,6 +110,8 @@ pub(crate) async fn within<F: Future>(trace: &Trace, future: F) -> F::Output {
 /// The same for a task that works for the request of this one.
 pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let trace = Trace(STEPS.try_with(Clone::clone).ok().flatten());
+    // Handed on by value it would be kept four times, and all of it is moved when the task is made.
+    let future = Box::pin(future);
     async move { within(&trace, future).await }
 }
 

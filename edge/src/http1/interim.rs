@@ -20,12 +20,13 @@ pub(crate) struct Interim {
 
 /// Where interim responses for one client go. A client of HTTP/1.0 takes none: it has no such thing.
 #[derive(Debug, Clone)]
-pub(crate) struct Interims(mpsc::Sender<Interim>);
+pub(crate) struct Interims(mpsc::Sender<Box<Interim>>);
 
 /// The connection's end.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    receiver: mpsc::Receiver<Interim>,
+    /// On the heap: a channel begins with room for thirty-two, and hardly ever carries one.
+    receiver: mpsc::Receiver<Box<Interim>>,
     left: usize,
 }
 
@@ -44,7 +45,7 @@ impl Interims {
         }
         let mut headers = headers.clone();
         forward::strip_connection(&mut headers);
-        if self.0.try_send(Interim { status, headers }).is_err() {
+        if self.0.try_send(Box::new(Interim { status, headers })).is_err() {
             metrics::counter!("bakehouse_edge_interim_dropped_total").increment(1);
         }
     }
@@ -52,7 +53,7 @@ impl Interims {
 
 impl Waiting {
     /// The next one. Pending for ever once nobody can send any, or enough were sent.
-    pub(crate) async fn next(&mut self) -> Interim {
+    pub(crate) async fn next(&mut self) -> Box<Interim> {
         if self.left > 0
             && let Some(interim) = self.receiver.recv().await
         {

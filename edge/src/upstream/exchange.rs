@@ -23,9 +23,6 @@ use crate::{
 const DEAD_CONNECTIONS_MAX: usize = 3;
 /// Bytes of a health check's answer that are read, so that its connection can be used again.
 const CHECK_BYTES_MAX: u64 = 64 << 10;
-/// A request's URI needs an authority, which the dialer of each upstream knows better.
-const ANY_AUTHORITY: &str = "upstream";
-
 /// What all exchanges of a set of upstreams have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
@@ -33,6 +30,8 @@ pub(super) struct Exchange {
     pub(super) breaker: BreakerRules,
     /// What `Host` becomes, where it is not kept.
     pub(super) host: Option<HeaderValue>,
+    /// A request's URI needs one, which the dialer of each upstream knows better.
+    pub(super) any_authority: uri::Authority,
 }
 
 impl Exchange {
@@ -82,7 +81,7 @@ impl Exchange {
         let target: uri::PathAndQuery = ask.target.parse().map_err(|_| "the target is no path".to_owned())?;
         let uri = Uri::builder()
             .scheme(uri::Scheme::HTTP)
-            .authority(ANY_AUTHORITY)
+            .authority(self.any_authority.clone())
             .path_and_query(target)
             .build()
             .map_err(|error| error.to_string())?;

@@ -444,7 +444,8 @@ impl Set {
                 })
             })
             .collect();
-        let exchange = Exchange { deadlines, breaker: options.breaker, host };
+        let any_authority = http::uri::Authority::from_static("upstream");
+        let exchange = Exchange { deadlines, breaker: options.breaker, host, any_authority };
         let stop = CancellationToken::new();
         for upstream in &list {
             match &options.health {
