@@ -323,7 +323,8 @@ impl Edge {
         match forward::max_forwards(&inbound.method, &inbound.headers) {
             MaxForwards::Unlimited => {}
             MaxForwards::Left(left) => {
-                inbound.headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
+                let headers = Arc::make_mut(&mut inbound.headers);
+                headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
             }
             MaxForwards::AnswerHere => return self.answer_options(&inbound),
         }

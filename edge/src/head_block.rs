@@ -57,7 +57,7 @@ pub(crate) struct Common {
 
 impl Common {
     fn of(key: &Key, head: &HeaderMap) -> Self {
-        let mut fields = Vec::new();
+        let mut fields = Vec::with_capacity(written_bytes_max(head));
         write(head, &mut fields, |name| ALIKE.contains(name) && !DESCRIBING.contains(name));
         let describing = place(&fields);
         write(head, &mut fields, |name| ALIKE.contains(name) && DESCRIBING.contains(name));
@@ -105,6 +105,11 @@ fn at(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
+/// Bytes of all fields as lines.
+fn written_bytes_max(head: &HeaderMap) -> usize {
+    head.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
 fn write(head: &HeaderMap, bytes: &mut Vec<u8>, wanted: impl Fn(&HeaderName) -> bool) {
     for (name, value) in head.iter().filter(|(name, _)| wanted(name)) {
         bytes.put_slice(name.as_str().as_bytes());
@@ -136,7 +141,7 @@ impl<'a> HeadBlock<'a> {
     pub(crate) fn write(head: &HeaderMap, of_site: bool) -> (Vec<u8>, Places) {
         let is_hidden = |name: &HeaderName| of_site && HIDDEN.contains(&name.as_str());
         let is_own = |name: &HeaderName| !ALIKE.contains(name) && !is_hidden(name);
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(written_bytes_max(head));
         write(head, &mut bytes, is_hidden);
         let seen = place(&bytes);
         write(head, &mut bytes, |name| is_own(name) && DESCRIBING.contains(name));

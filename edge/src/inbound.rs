@@ -1,6 +1,6 @@
 //! A request as it came in, and its fields as they go on to an upstream.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
@@ -29,7 +29,8 @@ pub(crate) struct Inbound {
     pub(crate) target: String,
     /// `Host`, or the authority of an absolute target, or what a trusted proxy says.
     pub(crate) host: String,
-    pub(crate) headers: HeaderMap,
+    /// Shared with the fetch that it leads to.
+    pub(crate) headers: Arc<HeaderMap>,
     pub(crate) directives: RequestDirectives,
     pub(crate) id: HeaderValue,
     pub(crate) peer: Option<IpAddr>,
@@ -54,7 +55,7 @@ impl Inbound {
     /// Brings its fields to what upstreams are told of who asks, how, and for what. A response that says that it was chosen
     /// by one of these was chosen by what its upstream was told, not by what the client claims.
     pub(crate) fn settle(&mut self) {
-        let headers = &mut self.headers;
+        let headers = Arc::make_mut(&mut self.headers);
         let claims = forward::strip_claims(headers, self.is_trusted);
         if claims > 0 {
             metrics::counter!("bakehouse_edge_claims_removed_total").increment(claims as u64);
@@ -70,7 +71,7 @@ impl Inbound {
 impl Edge {
     /// The fields of a settled request as they go to an upstream.
     pub(crate) fn onward_fields(&self, inbound: &Inbound) -> HeaderMap {
-        let mut headers = inbound.headers.clone();
+        let mut headers = HeaderMap::clone(&inbound.headers);
         forward::add_via(&mut headers, inbound.version, &self.config.name);
         forward::add_cdn_loop(&mut headers, &self.config.name);
         if inbound.takes_trailers {

@@ -38,7 +38,7 @@ use crate::{
 struct Unsafe {
     key: Key,
     scheme: Scheme,
-    request: HeaderMap,
+    request: Arc<HeaderMap>,
     directives: RequestDirectives,
     ask: Ask,
     has_content: bool,
@@ -102,7 +102,7 @@ impl Edge {
             let request = Unsafe {
                 key: key.clone(),
                 scheme: inbound.scheme,
-                request: inbound.headers.clone(),
+                request: Arc::clone(&inbound.headers),
                 directives: inbound.directives,
                 ask,
                 has_content: inbound.has_content,

@@ -1,4 +1,4 @@
-//! What a hit costs, counted: no allocation, one read, and one write.
+//! What a hit costs, counted: no allocation, one read, and one write. And a miss, within bounds.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
@@ -22,6 +22,7 @@ static ON: AtomicBool = AtomicBool::new(false);
 /// That thread's number.
 static SERVING: AtomicI32 = AtomicI32::new(0);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static ALLOCATED_BYTES: AtomicU64 = AtomicU64::new(0);
 
 fn is_counted() -> bool {
     if !ON.load(Ordering::Relaxed) {
@@ -33,9 +34,10 @@ fn is_counted() -> bool {
     thread == SERVING.load(Ordering::Relaxed)
 }
 
-fn note() {
+fn note(bytes: usize) {
     if is_counted() {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATED_BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -46,7 +48,7 @@ fn note() {
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
+        note(layout.size());
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -57,7 +59,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note();
+        note(size);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -116,6 +118,17 @@ fn writes() -> u64 {
     let text = std::fs::read_to_string(serving().join("io")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap();
     line.trim().parse().unwrap()
+}
+
+/// Begins to count.
+fn count() {
+    let thread = serving();
+    let number = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    SERVING.store(number, Ordering::Relaxed);
+    for counter in [&ALLOCATIONS, &ALLOCATED_BYTES, &READS] {
+        counter.store(0, Ordering::Relaxed);
+    }
+    ON.store(true, Ordering::Relaxed);
 }
 
 const BROWSER: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64)\r\naccept: text/html,*/*;q=0.8\r\n\
@@ -182,12 +195,7 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
             ask().await;
         }
         let before = writes();
-        let thread = serving();
-        let number = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        SERVING.store(number, Ordering::Relaxed);
-        ALLOCATIONS.store(0, Ordering::Relaxed);
-        READS.store(0, Ordering::Relaxed);
-        ON.store(true, Ordering::Relaxed);
+        count();
         for _ in 0..HITS {
             let seen = ask().await;
             assert!(seen.cache_status().starts_with("Bakehouse; hit; ttl="), "{}", seen.head);
@@ -200,4 +208,39 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
     }
     // The last line is written when its response has gone out.
     eventually("the log", || lines() == rows.len() * hits).await;
+}
+
+/// Its body is copied once on its way into the store; what waits for the upstream is small beside it.
+#[tokio::test]
+async fn a_miss_takes_little_memory_and_one_write_to_each_side() {
+    const MISSES: u64 = 200;
+    let body = "x".repeat(8_192);
+    let fields = [("cache-control", "max-age=600"), ("content-type", "text/html"), ("etag", "\"a\"")];
+    let upstream = Upstream::start(move |_| send(200, &fields, &body)).await;
+    let edge = run(upstream_config(&[&upstream])).await;
+    let mut stream = edge.connect().await;
+    let mut ask = async |n: u64| {
+        let request = format!("GET /{n} HTTP/1.1\r\nhost: site.test\r\n{BROWSER}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_response(&mut stream, false).await
+    };
+    for n in 0..50 {
+        ask(n).await;
+    }
+    let before = writes();
+    count();
+    for n in 50..50 + MISSES {
+        let seen = ask(n).await;
+        assert!(seen.cache_status().contains("fwd=uri-miss") && seen.body.len() == 8_192, "{}", seen.head);
+    }
+    ON.store(false, Ordering::Relaxed);
+    let each = |counter: &AtomicU64| counter.load(Ordering::Relaxed) / MISSES;
+    let (bytes, allocations) = (each(&ALLOCATED_BYTES), each(&ALLOCATIONS));
+    // What is read from the upstream takes 16 KiB of it, and what is stored half of that.
+    assert!(bytes < 70_000, "{bytes} bytes for a miss");
+    assert!(allocations < 150, "{allocations} allocations for a miss");
+    // A response that comes in two parts may go out in two.
+    let written = writes() - before;
+    assert!(written <= 2 * MISSES + MISSES / 10, "{written} writes for {MISSES} misses");
+    assert!(each(&READS) <= 2, "{} reads for {MISSES} misses", READS.load(Ordering::Relaxed));
 }

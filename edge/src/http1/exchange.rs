@@ -81,7 +81,7 @@ impl Exchange<'_, '_> {
             target,
             host,
             directives: RequestDirectives::parse(&headers),
-            headers,
+            headers: Arc::new(headers),
             id: request_id(),
             peer: Some(self.client.peer.ip()),
             is_trusted: false,

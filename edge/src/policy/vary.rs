@@ -340,20 +340,29 @@ impl fmt::Display for Codings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefers =
             (0..RANKED.len()).any(|place| self.rank(place) != if place == IDENTITY { RANK_LAST } else { 0 });
-        let weighed = |name: &str| match RANKED.iter().position(|ranked| *ranked == name) {
-            _ if !prefers => name.to_owned(),
-            Some(place) if self.rank(place) == 0 => name.to_owned(),
-            Some(place) => format!("{name};q=0.{}", 10 - self.rank(place)),
-            None => format!("{name};q=0.5"),
+        let weighed = |f: &mut fmt::Formatter<'_>, separator: &str, name: &str| {
+            f.write_str(separator)?;
+            f.write_str(name)?;
+            match RANKED.iter().position(|ranked| *ranked == name) {
+                _ if !prefers => Ok(()),
+                Some(place) if self.rank(place) == 0 => Ok(()),
+                Some(place) => write!(f, ";q=0.{}", 10 - self.rank(place)),
+                None => f.write_str(";q=0.5"),
+            }
         };
-        let accepted = CODINGS.iter().enumerate().filter(|(index, _)| self.accepts(*index));
-        let mut names: Vec<String> = accepted.map(|(_, name)| weighed(name)).collect();
-        if self.accepted & NO_IDENTITY != 0 {
-            names.push("identity;q=0".to_owned());
-        } else if names.is_empty() || self.rank(IDENTITY) != RANK_LAST {
-            names.push(weighed("identity"));
+        let mut separator = "";
+        for (_, name) in CODINGS.iter().enumerate().filter(|(index, _)| self.accepts(*index)) {
+            weighed(f, separator, name)?;
+            separator = ",";
         }
-        f.write_str(&names.join(","))
+        if self.accepted & NO_IDENTITY != 0 {
+            f.write_str(separator)?;
+            f.write_str("identity;q=0")
+        } else if separator.is_empty() || self.rank(IDENTITY) != RANK_LAST {
+            weighed(f, separator, "identity")
+        } else {
+            Ok(())
+        }
     }
 }
 
