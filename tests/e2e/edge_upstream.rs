@@ -435,6 +435,28 @@ fn one_that_is_back_takes_its_part_slowly() {
 }
 
 #[test]
+fn one_that_would_refuse_is_no_retry() {
+    let world = World::new();
+    let first = answers("first");
+    let second = Upstream::start(|_| Answer::Held(Vec::new(), response(200, &FRESH, "second")));
+    first.fall_over(true);
+    second.fall_over(true);
+    let args = ["--balance", "first", "--breaker-failures", "1"];
+    let edge = Edge::front(&world, &[&first, &second], &args);
+    assert_eq!(edge.get("/0").status, 502);
+    second.fall_over(false);
+    let ask = Request::get("/1").field("Host", "site.test");
+    let address = edge.address.clone();
+    let trial = std::thread::spawn(move || ask.send(&address).unwrap());
+    wait_until("the trial", SOON, || second.asked().len() == 1);
+    // While it is tried by one, another is not sent there.
+    assert_eq!(edge.get("/2").status, 502);
+    assert_eq!(edge.metric("bakehouse_edge_upstream_retries_total", &[&second.url]), 2.0);
+    second.release();
+    assert_eq!(trial.join().unwrap().text(), "second");
+}
+
+#[test]
 fn what_is_removed_from_requests_is_counted() {
     let world = World::new();
     let upstream = answers("hello");

@@ -58,6 +58,11 @@ impl Breaker {
         rules.failures > 0 && self.in_a_row() >= rules.failures
     }
 
+    /// Whether a request would be refused now.
+    pub(super) fn refuses(&self, rules: BreakerRules) -> bool {
+        self.is_open(rules) && self.trial
+    }
+
     fn in_a_row(&self) -> u32 {
         self.failures.saturating_add(self.broken)
     }
@@ -68,7 +73,7 @@ impl Breaker {
         if !self.is_open(rules) {
             return Admission::Pass;
         }
-        if self.trial {
+        if self.refuses(rules) {
             return Admission::Refuse;
         }
         self.trial = true;
@@ -165,7 +170,9 @@ mod tests {
         breaker.failed(0);
         assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
         breaker.abandoned();
+        assert!(!breaker.refuses(RULES));
         assert_eq!(breaker.admit(RULES), Admission::Trial);
+        assert!(breaker.refuses(RULES));
         breaker.failed(0);
         assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
         assert!(breaker.succeeded(5), "it is back");

@@ -298,8 +298,13 @@ impl Upstreams {
         let mut last = EdgeError::NoUpstream;
         let mut tried = 0;
         for upstream in self.order(&set, ask, false) {
-            if tried > 0 && !self.may_retry(&set, &upstream, tried - 1) {
-                break;
+            if tried > 0 {
+                if upstream.refuses(set.options.breaker) {
+                    continue;
+                }
+                if !self.may_retry(&set, &upstream, tried - 1) {
+                    break;
+                }
             }
             match set.exchange.send(&upstream, ask, Some(OnceBody::offer(&body)), None).await {
                 Err(error @ EdgeError::CircuitOpen { .. }) => last = error,
@@ -336,8 +341,13 @@ impl Upstreams {
         let mut last = Err(EdgeError::NoUpstream);
         let mut tried = 0;
         for upstream in self.order(&set, ask, only_up) {
-            if tried > 0 && !self.may_retry(&set, &upstream, tried - 1) {
-                break;
+            if tried > 0 {
+                if upstream.refuses(set.options.breaker) {
+                    continue;
+                }
+                if !self.may_retry(&set, &upstream, tried - 1) {
+                    break;
+                }
             }
             let answer = set.exchange.send(&upstream, ask, None, first_byte).await;
             if !matches!(answer, Err(EdgeError::CircuitOpen { .. })) {

@@ -155,6 +155,11 @@ impl Upstream {
         }
     }
 
+    /// Whether its circuit is open and somebody tries it already.
+    pub(super) fn refuses(&self, rules: BreakerRules) -> bool {
+        self.breaker().refuses(rules)
+    }
+
     /// Takes part in it for one request.
     pub(super) fn enter(self: &Arc<Self>, rules: BreakerRules) -> Result<Permit, EdgeError> {
         let admission = self.breaker().admit(rules);
