@@ -20,7 +20,7 @@ fn links_to_headings_of_the_page_itself_work_elsewhere_too() {
     let page_alone = ("content/p.md", "+++\n+++\n[a](#a) [up](#)\n\n<!-- more -->\n\n# A\n");
     assert_eq!(
         made("p/index.html", &[page_alone, own]),
-        "<p><a href=\"https://x.example/sub/p/#a\">a</a> <a href=\"#\">up</a></p><a href=\"#y\">x</a>"
+        "<p><a href=\"https://x.example/sub/p/#a\">a</a> <a href=\"#\">up</a></p><a href=\"https://x.example/sub/p/#y\">x</a>"
     );
     assert!(made("p/index.html", &[page]).contains("<img src=\"#b\""));
     assert!(errors(&with(&[("content/p.md", "+++\n+++\n[a](#a)")])).contains("#a"));

@@ -410,7 +410,7 @@ fn templates_that_look_fields_up_by_other_means_find_them_all() {
         .unwrap();
         text(&files, "s/index.html")
     };
-    assert_eq!(site("{% set p = section.pages[0] %}{{ p[config.extra.words] }}"), "4");
+    assert_eq!(site("{% set p = section.pages[0] %}{{ p[config.extra.words] }}"), "5");
     assert!(site("{% set p = section.pages[0] %}{{ p[config.extra.field] }}").contains("In short"));
     let keys = site("{% set p = section.pages[0] %}{% for k, v in p %}{{ k }} {% endfor %}");
     assert!(keys.contains("title") && keys.contains("permalink"), "{keys}");
@@ -1313,8 +1313,7 @@ fn footnotes_alerts_definitions_and_lazy_images() {
         "+++\n+++\n## \"A\"... {#a}\n\nTerm\n: Meaning :smile:\n\n> [!TIP]\n> Do.\n\n- [x] done\n\n| a |\n|--:|\n| ~~b~~ |\n\n![i](https://i.example/i.png)\n\nX[^1].\n\n[^1]: Note.\n",
     );
     insta::assert_snapshot!(shown("{{ page.content | safe }}", &[config, page]), @r##"
-    <h2 id="a">“A”…<a class="zola-anchor" href="#a" aria-label="Anchor link for: a">🔗</a>
-    </h2>
+    <h2 id="a">“A”…<a class="zola-anchor" href="#a" aria-label="Anchor link for: a">🔗</a></h2>
     <dl>
     <dt>Term</dt>
     <dd>Meaning 😄</dd>
