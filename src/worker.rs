@@ -685,9 +685,12 @@ impl Worker {
             renderer: format!("bake {}", env!("CARGO_PKG_VERSION")),
             next_change: summary.next_change,
         };
-        let vanished = vanished::look(&mut draft, &publisher, &config, &sources).await.map_err(Stop::of)?;
-        // Nobody is there to mend what a date has made vanish.
-        if config.publish.vanished == Vanished::Fail && !request.plan && batch.trigger != Trigger::Due {
+        let vanished = match batch.trigger {
+            // What a date makes vanish was to.
+            Trigger::Due => Loss::default(),
+            _ => vanished::look(&mut draft, &publisher, &config, &sources).await.map_err(Stop::of)?,
+        };
+        if config.publish.vanished == Vanished::Fail && !request.plan {
             vanished::refuse(&vanished).map_err(Stop::lasting)?;
         }
         let warnings = summary.warnings.iter().map(|w| w.as_warning().to_string());

@@ -336,6 +336,8 @@ fn pages_come_and_go_at_their_moment() {
     up.wait_status("/brief/", 404);
     assert_eq!(up.get("/later/").status, 404);
     assert!(up.releases().iter().any(|r| r["trigger"]["kind"] == "due"), "{:#?}", up.releases());
+    let said = format!("{}{}", up.process.stdout(), up.process.stderr());
+    assert!(!said.contains("leads to nothing"), "an end that was planned is no loss: {said}");
 }
 
 #[test]
