@@ -19,6 +19,7 @@ use crate::{
     collapse::{Flights, Hints},
     config::{EdgeConfig, Mode, Settings},
     error::EdgeError,
+    http1::unsent::Unsent,
     inbound::{Inbound, SERVER},
     journal::{Gate, Sites},
     key::Key,
@@ -93,6 +94,8 @@ pub struct Edge {
     pub(crate) hints: Hints,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// What the kernel holds of responses.
+    pub(crate) unsent: Arc<Unsent>,
 }
 
 impl Edge {
@@ -146,6 +149,7 @@ impl Edge {
             hints: Hints::default(),
             tasks: TaskTracker::new(),
             stop: shutdown,
+            unsent: Arc::default(),
             config,
         });
         edge.follow();

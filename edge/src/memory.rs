@@ -1,6 +1,7 @@
 //! What the process takes of the memory, measured. The books of the store know what is held and what is reserved; what they
-//! cannot know, such as the gaps that an allocator keeps after ten thousand requests at once, or copies that were evicted
-//! while slow clients still read them, is found out here, and what is stored makes room for it.
+//! cannot know, such as the gaps that an allocator keeps after ten thousand requests at once, copies that were evicted
+//! while slow clients still read them, or what the kernel holds for those, is found out here, and what is stored makes room
+//! for it.
 
 use std::{fs, sync::Arc, thread, time::Duration};
 
@@ -51,14 +52,14 @@ impl Room {
             *self = Self { settings: Some(Arc::clone(&settings)), ..Self::default() };
         }
         // While room is being made, it is not yet known whether it is enough.
-        let (Some(mut taken), None) = (taken_bytes(), edge.sweeper.size()) else { return };
+        let (Some(mut taken), None) = (taken_bytes(edge), edge.sweeper.size()) else { return };
         let all = settings.memory_bytes_max;
         let tight = all - all / LEFT_PART;
         self.looks = self.looks.saturating_sub(1);
         if taken > tight && self.looks == 0 {
             self.looks = LOOKS_BETWEEN;
             give_back();
-            taken = taken_bytes().unwrap_or(taken);
+            taken = taken_bytes(edge).unwrap_or(taken);
         }
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
@@ -75,9 +76,13 @@ impl Room {
     }
 }
 
-/// What the process takes: its own memory, its program, the tables that map both, and bodies in files. `None`: the system does
-/// not say.
-fn taken_bytes() -> Option<usize> {
+/// What is taken for an edge: by its process, and by the kernel for its clients. `None`: the system does not say.
+fn taken_bytes(edge: &Edge) -> Option<usize> {
+    Some(process_bytes()? + edge.unsent.held())
+}
+
+/// What the process takes: its own memory, its program, the tables that map both, and bodies in files.
+fn process_bytes() -> Option<usize> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let kilobytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -93,9 +98,9 @@ mod tests {
 
     #[test]
     fn what_the_process_takes_is_known() {
-        let before = taken_bytes().unwrap();
+        let before = process_bytes().unwrap();
         let held = vec![1u8; 64 << 20];
-        let after = taken_bytes().unwrap();
+        let after = process_bytes().unwrap();
         assert!(after > before + held.len() / 2, "{before} {after}");
     }
 }

@@ -24,7 +24,7 @@ use tokio_util::{
 
 use crate::{
     Edge,
-    http1::{self, Client, Deadlines, unsent},
+    http1::{self, Client, Deadlines},
 };
 
 /// After a failed accept (too many open files), so that the loop does not spin.
@@ -59,7 +59,7 @@ async fn serve_until(
     let mut slots_made = 0;
     let clients = Arc::new(Clients::default());
     let connections = TaskTracker::new();
-    let deadlines = Deadlines::default();
+    let deadlines = Deadlines::new(Arc::clone(&edge));
     let kill = CancellationToken::new();
     let workers = Workers::start(edge.config.threads.max(1))?;
     let mut looking = std::pin::pin!(deadlines.run());
@@ -118,7 +118,7 @@ async fn serve_until(
                     return;
                 }
             };
-            if let Err(error) = stream.set_nodelay(true).and_then(|()| unsent::bound(&stream)) {
+            if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "an option of the connection could not be set");
             }
             let client = Client { peer, local };

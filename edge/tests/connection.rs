@@ -265,22 +265,33 @@ async fn a_load_balancer_says_who_the_client_is() {
     assert_eq!(other.raw(b"PROXY TCP4 192.0.2.7 127.0.0.1 1 80\r\n\r\n", false).await.status, 400);
 }
 
-/// What the kernel has taken of a response and the client has not, in bytes; by the client's port and the edge's.
+/// What the kernel holds of what an edge of this process has sent, in bytes; to one client, where its port is given. What
+/// `/proc/net/tcp` says is of all processes, and lacks lines while others come and go.
 #[cfg(target_os = "linux")]
-fn taken(edge: u16, client: u16) -> Option<usize> {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let ends = |local: u16, remote: u16| (format!(":{local:04X}"), format!(":{remote:04X}"));
-    let queue = |(local, remote): (String, String), at: usize| {
-        table.lines().find_map(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            let (from, to) = (words.next()?, words.next()?);
-            let queues = words.nth(1).filter(|_| from.ends_with(&local) && to.ends_with(&remote))?;
-            usize::from_str_radix(queues.split(':').nth(at)?, 16).ok()
-        })
+fn held(edge: &support::Running, client: Option<u16>) -> usize {
+    use rustix::ioctl::{Getter, Opcode, ioctl};
+    use std::os::fd::BorrowedFd;
+    const OUT_QUEUE: Opcode = 0x5411;
+    let edge = edge.address.parse::<std::net::SocketAddr>().unwrap().port();
+    let port = |address: rustix::net::SocketAddrAny| {
+        std::net::SocketAddr::try_from(address).ok().map(|address| address.port())
     };
-    // What is sent and not acknowledged lies in the client's queue, or is on its way there.
-    let (unacknowledged, received) = (queue(ends(edge, client), 0)?, queue(ends(client, edge), 1)?);
-    Some(unacknowledged + received)
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+    let fds = fds.filter_map(|fd| fd.ok()?.file_name().to_str()?.parse().ok());
+    let queues = fds.filter_map(|fd| {
+        #[expect(unsafe_code, reason = "the edge's own sockets are looked at")]
+        // SAFETY: what was closed meanwhile, or is another by now, is only asked what it is.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let ends = (port(rustix::net::getsockname(fd).ok()?)?, port(rustix::net::getpeername(fd).ok()??)?);
+        if ends.0 != edge || client.is_some_and(|client| client != ends.1) {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "there is no other way to ask for it")]
+        // SAFETY: this call writes one `int`, and nothing else.
+        let bytes = unsafe { ioctl(fd, Getter::<OUT_QUEUE, i32>::new()) };
+        usize::try_from(bytes.ok()?).ok()
+    });
+    queues.sum()
 }
 
 /// However much there is for a client that reads nothing, the kernel takes little of it.
@@ -297,18 +308,112 @@ async fn a_slow_reader_holds_little_of_the_kernels_memory() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size((CLIENT_BYTES / 2) as u32).unwrap();
     let mut stream = socket.connect(edge.address.parse().unwrap()).await.unwrap();
-    let ports =
-        (edge.address.parse::<std::net::SocketAddr>().unwrap().port(), stream.local_addr().unwrap().port());
+    let port = stream.local_addr().unwrap().port();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     // Once it has stayed the same for a while, nothing more is taken.
-    let (mut held, mut same) = (0, 0);
-    while same < 50 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        let now = taken(ports.0, ports.1).unwrap_or(0);
-        same = if now == held && now > 0 { same + 1 } else { 0 };
-        held = now;
-    }
+    let held = settled(|| {
+        // What is sent and not acknowledged lies in the client's queue, or is on its way there.
+        let received = rustix::io::ioctl_fionread(&stream).unwrap();
+        held(&edge, Some(port)) + usize::try_from(received).unwrap()
+    })
+    .await;
     assert!(held <= HELD_BYTES_MAX, "{held}");
     let whole = read_response(&mut stream, false).await;
     assert_eq!((whole.status, whole.body.len()), (200, BODY_BYTES));
+}
+
+/// A client with next to no buffer, which asks for something and reads nothing.
+#[cfg(target_os = "linux")]
+async fn slow_reader(edge: &support::Running, path: &str, fields: &str) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let mut stream = socket.connect(edge.address.parse().unwrap()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Waits until it has stayed the same for a while, and returns it.
+#[cfg(target_os = "linux")]
+async fn settled(mut number: impl FnMut() -> usize) -> usize {
+    let (mut last, mut same) = (0, 0);
+    while same < 50 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let now = number();
+        same = if now == last && now > 0 { same + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+/// Also of what is stored in files, whose pages the kernel takes as they are: they stay in memory after what is stored has let go
+/// of them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn slow_readers_hold_little_of_large_stored_bodies() {
+    const BODY_BYTES: usize = 1 << 20;
+    const READERS: usize = 150;
+    const MEMORY: usize = 64 << 20;
+    // Half of an eighth for bounds, as much for what is lifted, and for each connection the least bound and a packet.
+    const HELD_BYTES_MAX: usize = MEMORY / 8 + READERS * ((16 << 10) + (64 << 10));
+    let body = "x".repeat(BODY_BYTES);
+    let upstream = Upstream::start(move |_| send(200, &[("cache-control", "max-age=60")], &body)).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.memory_bytes_max = MEMORY;
+    let edge = run(config).await;
+    let mut readers = Vec::new();
+    for reader in 0..READERS {
+        let path = format!("/{reader}");
+        assert_eq!(edge.get(&path).await.body.len(), BODY_BYTES);
+        readers.push(slow_reader(&edge, &path, "").await);
+    }
+    let most = settled(|| held(&edge, None)).await;
+    assert!(most <= HELD_BYTES_MAX, "{most}");
+    // Who reads on gets all of its own.
+    for reader in readers.iter_mut().step_by(READERS / 3) {
+        let whole = read_response(reader, false).await;
+        assert_eq!((whole.status, whole.body.len(), whole.complete), (200, BODY_BYTES, true));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_takes_nothing_of_what_the_kernel_took_is_ended() {
+    let body = "x".repeat(100 << 10);
+    let upstream = Upstream::start(move |_| send(200, &[("cache-control", "max-age=60")], &body)).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.write_stall = Duration::from_millis(500);
+    let edge = run(config).await;
+    edge.get("/").await;
+    // As far as the edge goes, all of it has gone out; and where it was told to close, it has nothing more to do.
+    for close in ["", "connection: close\r\n"] {
+        let mut stream = slow_reader(&edge, "/", close).await;
+        settled(|| held(&edge, None)).await;
+        eventually("the end of what is held", || held(&edge, None) == 0).await;
+        // It was not left to the kernel, which would go on for minutes.
+        let mut all = Vec::new();
+        let ended = tokio::time::timeout(support::DEADLINE, stream.read_to_end(&mut all)).await.unwrap();
+        assert!(ended.is_err() && all.len() < 100 << 10, "{ended:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_the_kernel_holds_too_much_those_end_who_take_nothing() {
+    const MEMORY: usize = 16 << 20;
+    const READERS: usize = 250;
+    let body = "x".repeat(200 << 10);
+    let upstream = Upstream::start(move |_| send(200, &[("cache-control", "max-age=60")], &body)).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.memory_bytes_max = MEMORY;
+    let edge = run(config).await;
+    edge.get("/").await;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        readers.push(slow_reader(&edge, "/", "").await);
+    }
+    eventually("room", || held(&edge, None) <= MEMORY / 2).await;
+    let still = settled(|| held(&edge, None)).await;
+    assert!((MEMORY / 4..=MEMORY / 2).contains(&still), "{still}: no more than had to go");
+    assert_eq!(edge.get("/").await.body.len(), 200 << 10);
 }

@@ -13,7 +13,7 @@ use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use tokio::{
-    io::{AsyncRead as _, AsyncReadExt, ReadBuf},
+    io::{AsyncRead as _, AsyncReadExt, AsyncWriteExt as _, ReadBuf},
     net::{TcpStream, tcp::ReadHalf},
 };
 
@@ -24,6 +24,7 @@ use super::{
     exchange::Exchange,
     head::{self, Wire},
     target::{self, Target},
+    unsent,
     writer::Writer,
 };
 use crate::{
@@ -105,10 +106,27 @@ pub(crate) async fn serve(
     client: Client,
     edge: Arc<Edge>,
 ) -> io::Result<()> {
+    // It is dropped before the socket, which is looked at for as long as it is there.
+    let place = place;
+    if let Err(error) = place.take(&stream) {
+        tracing::debug!(%error, "what the kernel takes for a connection could not be bounded");
+    }
+    let ended = converse(&mut stream, &place, client, &edge).await;
+    if unsent::is_held(&stream) {
+        // The kernel would go on without us, and nobody would count what it holds or see that nothing is taken of it.
+        place.slot.rests();
+        stream.shutdown().await?;
+        Box::pin(unsent::taken(&stream)).await;
+    }
+    ended
+}
+
+/// From the first request to what follows the last.
+async fn converse(stream: &mut TcpStream, place: &Place, client: Client, edge: &Arc<Edge>) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut client = client;
     if edge.current().speaks_proxy(client.peer.ip()) {
-        match Box::pin(real_client(&mut stream, &mut buffer, client)).await? {
+        match Box::pin(real_client(stream, &mut buffer, client)).await? {
             Some(real) => client = real,
             None => return Ok(()),
         }
@@ -116,8 +134,8 @@ pub(crate) async fn serve(
     let mut served = 0;
     loop {
         let (mut reader, half) = stream.split();
-        let mut writer = Writer::new(half, &place.slot);
-        let mut reading = Incoming { edge: &edge, place: &place, client, served: &mut served };
+        let mut writer = Writer::new(half, place);
+        let mut reading = Incoming { edge, place, client, served: &mut served };
         let next = match reading.next(&mut reader, &writer, &mut buffer).await? {
             None => return Ok(()),
             Some(Event::More) => continue,
@@ -140,9 +158,9 @@ pub(crate) async fn serve(
                 memory.grow(REQUEST_BYTES);
                 let is_last = served >= edge.current().limits.requests_per_connection_max;
                 let mut exchange = Exchange {
-                    edge: &edge,
+                    edge,
                     client,
-                    place: &place,
+                    place,
                     reader: &mut reader,
                     writer: &mut writer,
                     buffer: &mut buffer,
@@ -165,9 +183,9 @@ pub(crate) async fn serve(
             }
             Next::Linger => {
                 writer.finish().await?;
-                return Box::pin(linger(&mut reader, &place)).await;
+                return Box::pin(linger(&mut reader, place)).await;
             }
-            Next::Tunnel(tunnel) => return Box::pin(tunnel.run(&mut stream, buffer, &place.slot)).await,
+            Next::Tunnel(tunnel) => return Box::pin(tunnel.run(stream, buffer, &place.slot)).await,
         }
     }
 }

@@ -1,22 +1,35 @@
 //! What takes too long ends. Each connection says in two numbers until when it may go on reading and writing; four
 //! times a second all of them are looked at, and those that are late are dropped with their socket. To set a deadline
 //! is one store, and there are no timers: looking at ten thousand numbers takes some microseconds.
+//!
+//! What the kernel holds for each is looked at in passing: a client that takes nothing of that is as late as one that takes
+//! nothing of what is written. Only of connections that were in use since the last look, or for which something was held, is
+//! the kernel asked.
 
 use std::{
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use slab::Slab;
-use tokio::task::AbortHandle;
+use tokio::{net::TcpStream, task::AbortHandle};
 
-use crate::{clock, config::Limits, policy::freshness::Millis};
+use super::{
+    unsent::{self, Bound, Unsent},
+    writer::PROGRESS_BYTES_MIN,
+};
+use crate::{Edge, clock, config::Limits, policy::freshness::Millis};
 
 /// Between two looks, and so how late a deadline can be.
 const TICK: Duration = Duration::from_millis(250);
+/// Connections of one look at a time: who begins or ends one meanwhile waits for the rest of these.
+const LOOKED_AT_ONCE: usize = 256;
+/// A client that has taken nothing for so long may be ended where memory is short.
+const STALLED_MS: Millis = 1_000;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -61,8 +74,19 @@ pub(crate) struct Slot {
     read: AtomicU64,
     /// When writing is late, in milliseconds.
     write: AtomicU64,
+    /// What was written, in bytes.
+    written_bytes: AtomicU64,
+    /// Whether the kernel may take more than the connection's bound.
+    lift: AtomicU8,
     limits: Limits,
 }
+
+/// It may not.
+const LIFT_NONE: u8 = 0;
+/// It may have done so, and what it took may still be there.
+const LIFT_KEPT: u8 = 1;
+/// It may now.
+const LIFT_USED: u8 = 2;
 
 fn millis(limit: Duration) -> Millis {
     Millis::try_from(limit.as_millis()).unwrap_or(Millis::MAX / 16)
@@ -99,6 +123,22 @@ impl Slot {
         self.read.store(NEVER, Ordering::Relaxed);
     }
 
+    /// So many bytes were written; by the connection's own thread.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        // No read-modify-write is needed: nobody else writes.
+        let before = self.written_bytes.load(Ordering::Relaxed);
+        self.written_bytes.store(before.wrapping_add(bytes as u64), Ordering::Release);
+    }
+
+    /// Little is held: what was lifted and is not in use is for others.
+    fn settle(&self, all: &Unsent) {
+        if self.lift.load(Ordering::Relaxed) == LIFT_KEPT
+            && self.lift.compare_exchange(LIFT_KEPT, LIFT_NONE, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            all.lower();
+        }
+    }
+
     /// The client must take something from now on.
     pub(crate) fn writes(&self) {
         self.write.store(late(clock::boot_ms(), self.limits.write_stall), Ordering::Relaxed);
@@ -113,14 +153,6 @@ impl Slot {
         let read = self.read.load(Ordering::Relaxed);
         let what = Reading::ALL.get(usize::try_from(read % 8).unwrap_or(usize::MAX))?;
         Some((read / 8, *what))
-    }
-
-    /// What is late at `now`.
-    fn late(&self, now: Millis) -> Option<&'static str> {
-        if self.write.load(Ordering::Relaxed) <= now {
-            return Some("write");
-        }
-        self.waits_for().filter(|(at, _)| *at <= now).map(|(_, what)| what.as_str())
     }
 
     /// Whether it can be closed without taking an answer from anybody who has asked. Who has just connected is about to.
@@ -138,12 +170,131 @@ impl Slot {
 #[derive(Debug)]
 struct Entry {
     slot: Arc<Slot>,
+    bound: Arc<Bound>,
     task: Option<AbortHandle>,
+    /// Open for as long as it stands here.
+    socket: Option<RawFd>,
+    queue: Queue,
+}
+
+/// What the kernel holds for a connection.
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: usize,
+    /// Since when the client has not taken what it was due to take, or, where nothing is held, has taken all.
+    since: Millis,
+    /// What it had taken then.
+    taken: u64,
+    /// What it was to take from then on: some of it, or all there was.
+    due: u64,
+    /// The deadline for reading at the last look: while it stays the same, nothing was written.
+    read: u64,
+}
+
+impl Queue {
+    /// Notes that of what was `written` so many bytes are held at `now`.
+    fn note(&mut self, written: u64, bytes: usize, now: Millis) {
+        let held = bytes as u64;
+        let taken = written.saturating_sub(held);
+        let begins = self.bytes == 0 && bytes > 0;
+        let ends = self.bytes > 0 && bytes == 0;
+        if begins || ends || taken >= self.taken.saturating_add(self.due) {
+            let due = held.min(PROGRESS_BYTES_MIN as u64);
+            (self.since, self.taken, self.due) = (now, taken, due);
+        }
+        self.bytes = bytes;
+    }
+
+    /// For how long the client has taken nothing, or next to none, of what is held for it.
+    fn stalled_ms(&self, now: Millis) -> Millis {
+        if self.bytes == 0 { 0 } else { now.saturating_sub(self.since) }
+    }
+}
+
+/// Why a connection is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is between two requests, and no more are taken.
+    Drained,
+    /// It waits to read for too long.
+    Read(Reading),
+    /// Its client takes nothing for too long.
+    Write,
+    /// Its client takes nothing, and the kernel holds too much in all.
+    Memory,
+}
+
+impl Entry {
+    /// Looks at what the kernel holds for it.
+    fn look(&mut self, all: &Unsent, now: Millis) {
+        let Some(socket) = self.socket else { return };
+        let read = self.slot.read.load(Ordering::Relaxed);
+        // While a response is written, no deadline moves.
+        if read != NEVER && read == self.queue.read && self.queue.bytes == 0 {
+            return;
+        }
+        self.queue.read = read;
+        // Before what is held, so that a client has not taken what is written meanwhile.
+        let written = self.slot.written_bytes.load(Ordering::Acquire);
+        #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
+        // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
+        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        let before = self.queue.bytes;
+        self.queue.note(written, unsent::queued(socket), now);
+        all.found(before, self.queue.bytes);
+        if self.bound.allows(self.queue.bytes) {
+            self.slot.settle(all);
+        }
+    }
+
+    /// Why it has to end at `now`.
+    fn end(&self, now: Millis, draining: bool) -> Option<End> {
+        let limits = &self.slot.limits;
+        let stalled = self.queue.stalled_ms(now) >= millis(limits.write_stall);
+        if stalled || self.slot.write.load(Ordering::Relaxed) <= now {
+            return Some(End::Write);
+        }
+        if draining && self.slot.is_idle(now) {
+            return Some(End::Drained);
+        }
+        let (at, what) = self.slot.waits_for()?;
+        let at = match what {
+            // Silence begins when the client has taken what it was sent.
+            Reading::Idle | Reading::Linger if self.queue.bytes > 0 => return None,
+            Reading::Idle => at.max(late(self.queue.since, limits.idle)),
+            Reading::Linger => at.max(late(self.queue.since, limits.linger)),
+            _ => at,
+        };
+        (at <= now).then_some(End::Read(what))
+    }
+
+    /// Ends it.
+    fn finish(&self, why: End) {
+        let Some(task) = &self.task else { return };
+        let what = match why {
+            End::Drained => None,
+            End::Read(what) => Some(what.as_str()),
+            End::Write => Some("write"),
+            End::Memory => Some("memory"),
+        };
+        if let Some(socket) = self.socket.filter(|_| matches!(why, End::Write | End::Memory)) {
+            #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
+            // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
+            let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+            // Its peer does not take what the kernel holds: that goes at once, and not after minutes.
+            let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
+        task.abort();
+        if let Some(what) = what {
+            metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
+        }
+    }
 }
 
 /// The deadlines of all connections of a listener.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Deadlines {
+    edge: Arc<Edge>,
     entries: Arc<Mutex<Slab<Entry>>>,
     draining: Arc<AtomicBool>,
 }
@@ -152,21 +303,40 @@ pub(crate) struct Deadlines {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) slot: Arc<Slot>,
+    bound: Arc<Bound>,
     index: usize,
     all: Deadlines,
 }
 
 impl Deadlines {
+    pub(crate) fn new(edge: Arc<Edge>) -> Self {
+        Self { edge, entries: Arc::default(), draining: Arc::default() }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Slab<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for a new connection, which has to send a head.
     pub(crate) fn place(&self, limits: Limits) -> Place {
-        let slot = Arc::new(Slot { read: AtomicU64::new(NEVER), write: AtomicU64::new(NEVER), limits });
+        let slot = Arc::new(Slot {
+            read: AtomicU64::new(NEVER),
+            write: AtomicU64::new(NEVER),
+            written_bytes: AtomicU64::new(0),
+            lift: AtomicU8::new(LIFT_NONE),
+            limits,
+        });
         slot.reads(Reading::Start);
-        let index = self.entries().insert(Entry { slot: Arc::clone(&slot), task: None });
-        Place { slot, index, all: self.clone() }
+        let bound = Arc::new(self.edge.unsent.bound(self.edge.current().memory_bytes_max));
+        let entry = Entry {
+            slot: Arc::clone(&slot),
+            bound: Arc::clone(&bound),
+            task: None,
+            socket: None,
+            queue: Queue::default(),
+        };
+        let index = self.entries().insert(entry);
+        Place { slot, bound, index, all: self.clone() }
     }
 
     /// Names the task that is dropped when this place is late. The task may have ended already.
@@ -193,16 +363,47 @@ impl Deadlines {
     fn look(&self) {
         let now = clock::boot_ms();
         let draining = self.is_draining();
-        let entries = self.entries();
-        for (_, entry) in entries.iter() {
-            let late = entry.slot.late(now);
-            if let Some(task) = &entry.task
-                && (late.is_some() || (draining && entry.slot.is_idle(now)))
-            {
-                task.abort();
-                if let Some(what) = late {
-                    metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
+        let mut stalled = Vec::new();
+        let mut next = 0;
+        loop {
+            let mut entries = self.entries();
+            let end = entries.capacity().min(next + LOOKED_AT_ONCE);
+            for index in next..end {
+                let Some(entry) = entries.get_mut(index) else { continue };
+                entry.look(&self.edge.unsent, now);
+                match entry.end(now, draining) {
+                    Some(why) => entry.finish(why),
+                    None if entry.queue.stalled_ms(now) >= STALLED_MS => {
+                        stalled.push((entry.queue.since, index));
+                    }
+                    None => {}
                 }
+            }
+            if end == entries.capacity() {
+                break;
+            }
+            next = end;
+        }
+        self.relieve(stalled);
+    }
+
+    /// Where the kernel holds too much in all, ends those first that have taken nothing of it for longest.
+    fn relieve(&self, mut stalled: Vec<(Millis, usize)>) {
+        let most = Unsent::held_bytes_max(self.edge.current().memory_bytes_max);
+        let mut held = self.edge.unsent.held();
+        if held <= most {
+            return;
+        }
+        stalled.sort_unstable();
+        let entries = self.entries();
+        for (since, index) in stalled {
+            // Another may have come in its place.
+            if let Some(entry) = entries.get(index).filter(|entry| entry.queue.since == since) {
+                entry.finish(End::Memory);
+                held = held.saturating_sub(entry.queue.bytes);
+            }
+            if held <= most {
+                return;
             }
         }
     }
@@ -226,10 +427,78 @@ impl Place {
     pub(crate) fn is_draining(&self) -> bool {
         self.all.is_draining()
     }
+
+    /// Bounds what the kernel takes for this connection, and from now on looks at it, until this place is dropped: before
+    /// the socket is.
+    pub(crate) fn take(&self, stream: &TcpStream) -> std::io::Result<()> {
+        if let Some(entry) = self.all.entries().get_mut(self.index) {
+            entry.socket = Some(stream.as_raw_fd());
+        }
+        self.bound.set(stream)
+    }
+
+    /// Has the kernel take more of a file than the bound, where that may be; in any case until [`Self::lower`].
+    pub(super) fn lift(&self, stream: &TcpStream) -> std::io::Result<()> {
+        let unsent = &self.all.edge.unsent;
+        let has = self.slot.lift.swap(LIFT_USED, Ordering::AcqRel) != LIFT_NONE;
+        if has || unsent.lift(self.all.edge.current().memory_bytes_max) {
+            return unsent::set_lifted(stream);
+        }
+        self.slot.lift.store(LIFT_NONE, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes it back, once the client has taken what was written meanwhile.
+    pub(super) fn lower(&self, stream: &TcpStream) -> std::io::Result<()> {
+        let used = (LIFT_USED, LIFT_KEPT);
+        if self.slot.lift.compare_exchange(used.0, used.1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return self.bound.set(stream);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.all.entries().try_remove(self.index);
+        let entry = self.all.entries().try_remove(self.index);
+        let unsent = &self.all.edge.unsent;
+        if let Some(entry) = entry {
+            unsent.found(entry.queue.bytes, 0);
+        }
+        if self.slot.lift.swap(LIFT_NONE, Ordering::AcqRel) != LIFT_NONE {
+            unsent.lower();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_stalls_that_takes_less_than_it_is_due_to() {
+        // What was written, what of that is held, and for how long nothing was taken at the end of each second.
+        let rows: [(Vec<(u64, usize)>, Vec<Millis>); 5] = [
+            (vec![(9_000, 9_000), (9_000, 9_000), (9_000, 8_999)], vec![0, 1, 2]),
+            (vec![(9_000, 9_000), (9_000, 4_904), (9_000, 4_904)], vec![0, 0, 1]),
+            // What is left is less than a step.
+            (vec![(9_000, 100), (9_000, 1), (9_000, 0), (9_000, 0)], vec![0, 1, 0, 0]),
+            // A little again and again, and some of it always on its way.
+            (vec![(100, 100), (200, 100), (300, 100)], vec![0, 0, 0]),
+            // More is written, and nothing taken.
+            (vec![(100, 100), (9_000, 9_000), (9_000, 9_000)], vec![0, 1, 2]),
+        ];
+        for (seen, expected) in rows {
+            let mut queue = Queue::default();
+            let stalls: Vec<Millis> = seen
+                .iter()
+                .zip(1..)
+                .map(|(&(written, held), now)| {
+                    queue.note(written, held, now);
+                    queue.stalled_ms(now)
+                })
+                .collect();
+            assert_eq!(stalls, expected, "{seen:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! content out of the stream; `content` hands it to whoever sends it on; `encoder` writes response heads;
 //! `connection` leads a connection from one request to the next, by way of an `exchange` where one look at the store is not
 //! enough; `tunnel` is what is left of it after a 101;
-//! `deadlines` ends what takes too long, and `unsent` bounds what the kernel takes of a response.
+//! `deadlines` ends what takes too long, and `unsent` bounds what the kernel holds of responses.
 //!
 //! Two parsers that disagree are a hole for smuggled requests: there is no other way in than this. What is ambiguous is
 //! refused, and after a request that was not understood nothing on its connection is.

@@ -32,9 +32,9 @@ impl Tunnel {
         let up = async {
             to_upstream.write_all(&early).await?;
             drop(early);
-            pass(&mut from_client, &mut to_upstream, slot).await
+            pass(&mut from_client, &mut to_upstream, slot, |_| {}).await
         };
-        let down = pass(&mut from_upstream, &mut to_client, slot);
+        let down = pass(&mut from_upstream, &mut to_client, slot, |bytes| slot.wrote(bytes));
         tokio::try_join!(up, down)?;
         Ok(())
     }
@@ -44,6 +44,7 @@ async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     slot: &Slot,
+    wrote: impl Fn(usize),
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
@@ -52,6 +53,7 @@ async fn pass(
             return to.shutdown().await;
         }
         to.write_all(&buffer).await?;
+        wrote(buffer.len());
         // Bytes that have arrived are the sign of life; bytes that nobody takes are not.
         slot.reads(Reading::Tunnel);
         buffer.clear();

@@ -1,38 +1,194 @@
-//! What the kernel holds of a response that it has not sent. By itself it takes up to 4 MiB for a client that reads slowly,
-//! which nobody counts: with ten thousand of them, 40 GiB. What is on its way to a client is no part of this, so that a fast
-//! one far away is sent as much as its connection carries.
+//! What the kernel holds of responses: what it was given and no client has yet acknowledged. By itself it takes up to 4 MiB
+//! for a client that reads slowly, which nobody counts: with ten thousand of them, 40 GiB. And of a body in a file it holds the
+//! very pages, also once what is stored has let go of them.
+//!
+//! So each connection has a bound on what lies there unsent, and all bounds together are a small part of the memory. What is on
+//! its way to a client is no part of this, so that a fast one far away is sent as much as its connection carries; it is counted
+//! where all of it is ([`queued`]), now and then, and what is stored makes room for it.
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
 
-/// Bytes that the kernel takes of a response before they have been sent.
-const UNSENT_BYTES_MAX: u32 = 256 << 10;
+/// Bytes that the kernel takes of a response before they have been sent, at most.
+const BOUND_BYTES_MAX: usize = 256 << 10;
+/// And at least: with less, a large response would take a call for each packet.
+const BOUND_BYTES_MIN: usize = 16 << 10;
+/// The part of the memory that the bounds of all connections come to, but for the least that each has.
+const BOUNDS_PART: usize = 16;
+/// Of what is left of that, a connection gets this part.
+const BOUND_PART: usize = 16;
+/// Bytes that the kernel takes of a file in place of the bound: in small parts a MiB would cost half as much again.
+const LIFTED_BYTES: usize = 1 << 20;
+/// The part of the memory that all that is lifted comes to.
+const LIFTED_PART: usize = 16;
+/// The part of the memory that the kernel may hold in all. Beyond, connections are ended whose clients take nothing.
+const HELD_PART: usize = 2;
+/// Between two looks at what a connection that has ended still holds.
+const HELD_LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Bounds what the kernel takes of what is written to a client.
-///
-/// # Errors
-/// Where the system does not know the option.
-pub(crate) fn bound(stream: &TcpStream) -> io::Result<()> {
-    set(stream, UNSENT_BYTES_MAX)
+/// What the kernel holds of the responses of an edge, and may hold.
+#[derive(Debug, Default)]
+pub(crate) struct Unsent {
+    /// The bounds of all connections.
+    bounds: AtomicUsize,
+    /// What is lifted beyond them.
+    lifted: AtomicUsize,
+    /// What it was at the last look.
+    held: AtomicUsize,
 }
 
-/// Lets the kernel take as much as it likes: of a file it refers to the pages, which are counted as what is stored, and takes
-/// none for itself. In small parts a MiB would cost half as much again.
+/// One connection's bound, in bytes; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    all: Arc<Unsent>,
+    bytes: usize,
+}
+
+impl Unsent {
+    /// A bound for one more connection, where this much memory may be taken.
+    pub(crate) fn bound(self: &Arc<Self>, memory_bytes_max: usize) -> Bound {
+        let left = (memory_bytes_max / BOUNDS_PART).saturating_sub(self.bounds.load(Ordering::Relaxed));
+        let bytes = (left / BOUND_PART).clamp(BOUND_BYTES_MIN, BOUND_BYTES_MAX);
+        self.bounds.fetch_add(bytes, Ordering::Relaxed);
+        Bound { all: Arc::clone(self), bytes }
+    }
+
+    /// Lifts the bound of one connection; `false`: too many are.
+    pub(super) fn lift(&self, memory_bytes_max: usize) -> bool {
+        let before = self.lifted.fetch_add(LIFTED_BYTES, Ordering::Relaxed);
+        let is_lifted = before + LIFTED_BYTES <= memory_bytes_max / LIFTED_PART;
+        if !is_lifted {
+            self.lower();
+        }
+        is_lifted
+    }
+
+    /// A bound that was lifted is one again.
+    pub(super) fn lower(&self) {
+        self.lifted.fetch_sub(LIFTED_BYTES, Ordering::Relaxed);
+    }
+
+    /// What the kernel may hold in all, where this much memory may be taken.
+    pub(super) fn held_bytes_max(memory_bytes_max: usize) -> usize {
+        memory_bytes_max / HELD_PART
+    }
+
+    /// Those who look found so much where they had found `before`.
+    pub(super) fn found(&self, before: usize, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.held.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// What the kernel held at the last look, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.all.bounds.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Bound {
+    /// Bounds what the kernel takes of what is written to a client.
+    ///
+    /// # Errors
+    /// Where the system does not know the option.
+    pub(crate) fn set(&self, stream: &TcpStream) -> io::Result<()> {
+        set(stream, self.bytes)
+    }
+
+    /// Whether so much is what a bound allows at most.
+    pub(super) fn allows(&self, bytes: usize) -> bool {
+        bytes <= self.bytes
+    }
+}
+
+/// Has the kernel take more, where that was granted.
 ///
 /// # Errors
 /// Where the system does not know the option.
-pub(super) fn lift(stream: &TcpStream) -> io::Result<()> {
-    // The system's default, which is no bound.
-    set(stream, 0)
+pub(super) fn set_lifted(stream: &TcpStream) -> io::Result<()> {
+    set(stream, LIFTED_BYTES)
 }
 
 #[cfg(target_os = "linux")]
-fn set(stream: &TcpStream, bytes_max: u32) -> io::Result<()> {
+fn set(stream: &TcpStream, bytes_max: usize) -> io::Result<()> {
+    let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
     socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes_max)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set(_: &TcpStream, _: u32) -> io::Result<()> {
+fn set(_: &TcpStream, _: usize) -> io::Result<()> {
     Ok(())
+}
+
+/// Bytes that were given to a socket and that its peer has not acknowledged.
+#[cfg(target_os = "linux")]
+pub(super) fn queued(socket: BorrowedFd<'_>) -> usize {
+    use rustix::ioctl::{Getter, Opcode, ioctl};
+    /// `SIOCOUTQ` (tcp(7)).
+    const OUT_QUEUE: Opcode = 0x5411;
+    #[expect(unsafe_code, reason = "there is no other way to ask for it")]
+    // SAFETY: this call writes one `int`, and nothing else.
+    let bytes = unsafe { ioctl(socket, Getter::<OUT_QUEUE, i32>::new()) };
+    // A socket that has gone holds nothing.
+    bytes.ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn queued(_: BorrowedFd<'_>) -> usize {
+    0
+}
+
+/// Whether the kernel holds something that this connection's peer may still take.
+pub(super) fn is_held(stream: &TcpStream) -> bool {
+    // Of a connection that was reset, nobody takes anything.
+    queued(stream.as_fd()) > 0 && stream.peer_addr().is_ok()
+}
+
+/// Waits until it has.
+pub(super) async fn taken(stream: &TcpStream) {
+    while is_held(stream) {
+        tokio::time::sleep(HELD_LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_a_part_of_the_memory_however_many_there_are() {
+        const MEMORY: usize = 256 << 20;
+        let all = Arc::new(Unsent::default());
+        let bounds: Vec<Bound> = (0..10_000).map(|_| all.bound(MEMORY)).collect();
+        assert_eq!(bounds[0].bytes, BOUND_BYTES_MAX);
+        assert_eq!(bounds[9_999].bytes, BOUND_BYTES_MIN);
+        let beyond_the_least: usize = bounds.iter().map(|bound| bound.bytes - BOUND_BYTES_MIN).sum();
+        assert!(beyond_the_least <= MEMORY / BOUNDS_PART, "{beyond_the_least}");
+        drop(bounds);
+        assert_eq!(all.bound(MEMORY).bytes, BOUND_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_is_lifted_is_a_part_of_the_memory() {
+        let all = Unsent::default();
+        let lifted = (0..100).filter(|_| all.lift(256 << 20)).count();
+        assert_eq!(lifted, 16);
+        all.lower();
+        assert!(all.lift(256 << 20) && !all.lift(256 << 20));
+        assert!(!all.lift(32 << 20));
+    }
 }

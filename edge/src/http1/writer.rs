@@ -11,25 +11,25 @@ use tokio::{
     net::tcp::WriteHalf,
 };
 
-use super::{deadlines::Slot, unsent};
+use super::deadlines::Place;
 use crate::stored_body::MemoryFile;
 
 /// A client must take this much, or all there is, before its deadline begins anew; one that takes single bytes would
 /// otherwise hold a response for ever.
-const PROGRESS_BYTES_MIN: usize = 4 << 10;
+pub(super) const PROGRESS_BYTES_MIN: usize = 4 << 10;
 
 /// The writing half of a connection.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     half: WriteHalf<'a>,
-    slot: &'a Slot,
+    place: &'a Place,
     taken: usize,
     waits: bool,
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(half: WriteHalf<'a>, slot: &'a Slot) -> Self {
-        Self { half, slot, taken: 0, waits: false }
+    pub(crate) fn new(half: WriteHalf<'a>, place: &'a Place) -> Self {
+        Self { half, place, taken: 0, waits: false }
     }
 
     /// Writes all, in as few calls as the client's pace allows.
@@ -58,7 +58,7 @@ impl<'a> Writer<'a> {
         mut offset: u64,
         mut length: usize,
     ) -> io::Result<()> {
-        unsent::lift(self.half.as_ref())?;
+        self.place.lift(self.half.as_ref())?;
         while length > 0 {
             let stream = self.half.as_ref();
             let sent =
@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(error),
             }
         }
-        unsent::bound(self.half.as_ref())?;
+        self.place.lower(self.half.as_ref())?;
         self.took_all();
         Ok(())
     }
@@ -86,7 +86,7 @@ impl<'a> Writer<'a> {
         if !self.waits {
             self.waits = true;
             self.taken = 0;
-            self.slot.writes();
+            self.place.slot.writes();
         }
     }
 
@@ -95,10 +95,11 @@ impl<'a> Writer<'a> {
         if bytes == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        self.place.slot.wrote(bytes);
         self.taken = self.taken.saturating_add(bytes);
         if self.waits && self.taken >= PROGRESS_BYTES_MIN {
             self.waits = false;
-            self.slot.written();
+            self.place.slot.written();
         }
         Ok(())
     }
@@ -107,7 +108,7 @@ impl<'a> Writer<'a> {
     fn took_all(&mut self) {
         if self.waits {
             self.waits = false;
-            self.slot.written();
+            self.place.slot.written();
         }
     }
 
@@ -115,7 +116,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self.half.try_write_vectored(parts) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            written => written,
+            written => written.inspect(|written| self.place.slot.wrote(*written)),
         }
     }
 
