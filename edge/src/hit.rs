@@ -7,10 +7,16 @@
 //! field that could make any other answer right sends the request the long way, and so does a copy about which
 //! one look does not tell all.
 
-use std::{io::IoSlice, net::IpAddr, ops::Range, sync::Arc, time::Instant};
+use std::{
+    io::{self, IoSlice},
+    net::IpAddr,
+    ops::Range,
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 
 use crate::{
     access_log::Line,
@@ -21,6 +27,7 @@ use crate::{
     journal::Gate,
     key::KeyRef,
     metrics::{Result as Counted, count},
+    observe::{Kept, Observation},
     policy::{
         date,
         directives::RequestDirectives,
@@ -157,8 +164,6 @@ pub(crate) struct Hit<'a> {
     stored: &'a Arc<Stored>,
     /// Which bytes of its body go out.
     span: Range<usize>,
-    /// Whether the client asks for the end of the connection.
-    pub(crate) closes: bool,
 }
 
 /// What of a response the client has not yet taken.
@@ -168,6 +173,22 @@ pub(crate) struct Rest {
     pub(crate) body: Bytes,
     /// In the place of `body`, where there is a file.
     pub(crate) file: Option<(Arc<MemoryFile>, Range<usize>)>,
+}
+
+impl Rest {
+    /// Bytes of content in it.
+    fn content_bytes(&self) -> usize {
+        self.file.as_ref().map_or(self.body.len(), |(_, span)| span.len())
+    }
+}
+
+/// What was sent of a hit.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// What the client has not taken yet, and what is kept of the response until it has; `None`: it has taken all.
+    pub(crate) rest: Option<(Rest, Observation)>,
+    /// Whether the client asks for the end of the connection.
+    pub(crate) closes: bool,
 }
 
 impl<'a> Hit<'a> {
@@ -183,7 +204,7 @@ impl<'a> Hit<'a> {
     }
 
     /// What is left after `written` bytes; `None`: nothing.
-    pub(crate) fn rest(&self, written: usize) -> Option<Rest> {
+    fn rest(&self, written: usize) -> Option<Rest> {
         let mut head = BytesMut::new();
         let mut skip = written;
         for part in self.parts {
@@ -207,17 +228,17 @@ impl<'a> Hit<'a> {
 }
 
 impl Edge {
-    /// Answers a plain request with what is stored. `send` is called at most once; what it returns is returned. `None`: the
-    /// request has to go the long way.
-    pub(crate) fn hit<T>(
-        &self,
+    /// Answers a plain request with what is stored. `send` is called at most once, and returns how many bytes it wrote. `None`:
+    /// the request has to go the long way.
+    pub(crate) fn hit(
+        self: &Arc<Self>,
         settings: &Settings,
         head: &Head<'_, '_>,
         peer: IpAddr,
         is_last: bool,
         now: Millis,
-        send: impl FnOnce(&Hit<'_>) -> T,
-    ) -> Option<T> {
+        send: impl FnOnce(&Hit<'_>) -> io::Result<usize>,
+    ) -> Option<io::Result<Sent>> {
         let is_head = head.method == "HEAD";
         if !(is_head || head.method == "GET")
             || head.version != Version::HTTP_11
@@ -274,7 +295,7 @@ impl Edge {
 
 /// A plain request that is being answered.
 struct Answering<'a> {
-    edge: &'a Edge,
+    edge: &'a Arc<Edge>,
     clients: ClientValidation,
     head: &'a Head<'a, 'a>,
     plain: &'a Plain<'a>,
@@ -285,12 +306,12 @@ struct Answering<'a> {
 }
 
 impl Answering<'_> {
-    fn with<T>(
+    fn with(
         &self,
         key: KeyRef<'_>,
         detail: Option<&'static str>,
-        send: impl FnOnce(&Hit<'_>) -> T,
-    ) -> Option<T> {
+        send: impl FnOnce(&Hit<'_>) -> io::Result<usize>,
+    ) -> Option<io::Result<Sent>> {
         let mut asked = None;
         let selects = |stored: &Stored| match stored.class {
             Class::Any => Some(true),
@@ -313,12 +334,12 @@ impl Answering<'_> {
         fields.map(|field| field.value.trim_ascii())
     }
 
-    fn answer<T>(
+    fn answer(
         &self,
         stored: &Arc<Stored>,
         detail: Option<&'static str>,
-        send: impl FnOnce(&Hit<'_>) -> T,
-    ) -> Option<T> {
+        send: impl FnOnce(&Hit<'_>) -> io::Result<usize>,
+    ) -> Option<io::Result<Sent>> {
         let clients = self.clients;
         let directives = RequestDirectives::default();
         let Reuse::Fresh { left_ms } =
@@ -387,36 +408,61 @@ impl Answering<'_> {
                 if closes { b"connection: close\r\n\r\n" } else { b"\r\n" },
             ],
             stored,
-            span: if self.is_head { 0..0 } else { span.clone() },
-            closes,
+            span: if self.is_head { 0..0 } else { span },
         };
-        let sent = span.len() as u64;
-        let result = send(&hit);
-        let duration = started.elapsed();
+        let written = match send(&hit) {
+            Ok(written) => written,
+            Err(error) => return Some(Err(error)),
+        };
+        let rest = hit.rest(written);
+        let sent = (hit.span.len() - rest.as_ref().map_or(0, Rest::content_bytes)) as u64;
         count(|counts| {
             counts.requests.add(1);
             counts.hits.add(1);
             counts.sent_bytes.add(sent);
-            counts.latency(Counted::Hit, duration);
         });
-        if let Some(log) = &self.edge.access_log {
-            log.write(&Line {
-                client: self.peer,
-                wall_ms: clock::wall_ms(),
-                method: self.head.method.as_bytes(),
-                host: self.plain.host,
-                target: self.head.target.as_bytes(),
-                version: self.head.version,
-                status: status.as_u16(),
-                sent: if self.is_head { 0 } else { sent },
-                referer: self.plain.referer,
-                user_agent: self.plain.user_agent,
-                result: Counted::Hit.as_str(),
-                duration,
-                id: &id_text,
-            });
+        // What is left is waited for, and counts once it has gone out.
+        let rest = rest.map(|rest| {
+            let kept = || self.kept(&id_text);
+            (rest, self.edge.observe_rest(started, status, sent, kept))
+        });
+        if rest.is_none() {
+            let duration = started.elapsed();
+            count(|counts| counts.latency(Counted::Hit, duration));
+            if let Some(log) = &self.edge.access_log {
+                log.write(&Line {
+                    client: self.peer,
+                    wall_ms: clock::wall_ms(),
+                    method: self.head.method.as_bytes(),
+                    host: self.plain.host,
+                    target: self.head.target.as_bytes(),
+                    version: self.head.version,
+                    status: status.as_u16(),
+                    sent,
+                    referer: self.plain.referer,
+                    user_agent: self.plain.user_agent,
+                    result: Counted::Hit.as_str(),
+                    duration,
+                    id: &id_text,
+                });
+            }
         }
-        Some(result)
+        Some(Ok(Sent { rest, closes }))
+    }
+
+    /// The request, for a log that is written later.
+    fn kept(&self, id: &[u8]) -> Kept {
+        let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
+        Kept {
+            client: self.peer,
+            method: self.head.method.to_owned(),
+            host: String::from_utf8_lossy(self.plain.host).into_owned(),
+            target: self.head.target.to_owned(),
+            version: self.head.version,
+            referer: self.plain.referer.and_then(value),
+            user_agent: self.plain.user_agent.and_then(value),
+            id: value(id).unwrap_or_else(|| HeaderValue::from_static("0")),
+        }
     }
 
     /// The status that goes out; `None`: it takes the long way to tell.

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Response, Version, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body as _;
 
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
     access_log::Line,
     body::OutBody,
     clock,
+    http1::Refusal,
     inbound::Inbound,
     metrics::{Result as Counted, count},
-    trace::{Record, Trace},
+    trace::{Record, Step, Trace},
 };
 
 /// A request whose response is not yet known.
@@ -32,15 +33,15 @@ pub(crate) struct Begun {
 
 /// What the log and the trace want of a request.
 #[derive(Debug)]
-struct Kept {
-    client: IpAddr,
-    method: String,
-    host: String,
-    target: String,
-    version: Version,
-    referer: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    id: HeaderValue,
+pub(crate) struct Kept {
+    pub(crate) client: IpAddr,
+    pub(crate) method: String,
+    pub(crate) host: String,
+    pub(crate) target: String,
+    pub(crate) version: Version,
+    pub(crate) referer: Option<HeaderValue>,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) id: HeaderValue,
 }
 
 /// A response on its way, in its extensions: when the last copy is dropped it counts as finished.
@@ -75,24 +76,59 @@ impl Edge {
         });
         Begun { started: Instant::now(), request, trace }
     }
+
+    /// Observes the rest of a hit that its client did not take at once. `sent`: bytes of content that it did.
+    pub(crate) fn observe_rest(
+        self: &Arc<Self>,
+        started: Instant,
+        status: StatusCode,
+        sent: u64,
+        kept: impl FnOnce() -> Kept,
+    ) -> Observation {
+        let request = self.access_log.is_some().then(|| Box::new(kept()));
+        let begun = Begun { started, request, trace: Trace::default() };
+        Observation::new(self, begun, status, Counted::Hit, sent)
+    }
+
+    /// Counts and observes a request that is refused.
+    pub(crate) fn observe_refused(self: &Arc<Self>, refusal: Refusal, kept: Kept) -> Observation {
+        refusal.count();
+        Counted::Failed.count();
+        count(|counts| counts.requests.add(1));
+        let trace = Trace::begin();
+        trace.add(Step::by(refusal.clause, format!("refused: {}", refusal.text)));
+        let begun = Begun { started: Instant::now(), request: Some(Box::new(kept)), trace };
+        Observation::new(self, begun, refusal.status, Counted::Failed, 0)
+    }
 }
 
 impl Begun {
     /// The response is known: from now on its end is waited for.
     pub(crate) fn answered(self, edge: &Arc<Edge>, response: &mut Response<OutBody>) {
         let result = response.extensions().get::<Counted>().copied().unwrap_or(Counted::Failed);
-        let observed = Observed {
-            edge: Arc::clone(edge),
-            begun: self,
-            status: response.status().as_u16(),
-            result,
-            sent: AtomicU64::new(response.body().size_hint().exact().unwrap_or(0)),
-        };
-        response.extensions_mut().insert(Observation(Arc::new(observed)));
+        let sent = response.body().size_hint().exact().unwrap_or(0);
+        let observation = Observation::new(edge, self, response.status(), result, sent);
+        response.extensions_mut().insert(observation);
     }
 }
 
 impl Observation {
+    fn new(edge: &Arc<Edge>, begun: Begun, status: StatusCode, result: Counted, sent: u64) -> Self {
+        let (edge, status, sent) = (Arc::clone(edge), status.as_u16(), AtomicU64::new(sent));
+        Self(Arc::new(Observed { edge, begun, status, result, sent }))
+    }
+
+    /// Notes what was decided later, where anybody reads.
+    pub(crate) fn note(&self, step: Step) {
+        self.0.begun.trace.add(step);
+    }
+
+    /// So many bytes more of content from the store went out.
+    pub(crate) fn sent_more(&self, bytes: u64) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
+        count(|counts| counts.sent_bytes.add(bytes));
+    }
+
     /// Says how many bytes of content were sent, where that is another number than the response's length.
     pub(crate) fn sent(&self, bytes: u64) {
         self.0.sent.store(bytes, Ordering::Relaxed);

@@ -91,12 +91,16 @@ pub(crate) fn note(step: impl FnOnce() -> Step) {
     // Outside a request there is nothing to add to.
     let _ = STEPS.try_with(|steps| {
         if let Some(steps) = steps {
-            let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
-            if steps.len() < STEPS_MAX {
-                steps.push(step());
-            }
+            push(steps, step());
         }
     });
+}
+
+fn push(steps: &Steps, step: Step) {
+    let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+    if steps.len() < STEPS_MAX {
+        steps.push(step);
+    }
 }
 
 /// Runs a future whose steps are kept in `trace`.
@@ -123,6 +127,13 @@ impl Trace {
     /// For a new request.
     pub(crate) fn begin() -> Self {
         Self(is_on().then(Steps::default))
+    }
+
+    /// Notes a step, outside of the task that works for it.
+    pub(crate) fn add(&self, step: Step) {
+        if let Some(steps) = &self.0 {
+            push(steps, step);
+        }
     }
 
     /// Whether it is traced.

@@ -186,7 +186,8 @@ fn each_decision_is_told_with_its_clause() {
     let log = |args: &[&str]| world.bake(".", &[&["edge", "log"], args].concat()).vars(&admin).start();
     let mut all = log(&["--count", "4"]);
     let mut misses = log(&["host=site.test", "path=/p", "result=miss", "--json", "--count", "1"]);
-    // Both read from now on.
+    let mut refused = log(&["status=405", "--json", "--count", "1"]);
+    // All read from now on.
     wait_until("readers of the trace", SOON, || {
         edge.get("/warm");
         !all.stdout().is_empty()
@@ -201,6 +202,14 @@ fn each_decision_is_told_with_its_clause() {
     let steps = record["steps"].as_array().unwrap();
     let by = |clause: &str| steps.iter().any(|step| step["clause"] == clause);
     assert!(by("RFC 9111 §5.2.2.7"), "private: {record}");
+    let said = wait_for("the trace of a request that is refused", SOON, || {
+        edge.ask(Request::new("TRACE", "/refused"));
+        refused.ended().map(|_| refused.stdout())
+    });
+    let record: serde_json::Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    let facts = ["method", "host", "target", "result"].map(|name| record[name].as_str().unwrap());
+    assert_eq!(facts, ["TRACE", "site.test", "/refused", "failed"]);
+    assert_eq!(record["steps"][0]["clause"], "RFC 9110 §15.5.6", "{record}");
     wait_until("four requests", SOON, || {
         edge.get("/hit");
         all.ended().is_some()

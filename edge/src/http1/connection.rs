@@ -9,7 +9,7 @@ use std::{
     task::Poll,
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use tokio::{
@@ -32,8 +32,9 @@ use crate::{
     body::OutBody,
     clock,
     error_page::error_page,
-    hit::Rest,
+    hit::{Rest, Sent},
     metrics::count,
+    observe::{Kept, Observation},
     policy::forward::Scheme,
     proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
 };
@@ -82,10 +83,12 @@ pub(super) struct Request {
 enum Event {
     /// More are needed.
     More,
-    /// A request that goes the long way, or is refused.
-    Request(Result<Request, Refusal>),
+    /// A request that goes the long way.
+    Request(Request),
+    /// One that is refused, and what was understood of it.
+    Refused(Refusal, Box<Understood>),
     /// A response that the client has not taken whole; whether another request may follow.
-    Rest(Rest, bool),
+    Rest(Rest, Observation, bool),
     /// The connection ends after the last response.
     Close,
 }
@@ -140,19 +143,14 @@ async fn converse(stream: &mut TcpStream, place: &Place, client: Client, edge: &
             None => return Ok(()),
             Some(Event::More) => continue,
             Some(Event::Close) => Next::Linger,
-            Some(Event::Rest(rest, keep_alive)) => {
+            Some(Event::Rest(rest, observation, keep_alive)) => {
                 place.slot.rests();
-                match &rest.file {
-                    Some((file, span)) => {
-                        writer.write(&mut [IoSlice::new(&rest.head)]).await?;
-                        writer.write_file(file, span.start as u64, span.len()).await?;
-                    }
-                    None => writer.write(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)]).await?,
-                }
+                write_rest(&mut writer, &rest, &observation).await?;
+                drop(observation);
                 place.slot.reads(Reading::Idle);
                 if keep_alive { Next::Request } else { Next::Linger }
             }
-            Some(Event::Request(Ok(request))) => {
+            Some(Event::Request(request)) => {
                 place.slot.rests();
                 let mut memory = edge.store.reservation();
                 memory.grow(REQUEST_BYTES);
@@ -169,9 +167,9 @@ async fn converse(stream: &mut TcpStream, place: &Place, client: Client, edge: &
                 // On the heap, so that an idle connection does not keep room for it.
                 Box::pin(exchange.run(request)).await?
             }
-            Some(Event::Request(Err(refusal))) => {
+            Some(Event::Refused(refusal, understood)) => {
                 place.slot.rests();
-                Box::pin(refuse(&mut writer, refusal)).await?;
+                Box::pin(refuse(edge, client, &mut writer, refusal, &understood)).await?;
                 Next::Linger
             }
         };
@@ -217,21 +215,98 @@ async fn real_client(
     }
 }
 
+/// Writes what is left of a hit.
+async fn write_rest(writer: &mut Writer<'_>, rest: &Rest, observation: &Observation) -> io::Result<()> {
+    let mut head = rest.head.len();
+    let mut note = |bytes: usize| {
+        let of_head = bytes.min(head);
+        head -= of_head;
+        observation.sent_more((bytes - of_head) as u64);
+    };
+    let Some((file, span)) = &rest.file else {
+        return writer
+            .write_noting(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)], &mut note)
+            .await;
+    };
+    writer.write_noting(&mut [IoSlice::new(&rest.head)], &mut note).await?;
+    writer.write_file(file, span.start as u64, span.len(), &mut note).await
+}
+
 /// After a request that was not understood, nothing on its connection can be.
-async fn refuse(writer: &mut Writer<'_>, refusal: Refusal) -> io::Result<()> {
-    metrics::counter!("bakehouse_edge_refused_total", "status" => refusal.status.as_str().to_owned())
-        .increment(1);
-    let (parts, body) = refused(refusal, &request_id()).into_parts();
-    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+async fn refuse(
+    edge: &Arc<Edge>,
+    client: Client,
+    writer: &mut Writer<'_>,
+    refusal: Refusal,
+    understood: &Understood,
+) -> io::Result<()> {
+    let id = request_id();
+    let observation = edge.observe_refused(refusal, understood.kept(client, &id));
+    let (parts, body) = refused(refusal, &id).into_parts();
+    let is_head = understood.method == Method::HEAD.as_str();
+    let bytes = match body.collect().await {
+        Ok(all) if !is_head => all.to_bytes(),
+        _ => Bytes::new(),
+    };
+    let length =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let frame = encoder::Frame {
         version: Version::HTTP_11,
-        ending: Ending::Sized(bytes.len() as u64),
+        ending: Ending::Sized(length.unwrap_or(0)),
         keep_alive: false,
-        is_head: false,
+        is_head,
     };
     let mut head = BytesMut::new();
     encoder::head(&mut head, parts.status, &parts.headers, frame);
-    writer.write(&mut [IoSlice::new(&head), IoSlice::new(&bytes)]).await
+    writer.write(&mut [IoSlice::new(&head), IoSlice::new(&bytes)]).await?;
+    observation.sent(bytes.len() as u64);
+    Ok(())
+}
+
+/// What was understood of a request that is refused; `-` stands for what was not.
+#[derive(Debug)]
+struct Understood {
+    method: String,
+    host: String,
+    target: String,
+    version: Version,
+}
+
+impl Understood {
+    /// Of bytes that are no head.
+    fn of(bytes: &[u8]) -> Box<Self> {
+        let (method, target) = head::begins(bytes).unzip();
+        Box::new(Self {
+            method: method.map_or_else(|| "-".into(), |method| method.as_str().to_owned()),
+            host: "-".into(),
+            target: target.unwrap_or("-").to_owned(),
+            version: Version::HTTP_11,
+        })
+    }
+
+    /// Of a head that cannot be served.
+    fn of_head(head: &head::Head<'_, '_>) -> Box<Self> {
+        let host = head.values("host").next().unwrap_or(b"-");
+        Box::new(Self {
+            method: head.method.to_owned(),
+            host: String::from_utf8_lossy(host).into_owned(),
+            target: head.target.to_owned(),
+            version: head.version,
+        })
+    }
+
+    fn kept(&self, client: Client, id: &HeaderValue) -> Kept {
+        Kept {
+            client: client.peer.ip(),
+            method: self.method.clone(),
+            host: self.host.clone(),
+            target: self.target.clone(),
+            version: self.version,
+            referer: None,
+            user_agent: None,
+            id: id.clone(),
+        }
+    }
 }
 
 /// Requests as they come in.
@@ -264,7 +339,7 @@ impl Incoming<'_> {
             }
             looked_at = buffer.len();
             if looked_at > self.edge.current().limits.header_bytes_max {
-                return Ok(Some(Event::Request(Err(TOO_LARGE))));
+                return Ok(Some(Event::Refused(TOO_LARGE, Understood::of(buffer))));
             }
             if buffer.is_empty() {
                 // Who has just connected is about to ask.
@@ -326,24 +401,30 @@ impl Incoming<'_> {
             *self.served += 1;
             let head = match head {
                 Ok(head) => head,
-                Err(refusal) => return Ok((taken, Event::Request(Err(refusal)))),
+                Err(refusal) => return Ok((taken, Event::Refused(refusal, Understood::of(rest)))),
             };
             let is_last =
                 *self.served >= settings.limits.requests_per_connection_max || self.place.is_draining();
             let now = clock::boot_ms();
             let sent = self.edge.hit(&settings, &head, self.client.peer.ip(), is_last, now, |hit| {
-                let written = writer.try_write(&hit.slices())?;
-                io::Result::Ok((hit.rest(written), hit.closes))
+                writer.try_write(&hit.slices())
             });
             match sent.transpose()? {
                 None => {
-                    count(|counts| counts.requests.add(1));
-                    let request = Request::of(&head, self.client);
-                    return Ok((taken + head.bytes, Event::Request(request)));
+                    let event = match Request::of(&head, self.client) {
+                        Ok(request) => {
+                            count(|counts| counts.requests.add(1));
+                            Event::Request(request)
+                        }
+                        Err(refusal) => Event::Refused(refusal, Understood::of_head(&head)),
+                    };
+                    return Ok((taken + head.bytes, event));
                 }
-                Some((Some(rest), closes)) => return Ok((taken + head.bytes, Event::Rest(rest, !closes))),
-                Some((None, true)) => return Ok((taken + head.bytes, Event::Close)),
-                Some((None, false)) => {
+                Some(Sent { rest: Some((rest, observation)), closes }) => {
+                    return Ok((taken + head.bytes, Event::Rest(rest, observation, !closes)));
+                }
+                Some(Sent { rest: None, closes: true }) => return Ok((taken + head.bytes, Event::Close)),
+                Some(Sent { rest: None, closes: false }) => {
                     taken += head.bytes;
                     self.place.slot.reads_at(Reading::Idle, now);
                 }
@@ -352,8 +433,11 @@ impl Incoming<'_> {
     }
 }
 
-const TOO_LARGE: Refusal =
-    Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text: "The request's head is too large." };
+const TOO_LARGE: Refusal = Refusal {
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    text: "The request's head is too large.",
+    clause: "RFC 6585 §5",
+};
 
 impl Request {
     /// Of a head that goes the long way.
@@ -363,6 +447,7 @@ impl Request {
             return Err(Refusal {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 text: "This method is not served here.",
+                clause: "RFC 9110 §15.5.6",
             });
         }
         let (scheme, target, host) = target::of(head, client.local)?;

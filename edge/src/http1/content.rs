@@ -54,8 +54,10 @@ pub(crate) enum Received {
     Whole,
     /// Nobody wants the rest.
     Unwanted,
-    /// The client broke off, or sent what cannot be read.
+    /// The client broke off.
     Broken,
+    /// The client sent what cannot be read.
+    Refused(Refusal),
 }
 
 /// Both ends.
@@ -133,6 +135,7 @@ impl Pump {
         slot: &Slot,
     ) -> Received {
         loop {
+            let mut refusal = None;
             let item = match decoder.decode(buffer) {
                 Ok(Part::Data(bytes)) => Ok(Some(Frame::data(bytes))),
                 Ok(Part::Trailers(fields)) => Ok(Some(Frame::trailers(fields))),
@@ -148,13 +151,17 @@ impl Pump {
                         Err(error) => Err(error.into()),
                     }
                 }
-                Err(Refusal { text, .. }) => Err(text.into()),
+                Err(refused) => {
+                    refused.count();
+                    refusal = Some(refused);
+                    Err(refused.text.into())
+                }
             };
             let (is_end, is_broken) = (matches!(item, Ok(None)), item.is_err());
             let unwanted = self.parts.send(item).await.is_err();
             match (is_end, is_broken) {
                 (true, _) => return Received::Whole,
-                (_, true) => return Received::Broken,
+                (_, true) => return refusal.map_or(Received::Broken, Received::Refused),
                 _ if unwanted => return Received::Unwanted,
                 _ => {}
             }

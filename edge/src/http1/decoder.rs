@@ -53,9 +53,10 @@ pub(crate) struct Decoder {
     extension_bytes: usize,
 }
 
-const BAD_CHUNK: Refusal = Refusal::bad("A chunk of the request is not valid.");
-const LONG_CHUNK: Refusal = Refusal::bad("A chunk of the request has too many extensions.");
-const BAD_TRAILER: Refusal = Refusal::bad("The request's trailer is not valid.");
+const BAD_CHUNK: Refusal = Refusal::bad("RFC 9112 §7.1", "A chunk of the request is not valid.");
+const LONG_CHUNK: Refusal =
+    Refusal::bad("RFC 9112 §7.1.1", "A chunk of the request has too many extensions.");
+const BAD_TRAILER: Refusal = Refusal::bad("RFC 9112 §7.1.2", "The request's trailer is not valid.");
 
 impl Decoder {
     pub(crate) fn new(framing: Framing) -> Self {
@@ -135,7 +136,7 @@ impl Decoder {
         }
         let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n") else {
             return if buffer.len() > TRAILER_BYTES_MAX {
-                Err(Refusal::bad("The request's trailer is too large."))
+                Err(Refusal::bad("RFC 9112 §7.1.2", "The request's trailer is too large."))
             } else if buffer.len() >= 2 && buffer[0] == b'\n' {
                 Err(BAD_TRAILER)
             } else {
@@ -143,7 +144,7 @@ impl Decoder {
             };
         };
         if end > TRAILER_BYTES_MAX {
-            return Err(Refusal::bad("The request's trailer is too large."));
+            return Err(Refusal::bad("RFC 9112 §7.1.2", "The request's trailer is too large."));
         }
         let section = buffer.split_to(end + 4);
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];

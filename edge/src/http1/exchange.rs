@@ -30,6 +30,7 @@ use crate::{
     inbound::{self, Inbound},
     observe::Observation,
     policy::{directives::RequestDirectives, forward},
+    trace::Step,
     upstream::{RequestBody, no_content},
 };
 
@@ -106,12 +107,15 @@ impl Exchange<'_, '_> {
             return Ok(Next::Tunnel(tunnel));
         }
         let content_ended = transfer.settle(self.buffer);
+        if let (Some(Received::Refused(refusal)), Some(observation)) = (&transfer.received, &observation) {
+            observation.note(Step::by(refusal.clause, format!("refused: {}", refusal.text)));
+        }
         let ending =
             encoder::ending(&method, version, parts.status, &parts.headers, body.size_hint().exact());
         let keep_alive = wire.keep_alive
             && !self.is_last
             && ending != Ending::Close
-            && (content_ended || transfer.runs)
+            && (content_ended || transfer.is_under_way())
             && !self.place.is_draining();
         let mut head = BytesMut::with_capacity(1 << 10);
         let frame = encoder::Frame { version, ending, keep_alive, is_head: method == Method::HEAD };
@@ -209,13 +213,19 @@ impl Transfer {
         std::future::pending().await
     }
 
+    /// Whether more of it is taken.
+    fn is_under_way(&self) -> bool {
+        self.runs && self.received.is_none()
+    }
+
     /// Whether the content is out of the stream, once what has arrived of it is passed over. Not while somebody
     /// still takes it.
     fn settle(&mut self, buffer: &mut BytesMut) -> bool {
         if self.decoder.is_end() {
             return true;
         }
-        if matches!(self.received, Some(Received::Broken)) || (self.runs && self.received.is_none()) {
+        let is_broken = matches!(self.received, Some(Received::Broken | Received::Refused(_)));
+        if is_broken || self.is_under_way() {
             return false;
         }
         loop {

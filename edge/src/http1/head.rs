@@ -70,6 +70,15 @@ pub(crate) fn blank(bytes: &[u8]) -> usize {
     at
 }
 
+/// Method and target of what begins like a request, whether or not it is one: for those who read of it.
+pub(crate) fn begins(bytes: &[u8]) -> Option<(Method, &str)> {
+    let line = bytes.split(|b| matches!(b, b'\r' | b'\n')).next()?;
+    let mut words = line.split(|b| *b == b' ');
+    let (method, target) = (Method::from_bytes(words.next()?).ok()?, words.next()?);
+    let shown = std::str::from_utf8(target).ok()?;
+    Some((method, shown))
+}
+
 /// Finds a head at the beginning of `bytes`; `None`: it has not ended yet.
 pub(crate) fn parse<'h, 'b>(
     bytes: &'b [u8],
@@ -83,18 +92,20 @@ pub(crate) fn parse<'h, 'b>(
             return Err(Refusal {
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 text: "The request has too many fields.",
+                clause: "RFC 6585 §5",
             });
         }
         Err(httparse::Error::Version) if names_a_version(bytes) => {
             return Err(Refusal {
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 text: "Only HTTP/1.1 and HTTP/1.0 are served here.",
+                clause: "RFC 9110 §15.6.6",
             });
         }
-        Err(_) => return Err(Refusal::bad("The request is not HTTP.")),
+        Err(_) => return Err(Refusal::bad("RFC 9112 §2.2", "The request is not HTTP.")),
     };
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
-        return Err(Refusal::bad("The request is not HTTP."));
+        return Err(Refusal::bad("RFC 9112 §2.2", "The request is not HTTP."));
     };
     let fields: &'h [Header<'b>] = request.headers;
     // The parser takes a lone LF for a line's end, and what others take for one line may be two (RFC 9112 §2.2).
@@ -103,7 +114,7 @@ pub(crate) fn parse<'h, 'b>(
     let whole = &bytes[..length];
     let pairs = memchr::memchr_iter(b'\n', whole).filter(|at| *at > 0 && whole[at - 1] == b'\r').count();
     if pairs != lines || memchr::memchr_iter(b'\n', whole).count() != lines {
-        return Err(Refusal::bad("The request's lines do not end in CR LF."));
+        return Err(Refusal::bad("RFC 9112 §2.2", "The request's lines do not end in CR LF."));
     }
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     Ok(Some(Head { method, target, version, fields, bytes: length }))
@@ -151,6 +162,7 @@ impl Head<'_, '_> {
                 return Err(Refusal {
                     status: StatusCode::EXPECTATION_FAILED,
                     text: "The request expects what is not known here.",
+                    clause: "RFC 9110 §10.1.1",
                 });
             }
             expects_continue = framing != Framing::Sized(0);
@@ -169,7 +181,7 @@ impl Head<'_, '_> {
         let length = lengths.next();
         if lengths.next().is_some() {
             // Equal ones could be taken for one (RFC 9110 §8.6); no honest client sends two.
-            return Err(Refusal::bad("The request has more than one length."));
+            return Err(Refusal::bad("RFC 9112 §6.3", "The request has more than one length."));
         }
         let mut codings = self.members("transfer-encoding");
         let coding = codings.next();
@@ -181,7 +193,7 @@ impl Head<'_, '_> {
         }
         // RFC 9112 §6.1: two framings, or chunks in HTTP/1.0, are an attempt to smuggle.
         if length.is_some() || self.version < Version::HTTP_11 {
-            return Err(Refusal::bad("The request's length is ambiguous."));
+            return Err(Refusal::bad("RFC 9112 §6.1", "The request's length is ambiguous."));
         }
         match (coding, codings.last()) {
             (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
@@ -191,15 +203,16 @@ impl Head<'_, '_> {
                 Err(Refusal {
                     status: StatusCode::NOT_IMPLEMENTED,
                     text: "The request's transfer coding is not known here.",
+                    clause: "RFC 9112 §6.1",
                 })
             }
-            _ => Err(Refusal::bad("The request's length is not known.")),
+            _ => Err(Refusal::bad("RFC 9112 §6.3", "The request's length is not known.")),
         }
     }
 
     /// The fields as a map.
     pub(crate) fn map(&self) -> Result<HeaderMap, Refusal> {
-        let bad = |_| Refusal::bad("The request has a field that is not valid.");
+        let bad = |_| Refusal::bad("RFC 9110 §5.5", "The request has a field that is not valid.");
         let mut map = HeaderMap::with_capacity(self.fields.len() + FIELDS_ADDED);
         // All values share one block, so that neither they nor their copies are allocated one by one.
         let mut values = BytesMut::with_capacity(self.fields.iter().map(|field| field.value.len()).sum());
@@ -215,7 +228,7 @@ impl Head<'_, '_> {
     /// The method.
     pub(crate) fn method(&self) -> Result<Method, Refusal> {
         Method::from_bytes(self.method.as_bytes())
-            .map_err(|_| Refusal::bad("The request's method is not valid."))
+            .map_err(|_| Refusal::bad("RFC 9110 §9.1", "The request's method is not valid."))
     }
 }
 
@@ -227,7 +240,7 @@ fn sized(text: &[u8]) -> Result<Framing, Refusal> {
         .filter(|_| digits)
         .and_then(|text| text.parse().ok())
         .map(Framing::Sized)
-        .ok_or(Refusal::bad("The request's length is not a number."))
+        .ok_or(Refusal::bad("RFC 9110 §8.6", "The request's length is not a number."))
 }
 
 #[cfg(test)]
@@ -313,6 +326,22 @@ mod tests {
             let status = parse(text.as_bytes(), &mut room).err().map(|refusal| refusal.status.as_u16());
             assert_eq!(status, Some(expected), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_begins_like_a_request_is_told() {
+        let rows = [
+            ("GET /a HTTP/1.1\r\n", Some("/a")),
+            ("GET /a HTTP/9.1\nhost", Some("/a")),
+            ("GET /a", Some("/a")),
+            ("GET", None),
+            ("G(T /a HTTP/1.1\r\n", None),
+            ("\x16\x03\x01\x02 \x01", None),
+        ];
+        for (bytes, target) in rows {
+            assert_eq!(begins(bytes.as_bytes()).map(|(_, target)| target), target, "{bytes:?}");
+        }
+        assert_eq!(begins(b"GET /\xff HTTP/1.1"), None);
     }
 
     proptest! {

@@ -37,11 +37,19 @@ use http::StatusCode;
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) text: &'static str,
+    /// The clause that says so.
+    pub(crate) clause: &'static str,
 }
 
 impl Refusal {
     /// 400: it is not HTTP, or can be read in two ways.
-    pub(crate) const fn bad(text: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, text }
+    pub(crate) const fn bad(clause: &'static str, text: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, text, clause }
+    }
+
+    /// Counts one.
+    pub(crate) fn count(self) {
+        metrics::counter!("bakehouse_edge_refused_total", "status" => self.status.as_str().to_owned())
+            .increment(1);
     }
 }

@@ -16,21 +16,25 @@ pub(crate) enum Target {
     Server,
 }
 
-const NO_PATH: Refusal = Refusal::bad("The request's target is not a path.");
+const NO_PATH: Refusal = Refusal::bad("RFC 9112 §3.2", "The request's target is not a path.");
 
 /// The scheme, the target and the host, in lower case, that a head asks for. `local` stands in for the host of HTTP/1.0.
 pub(crate) fn of(head: &Head<'_, '_>, local: SocketAddr) -> Result<(Scheme, Target, String), Refusal> {
     let text = head.target;
     if text.len() > release::url::TARGET_BYTES_MAX {
-        return Err(Refusal { status: StatusCode::URI_TOO_LONG, text: "The request's target is too long." });
+        return Err(Refusal {
+            status: StatusCode::URI_TOO_LONG,
+            text: "The request's target is too long.",
+            clause: "RFC 9110 §15.5.15",
+        });
     }
     let mut hosts = head.values("host");
     let (field, second) = (hosts.next(), hosts.next());
     if second.is_some() {
-        return Err(Refusal::bad("The request names more than one host."));
+        return Err(Refusal::bad("RFC 9112 §3.2", "The request names more than one host."));
     }
     if field.is_none() && head.version >= Version::HTTP_11 {
-        return Err(Refusal::bad("The request names no host."));
+        return Err(Refusal::bad("RFC 9112 §3.2", "The request names no host."));
     }
     let field = match field {
         Some(value) => Some(valid_host(value)?),
@@ -75,7 +79,7 @@ fn path(text: &str) -> Result<Target, Refusal> {
 }
 
 fn valid_host(value: &[u8]) -> Result<String, Refusal> {
-    let bad = Refusal::bad("The request's host is not valid.");
+    let bad = Refusal::bad("RFC 9110 §7.2", "The request's host is not valid.");
     let text = std::str::from_utf8(value).map_err(|_| bad)?;
     let authority: uri::Authority = text.parse().map_err(|_| bad)?;
     let port = authority.as_str().rsplit_once(':').map(|(_, port)| port);

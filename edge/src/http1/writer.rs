@@ -33,7 +33,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes all, in as few calls as the client's pace allows.
-    pub(crate) async fn write(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.write_noting(parts, &mut |_| {}).await
+    }
+
+    /// The same, and tells how many bytes went out with each call.
+    pub(crate) async fn write_noting(
+        &mut self,
+        mut parts: &mut [IoSlice<'_>],
+        note: &mut impl FnMut(usize),
+    ) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             let written = std::future::poll_fn(|cx| {
@@ -45,18 +54,21 @@ impl<'a> Writer<'a> {
             })
             .await?;
             self.took(written)?;
+            note(written);
             IoSlice::advance_slices(&mut parts, written);
         }
         self.took_all();
         Ok(())
     }
 
-    /// Writes `length` bytes of a file from `offset` on; the kernel sends its pages as they are.
+    /// Writes `length` bytes of a file from `offset` on, and tells how many went out with each call; the kernel sends its pages
+    /// as they are.
     pub(crate) async fn write_file(
         &mut self,
         file: &MemoryFile,
         mut offset: u64,
         mut length: usize,
+        note: &mut impl FnMut(usize),
     ) -> io::Result<()> {
         self.place.lift(self.half.as_ref())?;
         while length > 0 {
@@ -66,6 +78,7 @@ impl<'a> Writer<'a> {
             match sent {
                 Ok(sent) => {
                     self.took(sent)?;
+                    note(sent);
                     length = length.saturating_sub(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

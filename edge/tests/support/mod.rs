@@ -1,6 +1,8 @@
 //! A scriptable upstream and a raw client on loopback: bytes in, bytes out, on both sides of the edge.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+pub mod meters;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},

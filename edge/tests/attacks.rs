@@ -1,0 +1,158 @@
+//! What attacks and mistakes come to: a status, or the end of the connection, and a metric.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::{path::Path, time::Duration};
+
+use edge::{LogFormat, LogTarget};
+use support::{Running, Upstream, eventually, meters, read_response, run, send, upstream_config};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+async fn upstream() -> Upstream {
+    meters::install();
+    Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await
+}
+
+async fn opened(edge: &Running, bytes: &[u8]) -> TcpStream {
+    let mut stream = edge.connect().await;
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+/// Waits for the end of a connection, and returns what came before.
+async fn end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    // A reset is an end too.
+    let _ = tokio::time::timeout(support::DEADLINE, stream.read_to_end(&mut all)).await.expect("no end");
+    all
+}
+
+async fn logged(log: &Path, lines: usize) -> Vec<serde_json::Value> {
+    let text = || std::fs::read_to_string(log).unwrap();
+    eventually("the log", || text().lines().count() >= lines).await;
+    text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn log_of(name: &str) -> std::path::PathBuf {
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    drop(std::fs::remove_file(&log));
+    log
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_refused_counted_and_logged() {
+    let upstream = upstream().await;
+    let log = log_of("attacks.log");
+    let mut config = upstream_config(&[&upstream]);
+    config.access_log = Some((LogTarget::File(log.clone()), LogFormat::Json));
+    let edge = run(config).await;
+    let many = "a: b\r\n".repeat(101);
+    let endless = format!("a: {}\r\n", "x".repeat(70_000));
+    let long = format!("/{}", "x".repeat(20_000));
+    // The request line, its fields, the status, and what of the request line is known.
+    let rows: [(&str, &str, u16, (&str, &str)); 25] = [
+        // Smuggling: what can be read in two ways.
+        ("POST /a HTTP/1.1", "content-length: 1\r\ntransfer-encoding: chunked\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "content-length: 1\r\ncontent-length: 2\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "content-length: 1, 1\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "content-length: +1\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "content-length : 1\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "transfer-encoding: chunked, x\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "transfer-encoding: gzip, chunked\r\n", 501, ("POST", "/a")),
+        ("POST /a HTTP/1.0", "transfer-encoding: chunked\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "transfer-encoding: chunked\r\n\r\nz\r\n", 400, ("POST", "/a")),
+        ("POST /a HTTP/1.1", "transfer-encoding: chunked\r\n\r\n1\r\nab\r\n", 400, ("POST", "/a")),
+        ("GET /a HTTP/1.1", "a: b\r\n c\r\n", 400, ("GET", "/a")),
+        ("GET /a HTTP/1.1", "a: b\nc: d\r\n", 400, ("GET", "/a")),
+        ("GET /a HTTP/1.1", "a: b\rc\r\n", 400, ("GET", "/a")),
+        ("GET /a HTTP/1.1", "a: b\0\r\n", 400, ("GET", "/a")),
+        // Too much of it.
+        ("GET /a HTTP/1.1", &many, 431, ("GET", "/a")),
+        ("GET /a HTTP/1.1", &endless, 431, ("GET", "/a")),
+        (&format!("GET {long} HTTP/1.1"), "", 414, ("GET", &long[..4_096])),
+        // Not for us.
+        ("CONNECT h:443 HTTP/1.1", "", 405, ("CONNECT", "h:443")),
+        ("TRACE /a HTTP/1.1", "", 405, ("TRACE", "/a")),
+        ("GET /a HTTP/1.1", "host: other\r\n", 400, ("GET", "/a")),
+        ("GET /a#b HTTP/1.1", "", 400, ("GET", "/a#b")),
+        ("GET /a HTTP/1.1", "expect: tea\r\n", 417, ("GET", "/a")),
+        ("GET /a HTTP/2.0", "", 505, ("GET", "/a")),
+        ("GET  /a HTTP/1.1", "", 400, ("GET", "")),
+        ("\x16\x03\x01 hello", "", 400, ("-", "-")),
+    ];
+    let count = rows.len();
+    for (at, (line, fields, status, (method, target))) in rows.into_iter().enumerate() {
+        let metric = format!("refused_total{{status=\"{status}\"}}");
+        let failed = || {
+            edge.edge.refresh_gauges();
+            meters::counter("results_total{result=\"failed\",reason=\"none\"}")
+        };
+        let before = (meters::counter(&metric), failed());
+        let request = format!("{line}\r\nhost: site.test\r\n{fields}\r\n");
+        let mut stream = opened(&edge, request.as_bytes()).await;
+        let seen = read_response(&mut stream, false).await;
+        let name = format!("{line} {:?}", &fields[..fields.len().min(60)]);
+        assert_eq!(seen.status, status, "{name}");
+        assert_eq!(seen.field("connection").as_deref(), Some("close"), "{name}");
+        assert!(seen.field("cache-status").is_none() || seen.cache_status().contains("fwd"), "{name}");
+        assert!(end(&mut stream).await.is_empty(), "{name}");
+        assert_eq!((meters::counter(&metric), failed()), (before.0 + 1, before.1 + 1), "{name}");
+        let line = &logged(&log, at + 1).await[at];
+        let facts = [&line["method"], &line["target"], &line["result"], &line["client"]].map(|v| v.as_str());
+        assert_eq!(facts, [method, target, "failed", "127.0.0.1"].map(Some), "{name}");
+        assert_eq!((&line["status"], &line["id"]), (&status.into(), &seen.field("x-request-id").into()));
+    }
+    assert_eq!(logged(&log, count).await.len(), count);
+    // None of it was stored.
+    assert_eq!(edge.get("/a").await.text(), "x");
+}
+
+/// A response of which the client takes a part, and goes, has taken as long as it was there, and was as many bytes as went out.
+#[tokio::test]
+async fn what_is_abandoned_is_logged_as_it_was() {
+    const BODY_BYTES: u64 = 20 << 20;
+    meters::install();
+    let body = "x".repeat(BODY_BYTES as usize);
+    let upstream = Upstream::start(move |_| send(200, &[("cache-control", "max-age=60")], &body)).await;
+    let log = log_of("abandoned.log");
+    let mut config = upstream_config(&[&upstream]);
+    config.access_log = Some((LogTarget::File(log.clone()), LogFormat::Json));
+    let edge = run(config).await;
+    assert_eq!(edge.get("/").await.body.len() as u64, BODY_BYTES);
+    logged(&log, 1).await;
+    let before = hits_within();
+    let ask = b"GET / HTTP/1.1\r\nhost: site.test\r\nuser-agent: a\r\nreferer: b\r\n\r\n";
+    let mut stream = opened(&edge, ask).await;
+    let mut some = [0; 300];
+    stream.read_exact(&mut some).await.unwrap();
+    let stays = Duration::from_millis(300);
+    tokio::time::sleep(stays).await;
+    assert_eq!(logged(&log, 1).await.len(), 1, "it has not ended");
+    drop(stream);
+    let line = &logged(&log, 2).await[1];
+    assert_eq!((&line["result"], &line["status"]), (&"hit".into(), &200.into()));
+    assert_eq!((&line["user_agent"], &line["referer"]), (&"a".into(), &"b".into()));
+    let (bytes, us) = (line["bytes"].as_u64().unwrap(), line["us"].as_u64().unwrap());
+    assert!(bytes > 0 && bytes < BODY_BYTES, "{bytes}");
+    assert!(u128::from(us) >= stays.as_micros(), "{us}");
+    // One that is taken is as long as it is.
+    assert_eq!(edge.get("/").await.body.len() as u64, BODY_BYTES);
+    assert_eq!(logged(&log, 3).await[2]["bytes"], BODY_BYTES);
+    // So it is in the histogram.
+    let after = hits_within();
+    assert_eq!(after[1] - before[1], 2);
+    assert!(after[0] - before[0] < 2, "one took longer: {before:?} {after:?}");
+}
+
+/// Hits that took at most 262 ms, and all.
+fn hits_within() -> [u64; 2] {
+    let text = edge::metrics_text();
+    ["bucket{result=\"hit\",le=\"0.262144\"} ", "count{result=\"hit\"} "].map(|name| {
+        let name = format!("bakehouse_edge_response_seconds_{name}");
+        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+    })
+}
