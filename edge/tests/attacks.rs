@@ -111,6 +111,23 @@ async fn what_cannot_be_served_is_refused_counted_and_logged() {
     assert_eq!(edge.get("/a").await.text(), "x");
 }
 
+/// Content that comes byte by byte is not waited for any longer than content that does not come.
+#[tokio::test]
+async fn content_must_come_on() {
+    let upstream = upstream().await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.content_idle = Duration::from_secs(1);
+    let edge = run(config).await;
+    let mut stream = opened(&edge, b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\n").await;
+    let drips = async {
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(support::DEADLINE, drips).await.expect("it still goes on");
+    assert_eq!(meters::counter("late_total{what=\"content\"}"), 1);
+}
+
 /// A response of which the client takes a part, and goes, has taken as long as it was there, and was as many bytes as went out.
 #[tokio::test]
 async fn what_is_abandoned_is_logged_as_it_was() {

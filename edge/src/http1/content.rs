@@ -21,12 +21,15 @@ use super::{
     decoder::{Decoder, Part},
     head::Framing,
 };
-use crate::upstream::BoxError;
+use crate::{clock, policy::freshness::Millis, upstream::BoxError};
 
 /// Parts that wait to be taken.
 const PARTS_MAX: usize = 1;
 /// Bytes of one read.
 const READ_BYTES: usize = 16 << 10;
+/// A client must send this much, or all there is, before its deadline begins anew; one that sends single bytes would
+/// otherwise hold an upstream for ever.
+const PROGRESS_BYTES_MIN: usize = 4 << 10;
 
 type Item = Result<Option<Frame<Bytes>>, BoxError>;
 
@@ -120,6 +123,30 @@ impl Body for Content {
     }
 }
 
+/// How much of its time a client has left to send some more. Only waiting for it counts, not what whoever takes its content
+/// takes.
+#[derive(Debug)]
+struct Pace {
+    limit_ms: Millis,
+    left_ms: Millis,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new(limit_ms: Millis) -> Self {
+        Self { limit_ms, left_ms: limit_ms, bytes: 0 }
+    }
+
+    /// So many bytes came after so long.
+    fn took(&mut self, bytes: usize, ms: Millis) {
+        self.bytes += bytes;
+        self.left_ms = self.left_ms.saturating_sub(ms);
+        if self.bytes >= PROGRESS_BYTES_MIN {
+            (self.bytes, self.left_ms) = (0, self.limit_ms);
+        }
+    }
+}
+
 impl Pump {
     /// Ready when somebody asks for the content.
     pub(crate) async fn wanted(&self) {
@@ -134,6 +161,7 @@ impl Pump {
         decoder: &mut Decoder,
         slot: &Slot,
     ) -> Received {
+        let mut pace = Pace::new(slot.content_ms());
         loop {
             let mut refusal = None;
             let item = match decoder.decode(buffer) {
@@ -141,12 +169,16 @@ impl Pump {
                 Ok(Part::Trailers(fields)) => Ok(Some(Frame::trailers(fields))),
                 Ok(Part::End) => Ok(None),
                 Ok(Part::Wait) => {
-                    slot.reads(Reading::Content);
+                    let begun = clock::boot_ms();
+                    slot.reads_within(Reading::Content, begun, pace.left_ms);
                     buffer.reserve(READ_BYTES);
                     let read = reader.read_buf(buffer).await;
                     slot.rests();
                     match read {
-                        Ok(1..) => continue,
+                        Ok(bytes @ 1..) => {
+                            pace.took(bytes, clock::boot_ms().saturating_sub(begun));
+                            continue;
+                        }
                         Ok(0) => Err("the client ended its connection".into()),
                         Err(error) => Err(error.into()),
                     }
@@ -165,6 +197,30 @@ impl Pump {
                 _ if unwanted => return Received::Unwanted,
                 _ => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_its_time_for_each_step() {
+        let mut pace = Pace::new(1_000);
+        let rows = [
+            // Bytes, after so long, and what is left.
+            (1, 300, 700),
+            (1, 300, 400),
+            (PROGRESS_BYTES_MIN - 3, 300, 100),
+            (1, 50, 1_000),
+            (1, 999, 1),
+            (1, 5, 0),
+            (PROGRESS_BYTES_MIN, 0, 1_000),
+        ];
+        for (bytes, ms, left) in rows {
+            pace.took(bytes, ms);
+            assert_eq!(pace.left_ms, left, "{bytes} {ms}");
         }
     }
 }

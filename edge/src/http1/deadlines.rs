@@ -118,6 +118,16 @@ impl Slot {
         self.read.store(late(now, limit).saturating_mul(8) | what as u64, Ordering::Relaxed);
     }
 
+    /// This is waited for, for so long and no longer.
+    pub(crate) fn reads_within(&self, what: Reading, now: Millis, left_ms: Millis) {
+        self.read.store(now.saturating_add(left_ms).saturating_mul(8) | what as u64, Ordering::Relaxed);
+    }
+
+    /// How long a client may take for a part of a request's content.
+    pub(crate) fn content_ms(&self) -> Millis {
+        millis(self.limits.content_idle)
+    }
+
     /// Nothing is waited for.
     pub(crate) fn rests(&self) {
         self.read.store(NEVER, Ordering::Relaxed);
