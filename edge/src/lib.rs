@@ -7,7 +7,7 @@
 //! `edge` is all of these together, `config` how they are set; `inbound` is a request, which `lookup` answers from the
 //! store or with a `flight`, whose body `receive` takes in, or which `pass` or `websocket` sends on; `respond` makes
 //! the response, with what `cut` takes of it for a `Range`; `hit` is the short way for plain requests; `http1` is what
-//! is spoken with clients, and `server` accepts them. `observe` keeps what is known of each response for the
+//! is spoken with clients, and `server` accepts them, as many as `clients` lets in. `observe` keeps what is known of each response for the
 //! `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators, with `top`, `avoidable` and `why`.
 //!
 //! Deliberately absent: files (all is in memory), TLS and HTTP/2 towards browsers, and any knowledge of how content
@@ -22,6 +22,7 @@ mod access_log;
 mod admin;
 mod avoidable;
 mod body;
+mod clients;
 mod clock;
 mod collapse;
 mod config;

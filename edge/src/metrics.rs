@@ -274,6 +274,16 @@ pub fn describe() {
         "What stored responses leave free because the process takes more than was counted."
     );
     gauge!("bakehouse_edge_connections", "Open client connections.");
+    gauge!("bakehouse_edge_connections_max", "As many may be open; beyond, new ones wait.");
+    counter!(
+        "bakehouse_edge_connections_waited_total",
+        "Connections that had to wait because as many as may be were open."
+    );
+    gauge!("bakehouse_edge_unsent_bytes", "What the kernel holds of responses that clients have not taken.");
+    counter!(
+        "bakehouse_edge_memory_files_refused_total",
+        "Large bodies that got no file in memory, and are copied for each client."
+    );
     gauge!("bakehouse_edge_upstreams_up", "Upstreams that are not being passed over.");
     gauge!("bakehouse_edge_journal_seq", "Last applied journal entry, by site.");
     gauge!("bakehouse_edge_leased", "Whether the lease is in force (1) or lapsed (0), by site.");
@@ -308,8 +318,11 @@ impl crate::Edge {
     pub fn refresh_gauges(&self) {
         let number = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; bytes beyond 2^53 do not occur")]
-        metrics::gauge!("bakehouse_edge_store_bytes").set(self.store.bytes() as f64);
+        let bytes = |n: usize| n as f64;
+        metrics::gauge!("bakehouse_edge_store_bytes").set(bytes(self.store.bytes()));
         metrics::gauge!("bakehouse_edge_store_entries").set(number(self.store.entries()));
+        metrics::gauge!("bakehouse_edge_unsent_bytes").set(bytes(self.unsent.held()));
+        metrics::gauge!("bakehouse_edge_connections_max").set(number(self.current().limits.connections_max));
         metrics::gauge!("bakehouse_edge_upstreams_up").set(number(self.upstreams.up()));
         metrics::counter!("bakehouse_edge_evictions_total").absolute(self.store.evictions());
         let results = |of: Result, total: u64| {

@@ -1,14 +1,12 @@
 //! Accepting connections: limits, and the drain at the end. What is said on them is the business of `http1`.
 
 use std::{
-    collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -24,15 +22,16 @@ use tokio_util::{
 
 use crate::{
     Edge,
+    clients::Clients,
     http1::{self, Client, Deadlines},
 };
 
 /// After a failed accept (too many open files), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// That there is no room for more connections is told so often at most: it may come and go with each of them.
+const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What an open connection takes of the memory, in bytes: its task, its deadlines, its buffers between two requests.
 const CONNECTION_BYTES: usize = 7 << 10;
-/// What one customer of an IPv6 network usually has: all of its addresses count as one client.
-const IPV6_CLIENT_BITS: u32 = 64;
 
 /// Serves an edge on a listener until `shutdown`; then takes no more connections, lets requests in flight end, and
 /// closes what is left after [`Limits::drain`](crate::Limits::drain).
@@ -63,9 +62,17 @@ async fn serve_until(
     let kill = CancellationToken::new();
     let workers = Workers::start(edge.config.threads.max(1))?;
     let mut looking = std::pin::pin!(deadlines.run());
+    let (mut is_full, mut told_at) = (false, None);
     loop {
         let limits = edge.current().limits;
         slots_made = fit(&slots, slots_made, limits.connections_max);
+        if slots.available_permits() == 0 {
+            is_full = true;
+            if told_at.is_none_or(|at: Instant| at.elapsed() >= FULL_TOLD_EVERY) {
+                told_at = Some(Instant::now());
+                tracing::warn!(connections = slots_made, "as many as may be are open; new ones wait");
+            }
+        }
         let slot = tokio::select! {
             () = &mut shutdown => break,
             () = &mut looking => continue,
@@ -73,33 +80,45 @@ async fn serve_until(
             slot = Arc::clone(&slots).acquire_owned() => slot,
         };
         let Ok(slot) = slot else { break };
-        let (stream, peer) = tokio::select! {
-            () = &mut shutdown => break,
-            () = &mut looking => continue,
-            Ok(()) = resettled.changed() => continue,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
+        // What is there at once has waited while there was no room.
+        let waited = if is_full { listener.accept().now_or_never() } else { None };
+        match &waited {
+            Some(_) => metrics::counter!("bakehouse_edge_connections_waited_total").increment(1),
+            None => is_full = false,
+        }
+        let accepted = match waited {
+            Some(accepted) => accepted,
+            None => tokio::select! {
+                () = &mut shutdown => break,
+                () = &mut looking => continue,
+                Ok(()) = resettled.changed() => continue,
+                accepted = listener.accept() => accepted,
             },
         };
-        // Behind a load balancer's address there are many clients.
-        let is_balancer = edge.current().speaks_proxy(peer.ip());
-        let most = if is_balancer { usize::MAX } else { limits.connections_per_client_max };
-        let Some(seat) = clients.admit(peer.ip(), most) else {
-            metrics::counter!("bakehouse_edge_connections_refused_total").increment(1);
-            tracing::debug!(%peer, "a client has too many connections; this one is closed");
-            continue;
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        // Behind a load balancer's address there are many clients; each is counted once it is named.
+        let seat = if edge.current().speaks_proxy(peer.ip()) {
+            None
+        } else {
+            let seat = clients.admit(peer.ip(), limits.connections_per_client_max);
+            if seat.is_none() {
+                continue;
+            }
+            seat
         };
         // Nobody is refused for want of memory: what is stored makes room, and `connections_max` is the bound.
         let mut memory = edge.store.reservation();
         memory.grow(CONNECTION_BYTES);
         let place = deadlines.place(limits);
         let (index, its_slot) = (place.index(), Arc::clone(&place.slot));
-        let (edge, kill) = (Arc::clone(&edge), kill.clone());
+        let (edge, clients, kill) = (Arc::clone(&edge), Arc::clone(&clients), kill.clone());
         let stream = match stream.into_std() {
             Ok(stream) => stream,
             Err(error) => {
@@ -124,7 +143,7 @@ async fn serve_until(
             let client = Client { peer, local };
             let ended = tokio::select! {
                 () = kill.cancelled() => Ok(()),
-                ended = http1::serve(stream, place, client, edge) => ended,
+                ended = http1::serve(stream, place, client, clients, edge) => ended,
             };
             if let Err(error) = ended {
                 // A client that breaks off, or a response that does; both ends see the connection close.
@@ -215,79 +234,5 @@ impl Drop for Counted {
     fn drop(&mut self) {
         metrics::gauge!("bakehouse_edge_connections").decrement(1.0);
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// How many connections each client has.
-#[derive(Debug, Default)]
-struct Clients(Mutex<HashMap<IpAddr, usize>>);
-
-/// One connection of a client.
-#[derive(Debug)]
-struct Seat {
-    clients: Arc<Clients>,
-    client: IpAddr,
-}
-
-impl Clients {
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts a connection; `None`: its client has `most` already.
-    fn admit(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Seat> {
-        let client = client_of(address);
-        let mut counts = self.counts();
-        let count = counts.entry(client).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Seat { clients: Arc::clone(self), client })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut counts = self.clients.counts();
-        if let Some(count) = counts.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.client);
-            }
-        }
-    }
-}
-
-/// The address that stands for a client.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let kept = u128::MAX << (u128::BITS - IPV6_CLIENT_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & kept))
-        }
-        v4 => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_are_counted_by_client() {
-        let clients = Arc::new(Clients::default());
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let first = clients.admit(address("10.0.0.1"), 2).unwrap();
-        let _second = clients.admit(address("::ffff:10.0.0.1"), 2).unwrap();
-        assert!(clients.admit(address("10.0.0.1"), 2).is_none());
-        assert!(clients.admit(address("10.0.0.2"), 2).is_some());
-        drop(first);
-        assert!(clients.admit(address("10.0.0.1"), 2).is_some());
-        let one = clients.admit(address("2001:db8::1"), 1);
-        assert!(one.is_some() && clients.admit(address("2001:db8::ffff:2"), 1).is_none());
-        assert!(clients.admit(address("2001:db8:0:1::1"), 1).is_some());
-        drop(one);
-        assert_eq!(clients.counts().len(), 1);
     }
 }

@@ -6,7 +6,10 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use edge::{LogFormat, LogTarget};
-use support::{Running, Upstream, eventually, meters, read_response, run, send, upstream_config};
+use support::{
+    Reply, Running, Upstream, eventually, meters, read_head, read_response, response, run, send,
+    upstream_config,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -111,6 +114,70 @@ async fn what_cannot_be_served_is_refused_counted_and_logged() {
     assert_eq!(edge.get("/a").await.text(), "x");
 }
 
+/// What one server takes for another path than the next does is sent on, and kept, byte for byte: neither is answered with
+/// what belongs to the other.
+#[tokio::test]
+async fn path_tricks_are_kept_apart_and_sent_on_as_they_are() {
+    meters::install();
+    let upstream = Upstream::start(|head| {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        send(200, &[("cache-control", "max-age=60")], &path)
+    })
+    .await;
+    let edge = run(upstream_config(&[&upstream])).await;
+    let paths = [
+        "/secret",
+        "/a/../secret",
+        "/a/%2e%2e/secret",
+        "/a/%2E%2E/secret",
+        "/a/..%2fsecret",
+        "/./secret",
+        "//secret",
+        "/secret/",
+        "/secret;a",
+        "/%73ecret",
+        "/secret%00",
+        "/a/..\\secret",
+        "/secret%3f",
+    ];
+    for round in 0..2 {
+        for path in paths {
+            let seen = edge.get(path).await;
+            assert_eq!((seen.status, seen.text()), (200, path));
+            assert_eq!(seen.cache_status().starts_with("Bakehouse; hit"), round == 1, "{path}");
+        }
+    }
+    let asked: Vec<String> =
+        upstream.requests().iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(asked, paths);
+}
+
+#[tokio::test]
+async fn who_is_slow_is_ended_and_counted_by_what_for() {
+    let upstream = upstream().await;
+    let mut config = upstream_config(&[&upstream]);
+    let short = Duration::from_millis(300);
+    config.settings.limits.header_read = short;
+    config.settings.limits.idle = short;
+    config.settings.limits.content_idle = short;
+    config.settings.limits.linger = short;
+    let edge = run(config).await;
+    let rows: [(&str, &[u8]); 5] = [
+        ("start", b""),
+        ("head", b"GET / HTTP/1.1\r\nhost"),
+        ("idle", b"OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n"),
+        ("content", b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhalf"),
+        ("linger", b"GET / HTTP/1.9\r\n\r\n"),
+    ];
+    for (what, bytes) in rows {
+        let metric = format!("late_total{{what=\"{what}\"}}");
+        let before = meters::counter(&metric);
+        let mut stream = opened(&edge, bytes).await;
+        eventually(what, || meters::counter(&metric) == before + 1).await;
+        end(&mut stream).await;
+    }
+}
+
 /// Content that comes byte by byte is not waited for any longer than content that does not come.
 #[tokio::test]
 async fn content_must_come_on() {
@@ -126,6 +193,90 @@ async fn content_must_come_on() {
     };
     tokio::time::timeout(support::DEADLINE, drips).await.expect("it still goes on");
     assert_eq!(meters::counter("late_total{what=\"content\"}"), 1);
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_connections_and_no_more() {
+    let upstream = upstream().await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.connections_per_client_max = 1;
+    let edge = run(config.clone()).await;
+    let ask = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    let mut first = opened(&edge, ask).await;
+    assert_eq!(read_response(&mut first, false).await.status, 200);
+    assert!(end(&mut edge.connect().await).await.is_empty());
+    assert_eq!(meters::counter("connections_refused_total"), 1);
+
+    // Behind a load balancer it is the client that it names.
+    config.settings.proxy_protocol_from = vec!["127.0.0.0/8".parse().unwrap()];
+    let edge = run(config).await;
+    let named =
+        |client: &str| [format!("PROXY TCP4 {client} 127.0.0.1 1234 80\r\n").as_bytes(), ask].concat();
+    let mut first = opened(&edge, &named("192.0.2.7")).await;
+    assert_eq!(read_response(&mut first, false).await.status, 200);
+    assert!(end(&mut opened(&edge, &named("192.0.2.7")).await).await.is_empty());
+    assert_eq!(meters::counter("connections_refused_total"), 2);
+    let mut other = opened(&edge, &named("192.0.2.8")).await;
+    assert_eq!(read_response(&mut other, false).await.status, 200);
+    // The balancer itself looks as often as it likes.
+    for _ in 0..2 {
+        let own = [b"PROXY UNKNOWN\r\n", &ask[..]].concat();
+        assert_eq!(edge.raw(&own, false).await.status, 200);
+    }
+    drop(first);
+    let mut again = false;
+    while !again {
+        let mut stream = opened(&edge, &named("192.0.2.7")).await;
+        again = tokio::time::timeout(support::DEADLINE, stream.read(&mut [0; 1]))
+            .await
+            .unwrap()
+            .is_ok_and(|n| n > 0);
+    }
+    assert_eq!(meters::counter("proxy_header_invalid_total"), 0);
+    assert!(end(&mut opened(&edge, ask).await).await.is_empty());
+    assert_eq!(meters::counter("proxy_header_invalid_total"), 1);
+}
+
+#[tokio::test]
+async fn beyond_all_connections_new_ones_wait_and_are_counted() {
+    let upstream = upstream().await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.connections_max = 1;
+    let edge = run(config).await;
+    let ask = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    let mut first = opened(&edge, ask).await;
+    assert_eq!(read_response(&mut first, false).await.status, 200);
+    let mut second = opened(&edge, ask).await;
+    let soon = tokio::time::timeout(Duration::from_millis(100), second.read(&mut [0; 1])).await;
+    assert!(soon.is_err(), "it waits");
+    edge.edge.refresh_gauges();
+    assert_eq!((meters::gauge("connections"), meters::gauge("connections_max")), (1.0, 1.0));
+    assert_eq!(meters::counter("connections_waited_total"), 0);
+    drop(first);
+    assert_eq!(read_response(&mut second, false).await.status, 200);
+    assert_eq!(meters::counter("connections_waited_total"), 1);
+}
+
+#[tokio::test]
+async fn a_flood_of_interim_responses_is_cut_off() {
+    meters::install();
+    let early = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
+    let whole = [early, response(200, &[], "page")].concat();
+    let upstream = Upstream::script(vec![Reply::Send(whole)]).await;
+    let edge = run(upstream_config(&[&upstream])).await;
+    let mut stream = opened(&edge, b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let (mut head, mut rest) = read_head(&mut stream).await;
+    let mut interims = 0;
+    while head.starts_with("HTTP/1.1 103 ") {
+        interims += 1;
+        while support::find(&rest, b"\r\n\r\n").is_none() {
+            assert!(stream.read_buf(&mut rest).await.unwrap() > 0);
+        }
+        let after = rest.split_off(support::find(&rest, b"\r\n\r\n").unwrap() + 4);
+        head = String::from_utf8(std::mem::replace(&mut rest, after)).unwrap();
+    }
+    assert!(head.starts_with("HTTP/1.1 200 ") && interims <= 32, "{interims} {head}");
+    assert!(meters::counter("interim_dropped_total") > 0);
 }
 
 /// A response of which the client takes a part, and goes, has taken as long as it was there, and was as many bytes as went out.
@@ -172,4 +323,53 @@ fn hits_within() -> [u64; 2] {
         let name = format!("bakehouse_edge_response_seconds_{name}");
         text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
     })
+}
+
+#[tokio::test]
+async fn upstreams_that_are_passed_over_are_counted() {
+    let upstream = upstream().await;
+    let edge = run(upstream_config(&[&upstream])).await;
+    edge.edge.refresh_gauges();
+    assert_eq!(meters::gauge("upstreams_up"), 1.0);
+    upstream.stop();
+    for path in 0..10 {
+        assert!(edge.get(&format!("/{path}")).await.status >= 500);
+    }
+    edge.edge.refresh_gauges();
+    assert_eq!(meters::gauge("upstreams_up"), 0.0);
+}
+
+/// Each metric is in the table of the documentation, and nothing else is.
+#[test]
+fn every_metric_has_its_line() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(folder.join("../content/run/observing.md")).unwrap();
+    let mut known: Vec<String> = Vec::new();
+    let mut folders = vec![folder.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                known.extend(names(&std::fs::read_to_string(path).unwrap(), '"'));
+            }
+        }
+    }
+    let mut told = names(&page, '`');
+    // A histogram comes in three parts, of which the page need not tell.
+    known.retain(|name| !["_bucket", "_sum", "_count"].iter().any(|part| name.ends_with(part)));
+    for names in [&mut known, &mut told] {
+        names.sort_unstable();
+        names.dedup();
+    }
+    assert_eq!(known, told);
+}
+
+/// The metrics that a text names, each after a quote.
+fn names(text: &str, quote: char) -> Vec<String> {
+    let begin = format!("{quote}bakehouse_edge_");
+    let rests = text.split(&begin).skip(1);
+    let is_part = |c: &char| c.is_ascii_lowercase() || *c == '_';
+    rests.map(|rest| rest.chars().take_while(is_part).collect()).collect()
 }

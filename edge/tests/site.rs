@@ -435,8 +435,14 @@ async fn corrupt_content_is_never_sent() {
     assert_eq!(edge.get("/").await.text(), "a home");
 }
 
+fn leased(edge: &support::Running) -> f64 {
+    edge.edge.refresh_gauges();
+    support::meters::gauge("leased{site=\"main\"}")
+}
+
 #[tokio::test]
 async fn pages_are_served_while_origins_and_then_the_bucket_are_gone() {
+    support::meters::install();
     let world = World::new();
     world.publish(&[("index.html", "home 1"), ("a/index.html", LONG), ("404.html", "none")]).await;
     let origin = world.origin().await;
@@ -457,6 +463,7 @@ async fn pages_are_served_while_origins_and_then_the_bucket_are_gone() {
     world.origins.send_diffs.store(false, Ordering::SeqCst);
     world.publish(&[("index.html", "home 2"), ("a/index.html", LONG), ("404.html", "none")]).await;
     applied(&edge, 2).await;
+    eventually("the lease", || leased(&edge) == 1.0).await;
     assert_eq!(edge.get("/").await.text(), "home 2");
     let same = edge.ask("GET", "/a/", &[("accept-encoding", "gzip")]).await;
     assert!(same.cache_status().contains("hit; ttl=") && !same.cache_status().contains("detail"));
@@ -465,7 +472,7 @@ async fn pages_are_served_while_origins_and_then_the_bucket_are_gone() {
         world.bucket.tamper(&key, None);
     }
     world.bucket.fail((0..1_000_000).map(|_| release::bucket::memory::Fault { op: "get", done: false }));
-    eventually("the lease's end", || !edge.edge.state().sites[0].leased).await;
+    eventually("the lease's end", || leased(&edge) == 0.0 && !edge.edge.state().sites[0].leased).await;
     let lapsed = edge.get("/").await;
     assert_eq!(lapsed.text(), "home 2");
     assert!(lapsed.cache_status().contains("detail=lease-expired"), "{}", lapsed.cache_status());

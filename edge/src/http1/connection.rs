@@ -30,6 +30,7 @@ use super::{
 use crate::{
     Edge,
     body::OutBody,
+    clients::{Clients, Seat},
     clock,
     error_page::error_page,
     hit::{Rest, Sent},
@@ -107,6 +108,7 @@ pub(crate) async fn serve(
     mut stream: TcpStream,
     place: Place,
     client: Client,
+    clients: Arc<Clients>,
     edge: Arc<Edge>,
 ) -> io::Result<()> {
     // It is dropped before the socket, which is looked at for as long as it is there.
@@ -114,7 +116,7 @@ pub(crate) async fn serve(
     if let Err(error) = place.take(&stream) {
         tracing::debug!(%error, "what the kernel takes for a connection could not be bounded");
     }
-    let ended = converse(&mut stream, &place, client, &edge).await;
+    let ended = converse(&mut stream, &place, client, &clients, &edge).await;
     if unsent::is_held(&stream) {
         // The kernel would go on without us, and nobody would count what it holds or see that nothing is taken of it.
         place.slot.rests();
@@ -125,15 +127,22 @@ pub(crate) async fn serve(
 }
 
 /// From the first request to what follows the last.
-async fn converse(stream: &mut TcpStream, place: &Place, client: Client, edge: &Arc<Edge>) -> io::Result<()> {
+async fn converse(
+    stream: &mut TcpStream,
+    place: &Place,
+    client: Client,
+    clients: &Arc<Clients>,
+    edge: &Arc<Edge>,
+) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut client = client;
-    if edge.current().speaks_proxy(client.peer.ip()) {
-        match Box::pin(real_client(stream, &mut buffer, client)).await? {
-            Some(real) => client = real,
+    let (client, _seat) = if edge.current().speaks_proxy(client.peer.ip()) {
+        match Box::pin(named(stream, &mut buffer, client, clients, edge)).await? {
+            Some(named) => named,
             None => return Ok(()),
         }
-    }
+    } else {
+        (client, None)
+    };
     let mut served = 0;
     loop {
         let (mut reader, half) = stream.split();
@@ -188,17 +197,22 @@ async fn converse(stream: &mut TcpStream, place: &Place, client: Client, edge: &
     }
 }
 
-/// The client that a load balancer names; `None`: it names none as it should, and the connection ends.
-async fn real_client(
+/// The client that a load balancer names, and its seat; the balancer itself, where it speaks for itself, has none. `None`: it does
+/// neither as it should, or that client has too many connections, and this one ends.
+async fn named(
     stream: &mut TcpStream,
     buffer: &mut BytesMut,
     balancer: Client,
-) -> io::Result<Option<Client>> {
+    clients: &Arc<Clients>,
+    edge: &Edge,
+) -> io::Result<Option<(Client, Option<Seat>)>> {
     loop {
         let problem = match proxy_protocol::parse(buffer) {
             Parsed::Header { bytes, source } => {
                 buffer.advance(bytes);
-                return Ok(Some(Client { peer: source.unwrap_or(balancer.peer), ..balancer }));
+                let Some(peer) = source else { return Ok(Some((balancer, None))) };
+                let seat = clients.admit(peer.ip(), edge.current().limits.connections_per_client_max);
+                return Ok(seat.map(|seat| (Client { peer, ..balancer }, Some(seat))));
             }
             Parsed::Partial if buffer.len() < PROXY_HEADER_BYTES_MAX => {
                 if stream.read_buf(buffer).await? == 0 {
