@@ -260,8 +260,7 @@ enum Argument {
     Broken,
 }
 
-/// The members of one field line, names in lower case. Quoted strings hide commas; an unterminated one
-/// swallows the rest of its line.
+/// The members of one field line, names in lower case. Quoted strings hide commas.
 fn members(line: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Argument>)> + '_ {
     split_outside_quotes(line).filter_map(|member| {
         let member = member.trim_ascii();
@@ -305,21 +304,46 @@ fn unquote(text: &[u8]) -> Argument {
 
 /// Splits a field line at commas that are not inside a quoted string.
 pub(crate) fn split_outside_quotes(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    line.split(move |byte| {
-        if escaped {
-            escaped = false;
-            return false;
-        }
-        match byte {
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' => return !quoted,
-            _ => {}
-        }
-        false
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = member_end(text);
+        rest = text.get(end + 1..);
+        Some(&text[..end])
     })
+}
+
+/// Where the first member ends: at a comma, or with the line.
+fn member_end(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(next) = memchr::memchr2(b',', b'"', &text[at..]) {
+        at += next;
+        if text[at] == b',' {
+            return at;
+        }
+        let quoted = if begins_quoted(&text[..at]) { quoted_end(&text[at + 1..]) } else { None };
+        at += 1 + quoted.unwrap_or(0);
+    }
+    text.len()
+}
+
+/// Whether a quote after this part of a member begins a quoted string, or the text of an entity tag. Inside a token it is
+/// a stray byte (RFC 9110 §5.6.4): taken for a beginning it would hide a `no-store` behind it.
+fn begins_quoted(before: &[u8]) -> bool {
+    matches!(before.trim_ascii_start(), [] | [.., b'='] | b"W/")
+}
+
+/// Where the text after a quote goes on behind the quote that ends it; `None`: none does, and so nothing was quoted.
+fn quoted_end(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at + 1);
+        }
+        // What a backslash stands before is itself no end.
+        at += 2;
+    }
 }
 
 /// RFC 9110 §5.6.2.
@@ -380,7 +404,19 @@ mod tests {
         assert_eq!((d.no_store, d.max_age), (false, Some(9)));
         let d = response(&["ext=\"a\\\", no-store\", max-age=9"]);
         assert_eq!((d.no_store, d.max_age), (false, Some(9)));
-        // An unterminated string swallows its line, not the next.
+        // One that does not end hides nothing, and neither does a quote inside a token.
+        for line in [
+            "max-age=9, ext=\"open, no-store",
+            "ext=a\"b, no-store, c\"d, max-age=9",
+            "ext a=\"b\"c\", no-store, \"d, max-age=9",
+            "max-age=9, a\", no-store, \"",
+            "max-age=9, ext=\"a\\\", no-store",
+            "max-age=9, ext=\"a\\",
+        ] {
+            let d = response(&[line]);
+            assert_eq!((d.no_store, d.max_age), (line.contains("no-store"), Some(9)), "{line}");
+        }
+        assert_eq!(response(&["private=\"x-a, max-age=9"]).private, Scope::Whole);
         let d = response(&["ext=\"no-store", "max-age=9"]);
         assert_eq!((d.no_store, d.max_age), (false, Some(9)));
         // Scopes.
@@ -425,6 +461,31 @@ mod tests {
         assert_eq!(control(&["max-age=-1"], "max-age=1").directives.max_age, Some(0));
         assert_eq!(control(&["max-age=60;a=b"], "max-age=1").directives.max_age, Some(60));
         assert!(!control(&["no-store=?0, max-age=3"], "no-store").directives.no_store);
+    }
+
+    #[test]
+    fn lists_are_split() {
+        let rows: [(&str, &[&str]); 14] = [
+            ("", &[]),
+            (" a , b,, c ,", &["a", "b", "c"]),
+            ("\"a, b\", c", &["\"a, b\"", "c"]),
+            ("a=\"b, c\";d=\"e, f\", g", &["a=\"b, c\";d=\"e, f\"", "g"]),
+            ("a=\"b\\\", c\", d", &["a=\"b\\\", c\"", "d"]),
+            ("a=\"b\\\\\", d", &["a=\"b\\\\\"", "d"]),
+            ("W/\"a, b\",W/\"c\"", &["W/\"a, b\"", "W/\"c\""]),
+            ("a\"b, c\"d", &["a\"b", "c\"d"]),
+            ("a/\"b, c\"", &["a/\"b", "c\""]),
+            ("a=\"b, c", &["a=\"b", "c"]),
+            ("\"a, b", &["\"a", "b"]),
+            ("a=\"b\"\", c\"", &["a=\"b\"\"", "c\""]),
+            ("1.1 a (it\"s), 1.1 b", &["1.1 a (it\"s)", "1.1 b"]),
+            ("\"\",\"\"", &["\"\"", "\"\""]),
+        ];
+        for (line, expected) in rows {
+            let members = members_of(std::iter::once(line.as_bytes()));
+            let members: Vec<&str> = members.map(|member| std::str::from_utf8(member).unwrap()).collect();
+            assert_eq!(members, expected, "{line}");
+        }
     }
 
     #[test]

@@ -86,6 +86,27 @@ async fn cookies_are_kept_by_the_switch() {
     }
 }
 
+/// RFC 9110 §5.6.4, RFC 9111 §5.2.
+#[tokio::test]
+async fn quotes_hide_only_what_is_quoted() {
+    let upstream = Upstream::start(|head| {
+        let control = match head.split(' ').nth(1).unwrap() {
+            "/quoted" => "max-age=60, x=\"a, no-store\"",
+            "/open" => "max-age=60, x=\"unterminated, no-store",
+            "/inside" => "x=a\"b, no-store, c\"d, max-age=60",
+            _ => "max-age=60, private=\"x-a, no-store",
+        };
+        send(200, &[("cache-control", control)], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    assert!(is_hit(&edge, "/quoted").await);
+    for path in ["/open", "/inside", "/private"] {
+        assert!(!is_hit(&edge, path).await, "{path}");
+        assert!(edge.get(path).await.cache_status().contains("detail=no-store"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn fields_for_one_client_reach_that_one_alone() {
     let upstream = Upstream::start(|_| {
