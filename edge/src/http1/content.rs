@@ -21,7 +21,11 @@ use super::{
     decoder::{Decoder, Part},
     head::Framing,
 };
-use crate::{clock, policy::freshness::Millis, upstream::BoxError};
+use crate::{
+    clock,
+    policy::{forward, freshness::Millis},
+    upstream::BoxError,
+};
 
 /// Parts that wait to be taken.
 const PARTS_MAX: usize = 1;
@@ -166,7 +170,10 @@ impl Pump {
             let mut refusal = None;
             let item = match decoder.decode(buffer) {
                 Ok(Part::Data(bytes)) => Ok(Some(Frame::data(bytes))),
-                Ok(Part::Trailers(fields)) => Ok(Some(Frame::trailers(fields))),
+                Ok(Part::Trailers(fields)) => match forward::request_trailers(fields) {
+                    Some(fields) => Ok(Some(Frame::trailers(fields))),
+                    None => continue,
+                },
                 Ok(Part::End) => Ok(None),
                 Ok(Part::Wait) => {
                     let begun = clock::boot_ms();

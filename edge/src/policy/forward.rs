@@ -164,6 +164,21 @@ pub fn trailers(mut fields: HeaderMap) -> Option<HeaderMap> {
     (!fields.is_empty()).then_some(fields)
 }
 
+/// The same for a request: what upstreams are told of its way and its client comes from here, before the content, and a
+/// client cannot say otherwise after it.
+pub fn request_trailers(fields: HeaderMap) -> Option<HeaderMap> {
+    let mut fields = trailers(fields)?;
+    let told: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| !is_as_sent(name) || **name == header::VIA || name.as_str() == "cdn-loop")
+        .cloned()
+        .collect();
+    for name in told {
+        fields.remove(name);
+    }
+    (!fields.is_empty()).then_some(fields)
+}
+
 /// Whether a field claims something of its request that is not part of the key: what it asks for, whoever sent it, or, from
 /// those who are not trusted, who asks. CGI and its kin take `X_Host` for `X-Host`, and no proxy looks for it under that
 /// name, so a name with an underscore is a claim whoever sent it.
@@ -527,6 +542,24 @@ mod tests {
         ]);
         assert_eq!(trailers(sent), Some(map(&[("x-checksum", "1"), ("etag", "\"a\"")])));
         assert_eq!(trailers(map(&[("host", "h")])), None);
+        let sent = map(&[
+            ("x-checksum", "1"),
+            ("x-original-url", "/e"),
+            ("x-http-method-override", "DELETE"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-own", "1"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-request-id", "1"),
+            ("forwarded", "for=6.6.6.6"),
+            ("via", "1.1 z"),
+            ("cdn-loop", "z"),
+            ("cookie", "a=b"),
+            ("if-match", "\"x\""),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+        ]);
+        assert_eq!(request_trailers(sent), Some(map(&[("x-checksum", "1")])));
+        assert_eq!(request_trailers(map(&[("via", "1.1 z")])), None);
         assert_eq!(trailers(map(&[])), None);
     }
 

@@ -380,25 +380,62 @@ async fn trailers_go_through_and_are_not_stored() {
     assert_eq!((field(&asked[1], "te"), asked.len()), (None, 2));
 }
 
-#[tokio::test]
-async fn trailers_of_a_request_go_through() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// What an upstream gets of a POST in chunks with these trailers, each of them announced.
+async fn told_with_trailers(trailers: &[(&str, &str)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let seen = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut bytes = Vec::new();
-        while find(&bytes, b"x-sum: 7\r\n\r\n").is_none() {
+        let is_whole = |bytes: &[u8]| {
+            find(bytes, b"\r\n0\r\n").is_some_and(|at| find(&bytes[at + 3..], b"\r\n\r\n").is_some())
+        };
+        while !is_whole(&bytes) {
             assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "{}", String::from_utf8_lossy(&bytes));
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         String::from_utf8(bytes).unwrap()
     });
-    let edge = run(edge::EdgeConfig::new(edge::Mode::Upstream { urls: vec![url] }, "test-edge")).await;
-    let request = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
-                    2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n";
-    assert_eq!(edge.raw(request, false).await.status, 200);
-    let seen = tokio::time::timeout(crate::support::DEADLINE, seen).await.unwrap().unwrap();
+    let edge = run(EdgeConfig::new(Mode::Upstream { urls: vec![url] }, "test-edge")).await;
+    let names: Vec<&str> = trailers.iter().map(|(name, _)| *name).collect();
+    let lines: String = trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\ntrailer: {}\r\n\r\n2\r\nhi\r\n0\r\n{lines}\r\n",
+        names.join(", ")
+    );
+    assert_eq!(edge.raw(request.as_bytes(), false).await.status, 200);
+    tokio::time::timeout(DEADLINE, seen).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn trailers_of_a_request_go_through() {
+    let seen = told_with_trailers(&[("x-sum", "7")]).await;
     assert!(seen.ends_with("2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n"), "{seen}");
+}
+
+/// RFC 9110 §6.5.1.
+#[tokio::test]
+async fn what_clients_may_not_claim_they_may_not_claim_in_trailers() {
+    let claims = [
+        ("x-original-url", "/evil"),
+        ("x-http-method-override", "DELETE"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("forwarded", "for=6.6.6.6"),
+        ("via", "1.1 z"),
+        ("cdn-loop", "z"),
+        ("cookie", "a=b"),
+        ("authorization", "Basic eA=="),
+        ("if-match", "\"x\""),
+        ("content-length", "9"),
+    ];
+    for kept in [&[][..], &[("x-sum", "7")]] {
+        let seen = told_with_trailers(&[&claims[..], kept].concat()).await;
+        let lines: String = kept.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        assert!(seen.ends_with(&format!("\r\n2\r\nhi\r\n0\r\n{lines}\r\n")), "{seen}");
+        // What is told of the way is told in the head, and by the edge.
+        assert_eq!(field(&seen, "via").as_deref(), Some("1.1 test-edge"), "{seen}");
+        assert_eq!(field(&seen, "x-forwarded-for").as_deref(), Some("127.0.0.1"), "{seen}");
+    }
 }
 
 #[tokio::test]
