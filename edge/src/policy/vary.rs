@@ -12,6 +12,21 @@ use super::{
 /// Members of a list that are compared one by one with those of another; of longer lists a normal form is made.
 const FEW_MEMBERS: usize = 16;
 
+/// Other fields that are lists by definition, so that white space around their commas, empty members and how many lines they
+/// take mean nothing. Of any other field a comma may be part of the value (RFC 9110 §5.3, RFC 9111 §4.1).
+static LISTS: [HeaderName; 10] = [
+    header::ACCEPT_CHARSET,
+    header::ACCESS_CONTROL_REQUEST_HEADERS,
+    header::CACHE_CONTROL,
+    header::FORWARDED,
+    HeaderName::from_static("prefer"),
+    HeaderName::from_static("sec-ch-ua"),
+    HeaderName::from_static("sec-ch-ua-full-version-list"),
+    header::TE,
+    header::VIA,
+    HeaderName::from_static("x-forwarded-for"),
+];
+
 /// The request fields that a response was chosen by, normalised, with the names in order. Two requests with
 /// equal values select the same variant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -21,7 +36,8 @@ pub struct Selection(Vec<(HeaderName, Option<Normal>)>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Normal {
     Codings(Codings),
-    Members(Vec<u8>),
+    /// Of a list its members, of any other field its lines, as one text.
+    Text(Vec<u8>),
 }
 
 /// A selection in short: what the common ones come to, to be compared without looking at a field again.
@@ -86,7 +102,7 @@ impl Selection {
         self.0.iter().map(|(name, value)| {
             let text = value.as_ref().map(|value| match value {
                 Normal::Codings(codings) => codings.to_string().into_bytes(),
-                Normal::Members(bytes) => bytes.clone(),
+                Normal::Text(bytes) => bytes.clone(),
             });
             (name, text.and_then(|text| HeaderValue::from_bytes(&text).ok()))
         })
@@ -100,7 +116,7 @@ impl Selection {
     /// Bytes this takes in memory, for the cache's accounting.
     pub fn bytes(&self) -> usize {
         let value = |value: &Option<Normal>| match value {
-            Some(Normal::Members(bytes)) => bytes.len(),
+            Some(Normal::Text(bytes)) => bytes.len(),
             Some(Normal::Codings(_)) | None => 0,
         };
         self.0.iter().map(|(name, held)| 64 + name.as_str().len() + value(held)).sum()
@@ -123,8 +139,8 @@ pub fn names(response: &HeaderMap) -> Option<Vec<HeaderName>> {
 }
 
 impl Normal {
-    /// Lines combined, white space around commas gone (RFC 9111 §4.1); beyond that what the field's own definition says
-    /// does not matter, so that variants do not multiply.
+    /// Lines combined, in lists white space around commas gone (RFC 9111 §4.1); beyond that what the field's own definition
+    /// says does not matter, so that variants do not multiply.
     fn of(name: &HeaderName, request: &HeaderMap) -> Option<Self> {
         if !request.contains_key(name) {
             return None;
@@ -132,49 +148,52 @@ impl Normal {
         if *name == header::ACCEPT_ENCODING {
             return Some(Self::Codings(Codings::of(request)));
         }
-        Some(Self::of_members(name, list_members(request, name)))
+        Some(Self::of_lines(name, request.get_all(name).iter().map(HeaderValue::as_bytes)))
     }
 
     /// Of another field than `Accept-Encoding`.
-    fn of_members<'a>(name: &HeaderName, members: impl Iterator<Item = &'a [u8]>) -> Self {
-        let members: Vec<Vec<u8>> = if *name == header::ACCEPT {
+    fn of_lines<'a>(name: &HeaderName, lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        let ranges = if *name == header::ACCEPT {
             // The order of media ranges means nothing (RFC 9110 §12.5.1).
-            let mut ranges: Vec<Vec<u8>> = members.map(lower_before_parameters).collect();
+            let mut ranges: Vec<Vec<u8>> = members_of(lines).map(lower_before_parameters).collect();
             ranges.sort();
             ranges.dedup();
             ranges
         } else if *name == header::ACCEPT_LANGUAGE {
             // Tags are case-insensitive; by quality their order means nothing, and among equals some servers take it
             // as a preference (RFC 9110 §12.5.4).
-            let mut ranges: Vec<Vec<u8>> = members.map(|member| tight(member).to_ascii_lowercase()).collect();
+            let mut ranges: Vec<Vec<u8>> =
+                members_of(lines).map(|member| tight(member).to_ascii_lowercase()).collect();
             ranges.sort_by_key(|range| std::cmp::Reverse(quality(range)));
             ranges
+        } else if LISTS.contains(name) {
+            members_of(lines).map(<[u8]>::to_vec).collect()
         } else {
-            members.map(<[u8]>::to_vec).collect()
+            return Self::Text(lines.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(&b", "[..]));
         };
-        Self::Members(members.join(&b","[..]))
+        Self::Text(ranges.join(&b","[..]))
     }
 
     /// Whether it is that of these lines, which are those of a field that is present.
     fn is_of<'a, L: Iterator<Item = &'a [u8]>>(&self, name: &HeaderName, lines: impl Fn() -> L) -> bool {
         match self {
             Self::Codings(codings) => *codings == Codings::of_members(members_of(lines())),
-            Self::Members(held) if *name == header::ACCEPT => {
+            Self::Text(held) if *name == header::ACCEPT => {
                 let asked = || members_of(lines());
                 let held = || members_of(std::iter::once(&**held));
                 if asked().nth(FEW_MEMBERS).is_some() || held().nth(FEW_MEMBERS).is_some() {
-                    return Self::of_members(name, asked()) == *self;
+                    return Self::of_lines(name, lines()) == *self;
                 }
                 asked().all(|range| held().any(|held| is_range(range, held)))
                     && held().all(|held| asked().any(|range| is_range(range, held)))
             }
-            Self::Members(held) if *name == header::ACCEPT_LANGUAGE => {
+            Self::Text(held) if *name == header::ACCEPT_LANGUAGE => {
                 let mut asked: [(u16, &[u8]); FEW_MEMBERS] = [(0, &[]); FEW_MEMBERS];
                 let mut count = 0;
                 for member in members_of(lines()) {
                     // What is more, or written with white space inside, takes the form that is stored.
                     if count == FEW_MEMBERS || member.iter().any(u8::is_ascii_whitespace) {
-                        return Self::of_members(name, members_of(lines())) == *self;
+                        return Self::of_lines(name, lines()) == *self;
                     }
                     // The order of equals stays.
                     let quality = quality(member);
@@ -188,21 +207,23 @@ impl Normal {
                 let asked = asked.flat_map(|(comma, (_, member))| comma.iter().chain(member.iter()));
                 asked.map(u8::to_ascii_lowercase).eq(held.iter().copied())
             }
-            Self::Members(held) => {
-                let mut rest: &[u8] = held;
-                let mut first = true;
-                for member in members_of(lines()) {
-                    let comma: &[u8] = if first { b"" } else { b"," };
-                    first = false;
-                    match rest.strip_prefix(comma).and_then(|rest| rest.strip_prefix(member)) {
-                        Some(after) => rest = after,
-                        None => return false,
-                    }
-                }
-                rest.is_empty()
-            }
+            Self::Text(held) if LISTS.contains(name) => is_joined(held, members_of(lines()), b","),
+            Self::Text(held) => is_joined(held, lines().map(<[u8]>::trim_ascii), b", "),
         }
     }
+}
+
+/// Whether a text is these parts with that between them.
+fn is_joined<'a>(text: &[u8], parts: impl Iterator<Item = &'a [u8]>, between: &[u8]) -> bool {
+    let mut rest = text;
+    for (index, part) in parts.enumerate() {
+        let before = if index == 0 { &b""[..] } else { between };
+        match rest.strip_prefix(before).and_then(|rest| rest.strip_prefix(part)) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty()
 }
 
 /// Whether a media range is this one in its normal form.
@@ -420,7 +441,7 @@ mod tests {
     #[test]
     fn a_row_for_each_clause() {
         type Fields = &'static [(&'static str, &'static str)];
-        let rows: [(Fields, Fields, Fields, bool); 22] = [
+        let rows: [(Fields, Fields, Fields, bool); 30] = [
             (&[], &[("accept", "a")], &[("accept", "b")], true),
             (&[("vary", "accept")], &[("accept", "a")], &[("accept", "a")], true),
             (&[("vary", "accept")], &[("accept", "a")], &[("accept", "b")], false),
@@ -473,6 +494,21 @@ mod tests {
             (&[("vary", "accept-encoding")], &[("accept-encoding", "gzip")], &[], false),
             (&[("vary", "x-a, x-a")], &[("x-a", "1")], &[("x-a", "1")], true),
             (&[("vary", "x-a")], &[("x-a", "\"a, b\"")], &[("x-a", "\"a,b\"")], false),
+            // What is no list by definition is compared byte for byte, lines joined (RFC 9110 §5.3).
+            (&[("vary", "x-a")], &[("x-a", "a, b")], &[("x-a", "a,b")], false),
+            (&[("vary", "x-a")], &[("x-a", "a,, b")], &[("x-a", "a, b")], false),
+            (&[("vary", "x-a")], &[("x-a", "a, b")], &[("x-a", "a"), ("x-a", "b")], true),
+            (&[("vary", "x-a")], &[("x-a", "")], &[("x-a", ","), ("x-a", "")], false),
+            (
+                &[("vary", "user-agent")],
+                &[("user-agent", "A (KHTML,  like Gecko,, x)")],
+                &[("user-agent", "A (KHTML,like Gecko,x)")],
+                false,
+            ),
+            (&[("vary", "cookie")], &[("cookie", "a=b,c")], &[("cookie", "a=b, c")], false),
+            // What is one, without white space and empty members.
+            (&[("vary", "prefer")], &[("prefer", "a,, b")], &[("prefer", "a"), ("prefer", "b")], true),
+            (&[("vary", "prefer")], &[("prefer", "a=\"b, c\"")], &[("prefer", "a=\"b,c\"")], false),
         ];
         for (response, first, second, same) in rows {
             let names = names(&map(response)).unwrap();
@@ -561,7 +597,7 @@ mod tests {
         fn comparing_makes_no_difference(
             first in "((a/b|A/b|c)(;q=0\\.[12]|;X=y)?,? ?){0,5}", second in "((a/b|A/b|c)(;q=0\\.[12]|;X=y)?,? ?){0,20}",
         ) {
-            for name in [header::ACCEPT, header::ACCEPT_LANGUAGE, header::ORIGIN] {
+            for name in [header::ACCEPT, header::ACCEPT_LANGUAGE, header::FORWARDED, header::ORIGIN] {
                 let fields = |text: &str| map(&[(name.as_str(), text)]);
                 let names = std::slice::from_ref(&name);
                 let (held, asked) =

@@ -193,6 +193,32 @@ async fn encodings_make_no_more_variants_than_there_are() {
     assert_eq!(edge.get("/").await.text(), "none");
 }
 
+/// RFC 9111 §4.1: white space and empty members mean nothing where a field is a list, and only there.
+#[tokio::test]
+async fn only_lists_are_compared_as_lists() {
+    let upstream = Upstream::start(|head| {
+        send(200, &[("cache-control", "max-age=60"), ("vary", "user-agent, prefer")], head)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let ask = async |agent: &str, prefer: &str| {
+        let seen = edge.ask("GET", "/", &[("user-agent", agent), ("prefer", prefer)]).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        (field(seen.text(), "user-agent").unwrap(), seen.cache_status().contains("hit"))
+    };
+    let (wide, tight) = ("A (KHTML,  like Gecko,, x)", "A (KHTML,like Gecko,x)");
+    for (agent, prefer, hit) in [
+        (wide, "a, b", false),
+        (wide, "a,,b ", true),
+        (tight, "a, b", false),
+        (tight, "a,b", true),
+        (wide, "a,b", true),
+        (wide, "a b", false),
+    ] {
+        assert_eq!(ask(agent, prefer).await, (agent.to_owned(), hit), "{agent} {prefer}");
+    }
+}
+
 #[tokio::test]
 async fn variants_of_one_url_are_bounded() {
     let upstream = Upstream::start(|head| {
