@@ -257,6 +257,11 @@ async fn write(
         Ending::None => return writer.write(&mut [IoSlice::new(&head)]).await,
         Ending::Chunked | Ending::Close => u64::MAX,
     };
+    let ends_with_connection = ending == Ending::Close;
+    if ends_with_connection {
+        // Until all is written: whatever ends it before, a broken response, a deadline or the end of a drain.
+        writer.resets_when_dropped(true)?;
+    }
     let mut trailers = None;
     loop {
         let frame = if head.is_empty() {
@@ -301,5 +306,11 @@ async fn write(
         Ending::Chunked => encoder::last_chunk(&mut head, trailers.as_ref()),
         _ => {}
     }
-    if head.is_empty() { Ok(()) } else { writer.write(&mut [IoSlice::new(&head)]).await }
+    if !head.is_empty() {
+        writer.write(&mut [IoSlice::new(&head)]).await?;
+    }
+    if ends_with_connection {
+        writer.resets_when_dropped(false)?;
+    }
+    Ok(())
 }

@@ -3,9 +3,11 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    time::Duration,
 };
 
 use rustix::fs::sendfile;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncWrite, Interest},
     net::tcp::WriteHalf,
@@ -131,6 +133,12 @@ impl<'a> Writer<'a> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             written => written.inspect(|written| self.place.slot.wrote(*written)),
         }
+    }
+
+    /// Whether the connection is reset, should it be dropped from now on, in place of ended: of a content that ends with the
+    /// connection an end says that it is whole (RFC 9112 §8).
+    pub(crate) fn resets_when_dropped(&self, resets: bool) -> io::Result<()> {
+        SockRef::from(self.half.as_ref()).set_linger(resets.then_some(Duration::ZERO))
     }
 
     /// Says that nothing more will come.

@@ -586,3 +586,39 @@ async fn a_response_that_ends_in_two_places_is_none() {
     }
     assert_eq!(edge.get("/chunked").await.text(), "ok");
 }
+
+/// RFC 9112 §8: where the end of the connection ends the content, one that broke must not end like one that is whole.
+#[tokio::test]
+async fn clients_of_http_1_0_see_a_break() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let upstream = Upstream::start(move |asked| match asked.split(' ').nth(1).unwrap() {
+        "/broken" => Reply::SendAndClose(format!("{head}4\r\nhalf\r\n").into()),
+        "/stalled" => Reply::Parts(vec![format!("{head}4\r\nhalf\r\n").into(), Vec::new()]),
+        _ => Reply::Send(format!("{head}5\r\nwhole\r\n0\r\n\r\n").into()),
+    })
+    .await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.drain = Duration::from_millis(100);
+    let edge = run(config).await;
+    let ask = async |path: &str| {
+        let mut stream = edge.connect().await;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: h\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+    };
+    let read = async |stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>| {
+        tokio::time::timeout(DEADLINE, stream.read_to_end(bytes)).await.unwrap().map_err(|error| error.kind())
+    };
+    let mut bytes = Vec::new();
+    read(&mut ask("/whole").await, &mut bytes).await.unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.ends_with("\r\n\r\nwhole") && field(&text, "content-length").is_none(), "{text}");
+    let ended = read(&mut ask("/broken").await, &mut Vec::new()).await;
+    assert_eq!(ended, Err(std::io::ErrorKind::ConnectionReset));
+    // One that is cut off at the end of a drain is not whole either.
+    let mut stalled = ask("/stalled").await;
+    upstream.permit(1);
+    let (head, mut rest) = read_head(&mut stalled).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    edge.stop.cancel();
+    assert_eq!(read(&mut stalled, &mut rest).await, Err(std::io::ErrorKind::ConnectionReset));
+}
