@@ -26,7 +26,11 @@ impl Edge {
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
         let answer = match self.upstreams.send(&ask).await {
-            Ok(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+            // A 101 to anything else is no final response, and so an error.
+            Ok(answer)
+                if answer.status == StatusCode::SWITCHING_PROTOCOLS
+                    && forward::is_to_websocket(&answer.headers) =>
+            {
                 return self.tunnel(inbound, answer).await;
             }
             answer => answer,

@@ -108,6 +108,16 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a 101 changes to the one protocol that is asked for here: nothing but `websocket` in `Upgrade`, and `Connection` says
+/// that this field is meant (RFC 9110 §7.8, RFC 6455 §4.1).
+pub fn is_to_websocket(response: &HeaderMap) -> bool {
+    let is = |wanted: &'static str| move |member: &[u8]| member.eq_ignore_ascii_case(wanted.as_bytes());
+    let mut protocols = list_members(response, &header::UPGRADE).peekable();
+    protocols.peek().is_some()
+        && protocols.all(is("websocket"))
+        && list_members(response, &header::CONNECTION).any(is("upgrade"))
+}
+
 /// What is wrong with the framing of a response that two readers could end at different places (RFC 9112 §6.1, §6.3). No
 /// request of ours takes another transfer coding than chunks; `identity`, which is none any more, changes nothing.
 pub fn misframed(response: &HeaderMap) -> Option<&'static str> {
@@ -474,6 +484,24 @@ mod tests {
         ];
         for (fields, is_good) in rows {
             assert_eq!(misframed(&map(fields)).is_none(), is_good, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn protocols_that_a_101_changes_to() {
+        let rows: [(&[(&str, &str)], bool); 9] = [
+            (&[("connection", "upgrade"), ("upgrade", "websocket")], true),
+            (&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")], true),
+            (&[("connection", "upgrade"), ("upgrade", "h2c")], false),
+            (&[("connection", "upgrade"), ("upgrade", "websocket, h2c")], false),
+            (&[("connection", "upgrade"), ("upgrade", "websocket"), ("upgrade", "h2c")], false),
+            (&[("connection", "upgrade"), ("upgrade", "websocket/13")], false),
+            (&[("connection", "upgrade"), ("upgrade", "")], false),
+            (&[("connection", "upgrade")], false),
+            (&[("upgrade", "websocket")], false),
+        ];
+        for (fields, expected) in rows {
+            assert_eq!(is_to_websocket(&map(fields)), expected, "{fields:?}");
         }
     }
 

@@ -468,6 +468,30 @@ async fn only_websocket_tunnels_and_only_after_the_101() {
     assert_eq!(field(upstream.requests().last().unwrap(), "upgrade"), None);
 }
 
+/// RFC 9110 §7.8, RFC 6455 §4.1.
+#[tokio::test]
+async fn a_101_to_another_protocol_is_no_tunnel() {
+    let upstream = Upstream::start(|head| {
+        let fields = match head.split(' ').nth(1).unwrap() {
+            "/h2c" => "connection: upgrade\r\nupgrade: h2c\r\n",
+            "/both" => "connection: upgrade\r\nupgrade: websocket, h2c\r\n",
+            "/none" => "connection: upgrade\r\n",
+            _ => "upgrade: websocket\r\n",
+        };
+        Reply::Send(format!("HTTP/1.1 101 X\r\n{fields}\r\nhello").into())
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for path in ["/h2c", "/both", "/none", "/unconnected"] {
+        let ask = format!(
+            "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n"
+        );
+        let seen = edge.raw(ask.as_bytes(), false).await;
+        assert_eq!((seen.status, seen.complete, seen.field("upgrade")), (502, true, None), "{path}");
+        assert!(!seen.text().contains("hello"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn interim_responses_are_bounded_in_number_and_any_is_passed_on() {
     let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
