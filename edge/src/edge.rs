@@ -344,6 +344,13 @@ impl Edge {
     }
 
     async fn handle_upstream(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
+        let cacheable = matches!(inbound.method, Method::GET | Method::HEAD);
+        // Content gives a GET a meaning that the key does not have (RFC 9110 §9.3.1).
+        let bypasses =
+            inbound.websocket || inbound.has_content || validate::for_origin_only(&inbound.headers);
+        if cacheable && bypasses && inbound.directives.only_if_cached {
+            return self.not_stored(&inbound);
+        }
         if inbound.websocket {
             return Box::pin(self.websocket(&inbound)).await;
         }
@@ -351,12 +358,10 @@ impl Edge {
         let settings = self.settings();
         let target = settings.rules.query.target(&inbound.target);
         let key = Key::of_upstream(inbound.scheme, &inbound.host, &target);
-        let cacheable = matches!(inbound.method, Method::GET | Method::HEAD);
         if !cacheable {
             return Box::pin(self.pass(&inbound, &key, content, Forward::Method, &Found::default())).await;
         }
-        // Content gives a GET a meaning that the key does not have (RFC 9110 §9.3.1).
-        if inbound.has_content || validate::for_origin_only(&inbound.headers) {
+        if bypasses {
             return Box::pin(self.pass(&inbound, &key, content, Forward::Bypass, &Found::default())).await;
         }
         // What is keyed is what is asked for.

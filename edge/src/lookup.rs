@@ -127,13 +127,7 @@ impl Edge {
                 trace::note(|| Step::by(forward.clause(), missing(forward)));
             }
             if inbound.directives.only_if_cached {
-                trace::note(|| Step::by("RFC 9111 §5.2.1.7", "504: the request accepts only what is stored"));
-                // RFC 9111 §5.2.1.7.
-                return self.error(
-                    inbound,
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "There is no stored response to use.",
-                );
+                return self.not_stored(inbound);
             }
             // Several ranges are cut from the whole, which is fetched once for all; what will not be kept is not worth that.
             let several = wants_part && found.live.is_none() && self.range_of(inbound).is_none();

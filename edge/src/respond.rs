@@ -314,6 +314,12 @@ impl Edge {
         error_page(code, text, inbound.method == Method::HEAD, Some(&inbound.id))
     }
 
+    /// To a request that accepts only what is stored (RFC 9111 §5.2.1.7).
+    pub(crate) fn not_stored(&self, inbound: &Inbound) -> Response<OutBody> {
+        trace::note(|| Step::by("RFC 9111 §5.2.1.7", "504: the request accepts only what is stored"));
+        self.error(inbound, StatusCode::GATEWAY_TIMEOUT, "There is no stored response to use.")
+    }
+
     pub(crate) fn not_ready(&self, inbound: &Inbound, text: &str) -> Response<OutBody> {
         let mut response = self.error(inbound, StatusCode::SERVICE_UNAVAILABLE, text);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

@@ -631,6 +631,17 @@ async fn only_if_cached_reaches_no_upstream() {
     let edge = front(&[&upstream]).await;
     let only = [("cache-control", "only-if-cached")];
     assert_eq!(edge.ask("GET", "/", &only).await.status, 504);
+    // Nor do those that no stored response can answer (RFC 9111 §5.2.1.7).
+    let websocket = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "x")];
+    let bypasses: [&[(&str, &str)]; 3] =
+        [&[("if-match", "\"a\"")], &[("if-unmodified-since", "Sun, 06 Nov 1994 08:49:37 GMT")], &websocket];
+    for more in bypasses {
+        assert_eq!(edge.ask("GET", "/", &[&only[..], more].concat()).await.status, 504, "{more:?}");
+    }
+    assert_eq!(edge.ask("HEAD", "/", &[only[0], ("if-match", "*")]).await.status, 504);
+    let content =
+        b"GET / HTTP/1.1\r\nhost: h\r\ncache-control: only-if-cached\r\ncontent-length: 2\r\n\r\nhi";
+    assert_eq!(edge.raw(content, false).await.status, 504);
     assert!(upstream.requests().is_empty());
     edge.get("/").await;
     assert_eq!(edge.ask("GET", "/", &only).await.text(), "x");
