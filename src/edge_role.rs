@@ -51,7 +51,7 @@ pub struct EdgeArgs {
     /// What it does then
     #[arg(long, env = "BAKE_EDGE_ON_LEASE_LAPSE", value_name = "WHAT")]
     on_lease_lapse: Option<OnLeaseLapse>,
-    /// What this edge calls itself; unique among edges [default: host name and address]
+    /// What this edge calls itself: a word, perhaps with a port, unique among edges [default: host name and address]
     #[arg(long, env = "BAKE_NAME", value_name = "NAME")]
     name: Option<String>,
     /// Folder with a bakehouse.toml

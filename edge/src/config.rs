@@ -153,7 +153,8 @@ pub struct EdgeConfig {
     pub mode: Mode,
     /// Threads that serve clients; at least one.
     pub threads: usize,
-    /// What this edge calls itself, in `Via` and towards origins; unique among edges, a token (RFC 9110 §5.6.2).
+    /// What this edge calls itself, in `Via`, `CDN-Loop` and towards origins; unique among edges, a token (RFC 9110 §5.6.2),
+    /// and perhaps a port.
     pub name: String,
     /// How long upstreams may take.
     pub deadlines: Deadlines,

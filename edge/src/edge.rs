@@ -103,12 +103,15 @@ impl Edge {
     /// can answer. Ends with `shutdown`.
     ///
     /// # Errors
-    /// Where an upstream URL cannot be used, or there is nothing to get content from.
+    /// Where the name or an upstream URL cannot be used, or there is nothing to get content from.
     pub fn start(
         config: EdgeConfig,
         bucket: Option<Arc<dyn Bucket>>,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, EdgeError> {
+        if !forward::is_name(&config.name) {
+            return Err(EdgeError::BadName { name: config.name });
+        }
         let (urls, sites, options) = match &config.mode {
             Mode::Upstream { urls } => {
                 if urls.is_empty() {

@@ -13,6 +13,12 @@ pub enum EdgeError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A name that `Via` and `CDN-Loop` cannot carry, so that the edge would not know itself again.
+    #[error("`{name}` cannot be the name of an edge")]
+    BadName {
+        /// As it was given.
+        name: String,
+    },
     /// Upstreams are missing.
     #[error("an edge needs at least one upstream, origin or bucket")]
     NoUpstream,
@@ -130,6 +136,10 @@ impl EdgeError {
             Self::BadHost { .. } => {
                 Some("give a host name and perhaps a port, such as app.internal:3000".into())
             }
+            Self::BadName { .. } => Some(
+                "use letters, digits, - . and _, and perhaps a port, such as edge-1 or edge.example:8080"
+                    .into(),
+            ),
             Self::NoUpstream => Some("name one with --upstream URL".into()),
             Self::Certificates(_) => {
                 Some("install the system's CA certificates (package ca-certificates)".into())

@@ -149,6 +149,21 @@ fn operators_see_and_purge_behind_a_token() {
 }
 
 #[test]
+fn a_name_that_cannot_be_told_is_refused() {
+    let world = World::new();
+    let start = |name: &'static str| {
+        let args = ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--name", name];
+        world.bake(".", &args)
+    };
+    for name in ["x,y", "a b", "a(b", "http://a", ""] {
+        let refused = start(name).run().code(1);
+        let told = [format!("`{name}` cannot be the name of an edge"), "hint: ".into()];
+        assert!(told.iter().all(|text| refused.stderr.contains(text)), "{name}: {}", refused.stderr);
+    }
+    start("edge.example:8080").start().wait_for_text("edge at ", SOON);
+}
+
+#[test]
 fn an_open_admin_address_needs_a_token() {
     let world = World::new();
     let args = ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--admin"];

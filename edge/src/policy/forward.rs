@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use super::directives::list_members;
+use super::directives::{is_token_byte, list_members};
 
 /// Fields that belong to one connection and end there (RFC 9110 §7.6.1), and those of a proxy, which this is not
 /// (RFC 9111 §3.1).
@@ -218,6 +218,14 @@ pub fn is_as_sent(name: &HeaderName) -> bool {
         || TOLD.contains(name)
         || is_claim(name.as_str(), false)
         || name == "x-request-id")
+}
+
+/// Whether a node may call itself so in `Via` and in `CDN-Loop`: a token, and perhaps a port (RFC 9110 §7.6.3, RFC 8586 §2).
+/// Anything else would be read back as something else, and a loop never found.
+pub fn is_name(name: &str) -> bool {
+    let (host, port) = name.split_once(':').unwrap_or((name, "0"));
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    !host.is_empty() && host.bytes().all(is_token_byte) && is_port
 }
 
 /// Appends this node to `Via`.
@@ -600,6 +608,26 @@ mod tests {
         assert!(is_loop(&headers, "edge-1"));
         assert!(is_loop(&map(&[("cdn-loop", "a, edge-1; v=1")]), "edge-1"));
         assert!(!is_loop(&map(&[("via", "1.1 edge-11")]), "edge-1"));
+    }
+
+    #[test]
+    fn names_that_can_be_told() {
+        for name in ["edge-1", "a", "edge.example:8080", "127.0.0.1:80", "x_y~z"] {
+            assert!(is_name(name), "{name}");
+            let mut headers = HeaderMap::new();
+            add_via(&mut headers, Version::HTTP_11, name);
+            assert!(is_loop(&headers, name), "{name}");
+            let mut headers = HeaderMap::new();
+            add_cdn_loop(&mut headers, name);
+            assert!(is_loop(&headers, name), "{name}");
+        }
+        let names = [
+            "", "x,y", "a b", "a(b", "a;b", "a\"b", "é", "a\n", ":80", "a:", "a:b", "a:1:2", "http://a",
+            "[::1]:80",
+        ];
+        for name in names {
+            assert!(!is_name(name), "{name}");
+        }
     }
 
     #[test]
