@@ -6,9 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::policy::forward;
 
-/// Interim responses that may wait to be sent, and so the number that one response can have in a burst.
-const WAITING_MAX: usize = 8;
-/// Interim responses to one request; what comes beyond is passed over.
+/// Interim responses to one request, all of which may come in a burst and wait to be sent; what comes beyond is passed over.
 const INTERIM_MAX: usize = 32;
 
 /// An interim response.
@@ -32,7 +30,7 @@ pub(crate) struct Waiting {
 
 /// Both ends.
 pub(crate) fn channel() -> (Interims, Waiting) {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let (sender, receiver) = mpsc::channel(INTERIM_MAX);
     (Interims(sender), Waiting { receiver, left: INTERIM_MAX })
 }
 
