@@ -74,6 +74,8 @@ pub fn ranged(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Ranged {
     let spans: Vec<Span> = specs.iter().filter_map(|spec| spec.within(length)).collect();
     let spans = coalesced(spans);
     match spans[..] {
+        // The last bytes of nothing are all of it (RFC 9110 §14.1.2), of which no `Content-Range` could tell a part.
+        [] if length == 0 && specs.iter().any(|spec| matches!(spec, Spec::Suffix(1..))) => Ranged::Whole,
         [] => Ranged::Unsatisfiable,
         [span] => Ranged::Part(span),
         _ => {
@@ -395,7 +397,7 @@ mod tests {
         use Ranged::{Part, Parts, Unsatisfiable, Whole};
         let many = format!("bytes={}", vec!["0-0"; RANGES_MAX + 1].join(","));
         let most = format!("bytes={}", vec!["0-0"; RANGES_MAX].join(","));
-        let rows: [(&str, u64, Ranged); 33] = [
+        let rows: [(&str, u64, Ranged); 35] = [
             ("bytes=0-0", 10, Part(span(0, 1))),
             ("bytes=2-4", 10, Part(span(2, 5))),
             ("bytes=2-99", 10, Part(span(2, 10))),
@@ -406,7 +408,9 @@ mod tests {
             ("bytes=-99", 10, Part(span(0, 10))),
             ("bytes=-0", 10, Unsatisfiable),
             ("bytes=0-", 0, Unsatisfiable),
-            ("bytes=-1", 0, Unsatisfiable),
+            ("bytes=-1", 0, Whole),
+            ("bytes=0-0,-1", 0, Whole),
+            ("bytes=-0", 0, Unsatisfiable),
             ("BYTES=0-0", 10, Part(span(0, 1))),
             ("bytes= 0-0 ", 10, Part(span(0, 1))),
             ("bytes=4-2", 10, Whole),

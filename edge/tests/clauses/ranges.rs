@@ -79,6 +79,26 @@ async fn several_ranges_are_one_multipart_response() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// RFC 9110 §14.1.2: the last bytes of nothing are all of it.
+#[tokio::test]
+async fn ranges_of_nothing() {
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "")).await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    for (asked, status, told) in [
+        ("bytes=-5", 200, None),
+        ("bytes=0-1,-5", 200, None),
+        ("bytes=-0", 416, Some("bytes */0")),
+        ("bytes=0-", 416, Some("bytes */0")),
+    ] {
+        let seen = range(&edge, asked).await;
+        assert_eq!((seen.status, seen.field("content-range").as_deref()), (status, told), "{asked}");
+        assert_eq!(seen.field("content-length").as_deref(), Some("0"), "{asked}");
+        assert!(seen.cache_status().contains("hit"), "{asked}");
+    }
+}
+
 #[tokio::test]
 async fn parts_are_kept_and_combined_under_a_strong_tag() {
     let upstream = parts("\"a\"").await;
