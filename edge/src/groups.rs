@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use release::answer;
 
-use crate::inbound::joined;
+use crate::{inbound::joined, policy::directives::structured};
 
 /// Groups of one response that are kept or invalidated; RFC 9875 §2 and §3 ask for at least 32 of 32 characters.
 const GROUPS_MAX: usize = 256;
@@ -52,7 +52,7 @@ pub(crate) fn invalidated_groups(head: &HeaderMap) -> Vec<Box<str>> {
 /// The strings of a structured list; one that cannot be read counts as absent (RFC 9651 §4.2).
 fn strings(head: &HeaderMap, name: &'static str) -> Vec<Box<str>> {
     let mut strings: Vec<Box<str>> = Vec::new();
-    let text = joined(head, &HeaderName::from_static(name)).unwrap_or_default();
+    let text = structured(head, &HeaderName::from_static(name));
     if let Ok(list) = sfv::Parser::new(&text).parse::<sfv::List>() {
         for member in list {
             if let sfv::ListEntry::Item(item) = member
@@ -98,6 +98,8 @@ mod tests {
         // What is no string is no group, and a broken list has none.
         assert_eq!(of(&[("cache-groups", "a, \"b\", 3, (\"c\")")], false), ["b"]);
         assert!(of(&[("cache-groups", "\"a\", ,")], false).is_empty());
+        assert!(of(&[("cache-groups", "\"a\""), ("cache-groups", "\"é\"")], false).is_empty());
+        assert!(of(&[("cache-groups", "\"a\""), ("cache-groups", "\"b")], false).is_empty());
         assert_eq!(
             of(&[("surrogate-key", "a  b, c"), ("cache-tag", "d, e f,")], false),
             ["a", "b", "c", "d", "e f"]

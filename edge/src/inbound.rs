@@ -83,7 +83,7 @@ impl Edge {
     }
 }
 
-/// All lines of a field as one.
+/// All lines of a field as one, but for those that are not text.
 pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).peekable();
     lines.peek()?;

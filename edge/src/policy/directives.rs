@@ -145,13 +145,7 @@ impl Control {
 
 /// A targeted field is a structured dictionary; an empty or broken one counts as absent (RFC 9213 §2.1).
 fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
-    let mut joined = Vec::new();
-    for line in headers.get_all(name) {
-        if !joined.is_empty() {
-            joined.extend_from_slice(b", ");
-        }
-        joined.extend_from_slice(line.as_bytes());
-    }
+    let joined = structured(headers, name);
     if joined.iter().all(u8::is_ascii_whitespace) {
         return None;
     }
@@ -181,6 +175,12 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
         directives.take(key.as_str().as_bytes(), argument);
     }
     Some(directives)
+}
+
+/// All lines of a structured field as one: what is wrong with one of them is wrong with all (RFC 9651 §4.2).
+pub(crate) fn structured(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(&b", "[..])
 }
 
 /// How much staleness a request accepts (RFC 9111 §5.2.1.2).
