@@ -24,7 +24,7 @@ use crate::{
         range::{self, Onward},
         reuse::{Failure, Forward, stale_on_failure},
         storing::{self, Asked, storing},
-        vary::{self, Selection},
+        vary::{self, Codings, Selection},
     },
     purge::Applied,
     receive::Receiving,
@@ -63,6 +63,12 @@ impl Edge {
                 Onward::Without => drop(headers.remove(header::RANGE)),
                 Onward::Instead(range) => drop(headers.insert(header::RANGE, range)),
             }
+        }
+        // A HEAD tells of what a GET would bring (RFC 9110 §9.3.2), and of what is held, which was asked for so.
+        if inbound.method == Method::HEAD
+            && let Some(codings) = Codings::to_send(&headers)
+        {
+            headers.insert(header::ACCEPT_ENCODING, codings);
         }
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();

@@ -270,6 +270,12 @@ impl Codings {
         Self::of_members(list_members(request, &header::ACCEPT_ENCODING))
     }
 
+    /// The normal form of a request's field, if it has one.
+    pub fn to_send(request: &HeaderMap) -> Option<HeaderValue> {
+        request.get(header::ACCEPT_ENCODING)?;
+        HeaderValue::from_str(&Self::of(request).to_string()).ok()
+    }
+
     /// Reads the only line of a request.
     pub fn of_line(line: &[u8]) -> Self {
         Self::of_members(members_of(std::iter::once(line)))
