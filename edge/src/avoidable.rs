@@ -101,18 +101,20 @@ impl Misses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a miss.
-    pub(crate) fn note(&self, cause: &'static str, host: &str, target: &str) {
+    /// Notes a miss; says whether it is worth telling of, as the first is, the second, the fourth and so on.
+    pub(crate) fn note(&self, cause: &'static str, host: &str, target: &str) -> bool {
         let mut counted = self.counted();
         if !counted.causes.contains_key(cause) && counted.causes.len() >= CAUSES_MAX {
-            return;
+            return false;
         }
         let (count, example) = counted.causes.entry(cause).or_default();
         *count += 1;
         // The last is as good as any; written only now and then, since it costs a copy.
-        if count.is_power_of_two() {
+        let is_news = count.is_power_of_two();
+        if is_news {
             *example = url(host, target);
         }
+        is_news
     }
 
     /// Notes that nothing was stored for a URL with a query.

@@ -275,18 +275,11 @@ impl Edge {
             }
             (verdict, _) => {
                 let reason = verdict.err().unwrap_or(NoStore::VaryStar);
-                self.misses.note(reason.as_str(), &plan.host, &plan.ask.target);
-                metrics::counter!("bakehouse_edge_not_stored_total", "reason" => reason.as_str())
-                    .increment(1);
-                trace::note(|| Step::by(reason.clause(), format!("not stored: {}", reason.as_str())));
+                self.note_not_stored(reason, &plan.host, &plan.ask.target);
                 if reason.is_of_response() {
                     self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
                 }
                 drop(listing);
-                if reason == NoStore::SetCookie {
-                    metrics::counter!("bakehouse_edge_set_cookie_total").increment(1);
-                    tracing::info!(url = %plan.key().target, "not stored: the response sets a cookie");
-                }
                 flight.land(Landing::Released);
                 if let Err(Outcome::Alone(reply, _)) = tell.send(Outcome::Alone(Box::new(reply), reason)) {
                     tracing::debug!(status = %reply.status, "nobody is left who wanted this response");
@@ -332,6 +325,22 @@ impl Edge {
             began: flight.began,
         };
         self.receive(receiving, reply.source, Some(listing)).await;
+    }
+
+    /// Counts and tells why a response is not stored.
+    pub(crate) fn note_not_stored(&self, reason: NoStore, host: &str, target: &str) {
+        let is_news = self.misses.note(reason.as_str(), host, target);
+        metrics::counter!("bakehouse_edge_not_stored_total", "reason" => reason.as_str()).increment(1);
+        trace::note(|| Step::by(reason.clause(), format!("not stored: {}", reason.as_str())));
+        if reason == NoStore::SetCookie {
+            metrics::counter!("bakehouse_edge_set_cookie_total").increment(1);
+            // Each would fill the log of a site that sets cookies everywhere.
+            if is_news {
+                tracing::warn!(host, url = target, "not stored: the response sets a cookie");
+            } else {
+                tracing::info!(host, url = target, "not stored: the response sets a cookie");
+            }
+        }
     }
 
     /// A copy that may be served in place of a failure.

@@ -138,7 +138,9 @@ impl Edge {
             Counted::Forwarded(forward).count();
             told.forward = Some(forward);
             match forward {
-                Forward::VaryMiss => self.misses.note("vary-miss", &inbound.host, &inbound.target),
+                Forward::VaryMiss => {
+                    self.misses.note("vary-miss", &inbound.host, &inbound.target);
+                }
                 Forward::UriMiss if site.is_none() => self.misses.note_query(&inbound.host, &inbound.target),
                 _ => {}
             }

@@ -23,7 +23,7 @@ use crate::{
         freshness::{Freshness, Receipt},
         range::{self, Onward},
         reuse::{Failure, Forward, stale_on_failure},
-        storing::{self, Asked, storing},
+        storing::{self, Asked, NoStore, storing},
         vary::{self, Codings, Selection},
     },
     purge::Applied,
@@ -171,10 +171,14 @@ impl Edge {
         };
         let length = reply.source.length();
         let fits = length.is_none_or(|length| length <= self.object_bytes_max() as u64);
-        let names = storing(asked, reply.status, &reply.headers, &control, &freshness, rules)
-            .ok()
-            .filter(|()| fits)
-            .and_then(|()| vary::names(&reply.headers));
+        let verdict = storing(asked, reply.status, &reply.headers, &control, &freshness, rules);
+        // That most of these methods store nothing is no news.
+        if let Err(reason) = verdict
+            && reason != NoStore::Method
+        {
+            self.note_not_stored(reason, authority, &request.key.target);
+        }
+        let names = verdict.ok().filter(|()| fits).and_then(|()| vary::names(&reply.headers));
         let Some(names) = names else {
             let _ = tell.send(Outcome::Passed(Box::new(reply)));
             return;

@@ -604,6 +604,115 @@ fn limits_rules_and_memory_are_read_again() {
     assert!(edge.get("/b").field("cache-status").unwrap().contains("hit"), "the cache stays");
 }
 
+/// Which of the switches beside the rules are on.
+#[derive(Debug, PartialEq, Eq)]
+struct Switches {
+    client_validation: bool,
+    set_cookie: bool,
+    s_maxage: bool,
+    targeted_field: bool,
+    trust_forwarded: bool,
+}
+
+impl Switches {
+    const OFF: Self = Self {
+        client_validation: false,
+        set_cookie: false,
+        s_maxage: false,
+        targeted_field: false,
+        trust_forwarded: false,
+    };
+    const ON: Self = Self {
+        client_validation: true,
+        set_cookie: true,
+        s_maxage: true,
+        targeted_field: true,
+        trust_forwarded: true,
+    };
+
+    /// An upstream whose responses show them.
+    fn upstream() -> Upstream {
+        Upstream::start(|asked| {
+            let fields: &[(&str, &str)] = match asked.target() {
+                "/cookie" => &[FRESH[0], ("set-cookie", "a=b")],
+                "/stale" => &[("cache-control", "s-maxage=0, stale-while-revalidate=600"), ("etag", "\"a\"")],
+                "/targeted" => &[("own-cache-control", "max-age=600"), ("cache-control", "no-store")],
+                _ => &FRESH,
+            };
+            Answer::Send(response(200, fields, asked.field("x-forwarded-for").unwrap()))
+        })
+    }
+
+    fn of(edge: &Edge<'_>) -> Self {
+        let second = |target: &str, request: Request| {
+            edge.get(target);
+            edge.ask(request).field("cache-status").unwrap().to_owned()
+        };
+        let is_hit = |target: &str| second(target, Request::get(target)).contains("; hit");
+        let forced = Request::get("/forced").field("Cache-Control", "no-cache");
+        Self {
+            client_validation: second("/forced", forced).contains("fwd=request"),
+            set_cookie: is_hit("/cookie"),
+            s_maxage: is_hit("/stale"),
+            targeted_field: is_hit("/targeted"),
+            trust_forwarded: edge.ask(Request::get("/who").field("X-Forwarded-For", "192.0.2.7")).text()
+                == "192.0.2.7, 127.0.0.1",
+        }
+    }
+}
+
+#[test]
+fn rules_are_switched_by_flags_and_by_configuration() {
+    let world = World::new();
+    let upstream = Switches::upstream();
+    assert_eq!(Switches::of(&Edge::front(&world, &[&upstream], &[])), Switches::OFF);
+    let flags = [
+        "--client-validation=obey",
+        "--set-cookie=store",
+        "--s-maxage=lifetime",
+        "--targeted-field=Own-Cache-Control",
+        "--trust-forwarded=127.0.0.0/8",
+    ];
+    assert_eq!(Switches::of(&Edge::front(&world, &[&upstream], &flags)), Switches::ON);
+    let clients = "client_validation = \"obey\"\nset_cookie = \"store\"\ns_maxage = \"lifetime\"\n\
+                   targeted_field = [\"Own-Cache-Control\"]\ntrust_forwarded = [\"127.0.0.0/8\"]\n";
+    world.write(
+        "conf/bakehouse.toml",
+        format!("[edge]\nupstream = [\"{}\"]\n[edge.clients]\n{clients}", upstream.url),
+    );
+    assert_eq!(Switches::of(&Edge::start(&world, &["--config", "conf"])), Switches::ON);
+    // A flag says more than the configuration.
+    let off = ["--client-validation=ignore", "--set-cookie=for-all", "--s-maxage=strict"];
+    let off = [&["--config", "conf"][..], &off, &["--targeted-field=X-None", "--trust-forwarded=10.0.0.0/8"]];
+    assert_eq!(Switches::of(&Edge::start(&world, &off.concat())), Switches::OFF);
+}
+
+#[test]
+fn responses_that_are_not_kept_for_their_cookie_are_counted_and_logged() {
+    let world = World::new();
+    let upstream = Upstream::start(|asked| {
+        let fields = [FRESH[0], ("set-cookie", "a=b"), ("content-location", asked.target())];
+        Answer::Send(response(200, &fields, "x"))
+    });
+    let mut edge = Edge::front(&world, &[&upstream], &[]);
+    let line = |host: &str, target: &str| {
+        format!("not stored: the response sets a cookie host=\"{host}\" url=\"{target}\"")
+    };
+    edge.get("/get");
+    edge.process.wait_for_text(&line("site.test", "/get"), SOON);
+    // What a POST brings could answer a GET as well, but for its cookie.
+    edge.ask(Request::new("POST", "/post"));
+    edge.process.wait_for_text(&line("site.test", "/post"), SOON);
+    for _ in 0..3 {
+        edge.get("/many");
+    }
+    assert_eq!(edge.metric("bakehouse_edge_set_cookie_total", &[]), 5.0);
+    assert_eq!(edge.metric("bakehouse_edge_not_stored_total", &["reason=\"set-cookie\""]), 5.0);
+    // A site that sets cookies everywhere does not fill the log.
+    edge.process.wait_for_text(&line("site.test", "/many"), SOON);
+    assert_eq!(edge.process.stderr().matches("sets a cookie").count(), 3, "{}", edge.process.stderr());
+}
+
 #[test]
 fn a_successor_takes_over_without_a_dropped_connection() {
     let world = World::new();

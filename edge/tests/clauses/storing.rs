@@ -149,6 +149,39 @@ async fn targeted_fields_are_those_of_the_list_in_its_order() {
     }
 }
 
+/// RFC 9213 §2.1, RFC 9651 §3.2, §4.2: all lines are one dictionary; one that is not valid is ignored.
+#[tokio::test]
+async fn a_targeted_field_is_a_structured_one() {
+    const ROWS: [(&[&str], &str, bool); 13] = [
+        (&["max-age=60"], "no-store", true),
+        (&["max-age=60", "public"], "no-store", true),
+        (&["public", "", "max-age=60"], "no-store", true),
+        (&["max-age=60", "no-store"], "max-age=60", false),
+        (&["no-store", "no-store=?0, max-age=60"], "no-store", true),
+        (&["max-age=60;a=b, x=\"no-store\""], "no-store", true),
+        (&["max-age=999999999999999"], "no-store", true),
+        // Not valid: upper case, a comma at the end, an integer out of range, a line that is none.
+        (&["MAX-AGE=60"], "no-store", false),
+        (&["NO-STORE"], "max-age=60", true),
+        (&["max-age=60,"], "no-store", false),
+        (&["max-age=9999999999999999"], "no-store", false),
+        (&["no-store", "max-age=60,"], "max-age=60", true),
+        (&["max-age=60", "é"], "no-store", false),
+    ];
+    let upstream = Upstream::start(|head| {
+        let index: usize = head.split(' ').nth(1).unwrap()[1..].parse().unwrap();
+        let (lines, control, _) = ROWS[index];
+        let lines = lines.iter().map(|line| ("CDN-Cache-Control", *line));
+        let fields: Vec<(&str, &str)> = lines.chain([("cache-control", control)]).collect();
+        send(200, &fields, "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (index, (lines, control, hit)) in ROWS.into_iter().enumerate() {
+        assert_eq!(is_hit(&edge, &format!("/{index}")).await, hit, "{lines:?} {control}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_keyed_is_not_forwarded() {
     let upstream = Upstream::start(|head| {
