@@ -373,7 +373,10 @@ impl Edge {
                 let (key, codings) = (plan.key(), plan.accept_encoding.as_deref());
                 Box::pin(self.fetch_of_site(site, &key.target, codings, &plan.host, &plan.tags, via)).await
             }
-            None => self.upstreams.send(&plan.ask).await.and_then(Reply::of),
+            None => {
+                let answer = self.upstreams.send(&plan.ask).await?;
+                Reply::of(answer, &self.config.name)
+            }
         }
     }
 

@@ -112,7 +112,7 @@ pub fn response_fields(bytes: &[u8]) {
     let mut stored = fields.clone();
     strip_for_storage(&mut stored, &control);
     let key = Key::of_upstream(Scheme::Http, "h", "/");
-    let common = Commons::default().of(&key, &stored);
+    let common = Commons::default().of(&key, &stored, false);
     let (own, places) = HeadBlock::write(&stored, false);
     assert_eq!(HeadBlock::new(&own, places, &common).map(), stored);
     let groups = groups_of(&stored, false);

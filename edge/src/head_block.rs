@@ -50,13 +50,15 @@ pub(crate) struct Common {
     /// The scope of their keys.
     pub(crate) scope: Arc<str>,
     pub(crate) of_site: bool,
+    /// Whether this edge stands in their `Via` already.
+    pub(crate) names_us: bool,
     /// Lines of fields; those that describe the content come last.
     fields: Box<[u8]>,
     describing: u32,
 }
 
 impl Common {
-    fn of(key: &Key, head: &HeaderMap) -> Self {
+    fn of(key: &Key, head: &HeaderMap, names_us: bool) -> Self {
         let mut fields = Vec::with_capacity(written_bytes_max(head));
         write(head, &mut fields, |name| ALIKE.contains(name) && !DESCRIBING.contains(name));
         let describing = place(&fields);
@@ -64,6 +66,7 @@ impl Common {
         Self {
             scope: Arc::clone(&key.scope),
             of_site: key.of_site,
+            names_us,
             fields: fields.into_boxed_slice(),
             describing,
         }
@@ -82,8 +85,8 @@ pub(crate) struct Commons(Mutex<HashSet<Arc<Common>>>);
 
 impl Commons {
     /// What a copy under `key` with these fields shares with others.
-    pub(crate) fn of(&self, key: &Key, head: &HeaderMap) -> Arc<Common> {
-        let common = Common::of(key, head);
+    pub(crate) fn of(&self, key: &Key, head: &HeaderMap, names_us: bool) -> Arc<Common> {
+        let common = Common::of(key, head, names_us);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = known.get(&common) {
             return Arc::clone(held);
@@ -219,7 +222,7 @@ mod tests {
         }
         let (commons, scope): (Commons, Arc<str>) = (Commons::default(), "main".into());
         let key = Key::of_site(&scope, "/");
-        let common = commons.of(&key, &map);
+        let common = commons.of(&key, &map, false);
         let text = |parts: [&[u8]; 2]| String::from_utf8(parts.concat()).unwrap();
         let (own, places) = HeadBlock::write(&map, true);
         let block = HeadBlock::new(&own, places, &common);
@@ -232,7 +235,7 @@ mod tests {
         assert_eq!(block.get(&header::VARY), Some(&b"a"[..]));
         let (own, places) = HeadBlock::write(&map, false);
         assert!(text(HeadBlock::new(&own, places, &common).seen()).contains(answer::EDGE_CACHE_CONTROL));
-        let none = commons.of(&key, &HeaderMap::new());
+        let none = commons.of(&key, &HeaderMap::new(), false);
         let (own, places) = HeadBlock::write(&HeaderMap::new(), true);
         assert!(HeadBlock::new(&own, places, &none).map().is_empty() && none.len() == 0);
     }
@@ -244,7 +247,7 @@ mod tests {
             let mut map = HeaderMap::new();
             map.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             map.insert(header::ETAG, HeaderValue::from_static(tag));
-            commons.of(&Key::of_site(&scope, path), &map)
+            commons.of(&Key::of_site(&scope, path), &map, false)
         };
         let first = of("/a", "text/html", "\"a\"");
         assert!(Arc::ptr_eq(&first, &of("/b", "text/html", "\"b\"")));

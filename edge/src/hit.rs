@@ -404,7 +404,7 @@ impl Answering<'_> {
                 own,
                 common,
                 tail.as_bytes(),
-                self.edge.via_line.as_bytes(),
+                if stored.names_us() { b"" } else { self.edge.via_line.as_bytes() },
                 if closes { b"connection: close\r\n\r\n" } else { b"\r\n" },
             ],
             stored,

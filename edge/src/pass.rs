@@ -128,7 +128,7 @@ impl Edge {
         } else {
             self.upstreams.send(ask).await
         };
-        answer.and_then(Reply::of)
+        answer.and_then(|answer| Reply::of(answer, &self.config.name))
     }
 
     /// An unsafe request, or one of a method that is not known: what it says is invalid is made so before anybody hears

@@ -17,6 +17,7 @@ use crate::{
     policy::{
         date,
         directives::Control,
+        forward,
         freshness::{Freshness, Receipt},
         range::{self, ContentRange, Span},
         storing::NoStore,
@@ -259,7 +260,7 @@ impl Edge {
             head.insert(header::DATE, date);
         }
         head.remove(header::CONTENT_LENGTH);
-        let common = self.store.common(key, &head);
+        let common = self.store.common(key, &head, forward::is_via_http_1_0(&head, &self.config.name));
         let target = &key.target;
         Stored::new(target, common, status, &head, body, &freshness, selection, wall, &groups, began.epoch)
     }

@@ -1,6 +1,6 @@
 //! A response from wherever it came.
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 
 use crate::{body::Source, error::EdgeError, policy::forward, upstream::Answer};
 
@@ -15,17 +15,21 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// From an upstream, without fields of the connection.
+    /// From an upstream, without fields of the connection; `Via` tells that it came to the edge of this name where it did not
+    /// come by HTTP/1.1 (RFC 9110 §7.6.3).
     ///
     /// # Errors
     /// Where it is no final response: a 101 that nobody asked for would hand over the connection.
-    pub(crate) fn of(answer: Answer) -> Result<Self, EdgeError> {
-        let Answer { status, mut headers, body, upstream, .. } = answer;
+    pub(crate) fn of(answer: Answer, name: &str) -> Result<Self, EdgeError> {
+        let Answer { status, version, mut headers, body, upstream, .. } = answer;
         if status.is_informational() {
             let reason = format!("{} in place of a final response", status.as_u16());
             return Err(EdgeError::BadResponse { upstream, reason });
         }
         forward::strip_connection(&mut headers);
+        if version < Version::HTTP_11 {
+            forward::add_via(&mut headers, Version::HTTP_10, name);
+        }
         Ok(Self { status, headers, source: Source::Stream(body), digest: None })
     }
 }

@@ -296,7 +296,9 @@ impl Edge {
             headers.remove(answer::CHUNKS_FIELD);
             repeat_query(inbound, code, &mut headers);
         }
-        forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
+        if !forward::is_via_http_1_0(&headers, &self.config.name) {
+            forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
+        }
         let counted = status.as_ref().map_or(Counted::Failed, Counted::of);
         if let Some(status) = status {
             headers.append("cache-status", status.to_value(CACHE_NAME));

@@ -410,8 +410,8 @@ impl Store {
     }
 
     /// What a copy under `key` with these fields shares with others.
-    pub(crate) fn common(&self, key: &Key, head: &HeaderMap) -> Arc<Common> {
-        self.commons.of(key, head)
+    pub(crate) fn common(&self, key: &Key, head: &HeaderMap, names_us: bool) -> Arc<Common> {
+        self.commons.of(key, head, names_us)
     }
 
     /// Brings the copies of a list up to the log, and takes out what is gone; returns how many there were.
@@ -487,7 +487,7 @@ pub(crate) mod tests {
         };
         let body = Bytes::from(vec![b'x'; size]).into();
         let groups = ["g".into()];
-        let common = Commons::default().of(key, &head);
+        let common = Commons::default().of(key, &head, false);
         Stored::new(
             &key.target,
             common,

@@ -179,6 +179,11 @@ impl Stored {
         KeyRef { scope: &self.common.scope, target: self.text(0..self.groups), of_site: self.common.of_site }
     }
 
+    /// Whether its `Via` names this edge already.
+    pub(crate) fn names_us(&self) -> bool {
+        self.common.names_us
+    }
+
     /// Fields, without those of the connection, `Age` and `Content-Length`.
     pub(crate) fn fields(&self) -> HeadBlock<'_> {
         HeadBlock::new(self.slice(self.fields..self.content), self.places, &self.common)

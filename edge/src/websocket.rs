@@ -35,7 +35,7 @@ impl Edge {
             }
             answer => answer,
         };
-        match answer.and_then(Reply::of) {
+        match answer.and_then(|answer| Reply::of(answer, &self.config.name)) {
             Ok(reply) => {
                 let forward_status = Some(reply.status);
                 let status =

@@ -242,6 +242,13 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, name: &str) {
     }
 }
 
+/// Whether this node has already appended itself to the `Via` of a response, as one that came by HTTP/1.0: that is done when it
+/// comes, since a stored one does not tell how it came.
+pub fn is_via_http_1_0(headers: &HeaderMap, name: &str) -> bool {
+    let last = headers.get_all(header::VIA).iter().next_back();
+    last.and_then(|line| line.as_bytes().strip_prefix(b"1.0 ")).is_some_and(|by| by == name.as_bytes())
+}
+
 /// Appends this node to `CDN-Loop` (RFC 8586 §2), where no client can remove it by naming it in `Connection`.
 pub fn add_cdn_loop(headers: &mut HeaderMap, name: &str) {
     if let Ok(value) = HeaderValue::from_str(name) {
@@ -608,6 +615,9 @@ mod tests {
         assert!(is_loop(&headers, "edge-1"));
         assert!(is_loop(&map(&[("cdn-loop", "a, edge-1; v=1")]), "edge-1"));
         assert!(!is_loop(&map(&[("via", "1.1 edge-11")]), "edge-1"));
+        assert!(!is_via_http_1_0(&headers, "edge-1"));
+        add_via(&mut headers, Version::HTTP_10, "edge-1");
+        assert!(is_via_http_1_0(&headers, "edge-1") && !is_via_http_1_0(&headers, "edge"));
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl Exchange {
         }
         Ok(Answer {
             status: parts.status,
+            version: parts.version,
             headers: parts.headers,
             body: body.holding(permit),
             upstream: upstream.label().to_owned(),

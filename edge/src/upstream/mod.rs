@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use self::body::{BoxError, RequestBody, TimedBody, no_content};
@@ -163,6 +163,7 @@ impl Ask {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) body: TimedBody,
     pub(crate) upstream: String,

@@ -258,6 +258,43 @@ async fn cache_status_is_appended_and_date_supplied() {
     assert_eq!(failed.field("cache-control").as_deref(), Some("no-store"));
 }
 
+/// RFC 9110 §7.6.3: `Via` says by which version a response came, also when it is stored.
+#[tokio::test]
+async fn via_says_how_a_response_came() {
+    let upstream = Upstream::start(|head| {
+        let is_old = head.contains("/1.0");
+        let control = if head.contains("/alone") { "no-store" } else { "max-age=60" };
+        let body = if head.starts_with("HEAD ") { "" } else { "x" };
+        let version = if is_old { "1.0" } else { "1.1" };
+        let text = format!(
+            "HTTP/{version} 200 OK\r\nvia: 1.1 inner\r\netag: \"a\"\r\ncache-control: {control}\r\ncontent-length: 1\r\n\r\n{body}"
+        );
+        if is_old { Reply::SendAndClose(text.into()) } else { Reply::Send(text.into()) }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for version in ["1.0", "1.1"] {
+        let told = format!("1.1 inner, {version} test-edge");
+        let is_told = async |method: &str, path: &str, fields: &[(&str, &str)], status: u16| {
+            let seen = edge.ask(method, &format!("/{version}/{path}"), fields).await;
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            assert_eq!((seen.status, seen.field("via").as_ref()), (status, Some(&told)), "{method} {path}");
+        };
+        is_told("HEAD", "a", &[], 200).await;
+        is_told("GET", "a", &[], 200).await;
+        let sent = upstream.requests().len();
+        is_told("GET", "a", &[], 200).await;
+        is_told("HEAD", "a", &[], 200).await;
+        is_told("GET", "a", &[("if-none-match", "\"a\"")], 304).await;
+        is_told("GET", "a", &[("range", "bytes=0-0")], 206).await;
+        // The long way.
+        is_told("GET", "a", &[("cdn-loop", "other")], 200).await;
+        assert_eq!(upstream.requests().len(), sent, "all of these are hits");
+        is_told("GET", "alone", &[], 200).await;
+        is_told("POST", "a", &[("content-length", "0")], 200).await;
+    }
+}
+
 #[tokio::test]
 async fn bytes_after_a_content_begin_no_response() {
     // The second is what a broken or hostile upstream slips in behind the first.
