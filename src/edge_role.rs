@@ -111,7 +111,11 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         None => None,
     };
     let Sockets { listener, admin: admin_listener } = match taken.as_ref() {
-        Some(taken) => taken.sockets()?,
+        Some(taken) => {
+            let sockets = taken.sockets()?;
+            warn_of_ignored(&args, &sockets)?;
+            sockets
+        }
         None => {
             let listener = up::bind(args.listen, "--listen").await?.into_std()?;
             let admin = match args.admin {
@@ -234,6 +238,30 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         .context("the edge cannot accept connections")?;
     stop.cancel();
     edge.close_access_log();
+    Ok(())
+}
+
+/// The sockets of the process before stay where they are, whatever the flags say.
+fn warn_of_ignored(args: &EdgeArgs, sockets: &Sockets) -> anyhow::Result<()> {
+    let is_at = |wanted: SocketAddr, has: SocketAddr| {
+        wanted.ip() == has.ip() && (wanted.port() == 0 || wanted.port() == has.port())
+    };
+    let taken = sockets.listener.local_addr()?;
+    if !is_at(args.listen, taken) {
+        tracing::warn!(wanted = %args.listen, %taken, "--listen is ignored: the address is taken over");
+    }
+    match (args.admin, sockets.admin.as_ref().map(TcpListener::local_addr).transpose()?) {
+        (Some(wanted), Some(taken)) if !is_at(wanted, taken) => {
+            tracing::warn!(%wanted, %taken, "--admin is ignored: the address is taken over");
+        }
+        (Some(wanted), None) => {
+            tracing::warn!(%wanted, "--admin is ignored: the process that ran before had no admin address");
+        }
+        (None, Some(taken)) => {
+            tracing::warn!(%taken, "the admin address is taken over, though there is no --admin");
+        }
+        _ => {}
+    }
     Ok(())
 }
 

@@ -59,7 +59,6 @@ async fn serve_until(
     let clients = Arc::new(Clients::default());
     let connections = TaskTracker::new();
     let deadlines = Deadlines::new(Arc::clone(&edge));
-    let kill = CancellationToken::new();
     let workers = Workers::start(edge.config.threads.max(1))?;
     let mut looking = std::pin::pin!(deadlines.run());
     let (mut is_full, mut told_at) = (false, None);
@@ -118,7 +117,7 @@ async fn serve_until(
         memory.grow(CONNECTION_BYTES);
         let place = deadlines.place(limits);
         let (index, its_slot) = (place.index(), Arc::clone(&place.slot));
-        let (edge, clients, kill) = (Arc::clone(&edge), Arc::clone(&clients), kill.clone());
+        let (edge, clients) = (Arc::clone(&edge), Arc::clone(&clients));
         let stream = match stream.into_std() {
             Ok(stream) => stream,
             Err(error) => {
@@ -141,11 +140,7 @@ async fn serve_until(
                 tracing::debug!(%error, "an option of the connection could not be set");
             }
             let client = Client { peer, local };
-            let ended = tokio::select! {
-                () = kill.cancelled() => Ok(()),
-                ended = http1::serve(stream, place, client, clients, edge) => ended,
-            };
-            if let Err(error) = ended {
+            if let Err(error) = http1::serve(stream, place, client, clients, edge).await {
                 // A client that breaks off, or a response that does; both ends see the connection close.
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
@@ -167,7 +162,7 @@ async fn serve_until(
             connections = connections.len(),
             "requests in flight were cut off at the end of the drain"
         );
-        kill.cancel();
+        deadlines.end();
         connections.wait().await;
     }
     Ok(())

@@ -241,6 +241,53 @@ async fn connections_and_requests_are_bounded() {
 }
 
 #[tokio::test]
+async fn the_end_answers_who_asks_and_closes_who_is_silent() {
+    let upstream = Upstream::start(|head| match head.split(' ').nth(1) {
+        Some("/hit") => send(200, &[("cache-control", "max-age=60")], "x"),
+        _ => send(200, &[("cache-control", "no-store")], "x"),
+    })
+    .await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.drain = support::DEADLINE * 3;
+    config.settings.limits.linger = support::DEADLINE * 3;
+    let edge = run(config).await;
+    edge.get("/hit").await;
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n\r\n");
+    let mut kept = Vec::new();
+    for path in ["/hit", "/miss", "/silent"] {
+        let mut stream = edge.connect().await;
+        stream.write_all(request(path).as_bytes()).await.unwrap();
+        assert!(read_response(&mut stream, false).await.field("connection").is_none());
+        kept.push((path, stream));
+    }
+    // One that has asked for nothing yet, taken before the end.
+    kept.push(("/silent", edge.connect().await));
+    edge.get("/hit").await;
+    edge.stop.cancel();
+    eventually("the end of the listener", || std::net::TcpStream::connect(&edge.address).is_err()).await;
+    for (path, stream) in &mut kept {
+        if *path != "/silent" {
+            stream.write_all(request(path).as_bytes()).await.unwrap();
+            let last = read_response(stream, false).await;
+            assert_eq!((last.status, last.field("connection").as_deref()), (200, Some("close")), "{path}");
+        }
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(support::DEADLINE, stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(closed.is_ok() && rest.is_empty(), "{path}: {closed:?}");
+        // What crosses the close is passed over, not reset.
+        stream.write_all(request("/crossing").as_bytes()).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0, "{path}");
+    }
+    drop(kept);
+    let served = tokio::time::timeout(support::DEADLINE, async {
+        while !edge.served.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(served.await.is_ok(), "connections that were closed hold nothing up");
+}
+
+#[tokio::test]
 async fn a_load_balancer_says_who_the_client_is() {
     let upstream = Upstream::start(|_| send(200, &[], "x")).await;
     let mut config = upstream_config(&[&upstream]);

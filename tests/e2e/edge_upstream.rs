@@ -1,6 +1,6 @@
 //! `bake edge --upstream`: in front of servers that know nothing of it, as its operators see it.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -747,6 +747,142 @@ fn a_successor_takes_over_without_a_dropped_connection() {
     stop.store(true, Ordering::SeqCst);
     let served: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
     assert!(served > 0);
+}
+
+/// A client that asks again on the same connection.
+struct Kept {
+    stream: BufReader<TcpStream>,
+    answered: usize,
+}
+
+impl Kept {
+    fn connect(address: &str) -> Self {
+        let stream = http::connect(address).expect("a connection was refused");
+        Self { stream: BufReader::new(stream), answered: 0 }
+    }
+
+    /// Whether the server has closed it, between two requests.
+    fn is_closed(&self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let closed = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        !matches!(closed, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// Asks, and reads the answer to its end; says whether another request may follow.
+    fn ask(&mut self, target: &str) -> std::io::Result<bool> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let (mut length, mut goes_on) = (0, true);
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.trim_end().to_ascii_lowercase().split_once(": ") {
+                Some(("content-length", bytes)) => length = bytes.parse().unwrap(),
+                Some(("connection", "close")) => goes_on = false,
+                None if line == "\r\n" => break,
+                _ => {}
+            }
+        }
+        self.stream.read_exact(&mut vec![0; length])?;
+        self.answered += 1;
+        Ok(goes_on)
+    }
+
+    /// Asks until told that no other request may follow, or until `is_over`.
+    fn ask_on(&mut self, is_over: impl Fn() -> bool) {
+        while !self.is_closed() && !is_over() {
+            // Mostly hits, and now and then what goes the long way.
+            let target =
+                if self.answered % 9 == 4 { format!("/{:p}/{}", self, self.answered) } else { "/".into() };
+            match self.ask(&target) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => panic!("a request was lost after {} answers: {error}", self.answered),
+            }
+        }
+    }
+}
+
+/// Clients that ask all the time.
+const BUSY: usize = 8;
+
+#[test]
+fn a_successor_loses_no_request_of_a_kept_connection() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "10"];
+    let mut edge = Edge::front(&world, &[&upstream], &args);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..BUSY)
+        .map(|_| {
+            let (address, stop) = (edge.address.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut connections = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    Kept::connect(&address).ask_on(|| stop.load(Ordering::SeqCst));
+                    connections += 1;
+                }
+                connections
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let after = Edge::front(&world, &[&upstream], &args);
+        let mut before = std::mem::replace(&mut edge, after).process;
+        assert!(before.wait(SOON).success(), "the one before ends by itself");
+        assert!(!before.stderr().contains("cut off"), "{}", before.stderr());
+    }
+    stop.store(true, Ordering::SeqCst);
+    for client in clients {
+        let connections: usize = client.join().unwrap();
+        assert!(connections > 3, "each process had one of its own: {connections}");
+    }
+}
+
+#[test]
+fn the_end_loses_no_request_of_a_kept_connection() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let mut edge = Edge::front(&world, &[&upstream], &["--drain-seconds", "10"]);
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..BUSY)
+        .map(|_| {
+            let (mut client, answered) = (Kept::connect(&edge.address), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                assert!(client.ask("/").unwrap());
+                answered.fetch_add(1, Ordering::SeqCst);
+                client.ask_on(|| false);
+            })
+        })
+        .collect();
+    wait_until("all clients", SOON, || answered.load(Ordering::SeqCst) == BUSY);
+    edge.process.signal(Signal::TERM);
+    for client in clients {
+        client.join().unwrap();
+    }
+    assert!(edge.process.wait(SOON).success());
+    assert!(!edge.process.stderr().contains("cut off"), "{}", edge.process.stderr());
+}
+
+#[test]
+fn addresses_of_a_successor_that_differ_are_said_to_be_ignored() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap()];
+    let before = Edge::front(&world, &[&upstream], &args);
+    let other = ["edge", "--listen", "127.0.0.1:1", "--upstream", &upstream.url];
+    let mut after = world.bake(".", &[&other[..], &args].concat()).start();
+    after.wait_for_text("--listen", SOON);
+    after.wait_for_text("--admin", SOON);
+    let said = format!("edge at {}", before.address);
+    after.wait_for_text(&said, SOON);
+    assert!(before.get("/").has("hello"));
 }
 
 #[test]

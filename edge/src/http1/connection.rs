@@ -3,8 +3,9 @@
 use std::{
     cell::RefCell,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
 };
@@ -113,6 +114,11 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     // It is dropped before the socket, which is looked at for as long as it is there.
     let place = place;
+    std::future::poll_fn(|cx| {
+        place.wakes(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     if let Err(error) = place.take(&stream) {
         tracing::debug!(%error, "what the kernel takes for a connection could not be bounded");
     }
@@ -136,7 +142,7 @@ async fn converse(
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let (client, _seat) = if edge.current().speaks_proxy(client.peer.ip()) {
-        match Box::pin(named(stream, &mut buffer, client, clients, edge)).await? {
+        match Box::pin(named(stream, &mut buffer, client, clients, edge, place)).await? {
             Some(named) => named,
             None => return Ok(()),
         }
@@ -205,6 +211,7 @@ async fn named(
     balancer: Client,
     clients: &Arc<Clients>,
     edge: &Edge,
+    place: &Place,
 ) -> io::Result<Option<(Client, Option<Seat>)>> {
     loop {
         let problem = match proxy_protocol::parse(buffer) {
@@ -215,7 +222,12 @@ async fn named(
                 return Ok(seat.map(|seat| (Client { peer, ..balancer }, Some(seat))));
             }
             Parsed::Partial if buffer.len() < PROXY_HEADER_BYTES_MAX => {
-                if stream.read_buf(buffer).await? == 0 {
+                let mut reading = pin!(stream.read_buf(buffer));
+                let read = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+                    Poll::Pending if place.may_end() => Poll::Ready(Ok(0)),
+                    poll => poll,
+                });
+                if read.await? == 0 {
                     return Ok(None);
                 }
                 continue;
@@ -333,7 +345,7 @@ struct Incoming<'a> {
 
 impl Incoming<'_> {
     /// Reads, and answers what can be answered at once, until something else is to be done. `None`: the client has
-    /// left, or is asked to, between two requests.
+    /// left.
     async fn next(
         &mut self,
         reader: &mut ReadHalf<'_>,
@@ -356,15 +368,14 @@ impl Incoming<'_> {
                 return Ok(Some(Event::Refused(TOO_LARGE, Understood::of(buffer))));
             }
             if buffer.is_empty() {
-                // Who has just connected is about to ask.
-                if *self.served > 0 && self.place.is_draining() {
-                    return Ok(None);
-                }
                 waits_for_head = false;
                 let read = std::future::poll_fn(|cx| {
                     SCRATCH.with_borrow_mut(|scratch| {
                         let mut into = ReadBuf::new(scratch);
-                        std::task::ready!(Pin::new(&mut *reader).poll_read(cx, &mut into))?;
+                        if Pin::new(&mut *reader).poll_read(cx, &mut into)?.is_pending() {
+                            let ends = self.place.may_end() && !has_unread(reader.as_ref());
+                            return if ends { Poll::Ready(Ok(Some(Event::Close))) } else { Poll::Pending };
+                        }
                         let bytes = into.filled();
                         if bytes.is_empty() {
                             return Poll::Ready(Ok(None));
@@ -484,6 +495,12 @@ fn refused(refusal: Refusal, id: &HeaderValue) -> Response<OutBody> {
 pub(super) fn request_id() -> HeaderValue {
     HeaderValue::from_str(&format!("{:016x}", rand::random::<u64>()))
         .unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// Whether a request lies in the socket that this task has not been told of: to close it then would reset the connection.
+fn has_unread(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    socket2::SockRef::from(stream).peek(&mut byte).is_ok_and(|bytes| bytes > 0)
 }
 
 /// Passes over what the client still sends, for a while.

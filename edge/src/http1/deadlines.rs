@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
+    task::Waker,
     time::Duration,
 };
 
@@ -96,9 +97,9 @@ fn late(now: Millis, limit: Duration) -> Millis {
     now.saturating_add(millis(limit))
 }
 
-/// How long a connection is new: while it is, its first request is waited for even at the end. Connections that were taken
-/// in the moment of a restart would be lost otherwise.
-const NEWCOMER_MS: Millis = 1_000;
+/// How long a connection must have been silent before it ends for no request of its own. One that was just taken or just
+/// answered is about to ask: its request is waited for even at the end, and the answer says that it is the last.
+const SILENT_MS: Millis = 1_000;
 
 impl Slot {
     /// From now on this is waited for.
@@ -165,15 +166,14 @@ impl Slot {
         Some((read / 8, *what))
     }
 
-    /// Whether it can be closed without taking an answer from anybody who has asked. Who has just connected is about to.
-    fn is_idle(&self, now: Millis) -> bool {
-        match self.waits_for() {
-            Some((_, Reading::Idle)) => true,
-            Some((at, Reading::Start)) => {
-                at.saturating_sub(millis(self.limits.header_read)).saturating_add(NEWCOMER_MS) <= now
-            }
-            _ => false,
-        }
+    /// Whether nobody has asked for anything, or been answered, for so long that it can be closed.
+    fn is_silent(&self, now: Millis) -> bool {
+        let (at, limit) = match self.waits_for() {
+            Some((at, Reading::Idle)) => (at, self.limits.idle),
+            Some((at, Reading::Start)) => (at, self.limits.header_read),
+            _ => return false,
+        };
+        at.saturating_sub(millis(limit)).saturating_add(SILENT_MS) <= now
     }
 }
 
@@ -185,6 +185,8 @@ struct Entry {
     /// Open for as long as it stands here.
     socket: Option<RawFd>,
     queue: Queue,
+    /// Has the task look whether it may end.
+    waker: Option<Waker>,
 }
 
 /// What the kernel holds for a connection.
@@ -224,8 +226,6 @@ impl Queue {
 /// Why a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// It is between two requests, and no more are taken.
-    Drained,
     /// It waits to read for too long.
     Read(Reading),
     /// Its client takes nothing for too long.
@@ -258,14 +258,11 @@ impl Entry {
     }
 
     /// Why it has to end at `now`.
-    fn end(&self, now: Millis, draining: bool) -> Option<End> {
+    fn end(&self, now: Millis) -> Option<End> {
         let limits = &self.slot.limits;
         let stalled = self.queue.stalled_ms(now) >= millis(limits.write_stall);
         if stalled || self.slot.write.load(Ordering::Relaxed) <= now {
             return Some(End::Write);
-        }
-        if draining && self.slot.is_idle(now) {
-            return Some(End::Drained);
         }
         let (at, what) = self.slot.waits_for()?;
         let at = match what {
@@ -282,10 +279,9 @@ impl Entry {
     fn finish(&self, why: End) {
         let Some(task) = &self.task else { return };
         let what = match why {
-            End::Drained => None,
-            End::Read(what) => Some(what.as_str()),
-            End::Write => Some("write"),
-            End::Memory => Some("memory"),
+            End::Read(what) => what.as_str(),
+            End::Write => "write",
+            End::Memory => "memory",
         };
         if let Some(socket) = self.socket.filter(|_| matches!(why, End::Write | End::Memory)) {
             #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
@@ -295,9 +291,7 @@ impl Entry {
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         task.abort();
-        if let Some(what) = what {
-            metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
-        }
+        metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
     }
 }
 
@@ -344,6 +338,7 @@ impl Deadlines {
             task: None,
             socket: None,
             queue: Queue::default(),
+            waker: None,
         };
         let index = self.entries().insert(entry);
         Place { slot, bound, index, all: self.clone() }
@@ -363,13 +358,20 @@ impl Deadlines {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// From now on connections end with the request that they are at, idle ones at once.
+    /// From now on connections end with their next answer, or once they have been silent for a while.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.look();
     }
 
-    /// Drops what is late.
+    /// Drops all that are left.
+    pub(crate) fn end(&self) {
+        for (_, entry) in self.entries().iter() {
+            entry.task.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    /// Drops what is late, and wakes what may end by itself: only its own task can tell whether a request has just come.
     fn look(&self) {
         let now = clock::boot_ms();
         let draining = self.is_draining();
@@ -381,10 +383,13 @@ impl Deadlines {
             for index in next..end {
                 let Some(entry) = entries.get_mut(index) else { continue };
                 entry.look(&self.edge.unsent, now);
-                match entry.end(now, draining) {
+                match entry.end(now) {
                     Some(why) => entry.finish(why),
                     None if entry.queue.stalled_ms(now) >= STALLED_MS => {
                         stalled.push((entry.queue.since, index));
+                    }
+                    None if draining && entry.slot.is_silent(now) => {
+                        entry.waker.iter().for_each(Waker::wake_by_ref);
                     }
                     None => {}
                 }
@@ -465,6 +470,18 @@ impl Place {
             return self.bound.set(stream);
         }
         Ok(())
+    }
+
+    /// Names the task that is woken once it may end.
+    pub(crate) fn wakes(&self, waker: &Waker) {
+        if let Some(entry) = self.all.entries().get_mut(self.index) {
+            entry.waker = Some(waker.clone());
+        }
+    }
+
+    /// Whether the connection is to end now, unless a request has come meanwhile.
+    pub(crate) fn may_end(&self) -> bool {
+        self.is_draining() && self.slot.is_silent(clock::boot_ms())
     }
 }
 
