@@ -164,6 +164,45 @@ fn what_must_stay_out_is_out() {
     }
 }
 
+/// Every function that a fuzzer is meant for has one, and `just fuzz` runs it: a file that is no target of the workspace of
+/// fuzzers is not built.
+#[test]
+fn everything_that_can_be_fuzzed_is() {
+    let read =
+        |path: &str| std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let source = read("edge/src/fuzz.rs");
+    let functions: BTreeSet<&str> = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub fn ")?.strip_suffix("(bytes: &[u8]) {"))
+        .collect();
+    assert!(functions.len() >= 7 && functions.len() == source.matches("\npub fn ").count(), "{functions:?}");
+    let folder = root().join("fuzz/fuzz_targets");
+    let files: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .map(|name| name.strip_suffix(".rs").expect("a target").to_owned())
+        .collect();
+    let manifest = read("fuzz/Cargo.toml");
+    let listed = |key: &str, of: &dyn Fn(&str) -> String| -> BTreeSet<String> {
+        let values = manifest.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+        values.map(|value| of(value.trim_matches('"'))).collect()
+    };
+    let mut names = listed("name", &str::to_owned);
+    assert!(names.remove("bakehouse-fuzz"), "the package itself: {names:?}");
+    assert_eq!(names, files, "each file is a target");
+    assert_eq!(
+        listed("path", &str::to_owned),
+        files.iter().map(|name| format!("fuzz_targets/{name}.rs")).collect()
+    );
+    for name in functions {
+        let target = read(&format!("fuzz/fuzz_targets/{name}.rs"));
+        assert!(target.contains(&format!("edge::fuzz::{name}(bytes)")), "{name}: {target}");
+    }
+    // All of the folder are run.
+    assert!(read("fuzz/run").contains("for source in fuzz_targets/*.rs; do"));
+    assert!(read("justfile").contains("    fuzz/run {{seconds}} {{targets}}\n"));
+}
+
 /// What `text` names in backquotes or links to that has the shape of a path of this repository.
 fn named_paths(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2);

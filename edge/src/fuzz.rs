@@ -21,6 +21,7 @@ use crate::{
         forward::{self, Scheme},
         forwarded::Believed,
         freshness::{Freshness, Receipt},
+        query::QueryKey,
         range::{self, ContentRange, Onward, Ranged, ranged},
         reuse::{ClientValidation, reuse},
         rules::Rules,
@@ -194,6 +195,32 @@ pub fn selectors(bytes: &[u8]) {
     date::parse(bytes, WALL);
 }
 
+/// A key of queries, its first line, and a target: what is left is nothing that was not there, and is keyed the same again.
+pub fn query_key(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (names, target) = text.split_once('\n').unwrap_or(("", text));
+    let names: Vec<String> = names.split(',').map(str::to_owned).collect();
+    let parameters = |target: &str| -> Vec<String> {
+        let query = target.split_once('?').map(|(_, query)| query);
+        query.into_iter().flat_map(|query| query.split('&')).map(str::to_owned).collect()
+    };
+    let (without, only) = (QueryKey::Without(names.clone()), QueryKey::Only(names));
+    let mut kept = 0;
+    for key in [&without, &only] {
+        let once = key.target(target);
+        assert_eq!(key.target(&once), once);
+        assert_eq!(once.split('?').next(), target.split('?').next());
+        let (all, left) = (parameters(target), parameters(&once));
+        let mut rest = all.iter();
+        assert!(left.iter().all(|parameter| rest.any(|other| other == parameter)), "{target} to {once}");
+        // A query that nothing is left of may stay as an empty one.
+        kept += left.iter().filter(|parameter| !parameter.is_empty()).count();
+    }
+    // Each parameter counts by one of the two.
+    assert_eq!(kept, parameters(target).iter().filter(|parameter| !parameter.is_empty()).count());
+    assert_eq!(QueryKey::Whole.target(target), target);
+}
+
 fn fields_of(bytes: &[u8]) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n').take(head::FIELDS_MAX) {
@@ -211,17 +238,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const ALL: [fn(&[u8]); 7] =
+        [request_head, chunked_content, response_fields, request_fields, proxy_header, selectors, query_key];
+
     proptest! {
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for parse in [request_head, chunked_content, response_fields, request_fields, proxy_header, selectors] {
+            for parse in ALL {
                 parse(&bytes);
             }
         }
 
         #[test]
+        fn queries_are_keyed(text in "([ab*]{0,2},){0,2}[ab*]{0,2}\n/[?]?(([ab]{0,2}(=[ab?]?)?)&){0,4}[ab]?") {
+            query_key(text.as_bytes());
+        }
+
+        #[test]
         fn nothing_panics_on_text(text in "([a-z-]{1,20}: [ -~]{0,40}\n){0,6}") {
-            for parse in [request_head, chunked_content, response_fields, request_fields, proxy_header, selectors] {
+            for parse in ALL {
                 parse(text.as_bytes());
             }
         }
