@@ -597,6 +597,30 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_soft_purge_revives_nothing_that_a_hard_one_covers() {
+        let url = [Selector::Url("/a".into())];
+        // Both in force and neither swept: whoever reads the copy, or the sweep, finds out.
+        for order in [[None, Some(9)], [Some(9), None]] {
+            for is_swept in [false, true] {
+                let (store, log) = (Store::new(1 << 20), PurgeLog::default());
+                store.insert(copy(&key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
+                let held = Arc::clone(&store.copies(&key("/a"))[0]);
+                for soft_at in order {
+                    log.push(Arc::new(Applied::purge(Some("main".into()), &url, soft_at)));
+                }
+                if is_swept {
+                    for index in 0..store.lists() {
+                        store.sweep_list(index, &log);
+                    }
+                    assert_eq!((store.entries(), store.bytes()), (0, 0), "{order:?}");
+                }
+                assert_eq!(held.life(&log), Life::Dropped, "{order:?}");
+                assert!(!store.find(&key("/a"), &HeaderMap::new(), &log).any, "{order:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_fetch_that_an_entry_overtook_is_not_stored() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
         let started = log.now();
