@@ -1,5 +1,6 @@
 //! `bake edge log`, `top`, `why` and `reload`: what a running edge tells its operators.
 
+use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -125,6 +126,17 @@ pub async fn run(command: WatchCommand) -> anyhow::Result<()> {
     }
 }
 
+/// A line of the live trace.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Request(Record),
+    /// So many requests came faster than they were read.
+    Missed {
+        missed: u64,
+    },
+}
+
 #[derive(Deserialize)]
 struct Record {
     time_ms: i64,
@@ -155,44 +167,48 @@ async fn log(args: LogArgs) -> anyhow::Result<()> {
         if line.is_empty() {
             continue;
         }
-        if let Ok(record) = serde_json::from_str::<Record>(&line) {
-            left -= 1;
-            if !args.admin.json {
-                show(&record)?;
-                continue;
+        let told = serde_json::from_str::<Told>(&line).ok();
+        left -= u64::from(matches!(told, Some(Told::Request(_))));
+        let text = match told {
+            Some(Told::Request(record)) if !args.admin.json => record.to_string(),
+            Some(Told::Missed { missed }) if !args.admin.json => {
+                format!("{missed} more came too fast to be told\n")
             }
-        }
+            _ => format!("{line}\n"),
+        };
         // Whoever reads may have left: that is an end, not a failure.
-        if writeln!(std::io::stdout(), "{line}").is_err() {
+        if std::io::stdout().write_all(text.as_bytes()).is_err() {
             break;
         }
     }
     Ok(())
 }
 
-fn show(record: &Record) -> anyhow::Result<()> {
-    let time = jiff::Timestamp::from_millisecond(record.time_ms).unwrap_or_default();
-    let mut text = format!(
-        "{} {} {}{} {} {} {} {} B {}\n",
-        time.strftime("%H:%M:%S%.3f"),
-        record.method,
-        record.host,
-        record.target,
-        record.status,
-        record.result,
-        duration(record.us),
-        record.bytes,
-        record.client,
-    );
-    for step in &record.steps {
-        text.push_str("    ");
-        text.push_str(&step.what);
-        if let Some(clause) = &step.clause {
-            text.push_str(&format!(" [{clause}]"));
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_millisecond(self.time_ms).unwrap_or_default();
+        writeln!(
+            f,
+            "{} {} {}{} {} {} {} {} B {}",
+            time.strftime("%H:%M:%S%.3f"),
+            self.method,
+            self.host,
+            self.target,
+            self.status,
+            self.result,
+            duration(self.us),
+            self.bytes,
+            self.client,
+        )?;
+        for step in &self.steps {
+            write!(f, "    {}", step.what)?;
+            if let Some(clause) = &step.clause {
+                write!(f, " [{clause}]")?;
+            }
+            writeln!(f)?;
         }
-        text.push('\n');
+        Ok(())
     }
-    std::io::stdout().write_all(text.as_bytes()).context("the trace cannot be printed")
 }
 
 fn duration(us: u64) -> String {

@@ -18,6 +18,7 @@ use crate::{
     clock,
     collapse::{Flights, Hints},
     config::{EdgeConfig, Mode, Settings},
+    decide::{self, Bypass},
     error::EdgeError,
     http1::unsent::Unsent,
     inbound::{Inbound, SERVER},
@@ -26,8 +27,6 @@ use crate::{
     policy::{
         forward::{self, MaxForwards, Scheme},
         forwarded::Believed,
-        reuse::Forward,
-        validate,
     },
     purge::{Applied, PurgeLog},
     store::{Found, Store},
@@ -347,25 +346,23 @@ impl Edge {
     }
 
     async fn handle_upstream(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
-        let cacheable = matches!(inbound.method, Method::GET | Method::HEAD);
-        // Content gives a GET a meaning that the key does not have (RFC 9110 §9.3.1).
-        let bypasses =
-            inbound.websocket || inbound.has_content || validate::for_origin_only(&inbound.headers);
-        if cacheable && bypasses && inbound.directives.only_if_cached {
-            return self.not_stored(&inbound);
+        let bypass = Bypass::of(&inbound);
+        if let Some(bypass) = bypass {
+            trace::note(|| bypass.step());
+            if bypass.is_refused(&inbound) {
+                trace::note(decide::only_stored);
+                return self.not_stored(&inbound);
+            }
         }
-        if inbound.websocket {
+        if bypass == Some(Bypass::Upgrade) {
             return Box::pin(self.websocket(&inbound)).await;
         }
         let mut inbound = inbound;
         let settings = self.settings();
         let target = settings.rules.query.target(&inbound.target);
         let key = Key::of_upstream(inbound.scheme, &inbound.host, &target);
-        if !cacheable {
-            return Box::pin(self.pass(&inbound, &key, content, Forward::Method, &Found::default())).await;
-        }
-        if bypasses {
-            return Box::pin(self.pass(&inbound, &key, content, Forward::Bypass, &Found::default())).await;
+        if let Some(bypass) = bypass {
+            return Box::pin(self.pass(&inbound, &key, content, bypass.forward(), &Found::default())).await;
         }
         // What is keyed is what is asked for.
         inbound.target = target.into_owned();
@@ -374,6 +371,7 @@ impl Edge {
 
     async fn handle_site(self: &Arc<Self>, sites: &Sites, inbound: Inbound) -> Response<OutBody> {
         if !matches!(inbound.method, Method::GET | Method::HEAD) {
+            trace::note(|| Step::by("RFC 9110 §15.5.6", "405: a site answers GET and HEAD"));
             let mut response =
                 self.error(&inbound, StatusCode::METHOD_NOT_ALLOWED, "This site answers GET and HEAD only.");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -382,22 +380,31 @@ impl Edge {
         let now = clock::boot_ms();
         let Some(site) = sites.of_host(&inbound.host) else {
             if sites.is_ready(now) {
+                trace::note(|| Step::by("RFC 9110 §15.5.20", "421: no site of that name is served here"));
                 return self.error(
                     &inbound,
                     StatusCode::MISDIRECTED_REQUEST,
                     "No site of that name is served here.",
                 );
             }
+            trace::note(|| Step::found("503: this edge is starting"));
             return self.not_ready(&inbound, "This edge is starting.");
         };
         let gate = site.gate(now);
         match gate {
-            Gate::Starting => return self.not_ready(&inbound, "This edge is starting."),
-            Gate::Refuse => return self.not_ready(&inbound, "This edge has lost touch with its origin."),
+            Gate::Starting => {
+                trace::note(|| Step::found("503: this edge is starting"));
+                return self.not_ready(&inbound, "This edge is starting.");
+            }
+            Gate::Refuse => {
+                trace::note(|| Step::found("503: the lease has lapsed"));
+                return self.not_ready(&inbound, "This edge has lost touch with its origin.");
+            }
             Gate::Open | Gate::Lapsed | Gate::Validate => {}
         }
         let path = inbound.target.split('?').next().unwrap_or_default();
         let Some(path) = release::url::site_path(path) else {
+            trace::note(|| Step::found("400: the path is not text"));
             return self.error(&inbound, StatusCode::BAD_REQUEST, "This path is not text.");
         };
         let key = Key::of_site(&site.scope, &path);

@@ -28,6 +28,7 @@ mod collapse;
 mod config;
 mod confirm;
 mod cut;
+mod decide;
 mod edge;
 mod error;
 mod error_page;

@@ -10,6 +10,7 @@ use crate::{
     clock,
     collapse::{Flight, Landing, Role, What},
     cut::Cut,
+    decide::{self, Decision},
     edge::Edge,
     error::EdgeError,
     fill::{Fill, FillReader},
@@ -29,7 +30,7 @@ use crate::{
     store::{Found, Stored},
     trace::{self, Step},
     upstream::{Informational, no_content},
-    why::{arithmetic, decision, missing},
+    why::arithmetic,
 };
 
 /// How often a follower whose leader's response was not for it looks again before it goes alone.
@@ -61,6 +62,20 @@ impl fmt::Debug for Outcome {
     }
 }
 
+impl Outcome {
+    /// What an upstream answered; in place of an answer, the status that stands for its failure.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Landing(Landing::Stored(_, status)) => *status,
+            Self::Landing(Landing::Stand(_, status)) => status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),
+            Self::Landing(Landing::Failed(error)) => error.status(),
+            Self::Landing(Landing::Body(fill)) | Self::Filling(fill, ..) => fill.status,
+            Self::Alone(reply, _) | Self::Passed(reply) => reply.status,
+            Self::Landing(Landing::Released) => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
 /// What is told of a request on its way, beside its outcome.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Told {
@@ -82,8 +97,7 @@ impl Edge {
         gate: Gate,
     ) -> Response<OutBody> {
         let authorized = inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none();
-        let wants_part =
-            site.is_none() && inbound.method == Method::GET && range::is_ranged(&inbound.headers);
+        let wants_part = decide::wants_part(inbound, site.is_some());
         let lapsed = (gate == Gate::Lapsed).then_some("lease-expired");
         let mut told = Told { detail: lapsed, ..Told::default() };
         let mut leaders_failed = false;
@@ -91,44 +105,28 @@ impl Edge {
             let now = clock::boot_ms();
             let found = self.store.find(&key, &inbound.headers, &self.log);
             told.detail = lapsed;
-            let mut forward = match (&found.live, &found.unverified, found.any) {
-                (Some(_), _, _) | (None, Some(_), _) => Forward::Stale,
-                (None, None, _) if !found.parts.is_empty() => Forward::Partial,
-                (None, None, true) if site.is_none() => Forward::VaryMiss,
-                (None, None, true) if found.superseded.is_some() => Forward::Stale,
-                (None, None, true) => Forward::VaryMiss,
-                (None, None, false) => Forward::UriMiss,
-            };
             if let Some(stored) = &found.live {
-                let hit = |left_ms: i64, detail: Option<&'static str>| {
-                    self.answer_hit(inbound, stored, left_ms, Told { detail: detail.or(told.detail), ..told })
-                };
-                let decided = self.reuse(inbound, &stored.freshness(), stored.stale_from(), now);
                 trace::note(|| Step::found(arithmetic(&stored.freshness(), stored.stale_from(), now)));
-                trace::note(|| Step::by(decided.clause(), decision(decided)));
-                match decided {
-                    _ if gate == Gate::Validate => forward = Forward::Stale,
-                    Reuse::Fresh { left_ms } => return hit(left_ms, None),
-                    Reuse::MaxStale { left_ms } => return hit(left_ms, Some("max-stale")),
-                    Reuse::WhileRevalidate { left_ms } => {
+            }
+            let decision = self.decide(inbound, &found, site.is_some(), gate, now);
+            decision.note();
+            let reason = match decision {
+                Decision::Hit { stored, decided, left_ms } => {
+                    if let Reuse::WhileRevalidate { .. } = decided {
                         self.revalidate_behind(inbound, &key, site.as_ref(), &found);
-                        return hit(left_ms, Some("stale-while-revalidate"));
                     }
-                    Reuse::Validate { why } => {
-                        forward = why.forward();
-                        told.detail = told.detail.or(why.detail());
-                    }
+                    let told = Told { detail: decided.detail().or(told.detail), ..told };
+                    return self.answer_hit(inbound, stored, left_ms, told);
                 }
-            } else if wants_part && let Some((cut, left_ms)) = self.fresh_parts(inbound, &found, now) {
-                Counted::Hit.count();
-                return self.answer_parts(inbound, &cut, hit_status(left_ms, told));
-            }
-            if found.live.is_none() {
-                trace::note(|| Step::by(forward.clause(), missing(forward)));
-            }
-            if inbound.directives.only_if_cached {
-                return self.not_stored(inbound);
-            }
+                Decision::Parts(cut, left_ms) => {
+                    Counted::Hit.count();
+                    return self.answer_parts(inbound, &cut, hit_status(left_ms, told));
+                }
+                Decision::OnlyIfCached(_) => return self.not_stored(inbound),
+                Decision::Ask(reason) => reason,
+            };
+            let forward = reason.forward();
+            told.detail = told.detail.or(reason.detail());
             // Several ranges are cut from the whole, which is fetched once for all; what will not be kept is not worth that.
             let several = wants_part && found.live.is_none() && self.range_of(inbound).is_none();
             let is_kept = !inbound.directives.no_store && !self.hints.alone(&key, authorized, now);
@@ -253,16 +251,6 @@ impl Edge {
         self.answer_stored(inbound, stored, hit_status(left_ms, told))
     }
 
-    /// The fresh parts that hold all that is asked for, and how long they stay fresh.
-    fn fresh_parts<'a>(&self, inbound: &Inbound, found: &'a Found, now: Millis) -> Option<(Cut<'a>, i64)> {
-        Cut::of_parts(&inbound.headers, &found.parts, |stored| {
-            match self.reuse(inbound, &stored.freshness(), stored.stale_from(), now) {
-                Reuse::Fresh { left_ms } => Some(left_ms),
-                _ => None,
-            }
-        })
-    }
-
     /// What stale parts answer in place of a failure.
     fn stale_parts(
         &self,
@@ -359,9 +347,21 @@ impl Edge {
         };
         if let Role::Leader(flight) = self.flights.join(&what, None, &self.log) {
             let plan = self.plan(inbound, what, site, found.clone_for_flight());
-            let (tell, _) = oneshot::channel();
             let edge = Arc::clone(self);
-            self.tasks.spawn(async move { edge.fly(plan, true, flight, tell).await });
+            // A record of its own: that of the request ends with its answer.
+            let begun = self.observe(inbound);
+            self.tasks.spawn(async move {
+                let (tell, told) = oneshot::channel();
+                let trace = begun.trace.clone();
+                let flying = trace::within(&trace, async {
+                    trace::note(|| Step::by("RFC 5861 §3", "validated behind an answer that was stale"));
+                    Arc::clone(&edge).fly(plan, true, flight, tell).await;
+                });
+                // What comes is let go at once: a reader of it that does not read would hold it up.
+                let status = async { told.await.map_or(StatusCode::BAD_GATEWAY, |outcome| outcome.status()) };
+                let ((), status) = tokio::join!(flying, status);
+                begun.ended_behind(&edge, status);
+            });
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Result {
     Stale,
     /// By an error page.
     Failed,
+    /// By this server, about itself.
+    Local,
 }
 
 impl Result {
@@ -33,13 +35,14 @@ impl Result {
         }
     }
 
-    /// One word: `hit`, `stale`, `failed`, or why it was forwarded.
+    /// One word: `hit`, `stale`, `failed`, `local`, or why it was forwarded.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Forwarded(forward) => forward.as_str(),
             Self::Stale => "stale",
             Self::Failed => "failed",
+            Self::Local => "local",
         }
     }
 
@@ -50,6 +53,7 @@ impl Result {
             Self::Forwarded(forward) => ("forward", forward.as_str()),
             Self::Stale => ("stale", "none"),
             Self::Failed => ("failed", "none"),
+            Self::Local => ("local", "none"),
         }
     }
 
@@ -63,7 +67,7 @@ impl Result {
 }
 
 /// All results but hits, in the order in which they are counted.
-const SELDOM: [Result; 9] = [
+const SELDOM: [Result; 10] = [
     Result::Forwarded(Forward::Bypass),
     Result::Forwarded(Forward::Method),
     Result::Forwarded(Forward::UriMiss),
@@ -73,6 +77,7 @@ const SELDOM: [Result; 9] = [
     Result::Forwarded(Forward::Stale),
     Result::Stale,
     Result::Failed,
+    Result::Local,
 ];
 
 /// A number that one thread writes and a scrape reads.
@@ -135,7 +140,7 @@ pub(crate) struct Counts {
 }
 
 /// The histograms' names for a result.
-const LATENCIES: [&str; 4] = ["hit", "forward", "stale", "failed"];
+const LATENCIES: [&str; 5] = ["hit", "forward", "stale", "failed", "local"];
 
 impl Counts {
     /// Notes how long a response took, from the end of the request's head to the end of the response.
@@ -145,6 +150,7 @@ impl Counts {
             Result::Forwarded(_) => 1,
             Result::Stale => 2,
             Result::Failed => 3,
+            Result::Local => 4,
         };
         self.latency[index].add(duration);
     }

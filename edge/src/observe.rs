@@ -20,7 +20,7 @@ use crate::{
     http1::Refusal,
     inbound::Inbound,
     metrics::{Result as Counted, count},
-    trace::{Record, Step, Trace},
+    trace::{BEHIND, Record, Step, Trace},
 };
 
 /// A request whose response is not yet known.
@@ -110,6 +110,32 @@ impl Begun {
         let observation = Observation::new(edge, self, response.status(), result, sent);
         response.extensions_mut().insert(observation);
     }
+
+    /// What was begun behind an answer has ended, with this status. It is told to those who read the trace, and is no
+    /// response: it has no line in the access log.
+    pub(crate) fn ended_behind(self, edge: &Edge, status: StatusCode) {
+        if let Some(record) = self.record(status.as_u16(), BEHIND, 0, clock::wall_ms()) {
+            edge.tracer.send(record);
+        }
+    }
+
+    /// What is told to those who read the trace; `None`: it is not traced.
+    fn record(&self, status: u16, result: &'static str, bytes: u64, time_ms: i64) -> Option<Record> {
+        let (request, steps) = (self.request.as_ref()?, self.trace.steps()?);
+        Some(Record {
+            time_ms,
+            id: String::from_utf8_lossy(request.id.as_bytes()).into_owned(),
+            client: request.client.to_string(),
+            method: request.method.clone(),
+            host: request.host.clone(),
+            target: request.target.clone(),
+            status,
+            result,
+            us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            bytes,
+            steps,
+        })
+    }
 }
 
 impl Observation {
@@ -158,20 +184,8 @@ impl Drop for Observed {
                 id: request.id.as_bytes(),
             });
         }
-        if let Some(steps) = self.begun.trace.steps() {
-            self.edge.tracer.send(Record {
-                time_ms: wall_ms,
-                id: String::from_utf8_lossy(request.id.as_bytes()).into_owned(),
-                client: request.client.to_string(),
-                method: request.method.clone(),
-                host: request.host.clone(),
-                target: request.target.clone(),
-                status: self.status,
-                result: self.result.as_str(),
-                us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-                bytes: sent,
-                steps,
-            });
+        if let Some(record) = self.begun.record(self.status, self.result.as_str(), sent, wall_ms) {
+            self.edge.tracer.send(record);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     error::EdgeError,
     fill::Fill,
     groups::invalidated_groups,
-    inbound::Inbound,
+    inbound::{Inbound, SERVER},
     key::Key,
     lookup::{Outcome, Told},
     metrics::Result as Counted,
@@ -55,7 +55,6 @@ impl Edge {
         found: &Found,
     ) -> Response<OutBody> {
         Counted::Forwarded(forward).count();
-        trace::note(|| Step::by(forward.clause(), format!("sent on: {}", forward.as_str())));
         let mut headers = self.onward_fields(inbound);
         if inbound.method == Method::GET {
             match range::onward(&headers) {
@@ -200,6 +199,9 @@ impl Edge {
     pub(crate) fn answer_options(&self, inbound: &Inbound) -> Response<OutBody> {
         let mut headers = HeaderMap::new();
         let allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        let clause = if inbound.target == SERVER { "RFC 9110 §9.3.7" } else { "RFC 9110 §7.6.2" };
+        trace::note(|| Step::by(clause, "204: this is the server that is asked about"));
+        Counted::Local.count();
         headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
         self.finish(inbound, StatusCode::NO_CONTENT, headers, OutBody::empty(), None)
     }

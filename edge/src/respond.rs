@@ -10,6 +10,7 @@ use crate::{
     clock,
     collapse::Landing,
     cut::{Cut, part_fields, several, unsatisfiable_fields},
+    decide::Shape,
     edge::{Edge, UNREACHABLE},
     error::EdgeError,
     error_page::error_page,
@@ -20,14 +21,13 @@ use crate::{
     policy::{
         forward,
         freshness::StaleRefused,
-        range::{ContentRange, Ranged, ranged},
+        range::{ContentRange, Ranged},
         reuse::{Failure, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
-        validate::{self, Conditional},
+        validate,
     },
     reply::Reply,
     store::{Found, Stored},
-    trace::{self, Step},
 };
 
 /// The name in `Cache-Status` (RFC 9211 §2).
@@ -165,27 +165,26 @@ impl Edge {
         headers.insert(header::AGE, HeaderValue::from(age));
         let mut code = stored.status;
         let mut body = OutBody::whole(stored.content());
-        // Conditions and ranges are for what would be a success (RFC 9110 §13.2.1, §14.2).
-        if stored.status.is_success()
-            && validate::conditional(&inbound.headers, &head, stored.wall(), clock::wall())
-                == Conditional::NotModified
-        {
-            trace::note(|| Step::by(Conditional::NotModified.clause(), "304: the client has it already"));
-            code = StatusCode::NOT_MODIFIED;
-            body = OutBody::empty();
-        } else if inbound.method == Method::GET {
-            let cut = match parts {
-                Some(parts) => parts.make(&mut headers),
-                None if stored.status == StatusCode::OK => {
-                    let length = stored.body().len() as u64;
-                    let asked = ranged(&inbound.headers, &head, length);
-                    Cut::of_whole(stored, length, asked).make(&mut headers)
-                }
-                None => None,
-            };
-            if let Some((status, content)) = cut {
-                (code, body) = (status, content);
+        let length = stored.body().len() as u64;
+        // What parts hold of a content is told apart already.
+        let shape =
+            Shape::of(inbound, stored.status, &head, stored.wall(), parts.is_none().then_some(length));
+        let cut = match (shape, parts) {
+            (Shape::AsIs, Some(parts)) => {
+                Shape::Cut(parts.asked.clone()).note();
+                parts.make(&mut headers)
             }
+            (shape, _) => {
+                shape.note();
+                match shape {
+                    Shape::AsIs => None,
+                    Shape::NotModified => Some((StatusCode::NOT_MODIFIED, OutBody::empty())),
+                    Shape::Cut(asked) => Cut::of_whole(stored, length, asked).make(&mut headers),
+                }
+            }
+        };
+        if let Some((status, content)) = cut {
+            (code, body) = (status, content);
         }
         let length = body.exact_bytes().unwrap_or(0);
         if code == StatusCode::NOT_MODIFIED {
@@ -214,46 +213,34 @@ impl Edge {
         });
         let mut code = fill.status;
         let mut body = OutBody::Fill(reader);
-        // The conditions of an unsafe request were the upstream's to judge.
-        if code.is_success() && matches!(inbound.method, Method::GET | Method::HEAD) {
-            let conditional = validate::conditional(&inbound.headers, &fill.head, fill.wall, clock::wall());
-            if conditional == Conditional::NotModified {
+        let shape = Shape::of(inbound, code, &fill.head, fill.wall, fill.length);
+        shape.note();
+        match (shape, fill.length) {
+            (Shape::NotModified, _) => {
                 validate::strip_for_304(&mut headers);
-                return self.finish(
-                    inbound,
-                    StatusCode::NOT_MODIFIED,
-                    headers,
-                    OutBody::empty(),
-                    Some(status),
-                );
+                let code = StatusCode::NOT_MODIFIED;
+                return self.finish(inbound, code, headers, OutBody::empty(), Some(status));
             }
-            if inbound.method == Method::GET
-                && code == StatusCode::OK
-                && let Some(length) = fill.length
-            {
-                match ranged(&inbound.headers, &fill.head, length) {
-                    Ranged::Whole => {}
-                    Ranged::Parts(spans) => {
-                        if let Some(parts) = fill.readers(&spans) {
-                            body = several(&mut headers, &spans, length, parts);
-                            code = StatusCode::PARTIAL_CONTENT;
-                        }
-                    }
-                    Ranged::Part(span) => {
-                        if let Some(part) = fill.reader(span.start, Some(span.end)) {
-                            body = OutBody::Fill(part);
-                            code = StatusCode::PARTIAL_CONTENT;
-                            part_fields(&mut headers, ContentRange { span, length: Some(length) });
-                        }
-                    }
-                    Ranged::Unsatisfiable => {
-                        unsatisfiable_fields(&mut headers, length);
-                        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-                        let code = StatusCode::RANGE_NOT_SATISFIABLE;
-                        return self.finish(inbound, code, headers, OutBody::empty(), Some(status));
-                    }
+            (Shape::Cut(Ranged::Parts(spans)), Some(length)) => {
+                if let Some(parts) = fill.readers(&spans) {
+                    body = several(&mut headers, &spans, length, parts);
+                    code = StatusCode::PARTIAL_CONTENT;
                 }
             }
+            (Shape::Cut(Ranged::Part(span)), length) => {
+                if let Some(part) = fill.reader(span.start, Some(span.end)) {
+                    body = OutBody::Fill(part);
+                    code = StatusCode::PARTIAL_CONTENT;
+                    part_fields(&mut headers, ContentRange { span, length });
+                }
+            }
+            (Shape::Cut(Ranged::Unsatisfiable), Some(length)) => {
+                unsatisfiable_fields(&mut headers, length);
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+                let code = StatusCode::RANGE_NOT_SATISFIABLE;
+                return self.finish(inbound, code, headers, OutBody::empty(), Some(status));
+            }
+            _ => {}
         }
         match body.exact_bytes() {
             Some(length) if code != StatusCode::NO_CONTENT => {
@@ -299,7 +286,7 @@ impl Edge {
         if !forward::is_via_http_1_0(&headers, &self.config.name) {
             forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
         }
-        let counted = status.as_ref().map_or(Counted::Failed, Counted::of);
+        let counted = status.as_ref().map_or(Counted::Local, Counted::of);
         if let Some(status) = status {
             headers.append("cache-status", status.to_value(CACHE_NAME));
         }
@@ -318,7 +305,6 @@ impl Edge {
 
     /// To a request that accepts only what is stored (RFC 9111 §5.2.1.7).
     pub(crate) fn not_stored(&self, inbound: &Inbound) -> Response<OutBody> {
-        trace::note(|| Step::by("RFC 9111 §5.2.1.7", "504: the request accepts only what is stored"));
         self.error(inbound, StatusCode::GATEWAY_TIMEOUT, "There is no stored response to use.")
     }
 

@@ -231,8 +231,15 @@ impl Store {
             .flatten()
     }
 
-    /// Looks up a request. Only the copy that is used counts as visited.
+    /// Looks up a request. Only what is used counts as visited.
     pub(crate) fn find(&self, key: &Key, request: &HeaderMap, log: &PurgeLog) -> Found {
+        let found = self.look(key, request, log);
+        found.live.iter().chain(&found.parts).for_each(|stored| stored.visit());
+        found
+    }
+
+    /// The same, and nothing counts as visited.
+    pub(crate) fn look(&self, key: &Key, request: &HeaderMap, log: &PurgeLog) -> Found {
         let mut found = Found::default();
         self.table.each(key.borrowed(), |stored| {
             let life = stored.life(log);
@@ -243,7 +250,6 @@ impl Store {
             let selected = stored.selection().matches(request);
             if stored.part().is_some() {
                 if selected && life == Life::Live {
-                    stored.visit();
                     found.parts.push(Arc::clone(stored));
                 }
                 return;
@@ -253,7 +259,6 @@ impl Store {
             }
             match life {
                 Life::Live if selected && found.live.is_none() => {
-                    stored.visit();
                     found.live = Some(Arc::clone(stored));
                 }
                 Life::Unverified if selected && found.unverified.is_none() => {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     Edge,
     avoidable::Avoidable,
-    trace::{Reader, Record},
+    trace::{BEHIND, Reader, Record},
     upstream::UpstreamState,
 };
 
@@ -77,6 +77,9 @@ struct Seen {
 
 impl Seen {
     fn add(&mut self, record: &Record) {
+        if record.result == BEHIND {
+            return;
+        }
         self.requests += 1;
         let is_hit = record.result == "hit";
         self.hits += u64::from(is_hit);

@@ -20,6 +20,9 @@ const LAG_MAX: usize = 1_024;
 /// Steps of one request that are kept: requests do not decide more than that.
 const STEPS_MAX: usize = 64;
 
+/// The result of a validation behind an answer, which is no request of a client.
+pub(crate) const BEHIND: &str = "behind";
+
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -59,7 +62,8 @@ pub struct Record {
     pub target: String,
     /// Status of the response.
     pub status: u16,
-    /// `hit`, `stale`, `failed`, or why it was forwarded.
+    /// `hit`, `stale`, `failed`, `local` (asked about this server itself), or why it was forwarded; `behind`: not a client's
+    /// request, but a validation that an answer with a stale copy left behind.
     pub result: &'static str,
     /// Microseconds from the end of the request's head to the end of the response.
     pub us: u64,
@@ -274,7 +278,7 @@ impl Term {
             Self::Client(client) => record.client == *client,
             Self::Id(id) => record.id == *id,
             Self::Result(result) => match result.as_str() {
-                "miss" => !matches!(record.result, "hit" | "stale" | "failed"),
+                "miss" => !matches!(record.result, "hit" | "stale" | "failed" | "local" | BEHIND),
                 result => record.result == result,
             },
             Self::Status(digits) => record.status.to_string().starts_with(digits.as_str()),

@@ -1,19 +1,26 @@
 //! Why a request is answered as it is: the key, what is stored under it, and the arithmetic of each copy, from the
 //! running store. Looking changes nothing: no copy counts as visited.
 
-use http::{HeaderMap, Uri, header};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use serde::Serialize;
 
 use crate::{
     Edge, clock,
+    decide::{self, Bypass, Decision, Reason, Shape},
+    inbound::Inbound,
+    journal::Gate,
     key::Key,
+    metrics::Result as Counted,
     policy::{
         directives::RequestDirectives,
-        forward::Scheme,
+        forward::{self, Scheme},
         freshness::{Freshness, Millis},
-        reuse::{Forward, Reuse, Why, reuse},
+        reuse::reuse,
     },
-    store::{Life, Stored},
+    store::Stored,
+    trace::Step,
 };
 
 /// An explanation.
@@ -26,6 +33,11 @@ pub struct Explanation {
     /// The clause that decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clause: Option<&'static str>,
+    /// The same in one word, as in the live trace and in `Cache-Status`: `hit`, `failed`, or why it would be forwarded.
+    pub result: &'static str,
+    /// The status that goes out, where no upstream is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// What is stored, the newest first.
     pub variants: Vec<Variant>,
 }
@@ -41,7 +53,7 @@ pub struct Variant {
     pub vary: String,
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
     pub selected: bool,
-    /// `live`, or what a purge or publish made of it.
+    /// `live`, or what a purge, a publish or an unsafe request made of it.
     pub life: &'static str,
     /// Its cache groups.
     pub groups: Vec<String>,
@@ -66,65 +78,157 @@ impl Edge {
         let authority = uri.authority().ok_or_else(|| format!("`{url}` has no host"))?;
         let host = authority.as_str().to_ascii_lowercase();
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let key = match &self.sites {
+        let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
+        let inbound = asked(scheme, host, target, fields);
+        let now = clock::boot_ms();
+        let (key, gate) = match &self.sites {
             None => {
-                let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
-                Key::of_upstream(scheme, &host, &self.current().rules.query.target(target))
+                let target = self.current().rules.query.target(target).into_owned();
+                (Key::of_upstream(scheme, &inbound.host, &target), Gate::Open)
             }
             Some(sites) => {
-                let site = sites.of_host(&host).ok_or_else(|| format!("no site `{host}` is served here"))?;
+                let site = sites
+                    .of_host(&inbound.host)
+                    .ok_or_else(|| format!("no site `{}` is served here", inbound.host))?;
                 let path = release::url::site_path(uri.path())
                     .ok_or_else(|| format!("the path of `{url}` is not text"))?;
-                Key::of_site(&site.scope, &path)
+                (Key::of_site(&site.scope, &path), site.gate(now))
             }
         };
-        let directives = RequestDirectives::parse(fields);
-        let variants: Vec<Variant> =
-            self.store.copies(&key).iter().map(|stored| self.variant(stored, fields, directives)).collect();
-        let (verdict, clause) =
-            match variants.iter().find(|variant| variant.selected && variant.life == "live") {
-                Some(variant) => (variant.decision.clone(), Some(variant.clause)),
-                None if variants.iter().any(|variant| variant.selected) => {
-                    ("fetched: the copy was purged or superseded".to_owned(), Some("RFC 9111 §4.4"))
-                }
-                None if variants.is_empty() => {
-                    ("fetched: nothing is stored under this key".to_owned(), Some("RFC 9111 §4"))
-                }
-                None => {
-                    let text = "fetched: what is stored was chosen by other request fields".to_owned();
-                    (text, Some("RFC 9111 §4.1"))
-                }
-            };
-        Ok(Explanation { key: format!("{} {}", key.scope, key.target), verdict, clause, variants })
+        let Told { verdict, result, status } = self.told(&inbound, &key, gate, now);
+        let variants =
+            self.store.copies(&key).iter().map(|stored| self.variant(stored, &inbound, now)).collect();
+        let text: Vec<&str> = verdict.iter().map(|step| &*step.what).collect();
+        Ok(Explanation {
+            key: format!("{} {}", key.scope, key.target),
+            verdict: text.join("; "),
+            clause: verdict.last().and_then(|step| step.clause),
+            result,
+            status: status.map(|status| status.as_u16()),
+            variants,
+        })
     }
 
-    fn variant(&self, stored: &Stored, fields: &HeaderMap, directives: RequestDirectives) -> Variant {
-        let now = clock::boot_ms();
+    /// What is decided about a request, by the same functions as when it is answered.
+    fn told(&self, inbound: &Inbound, key: &Key, gate: Gate, now: Millis) -> Told {
+        let failed = |step: Step, status| Told {
+            verdict: vec![step],
+            result: Counted::Failed.as_str(),
+            status: Some(status),
+        };
+        if forward::is_loop(&inbound.headers, &self.config.name) {
+            let step = Step::by("RFC 8586 §2", "refused: a loop, this edge has forwarded the request before");
+            return failed(step, StatusCode::LOOP_DETECTED);
+        }
+        match gate {
+            Gate::Starting | Gate::Refuse => {
+                let what =
+                    if gate == Gate::Starting { "this edge is starting" } else { "the lease has lapsed" };
+                return failed(Step::found(format!("503: {what}")), StatusCode::SERVICE_UNAVAILABLE);
+            }
+            Gate::Open | Gate::Lapsed | Gate::Validate => {}
+        }
+        if self.sites.is_none()
+            && let Some(bypass) = Bypass::of(inbound)
+        {
+            if bypass.is_refused(inbound) {
+                let verdict = vec![bypass.step(), decide::only_stored()];
+                return Told { verdict, ..failed(bypass.step(), StatusCode::GATEWAY_TIMEOUT) };
+            }
+            return Told { verdict: vec![bypass.step()], result: bypass.forward().as_str(), status: None };
+        }
+        let found = self.store.look(key, &inbound.headers, &self.log);
+        let decision = self.decide(inbound, &found, key.of_site, gate, now);
+        let mut verdict = decision.steps();
+        let hit = Counted::Hit.as_str();
+        let (result, status) = match decision {
+            Decision::Hit { stored, .. } => {
+                let length = Some(stored.body().len() as u64);
+                let shape = Shape::of(inbound, stored.status, &stored.head(), stored.wall(), length);
+                verdict.extend(shape.step());
+                (hit, Some(shape.status(stored.status)))
+            }
+            Decision::Parts(cut, _) => {
+                let mut shape = Shape::of(inbound, cut.of.status, &cut.of.head(), cut.of.wall(), None);
+                if shape == Shape::AsIs {
+                    shape = Shape::Cut(cut.asked);
+                }
+                verdict.extend(shape.step());
+                (hit, Some(shape.status(cut.of.status)))
+            }
+            Decision::OnlyIfCached(_) => (Counted::Failed.as_str(), Some(StatusCode::GATEWAY_TIMEOUT)),
+            Decision::Ask(reason) => (reason.forward().as_str(), None),
+        };
+        Told { verdict, result, status }
+    }
+
+    fn variant(&self, stored: &Stored, inbound: &Inbound, now: Millis) -> Variant {
         let head = &stored.head();
         let text = |name| head.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let freshness = &stored.freshness();
-        let line = arithmetic(freshness, stored.stale_from(), now);
-        let decided = reuse(freshness, stored.stale_from(), directives, self.current().rules.clients, now);
-        let (decision, clause) = (decision(decided), decided.clause());
+        let gone = Reason::of_life(stored.life(&self.log), stored.key().of_site);
+        let (decision, clause) = match gone {
+            Some(reason) => (reason.text(), reason.clause()),
+            None => {
+                let clients = self.current().rules.clients;
+                let decided = reuse(freshness, stored.stale_from(), inbound.directives, clients, now);
+                (decide::text(decided), decided.clause())
+            }
+        };
         Variant {
             status: stored.status.as_u16(),
             bytes: stored.body().len() as u64,
             vary: text(header::VARY).unwrap_or_default(),
-            selected: stored.selection().matches(fields),
-            life: match stored.life(&self.log) {
-                Life::Live => "live",
-                Life::Unverified => "to be compared with the new release",
-                Life::Superseded => "superseded",
-                Life::Removed => "removed",
-                Life::Dropped => "purged",
+            selected: stored.selection().matches(&inbound.headers),
+            life: match gone {
+                Some(Reason::Unverified) => "to be compared with the new release",
+                Some(Reason::Invalidated) => "invalidated",
+                Some(Reason::Superseded) => "superseded",
+                Some(Reason::Removed) => "removed",
+                Some(_) => "purged",
+                None => "live",
             },
             groups: stored.groups().iter().map(ToString::to_string).collect(),
             etag: text(header::ETAG),
-            freshness: line,
+            freshness: arithmetic(freshness, stored.stale_from(), now),
             decision: decision.to_owned(),
             clause,
         }
     }
+}
+
+/// What is decided about a request: the steps, the last of which decides, and what comes of them.
+struct Told {
+    verdict: Vec<Step>,
+    result: &'static str,
+    status: Option<StatusCode>,
+}
+
+/// A GET as it would come in, by one whose word about scheme and client is believed.
+fn asked(scheme: Scheme, host: String, target: &str, fields: &HeaderMap) -> Inbound {
+    let mut headers = fields.clone();
+    forward::strip_connection(&mut headers);
+    headers.remove(header::EXPECT);
+    let is_empty = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+    let has_content = !is_empty || fields.contains_key(header::TRANSFER_ENCODING);
+    let mut inbound = Inbound {
+        method: Method::GET,
+        version: Version::HTTP_11,
+        scheme,
+        target: target.to_owned(),
+        host,
+        directives: RequestDirectives::parse(&headers),
+        headers: Arc::new(headers),
+        id: HeaderValue::from_static("0"),
+        peer: None,
+        is_trusted: true,
+        has_content,
+        interims: None,
+        takes_trailers: false,
+        websocket: false,
+    };
+    inbound.settle();
+    inbound
 }
 
 /// How fresh a response is, as a sum: lifetime less age.
@@ -150,31 +254,4 @@ pub(crate) fn arithmetic(freshness: &Freshness, stale_from: Option<Millis>, now:
         line.push_str(refused.as_str());
     }
     line
-}
-
-/// What may be done with a stored response, in words.
-pub(crate) fn decision(decided: Reuse) -> &'static str {
-    match decided {
-        Reuse::Fresh { .. } => "hit: it is fresh",
-        Reuse::MaxStale { .. } => "hit: the request accepts that it is stale",
-        Reuse::WhileRevalidate { .. } => "hit, and validated behind",
-        Reuse::Validate { why } => match why {
-            Why::NoCache => "validated: the response says no-cache",
-            Why::RequestNoCache => "validated: the request says no-cache",
-            Why::RequestMaxAge => "validated: it is older than the request accepts",
-            Why::MinFresh => "validated: it will not stay fresh for as long as the request wants",
-            Why::Stale => "validated: it is stale",
-            Why::Refused(_) => "validated: it is stale, and may not be used so",
-        },
-    }
-}
-
-/// Why there is nothing to decide about, in words.
-pub(crate) fn missing(forward: Forward) -> &'static str {
-    match forward {
-        Forward::VaryMiss => "what is stored was chosen by other request fields",
-        Forward::Partial => "only parts are stored",
-        Forward::Stale => "what is stored was purged or superseded",
-        _ => "nothing is stored",
-    }
 }

@@ -250,6 +250,23 @@ fn each_decision_is_told_with_its_clause() {
 }
 
 #[test]
+fn what_the_trace_had_no_time_for_is_said() {
+    let world = World::new();
+    let record = r#"{"time_ms":0,"id":"1","client":"::1","method":"GET","host":"h","target":"/a","status":200,"result":"hit","us":9,"bytes":1,"steps":[{"what":"hit: it is fresh","clause":"RFC 9111 §4.2"}]}"#;
+    let lines = format!("{{\"missed\":7}}\n\n{record}\n");
+    let admin = Upstream::start(move |_| Answer::Send(response(200, &[], &lines)));
+    let log = |args: &[&str]| {
+        let all = ["edge", "log", "--count", "1", "--api", &admin.url, "--token", TOKEN];
+        world.bake(".", &[&all[..], args].concat()).run().success().stdout
+    };
+    let said = log(&[]);
+    assert!(said.starts_with("7 more came too fast to be told\n"), "{said}");
+    assert!(said.ends_with("GET h/a 200 hit 9 µs 1 B ::1\n    hit: it is fresh [RFC 9111 §4.2]\n"), "{said}");
+    // For machines it stays as it is.
+    assert_eq!(log(&["--json"]), format!("{{\"missed\":7}}\n{record}\n"));
+}
+
+#[test]
 fn one_that_fails_is_passed_over_tried_by_one_and_comes_back() {
     let world = World::new();
     let flaky = answers("flaky");

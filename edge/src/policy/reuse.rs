@@ -39,19 +39,6 @@ impl Forward {
             Self::Stale => "stale",
         }
     }
-
-    /// The clause that sends the request on.
-    pub fn clause(self) -> &'static str {
-        match self {
-            Self::Bypass => "RFC 9110 §9.3.1",
-            Self::Method => "RFC 9111 §4 (method)",
-            Self::UriMiss => "RFC 9111 §4 (target URI)",
-            Self::VaryMiss => "RFC 9111 §4.1",
-            Self::Partial => "RFC 9111 §3.3",
-            Self::Request => "RFC 9111 §5.2.1",
-            Self::Stale => "RFC 9111 §4.2",
-        }
-    }
 }
 
 /// What may be done with a stored response that matches a request.
@@ -80,6 +67,15 @@ pub enum Reuse {
 }
 
 impl Reuse {
+    /// What `Cache-Status` says of a hit that is stale.
+    pub fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::MaxStale { .. } => Some("max-stale"),
+            Self::WhileRevalidate { .. } => Some("stale-while-revalidate"),
+            Self::Fresh { .. } | Self::Validate { .. } => None,
+        }
+    }
+
     /// The clause that decided.
     pub fn clause(self) -> &'static str {
         match self {

@@ -11,4 +11,6 @@ mod invalidation;
 mod ranges;
 mod staleness;
 mod storing;
+mod trace;
 mod validation;
+mod why;

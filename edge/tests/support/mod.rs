@@ -313,6 +313,62 @@ impl Running {
     }
 }
 
+/// The token of operators.
+const TOKEN: &str = "a-token-of-the-tests";
+
+impl Running {
+    /// Begins to serve operators, and sends one request of theirs; the response has yet to be read.
+    pub async fn operate(&self, method: &str, path: &str, content: &str) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = edge::AdminConfig {
+            token: TOKEN.to_owned(),
+            metrics: Arc::new(String::new),
+            reload: Arc::new(|| Ok(String::new())),
+        };
+        tokio::spawn(edge::serve_admin(listener, Arc::clone(&self.edge), config, self.stop.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let length = content.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-length: {length}\r\n\r\n{content}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Begins to read the live trace.
+    pub async fn trace(&self) -> Trace {
+        let mut stream = self.operate("POST", "/v1/log", "{}").await;
+        let (head, buffer) = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        Trace { stream, buffer }
+    }
+}
+
+/// The live trace.
+pub struct Trace {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Trace {
+    /// The next record.
+    pub async fn next(&mut self) -> serde_json::Value {
+        loop {
+            while let Some(end) = find(&self.buffer, b"\n") {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                // Between the records stand sizes of chunks.
+                if line.starts_with(b"{") {
+                    return serde_json::from_slice(&line).unwrap();
+                }
+            }
+            let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.buffer));
+            assert!(read.await.expect("no record in time").unwrap() > 0);
+        }
+    }
+}
+
 /// Reads one response.
 pub async fn read_response(stream: &mut TcpStream, is_head: bool) -> Seen {
     tokio::time::timeout(DEADLINE, read(stream, is_head)).await.expect("no whole response in time")
