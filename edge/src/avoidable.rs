@@ -32,7 +32,7 @@ pub struct Avoidable {
 }
 
 /// What each cause means, and what to change about it.
-const REMEDIES: [(&str, &str, &str); 11] = [
+const REMEDIES: [(&str, &str, &str); 14] = [
     (
         "no-freshness",
         "the response says nothing of how long it may be reused, and has nothing to validate it by",
@@ -83,6 +83,21 @@ const REMEDIES: [(&str, &str, &str); 11] = [
         "no-validator",
         "a stale copy had neither `ETag` nor `Last-Modified`, so it was fetched again whole",
         "send `ETag` or `Last-Modified`: an unchanged response then costs no content",
+    ),
+    (
+        "expired",
+        "the lifetime was over, and the request waited until the copy was validated",
+        "send a longer `max-age`, or `stale-while-revalidate=…` beside it: it is then validated behind the answer",
+    ),
+    (
+        "s-maxage",
+        "the response allows stale use and says `s-maxage`, which forbids it",
+        "say the lifetime with `max-age` or `CDN-Cache-Control`, or start with `--s-maxage lifetime`",
+    ),
+    (
+        "evicted",
+        "the copy had to make room before it was asked for again",
+        "give the edge more memory with `--memory`",
     ),
 ];
 

@@ -10,7 +10,7 @@ use crate::{
     clock,
     collapse::{Flight, Landing, Role, What},
     cut::Cut,
-    decide::{self, Decision},
+    decide::{self, Decision, Reason},
     edge::Edge,
     error::EdgeError,
     fill::{Fill, FillReader},
@@ -19,9 +19,9 @@ use crate::{
     key::Key,
     metrics::{Result as Counted, count},
     policy::{
-        freshness::{Freshness, Millis},
+        freshness::{Freshness, Millis, StaleRefused},
         range,
-        reuse::{Failure, Forward, Reuse, reuse, stale_on_failure},
+        reuse::{Failure, Forward, Reuse, Why, reuse, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
@@ -135,13 +135,7 @@ impl Edge {
             }
             Counted::Forwarded(forward).count();
             told.forward = Some(forward);
-            match forward {
-                Forward::VaryMiss => {
-                    self.misses.note("vary-miss", &inbound.host, &inbound.target);
-                }
-                Forward::UriMiss if site.is_none() => self.misses.note_query(&inbound.host, &inbound.target),
-                _ => {}
-            }
+            self.note_avoidable(inbound, reason, found.live.as_deref(), site.is_some());
             let what = What {
                 selection: self.hints.selection(&key, &inbound.headers),
                 key: key.clone(),
@@ -249,6 +243,27 @@ impl Edge {
     ) -> Response<OutBody> {
         Counted::Hit.count();
         self.answer_stored(inbound, stored, hit_status(left_ms, told))
+    }
+
+    /// Notes a request that need not have been sent on.
+    fn note_avoidable(&self, inbound: &Inbound, reason: Reason, live: Option<&Stored>, of_site: bool) {
+        let (host, target) = (&inbound.host, &inbound.target);
+        // Only what was fresh for a while and was not purged: who sends `max-age=0` wants it validated each time.
+        let is_over = |stored: &Stored| {
+            let freshness = stored.freshness();
+            freshness.lifetime_ms > 0
+                && freshness.stale_while_revalidate_ms.is_none()
+                && stored.stale_from().is_none()
+        };
+        match reason {
+            Reason::OtherFields => self.misses.note("vary-miss", host, target),
+            Reason::Nothing if !of_site => self.misses.note_query(host, target),
+            Reason::Policy(Why::Refused(StaleRefused::SMaxage)) => self.misses.note("s-maxage", host, target),
+            Reason::Policy(Why::Stale) if live.is_some_and(is_over) => {
+                self.misses.note("expired", host, target);
+            }
+            _ => {}
+        }
     }
 
     /// What stale parts answer in place of a failure.

@@ -143,6 +143,11 @@ impl Queues {
         }
     }
 
+    /// Whether a copy under a key of this hash left as a newcomer, not long ago.
+    pub(crate) fn remembers(&self, hash: u64) -> bool {
+        self.ghosts.contains(&hash)
+    }
+
     /// The next copy to go; `None`: there is none. `bytes_max` bounds all, `held` is how many there are.
     pub(crate) fn pop(
         &mut self,

@@ -193,6 +193,9 @@ impl Edge {
             }
         };
         memory.hold(received);
+        if self.store.was_evicted(key) {
+            self.misses.note("evicted", key.host().unwrap_or(&key.scope), &key.target);
+        }
         let inserted = self.store.insert(stored, began, &self.log);
         if inserted.is_err() {
             tracing::debug!(url = %key.target, reason = NoStore::Superseded.as_str(), "not stored");

@@ -373,6 +373,11 @@ impl Store {
         });
     }
 
+    /// Whether a copy under this key had to make room before it was asked for again.
+    pub(crate) fn was_evicted(&self, key: &Key) -> bool {
+        lock(&self.queues).remembers(self.table.hash(key.borrowed()))
+    }
+
     /// A reservation of no bytes yet.
     pub(crate) fn reservation(self: &Arc<Self>) -> Reservation {
         Reservation { store: Arc::clone(self), bytes: 0 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod avoidable;
 mod collapsing;
 mod forwarding;
 mod hits;
