@@ -203,6 +203,29 @@ fn everything_that_can_be_fuzzed_is() {
     assert!(read("justfile").contains("    fuzz/run {{seconds}} {{targets}}\n"));
 }
 
+/// The fuzzers have a lock file of their own, and are built by it as it is.
+#[test]
+fn the_lock_file_of_the_fuzzers_is_up_to_date() {
+    let lock = std::fs::read_to_string(root().join("fuzz/Cargo.lock")).expect("fuzz/Cargo.lock");
+    let metadata = metadata();
+    for ours in ["edge", "release"] {
+        let named = format!("name = \"{ours}\"\n");
+        let entry = lock.split("[[package]]\n").find(|entry| entry.starts_with(&named)).expect("an entry");
+        // A version follows the name where there are several.
+        let locked: BTreeSet<&str> =
+            entry.lines().filter_map(|line| line.strip_prefix(" \"")?.split([' ', '"']).next()).collect();
+        let package = list(&metadata["packages"]).iter().find(|p| text(&p["name"]) == ours).unwrap();
+        let needed =
+            list(&package["dependencies"]).iter().filter(|d| d["kind"] != "dev" && d["optional"] == false);
+        let missing: Vec<&str> =
+            needed.map(|d| text(&d["name"])).filter(|name| !locked.contains(name)).collect();
+        assert!(
+            missing.is_empty(),
+            "`cargo check` in fuzz/ adds to its lock file what {ours} needs: {missing:?}"
+        );
+    }
+}
+
 /// What `text` names in backquotes or links to that has the shape of a path of this repository.
 fn named_paths(text: &str) -> BTreeSet<String> {
     let quoted = text.split('`').skip(1).step_by(2);
