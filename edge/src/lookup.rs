@@ -256,9 +256,13 @@ impl Edge {
                 && stored.stale_from().is_none()
         };
         match reason {
-            Reason::OtherFields => self.misses.note("vary-miss", host, target),
+            Reason::OtherFields => {
+                self.misses.note("vary-miss", host, target);
+            }
             Reason::Nothing if !of_site => self.misses.note_query(host, target),
-            Reason::Policy(Why::Refused(StaleRefused::SMaxage)) => self.misses.note("s-maxage", host, target),
+            Reason::Policy(Why::Refused(StaleRefused::SMaxage)) => {
+                self.misses.note("s-maxage", host, target);
+            }
             Reason::Policy(Why::Stale) if live.is_some_and(is_over) => {
                 self.misses.note("expired", host, target);
             }
