@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use origin::policy::{self, CacheRule, Policies, ResponseRule, Rules};
 use release::keys::Site;
-use renderer::ImageOptions;
 use renderer::data::SourceConfig;
 use renderer::schedule::{Schedule, ScheduleConfig};
+use renderer::{ImageOptions, TomlWords};
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::edge_flags::ClientFlags;
-use crate::failure::HintExt;
+use crate::failure::{HintExt, hinted};
 
 /// The file's name.
 pub const FILE: &str = "bakehouse.toml";
@@ -289,7 +289,7 @@ impl Config {
     /// Reads the configuration from its text, as it lies among a release's sources.
     pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         // First the file by itself, so that an error has its line.
-        let _: Self = toml::from_str(text).map_err(|e| explain(&e, text, file)).maybe_hint(near(text))?;
+        let _: Self = toml::from_str(text).map_err(|e| explain(&e, text, file))?;
         let mut table: Table = toml::from_str(text).map_err(|e| explain(&e, text, file))?;
         let texts = TEXTS.map(|key| (key, true));
         for (key, is_text) in texts.into_iter().chain(VALUES.map(|key| (key, false))) {
@@ -298,12 +298,19 @@ impl Config {
             let value = if is_text { Value::String(text) } else { value(&variable, &text)? };
             set(&mut table, key, value);
         }
-        let config: Self = Value::Table(table).try_into().context("the environment's BAKE_ variables")?;
-        config.images.check().map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
-        renderer::data::check(&config.source)
-            .map_err(|e| anyhow::Error::new(e).context(format!("{}", file.display())))?;
+        let config: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| {
+            let TomlWords { message, hint } = TomlWords::of(e.message());
+            hinted(anyhow::anyhow!("the environment's BAKE_ variables: {message}"), Some(hint))
+        })?;
         let wrong =
             |error: anyhow::Error, hint| Err(error.context(file.display().to_string())).maybe_hint(hint);
+        if let Err(error) = config.images.check() {
+            return wrong(anyhow::anyhow!(error), Some("correct that key in [images]".into()));
+        }
+        if let Err(error) = renderer::data::check(&config.source) {
+            let hint = error.hint();
+            return wrong(error.into(), hint);
+        }
         let sources = config.source.iter().map(|s| s.name.as_str());
         if let Err(error) = Schedule::all(&config.schedule, sources) {
             let hint = error.hint();
@@ -325,7 +332,20 @@ impl Config {
 fn read(file: &Path) -> anyhow::Result<String> {
     let length = std::fs::metadata(file).with_context(|| format!("`{}`", file.display()))?.len();
     anyhow::ensure!(length <= BYTES_MAX, "`{}` has {length} bytes; {BYTES_MAX} are allowed", file.display());
-    std::fs::read_to_string(file).with_context(|| format!("`{}` cannot be read", file.display()))
+    let bytes = std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+    text_of(bytes, file)
+}
+
+/// The text of a configuration.
+pub fn text_of(bytes: Vec<u8>, file: &Path) -> anyhow::Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        hinted(
+            anyhow::anyhow!("{}:{line}: it is not valid UTF-8", file.display()),
+            Some("save it as UTF-8".into()),
+        )
+    })
 }
 
 /// Reads a value of the environment, which is written as in TOML.
@@ -351,9 +371,9 @@ fn set(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// The error with file, line and column.
+/// The error with file, line and column, and what to do.
 fn explain(error: &toml::de::Error, text: &str, file: &Path) -> anyhow::Error {
-    let message = error.message().trim().replace('\n', ", ");
+    let TomlWords { message, hint } = TomlWords::of(&error.message().trim().replace('\n', ", "));
     let place = match error.span() {
         Some(span) => {
             let before = &text[..span.start.min(text.len())];
@@ -363,7 +383,7 @@ fn explain(error: &toml::de::Error, text: &str, file: &Path) -> anyhow::Error {
         }
         None => file.display().to_string(),
     };
-    anyhow::anyhow!("{place}: {message}")
+    hinted(anyhow::anyhow!("{place}: {message}"), near(text).or(Some(hint)))
 }
 
 /// What to do about a key that is unknown, or that a table may not have: mostly the nearest known one.

@@ -137,7 +137,7 @@ pub fn config_of(sources: &Sources) -> anyhow::Result<Config> {
                 config::BYTES_MAX
             );
             let bytes = file.read().with_context(|| format!("`{}` cannot be read", config::FILE))?;
-            String::from_utf8(bytes.to_vec()).with_context(|| format!("`{}` is not UTF-8", config::FILE))?
+            config::text_of(bytes.to_vec(), Path::new(config::FILE))?
         }
         None => String::new(),
     };

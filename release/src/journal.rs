@@ -237,7 +237,9 @@ pub struct Active {
 pub enum FoldError {
     /// A predecessor is another than the one that was read: history was rewritten or lost.
     #[error(
-        "journal entry {seq} follows on {found:?}, but the entry before it is {expected:?}: the journal has forked"
+        "journal entry {seq} follows on {}, but the entry before it is {}: the journal has forked",
+        named(found.as_ref()),
+        named(expected.as_ref())
     )]
     Forked {
         /// The entry.
@@ -247,6 +249,11 @@ pub enum FoldError {
         /// What was read.
         expected: Option<Digest>,
     },
+}
+
+/// An entry as a message names it.
+fn named(entry: Option<&Digest>) -> String {
+    entry.map_or_else(|| "nothing".to_owned(), Digest::to_string)
 }
 
 impl State {
@@ -420,7 +427,13 @@ pub(crate) mod tests {
         let mut state = State::default();
         push(&mut state, vec![]);
         let stranger = entry(Some(Digest::of(b"other")), vec![]);
-        assert!(matches!(state.apply(&stranger, Digest::of(b"x")), Err(FoldError::Forked { seq: 2, .. })));
+        let error = state.apply(&stranger, Digest::of(b"x")).unwrap_err();
+        let (other, last) = (Digest::of(b"other"), state.last.unwrap());
+        let said = "journal entry 2 follows on";
+        assert_eq!(
+            error.to_string(),
+            format!("{said} {other}, but the entry before it is {last}: the journal has forked")
+        );
         assert_eq!(state.seq, 1);
     }
 }

@@ -11,6 +11,7 @@ use tera::{Map, Value};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::slugs::Slugify;
 use crate::sources::Sources;
+use crate::toml_words::TomlWords;
 use crate::value::{self, key};
 
 /// The names a configuration may have, in the order they are looked for.
@@ -452,29 +453,18 @@ impl Config {
     /// Each unknown key, with the nearest known one; what TOML itself refuses, with its place. Unless `is_strict`, tables
     /// that Zola leaves unchecked may have others.
     pub(crate) fn parse(path: &str, text: &str, is_strict: bool) -> Result<Self, Errors> {
-        let table: toml::Table = match toml::from_str(text) {
-            Ok(table) => table,
-            Err(e) => {
-                let mut diagnostic = Diagnostic::in_file(path, one_line(e.message()));
-                if let Some(span) = e.span() {
-                    diagnostic = diagnostic.at(text, span.start);
-                }
-                return Err(diagnostic.into());
+        let wrong = |e: toml::de::Error| {
+            let TomlWords { message, hint } = TomlWords::of(e.message());
+            let diagnostic = Diagnostic::in_file(path, message).hint(hint);
+            match e.span() {
+                Some(span) => diagnostic.at(text, span.start),
+                None => diagnostic,
             }
         };
+        let table: toml::Table = toml::from_str(text).map_err(wrong)?;
         let mut errors = Errors::default();
         check_keys(path, text, &table, is_strict, &mut errors);
-        let config = match toml::from_str::<Self>(text) {
-            Ok(config) => Some(config),
-            Err(e) => {
-                let mut diagnostic = Diagnostic::in_file(path, one_line(e.message()));
-                if let Some(span) = e.span() {
-                    diagnostic = diagnostic.at(text, span.start);
-                }
-                errors.push(diagnostic);
-                None
-            }
-        };
+        let config = toml::from_str::<Self>(text).map_err(|e| errors.push(wrong(e))).ok();
         match config {
             Some(mut config) if errors.is_empty() => {
                 config.adopt_default_language();
@@ -500,6 +490,7 @@ impl Config {
                             path,
                             format!("`{filename}` is no file name for a feed"),
                         )
+                        .hint("write names such as \"atom.xml\" in `feed_filenames`")
                         .into());
                     }
                 }
@@ -754,10 +745,6 @@ impl SearchConfig {
         out.insert(key("truncate_content_length"), length.map_or_else(Value::none, Value::from));
         value::map(out)
     }
-}
-
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn check_keys(path: &str, text: &str, table: &toml::Table, is_strict: bool, errors: &mut Errors) {

@@ -296,7 +296,8 @@ pub(crate) fn split<'a>(path: &str, text: &'a str) -> Result<Split<'a>, Diagnost
                         "the front matter has {} bytes, the limit is {FRONT_MATTER_BYTES_MAX}",
                         matter.len()
                     ),
-                ));
+                )
+                .hint("move data into a file, which `load_data` reads"));
             }
             return Ok(Split {
                 matter: Some((format, matter, start + first_line_end)),
@@ -405,7 +406,11 @@ impl Reader<'_> {
             "i64" | "u64" | "i128" | "u128" => "number",
             other => other,
         };
-        self.errors.push(self.place.at_key(name, format!("`{name}` is {expected}, not a {kind}")));
+        self.errors.push(
+            self.place
+                .at_key(name, format!("`{name}` is {expected}, not a {kind}"))
+                .hint(format!("write {expected}, or leave the key out")),
+        );
     }
 
     fn text(&mut self, name: &'static str) -> Option<Box<str>> {
@@ -499,7 +504,8 @@ impl Reader<'_> {
             });
             match list.flatten() {
                 Some(list) if list.iter().any(|term| term.trim().is_empty()) => {
-                    self.errors.push(self.place.at_key(&kind, format!("`{kind}` has an empty term")));
+                    let wrong = self.place.at_key(&kind, format!("`{kind}` has an empty term"));
+                    self.errors.push(wrong.hint("remove the empty text from the list"));
                 }
                 Some(list) => out.push((kind.into_boxed_str(), list)),
                 None => self.wrong(&kind, "a list of texts", terms),
@@ -540,11 +546,13 @@ pub(crate) fn page(place: &Place<'_>, values: Map) -> Result<PageMatter, Errors>
         && path.trim_matches('/').is_empty()
         && !path.contains('/')
     {
-        reader.errors.push(place.at_key("path", "`path` is empty".to_owned()));
+        let wrong = place.at_key("path", "`path` is empty".to_owned());
+        reader.errors.push(wrong.hint("write \"/\" for the front page, or leave the key out"));
     }
     for (name, given) in [("path", &matter.path), ("slug", &matter.slug)] {
         if given.as_deref().is_some_and(|p| p.split('/').any(|part| part == "..")) {
-            reader.errors.push(place.at_key(name, format!("`{name}` leads out of the site")));
+            let wrong = place.at_key(name, format!("`{name}` leads out of the site"));
+            reader.errors.push(wrong.hint("write an address of this site, without `..`"));
         }
     }
     reader.errors.into_result()?;
@@ -597,9 +605,12 @@ pub(crate) fn section(place: &Place<'_>, values: Map) -> Result<SectionMatter, E
             None => {
                 let near = nearest(&name, SORTS.iter().map(|(known, _)| *known));
                 reader.errors.push(
-                    place
-                        .at_key("sort_by", format!("pages cannot be sorted by `{name}`"))
-                        .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+                    place.at_key("sort_by", format!("pages cannot be sorted by `{name}`")).hint(
+                        near.map_or_else(
+                            || format!("known are {}", SORTS.map(|(known, _)| known).join(", ")),
+                            |near| format!("did you mean `{near}`?"),
+                        ),
+                    ),
                 );
             }
         }

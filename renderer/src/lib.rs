@@ -53,6 +53,7 @@ mod site;
 mod slugs;
 mod templates;
 mod theme;
+mod toml_words;
 mod value;
 mod view;
 
@@ -68,3 +69,4 @@ pub use places::{Mark, Place, Reason};
 pub use relocate::{Relocation, Rewrite};
 pub use render::{BaseUrl, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Summary};
 pub use sources::{SourceFile, Sources};
+pub use toml_words::TomlWords;

@@ -980,7 +980,8 @@ fn read_text(sources: &Sources, path: &str) -> Result<(Hash, String), Diagnostic
         Ok(text) => Ok((digest, text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())),
         Err(e) => {
             let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
-            Err(Diagnostic::in_file(path, "the file is not valid UTF-8").at(&good, good.len()))
+            let wrong = Diagnostic::in_file(path, "the file is not valid UTF-8");
+            Err(wrong.at(&good, good.len()).hint("save it as UTF-8"))
         }
     }
 }

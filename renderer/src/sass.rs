@@ -114,7 +114,7 @@ pub(crate) fn compile(sources: &Sources, config: &Config) -> Result<BTreeMap<Str
                         grass::ErrorKind::IoError(e) => {
                             Diagnostic::in_file(path, format!("it cannot be read: {e}"))
                         }
-                        _ => Diagnostic::in_file(path, "it is not valid UTF-8"),
+                        _ => Diagnostic::in_file(path, "it is not valid UTF-8").hint("save it as UTF-8"),
                     };
                     errors.push(diagnostic);
                 }

@@ -18,7 +18,7 @@ use crate::theme;
 use crate::{filters, functions};
 
 use explain::explain_build;
-pub(crate) use explain::explain_render;
+pub(crate) use explain::{explain_content, explain_render};
 pub(crate) use scan::BY_NAME;
 use scan::{Scan, digest, mentioned_fields, reachable};
 

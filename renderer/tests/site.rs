@@ -520,6 +520,7 @@ fn every_kind_of_broken_site_is_explained() {
       |
     2 | title = 1
       | ^
+    hint: write a text, or leave the key out
     "#);
     insta::assert_snapshot!(errors(&with(&[("content/s/_index.md", "+++\nsort_buy = 1\n+++\n")])), @r"
     error: unknown key `sort_buy` in the front matter of a section
@@ -571,6 +572,60 @@ fn every_kind_of_broken_site_is_explained() {
       |    ^
     hint: literal `{{` in content is written within {% raw %} and {% endraw %}
     ");
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\n+++\nx\n## A {#b}\n{{ page.titel }}\n")])), @r"
+    error: field `titel` is not defined
+     --> content/a.md:5:9
+      |
+    5 | {{ page.titel }}
+      |         ^
+    hint: did you mean `title`?
+    ");
+    insta::assert_snapshot!(errors(&with(&[("content/a.md", "+++\n+++\n{% block a %}x{% endblock a %}\n")])), @r"
+    error: content neither extends a template nor has blocks
+     --> content/a.md:3:1
+      |
+    3 | {% block a %}x{% endblock a %}
+      | ^
+    hint: choose a `template` in the front matter; content may include templates, and call components
+    ");
+    let unknown = "+++\n+++\nx\n{{ \"a\" | upperr }} {{ get_ulr() }} {{ <Nope /> }} {{ <crad /> }}\n{% include \"about.html\" %}";
+    let card = "{% component card() %}x{% endcomponent card %}";
+    insta::assert_snapshot!(errors(&with(&[("templates/c.html", card), ("content/a.md", unknown)])), @r#"
+    error: unknown filter `upperr`
+     --> content/a.md:4:10
+      |
+    4 | {{ "a" | upperr }} {{ get_ulr() }} {{ <Nope /> }} {{ <crad /> }}
+      |          ^
+    hint: did you mean `upper`?
+
+    error: unknown function `get_ulr`
+     --> content/a.md:4:23
+      |
+    4 | {{ "a" | upperr }} {{ get_ulr() }} {{ <Nope /> }} {{ <crad /> }}
+      |                       ^
+    hint: did you mean `get_url`?
+
+    error: unknown component `Nope`
+     --> content/a.md:4:39
+      |
+    4 | {{ "a" | upperr }} {{ get_ulr() }} {{ <Nope /> }} {{ <crad /> }}
+      |                                       ^
+    hint: define it in a template: {% component Nope() %} … {% endcomponent Nope %}
+
+    error: unknown component `crad`
+     --> content/a.md:4:54
+      |
+    4 | {{ "a" | upperr }} {{ get_ulr() }} {{ <Nope /> }} {{ <crad /> }}
+      |                                                      ^
+    hint: did you mean `card`?
+
+    error: unknown template `about.html`
+     --> content/a.md:5:12
+      |
+    5 | {% include "about.html" %}
+      |            ^
+    hint: create templates/about.html
+    "#);
     insta::assert_snapshot!(errors(&[("content/a.md", "")]), @r#"
     error: the site has no zola.toml
     hint: create one with the line base_url = "https://example.com"

@@ -82,7 +82,9 @@ impl ScheduleError {
             }
             Self::TimeZone { .. } => Some("use a name of the IANA database, such as \"Europe/Berlin\" or \"UTC\"".into()),
             Self::Record { .. } => Some("the schedule counts as never fired; the next firing replaces the record".into()),
-            Self::Name { .. } | Self::Source { .. } | Self::Scheduler(_) => None,
+            Self::Name { .. } => Some("give the schedule another name".into()),
+            Self::Source { .. } => Some("name a [[source]], or leave `sources` out for all".into()),
+            Self::Scheduler(_) => None,
         }
     }
 }

@@ -271,20 +271,14 @@ impl Site {
                     "the content's templates made what is not valid UTF-8",
                 )]
             }),
-            Err(e) => {
-                let mut diagnostic =
-                    templates::explain_render(&e, of.source, &|name| self.template_file(name));
-                if diagnostic.path.as_deref() == Some("__tera_one_off") || diagnostic.path.is_none() {
-                    let before = text.len() - body.len();
-                    let lines = text[..before].matches('\n').count() as u32;
-                    diagnostic.path = Some(of.source.to_string());
-                    diagnostic.line = diagnostic.line.map(|line| line + lines);
-                    diagnostic.hint = Some(
-                        "literal `{{` in content is written within {% raw %} and {% endraw %}".to_owned(),
-                    );
-                }
-                Err(vec![diagnostic])
-            }
+            Err(e) => Err(templates::explain_content(
+                &e,
+                of.source,
+                text,
+                text.len() - body.len(),
+                &self.engine,
+                &|name| self.template_file(name),
+            )),
         }
     }
 

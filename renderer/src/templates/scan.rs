@@ -83,6 +83,12 @@ static DATA: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 static CALLS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"<\s*([A-Za-z_][A-Za-z0-9_.]*)").ok());
 
+/// The components that templates define.
+pub(super) fn components<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
+    let Some(component) = COMPONENTS.as_ref() else { return Vec::new() };
+    texts.flat_map(|text| component.captures_iter(text).map(|c| c.extract::<1>().1[0])).collect()
+}
+
 fn references(text: &str) -> Vec<String> {
     REFERENCES.as_ref().map_or_else(Vec::new, |re| re.captures_iter(text).map(|c| c[1].to_owned()).collect())
 }
