@@ -198,9 +198,12 @@ impl<'a> Check<'a> {
     }
 
     fn job(&self, job: &Job) {
-        if let Job::Copy { source, path } = job
+        if let Job::Copy { source, path, instead_of } = job
             && !is_text(path)
         {
+            if let Some(other) = instead_of {
+                job::replaces(self.site, source, path, other);
+            }
             self.plain_output(path.clone());
             self.usage.copied(source);
             return;

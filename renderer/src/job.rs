@@ -60,6 +60,8 @@ pub(crate) enum Job {
     Copy {
         source: String,
         path: String,
+        /// What would be at its path without it, where that is worth a word.
+        instead_of: Option<Box<str>>,
     },
     ThemeAsset {
         path: String,
@@ -123,7 +125,12 @@ impl Job {
             Self::Redirect { path, to, status } => {
                 (Kind::Redirect, Arc::from(format!("{path}\0{to}")), usize::from(*status))
             }
-            Self::Copy { source, path } => (Kind::Copy, Arc::from(format!("{path}\0{source}")), 0),
+            Self::Copy { source, path, instead_of: None } => {
+                (Kind::Copy, Arc::from(format!("{path}\0{source}")), 0)
+            }
+            Self::Copy { source, path, instead_of: Some(other) } => {
+                (Kind::Copy, Arc::from(format!("{path}\0{source}\0{other}")), 0)
+            }
             Self::ThemeAsset { path, hashed } => {
                 (Kind::ThemeAsset, Arc::from(format!("{hashed}\0{path}")), 0)
             }
@@ -212,7 +219,10 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
         }
         Job::NotFound => not_found(site),
         Job::Redirect { path, to, status } => redirect(site, path, to, *status),
-        Job::Copy { source, path } => {
+        Job::Copy { source, path, instead_of } => {
+            if let Some(other) = instead_of {
+                replaces(site, source, path, other);
+            }
             let body = copied(site, source)?;
             Ok(one(file(path, body, 200, &[])))
         }
@@ -254,6 +264,14 @@ fn file(path: &str, body: Bytes, status: u16, groups: &[String]) -> File {
 /// A file as search indexes are.
 pub(crate) fn plain_file(path: &str, body: Bytes) -> File {
     file(path, body, 200, &[])
+}
+
+/// Says that a static file stands where content would.
+pub(crate) fn replaces(site: &Site, source: &str, path: &str, other: &str) {
+    site.warn(
+        Diagnostic::in_file(source, format!("it takes the place of {other} as the output `{path}`"))
+            .hint("remove or rename one of the two, or give the page another `slug` or `path`"),
+    );
 }
 
 fn copied(site: &Site, source: &str) -> Result2<Bytes> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use release::file::check_path;
 
 use super::feeds::entries;
-use super::{FeedOf, Job, moved, output_of};
+use super::{FeedOf, Job, moved, output_of, section_pager, term_pager};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 use crate::library::{CONTENT, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
@@ -39,7 +39,8 @@ pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
     planner.feeds();
     planner.redirects();
     planner.single_files();
-    planner.copies()?;
+    let copies = planner.copies()?;
+    planner.copy(copies);
     let Planner { jobs, assets, errors, .. } = planner;
     errors.into_result()?;
     Ok((jobs, assets))
@@ -48,7 +49,7 @@ pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
 impl Planner<'_> {
     fn take(&mut self, path: String, by: &str) -> bool {
         if let Err(bad) = check_path(&path) {
-            self.errors.push(Diagnostic::in_file(by, bad.to_string()));
+            self.errors.push(Diagnostic::in_file(by, bad.to_string()).hint(PATHS));
             return false;
         }
         match self.taken.get(&path) {
@@ -183,7 +184,7 @@ impl Planner<'_> {
             let entries = entries(site, &of);
             for name in config.feed_filenames_for(&lang) {
                 let path = format!("{folder}{name}");
-                if self.take(path.clone(), &format!("the feed {path}")) {
+                if self.take(path.clone(), &format!("{FEED}{path}")) {
                     self.jobs.push(Job::Feed(of.clone(), path, entries.clone()));
                 }
             }
@@ -227,8 +228,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Co-located files, then static ones: the later takes the earlier's place.
-    fn copies(&mut self) -> Result<(), Errors> {
+    /// What is copied, by output: co-located files, then static ones, where the later takes the earlier's place.
+    fn copies(&mut self) -> Result<BTreeMap<String, String>, Errors> {
         let site = self.site;
         let mut copies: BTreeMap<String, String> = BTreeMap::new();
         let pages = site.library.pages.iter().map(|p| (&p.assets, &p.source, &p.path));
@@ -237,7 +238,16 @@ impl Planner<'_> {
             let folder = &source[..source.rfind('/').map_or(0, |i| i + 1)];
             for asset in assets.iter() {
                 let rest = asset.strip_prefix(folder).unwrap_or(asset);
-                copies.insert(format!("{}{rest}", path.trim_start_matches('/')), asset.to_string());
+                let path = format!("{}{rest}", path.trim_start_matches('/'));
+                let other =
+                    copies.get(&path).filter(|other| **other != **asset).or_else(|| self.claimant(&path));
+                if let Some(other) = other.filter(|_| site.beyond_zola) {
+                    let message = format!("the output `{path}` is also made by {other}");
+                    let found = Diagnostic::in_file(&**asset, message)
+                        .hint("rename the file, or give the content another `slug` or `path`");
+                    self.errors.push(found);
+                }
+                copies.insert(path, asset.to_string());
             }
         }
         let ignored = ignored_static(&site.config)?;
@@ -258,19 +268,62 @@ impl Planner<'_> {
         }
         // What is copied replaces what would be made.
         self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
+        self.folders(&copies);
         if listed {
             self.listed_redirects(&copies)?;
         }
-        for (path, source) in copies {
-            match check_path(&path) {
-                Ok(()) => {
-                    self.assets += 1;
-                    self.jobs.push(Job::Copy { source, path });
-                }
-                Err(bad) => self.errors.push(Diagnostic::in_file(source, bad.to_string())),
+        Ok(copies)
+    }
+
+    /// What makes an output that no copied file takes the place of without a word. Feeds may be replaced, as the files
+    /// that every site has.
+    fn claimant(&self, path: &str) -> Option<&String> {
+        self.taken.get(path).filter(|by| !by.starts_with(FEED))
+    }
+
+    /// No output may be a file where others lie in a folder of its name.
+    fn folders(&mut self, copies: &BTreeMap<String, String>) {
+        let site = self.site;
+        let made = self.jobs.iter().filter_map(|job| job_output(site, job));
+        let made: Vec<String> = made.filter(|path| !self.taken.contains_key(path)).collect();
+        let all = || {
+            let made = made.iter().map(|path| (path.as_str(), ITSELF));
+            self.taken.iter().chain(copies).map(|(path, by)| (path.as_str(), by.as_str())).chain(made)
+        };
+        // No folder is called `index.html`, and most outputs are.
+        let files = all().filter(|(path, _)| !path.ends_with("/index.html"));
+        let files: HashMap<&str, &str> = files.collect();
+        let mut clashes: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+        for (path, by) in all() {
+            let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+            for file in folders.filter(|folder| files.contains_key(folder)) {
+                let first = clashes.entry(file).or_insert((path, by));
+                *first = (*first).min((path, by));
             }
         }
-        Ok(())
+        for (file, (path, by)) in clashes {
+            let message = format!("the output `{file}` is a file, where {by} needs a folder for `{path}`");
+            let at = if files[file] == ITSELF { by } else { files[file] };
+            let found = Diagnostic::in_file(at, message)
+                .hint("rename one of the two, or give the page another `slug` or `path`");
+            self.errors.push(found);
+        }
+    }
+
+    fn copy(&mut self, copies: BTreeMap<String, String>) {
+        let site = self.site;
+        for (path, source) in copies {
+            if let Err(bad) = check_path(&path) {
+                self.errors.push(Diagnostic::in_file(source, bad.to_string()).hint(PATHS));
+                continue;
+            }
+            let is_static = !source.starts_with(CONTENT);
+            let instead_of =
+                self.claimant(&path).map(String::as_str).or(site.colocated.get(&path).map(|s| &**s));
+            let instead_of = instead_of.filter(|_| site.beyond_zola && is_static).map(Box::from);
+            self.assets += 1;
+            self.jobs.push(Job::Copy { source, path, instead_of });
+        }
     }
 
     /// The lines of the file of redirects. They take nobody's place, and nobody takes theirs.
@@ -284,17 +337,10 @@ impl Planner<'_> {
         let text = String::from_utf8_lossy(&bytes);
         let wrong =
             |redirect: &Redirect, message| Diagnostic::in_file(REDIRECTS, message).at(&text, redirect.offset);
-        let single: HashSet<String> = self
-            .jobs
-            .iter()
-            .filter_map(|job| match job {
-                Job::Search(lang) => Some(search::index_name(site.config.search_for(lang), lang)),
-                job => job_output(site, job),
-            })
-            .collect();
+        let single: HashSet<String> = self.jobs.iter().filter_map(|job| job_output(site, job)).collect();
         let maker = |output: &str| {
             let content = self.taken.get(output).or_else(|| copies.get(output));
-            content.map(String::as_str).or_else(|| single.contains(output).then_some("the render itself"))
+            content.map(String::as_str).or_else(|| single.contains(output).then_some(ITSELF))
         };
         let mut ways = Ways::default();
         for job in &self.jobs {
@@ -330,6 +376,12 @@ impl Planner<'_> {
 
 /// How an alias is named as what makes an output.
 const ALIAS_IN: &str = "an alias in ";
+/// How what every site has is.
+const ITSELF: &str = "the render itself";
+/// How a feed is.
+const FEED: &str = "the feed ";
+/// What to do about a path that none can be.
+const PATHS: &str = "a path stays within the site: short plain names between slashes, and no `..`";
 
 /// Whether what makes an output is a content or its alias.
 fn is_claim(by: &str) -> bool {
@@ -338,13 +390,22 @@ fn is_claim(by: &str) -> bool {
 
 /// The one output of a job that a copied file may replace. Pages are still rendered, for what is wrong with them.
 fn job_output(site: &Site, job: &Job) -> Option<String> {
+    let library = &site.library;
     Some(match job {
-        Job::Section(id) => output_of(&site.library.section(*id).path),
+        Job::Section(id) => output_of(&library.section(*id).path),
+        Job::SectionPager(id, n) => output_of(&section_pager(library.section(*id), *n)?.path_of(*n)),
+        Job::TaxonomyList(index) => output_of(&library.taxonomies[*index].path),
+        Job::Term(index, number) => output_of(&library.taxonomies[*index].terms[*number].path),
+        Job::TermPager(index, number, n) => {
+            let taxonomy = &library.taxonomies[*index];
+            output_of(&term_pager(taxonomy, &taxonomy.terms[*number], *n)?.path_of(*n))
+        }
         Job::Feed(_, path, _) | Job::Redirect { path, .. } | Job::Generated(path) => path.clone(),
+        Job::Search(lang) => search::index_name(site.config.search_for(lang), lang),
         Job::Sitemap => "sitemap.xml".to_owned(),
         Job::Robots => "robots.txt".to_owned(),
         Job::NotFound => "404.html".to_owned(),
         Job::ThemeAsset { hashed, .. } => hashed.clone(),
-        _ => return None,
+        Job::Page(_) | Job::CheckSection(_) | Job::Copy { .. } => return None,
     })
 }
