@@ -20,7 +20,7 @@ pub(crate) use self::shown::Shown;
 pub use self::shown::{ImageFormat, ImageOptions};
 
 /// Where copies lie among the outputs.
-const FOLDER: &str = "processed_images/";
+pub(crate) const FOLDER: &str = "processed_images/";
 
 /// The quality of JPEG where none is named.
 const JPEG_QUALITY: u8 = 75;

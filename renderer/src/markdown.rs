@@ -15,6 +15,7 @@ use regex::Regex;
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::highlight::{Fence, escape};
 use crate::lines;
+use crate::markup::{self, Markup, decoded};
 use crate::math::{self, Formulas, Reference};
 use crate::slugs::{self, Slugify};
 
@@ -307,7 +308,7 @@ impl<'a> Writer<'_, 'a> {
                             |(e, _)| if let Event::Html(t) | Event::Text(t) = e { Some(&**t) } else { None },
                         )
                         .collect();
-                    self.collect_ids(&html);
+                    self.html(&html, range);
                     match more(&html).filter(|_| self.more.is_none()) {
                         None => {
                             self.mark(range);
@@ -333,7 +334,7 @@ impl<'a> Writer<'_, 'a> {
                     if self.more.is_none() && more(html).is_some() {
                         self.mark_more(&open);
                     } else {
-                        self.collect_ids(html);
+                        self.html(html, range);
                         self.out.push(event.clone());
                     }
                 }
@@ -435,6 +436,48 @@ impl<'a> Writer<'_, 'a> {
     fn mark_more(&mut self, open: &[TagEnd]) {
         self.more = Some((self.out.len(), open.to_vec()));
         self.out.push(Event::Html("<span id=\"continue-reading\"></span>".into()));
+    }
+
+    /// An image of this site that is shown, as it is written and as its address.
+    fn needs_image(&mut self, address: &str, written: &str, at: usize) {
+        match self.around.image_exists(address) {
+            Some(false) => self.result.problems.push(Problem {
+                at,
+                message: format!("the image `{written}` does not exist"),
+                broken: None,
+                hint: Some("put it into the page's folder, or into `static/` and begin its address with `/`"),
+            }),
+            Some(true) => self.result.images.push(address.to_owned()),
+            None => {}
+        }
+    }
+
+    /// HTML that stands in the text: its ids, and the images it shows.
+    fn html(&mut self, html: &str, range: &Range<usize>) {
+        self.collect_ids(html);
+        let mut rest = html;
+        while let Some(open) = memchr::memchr(b'<', rest.as_bytes()) {
+            let tag = &rest[open..];
+            let Some(Markup { kind, length }) = Markup::read(tag) else {
+                rest = &tag[1..];
+                continue;
+            };
+            rest = &tag[length..];
+            let markup::Kind::Open { name, attributes, empty } = kind else { continue };
+            if name == "script" && !empty {
+                rest = &rest[markup::end_of(rest, &name)..];
+            }
+            let source = attributes.iter().find(|(key, _)| key.eq_ignore_ascii_case("src"));
+            if let Some((_, Some(written))) = source
+                && name.eq_ignore_ascii_case("img")
+                && !written.is_empty()
+                && !written.starts_with('#')
+            {
+                // In a quote, lines of the text begin with what is no part of the HTML.
+                let at = self.text[range.clone()].find(written).unwrap_or(0);
+                self.needs_image(decoded(written).trim(), written, range.start + at);
+            }
+        }
     }
 
     fn collect_ids(&mut self, html: &str) {
@@ -585,7 +628,7 @@ impl<'a> Writer<'_, 'a> {
                         at: range.start,
                         message: format!("the link `{dest}` leads to no content"),
                         broken: Some(plain),
-                        hint: None,
+                        hint: Some("name a file by its path below `content/`"),
                     });
                     dest.to_owned()
                 }
@@ -690,19 +733,8 @@ impl<'a> Writer<'_, 'a> {
     ) {
         let target = if dest.starts_with('#') { dest.to_string() } else { self.target(dest, range) };
         let mut picture = None;
+        self.needs_image(&target, dest, range.start);
         if !is_external(dest) && !dest.starts_with("data:") {
-            match self.around.image_exists(&target) {
-                Some(false) => self.result.problems.push(Problem {
-                    at: range.start,
-                    message: format!("the image `{dest}` does not exist"),
-                    broken: None,
-                    hint: Some(
-                        "put it into the page's folder, or into `static/` and begin its address with `/`",
-                    ),
-                }),
-                Some(true) => self.result.images.push(target.clone()),
-                None => {}
-            }
             picture = self.around.picture(&target).unwrap_or_else(|message| {
                 self.problem(range.start, message);
                 None

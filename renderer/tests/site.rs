@@ -128,7 +128,7 @@ fn photo(width: u16, height: u16) -> Bytes {
 
 #[test]
 fn images_of_content_have_their_size_and_copies_where_a_site_asks() {
-    let page = "+++\ntitle = \"P\"\n+++\n![up <b>](a%20b.jpg \"t\") ![](/wide.jpg?x) ![](https://x.example/i.png) ![](@/q/c.jpg)\n";
+    let page = "+++\ntitle = \"P\"\n+++\n![up <b>](a%20b.jpg \"t\") ![](/wide.jpg?x) ![](https://y.example/i.png) ![](@/q/c.jpg)\n";
     let site = |more: &[(&str, &str)]| {
         let texts = with(&[("content/p/index.md", page), ("content/q/index.md", "+++\n+++\n")]);
         let texts =
@@ -152,7 +152,7 @@ fn images_of_content_have_their_size_and_copies_where_a_site_asks() {
         insta::assert_snapshot!(text(&files, "p/index.html").replace(" <img", "\n<img"), @r#"
         P|<p><img src="https://x.example/sub/p/a%20b.jpg" alt="up &lt;b&gt;" title="t" width="60" height="80" srcset="https://x.example/sub/processed_images/a%20b.DIGEST.jpg 40w, https://x.example/sub/p/a%20b.jpg 60w" sizes="(max-width: 60px) 100vw, 60px" />
         <img src="/wide.jpg?x" alt="" width="80" height="60" srcset="https://x.example/sub/processed_images/wide.DIGEST.jpg 40w, https://x.example/sub/processed_images/wide.DIGEST.jpg 70w, /wide.jpg?x 80w" sizes="(max-width: 80px) 100vw, 80px" />
-        <img src="https://x.example/i.png" alt="" />
+        <img src="https://y.example/i.png" alt="" />
         <img src="https://x.example/sub/q/c.jpg" alt="" width="10" height="20" /></p>
         "#);
     });
@@ -179,7 +179,7 @@ fn an_image_that_cannot_be_read_is_named() {
 
 #[test]
 fn formulas_are_mathml_where_a_site_asks() {
-    let page = "+++\ntitle = \"P\"\n+++\nIt costs \\$5, and $a < b$.\n\n<!-- more -->\n\n## On $x^2$\n\n> $$\n> \\frac{1}{2}\n> $$\n\n![$y$](https://x.example/i.png)\n";
+    let page = "+++\ntitle = \"P\"\n+++\nIt costs \\$5, and $a < b$.\n\n<!-- more -->\n\n## On $x^2$\n\n> $$\n> \\frac{1}{2}\n> $$\n\n![$y$](https://y.example/i.png)\n";
     let config = "base_url = \"https://x.example\"\nbuild_search_index = true\nminify_html = true\nskip_content_templating = [\"deep.md\"]\n[search]\nindex_format = \"fuse_json\"\n[markdown]\nlazy_async_image = true\n";
     let mut site = with(&[("content/p.md", page), ("zola.toml", config)]);
     let template =
@@ -196,7 +196,7 @@ fn formulas_are_mathml_where_a_site_asks() {
     site.push(("bakehouse.toml", ""));
     assert!(!text(&render(&site).unwrap().1, "p/index.html").contains("<math"));
     let (_, files) = math(&site).unwrap();
-    insta::assert_snapshot!(text(&files, "p/index.html"), @r#"on-x-2|On x^2|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p>|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p><span id=continue-reading></span><h2 id=on-x-2>On <math alttext=x^2><msup><mi>x</mi><mn>2</mn></msup></math></h2><blockquote><p><math alttext=\frac{1}{2} display=block><mfrac><mn>1</mn><mn>2</mn></mfrac></math></p></blockquote><p><img src=https://x.example/i.png alt=y loading=lazy decoding=async /></p>"#);
+    insta::assert_snapshot!(text(&files, "p/index.html"), @r#"on-x-2|On x^2|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p>|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p><span id=continue-reading></span><h2 id=on-x-2>On <math alttext=x^2><msup><mi>x</mi><mn>2</mn></msup></math></h2><blockquote><p><math alttext=\frac{1}{2} display=block><mfrac><mn>1</mn><mn>2</mn></mfrac></math></p></blockquote><p><img src=https://y.example/i.png alt=y loading=lazy decoding=async /></p>"#);
     insta::assert_snapshot!(text(&files, "search_index.en.json"), @r#"[{"url":"https://x.example/p/","title":"P","body":"It costs $5, and a &lt; b.\nOn x^2\n\\frac{1}{2}"}]"#);
     for (body, what, place) in [
         ("Words.\n\nMore $x + \\foo$.", "the formula `", "content/p.md:6:11"),
@@ -268,6 +268,131 @@ fn pagers_terms_and_static_files() {
     assert!(text(&files, "tags/a-b/atom.xml").contains("<title>2</title>"));
     assert_eq!(text(&files, "robots.txt"), "mine");
     assert_eq!(text(&files, "b/1/index.html"), "static");
+}
+
+#[test]
+fn what_a_static_file_takes_the_place_of_is_said_beside_a_bakehouse_toml() {
+    let mut files = with(&[
+        (
+            "zola.toml",
+            "base_url = \"https://x.example\"\ngenerate_feeds = true\ntaxonomies = [{ name = \"tags\" }]\n",
+        ),
+        ("templates/taxonomy_list.html", "list"),
+        ("templates/taxonomy_single.html", "term"),
+        ("content/a.md", "+++\naliases = [\"older\"]\n[taxonomies]\ntags = [\"x\"]\n+++\n"),
+        ("content/b/index.md", ""),
+        ("content/b/data.txt", "the bundle's"),
+        ("static/a/index.html", "static"),
+        ("static/older/index.html", "static"),
+        ("static/tags/x/index.html", "static"),
+        ("static/b/data.txt", "static"),
+        ("static/404.html", "static"),
+        ("static/robots.txt", "static"),
+        ("static/sitemap.xml", "static"),
+        ("static/atom.xml", "static"),
+    ]);
+    for beyond_zola in [false, true] {
+        files.extend(beyond_zola.then_some(("bakehouse.toml", "")));
+        let renderer = Renderer::new(1 << 20);
+        for round in 0..2 {
+            let (summary, made) = render_with(&renderer, &input(sources(&files))).unwrap();
+            for path in ["a/index.html", "older/index.html", "tags/x/index.html", "b/data.txt", "atom.xml"] {
+                assert_eq!(text(&made, path), "static", "{path}");
+            }
+            let said: Vec<_> = summary.warnings.iter().map(|w| w.message.as_str()).collect();
+            let all = [
+                "it takes the place of content/a.md as the output `a/index.html`",
+                "it takes the place of content/b/data.txt as the output `b/data.txt`",
+                "it takes the place of an alias in content/a.md as the output `older/index.html`",
+                "it takes the place of the term `x` of the taxonomy `tags` (en) as the output `tags/x/index.html`",
+            ];
+            let all: &[&str] = if beyond_zola { &all } else { &[] };
+            assert_eq!(said, all, "in round {round}");
+            assert!(summary.warnings.iter().all(|w| w.path.is_some() && w.hint.is_some()));
+        }
+    }
+}
+
+#[test]
+fn a_file_where_others_need_a_folder_is_an_error_that_names_both() {
+    let mut files = with(&[
+        ("content/a.md", ""),
+        ("content/s/_index.md", "+++\ngenerate_feeds = true\n+++\n"),
+        ("content/s/b.md", ""),
+        ("static/a", "a file"),
+        ("static/s", "a file"),
+    ]);
+    insta::assert_snapshot!(errors(&files), @r"
+    error: the output `a` is a file, where content/a.md needs a folder for `a/index.html`
+     --> static/a
+    hint: rename one of the two, or give the page another `slug` or `path`
+
+    error: the output `s` is a file, where the feed s/atom.xml needs a folder for `s/atom.xml`
+     --> static/s
+    hint: rename one of the two, or give the page another `slug` or `path`
+    ");
+    files.retain(|(path, _)| !path.starts_with("static/"));
+    assert!(render(&files).is_ok());
+    // A file of a bundle, where another page is.
+    files.extend([("content/b/index.md", ""), ("content/b/c/index.html", "a file"), ("bakehouse.toml", "")]);
+    assert!(render(&files).is_ok());
+    files.push(("content/d.md", "+++\npath = \"b/c\"\n+++\n"));
+    insta::assert_snapshot!(errors(&files), @r"
+    error: the output `b/c/index.html` is also made by content/d.md
+     --> content/b/c/index.html
+    hint: rename the file, or give the content another `slug` or `path`
+    ");
+}
+
+#[test]
+fn images_in_html_must_exist_beside_a_bakehouse_toml() {
+    let page = |body: &str| -> &'static str { format!("+++\n+++\n\n{body}\n").leak() };
+    let site = |body: &str, root_relative: bool| {
+        let mut files =
+            with(&[("bakehouse.toml", ""), ("static/i/loaf.png", ""), ("content/p/beside.png", "")]);
+        files.push(("content/p/index.md", page(body)));
+        let mut input = input(sources(&files));
+        if root_relative {
+            input.options.base_url = renderer::BaseUrl::RootRelative;
+        }
+        render_with(&Renderer::new(1 << 20), &input).map_err(|e| e.to_string())
+    };
+    for root_relative in [false, true] {
+        for body in [
+            "<img src=\"gone.png\">",
+            "A text with <img alt=x src='gone.png'> in it.",
+            "<p>\n<IMG SRC=/i/gone.png>\n</p>",
+            "<img src=\"/sub/i/gone.png?x=1\">",
+            "<img src=\"https://x.example/sub/i/gone.png\">",
+            "![x](https://x.example/sub/i/gone.png)",
+            "<img src=\"../../i/gone.png\">",
+            "> <img src=\"gone.png\">",
+            "{{ 1 + 1 }} <img src=\"gone.png\">",
+        ] {
+            let error = site(body, root_relative).map(|_| ()).expect_err(body);
+            assert!(error.contains("gone.png") && error.contains("does not exist"), "{body}: {error}");
+            assert!(error.contains("--> content/p/index.md:") && error.contains("hint: "), "{body}: {error}");
+        }
+        for body in [
+            "<img src=\"beside.png\">",
+            "<img src=\"/i/loaf.png?v=1\"><img src=\"/sub/i/loaf.png\"><img src=../i/loaf.png>",
+            "<img src=\"https://x.example/sub/i/loaf.png#x\">",
+            "<img src=\"https://x.example.org/sub/gone.png\"><img src=\"//y.example/gone.png\">",
+            "<img src=\"data:image/gif;base64,R0lGODlhAQABAAAAACw=\"><img src=\"\"><img>",
+            "<img src=\"/processed_images/copy.png\">",
+            "<!-- <img src=\"gone.png\"> -->\n\n    <img src=\"gone.png\">\n\n`<img src=\"gone.png\">`",
+            "<script>\nlet image = '<img src=\"gone.png\">';\n</script>",
+        ] {
+            site(body, root_relative).map(|_| ()).expect(body);
+        }
+    }
+    // What was found is looked for again in the next render.
+    let renderer = Renderer::new(1 << 20);
+    let body = page("<img src=\"/i/loaf.png\">");
+    let mut files = with(&[("bakehouse.toml", ""), ("static/i/loaf.png", ""), ("content/p.md", body)]);
+    render_with(&renderer, &input(sources(&files))).unwrap();
+    files.retain(|(path, _)| !path.ends_with("loaf.png"));
+    render_with(&renderer, &input(sources(&files))).unwrap_err();
 }
 
 #[test]

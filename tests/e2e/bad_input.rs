@@ -6,68 +6,128 @@ use std::path::Path;
 use crate::harness::http::{connect, raw};
 use crate::harness::{Request, SOON, Up, World, site, wait_until};
 
-/// A site that can be broken in many ways: the file to write, its content, and what the message must hold.
-fn breakages() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
+/// A way to break a site.
+struct Breakage {
+    /// Files to write, and their content.
+    files: Vec<(&'static str, Vec<u8>)>,
+    /// What the message must hold.
+    words: &'static [&'static str],
+}
+
+fn breakages() -> Vec<Breakage> {
+    let of = |files: &[(&'static str, &[u8])], words| Breakage {
+        files: files.iter().map(|(path, content)| (*path, content.to_vec())).collect(),
+        words,
+    };
+    let about = |text: &str, words| of(&[("content/about.md", text.as_bytes())], words);
+    let content = |text: &str, words| about(&site::page("About", text), words);
+    let template = |text: &[u8], words| of(&[("templates/page.html", text)], words);
+    let config = |text: &[u8], words| of(&[("zola.toml", text)], words);
+    let bakehouse = |text: &[u8], words| of(&[("bakehouse.toml", text)], words);
+    let huge = vec![b'a'; (10 << 20) + 1];
     vec![
-        ("content/about.md", b"+++\ntitle = \"About\n+++\nText.\n".to_vec(), &["content/about.md:2"]),
-        ("content/about.md", b"---\ntitle: [About\n---\nText.\n".to_vec(), &["content/about.md:"]),
-        (
-            "content/about.md",
-            b"+++\ntitle = \"About\"\nText without an end.\n".to_vec(),
-            &["content/about.md", "+++"],
-        ),
-        (
-            "content/about.md",
-            b"+++\ntitle = \"About\"\n+++\nInvalid: \xff\xfe\n".to_vec(),
+        about("+++\ntitle = \"About\n+++\nText.\n", &["content/about.md:2"]),
+        about("---\ntitle: [About\n---\nText.\n", &["content/about.md:"]),
+        about("+++\ntitle = \"About\"\nText without an end.\n", &["content/about.md", "+++"]),
+        about("+++\ntitle = 3\n+++\n", &["content/about.md:2:1", "`title` is a text, not a number"]),
+        of(
+            &[("content/about.md", b"+++\ntitle = \"About\"\n+++\nInvalid: \xff\xfe\n")],
             &["content/about.md", "UTF-8"],
         ),
-        (
-            "content/about.md",
-            b"+++\ntitle = \"About\"\n+++\n\nA [link](@/nowhere.md).\n".to_vec(),
-            &["content/about.md:5:", "nowhere.md"],
+        content("\nA [link](@/nowhere.md).", &["content/about.md:5:", "nowhere.md"]),
+        content("\n{{ nope() }}", &["content/about.md:5:4", "unknown function `nope`", "known are "]),
+        content("\n{{ \"a\" | upperr }}", &["content/about.md:5:10", "unknown filter `upperr`", "`upper`?"]),
+        content("\n{{ <Nope /> }}", &["content/about.md:5:", "unknown component `Nope`", "component Nope"]),
+        content(
+            "\n{% include \"about.html\" %}",
+            &["content/about.md:5:12", "unknown template `about.html`", "templates/about.html"],
         ),
-        (
-            "content/twin.md",
-            b"+++\ntitle = \"Twin\"\npath = \"about\"\n+++\n".to_vec(),
+        content("\n{{ page.title", &["content/about.md:5:14", "{% raw %}"]),
+        of(
+            &[("content/twin.md", b"+++\ntitle = \"Twin\"\npath = \"about\"\n+++\n")],
             &["content/twin.md", "content/about.md", "about/"],
         ),
-        ("templates/page.html", b"<p>{{ page.title }</p>".to_vec(), &["templates/page.html", "1:"]),
-        (
-            "templates/page.html",
-            b"<p>\n{{ no_such_function() }}</p>".to_vec(),
-            &["templates/page.html", "no_such_function"],
+        of(&[("static/about", b"A file.\n")], &["static/about", "content/about.md", "`about/index.html`"]),
+        about("+++\naliases = [\"../../x\"]\n+++\n", &["content/about.md", "`../../x/index.html`", "`..`"]),
+        about("+++\npath = \"../x\"\n+++\n", &["content/about.md:2", "`path` leads out", "`..`"]),
+        of(
+            &[
+                ("bakehouse.toml", b""),
+                ("content/about.md", site::page("About", "\n![An oven](oven.png)").as_bytes()),
+            ],
+            &["content/about.md:5:1", "oven.png", "static/"],
         ),
-        ("templates/page.html", b"{% extends \"page.html\" %}".to_vec(), &["page.html"]),
-        ("templates/page.html", b"{% include \"page.html\" %}".to_vec(), &["page.html"]),
-        (
-            "zola.toml",
-            b"base_url = \"https://bread.example\"\nbase_ulr = 1\n".to_vec(),
-            &["zola.toml", "base_ulr", "base_url"],
+        of(
+            &[
+                ("bakehouse.toml", b""),
+                ("content/about.md", site::page("About", "\n<img src=\"/oven.png\">").as_bytes()),
+            ],
+            &["content/about.md:5:11", "/oven.png", "static/"],
         ),
-        ("zola.toml", b"base_url = \n".to_vec(), &["zola.toml:1"]),
-        (
-            "bakehouse.toml",
-            b"[[schedul]]\nname = \"x\"\n".to_vec(),
-            &["bakehouse.toml", "schedul", "schedule"],
+        of(&[("content/huge.md", &huge)], &["content/huge.md", "10485761", "page_bytes_max"]),
+        template(b"<p>{{ page.title }</p>", &["templates/page.html:1:", "`{{ … }}`"]),
+        template(b"<p>\xff</p>", &["templates/page.html:1:4", "UTF-8"]),
+        template(b"<p>\n{{ no_such_function() }}</p>", &["templates/page.html:2:4", "no_such_function"]),
+        template(b"{% extends \"page.html\" %}", &["page.html"]),
+        template(b"{% include \"page.html\" %}", &["page.html"]),
+        of(
+            &[
+                ("templates/page.html", b"{% include \"a.html\" %}"),
+                ("templates/a.html", b"{% include \"b.html\" %}"),
+                ("templates/b.html", b"{% include \"c.html\" %}"),
+                ("templates/c.html", b"{% include \"a.html\" %}"),
+            ],
+            &["templates/a.html", "includes itself", "a.html → b.html → c.html → a.html"],
         ),
-        (
-            "bakehouse.toml",
-            b"[[schedule]]\nname = \"x\"\ncron = \"61 * * * *\"\n".to_vec(),
-            &["bakehouse.toml", "61 * * * *"],
+        config(
+            b"base_url = \"https://bread.example\"\nbase_ulr = 1\n",
+            &["zola.toml:2:1", "base_ulr", "base_url"],
         ),
-        (
-            "bakehouse.toml",
-            b"[[source]]\nname = \"x\"\ntype = \"sql\"\ndatabase = \"no.db\"\n".to_vec(),
-            &["bakehouse.toml", "query"],
+        config(b"base_url = \n", &["zola.toml:1", "`key = value`"]),
+        config(
+            b"base_url = \"https://bread.example\"\nfeed_limit = \"ten\"\n",
+            &["zola.toml:2:14", "\"ten\", expected a whole number", "without quotes"],
+        ),
+        config(b"base_url = \"\xff\"\n", &["zola.toml:1:13", "UTF-8"]),
+        bakehouse(b"[[schedul]]\nname = \"x\"\n", &["bakehouse.toml:1:3", "schedul", "`schedule`?"]),
+        bakehouse(b"[edge]\nmemory = \"three\"\n", &["bakehouse.toml:2:10", "\"three\"", "a whole number"]),
+        bakehouse(b"site = \"x\"\nhosts = [\"\xff\"]\n", &["bakehouse.toml:2", "UTF-8"]),
+        bakehouse(b"[images]\nquality = 0\n", &["bakehouse.toml", "`quality`", "1 to 100"]),
+        bakehouse(
+            b"[[schedule]]\nname = \"x\"\ncron = \"61 * * * *\"\n",
+            &["bakehouse.toml", "61 * * * *", "five fields"],
+        ),
+        bakehouse(
+            b"\n[[source]]\nname = \"x\"\ntype = \"sql\"\ndatabase = \"no.db\"\n",
+            &["bakehouse.toml:2", "`x`", "`query`"],
         ),
     ]
 }
 
-/// What is there, or nothing, put back.
-fn restore(world: &World, path: &str, before: Option<&[u8]>) {
-    match before {
-        Some(bytes) => world.write(path, bytes),
-        None => std::fs::remove_file(world.path(path)).unwrap(),
+impl Breakage {
+    /// Breaks the site, and says what was there before.
+    fn make(&self, world: &World) -> Vec<(String, Option<Vec<u8>>)> {
+        let of = |(path, content): &(&str, Vec<u8>)| {
+            let path = format!("site/{path}");
+            let before = std::fs::read(world.path(&path)).ok();
+            world.write(&path, content);
+            (path, before)
+        };
+        self.files.iter().map(of).collect()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.files.iter().map(|(path, _)| *path).collect()
+    }
+}
+
+/// What was there, or nothing, put back.
+fn restore(world: &World, before: &[(String, Option<Vec<u8>>)]) {
+    for (path, before) in before.iter().rev() {
+        match before {
+            Some(bytes) => world.write(path, bytes),
+            None => std::fs::remove_file(world.path(path)).unwrap(),
+        }
     }
 }
 
@@ -75,19 +135,20 @@ fn restore(world: &World, path: &str, before: Option<&[u8]>) {
 fn a_build_names_the_file_and_what_to_do() {
     let world = World::new();
     site::small(&world, "site");
-    for (path, content, words) in breakages() {
-        let path = format!("site/{path}");
-        let before = std::fs::read(world.path(&path)).ok();
-        world.write(&path, &content);
-        let done =
-            world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&["error:"]).says(words);
-        assert!(
-            done.stderr.len() < 4_000,
-            "one clear message, not {} bytes:\n{}",
-            done.stderr.len(),
-            done.stderr
-        );
-        restore(&world, &path, before.as_deref());
+    for breakage in breakages() {
+        let before = breakage.make(&world);
+        let done = world
+            .bake("site", &["build", "--out", "../out"])
+            .run()
+            .code(1)
+            .says(&["error: ", "hint: "])
+            .says(breakage.words);
+        let said = &done.stderr;
+        assert!(said.len() < 4_000, "one clear message, not {} bytes:\n{said}", said.len());
+        for inner in ["error: error", "__tera", "Some(", "struct "] {
+            assert!(!said.contains(inner), "`{inner}` is not for people:\n{said}");
+        }
+        restore(&world, &before);
     }
     world.bake("site", &["build", "--out", "../out"]).ok();
 }
@@ -97,22 +158,18 @@ fn the_old_release_stays_live_through_every_breakage() {
     let world = World::new();
     site::small(&world, "site");
     let mut up = world.up("site");
-    for (round, (path, content, _)) in breakages().into_iter().enumerate() {
-        if path == "bakehouse.toml" {
-            continue;
-        }
-        let path = format!("site/{path}");
-        let before = std::fs::read(world.path(&path)).ok();
-        let said = |up: &Up<'_>| up.process.stderr().matches("error").count();
+    for (round, breakage) in breakages().into_iter().enumerate() {
+        let said = |up: &Up<'_>| up.process.stderr().matches("not published").count();
         let errors = said(&up);
-        world.write(&path, &content);
-        wait_until(&format!("an error about {path}"), SOON, || {
+        let before = breakage.make(&world);
+        wait_until(&format!("an error about {:?}", breakage.names()), SOON, || {
             assert!(up.process.ended().is_none());
             said(&up) > errors
         });
-        assert_eq!(up.get("/about/").status, 200);
+        assert!(up.get("/about/").has("Two ovens"), "{:?}", breakage.names());
         assert_eq!(up.get("/blog/first/").status, 200);
-        restore(&world, &path, before.as_deref());
+        assert_eq!(up.get("/huge/").status, 404);
+        restore(&world, &before);
         let text = format!("Round {round} is over.");
         world.write(
             "site/content/blog/first.md",
@@ -126,10 +183,53 @@ fn the_old_release_stays_live_through_every_breakage() {
 fn a_page_of_100_mb_is_refused_by_a_limit_that_can_be_set() {
     let world = World::new();
     site::small(&world, "site");
-    let mut file = std::fs::File::create(world.path("site/content/huge.md")).unwrap();
-    file.write_all(b"+++\ntitle = \"Huge\"\n+++\n").unwrap();
+    let mut up = world.up("site");
+    let file = std::fs::File::create(world.path("site/content/huge.md")).unwrap();
     file.set_len(100 << 20).unwrap();
-    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&["content/huge.md", "10", "hint:"]);
+    let limit = ["content/huge.md", "104857600", "10485760", "hint:", "page_bytes_max"];
+    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&limit);
+    up.process.wait_for_text("content/huge.md", SOON);
+    assert!(up.get("/about/").has("Two ovens"), "the old release stays live");
+    assert_eq!(up.get("/huge/").status, 404);
+
+    // What is too large is said by the site, in both directions.
+    std::fs::remove_file(world.path("site/content/huge.md")).unwrap();
+    let large = site::page("Large", &"Bread and rolls.\n".repeat(700_000));
+    assert!(large.len() > 11 << 20);
+    world.write("large/zola.toml", "base_url = \"https://bread.example\"\n");
+    world.write("large/content/large.md", large);
+    let build = || world.bake("large", &["build", "--out", "../large.out"]);
+    build().run().code(1).says(&["content/large.md", "10485760"]);
+    world.write("large/bakehouse.toml", "[limits]\npage_bytes_max = 12_000_000\n");
+    build().ok();
+    assert!(world.read("large.out/large/index.html").contains("Bread and rolls."));
+    world.write("large/bakehouse.toml", "[limits]\npage_bytes_max = 11_000_000\n");
+    build().run().code(1).says(&["content/large.md", "11000000"]);
+}
+
+#[test]
+fn a_static_file_that_takes_the_place_of_a_page_is_told() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/static/about/index.html", "<p>By hand.</p>");
+    world.write("site/static/robots.txt", "By hand.");
+    world.write("site/static/atom.xml", "By hand.");
+    let build = || world.bake("site", &["build", "--out", "../out"]).ok();
+    assert_eq!(build().stderr, "", "as Zola has it");
+    world.write("site/bakehouse.toml", "");
+    let words = ["static/about/index.html", "content/about.md", "hint: "];
+    // Also by a build that finds nothing to do.
+    for _ in 0..2 {
+        let done = build().says(&["warning: "]).says(&words);
+        assert_eq!(done.stderr.matches("warning: ").count(), 1, "{}", done.stderr);
+    }
+    let done = world.bake("site", &["check"]).run().says(&["warning: "]).says(&words);
+    assert_eq!(done.stderr.matches("takes the place").count(), 1, "{}", done.stderr);
+    let mut up = world.up("site");
+    for word in words {
+        up.process.wait_for_text(word, SOON);
+    }
+    assert!(up.get("/about/").has("By hand."));
 }
 
 #[test]
@@ -139,11 +239,13 @@ fn a_missing_image_is_an_error_where_there_is_a_bakehouse_toml() {
     world.write("site/content/about.md", site::page("About", "![An oven](oven.png)"));
     world.bake("site", &["build", "--out", "../out"]).ok();
     world.write("site/bakehouse.toml", "");
-    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&[
-        "content/about.md:4",
-        "oven.png",
-        "hint:",
-    ]);
+    let words = ["content/about.md:4", "oven.png", "hint:"];
+    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&words);
+    let html = "Before.\n\n<p><img src=\"oven.png\"></p>";
+    world.write("site/content/about.md", site::page("About", html));
+    let words = ["content/about.md:6", "oven.png", "hint:"];
+    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&words);
+    world.bake("site", &["check"]).run().code(1).says(&words);
 }
 
 #[test]

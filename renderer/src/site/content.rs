@@ -12,7 +12,7 @@ use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::highlight::Fence;
-use crate::images::Shown;
+use crate::images::{self, Shown};
 use crate::library::{Content, PageId, Parsed, SectionId};
 use crate::lines::Lines;
 use crate::markdown::{self, ContentLink, Heading, Picture, Surroundings};
@@ -282,26 +282,41 @@ impl Site {
         }
     }
 
+    /// Whether an image of this site exists. Not asked of other hosts' images, nor of copies that templates ask for.
     fn image_exists(&self, target: &str, of: &Of<'_>) -> Option<bool> {
-        self.beyond_zola.then(|| self.has_output_file(&self.image_path(target, of)))
+        if !self.beyond_zola {
+            return None;
+        }
+        let path = self.image_path(target, of)?;
+        if path.starts_with(images::FOLDER) {
+            return None;
+        }
+        // HTML names the folder that the site has on its host, where it has one.
+        let host_folder = self.base.absolute.splitn(4, '/').nth(3);
+        let within = || path.strip_prefix(host_folder?)?.strip_prefix('/');
+        Some(self.has_output_file(&path) || within().is_some_and(|path| self.has_output_file(path)))
     }
 
-    /// The output that an image's address in content leads to.
-    fn image_path(&self, target: &str, of: &Of<'_>) -> String {
+    /// The output that an image's address in content leads to; none where that is not of this site.
+    fn image_path(&self, target: &str, of: &Of<'_>) -> Option<String> {
         let plain = target.split(['?', '#']).next().unwrap_or(target);
-        let base = if of.absolute { &self.base.absolute } else { &self.base.links };
-        let path = plain.strip_prefix(base.as_str()).filter(|_| !base.is_empty()).unwrap_or(plain);
+        let bases = [&self.base.absolute, &self.base.links].into_iter().filter(|base| !base.is_empty());
+        let mut inside = bases.filter_map(|base| plain.strip_prefix(base.as_str()));
+        let path = inside.find(|path| path.is_empty() || path.starts_with('/')).unwrap_or(plain);
+        if path.starts_with("//") || path.split('/').next().is_some_and(|first| first.contains(':')) {
+            return None;
+        }
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-        if path.starts_with('/') {
+        Some(if path.starts_with('/') {
             path.trim_start_matches('/').to_owned()
         } else {
             join(of.path.trim_matches('/'), &path)
-        }
+        })
     }
 
     /// The file of an image in content, and its digest.
     fn image_file(&self, target: &str, of: &Of<'_>) -> Option<(Arc<str>, Hash)> {
-        let path = self.image_path(target, of);
+        let path = self.image_path(target, of)?;
         note(|| Node::Output(path.as_str().into()));
         let source = self.copied_source(&path)?;
         note(|| Node::Source(source.clone()));
