@@ -23,6 +23,8 @@ use crate::worker::{self, Event, From, Setup, Tell, Worker};
 ///
 /// With a bucket (in bakehouse.toml, by flags or environment) the folder is rendered here. Otherwise
 /// its files are sent to the running `bake up`, or to the origin that --api names, and rendered there.
+///
+/// The release is recorded under the name in the variable BAKE_AUTHOR, or else that of the user.
 #[derive(Debug, clap::Args)]
 pub struct PublishArgs {
     /// Folder that holds `content/`

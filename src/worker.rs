@@ -1120,7 +1120,7 @@ fn is_published(path: &str) -> bool {
     }
 }
 
-/// Who publishes: the user of this process.
+/// Who publishes: whom `BAKE_AUTHOR` names, or else the user of this process (`USER`, `LOGNAME`).
 pub fn author() -> String {
     let name = ["BAKE_AUTHOR", "USER", "LOGNAME"].iter().find_map(|v| std::env::var(v).ok());
     name.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".into())

@@ -152,6 +152,81 @@ fn documented(file: &str, heading: &str) -> Vec<String> {
     rows.flat_map(|cell| code.captures_iter(cell).map(|c| c[1].to_owned())).collect()
 }
 
+/// The text below a heading of the documentation, to the next heading of its level or above.
+fn section(file: &str, heading: &str) -> String {
+    let text = repository(&format!("content/{file}"));
+    let start = text.find(&format!("\n{heading}")).unwrap_or_else(|| panic!("{file} has no {heading}")) + 1;
+    let level = heading.bytes().take_while(|b| *b == b'#').count();
+    let next = Regex::new(&format!(r"\n#{{1,{level}}} ")).unwrap();
+    let end = next.find(&text[start..]).map_or(text.len(), |found| start + found.start());
+    text[start..end].to_owned()
+}
+
+#[test]
+fn every_key_is_documented() {
+    let mut missing = BTreeSet::new();
+    let mut check = |keys: Vec<String>, file: &str, heading: &str| {
+        assert!(!keys.is_empty(), "no keys for {heading}");
+        let text = section(file, heading);
+        let is_there =
+            |key: &str| text.contains(&format!("`{key}`")) || text.contains(&format!("### [{key}]"));
+        missing
+            .extend(keys.into_iter().filter(|key| !is_there(key)).map(|key| format!("{key} in {heading}")));
+    };
+    let config = "reference/configuration.md";
+    let program = "renderer/src/config.rs";
+    let root: Vec<String> =
+        listed(program, "ROOT_KEYS").into_iter().filter(|key| key != "languages").collect();
+    check(root, config, "## zola.toml");
+    check(listed(program, "LANGUAGE_KEYS"), config, "### [languages.CODE]");
+    check(listed(program, "TAXONOMY_KEYS"), "write/sections.md", "## Taxonomies");
+    let text = repository(program);
+    let tables = &text[text.find("const TABLE_KEYS").unwrap()..];
+    let tables = &tables[..tables.find("];\n").unwrap()];
+    let table = Regex::new(r#"\(\s*"([a-z_.]+)",\s*&\[([^\]]*)\]"#).unwrap();
+    let quoted = Regex::new("\"([a-z0-9_.]+)\"").unwrap();
+    let quoted = |text: &str| quoted.captures_iter(text).map(|c| c[1].to_owned()).collect::<Vec<_>>();
+    for found in table.captures_iter(tables) {
+        check(quoted(&found[2]), config, &format!("### [{}]", &found[1]));
+    }
+
+    let matter = repository("renderer/src/front_matter.rs");
+    let page = &matter[matter.find("let matter = PageMatter {").unwrap()..];
+    let page = &page[..page.find("};").unwrap()];
+    let read = Regex::new(r#"([a-z_]+): reader\."#).unwrap();
+    let keys = read.captures_iter(page).map(|c| c[1].to_owned()).collect();
+    check(keys, "write/pages.md", "## Front matter");
+    check(
+        listed("renderer/src/front_matter.rs", "SECTION_KEYS"),
+        "write/sections.md",
+        "## Front matter of a section",
+    );
+
+    // Those of `bakehouse.toml`, by their tables.
+    let text = repository("src/config.rs");
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for list in ["const TEXTS: ", "const VALUES: "] {
+        let keys = &text[text.find(list).unwrap()..];
+        for key in quoted(&keys[..keys.find("];\n").unwrap()]) {
+            let (table, key) = key.rsplit_once('.').unwrap_or(("", &key));
+            tables.entry(table.to_owned()).or_default().push(key.to_owned());
+        }
+    }
+    assert!(tables.len() > 5, "{tables:?}");
+    for (table, keys) in tables {
+        let heading = match table.as_str() {
+            "" => "## bakehouse.toml".to_owned(),
+            "markdown" => "### [markdown] in bakehouse.toml".to_owned(),
+            // It says that its keys are those.
+            "journal" => "### [bucket]".to_owned(),
+            table => format!("### [{table}]"),
+        };
+        let keys = keys.into_iter().filter(|key| !["cache", "response"].contains(&key.as_str()));
+        check(keys.collect(), config, &heading);
+    }
+    assert!(missing.is_empty(), "not in content/: {missing:#?}");
+}
+
 #[test]
 fn nothing_is_missing_in_the_site_of_everything() {
     let input = everything();
