@@ -459,11 +459,14 @@ impl Tell for Teller {
             n => format!(" and {n} more"),
         };
         let late = if fresh { "" } else { "; the edge has not heard of it yet" };
+        // A release also tells when pages come or go, and which hosts the site has.
+        let what = match shown.is_empty() {
+            true => "no path differs yet; a page's time is still to come, or `hosts` differ".to_owned(),
+            false => format!("{} ({}{more})", print::counts(&event.diff), shown.join(", ")),
+        };
         let text = format!(
-            "published {}: {} ({}{more}), fresh {} ms after the {}{late}",
+            "published {}: {what}, fresh {} ms after the {}{late}",
             print::release(event.release.as_ref()),
-            print::counts(&event.diff),
-            shown.join(", "),
             ms(total),
             if event.trigger == Trigger::Watch { "save" } else { "start of the render" },
         );

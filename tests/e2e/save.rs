@@ -190,14 +190,40 @@ fn a_save_that_changes_nothing_makes_no_release() {
     site::small(&world, "site");
     let up = world.up("site");
     let text = world.read("site/content/about.md");
-    world.write("site/content/about.md", &text);
-    // A change of the source that gives the same page.
-    world.write("site/content/about.md", text.replace("+++\ntitle", "+++\n\ntitle"));
-    // What no page is made of.
-    world.write("site/notes.txt", "shopping");
+    let mut quiet = 0;
+    for (path, text) in [
+        ("site/content/about.md", text.clone()),
+        // A change of the source that gives the same page.
+        ("site/content/about.md", text.replace("+++\ntitle", "+++\n\ntitle")),
+        // What no page is made of.
+        ("site/notes.txt", "shopping".to_owned()),
+    ] {
+        world.write(path, text);
+        quiet += 1;
+        wait_until(&format!("word of save {quiet}"), SOON, || {
+            up.process.stdout().matches("nothing changed (watch)").count() >= quiet
+        });
+        assert_eq!(up.releases().len(), 1, "save {quiet} made a release");
+    }
     world.write("site/content/blog/first.md", world.read("site/content/blog/first.md") + "Really new.\n");
     up.wait_text("/blog/first/", "Really new.");
     assert_eq!(up.releases().len(), 2);
+}
+
+#[test]
+fn a_page_whose_time_is_to_come_is_told_of_without_paths() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/bakehouse.toml", "");
+    let up = world.up("site");
+    world.write("site/content/soon.md", "+++\ntitle = \"Soon\"\ndate = 2999-01-01\n+++\nLater.\n");
+    wait_until("the line of the publish", SOON, || {
+        let said = up.process.stdout();
+        said.lines().any(|line| line.contains("no path differs yet; a page's time is still to come"))
+    });
+    assert!(!up.process.stdout().contains("()"), "{}", up.process.stdout());
+    assert_eq!(up.releases().len(), 2);
+    assert_eq!(up.get("/soon/").status, 404);
 }
 
 #[test]
