@@ -13,7 +13,7 @@ use crate::{
     policy::{
         directives::Control,
         freshness::{Freshness, Receipt},
-        storing::{self, Asked, storing},
+        storing::{self, Asked, NoStore, storing},
         validate::{self, Tag},
         vary::{self, Selection},
     },
@@ -21,6 +21,14 @@ use crate::{
     reply::Reply,
     store::Stored,
 };
+
+/// A stored response that the upstream has confirmed, with its new fields.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    pub(crate) stored: Arc<Stored>,
+    /// Why it is not kept like this, and so is for the one who asked alone.
+    pub(crate) refused: Option<NoStore>,
+}
 
 /// A response without content that renews stored ones.
 #[derive(Clone, Copy)]
@@ -44,7 +52,7 @@ impl Edge {
         reply: &Reply,
         receipt: Receipt,
         began: Began,
-    ) -> Option<(Arc<Stored>, StatusCode)> {
+    ) -> Option<Confirmed> {
         let renewal = Renewal {
             key: plan.key(),
             request: &plan.request,
@@ -67,7 +75,7 @@ impl Edge {
                 Some(tag) => found.with_tag(tag).filter(is_ok).or(asked.filter(agrees))?,
                 None => asked.filter(agrees)?,
             };
-            return Some((self.renewed(renewal, stored), reply.status));
+            return Some(self.renewed(renewal, stored));
         }
         let candidates: Vec<&Arc<Stored>> =
             found.selected.iter().chain(&found.unverified).chain(&found.parts).collect();
@@ -85,7 +93,7 @@ impl Edge {
             let stored = found.with_tag(tag?).filter(|stored| stored.status == StatusCode::OK)?;
             Some(self.renewed(renewal, stored))
         };
-        answer.or_else(other).map(|stored| (stored, reply.status))
+        answer.or_else(other)
     }
 
     /// What the 200 that answered a HEAD says about stored GET responses: those that agree with it are updated, the
@@ -131,7 +139,7 @@ impl Edge {
     }
 
     /// A new copy of a stored response with the fields of a renewal.
-    fn renewed(&self, renewal: Renewal<'_>, stored: &Arc<Stored>) -> Arc<Stored> {
+    fn renewed(&self, renewal: Renewal<'_>, stored: &Arc<Stored>) -> Confirmed {
         let Renewal { key, fields, receipt, began, .. } = renewal;
         let settings = self.settings();
         let rules = &settings.rules;
@@ -153,21 +161,25 @@ impl Edge {
         if let Some(range) = stored.part().and_then(crate::policy::range::ContentRange::to_value) {
             dated.insert(header::CONTENT_RANGE, range);
         }
-        let may_store = storing(renewal.asked, stored.status, &dated, &control, &freshness, rules);
         let names = vary::names(&head);
+        let verdict = storing(renewal.asked, stored.status, &dated, &control, &freshness, rules)
+            .and(if names.is_some() { Ok(()) } else { Err(NoStore::VaryStar) });
         let names_known: &[HeaderName] = names.as_deref().unwrap_or_default();
         let selection = Selection::of(names_known, renewal.request);
         metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body().len() as u64);
         let body = stored.stored_body();
         let mut copy = self.copy(key, stored.status, head, body, freshness, selection, receipt.wall, began);
         copy.make_part(stored.part());
-        if may_store.is_err() || names.is_none() {
-            // It may not be used again; this one answer was confirmed.
-            stored.make_stale(receipt.got);
-            return Arc::new(copy);
+        if let Err(reason) = verdict {
+            // This one answer was confirmed. What is held may not be used again, unless it is the request alone that forbids
+            // to keep anything: nobody ends what others share.
+            if reason.is_of_response() {
+                stored.make_stale(receipt.got);
+            }
+            return Confirmed { stored: Arc::new(copy), refused: Some(reason) };
         }
         match self.store.insert(copy, began, &self.log) {
-            Ok(copy) | Err(copy) => copy,
+            Ok(stored) | Err(stored) => Confirmed { stored, refused: None },
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     clock,
     collapse::{Flight, Landing, What},
+    confirm::Confirmed,
     edge::Edge,
     error::EdgeError,
     fill::Fill,
@@ -18,7 +19,7 @@ use crate::{
     policy::{
         directives::{Control, RequestDirectives},
         forward,
-        freshness::{Freshness, Receipt},
+        freshness::{Freshness, Millis, Receipt},
         range::{self, ContentRange},
         reuse::{Failure, is_stale_if_error_status, stale_on_failure},
         storing::{self, Asked, NoStore, storing},
@@ -176,10 +177,18 @@ impl Edge {
         match &fetched {
             Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
                 let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-                if let Some((stored, status)) = self.confirmed(&plan, reply, receipt, flight.began) {
+                let (confirmed, status) = (self.confirmed(&plan, reply, receipt, flight.began), reply.status);
+                if let Some(Confirmed { stored, refused }) = confirmed {
                     trace::note(|| {
                         Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated")
                     });
+                    if let Some(reason) = refused {
+                        self.note_refused(&plan, reason, receipt.got);
+                        drop(listing);
+                        flight.land(Landing::Released);
+                        let _ = tell.send(Outcome::Renewed(stored, status, reason));
+                        return;
+                    }
                     if !stored.freshness().is_fresh(receipt.got, stored.stale_from()) {
                         self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
                     }
@@ -275,10 +284,7 @@ impl Edge {
             }
             (verdict, _) => {
                 let reason = verdict.err().unwrap_or(NoStore::VaryStar);
-                self.note_not_stored(reason, &plan.host, &plan.ask.target);
-                if reason.is_of_response() {
-                    self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
-                }
+                self.note_refused(&plan, reason, receipt.got);
                 drop(listing);
                 flight.land(Landing::Released);
                 if let Err(Outcome::Alone(reply, _)) = tell.send(Outcome::Alone(Box::new(reply), reason)) {
@@ -325,6 +331,14 @@ impl Edge {
             began: flight.began,
         };
         self.receive(receiving, reply.source, Some(listing)).await;
+    }
+
+    /// Notes that a response is not stored, and why; and that others who ask alike need not wait for each other.
+    fn note_refused(&self, plan: &Plan, reason: NoStore, now: Millis) {
+        self.note_not_stored(reason, &plan.host, &plan.ask.target);
+        if reason.is_of_all_alike() {
+            self.hints.note_alone(plan.key(), plan.what.authorized, now);
+        }
     }
 
     /// Counts and tells why a response is not stored.

@@ -47,6 +47,8 @@ pub(crate) enum Outcome {
     Filling(Arc<Fill>, FillReader, Option<HeaderMap>),
     /// A response for this client alone.
     Alone(Box<Reply>, NoStore),
+    /// A stored response that was confirmed by one with this status, with fields that are for this client alone.
+    Renewed(Arc<Stored>, StatusCode, NoStore),
     /// A response to a request that the cache has no part in.
     Passed(Box<Reply>),
 }
@@ -57,6 +59,7 @@ impl fmt::Debug for Outcome {
             Self::Landing(_) => "Landing",
             Self::Filling(..) => "Filling",
             Self::Alone(..) => "Alone",
+            Self::Renewed(..) => "Renewed",
             Self::Passed(_) => "Passed",
         })
     }
@@ -100,7 +103,7 @@ impl Edge {
         let wants_part = decide::wants_part(inbound, site.is_some());
         let lapsed = (gate == Gate::Lapsed).then_some("lease-expired");
         let mut told = Told { detail: lapsed, ..Told::default() };
-        let mut leaders_failed = false;
+        let (mut leaders_failed, mut is_released) = (false, false);
         for attempt in 0..ATTEMPTS_MAX {
             let now = clock::boot_ms();
             let found = self.store.find(&key, &inbound.headers, &self.log);
@@ -146,7 +149,8 @@ impl Edge {
                     .filter(|_| wants_part && found.live.is_none() && found.unverified.is_none()),
             };
             let last = attempt + 1 == ATTEMPTS_MAX;
-            let alone = last || inbound.directives.no_store || self.hints.alone(&key, authorized, now);
+            let alone =
+                last || is_released || inbound.directives.no_store || self.hints.alone(&key, authorized, now);
             let outcome = if alone {
                 told.collapsed = told.collapsed.or((attempt > 0).then_some(false));
                 let flight = Arc::new(Flight::new(&self.log));
@@ -173,6 +177,8 @@ impl Edge {
                         count(|counts| counts.collapsed.add(1));
                         trace::note(|| Step::by("RFC 9111 §4", "waits for another request's response"));
                         let landed = landing.wait_for(Option::is_some).await.ok().and_then(|l| (*l).clone());
+                        // Nobody waits a second time for what was not for all.
+                        is_released = matches!(landed, Some(Landing::Released));
                         match landed.and_then(|landing| self.for_follower(inbound, landing)) {
                             // One of those who waited takes the leader's place, and the others wait for that one:
                             // once, since an upstream that fails twice will hardly do better for the hundredth.
@@ -199,7 +205,7 @@ impl Edge {
                 Outcome::Landing(Landing::Failed(_)) => Some(Failure::Disconnected),
                 Outcome::Alone(reply, _) => Some(Failure::Status(reply.status)),
                 Outcome::Filling(fill, ..) => Some(Failure::Status(fill.status)),
-                Outcome::Landing(_) | Outcome::Passed(_) => None,
+                Outcome::Landing(_) | Outcome::Renewed(..) | Outcome::Passed(_) => None,
             };
             if wants_part
                 && found.live.is_none()

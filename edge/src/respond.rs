@@ -62,7 +62,7 @@ impl Edge {
                 let left = stored.freshness().left_ms(now, stored.stale_from());
                 let status = CacheStatus {
                     forward_status: Some(code),
-                    stored: collapsed != Some(true),
+                    stored: collapsed != Some(true) && stored.is_linked(),
                     ttl_seconds: Some(ttl_seconds(left)),
                     ..status
                 };
@@ -102,6 +102,11 @@ impl Edge {
                 let status =
                     CacheStatus { forward_status: Some(reply.status), detail: Some(detail), ..status };
                 self.answer_alone(inbound, *reply, status)
+            }
+            Outcome::Renewed(stored, code, reason) => {
+                let detail = detail.unwrap_or(reason.as_str());
+                let status = CacheStatus { forward_status: Some(code), detail: Some(detail), ..status };
+                self.answer_stored(inbound, &stored, status)
             }
             Outcome::Passed(reply) => {
                 let status = CacheStatus { forward_status: Some(reply.status), ..status };

@@ -82,6 +82,11 @@ impl NoStore {
     pub fn is_of_response(self) -> bool {
         !matches!(self, Self::Method | Self::RequestNoStore | Self::Authorization | Self::Superseded)
     }
+
+    /// Whether other requests will fare no better that carry `Authorization` where this one did.
+    pub fn is_of_all_alike(self) -> bool {
+        self.is_of_response() || self == Self::Authorization
+    }
 }
 
 /// What the decision needs to know of the request.

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::support::{Reply, Running, Seen, Upstream, eventually, front, response, send};
+use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, response, send};
 
 const CLIENTS: usize = 20;
 
@@ -163,4 +163,86 @@ async fn what_each_must_validate_is_not_waited_for_twice() {
     upstream.permit(CLIENTS);
     assert!(seen(waiting).await.iter().all(|seen| seen.text() == "x"));
     assert_eq!(upstream.requests().len(), CLIENTS);
+}
+
+/// An upstream that sends `first` to requests without conditions; to the others a 304 with `renewal` and a number of its own,
+/// each when it is permitted.
+async fn confirming(
+    first: &'static [(&'static str, &'static str)],
+    renewal: &'static [(&'static str, &'static str)],
+) -> Upstream {
+    let count = AtomicUsize::new(0);
+    Upstream::start(move |head| {
+        if field(head, "if-none-match").is_none() {
+            return send(200, first, "x");
+        }
+        let number = count.fetch_add(1, Ordering::SeqCst).to_string();
+        let own = [("etag", "\"a\""), ("x-number", number.as_str())];
+        Reply::Parts(vec![response(304, &[renewal, &own].concat(), "")])
+    })
+    .await
+}
+
+/// Has a response stored that must be validated before its next use.
+async fn held(edge: &Running) {
+    edge.ask("GET", "/", &[("x-v", "other")]).await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    edge.ask("PURR", "/", &[]).await;
+}
+
+/// RFC 9111 §3, §3.5, §4.1, §5.2.2.5, §5.2.2.7: a 304 is for those who wait only if what it renews may be.
+#[tokio::test]
+async fn what_a_304_makes_of_a_copy_is_for_others_only_if_it_may_be_stored() {
+    type Fields = &'static [(&'static str, &'static str)];
+    const FIRST: Fields = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    const OTHER: Fields = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("vary", "x-v")];
+    let forbidden: [(Fields, Fields, &str); 5] = [
+        (&[("cache-control", "private, max-age=60")], &[], "private"),
+        (&[("cache-control", "no-store, max-age=60")], &[], "no-store"),
+        (&[("cache-control", "max-age=60"), ("set-cookie", "sid=leader")], &[], "set-cookie"),
+        (&[("cache-control", "max-age=60"), ("vary", "*")], &[], "vary-star"),
+        (&[("cache-control", "max-age=60")], &[("authorization", "Basic eA==")], "authorization"),
+    ];
+    // Of a copy that the request selects, and of another variant's.
+    for (first, told) in [(FIRST, "fwd=stale"), (OTHER, "fwd=vary-miss")] {
+        for (renewal, asked, reason) in forbidden {
+            let upstream = confirming(first, renewal).await;
+            let edge = Arc::new(front(&[&upstream]).await);
+            held(&edge).await;
+            let waiting = clients(&edge, asked);
+            upstream.wait_for(3).await;
+            eventually("all to wait", || edge.edge.state().waiting == CLIENTS - 1).await;
+            upstream.permit(1);
+            // All the others at once, each for itself.
+            upstream.wait_for(2 + CLIENTS).await;
+            upstream.permit(CLIENTS - 1);
+            let all = seen(waiting).await;
+            let numbers: std::collections::HashSet<_> =
+                all.iter().map(|seen| seen.field("x-number")).collect();
+            assert_eq!(numbers.len(), CLIENTS, "{reason} {told}");
+            let leader = format!("Bakehouse; {told}; fwd-status=304; detail={reason}");
+            let follower = format!("Bakehouse; {told}; fwd-status=304; collapsed=?0; detail={reason}");
+            for one in &all {
+                assert_eq!((one.status, one.text()), (200, "x"));
+                assert!([&leader, &follower].contains(&&one.cache_status()), "{} {reason}", one.head);
+            }
+            assert_eq!(all.iter().filter(|seen| seen.cache_status() == leader).count(), 1, "{reason}");
+            // That is remembered: nobody waits for anybody.
+            let waiting = clients(&edge, asked);
+            upstream.wait_for(2 + 2 * CLIENTS).await;
+            upstream.permit(CLIENTS);
+            seen(waiting).await;
+        }
+    }
+    // What may be is.
+    let upstream = confirming(FIRST, &[("cache-control", "max-age=60")]).await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    held(&edge).await;
+    let waiting = clients(&edge, &[]);
+    upstream.wait_for(3).await;
+    upstream.permit(1);
+    let all = seen(waiting).await;
+    assert!(all.iter().all(|seen| seen.field("x-number").as_deref() == Some("0")));
+    let stored = all.iter().filter(|seen| seen.cache_status().contains("; stored"));
+    assert_eq!((stored.count(), upstream.requests().len()), (1, 3));
 }

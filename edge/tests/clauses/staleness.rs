@@ -177,3 +177,34 @@ async fn stale_parts_stand_in_as_the_whole_would() {
         }
     }
 }
+
+/// RFC 9111 §3.5, §5.2.1.5: what one client's request forbids to store says nothing about what is held for the others.
+#[tokio::test]
+async fn one_client_ends_no_freshness_of_others() {
+    for (asked, renewal, hit) in [
+        ([("cache-control", "no-store, min-fresh=3600"), ("x", "1")], "max-age=60", true),
+        ([("cache-control", "min-fresh=3600"), ("authorization", "Basic eA==")], "max-age=60", true),
+        // But what the response forbids does.
+        ([("cache-control", "min-fresh=3600"), ("x", "1")], "no-store", false),
+        ([("cache-control", "min-fresh=3600"), ("x", "1")], "private", false),
+    ] {
+        let upstream = Upstream::script(vec![
+            send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "x"),
+            send(304, &[("cache-control", renewal), ("etag", "\"a\"")], ""),
+            send(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], ""),
+        ])
+        .await;
+        let edge = run(upstream_config(&[&upstream])).await;
+        edge.get("/").await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        let seen = edge.ask("GET", "/", &asked).await;
+        assert!(seen.cache_status().contains("fwd-status=304; detail="), "{}", seen.head);
+        let seen = edge.get("/").await;
+        assert_eq!(
+            (seen.text(), seen.cache_status().contains("; hit")),
+            ("x", hit),
+            "{asked:?} {}",
+            seen.head
+        );
+    }
+}
