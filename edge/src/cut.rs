@@ -111,7 +111,7 @@ pub(crate) fn several(headers: &mut HeaderMap, spans: &[Span], length: u64, cont
         pieces.push_back(content);
     }
     pieces.push_back(Piece::Bytes(Bytes::from(frame.end)));
-    of_another_content(headers);
+    range::strip_of_content(headers);
     if let Ok(kind) = HeaderValue::from_str(&frame.content_type) {
         headers.insert(header::CONTENT_TYPE, kind);
     }
@@ -119,17 +119,10 @@ pub(crate) fn several(headers: &mut HeaderMap, spans: &[Span], length: u64, cont
 }
 
 pub(crate) fn part_fields(headers: &mut HeaderMap, range: ContentRange) {
-    of_another_content(headers);
+    range::strip_of_content(headers);
     if let Some(value) = range.to_value() {
         headers.insert(header::CONTENT_RANGE, value);
     }
-}
-
-/// Removes digests of the whole content, which a part's is not (RFC 9530 §2). `Repr-Digest` is of the representation, and
-/// stays.
-fn of_another_content(headers: &mut HeaderMap) {
-    headers.remove("content-digest");
-    headers.remove("content-md5");
 }
 
 pub(crate) fn unsatisfiable_fields(headers: &mut HeaderMap, length: u64) {

@@ -214,7 +214,7 @@ impl Edge {
             Ok(_) | Err(_) => {}
         }
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-        let mut reply = match fetched {
+        let reply = match fetched {
             Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
                 let error = EdgeError::BadResponse {
                     upstream: plan.host.clone(),
@@ -247,36 +247,50 @@ impl Edge {
         }
         let settings = self.settings();
         let rules = &settings.rules;
-        let control = Control::of(&reply.headers, &rules.targets);
-        let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt, rules.s_maxage);
         let part = ContentRange::of(&reply.headers).filter(|_| reply.status == StatusCode::PARTIAL_CONTENT);
-        // A part that was not asked for is nobody's; that a range does not exist says nothing about the whole.
+        let held_heads = plan.found.parts.iter().map(|held| held.head());
+        let kin: Vec<HeaderMap> =
+            held_heads.filter(|held| part.is_some() && range::combine(held, &reply.headers)).collect();
+        // What is stored has the fields that were held, too (RFC 9111 §3.4).
+        let mut fields =
+            kin.iter().fold(reply.headers.clone(), |fields, held| range::combined(held, &fields));
+        let control = Control::of(&fields, &rules.targets);
+        let freshness = Freshness::of(reply.status, &fields, &control, receipt, rules.s_maxage);
+        let asked_for = |name| plan.ask.headers.contains_key(name);
         let of_range = match reply.status {
-            StatusCode::PARTIAL_CONTENT => plan.ask.headers.contains_key(header::RANGE),
-            StatusCode::RANGE_NOT_SATISFIABLE => !plan.ask.headers.contains_key(header::RANGE),
+            // A part that was not asked for is nobody's.
+            StatusCode::PARTIAL_CONTENT if !asked_for(header::RANGE) => Err(NoStore::Status),
+            // One whose client said that it holds another need not say what it is a part of (RFC 9110 §15.3.7).
+            StatusCode::PARTIAL_CONTENT if asked_for(header::IF_RANGE) && kin.is_empty() => {
+                Err(NoStore::Range)
+            }
+            // That a range does not exist says nothing about the whole.
+            StatusCode::RANGE_NOT_SATISFIABLE if asked_for(header::RANGE) => Err(NoStore::Range),
             // An upstream in trouble over one part says nothing about those that are held, which it would replace, being a
             // response to all requests for this; a cache need not store what it may (RFC 9111 §3).
-            status if status.is_server_error() => {
-                plan.found.parts.is_empty() || !plan.ask.headers.contains_key(header::RANGE)
+            status
+                if status.is_server_error() && asked_for(header::RANGE) && !plan.found.parts.is_empty() =>
+            {
+                Err(NoStore::Range)
             }
-            _ => true,
+            _ => Ok(()),
         };
         let beginning = plan.beginning.take().map(|held| held.content()).unwrap_or_default();
         let length = reply.source.length().map(|length| length + beginning.len() as u64);
         let too_large = length.is_some_and(|length| length > self.object_bytes_max() as u64);
-        let verdict = storing(plan.asked(), reply.status, &reply.headers, &control, &freshness, rules)
-            .and(if of_range { Ok(()) } else { Err(NoStore::Status) })
+        let verdict = of_range
+            .and(storing(plan.asked(), reply.status, &fields, &control, &freshness, rules))
             .and(if too_large { Err(NoStore::TooLarge) } else { Ok(()) });
-        let names = match (verdict, vary::names(&reply.headers)) {
+        let names = match (verdict, vary::names(&fields)) {
             (Ok(()), Some(names)) => names,
-            // What is held already was chosen by the same fields and may be shared; the rest goes with it.
-            (Err(_), Some(_)) if !beginning.is_empty() => {
+            // A rest that may not be kept is not put to what is held, nor sent to one who asked for all.
+            (verdict, _) if !beginning.is_empty() => {
                 plan.ask_whole();
                 let fetched = Box::pin(self.fetch(&plan)).await;
                 drop(listing);
                 flight.land(Landing::Released);
                 let outcome = match fetched {
-                    Ok(reply) => Outcome::Alone(Box::new(reply), verdict.err().unwrap_or(NoStore::Status)),
+                    Ok(reply) => Outcome::Alone(Box::new(reply), verdict.err().unwrap_or(NoStore::VaryStar)),
                     Err(error) => Outcome::Landing(Landing::Failed(Arc::new(error))),
                 };
                 let _ = tell.send(outcome);
@@ -306,16 +320,15 @@ impl Edge {
         trace::note(|| Step::by("RFC 9111 §3", "to be stored once it is complete"));
         trace::note(|| Step::found(arithmetic(&freshness, None, receipt.got)));
         let selection = Selection::of(&names, &plan.request);
-        let (status, part) = if beginning.is_empty() {
-            (reply.status, part)
+        let (status, part, own) = if beginning.is_empty() {
+            (reply.status, part, reply.headers)
         } else {
             // Both together are the whole (RFC 9111 §3.4).
-            reply.headers.remove(header::CONTENT_RANGE);
-            (StatusCode::OK, None)
+            range::strip_of_content(&mut fields);
+            (StatusCode::OK, None, fields.clone())
         };
-        let own = reply.headers.clone();
-        storing::strip_for_storage(&mut reply.headers, &control);
-        let fill = Arc::new(Fill::new(status, reply.headers, freshness, selection, receipt.wall, length));
+        storing::strip_for_storage(&mut fields, &control);
+        let fill = Arc::new(Fill::new(status, fields, freshness, selection, receipt.wall, length));
         fill.push(beginning.clone());
         // There is no reader yet that could have made it a stream, so this one can join.
         if let Some(reader) = fill.reader(0, None) {

@@ -15,12 +15,14 @@ use release::answer;
 use crate::key::Key;
 
 /// Fields that a 304 leaves out (RFC 9110 §15.4.5).
-const DESCRIBING: [HeaderName; 5] = [
+const DESCRIBING: [HeaderName; 7] = [
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
     header::CONTENT_RANGE,
     header::CONTENT_LENGTH,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
 ];
 /// Fields of our origins that clients do not see.
 const HIDDEN: [&str; 2] = [answer::EDGE_CACHE_CONTROL, answer::CHUNKS_FIELD];

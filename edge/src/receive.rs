@@ -178,10 +178,10 @@ impl Edge {
                     tracing::warn!(url = %key.target, "a part is not as long as it says; not stored");
                     return None;
                 }
-                let (part, body) = self.with_held_parts(what, part, body);
-                let body = StoredBody::from(body);
                 let mut head = fill.head.clone();
-                head.remove(header::CONTENT_RANGE);
+                let (part, body) = self.with_held_parts(what, part, body, &mut head);
+                let body = StoredBody::from(body);
+                range::strip_of_content(&mut head);
                 if part.is_whole() {
                     // Nothing is missing any more (RFC 9111 §3.4).
                     copy(StatusCode::OK, head, body)
@@ -203,12 +203,14 @@ impl Edge {
         inserted.ok()
     }
 
-    /// A part together with those held that it touches and that are of the same representation (RFC 9111 §3.4).
+    /// A part together with those held that it touches and that are of the same representation, whose fields go into `head`
+    /// (RFC 9111 §3.4).
     fn with_held_parts(
         &self,
         what: &Receiving<'_>,
         part: ContentRange,
         body: Bytes,
+        head: &mut HeaderMap,
     ) -> (ContentRange, Bytes) {
         let (mut part, mut body) = (part, body);
         let held = self.store.parts(what.key, &what.fill.selection, &self.log);
@@ -218,13 +220,10 @@ impl Edge {
             let bytes = joined.span.bytes();
             let fits = bytes <= self.object_bytes_max() as u64;
             // Many small parts of a large content would copy it again and again.
+            let held_head = stored.head();
             let worth_it =
                 bytes <= JOIN_BYTES_FREE || joined.is_whole() || bytes / JOIN_COST_MAX <= part.span.bytes();
-            if !fits
-                || !worth_it
-                || part.span.contains(held_part.span)
-                || !range::combine(&what.fill.head, &stored.head())
-            {
+            if !fits || !worth_it || part.span.contains(held_part.span) || !range::combine(head, &held_head) {
                 continue;
             }
             let mut whole = BytesMut::with_capacity(usize_of(bytes));
@@ -239,6 +238,7 @@ impl Edge {
             whole.extend_from_slice(second.get(usize_of(known)..).unwrap_or_default());
             body = whole.freeze();
             part = joined;
+            *head = range::combined(&held_head, head);
         }
         (part, body)
     }

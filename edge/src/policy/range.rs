@@ -3,7 +3,10 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{date, validate::Tag};
+use super::{
+    date,
+    validate::{self, Tag},
+};
 
 /// Ranges of one request that are looked at; with more, `Range` is ignored (RFC 9110 §14.2 allows it).
 pub const RANGES_MAX: usize = 16;
@@ -308,6 +311,23 @@ pub fn combine(one: &HeaderMap, other: &HeaderMap) -> bool {
     matches!((Tag::of(one), Tag::of(other)), (Some(one), Some(other)) if one.strongly_equals(other))
 }
 
+/// The fields of a part together with those of a held one of the same representation: what it does not say, as one that
+/// answers `If-Range` need not (RFC 9110 §15.3.7), is as it was (RFC 9111 §3.4). Not so what is of one message or one part.
+pub fn combined(held: &HeaderMap, part: &HeaderMap) -> HeaderMap {
+    let mut fields = held.clone();
+    fields.remove(header::DATE);
+    strip_of_content(&mut fields);
+    validate::update(&fields, part)
+}
+
+/// Removes what is about one content, for another: which part it is, and its digests (RFC 9530 §2). `Repr-Digest` is of the
+/// representation, and stays.
+pub fn strip_of_content(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_RANGE);
+    headers.remove("content-digest");
+    headers.remove("content-md5");
+}
+
 /// The frame around the parts of a `multipart/byteranges`: what stands before each, and what ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Multipart {
@@ -390,6 +410,32 @@ mod tests {
 
     fn span(start: u64, end: u64) -> Span {
         Span { start, end }
+    }
+
+    #[test]
+    fn fields_of_what_is_combined() {
+        let held = map(&[
+            ("etag", "\"a\""),
+            ("content-type", "a/b"),
+            ("x", "1"),
+            ("x", "2"),
+            ("date", "then"),
+            ("content-digest", "one"),
+            ("repr-digest", "all"),
+        ]);
+        let part = map(&[
+            ("etag", "\"a\""),
+            ("x", "3"),
+            ("content-range", "bytes 0-0/9"),
+            ("content-digest", "other"),
+            ("content-length", "1"),
+        ]);
+        let mut fields = combined(&held, &part);
+        let of_part = [("content-range", "bytes 0-0/9"), ("content-digest", "other")];
+        let of_all = [("etag", "\"a\""), ("content-type", "a/b"), ("x", "3"), ("repr-digest", "all")];
+        assert_eq!(fields, map(&[&of_part[..], &of_all].concat()));
+        strip_of_content(&mut fields);
+        assert_eq!(fields, map(&of_all));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum NoStore {
     RequestNoStore,
     /// An interim or 304 status, or a 206 whose part is not told or was not asked for.
     Status,
+    /// An answer about a range that says too little to stand by itself, or nothing about the rest.
+    Range,
     /// A status that this cache does not understand, under `must-understand` (RFC 9111 §5.2.2.3).
     NotUnderstood,
     /// `no-store` (RFC 9111 §5.2.2.5).
@@ -47,6 +49,7 @@ impl NoStore {
             Self::Method => "method",
             Self::RequestNoStore => "request-no-store",
             Self::Status => "status",
+            Self::Range => "range",
             Self::NotUnderstood => "not-understood",
             Self::NoStore => "no-store",
             Self::Private => "private",
@@ -66,6 +69,7 @@ impl NoStore {
             Self::Method => "RFC 9110 §9.3.3",
             Self::RequestNoStore => "RFC 9111 §5.2.1.5",
             Self::Status | Self::NotCacheable | Self::TooLarge => "RFC 9111 §3",
+            Self::Range => "RFC 9111 §3.3",
             Self::NotUnderstood => "RFC 9111 §5.2.2.3",
             Self::NoStore => "RFC 9111 §5.2.2.5",
             Self::Private => "RFC 9111 §5.2.2.7",
@@ -80,7 +84,10 @@ impl NoStore {
     /// Whether the response alone decided, so that other requests for the same will fare no better. What one client
     /// says must not keep others from sharing.
     pub fn is_of_response(self) -> bool {
-        !matches!(self, Self::Method | Self::RequestNoStore | Self::Authorization | Self::Superseded)
+        !matches!(
+            self,
+            Self::Method | Self::RequestNoStore | Self::Range | Self::Authorization | Self::Superseded
+        )
     }
 
     /// Whether other requests will fare no better that carry `Authorization` where this one did.

@@ -190,7 +190,8 @@ pub fn replace(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     replaced
 }
 
-/// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): all but those that describe the content.
+/// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): all but those that describe the content, which it does
+/// not have (RFC 9530 §2).
 pub fn strip_for_304(headers: &mut HeaderMap) {
     for name in [
         header::CONTENT_LENGTH,
@@ -198,6 +199,8 @@ pub fn strip_for_304(headers: &mut HeaderMap) {
         header::CONTENT_ENCODING,
         header::CONTENT_LANGUAGE,
         header::CONTENT_RANGE,
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("content-md5"),
     ] {
         headers.remove(name);
     }

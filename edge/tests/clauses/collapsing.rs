@@ -246,3 +246,27 @@ async fn what_a_304_makes_of_a_copy_is_for_others_only_if_it_may_be_stored() {
     let stored = all.iter().filter(|seen| seen.cache_status().contains("; stored"));
     assert_eq!((stored.count(), upstream.requests().len()), (1, 3));
 }
+
+#[tokio::test]
+async fn who_asks_for_a_range_keeps_no_others_from_sharing() {
+    let lean = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-range", "bytes 2-3/4")];
+    let none = [("content-range", "bytes */4")];
+    for answer in [response(206, &lean, "23"), response(416, &none, "")] {
+        let upstream = Upstream::start(move |head| {
+            Reply::Parts(vec![match field(head, "range") {
+                Some(_) => answer.clone(),
+                None => response(200, &[("cache-control", "max-age=60")], "0123"),
+            }])
+        })
+        .await;
+        let edge = Arc::new(front(&[&upstream]).await);
+        upstream.permit(1);
+        let one = edge.ask("GET", "/", &[("range", "bytes=2-"), ("if-range", "\"a\"")]).await;
+        assert!(one.cache_status().ends_with("; detail=range"), "{}", one.head);
+        let waiting = clients(&edge, &[]);
+        upstream.wait_for(2).await;
+        upstream.permit(1);
+        assert!(seen(waiting).await.iter().all(|seen| seen.text() == "0123"));
+        assert_eq!(upstream.requests().len(), 2);
+    }
+}

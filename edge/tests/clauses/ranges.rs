@@ -488,3 +488,161 @@ async fn several_ranges_of_what_is_not_kept_are_sent_on_and_bounded() {
     let bypass = edge.ask("GET", "/", &[("if-match", "\"a\""), ("range", &many)]).await;
     assert_eq!((bypass.status, bypass.body.len()), (200, 3_000_000));
 }
+
+/// Sends parts of [`DIGITS`]. Only to one who does not say that it holds another does it say what they are parts of
+/// (RFC 9110 §15.3.7); each has its own digest.
+async fn lean() -> Upstream {
+    Upstream::start(|head| {
+        let said = [
+            ("content-type", "text/x-digits"),
+            ("content-encoding", "x-own"),
+            ("content-language", "en"),
+            ("x-many", "1"),
+            ("x-many", "2"),
+        ];
+        let (range, body) = match field(head, "range").as_deref() {
+            Some("bytes=0-4") => ("bytes 0-4/10", "01234"),
+            Some("bytes=5-9" | "bytes=5-") => ("bytes 5-9/10", "56789"),
+            Some("bytes=7-8") => ("bytes 7-8/10", "78"),
+            _ => return send(500, &[], ""),
+        };
+        let digest = format!("sha-256=:{body}:");
+        let mut fields = vec![("etag", "\"a\""), ("content-range", range), ("content-digest", &digest)];
+        match field(head, "if-range") {
+            None => {
+                fields.extend(said.iter().chain(&[("cache-control", "max-age=60"), ("repr-digest", "whole")]))
+            }
+            Some(_) => fields.push(("x-many", "3")),
+        }
+        send(206, &fields, body)
+    })
+    .await
+}
+
+/// Whether a response has the fields that [`lean`] tells once, and `x-many` as told.
+fn says_all(seen: &Seen, many: &str) {
+    for (name, value) in [
+        ("content-type", "text/x-digits"),
+        ("content-encoding", "x-own"),
+        ("content-language", "en"),
+        ("cache-control", "max-age=60"),
+        ("repr-digest", "whole"),
+        ("etag", "\"a\""),
+        ("x-many", many),
+    ] {
+        assert_eq!(seen.field(name).as_deref(), Some(value), "{name} {}", seen.head);
+    }
+    // A part's digest is not that of anything else.
+    assert_eq!(seen.field("content-digest"), None, "{}", seen.head);
+}
+
+/// RFC 9111 §3.4, RFC 9530 §2.
+#[tokio::test]
+async fn what_is_combined_has_the_fields_of_all_parts_the_latest_first() {
+    // A beginning that is completed, and two ranges that touch.
+    for joins in [false, true] {
+        let upstream = lean().await;
+        let edge = front(&[&upstream]).await;
+        let first = range(&edge, "bytes=0-4").await;
+        assert_eq!(first.field("content-digest").as_deref(), Some("sha-256=:01234:"));
+        if joins {
+            let rest = edge.ask("GET", "/", &[("range", "bytes=5-9"), ("if-range", "\"a\"")]).await;
+            assert_eq!((rest.status, rest.text(), rest.field("content-type")), (206, "56789", None));
+            assert_eq!(rest.field("content-digest").as_deref(), Some("sha-256=:56789:"));
+            assert!(rest.cache_status().contains("; stored"), "{}", rest.head);
+            eventually("the store", || edge.edge.state().flights == 0).await;
+        }
+        for hit in [joins, true] {
+            let whole = edge.get("/").await;
+            assert_eq!((whole.status, whole.text(), whole.field("content-range")), (200, DIGITS, None));
+            assert_eq!(whole.cache_status().contains("; hit"), hit, "{}", whole.head);
+            says_all(&whole, "3");
+            eventually("the store", || edge.edge.state().flights == 0).await;
+        }
+        assert_eq!(upstream.requests().len(), 2);
+    }
+    // Those that do not touch are of one representation all the same.
+    let upstream = lean().await;
+    let edge = front(&[&upstream]).await;
+    range(&edge, "bytes=0-4").await;
+    edge.ask("GET", "/", &[("range", "bytes=7-8"), ("if-range", "\"a\"")]).await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    let hit = range(&edge, "bytes=7-8").await;
+    assert_eq!(
+        (hit.status, hit.text(), hit.field("content-range").as_deref()),
+        (206, "78", Some("bytes 7-8/10"))
+    );
+    says_all(&hit, "3");
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn what_broke_off_keeps_its_fields() {
+    let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\netag: \"a\"\r\ncontent-type: text/x-digits\r\n\
+                content-digest: sha-256=:AAAA:\r\ncontent-length: 10\r\n\r\n01234";
+    let rest = [("etag", "\"a\""), ("content-range", "bytes 5-9/10"), ("content-digest", "sha-256=:BBBB:")];
+    let upstream = Upstream::script(vec![Reply::SendAndClose(head.into()), send(206, &rest, "56789")]).await;
+    let edge = front(&[&upstream]).await;
+    assert!(!edge.get("/").await.complete);
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    for hit in [false, true] {
+        let whole = edge.get("/").await;
+        assert_eq!((whole.status, whole.text()), (200, DIGITS));
+        assert_eq!(whole.cache_status().contains("; hit"), hit, "{}", whole.head);
+        assert_eq!(whole.field("content-type").as_deref(), Some("text/x-digits"));
+        assert_eq!(whole.field("content-digest"), None, "{}", whole.head);
+        eventually("the store", || edge.edge.state().flights == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_say_of_what_is_not_kept_by_itself() {
+    let upstream = lean().await;
+    let edge = front(&[&upstream]).await;
+    let part = edge.ask("GET", "/", &[("range", "bytes=7-8"), ("if-range", "\"a\"")]).await;
+    assert_eq!((part.status, part.text(), part.field("x-many").as_deref()), (206, "78", Some("3")));
+    eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    assert_eq!(edge.edge.state().entries, 0);
+    let other = range(&edge, "bytes=7-8").await;
+    assert_eq!(
+        (other.field("content-type").as_deref(), upstream.requests().len()),
+        (Some("text/x-digits"), 2)
+    );
+}
+
+#[tokio::test]
+async fn a_rest_that_may_not_be_kept_is_not_sent_for_the_whole() {
+    for forbidden in [("vary", "*"), ("vary", "no name"), ("cache-control", "no-store")] {
+        let rest = [("etag", "\"a\""), ("content-range", "bytes 5-9/10"), forbidden];
+        let upstream = Upstream::script(vec![
+            part("bytes 0-4/10", "\"a\"", "01234"),
+            send(206, &rest, "56789"),
+            send(200, &[("etag", "\"a\""), forbidden], DIGITS),
+        ])
+        .await;
+        let edge = front(&[&upstream]).await;
+        range(&edge, "bytes=0-4").await;
+        let whole = edge.get("/").await;
+        assert_eq!(
+            (whole.status, whole.text(), upstream.requests().len()),
+            (200, DIGITS, 3),
+            "{forbidden:?}"
+        );
+    }
+}
+
+/// RFC 9110 §15.3.7.2.
+#[tokio::test]
+async fn several_parts_say_each_for_itself_which_they_are() {
+    let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-0/9")];
+    let content = thousand();
+    let upstream = Upstream::start(move |_| send(200, &fields, &content)).await;
+    let edge = front(&[&upstream]).await;
+    // Cut as it arrives, and from the store.
+    for _ in 0..2 {
+        let seen = range(&edge, "bytes=0-9,500-509").await;
+        assert_eq!((seen.status, seen.field("content-range")), (206, None));
+        assert_eq!(parts_of(&seen)[1], ("bytes 500-509/1000".to_owned(), format!("{:010}", 50)));
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}

@@ -230,3 +230,28 @@ async fn a_head_says_as_much_about_parts() {
         assert_eq!(seen.field("x-new").is_some(), hit);
     }
 }
+
+/// RFC 9530 §2: a 304 has no content.
+#[tokio::test]
+async fn a_304_has_no_digest_of_content() {
+    let upstream = Upstream::start(|_| {
+        let fields = [
+            ("cache-control", "max-age=60"),
+            ("etag", "\"a\""),
+            ("content-digest", "sha-256=:AAAA:"),
+            ("content-md5", "AAAA"),
+            ("repr-digest", "sha-256=:BBBB:"),
+        ];
+        send(200, &fields, "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    // On the short way and the long one.
+    for tags in ["\"a\"", "\"b\", \"a\""] {
+        let seen = edge.ask("GET", "/", &[("if-none-match", tags)]).await;
+        assert_eq!((seen.status, seen.field("content-digest"), seen.field("content-md5")), (304, None, None));
+        assert_eq!(seen.field("repr-digest").as_deref(), Some("sha-256=:BBBB:"));
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
