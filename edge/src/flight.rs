@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     tags: Vec<HeaderValue>,
     /// The beginning of the content, which is held; the rest is asked for.
     beginning: Option<Arc<Stored>>,
+    /// Whether the conditions are the client's, so that a 304 is.
+    is_for_client: bool,
 }
 
 impl Plan {
@@ -72,17 +74,20 @@ impl Plan {
         self.found = Found::default();
         self.tags.clear();
         self.beginning = None;
+        self.is_for_client = false;
         validate::strip_conditions(&mut self.ask.headers);
     }
 }
 
 impl Edge {
+    /// What to ask for. `alone`: nobody waits for it but the one who asks.
     pub(crate) fn plan(
         &self,
         inbound: &Inbound,
         what: What,
         site: Option<&Arc<SiteHandle>>,
         found: Found,
+        alone: bool,
     ) -> Plan {
         let mut headers = self.onward_fields(inbound);
         validate::strip_conditions(&mut headers);
@@ -111,7 +116,7 @@ impl Edge {
                 tags.push(tag);
             }
         }
-        let mut beginning = None;
+        let (mut beginning, mut is_for_client) = (None, false);
         // What could not be stored once it is whole is not worth putting together.
         let may_store = !what.authorized && !inbound.directives.no_store;
         let whole_max = if may_store { self.object_bytes_max() as u64 } else { 0 };
@@ -139,6 +144,9 @@ impl Edge {
             tags.clear();
         } else if !tags.is_empty() {
             validate::make_conditional(&mut headers, &HeaderMap::new(), &tags);
+        } else if alone && site.is_none() && found.parts.is_empty() {
+            // What is for this client alone need not come again if it has it (RFC 9110 §13.1).
+            is_for_client = validate::copy_conditions(&mut headers, &inbound.headers);
         }
         let ask = Ask::new(Method::GET, inbound.target.clone(), headers);
         Plan {
@@ -152,6 +160,7 @@ impl Edge {
             found,
             tags,
             beginning,
+            is_for_client,
         }
     }
 
@@ -175,7 +184,7 @@ impl Edge {
         let mut fetched = self.fetch(&plan).await;
         let held = plan.found.live.clone();
         match &fetched {
-            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
+            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED && !plan.is_for_client => {
                 let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
                 let (confirmed, status) = (self.confirmed(&plan, reply, receipt, flight.began), reply.status);
                 if let Some(Confirmed { stored, refused }) = confirmed {
@@ -215,6 +224,13 @@ impl Edge {
         }
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
         let reply = match fetched {
+            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED && plan.is_for_client => {
+                trace::note(|| Step::by("RFC 9110 §15.4.5", "304: the client has it already"));
+                drop(listing);
+                flight.land(Landing::Released);
+                let _ = tell.send(Outcome::Passed(Box::new(reply)));
+                return;
+            }
             Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
                 let error = EdgeError::BadResponse {
                     upstream: plan.host.clone(),

@@ -346,7 +346,7 @@ impl Edge {
         listed: bool,
         flight: Arc<Flight>,
     ) -> Outcome {
-        let mut plan = self.plan(inbound, what, site, found.clone_for_flight());
+        let mut plan = self.plan(inbound, what, site, found.clone_for_flight(), !listed);
         let heard = Arc::clone(&flight);
         plan.ask.informational =
             Some(Informational::new(move |status, headers| heard.interim(status, headers)));
@@ -371,7 +371,7 @@ impl Edge {
             range: None,
         };
         if let Role::Leader(flight) = self.flights.join(&what, None, &self.log) {
-            let plan = self.plan(inbound, what, site, found.clone_for_flight());
+            let plan = self.plan(inbound, what, site, found.clone_for_flight(), false);
             let edge = Arc::clone(self);
             // A record of its own: that of the request ends with its answer.
             let begun = self.observe(inbound);

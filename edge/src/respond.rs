@@ -101,7 +101,18 @@ impl Edge {
                 let detail = refused.map(StaleRefused::as_str).or(detail).unwrap_or(reason.as_str());
                 let status =
                     CacheStatus { forward_status: Some(reply.status), detail: Some(detail), ..status };
-                self.answer_alone(inbound, *reply, status)
+                let mut reply = *reply;
+                if matches!(inbound.method, Method::GET | Method::HEAD)
+                    && reply.status.is_success()
+                    && validate::conditional_alone(&inbound.headers, &reply.headers, clock::wall())
+                        == Conditional::NotModified
+                {
+                    trace::note(|| Step::by("RFC 9110 §13.2.2", "304: the client has it already"));
+                    validate::strip_for_304(&mut reply.headers);
+                    reply.status = StatusCode::NOT_MODIFIED;
+                    reply.source = Source::Whole(None);
+                }
+                self.answer_alone(inbound, reply, status)
             }
             Outcome::Renewed(stored, code, reason) => {
                 let detail = detail.unwrap_or(reason.as_str());

@@ -103,6 +103,15 @@ pub fn conditional(
     Conditional::Send
 }
 
+/// The same for a response that came for this client and is not stored. Without `Last-Modified` there is nothing for
+/// `If-Modified-Since` to be compared with (RFC 9110 §13.1.3): that a copy is as old as the response is for stored ones.
+pub fn conditional_alone(request: &HeaderMap, response: &HeaderMap, now: UnixSeconds) -> Conditional {
+    if !request.contains_key(header::IF_NONE_MATCH) && !response.contains_key(header::LAST_MODIFIED) {
+        return Conditional::Send;
+    }
+    conditional(request, response, now, now)
+}
+
 /// Whether a request carries conditions that only an origin can judge (RFC 9111 §4.3.2).
 pub fn for_origin_only(request: &HeaderMap) -> bool {
     request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
@@ -123,6 +132,18 @@ pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap, tags: &[Hea
     if let Some(modified) = stored.get(header::LAST_MODIFIED) {
         request.insert(header::IF_MODIFIED_SINCE, modified.clone());
     }
+}
+
+/// Gives a request the conditions of another that are about what a client holds; `false`: that has none.
+pub fn copy_conditions(request: &mut HeaderMap, client: &HeaderMap) -> bool {
+    let mut is_conditional = false;
+    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
+        for line in client.get_all(&name) {
+            request.append(name.clone(), line.clone());
+            is_conditional = true;
+        }
+    }
+    is_conditional
 }
 
 /// Removes the conditions of a request: what is stored answers any.
@@ -258,6 +279,26 @@ mod tests {
                 expected,
                 "{request:?} {stored:?}"
             );
+        }
+    }
+
+    #[test]
+    fn conditions_where_nothing_is_stored() {
+        use Conditional::{NotModified, Send};
+        type Fields = &'static [(&'static str, &'static str)];
+        let rows: [(Fields, Fields, Conditional); 7] = [
+            (&[], &[("etag", "\"a\"")], Send),
+            (&[("if-none-match", "W/\"a\"")], &[("etag", "\"a\"")], NotModified),
+            (&[("if-none-match", "\"b\"")], &[("etag", "\"a\"")], Send),
+            (&[("if-none-match", "*")], &[], NotModified),
+            (&[("if-modified-since", EARLY)], &[("last-modified", EARLY)], NotModified),
+            (&[("if-modified-since", EARLY)], &[("last-modified", LATE)], Send),
+            // Date is when it was made, not when it last changed.
+            (&[("if-modified-since", LATE)], &[("date", EARLY)], Send),
+        ];
+        for (request, response, expected) in rows {
+            let decided = conditional_alone(&map(request), &map(response), 1_790_000_000);
+            assert_eq!(decided, expected, "{request:?} {response:?}");
         }
     }
 

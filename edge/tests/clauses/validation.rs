@@ -231,6 +231,45 @@ async fn a_head_says_as_much_about_parts() {
     }
 }
 
+/// RFC 9110 §13.1.2, §13.1.3, §13.2.1.
+#[tokio::test]
+async fn what_is_not_stored_is_not_sent_to_one_who_has_it() {
+    let upstream = Upstream::start(|head| {
+        let has_it = field(head, "if-none-match").as_deref() == Some("\"p\"")
+            || field(head, "if-modified-since").as_deref() == Some(DATE);
+        let control = if head.starts_with("GET /private") { "private" } else { "max-age=60" };
+        let fields = [("cache-control", control), ("etag", "\"p\""), ("last-modified", DATE)];
+        send(if has_it { 304 } else { 200 }, &fields, "mine")
+    })
+    .await;
+    for (path, asked) in [
+        ("/private", [("if-none-match", "\"p\""), ("x", "1")]),
+        ("/private", [("if-modified-since", DATE), ("x", "1")]),
+        ("/", [("if-none-match", "\"p\""), ("cache-control", "no-store")]),
+        ("/", [("if-none-match", "\"p\""), ("authorization", "Basic eA==")]),
+    ] {
+        let edge = front(&[&upstream]).await;
+        for known in [false, true] {
+            // That it is for one client is known of a request that says so, or once the upstream has.
+            let sent_on = known || asked[1].0 == "cache-control";
+            let seen = edge.ask("GET", path, &asked).await;
+            assert_eq!(
+                (seen.status, seen.body.len(), seen.field("content-length")),
+                (304, 0, None),
+                "{asked:?}"
+            );
+            assert_eq!(seen.field("etag").as_deref(), Some("\"p\""));
+            let status = if sent_on { "fwd-status=304" } else { "fwd-status=200" };
+            assert!(seen.cache_status().contains(status), "{asked:?} {}", seen.head);
+            let last = upstream.requests().pop().unwrap();
+            assert_eq!(field(&last, asked[0].0).is_some(), sent_on, "{last}");
+        }
+        let other = edge.ask("GET", path, &[("if-none-match", "\"q\""), asked[1]]).await;
+        assert_eq!((other.status, other.text()), (200, "mine"), "{asked:?}");
+        assert_eq!(edge.edge.state().entries, 0);
+    }
+}
+
 /// RFC 9530 §2: a 304 has no content.
 #[tokio::test]
 async fn a_304_has_no_digest_of_content() {
