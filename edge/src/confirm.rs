@@ -69,8 +69,9 @@ impl Edge {
             // The tag of a site's content is its digest: whatever has it is that content.
             let is_ok = |stored: &&Arc<Stored>| stored.status == StatusCode::OK;
             let asked = found.live.as_ref().or(found.unverified.as_ref()).filter(is_ok);
-            let agrees =
-                |held: &&Arc<Stored>| !validate::selected(&reply.headers, &[&held.head()]).is_empty();
+            let agrees = |held: &&Arc<Stored>| {
+                !validate::selected(&reply.headers, &plan.ask.headers, &[&held.head()]).is_empty()
+            };
             let stored = match tag {
                 Some(tag) => found.with_tag(tag).filter(is_ok).or(asked.filter(agrees))?,
                 None => asked.filter(agrees)?,
@@ -82,7 +83,7 @@ impl Edge {
         let heads: Vec<HeaderMap> = candidates.iter().map(|stored| stored.head()).collect();
         let heads: Vec<&HeaderMap> = heads.iter().collect();
         let mut answer = None;
-        for index in validate::selected(&reply.headers, &heads) {
+        for index in validate::selected(&reply.headers, &plan.ask.headers, &heads) {
             let renewed = self.renewed(renewal, candidates[index]);
             if answer.is_none() && candidates[index].part().is_none() {
                 answer = Some(renewed);

@@ -121,7 +121,7 @@ pub fn response_fields(bytes: &[u8]) {
     assert!(groups.iter().all(|group| group.is_empty() || Groups::joined(&joined).contains(group)));
     invalidated_groups(&fields);
     validate::update(&stored, &fields);
-    validate::selected(&fields, &[&stored]);
+    validate::selected(&fields, &fields, &[&stored]);
     Tag::of(&fields);
     forward::also_invalidated(&fields, Scheme::Http, "h", "/a");
     if let Some(part) = ContentRange::of(&fields) {

@@ -154,11 +154,12 @@ pub fn strip_conditions(request: &mut HeaderMap) {
 }
 
 /// Which of the stored responses a 304 speaks of (RFC 9111 §4.3.4), as indexes. `stored` are those that the request
-/// could have been answered with, freshness aside, the latest first.
+/// could have been answered with, freshness aside, the latest first; `asked` has our conditions.
 ///
 /// With a strong tag it is all that have it, and none if none has. With weaker validators it is the latest that agrees.
-/// Without any it is the only one there is: a 304 answers no one else's condition than ours.
-pub fn selected(not_modified: &HeaderMap, stored: &[&HeaderMap]) -> Vec<usize> {
+/// Without any it is the only one there is, if our conditions were about no other. The clause wants that one to be without
+/// validators as well; but common servers leave them out of a 304, and there is nothing else that it could speak of.
+pub fn selected(not_modified: &HeaderMap, asked: &HeaderMap, stored: &[&HeaderMap]) -> Vec<usize> {
     let all = stored.iter().enumerate();
     if let Some(tag) = Tag::of(not_modified) {
         let mut same = all.filter(|(_, stored)| {
@@ -173,7 +174,14 @@ pub fn selected(not_modified: &HeaderMap, stored: &[&HeaderMap]) -> Vec<usize> {
         let mut same = all.filter(|(_, stored)| stored.get(header::LAST_MODIFIED) == Some(modified));
         return same.next().map(|(index, _)| index).into_iter().collect();
     }
-    if stored.len() == 1 { vec![0] } else { Vec::new() }
+    let is_asked_about = |stored: &HeaderMap| {
+        asked.get(header::IF_NONE_MATCH) == stored.get(header::ETAG)
+            && asked.get(header::IF_MODIFIED_SINCE) == stored.get(header::LAST_MODIFIED)
+    };
+    match stored {
+        [only] if is_asked_about(only) => vec![0],
+        _ => Vec::new(),
+    }
 }
 
 /// Whether the 200 that answered a HEAD agrees with a stored GET response, whole or in part, of `length` bytes in all, where
@@ -307,8 +315,9 @@ mod tests {
         let held = |tag: &str, modified: &str| map(&[("etag", tag), ("last-modified", modified)]);
         let (a, b, weak) = (held("\"a\"", EARLY), held("\"b\"", EARLY), held("W/\"a\"", LATE));
         let bare = map(&[]);
-        type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a HeaderMap], &'a [usize]);
-        let rows: [Row<'_>; 14] = [
+        type Fields<'a> = &'a [(&'a str, &'a str)];
+        type Row<'a> = (Fields<'a>, &'a [&'a HeaderMap], &'a [usize]);
+        let rows: [Row<'_>; 12] = [
             // A strong tag: all that have it.
             (&[("etag", "\"a\"")], &[&b, &a, &weak, &a], &[1, 3]),
             (&[("etag", "\"a\"")], &[&weak], &[]),
@@ -320,15 +329,26 @@ mod tests {
             (&[("etag", "W/\"c\"")], &[&a], &[]),
             (&[("last-modified", EARLY)], &[&weak, &b, &a], &[1]),
             (&[("last-modified", EARLY)], &[&weak], &[]),
-            // None: the only one.
-            (&[], &[&a], &[0]),
-            (&[], &[&bare], &[0]),
+            // None: the only one, by what was asked.
             (&[], &[&a, &b], &[]),
             (&[], &[], &[]),
             (&[("etag", "\"a\"")], &[], &[]),
         ];
         for (fields, stored, expected) in rows {
-            assert_eq!(selected(&map(fields), stored), expected, "{fields:?} {stored:?}");
+            assert_eq!(selected(&map(fields), &bare, stored), expected, "{fields:?} {stored:?}");
+        }
+        let rows: [(Fields<'_>, &HeaderMap, &[usize]); 7] = [
+            (&[], &bare, &[0]),
+            (&[("if-none-match", "\"a\""), ("if-modified-since", EARLY)], &a, &[0]),
+            // It may speak of another that was asked about as well, or of none.
+            (&[("if-none-match", "\"a\", \"b\""), ("if-modified-since", EARLY)], &a, &[]),
+            (&[("if-none-match", "\"b\""), ("if-modified-since", EARLY)], &a, &[]),
+            (&[("if-modified-since", EARLY)], &a, &[]),
+            (&[("if-none-match", "\"b\"")], &bare, &[]),
+            (&[], &a, &[]),
+        ];
+        for (asked, stored, expected) in rows {
+            assert_eq!(selected(&bare, &map(asked), &[stored]), expected, "{asked:?} {stored:?}");
         }
     }
 

@@ -270,6 +270,40 @@ async fn what_is_not_stored_is_not_sent_to_one_who_has_it() {
     }
 }
 
+/// RFC 9111 §4.3.4, but for a copy that has validators where the 304 has none.
+#[tokio::test]
+async fn a_304_without_validators_is_about_the_only_copy_that_was_asked_about() {
+    let upstream = Upstream::start(|head| {
+        if field(head, "if-none-match").is_some() {
+            return send(304, &[("cache-control", "max-age=60"), ("x-new", "1")], "");
+        }
+        let variant = field(head, "x-v").unwrap();
+        let tag = format!("\"{variant}\"");
+        send(200, &[("cache-control", "max-age=0"), ("vary", "x-v"), ("etag", &tag)], &variant)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let ask = async |variant: &str| {
+        let seen = edge.ask("GET", "/", &[("x-v", variant)]).await;
+        eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+        seen
+    };
+    ask("1").await;
+    let renewed = ask("1").await;
+    assert_eq!((renewed.text(), renewed.field("x-new").as_deref()), ("1", Some("1")));
+    assert!(ask("1").await.cache_status().contains("; hit"));
+    assert_eq!(upstream.requests().len(), 2);
+    // With the tags of others beside it, or of others alone, it may be about any of them: the whole is asked for.
+    for _ in 0..2 {
+        let before = upstream.requests().len();
+        let seen = ask("2").await;
+        assert_eq!((seen.text(), seen.field("x-new")), ("2", None));
+        let asked = upstream.requests().split_off(before);
+        assert!(field(&asked[0], "if-none-match").unwrap().contains("\"1\""));
+        assert_eq!((asked.len(), field(&asked[1], "if-none-match")), (2, None));
+    }
+}
+
 /// RFC 9530 §2: a 304 has no content.
 #[tokio::test]
 async fn a_304_has_no_digest_of_content() {
