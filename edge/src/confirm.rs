@@ -68,7 +68,7 @@ impl Edge {
         if plan.site.is_some() {
             // The tag of a site's content is its digest: whatever has it is that content.
             let is_ok = |stored: &&Arc<Stored>| stored.status == StatusCode::OK;
-            let asked = found.live.as_ref().or(found.unverified.as_ref()).filter(is_ok);
+            let asked = found.held().filter(is_ok);
             let agrees = |held: &&Arc<Stored>| {
                 !validate::selected(&reply.headers, &plan.ask.headers, &[&held.head()]).is_empty()
             };

@@ -83,8 +83,8 @@ impl Reason {
     /// Why there is no copy that policy may consider.
     fn missing(found: &Found, of_site: bool) -> Self {
         match found {
-            Found { unverified: Some(_), .. } if of_site => Self::Unverified,
-            Found { unverified: Some(_), .. } => Self::Invalidated,
+            Found { unverified, .. } if !unverified.is_empty() && of_site => Self::Unverified,
+            Found { unverified, .. } if !unverified.is_empty() => Self::Invalidated,
             Found { parts, .. } if !parts.is_empty() => Self::Parts,
             Found { any: false, .. } => Self::Nothing,
             Found { superseded: Some(_), .. } if of_site => Self::Superseded,

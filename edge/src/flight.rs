@@ -99,7 +99,7 @@ impl Edge {
         if let Some(value) = accept_encoding.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(header::ACCEPT_ENCODING, value);
         }
-        let held = found.live.as_ref().or(found.unverified.as_ref());
+        let held = found.held();
         let mut tags: Vec<HeaderValue> = Vec::new();
         // Every body at hand can answer, whichever variant, coding or release it was fetched for (RFC 9111 §4.1). But for a
         // site, whose tags are digests, not in a coding that the client may not understand: there are upstreams that give
@@ -397,12 +397,7 @@ impl Edge {
         }
         // A site's old copy is better than an error, as long as it was neither removed nor purged.
         if plan.site.is_some() {
-            let old = plan
-                .found
-                .live
-                .as_ref()
-                .or(plan.found.unverified.as_ref())
-                .or(plan.found.superseded.as_ref());
+            let old = plan.found.held().or(plan.found.superseded.as_ref());
             return old.filter(|stored| stored.freshness().stale_refused.is_none()).cloned();
         }
         None

@@ -144,9 +144,7 @@ impl Edge {
                 key: key.clone(),
                 authorized,
                 // What is validated is fetched whole.
-                range: self
-                    .range_of(inbound)
-                    .filter(|_| wants_part && found.live.is_none() && found.unverified.is_none()),
+                range: self.range_of(inbound).filter(|_| wants_part && found.held().is_none()),
             };
             let last = attempt + 1 == ATTEMPTS_MAX;
             let alone =

@@ -39,8 +39,8 @@ pub(crate) struct Found {
     pub(crate) selected: Vec<Arc<Stored>>,
     /// Parts of a content that the request selects, the latest first.
     pub(crate) parts: Vec<Arc<Stored>>,
-    /// A selected copy that must be compared with the new release first.
-    pub(crate) unverified: Option<Arc<Stored>>,
+    /// Selected copies that must be validated or compared with the new release first, the latest first.
+    pub(crate) unverified: Vec<Arc<Stored>>,
     /// A selected copy that may stand in, marked as stale, while nothing else can be had.
     pub(crate) superseded: Option<Arc<Stored>>,
     /// Every copy of the URL whose body could be used again.
@@ -61,6 +61,11 @@ impl Found {
             bodies: self.bodies.clone(),
             any: self.any,
         }
+    }
+
+    /// The whole copy that the request is about, fresh or not.
+    pub(crate) fn held(&self) -> Option<&Arc<Stored>> {
+        self.live.as_ref().or(self.unverified.first())
     }
 
     /// The copy with this validator.
@@ -261,9 +266,7 @@ impl Store {
                 Life::Live if selected && found.live.is_none() => {
                     found.live = Some(Arc::clone(stored));
                 }
-                Life::Unverified if selected && found.unverified.is_none() => {
-                    found.unverified = Some(Arc::clone(stored));
-                }
+                Life::Unverified if selected => found.unverified.push(Arc::clone(stored)),
                 Life::Superseded if selected && found.superseded.is_none() => {
                     found.superseded = Some(Arc::clone(stored));
                 }

@@ -1,5 +1,7 @@
 //! RFC 9111 §4.4, RFC 9110 §9.3.3, RFC 9875.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{Reply, Running, Upstream, eventually, field, front, response, send};
@@ -160,4 +162,40 @@ async fn a_post_that_is_its_own_location_is_kept() {
         let seen = edge.get(path).await;
         assert_eq!((seen.text(), seen.cache_status().contains("hit")), (text, hit), "{path}");
     }
+}
+
+/// RFC 9111 §4.3.4.
+#[tokio::test]
+async fn all_that_a_304_selects_is_valid_again() {
+    let is_changed = AtomicBool::new(false);
+    let upstream = Upstream::start(move |head| {
+        if head.starts_with("POST") {
+            is_changed.store(true, Ordering::SeqCst);
+            return send(200, &[], "");
+        }
+        if is_changed.load(Ordering::SeqCst) {
+            return send(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "");
+        }
+        let vary = if field(head, "x-a").as_deref() == Some("1") { "x-a" } else { "x-b" };
+        send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("vary", vary)], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let ask = async |a: &str, b: &str| {
+        let seen = edge.ask("GET", "/", &[("x-a", a), ("x-b", b)]).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        seen
+    };
+    ask("1", "9").await;
+    ask("2", "2").await;
+    assert_eq!(edge.edge.state().entries, 2);
+    assert_eq!(post(&edge, "/").await, 200);
+    let both = ask("1", "2").await;
+    assert!(both.cache_status().contains("fwd=stale; fwd-status=304"), "{}", both.head);
+    let before = upstream.requests().len();
+    for (a, b) in [("1", "9"), ("9", "2")] {
+        let seen = ask(a, b).await;
+        assert!(seen.cache_status().contains("; hit"), "{a} {b} {}", seen.head);
+    }
+    assert_eq!(upstream.requests().len(), before);
 }
