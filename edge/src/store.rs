@@ -74,6 +74,19 @@ impl Found {
     }
 }
 
+/// Where in a list, the newest last, a new copy belongs: before those that are fresh and of a later `Date`, since of several
+/// that a request selects it is the latest that answers (RFC 9111 §4).
+fn place(new: &Stored, list: &[Arc<Stored>], log: &PurgeLog) -> usize {
+    let (key, date, now) = (new.key(), new.date(), new.freshness().got);
+    let is_later = |held: &Arc<Stored>| {
+        held.key() == key
+            && held.life(log) == Life::Live
+            && held.freshness().is_fresh(now, held.stale_from())
+            && held.date() > date
+    };
+    list.iter().position(is_later).unwrap_or(list.len())
+}
+
 /// Whether a new copy makes one of the same selection superfluous.
 fn replaces(new: &Stored, held: &Stored) -> bool {
     match (new.part(), held.part()) {
@@ -324,16 +337,16 @@ impl Store {
                 }
                 keep
             });
-            list.push(Arc::clone(&stored));
+            list.insert(place(&stored, list, log), Arc::clone(&stored));
             stored.link();
             self.books.bytes.fetch_add(stored.bytes(), Ordering::AcqRel);
             self.books.entries.fetch_add(1, Ordering::AcqRel);
-            let (mut live, mut kept) = (0, 0);
-            // From the newest back, what exceeds the bounds goes.
+            let (mut live, mut kept) = (1, 0);
+            // From the newest back, what exceeds the bounds beside the new one goes.
             let mut index = list.len();
             while index > 0 {
                 index -= 1;
-                if list[index].key() != key {
+                if list[index].key() != key || Arc::ptr_eq(&list[index], &stored) {
                     continue;
                 }
                 let counts = match list[index].life(log) {

@@ -21,7 +21,7 @@ use crate::{
     head_block::{Common, HeadBlock, Places},
     key::KeyRef,
     policy::{
-        date::UnixSeconds,
+        date::{self, UnixSeconds},
         freshness::{Freshness, Millis, Packed},
         range::ContentRange,
         validate::Tag,
@@ -232,6 +232,12 @@ impl Stored {
     /// The wall clock when it arrived.
     pub(crate) fn wall(&self) -> UnixSeconds {
         self.freshness.wall()
+    }
+
+    /// Its `Date`, or when it arrived where that is invalid (RFC 9110 §6.6.1).
+    pub(crate) fn date(&self) -> UnixSeconds {
+        let date = self.fields().get(&header::DATE);
+        date.and_then(|value| date::parse(value, self.wall())).unwrap_or(self.wall())
     }
 
     /// The request fields that it was chosen by.

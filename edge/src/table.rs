@@ -1,4 +1,4 @@
-//! The table of what is stored: small lists of copies, the newest first, each of which knows the next.
+//! The table of what is stored: small lists of copies, as a rule the newest first, each of which knows the next.
 //!
 //! Whoever changes a list does so under a lock that only such writers take, one link at a time, a new copy before the old
 //! one goes. A reader follows the links without a lock and without writing to anything that another thread writes, and finds
@@ -95,8 +95,8 @@ impl Table {
         });
     }
 
-    /// Changes the list at an index, the newest last, under its lock. Copies are only ever taken out anywhere, or put at the
-    /// end, one at a time. Those that `change` takes out must be unlinked by the caller.
+    /// Changes the list at an index, the newest last, under its lock. Copies are only ever taken out, or one of them put in,
+    /// anywhere. Those that `change` takes out must be unlinked by the caller.
     pub(crate) fn change<T>(&self, index: usize, change: impl FnOnce(&mut Vec<Arc<Stored>>) -> T) -> T {
         // A panic while it is held leaves the list whole: each link is set in one step.
         let _lock = self.locks[index % LOCKS].lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,11 +109,10 @@ impl Table {
         let before: Vec<*const Stored> = list.iter().map(Arc::as_ptr).collect();
         let result = change(&mut list);
         let first = &self.lists[index];
-        if let Some(new) = list.last()
-            && !before.contains(&Arc::as_ptr(new))
-        {
-            new.next.store(first.load_full());
-            first.store(Some(Arc::clone(new)));
+        if let Some(at) = list.iter().position(|held| !before.contains(&Arc::as_ptr(held))) {
+            let (new, link) = (&list[at], list.get(at + 1).map_or(first, |newer| &newer.next));
+            new.next.store(link.load_full());
+            link.store(Some(Arc::clone(new)));
         }
         let mut link = first;
         for stored in list.iter().rev() {

@@ -328,3 +328,42 @@ async fn a_304_has_no_digest_of_content() {
     }
     assert_eq!(upstream.requests().len(), 1);
 }
+
+/// RFC 9111 §4.
+#[tokio::test]
+async fn of_several_that_are_selected_the_latest_answers() {
+    let now =
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs())
+            .unwrap();
+    for (latest_first, control, answer) in [
+        (true, "max-age=60", "latest"),
+        (false, "max-age=60", "latest"),
+        // One that must be validated first is no answer beside one that need not be.
+        (true, "max-age=0", "earlier"),
+    ] {
+        let upstream = Upstream::start(move |head| {
+            let is_latest = field(head, "x-a").as_deref() == Some("1");
+            let date = edge::policy::date::format(if is_latest { now } else { now - 30 });
+            let (vary, control, body) =
+                if is_latest { ("x-a", control, "latest") } else { ("x-b", "max-age=60", "earlier") };
+            let fields = [("cache-control", control), ("vary", vary), ("date", &date), ("etag", "\"a\"")];
+            send(200, &fields, body)
+        })
+        .await;
+        let edge = front(&[&upstream]).await;
+        let mut asked = [[("x-a", "1"), ("x-b", "1")], [("x-a", "2"), ("x-b", "2")]];
+        if !latest_first {
+            asked.reverse();
+        }
+        for fields in asked {
+            edge.ask("GET", "/", &fields).await;
+            eventually("the store", || edge.edge.state().flights == 0).await;
+        }
+        // On the short way and the long one.
+        for way in [("x", "1"), ("cache-control", "max-stale=0")] {
+            let seen = edge.ask("GET", "/", &[("x-a", "1"), ("x-b", "2"), way]).await;
+            assert_eq!(seen.text(), answer, "{latest_first} {control} {way:?}");
+            assert!(seen.cache_status().contains("; hit"), "{}", seen.head);
+        }
+    }
+}
