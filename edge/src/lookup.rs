@@ -69,7 +69,7 @@ impl Outcome {
     /// What an upstream answered; in place of an answer, the status that stands for its failure.
     fn status(&self) -> StatusCode {
         match self {
-            Self::Landing(Landing::Stored(_, status)) => *status,
+            Self::Landing(Landing::Stored(_, status)) | Self::Renewed(_, status, _) => *status,
             Self::Landing(Landing::Stand(_, status)) => status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),
             Self::Landing(Landing::Failed(error)) => error.status(),
             Self::Landing(Landing::Body(fill)) | Self::Filling(fill, ..) => fill.status,

@@ -24,7 +24,7 @@ use crate::{
         range::{ContentRange, Ranged},
         reuse::{Failure, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
-        validate,
+        validate::{self, Conditional},
     },
     reply::Reply,
     store::{Found, Stored},
@@ -107,7 +107,7 @@ impl Edge {
                     && validate::conditional_alone(&inbound.headers, &reply.headers, clock::wall())
                         == Conditional::NotModified
                 {
-                    trace::note(|| Step::by("RFC 9110 §13.2.2", "304: the client has it already"));
+                    Shape::NotModified.note();
                     validate::strip_for_304(&mut reply.headers);
                     reply.status = StatusCode::NOT_MODIFIED;
                     reply.source = Source::Whole(None);

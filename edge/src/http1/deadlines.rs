@@ -502,18 +502,21 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    /// What was written in all and what of that is held, at the end of a second.
+    type Seen = (u64, usize);
+
     #[test]
     fn a_client_stalls_that_takes_less_than_it_is_due_to() {
-        // What was written, what of that is held, and for how long nothing was taken at the end of each second.
-        let rows: [(Vec<(u64, usize)>, Vec<Millis>); 5] = [
-            (vec![(9_000, 9_000), (9_000, 9_000), (9_000, 8_999)], vec![0, 1, 2]),
-            (vec![(9_000, 9_000), (9_000, 4_904), (9_000, 4_904)], vec![0, 0, 1]),
+        // For how long nothing was taken, then.
+        let rows: [(&[Seen], &[Millis]); 5] = [
+            (&[(9_000, 9_000), (9_000, 9_000), (9_000, 8_999)], &[0, 1, 2]),
+            (&[(9_000, 9_000), (9_000, 4_904), (9_000, 4_904)], &[0, 0, 1]),
             // What is left is less than a step.
-            (vec![(9_000, 100), (9_000, 1), (9_000, 0), (9_000, 0)], vec![0, 1, 0, 0]),
+            (&[(9_000, 100), (9_000, 1), (9_000, 0), (9_000, 0)], &[0, 1, 0, 0]),
             // A little again and again, and some of it always on its way.
-            (vec![(100, 100), (200, 100), (300, 100)], vec![0, 0, 0]),
+            (&[(100, 100), (200, 100), (300, 100)], &[0, 0, 0]),
             // More is written, and nothing taken.
-            (vec![(100, 100), (9_000, 9_000), (9_000, 9_000)], vec![0, 1, 2]),
+            (&[(100, 100), (9_000, 9_000), (9_000, 9_000)], &[0, 1, 2]),
         ];
         for (seen, expected) in rows {
             let mut queue = Queue::default();
