@@ -29,8 +29,6 @@ use crate::{
 const HIT_FOR_MISS_MS: Millis = 5_000;
 /// URLs about which something is remembered beside what is stored.
 const HINTS_MAX: usize = 65_536;
-/// Interim responses of one flight that are passed on: each costs as much as there are requests that wait.
-const INTERIMS_MAX: u32 = 32;
 /// Fields of a `Vary` that are remembered; with more, requests may wait for a response that is not for them.
 const VARY_MAX: usize = 16;
 
@@ -145,8 +143,8 @@ impl Flight {
 
     /// Passes an interim response on to all who wait (RFC 9110 §15.2).
     pub(crate) fn interim(&self, status: StatusCode, headers: &HeaderMap) {
-        if self.interims.fetch_add(1, Ordering::Relaxed) >= INTERIMS_MAX {
-            return;
+        if self.interims.fetch_add(1, Ordering::Relaxed) as usize >= Interims::MAX {
+            return Interims::count_dropped();
         }
         for interims in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             interims.pass(status, headers);

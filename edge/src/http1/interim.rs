@@ -35,6 +35,14 @@ pub(crate) fn channel() -> (Interims, Waiting) {
 }
 
 impl Interims {
+    /// The most that are passed on to one client, or from one flight to all who wait: each costs as much as there are of these.
+    pub(crate) const MAX: usize = INTERIM_MAX;
+
+    /// Counts one beyond that.
+    pub(crate) fn count_dropped() {
+        metrics::counter!("bakehouse_edge_interim_dropped_total").increment(1);
+    }
+
     /// Passes one on, without fields of the connection. No upstream is asked for a 100, so one that comes is the client's
     /// (RFC 9110 §15.2). What changes the protocol (101) and what is more than the client takes is dropped.
     pub(crate) fn pass(&self, status: StatusCode, headers: &HeaderMap) {
@@ -44,7 +52,7 @@ impl Interims {
         let mut headers = headers.clone();
         forward::strip_connection(&mut headers);
         if self.0.try_send(Box::new(Interim { status, headers })).is_err() {
-            metrics::counter!("bakehouse_edge_interim_dropped_total").increment(1);
+            Self::count_dropped();
         }
     }
 }
@@ -56,6 +64,10 @@ impl Waiting {
             && let Some(interim) = self.receiver.recv().await
         {
             self.left -= 1;
+            if self.left == 0 {
+                // What comes from now on is dropped by who would send it.
+                self.receiver.close();
+            }
             return interim;
         }
         self.left = 0;

@@ -21,8 +21,10 @@ impl Site {
             return known;
         }
         const WHOLE: Fields = Fields::of(&[Field::Content, Field::Toc]);
+        // Without its path, one page could equal another.
+        const ALWAYS: Fields = Fields::of(&[Field::RelativePath]);
         let rendered = if fields.any(WHOLE) { self.page_html(id, absolute).ok() } else { None };
-        let mut map = self.page_map(id, rendered.as_deref(), fields, absolute);
+        let mut map = self.page_map(id, rendered.as_deref(), fields.or(ALWAYS), absolute);
         if rendered.is_none() && fields.has(Field::Summary) {
             map.insert(key("summary"), self.summary(id, absolute));
         }

@@ -38,8 +38,7 @@ pub(super) fn reads_any(text: &str) -> bool {
 /// The fields whose names are somewhere in these texts. Values hold these alone: a list of ten thousand pages of
 /// which a title is shown need not carry thirty fields each.
 pub(super) fn mentioned_fields<'t>(texts: impl Iterator<Item = &'t str>) -> Fields {
-    // Without its path, one page could equal another.
-    let mut out = Fields::of(&[Field::RelativePath]);
+    let mut out = Fields::default();
     for text in texts {
         if reads_any(text) {
             return Fields::FRONT;
