@@ -10,7 +10,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::HintExt;
-use crate::system::UpFile;
+use crate::system::{DATA, UpFile, keep_out_of_git};
 
 /// An open data folder. While it lives, no other process opens the same.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ impl DataFolder {
             .with_context(|| format!("the data folder `{}` cannot be made", path.display()))
             .hint(|| "choose a folder that can be written to with --data".into())?;
         let path = std::fs::canonicalize(path)?;
+        if path.ends_with(DATA) {
+            keep_out_of_git(&path);
+        }
         let lock = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)

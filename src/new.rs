@@ -125,6 +125,12 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
     let (date, rest) = renderer::dated_name(&name).unwrap_or_else(|| (today.to_string().into(), &name));
     let title = args.title.clone().unwrap_or_else(|| title_of(rest));
     let file = if bundle { folder.join(&name).join("index.md") } else { folder.join(format!("{name}.md")) };
+    let inner = folder.join(&name);
+    let others = [folder.join(format!("{name}.md")), inner.join("index.md"), inner.join("_index.md")];
+    if let Some(other) = others.iter().find(|other| **other != file && other.exists()) {
+        return Err(anyhow::anyhow!("`{}` is there already, and has the same address", other.display()))
+            .hint(|| "edit it, or choose another name".into());
+    }
     let draft = if draft { "draft = true\n" } else { "" };
     write(&file, &format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title)))?;
     if folder != args.site.join("content") && !folder.join("_index.md").exists() {

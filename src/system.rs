@@ -1,5 +1,6 @@
 //! Where the command line finds a running system, and how it talks to it.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,17 @@ pub struct SystemArgs {
     /// The site's name, where the system has several
     #[arg(long, value_name = "NAME")]
     pub site: Option<Site>,
+}
+
+/// Has git pass over a folder of ours within a site: nobody wants its keys in a repository.
+pub fn keep_out_of_git(folder: &Path) {
+    let made =
+        std::fs::File::create_new(folder.join(".gitignore")).and_then(|mut file| file.write_all(b"*\n"));
+    if let Err(error) =
+        made.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+    {
+        tracing::debug!(folder = %folder.display(), %error, "git may see this folder");
+    }
 }
 
 /// `DATA/up.json`: how to reach a running `bake up`.

@@ -23,7 +23,7 @@ use release::wire::{Committed, Failure, PublishRequest, Published};
 use release::{Digest, ReleaseId};
 use renderer::data::{self, DataSet, Snapshot};
 use renderer::schedule::{Fired, Firing, Runner, Schedule};
-use renderer::{BaseUrl, Handed, Limits, Options, Readers, RenderId, Renderer, Sources};
+use renderer::{BaseUrl, Diagnostic, Handed, Limits, Options, Readers, RenderId, Renderer, Sources};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -197,6 +197,8 @@ pub struct Worker {
     aside: Option<Aside>,
     /// When pages fall due or expire, by the last render.
     next_change: Option<Timestamp>,
+    /// What the last render warned of, and need not be said again.
+    warned: Vec<Diagnostic>,
     /// Rules of the configuration that was read last.
     rules: Rules,
     /// What the active release was made of, where this worker made it.
@@ -297,6 +299,7 @@ impl Worker {
             seeded: false,
             aside: None,
             next_change: None,
+            warned: Vec::new(),
             rules: Rules::default(),
             known: None,
             recalled: false,
@@ -672,6 +675,10 @@ impl Worker {
         let summary = self.render(&draft, &input, known.as_ref(), soon).await;
         self.known.clone_from(&known);
         let summary = summary?;
+        for warning in summary.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
+            tracing::warn!("{}", warning.to_string().trim_start_matches("error: "));
+        }
+        self.warned.clone_from(&summary.warnings);
         self.next_change = summary.next_change;
         self.set_deadline(self.next_change);
         self.postponed = summary.postponed.then(|| Postponed::after(self.postponed.take(), batch.saved));
@@ -941,9 +948,6 @@ impl Worker {
         }
         if keeps_sources {
             draft.keep_other_sources().map_err(Stop::of)?;
-        }
-        for warning in &summary.warnings {
-            tracing::warn!(%warning, "the content");
         }
         metrics::counter!("bakehouse_outputs_rendered_total").increment(summary.rendered as u64);
         tracing::info!(rendered = summary.rendered, outputs = summary.outputs, "rendered");

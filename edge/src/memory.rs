@@ -61,6 +61,7 @@ impl Room {
             give_back();
             taken = taken_bytes(edge).unwrap_or(taken);
         }
+        edge.unsent.is_free(tight.saturating_sub(taken));
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
         } else if taken < tight - all / LEFT_PART {

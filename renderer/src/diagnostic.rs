@@ -22,8 +22,10 @@ pub struct Diagnostic {
     pub column: Option<u32>,
     /// What failed on what value: lower case, no period.
     pub message: String,
-    /// The line of the source.
+    /// The line of the source, or as much of it as is shown.
     pub excerpt: Option<String>,
+    /// Characters at the head of the line that are not shown: a sign stands for them in the excerpt.
+    pub skipped: u32,
     /// What to do next.
     pub hint: Option<String>,
     /// How many other outputs met the same in the same place.
@@ -39,6 +41,7 @@ impl Diagnostic {
             column: None,
             message: message.into(),
             excerpt: None,
+            skipped: 0,
             hint: None,
             others: 0,
         }
@@ -78,8 +81,14 @@ impl Diagnostic {
         self.line = Some(u32::try_from(line).unwrap_or(u32::MAX));
         self.column = Some(u32::try_from(text[start..offset].chars().count() + 1).unwrap_or(u32::MAX));
         let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
-        self.excerpt = Some(clip(text[start..end].trim_end()));
+        self.show(text[start..end].trim_end(), offset - start);
         self
+    }
+
+    /// The column within the excerpt, in characters, from 1.
+    pub fn caret(&self) -> Option<u32> {
+        // The sign for what is not shown is a character too.
+        self.column.map(|column| column.saturating_sub(self.skipped).max(1) + u32::from(self.skipped > 0))
     }
 
     /// The hint, and how many other outputs it is for.
@@ -103,20 +112,27 @@ impl Diagnostic {
     pub fn at_line(mut self, text: &str, line: usize, column: usize) -> Self {
         self.line = Some(u32::try_from(line.max(1)).unwrap_or(u32::MAX));
         self.column = Some(u32::try_from(column.max(1)).unwrap_or(u32::MAX));
-        self.excerpt = text.lines().nth(line.saturating_sub(1)).map(clip);
+        if let Some(line) = text.lines().nth(line.saturating_sub(1)) {
+            let at = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+            self.show(line, at);
+        }
         self
     }
-}
 
-fn clip(line: &str) -> String {
-    if line.len() <= EXCERPT_BYTES_MAX {
-        return line.to_owned();
+    /// Shows a line, or of a long one what is around the byte `at`.
+    fn show(&mut self, line: &str, at: usize) {
+        let half = EXCERPT_BYTES_MAX / 2;
+        let from = if line.len() <= EXCERPT_BYTES_MAX || at <= EXCERPT_BYTES_MAX - half / 2 {
+            0
+        } else {
+            line.floor_char_boundary(at.min(line.len()) - half)
+        };
+        let to = line.floor_char_boundary((from + EXCERPT_BYTES_MAX).min(line.len()));
+        let head = if from > 0 { "…" } else { "" };
+        let tail = if to < line.len() { "…" } else { "" };
+        self.excerpt = Some(format!("{head}{}{tail}", &line[from..to]));
+        self.skipped = u32::try_from(line[..from].chars().count()).unwrap_or(u32::MAX);
     }
-    let mut end = EXCERPT_BYTES_MAX;
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &line[..end])
 }
 
 impl fmt::Display for Diagnostic {
@@ -154,7 +170,7 @@ impl Diagnostic {
         }
         if let (Some(line), Some(excerpt)) = (self.line, &self.excerpt) {
             write!(f, "\n{:width$} |\n{line} | {excerpt}\n{:width$} |", "", "")?;
-            if let Some(column) = self.column {
+            if let Some(column) = self.caret() {
                 write!(f, " ")?;
                 let mut before = 1;
                 for c in excerpt.chars().take(column as usize - 1) {
@@ -267,6 +283,25 @@ mod tests {
             shown,
             "error: link to nowhere\n --> content/x.md:2:2\n  |\n2 | \tbroken here\n  | \t^\nhint: mend it"
         );
+    }
+
+    #[test]
+    fn of_a_long_line_what_is_around_the_place_is_shown() {
+        let text = format!("{}é wrong {}", "a ".repeat(200), "b ".repeat(200));
+        let at = text.find("wrong").unwrap();
+        for diagnostic in [
+            Diagnostic::new("m").at(&text, at),
+            Diagnostic::new("m").at_line(&text, 1, text[..at].chars().count() + 1),
+        ] {
+            assert_eq!(diagnostic.column, Some(403));
+            let shown = diagnostic.to_string();
+            let lines: Vec<&str> = shown.lines().collect();
+            let caret = lines[3].chars().position(|c| c == '^').unwrap();
+            assert!(lines[2].chars().skip(caret).collect::<String>().starts_with("wrong"), "{shown}");
+            assert!(lines[2].len() < 200 && lines[2].ends_with('…'), "{shown}");
+        }
+        let end = Diagnostic::new("m").at(&text, text.len()).to_string();
+        assert!(end.lines().nth(2).unwrap().ends_with('b'), "{end}");
     }
 
     #[test]

@@ -147,10 +147,13 @@ fn markdown(text: StringInput<'_>, kwargs: Kwargs, state: &State<'_>) -> TeraRes
     let permalink = permalink.unwrap_or_default();
     let html = Scope::with(|scope| {
         let html = markdown::render(text.as_str(), &Loose { scope, permalink });
-        match html.problems.first() {
-            Some(problem) => Err(Error::message(problem.message.clone())),
-            None => Ok(html.body),
+        for problem in html.problems {
+            if !scope.site.passes_over(&problem) {
+                return Err(Error::message(problem.message));
+            }
+            scope.site.warn(Diagnostic::in_file(&*scope.name, problem.message));
         }
+        Ok(html.body)
     })?;
     let html = match html.strip_prefix("<p>").and_then(|rest| rest.trim_end().strip_suffix("</p>")) {
         Some(inside) if inline => inside,

@@ -624,6 +624,13 @@ impl<'a> Writer<'_, 'a> {
                     }
                 }
                 None => {
+                    // Where that is no error, a content that comes to be there is seen by it.
+                    self.result.links.push(ContentLink {
+                        target: plain.clone(),
+                        anchor: None,
+                        resolved: String::new(),
+                        at: range.start,
+                    });
                     self.result.problems.push(Problem {
                         at: range.start,
                         message: format!("the link `{dest}` leads to no content"),

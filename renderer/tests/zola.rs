@@ -387,6 +387,33 @@ fn markdown_in_templates_links_from_the_page_that_it_is_on() {
 }
 
 #[test]
+fn links_that_lead_to_no_content_may_be_warned_of_only() {
+    let config = "base_url = \"https://x.example\"\n[link_checker]\ninternal_level = \"warn\"\n";
+    let site = |more: &[(&'static str, &'static str)]| {
+        let mut files = with(&[
+            ("zola.toml", config),
+            ("content/p.md", "+++\n+++\n[x](@/nope.md)"),
+            ("templates/page.html", "{{ page.content | safe }}{{ '[y](@/nope.md)' | markdown | safe }}"),
+        ]);
+        files.extend_from_slice(more);
+        sources(&files)
+    };
+    let renderer = Renderer::new(1 << 20);
+    let (summary, files) = render_with(&renderer, &input(site(&[]))).unwrap();
+    assert_eq!(text(&files, "p/index.html").matches("href=\"@/nope.md\"").count(), 2);
+    assert_eq!(summary.warnings.len(), 2, "{:?}", summary.warnings);
+    let (summary, files) = render_with(&renderer, &input(site(&[("content/nope.md", "")]))).unwrap();
+    assert_eq!(text(&files, "p/index.html").matches("href=\"https://x.example/nope/\"").count(), 2);
+    assert!(summary.warnings.is_empty());
+}
+
+#[test]
+fn content_sees_of_itself_what_is_known_before_it_is_there() {
+    let content = "+++\ntitle = \"T\"\n+++\n{{ page.title }}{{ page.toc | length }}{{ page.content }}{{ page.translations | length }}{{ page.backlinks | length }}{% if page.summary or page.lower or page.higher %}x{% endif %}";
+    assert!(shown("{{ page.content | safe }}", &[("content/p.md", content)]).contains("T000"));
+}
+
+#[test]
 fn images_and_line_breaks_are_not_in_the_names_of_headings() {
     let content = "+++\n+++\n# ![logo](https://e.example/l.png) Name\n\na\nb\n===\n";
     let toc = "{% for h in page.toc %}{{ h.id }}={{ h.title }};{% endfor %}";

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use release::Digest;
 use renderer::{MEMO_BYTES_MAX, Memo, Outputs};
 
-use crate::system::DATA;
+use crate::system::{DATA, keep_out_of_git};
 
 /// What a build left.
 #[derive(Debug, Default)]
@@ -66,6 +66,7 @@ impl Record {
         let save = || -> io::Result<()> {
             if let Some(folder) = place.parent() {
                 fs::create_dir_all(folder)?;
+                folder.parent().into_iter().for_each(keep_out_of_git);
             }
             let new = place.with_extension(format!("{}.new", std::process::id()));
             // Digests of the environment are nobody else's business.

@@ -103,7 +103,7 @@
       errors.append(close);
     }
     const items = element("ol", "");
-    for (const { message, path, line, column, excerpt, hint } of list) {
+    for (const { message, path, line, column, excerpt, caret, hint } of list) {
       const item = element("li", "");
       item.append(element("div", "what", message));
       if (path) {
@@ -113,9 +113,9 @@
       }
       if (excerpt && line) {
         const head = `${line} | `;
-        const before = excerpt.slice(0, (column ?? 1) - 1).replace(/[^\t]/g, " ");
-        const caret = column ? `\n${" ".repeat(head.length)}${before}^` : "";
-        item.append(element("pre", "", `${head}${excerpt}${caret}`));
+        const before = excerpt.slice(0, (caret ?? 1) - 1).replace(/[^\t]/g, " ");
+        const below = caret ? `\n${" ".repeat(head.length)}${before}^` : "";
+        item.append(element("pre", "", `${head}${excerpt}${below}`));
       }
       if (hint) item.append(element("div", "hint", `hint: ${hint}`));
       items.append(item);

@@ -15,14 +15,16 @@ pub struct Problem {
     line: Option<u32>,
     column: Option<u32>,
     excerpt: Option<String>,
+    /// The column within the excerpt.
+    caret: Option<u32>,
     hint: Option<String>,
 }
 
 impl From<&Diagnostic> for Problem {
     fn from(diagnostic: &Diagnostic) -> Self {
-        let hint = diagnostic.advice();
+        let (hint, caret) = (diagnostic.advice(), diagnostic.caret());
         let Diagnostic { path, line, column, message, excerpt, .. } = diagnostic.clone();
-        Self { message, path, line, column, excerpt, hint }
+        Self { message, path, line, column, excerpt, caret, hint }
     }
 }
 

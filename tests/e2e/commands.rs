@@ -65,6 +65,8 @@ fn a_new_site_builds_and_takes_pages() {
     // Nothing is overwritten, and nothing is made outside content/.
     let again = world.bake("bakery", &["new", "page", "posts/rye-bread"]).run().code(1);
     again.says(&["content/posts/rye-bread.md", "hint:"]);
+    let beside = world.bake("bakery", &["new", "page", "posts/2026-01-02-old"]).run().code(1);
+    beside.says(&["content/posts/2026-01-02-old/index.md", "same address", "hint:"]);
     world.bake(".", &["new", "site", "bakery"]).run().code(1).says(&["not empty", "hint:"]);
     for path in ["../evil", "/tmp/evil", "", "a/../../evil", ".hidden"] {
         world.bake("bakery", &["new", "page", path]).run().code(2).says(&["content/"]);
@@ -173,6 +175,7 @@ fn build_writes_a_plain_folder_the_same_each_time() {
     let world = World::new();
     site::small(&world, "site");
     world.bake("site", &["build", "--out", "../one"]).ok();
+    assert_eq!(world.read("site/.bakehouse/.gitignore"), "*\n");
     world
         .bake(".", &["build", "site", "--out", "two"])
         .var("RAYON_NUM_THREADS", "1")

@@ -26,10 +26,13 @@ const BOUND_BYTES_MIN: usize = 16 << 10;
 const BOUNDS_PART: usize = 16;
 /// Of what is left of that, a connection gets this part.
 const BOUND_PART: usize = 16;
-/// Bytes that the kernel takes of a file in place of the bound: in small parts a MiB would cost half as much again.
-const LIFTED_BYTES: usize = 1 << 20;
-/// The part of the memory that all that is lifted comes to.
+/// Bytes that the kernel takes of a file in place of the bound, a MiB and its head at once: in small parts they would cost
+/// a third more.
+const LIFTED_BYTES: usize = (1 << 20) + (64 << 10);
+/// The part of the memory that all that is lifted may come to in any case.
 const LIFTED_PART: usize = 16;
+/// And the part that it comes to at most, where so much of the memory was free at the last look.
+const LIFTED_PART_MAX: usize = 3;
 /// The part of the memory that the kernel may hold in all. Beyond, connections are ended whose clients take nothing.
 const HELD_PART: usize = 2;
 /// Between two looks at what a connection that has ended still holds.
@@ -44,6 +47,8 @@ pub(crate) struct Unsent {
     lifted: AtomicUsize,
     /// What it was at the last look.
     held: AtomicUsize,
+    /// What of the memory was free then.
+    free: AtomicUsize,
 }
 
 /// One connection's bound, in bytes; given back when dropped.
@@ -65,7 +70,8 @@ impl Unsent {
     /// Lifts the bound of one connection; `false`: too many are.
     pub(super) fn lift(&self, memory_bytes_max: usize) -> bool {
         let before = self.lifted.fetch_add(LIFTED_BYTES, Ordering::Relaxed);
-        let is_lifted = before + LIFTED_BYTES <= memory_bytes_max / LIFTED_PART;
+        let most = memory_bytes_max / LIFTED_PART + self.free.load(Ordering::Relaxed);
+        let is_lifted = before + LIFTED_BYTES <= most.min(memory_bytes_max / LIFTED_PART_MAX);
         if !is_lifted {
             self.lower();
         }
@@ -75,6 +81,11 @@ impl Unsent {
     /// A bound that was lifted is one again.
     pub(super) fn lower(&self) {
         self.lifted.fetch_sub(LIFTED_BYTES, Ordering::Relaxed);
+    }
+
+    /// Notes what of the memory is free.
+    pub(crate) fn is_free(&self, bytes: usize) {
+        self.free.store(bytes, Ordering::Relaxed);
     }
 
     /// What the kernel may hold in all, where this much memory may be taken.
@@ -186,9 +197,14 @@ mod tests {
     fn what_is_lifted_is_a_part_of_the_memory() {
         let all = Unsent::default();
         let lifted = (0..100).filter(|_| all.lift(256 << 20)).count();
-        assert_eq!(lifted, 16);
+        assert_eq!(lifted, 15);
         all.lower();
         assert!(all.lift(256 << 20) && !all.lift(256 << 20));
         assert!(!all.lift(32 << 20));
+        // And of what is free, up to a third.
+        all.is_free(10 << 20);
+        assert_eq!((0..100).filter(|_| all.lift(256 << 20)).count(), 9);
+        all.is_free(256 << 20);
+        assert_eq!((0..100).filter(|_| all.lift(256 << 20)).count(), 80 - 15 - 9);
     }
 }

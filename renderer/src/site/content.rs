@@ -8,14 +8,14 @@ use bytes::Bytes;
 use tera::{Context, Map, Value};
 
 use super::{Capped, Parts, Site, anchor_hash, encode_path};
-use crate::config::{AnchorLinks, MarkdownConfig};
+use crate::config::{AnchorLinks, Level, MarkdownConfig};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::highlight::Fence;
 use crate::images::{self, Shown};
 use crate::library::{Content, PageId, Parsed, SectionId};
 use crate::lines::Lines;
-use crate::markdown::{self, ContentLink, Heading, Picture, Surroundings};
+use crate::markdown::{self, ContentLink, Heading, Picture, Problem, Surroundings};
 use crate::reads::{Node, note, noted, unnoted};
 use crate::scope::Scope;
 use crate::slugs::Slugify;
@@ -43,6 +43,17 @@ pub(crate) struct Facts {
     pub(crate) anchors: Box<[u64]>,
     /// Links to headings.
     pub(crate) links: Box<[ContentLink]>,
+}
+
+/// What its own templates see of a page or section: its text is not there yet, nor is it said how it stands to others.
+fn unborn(value: Value) -> Value {
+    let mut map = value.into_map().unwrap_or_default();
+    let lists = ["toc", "translations", "backlinks"].map(|name| (name, Value::from(Vec::<Value>::new())));
+    let nothing = ["summary", "lower", "higher"].map(|name| (name, Value::none()));
+    for (name, empty) in lists.into_iter().chain(nothing).chain([("content", Value::from(""))]) {
+        map.entry(key(name)).or_insert(empty);
+    }
+    value::map(map)
 }
 
 impl Site {
@@ -202,28 +213,28 @@ impl Site {
         });
         let around = Around { site: self, of, permalink, lines, shown: RefCell::default() };
         let html = markdown::render(expanded.as_deref().unwrap_or(body), &around);
-        if !html.problems.is_empty() {
-            return Err(html
-                .problems
-                .into_iter()
-                .map(|problem| {
-                    // The place in a template's output says nothing; the link's text does.
-                    let at = match (&expanded, &problem.broken) {
-                        (None, _) => Some(parsed.body as usize + problem.at),
-                        (Some(_), Some(target)) => text.find(&format!("@/{target}")),
-                        (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
-                    };
-                    let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
-                    let hint = near.or_else(|| problem.hint.map(str::to_owned));
-                    let diagnostic = Diagnostic::in_file(&**of.source, problem.message);
-                    match at {
-                        Some(at) if parsed.text.is_none() => diagnostic.at(text, at),
-                        _ => diagnostic,
-                    }
-                    .maybe_hint(hint)
-                })
-                .collect());
+        let told = |problem: Problem| {
+            // The place in a template's output says nothing; the link's text does.
+            let at = match (&expanded, &problem.broken) {
+                (None, _) => Some(parsed.body as usize + problem.at),
+                (Some(_), Some(target)) => text.find(&format!("@/{target}")),
+                (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
+            };
+            let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
+            let hint = near.or_else(|| problem.hint.map(str::to_owned));
+            let diagnostic = Diagnostic::in_file(&**of.source, problem.message);
+            match at {
+                Some(at) if parsed.text.is_none() => diagnostic.at(text, at),
+                _ => diagnostic,
+            }
+            .maybe_hint(hint)
+        };
+        let (passing, problems): (Vec<_>, Vec<_>) =
+            html.problems.into_iter().partition(|problem| self.passes_over(problem));
+        if !problems.is_empty() {
+            return Err(problems.into_iter().map(told).collect());
         }
+        passing.into_iter().for_each(|problem| self.warn(told(problem)));
         let mut links = html.links;
         for link in &mut links {
             link.at = if expanded.is_none() { link.at + parsed.body as usize } else { 0 };
@@ -244,6 +255,11 @@ impl Site {
         })
     }
 
+    /// Whether a problem of markdown is only to be told of.
+    pub(crate) fn passes_over(&self, problem: &Problem) -> bool {
+        problem.broken.is_some() && self.config.link_checker.internal_level == Level::Warn
+    }
+
     /// Runs content that is a template.
     fn expand(self: &Arc<Self>, of: &Of<'_>, text: &str, body: &str) -> Result<String, Vec<Diagnostic>> {
         // It may call any component, and read any data.
@@ -255,10 +271,11 @@ impl Site {
             Scope::new(self.clone(), Arc::clone(of.source), of.absolute, Fields::default()).for_content();
         match of.content {
             Content::Page(id) => {
-                context.insert_value("page", self.page_value(id, Fields::FRONT, of.absolute))
+                context.insert_value("page", unborn(self.page_value(id, Fields::FRONT, of.absolute)));
             }
             Content::Section(id) => {
-                context.insert_value("section", self.section_value(id, Fields::FRONT, of.absolute, true));
+                let section = self.section_value(id, Fields::FRONT, of.absolute, true);
+                context.insert_value("section", unborn(section));
             }
         }
         let guarded = guard_heading_ids(body);

@@ -260,10 +260,9 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
             path: Some(folders(report.filename())),
             line: u32::try_from(span.start_line).ok(),
             column: u32::try_from(span.start_col + 1).ok(),
-            message,
             excerpt,
             hint,
-            others: 0,
+            ..Diagnostic::new(message)
         };
     }
     let mut message = lower_first(&error.to_string());
