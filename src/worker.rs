@@ -315,6 +315,13 @@ impl Worker {
     /// Publishes until it is told to stop.
     pub async fn run(mut self) {
         loop {
+            // The last answer may have come while something else was published.
+            if let Some(Aside { reasons, called }) =
+                self.aside.take_if(|aside| !self.fetched.is_asking(&aside.called))
+            {
+                self.serve(Batch::of(reasons, None).with_answers(called)).await;
+                continue;
+            }
             let retry = self.retry.as_ref().map(|(at, _)| *at);
             let first = tokio::select! {
                 biased;
@@ -380,12 +387,11 @@ impl Worker {
         Some(Reason::Saved(Change { saved: SystemTime::now(), paths: Some(BTreeSet::new()) }))
     }
 
-    /// A source has answered or failed while nothing was published: publishes what waits for that, or else what is new.
+    /// A source has answered or failed while nothing was published. Publishes what is new, unless something waits for it.
     async fn answered(&mut self, is_new: bool, problem: Option<String>) {
-        let aside = self.aside.take_if(|aside| !self.fetched.is_asking(&aside.called));
-        if let Some(Aside { reasons, called }) = aside {
-            // The problem is told with that publish.
-            return self.serve(Batch::of(reasons, None).with_answers(called)).await;
+        if self.aside.as_ref().is_some_and(|aside| !self.fetched.is_asking(&aside.called)) {
+            // The problem is told with what waits for the answer.
+            return;
         }
         if let Some(problem) = problem {
             self.setup.tell.stale(&problem);
