@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
-use tera::{Error, Kwargs, Map, State, Tera, TeraResult, Value};
+use tera::{ArgFromValue, Error, Kwargs, Map, State, Tera, TeraResult, Value};
 
 use crate::data_file;
 use crate::diagnostic::{Diagnostic, nearest};
@@ -69,9 +69,15 @@ fn fail<T>(message: String) -> TeraResult<T> {
     Err(Error::message(message))
 }
 
-/// The language that is asked for, if any is.
+/// An argument that is seldom given beside the one that must be: templates call these functions for each section on each
+/// page, and a look-up takes as long as the rest of a call.
+fn beside<'a, T: ArgFromValue<'a, Output = T>>(kwargs: &'a Kwargs, name: &'a str) -> TeraResult<Option<T>> {
+    if kwargs.iter().nth(1).is_none() { Ok(None) } else { kwargs.get(name) }
+}
+
+/// The language that is asked for beside what must be, if any is.
 fn asked_lang<'a>(kwargs: &'a Kwargs, site: &Site) -> TeraResult<Option<&'a str>> {
-    let Some(lang) = kwargs.get::<&Value>("lang")?.and_then(Value::as_str) else { return Ok(None) };
+    let Some(lang) = beside::<&Value>(kwargs, "lang")?.and_then(Value::as_str) else { return Ok(None) };
     if site.config.has_language(lang) {
         return Ok(Some(lang));
     }
@@ -122,7 +128,7 @@ fn content_path(kwargs: &Kwargs) -> TeraResult<&str> {
 
 fn get_page(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let path = content_path(&kwargs)?;
-    let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
+    let allow_missing = beside::<bool>(&kwargs, "allow_missing")?.unwrap_or(false);
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, state, site)?;
@@ -137,9 +143,9 @@ fn get_page(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
 
 fn get_section(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let path = content_path(&kwargs)?;
-    let metadata_only = kwargs.get::<bool>("metadata_only")?.unwrap_or(false);
-    let allow_missing = kwargs.get::<bool>("allow_missing")?.unwrap_or(false);
-    let first = kwargs.get::<usize>("first")?.filter(|_| !metadata_only);
+    let metadata_only = beside::<bool>(&kwargs, "metadata_only")?.unwrap_or(false);
+    let allow_missing = beside::<bool>(&kwargs, "allow_missing")?.unwrap_or(false);
+    let first = beside::<usize>(&kwargs, "first")?.filter(|_| !metadata_only);
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, state, site)?;
@@ -155,8 +161,8 @@ fn get_section(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
 
 fn get_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let path = kwargs.must_get::<&str>("path")?;
-    let cachebust = kwargs.get::<bool>("cachebust")?.unwrap_or(false);
-    let slash = kwargs.get::<bool>("trailing_slash")?.unwrap_or(false);
+    let cachebust = beside::<bool>(&kwargs, "cachebust")?.unwrap_or(false);
+    let slash = beside::<bool>(&kwargs, "trailing_slash")?.unwrap_or(false);
     Scope::with(|scope| {
         let site = &scope.site;
         if let Some(inside) = path.strip_prefix("@/") {

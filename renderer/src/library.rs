@@ -658,7 +658,7 @@ pub(crate) fn canonical<'a>(relative: &'a str, config: &Config) -> std::borrow::
 /// The relative path of a content in a language, whichever language's file is named: `blog/x.fr.md` in the default one is
 /// `blog/x.md`.
 pub(crate) fn counterpart<'a>(relative: &'a str, lang: &str, config: &'a Config) -> Cow<'a, str> {
-    if !relative.ends_with(".md") {
+    if config.languages.is_empty() || !relative.ends_with(".md") {
         return relative.into();
     }
     let Name { folder, stem, lang: named } = name_of(relative, config);

@@ -18,6 +18,8 @@ pub(crate) struct Bounded<K: Hash + Eq, V> {
     shard_bytes_max: usize,
 }
 
+// No other lies beside it: each may be one thread's.
+#[repr(align(128))]
 struct Shard<K: Hash + Eq, V> {
     entries: LruCache<K, (V, usize), RandomState>,
     bytes: usize,

@@ -38,12 +38,20 @@ const PAGE_VALUES_BYTES_MAX: usize = 2 << 20;
 /// Values of the pages of terms that are kept, in bytes: the pagers of a term ask for the same ones one after the other.
 const LISTS_BYTES_MAX: usize = 2 << 20;
 
-/// Values of sections that are kept, in bytes, whatever the site's size.
-const SECTION_VALUES_BYTES_MIN: usize = 4 << 20;
+/// Lists of the pages of sections that are kept, in bytes, whatever the site's size.
+const MEMBERS_BYTES_MIN: usize = 4 << 20;
 
 /// What is added to that for each page: navigation that walks all sections on every page must find them all, or a
 /// site's time would grow with the square of its size.
-const SECTION_VALUES_BYTES_A_PAGE: usize = 2_000;
+const MEMBERS_BYTES_A_PAGE: usize = 2_000;
+
+/// Values of sections that each thread keeps, in bytes, whatever the site's size; and what is added for each section, for the
+/// same reason.
+const SECTION_VALUES_BYTES_MIN: usize = 256 << 10;
+const SECTION_VALUES_BYTES_A_SECTION: usize = 4_000;
+
+/// About what the value of a section occupies beside its pages and its content, in bytes.
+const SECTION_VALUE_BYTES: usize = 2_000;
 
 /// About what the value of a page occupies beside its content, in bytes.
 const PAGE_VALUE_BYTES: usize = 1_000;
@@ -164,7 +172,11 @@ pub(crate) struct Site {
 /// Values that were made while a site is rendered, and may be asked for again.
 struct Made {
     pages: Bounded<(PageId, Fields, bool), Value>,
-    sections: Bounded<(SectionId, Fields, bool, bool), Value>,
+    /// The pages of sections.
+    members: Bounded<(SectionId, Fields, bool), Value>,
+    /// Sections, for each thread its own: navigation asks for hundreds on each page, and even to count who holds a value is to
+    /// write what another thread reads.
+    sections: Box<[Bounded<(SectionId, Fields, bool, bool), Value>]>,
     /// The pages of terms, which each pager of a term has.
     lists: Bounded<(Box<str>, Fields, bool, Pages), Value>,
     summaries: Bounded<(PageId, bool), Value>,
@@ -172,15 +184,28 @@ struct Made {
 }
 
 impl Made {
-    /// None yet, of a site of so many pages.
-    fn none(pages: usize) -> Self {
+    /// None yet, of a site with this library.
+    fn none(library: &Library) -> Self {
+        let (pages, sections) = (library.pages.len(), library.sections.len());
+        let section_values = || {
+            Bounded::undivided(SECTION_VALUES_BYTES_MIN + sections * SECTION_VALUES_BYTES_A_SECTION)
+        };
+        // The last is for who is none of the threads that render.
+        let threads = rayon::current_num_threads() + 1;
         Self {
             pages: Bounded::new(PAGE_VALUES_BYTES_MAX),
-            sections: Bounded::undivided(SECTION_VALUES_BYTES_MIN + pages * SECTION_VALUES_BYTES_A_PAGE),
+            members: Bounded::undivided(MEMBERS_BYTES_MIN + pages * MEMBERS_BYTES_A_PAGE),
+            sections: std::iter::repeat_with(section_values).take(threads).collect(),
             lists: Bounded::undivided(LISTS_BYTES_MAX),
             summaries: Bounded::new(SUMMARIES_BYTES_MIN + pages * SUMMARIES_BYTES_A_PAGE),
             taxonomies: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// The sections that this thread keeps.
+    fn sections(&self) -> &Bounded<(SectionId, Fields, bool, bool), Value> {
+        let last = self.sections.len() - 1;
+        &self.sections[rayon::current_thread_index().unwrap_or(last).min(last)]
     }
 }
 
@@ -224,7 +249,7 @@ impl Site {
             })
             .collect();
         let theme = parts.config.theme.clone().filter(|t| !t.is_empty());
-        let pages = parts.library.pages.len();
+        let made = Made::none(&parts.library);
         Self {
             sources: parts.sources,
             config: parts.config,
@@ -244,7 +269,7 @@ impl Site {
             generated: parts.generated,
             colocated: parts.colocated,
             configs,
-            made: Made::none(pages),
+            made,
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
             image_options: parts.image_options,
@@ -274,7 +299,7 @@ impl Site {
 
     /// Forgets values that only one render asks for.
     pub(crate) fn forget(&mut self) {
-        self.made = Made::none(self.library.pages.len());
+        self.made = Made::none(&self.library);
     }
 
     /// The address of a path such as `/blog/first/`.

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tera::{Map, Value};
 
-use super::{PAGE_VALUE_BYTES, Rendered, SUMMARY_BYTES, Site, bundle_folder};
+use super::{PAGE_VALUE_BYTES, Rendered, SECTION_VALUE_BYTES, SUMMARY_BYTES, Site, bundle_folder};
 use crate::front_matter::Date;
 use crate::library::{self, CONTENT, Content, PageId, SectionId, Taxonomy, Term};
 use crate::reads::{Node, note, unnoted};
@@ -188,16 +188,14 @@ impl Site {
             self.note_members(id, fields, absolute);
         }
         let name = (id, fields, absolute, metadata_only);
-        if let Some(known) = self.made.sections.get(&name) {
+        if let Some(known) = self.made.sections().get(&name) {
             return known;
         }
         let rendered = if fields.any(Fields::CONTENT) { self.section_html(id, absolute).ok() } else { None };
         let map = self.section_map(id, rendered.as_deref(), fields, fields, absolute, metadata_only);
         let made = value::map(map);
-        // Counted as if all its pages were held by it alone.
-        let pages = if metadata_only { 0 } else { self.library.section(id).pages.len() };
-        let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
-        self.made.sections.insert(name, made.clone(), PAGE_VALUE_BYTES + pages * each);
+        let content = rendered.as_ref().map_or(0, |rendered| rendered.bytes());
+        self.made.sections().insert(name, made.clone(), SECTION_VALUE_BYTES + content);
         made
     }
 
@@ -290,8 +288,7 @@ impl Site {
             Value::from(paths.map(|id| Value::from(self.library.section(*id).relative())).collect::<Vec<_>>())
         });
         map.insert(Field::Pages, || {
-            let ids = if metadata_only { &[][..] } else { &section.pages[..] };
-            self.page_values(ids, others, absolute)
+            if metadata_only { Value::from(Vec::<Value>::new()) } else { self.members(id, others, absolute) }
         });
         map.insert(Field::Translations, || self.translations_value(&section.source, &section.lang, absolute));
         map.insert(Field::Backlinks, || self.backlinks_value(Content::Section(id), absolute));
@@ -328,6 +325,20 @@ impl Site {
         map.insert(key("pages"), list);
         map.insert(key("page_count"), Value::from(term.pages.len()));
         value::map(map)
+    }
+
+    /// The pages of a section.
+    fn members(self: &Arc<Self>, id: SectionId, fields: Fields, absolute: bool) -> Value {
+        let name = (id, fields, absolute);
+        if let Some(known) = self.made.members.get(&name) {
+            return known;
+        }
+        let pages = &self.library.section(id).pages;
+        let made = self.page_values(pages, fields, absolute);
+        // Counted as if all of them were held by this list alone.
+        let each = PAGE_VALUE_BYTES + if fields.has(Field::Content) { 8 * PAGE_VALUE_BYTES } else { 0 };
+        self.made.members.insert(name, made.clone(), pages.len() * each);
+        made
     }
 
     /// The values of all these pages; who reads them says so for all at once.
