@@ -559,8 +559,13 @@ fn look(
     touched: Option<&Touched>,
     of_kind: impl Fn(&Node) -> bool + Sync,
 ) {
+    let touched = touched.map(|touched| (touched, touched.tags()));
     nodes.par_iter_mut().filter(|slot| of_kind(&slot.node)).for_each(|slot| {
-        if touched.is_some_and(|touched| slot.value().is_some() && !touched.may_differ(&slot.node)) {
+        let may_differ = |slot: &Slot| match &touched {
+            Some((touched, tags)) => tags.has(slot.tag) && touched.may_differ(&slot.node),
+            None => true,
+        };
+        if slot.value().is_some() && !may_differ(slot) {
             debug_assert_eq!(slot.value(), view.value(&slot.node, contents), "{} differs", slot.node);
             slot.changed = false;
             return;

@@ -176,23 +176,91 @@ impl Touched {
 
     /// Whether the value of a node may be another one than in the render before.
     pub(crate) fn may_differ(&self, node: &Node) -> bool {
-        match node {
-            Node::Page(source, _, _) | Node::Section(source, _, _) => self.sources.contains(source),
-            Node::Around(source) | Node::Text(source, _) | Node::Source(source) => {
-                self.sources.contains(source)
-            }
-            Node::Members(list, _, _) => self.lists.contains(list),
-            Node::Term(list, Pages::All, _, _) | Node::Taxonomy(list, Pages::All, _, _) => {
-                self.lists.contains(list)
-            }
-            Node::Sitemap => self.matter,
-            Node::Search(_) | Node::File(_) => true,
-            Node::Elsewhere | Node::Environment(_) | Node::Day(_) => true,
-            Node::Config | Node::Template(_) | Node::Engine | Node::Data | Node::DataOf(_) => false,
-            Node::Term(..) | Node::Taxonomy(..) | Node::TermNamed(..) => false,
-            Node::Pager(..) | Node::First(..) | Node::Feed(_) | Node::Link(..) => false,
-            Node::Output(_) | Node::Static(_) | Node::Generated(_) | Node::Assets => false,
-            Node::Copy(_) | Node::Warning(_) => false,
+        match Hinge::of(node) {
+            Hinge::Source(source) => self.sources.contains(source),
+            Hinge::List(list) => self.lists.contains(list),
+            Hinge::Matter => self.matter,
+            Hinge::Nothing => true,
+            Hinge::Else => false,
         }
+    }
+
+    /// The tags that nodes have whose value may be another one. Others may have them, too.
+    pub(crate) fn tags(&self) -> Tags {
+        let sources = self.sources.iter().map(|source| Hinge::Source(source));
+        let lists = self.lists.iter().map(|list| Hinge::List(list));
+        let mut tags = Tags(vec![0; TAGS / 64].into());
+        sources.chain(lists).chain([Hinge::Matter, Hinge::Nothing]).for_each(|hinge| tags.add(hinge.tag()));
+        tags
+    }
+}
+
+/// What of a save it hangs on whether a node's value may be another one.
+enum Hinge<'a> {
+    /// Whether it touched this content.
+    Source(&'a Arc<str>),
+    /// Whether it touched one of this list.
+    List(&'a Arc<str>),
+    /// Whether it touched front matter.
+    Matter,
+    /// Any save may do it.
+    Nothing,
+    /// No save of contents alone does.
+    Else,
+}
+
+/// Tags that there are.
+const TAGS: usize = 1 << 16;
+
+/// The tag of a node: what a look at all nodes goes by, since that reads no other memory than theirs.
+pub(crate) fn tag(node: &Node) -> u16 {
+    Hinge::of(node).tag()
+}
+
+impl<'a> Hinge<'a> {
+    fn of(node: &'a Node) -> Self {
+        match node {
+            Node::Page(source, _, _) | Node::Section(source, _, _) => Self::Source(source),
+            Node::Around(source) | Node::Text(source, _) | Node::Source(source) => Self::Source(source),
+            Node::Members(list, _, _) => Self::List(list),
+            Node::Term(list, Pages::All, _, _) | Node::Taxonomy(list, Pages::All, _, _) => Self::List(list),
+            Node::Sitemap => Self::Matter,
+            Node::Search(_) | Node::File(_) => Self::Nothing,
+            Node::Elsewhere | Node::Environment(_) | Node::Day(_) => Self::Nothing,
+            Node::Config | Node::Template(_) | Node::Engine | Node::Data | Node::DataOf(_) => Self::Else,
+            Node::Term(..) | Node::Taxonomy(..) | Node::TermNamed(..) => Self::Else,
+            Node::Pager(..) | Node::First(..) | Node::Feed(_) | Node::Link(..) => Self::Else,
+            Node::Output(_) | Node::Static(_) | Node::Generated(_) | Node::Assets => Self::Else,
+            Node::Copy(_) | Node::Warning(_) => Self::Else,
+        }
+    }
+
+    /// Two that differ seldom have the same.
+    fn tag(&self) -> u16 {
+        match self {
+            Self::Source(name) | Self::List(name) => {
+                // FNV-1a: names are short, and nothing is lost where two meet.
+                let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                    (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+                });
+                (hash >> 48) as u16
+            }
+            Self::Matter => 0,
+            Self::Nothing => 1,
+            Self::Else => 2,
+        }
+    }
+}
+
+/// Some tags.
+pub(crate) struct Tags(Box<[u64]>);
+
+impl Tags {
+    fn add(&mut self, tag: u16) {
+        self.0[usize::from(tag) / 64] |= 1 << (tag % 64);
+    }
+
+    pub(crate) fn has(&self, tag: u16) -> bool {
+        self.0[usize::from(tag) / 64] & 1 << (tag % 64) != 0
     }
 }

@@ -187,9 +187,8 @@ impl Made {
     /// None yet, of a site with this library.
     fn none(library: &Library) -> Self {
         let (pages, sections) = (library.pages.len(), library.sections.len());
-        let section_values = || {
-            Bounded::undivided(SECTION_VALUES_BYTES_MIN + sections * SECTION_VALUES_BYTES_A_SECTION)
-        };
+        let section_values =
+            || Bounded::undivided(SECTION_VALUES_BYTES_MIN + sections * SECTION_VALUES_BYTES_A_SECTION);
         // The last is for who is none of the threads that render.
         let threads = rayon::current_num_threads() + 1;
         Self {

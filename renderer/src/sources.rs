@@ -259,10 +259,14 @@ impl Sources {
         let mut changes: Vec<(&str, Option<&SourceFile>)> = Vec::new();
         let mut known = before.files.iter().peekable();
         for (path, file) in &*self.files {
-            while let Some((gone, _)) = known.next_if(|(known, _)| *known < path) {
-                changes.push((gone, None));
+            // Most are the very ones, whose names need not be read.
+            let mut was = known.next_if(|(known, _)| Arc::ptr_eq(known, path));
+            if was.is_none() {
+                while let Some((gone, _)) = known.next_if(|(known, _)| *known < path) {
+                    changes.push((gone, None));
+                }
+                was = known.next_if(|(known, _)| *known == path);
             }
-            let was = known.next_if(|(known, _)| *known == path);
             if was.is_none_or(|(_, was)| !Arc::ptr_eq(was, file)) {
                 changes.push((path, Some(file)));
             }

@@ -8,6 +8,7 @@ use hashbrown::hash_table::Entry;
 use rayon::prelude::*;
 
 use super::Value;
+use crate::kept;
 use crate::reads::Node;
 
 /// A node, and what is known of it.
@@ -17,11 +18,17 @@ pub(super) struct Slot {
     value: [u64; 2],
     is_known: bool,
     pub(super) changed: bool,
+    /// What its value hangs on, in short ([`kept::tag`]).
+    pub(super) tag: u16,
     /// How often it is held.
     uses: u32,
 }
 
 impl Slot {
+    fn new(node: Node, uses: u32) -> Self {
+        Self { tag: kept::tag(&node), node, value: [0; 2], is_known: false, changed: false, uses }
+    }
+
     /// None where it is not known yet, or cannot be.
     pub(super) fn value(&self) -> Option<Value> {
         let [high, low] = self.value;
@@ -75,7 +82,7 @@ impl Nodes {
             }
             return known;
         }
-        let slot = Slot { node: node.clone(), value: [0; 2], is_known: false, changed: false, uses: 1 };
+        let slot = Slot::new(node.clone(), 1);
         let id = match self.free.pop() {
             Some(id) => {
                 slots[id as usize] = Some(slot);
@@ -128,7 +135,7 @@ impl Nodes {
                 Entry::Occupied(_) => return None,
                 Entry::Vacant(vacant) => drop(vacant.insert(id as u32)),
             }
-            let mut slot = Slot { node, value: [0; 2], is_known: false, changed: false, uses: *uses };
+            let mut slot = Slot::new(node, *uses);
             slot.set_value(value);
             nodes.slots.push(Some(slot));
         }
