@@ -49,7 +49,7 @@ pub struct Config {
     pub cache: Vec<CacheRule>,
     /// Which fields responses have, by path.
     pub response: Vec<ResponseRule>,
-    /// Dynamic sources.
+    /// Dynamic sources, and files whose rows are data.
     pub source: Vec<SourceConfig>,
     /// When to render again.
     pub schedule: Vec<ScheduleConfig>,
@@ -321,6 +321,11 @@ impl Config {
             return wrong(error.into(), hint);
         }
         Ok(config)
+    }
+
+    /// The sources that are asked for their rows: all but files, which are read with the site.
+    pub fn asked(&self) -> impl Iterator<Item = &SourceConfig> {
+        self.source.iter().filter(|source| source.file().is_none())
     }
 
     /// What is said of responses by path.

@@ -103,12 +103,12 @@ impl Fetched {
     }
 
     fn ask(&mut self, config: &Config, ask: &Ask) -> BTreeSet<String> {
-        let names = || config.source.iter().map(|s| s.name.as_str());
+        let names = || config.asked().map(|s| s.name.as_str());
         self.retries.retain(names());
         self.failed.retain(|name, _| names().any(|n| n == name));
         let due = self.retries.due(Timestamp::now());
         let mut called = BTreeSet::new();
-        for source in &config.source {
+        for source in config.asked() {
             let name = &source.name;
             let asked = self.asked.get(name);
             let is_new = asked.is_none_or(|asked| asked.config != *source);
@@ -205,7 +205,7 @@ impl Fetched {
     /// The configured sources that have never given data.
     fn lacking(&self, config: &Config) -> BTreeSet<String> {
         let lacks = |name: &&String| self.good.get(name).is_none();
-        config.source.iter().map(|s| &s.name).filter(lacks).cloned().collect()
+        config.asked().map(|s| &s.name).filter(lacks).cloned().collect()
     }
 
     /// What is wrong with these sources.
@@ -228,7 +228,7 @@ impl Fetched {
     /// The data of the sources that are configured now.
     pub fn data_of(&self, config: &Config) -> DataSet {
         let known = |s: &SourceConfig| Some((s.name.clone(), self.good.get(&s.name)?.clone()));
-        config.source.iter().filter_map(known).collect()
+        config.asked().filter_map(known).collect()
     }
 
     /// When the next failed source is asked again.

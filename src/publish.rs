@@ -130,7 +130,7 @@ async fn there(args: &PublishArgs, mut request: PublishRequest) -> anyhow::Resul
     };
     let folder = Folder::open(&args.folder)?;
     let mut lines = Vec::new();
-    for (path, file) in worker::published_sources(&folder.sources) {
+    for (path, file) in worker::published_sources(&folder.sources, &folder.config) {
         let digest: Digest = file.digest().with_context(|| format!("`{path}` cannot be read"))?.into();
         lines.push(SourceLine { path: path.to_owned(), digest });
     }

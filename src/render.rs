@@ -43,11 +43,11 @@ impl Folder {
         Ok(Self { root: root.to_owned(), config, sources })
     }
 
-    /// Asks every dynamic source; the second are those that failed, and why.
+    /// Asks every source that is not a file; the second are those that failed, and why.
     pub async fn fetch_data(&self) -> (DataSet, Vec<String>) {
         let mut good = DataSet::new();
         let mut failed = Vec::new();
-        for (name, result) in data::fetch_all(&self.config.source, &self.root, &environment).await {
+        for (name, result) in data::fetch_all(self.config.asked(), &self.root, &environment).await {
             match result {
                 Ok(snapshot) => {
                     good.insert(name, snapshot);
@@ -71,20 +71,29 @@ impl Folder {
     }
 }
 
-/// All that a render reads, from sources that may come from a bucket.
+/// All that a render reads, from sources that may come from a bucket; `data` is that of what was asked.
 pub fn input(
     sources: Sources,
     config: &Config,
-    data: DataSet,
+    mut data: DataSet,
     now: Timestamp,
     options: Options,
 ) -> anyhow::Result<Input> {
-    let mut rows = Vec::new();
+    let (mut rows, mut errors) = (Vec::new(), Errors::default());
     for source in &config.source {
-        if let Some(snapshot) = data.get(&source.name) {
+        if let Some(file) = source.file() {
+            match data::from_file(source, file, &sources) {
+                Ok((snapshot, pages)) => {
+                    data.insert(source.name.as_str(), snapshot);
+                    rows.extend(pages);
+                }
+                Err(found) => found.0.into_iter().for_each(|diagnostic| errors.push(diagnostic)),
+            }
+        } else if let Some(snapshot) = data.get(&source.name) {
             rows.extend(data::pages(source, snapshot)?);
         }
     }
+    content(errors.into_result())?;
     Ok(Input { sources, data: Arc::new(data), row_pages: Arc::new(rows), now, options })
 }
 

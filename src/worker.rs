@@ -227,8 +227,18 @@ struct Known {
     /// The render that has just these outputs, and the rules by which they are kept and have their fields.
     render: RenderId,
     rules: Rules,
-    /// The files that are recorded as its sources, and the names of its data; none where that is not known.
-    sources: Option<(Sources, BTreeSet<String>)>,
+    /// What is recorded as its sources; none where that is not known.
+    recorded: Option<Recorded>,
+}
+
+/// What is recorded with a release.
+#[derive(Clone, Default)]
+struct Recorded {
+    sources: Sources,
+    /// Names of the data of sources that were asked.
+    data: BTreeSet<String>,
+    /// Files of the sources that are files.
+    files: BTreeSet<String>,
 }
 
 /// What a memo would be of.
@@ -675,10 +685,14 @@ impl Worker {
         let now = draft.now(Timestamp::now());
         let (base, base_root) = (draft.base_seq(), draft.base_root());
         let known = self.base_known(&draft).await?;
-        let names = data.iter().map(|(name, _)| name.to_owned()).collect();
+        let recording = Recorded {
+            sources: sources.clone(),
+            data: data.iter().map(|(name, _)| name.to_owned()).collect(),
+            files: files_of(&config),
+        };
         let input = self.input(now, &config, &sources, data)?;
         let soon = batch.trigger == Trigger::Watch && !batch.whole;
-        let summary = self.render(&draft, &input, known.as_ref(), soon).await;
+        let summary = self.render(&draft, &input, known.as_ref(), &recording, soon).await;
         self.known.clone_from(&known);
         let summary = summary?;
         for warning in summary.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
@@ -738,15 +752,15 @@ impl Worker {
         match draft.finish(about).await.map_err(Stop::of)? {
             Outcome::Unchanged(release) => {
                 // What is recorded as the release's sources has stayed what it was.
-                let recorded = known.and_then(|k| k.sources);
+                let recorded = known.and_then(|k| k.recorded);
                 let base = base.zip(base_root);
                 self.known = base.map(|(seq, root)| self.knows(seq, root, summary.render, recorded));
                 event.release = Some(release.clone());
                 published.release = Some(release);
             }
             Outcome::Published(done) => {
-                let recorded = Some((sources, names));
-                self.known = Some(self.knows(done.committed.seq, done.root, summary.render, recorded));
+                let (committed, root) = (&done.committed, done.root);
+                self.known = Some(self.knows(committed.seq, root, summary.render, Some(recording)));
                 event.release = Some(done.release.clone());
                 event.committed = Some(done.committed.clone());
                 event.diff = done.diff.clone();
@@ -777,14 +791,8 @@ impl Worker {
         self.fetched.problems(config, &called).map_err(Stop::passing)
     }
 
-    fn knows(
-        &self,
-        seq: u64,
-        root: Digest,
-        render: RenderId,
-        sources: Option<(Sources, BTreeSet<String>)>,
-    ) -> Known {
-        Known { seq, root, render, rules: self.rules.clone(), sources }
+    fn knows(&self, seq: u64, root: Digest, render: RenderId, recorded: Option<Recorded>) -> Known {
+        Known { seq, root, render, rules: self.rules.clone(), recorded }
     }
 
     /// What is known of the draft's base: by this worker, or else by a renderer that was here before. Where others
@@ -800,7 +808,7 @@ impl Worker {
         }
         let differing = draft.differing(known.root).await.map_err(Stop::of)?;
         self.renderer.distrust(known.render, differing.iter().map(String::as_str));
-        Ok(Some(Known { seq, root, sources: None, ..known }))
+        Ok(Some(Known { seq, root, recorded: None, ..known }))
     }
 
     /// Takes over what another renderer knew of release `seq`, or of one before it.
@@ -930,13 +938,15 @@ impl Worker {
         draft: &Draft,
         input: &renderer::Input,
         known: Option<&Known>,
+        recording: &Recorded,
         soon: bool,
     ) -> Result<renderer::Summary, Stop> {
         let (input, renderer) = (input.clone(), Arc::clone(&self.renderer));
         let sink = DraftSink { sink: draft.sink(), refused: std::sync::Mutex::default() };
         let since = known.filter(|k| k.rules == self.rules).map(|k| k.render);
-        let recorded = known.and_then(|k| k.sources.clone());
+        let recorded = known.and_then(|k| k.recorded.clone());
         let keeps_sources = recorded.is_some();
+        let recording = recording.clone();
         let work = move || {
             let result = match soon {
                 true => renderer.render_soon(&input, since, &sink),
@@ -945,7 +955,7 @@ impl Worker {
             // A draft that takes no more files knows better why than the renderer does.
             sink.refused()?;
             let summary = render::content(result).map_err(Stop::lasting)?;
-            hand_over(&sink.sink, &input, recorded)?;
+            hand_over(&sink.sink, &input, &recording, recorded.unwrap_or_default())?;
             Ok(summary)
         };
         let summary = blocking(work).await??;
@@ -1061,25 +1071,33 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn hand_over(
     sink: &origin::publish::Sink,
     input: &renderer::Input,
-    recorded: Option<(Sources, BTreeSet<String>)>,
+    recording: &Recorded,
+    before: Recorded,
 ) -> Result<(), Stop> {
-    let (before, names) = recorded.unwrap_or_default();
-    let changes = input.sources.changes_since(&before).into_iter().filter(|(path, _)| is_published(path));
-    for (path, file) in changes {
+    let Recorded { sources, data, files } = recording;
+    let changes = sources.changes_since(&before.sources);
+    let changes = changes.into_iter().filter(|(path, _)| is_published(path));
+    // Files elsewhere are recorded because the configuration names them, which may be new.
+    let elsewhere = files.union(&before.files).filter(|path| !is_published(path));
+    let elsewhere = elsewhere.map(|path| {
+        let file = sources.get(path).filter(|_| files.contains(path));
+        (path.as_str(), file)
+    });
+    for (path, file) in changes.chain(elsewhere) {
         let Some(file) = file else {
             sink.remove_source(path).map_err(Stop::of)?;
             continue;
         };
         let failed = |e| Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}"));
         let digest = file.digest().map_err(failed)?;
-        let (sources, name) = (input.sources.clone(), path.to_owned());
+        let (sources, name) = (sources.clone(), path.to_owned());
         let read = move || sources.get(&name).ok_or(std::io::ErrorKind::NotFound)?.read();
         sink.source_with(path, digest.into(), read).map_err(Stop::of)?;
     }
-    for (name, snapshot) in input.data.iter() {
+    for (name, snapshot) in input.data.iter().filter(|(name, _)| data.contains(*name)) {
         sink.data(&data::record_path(name), snapshot.to_bytes().into()).map_err(Stop::of)?;
     }
-    for name in names.iter().filter(|name| input.data.get(name).is_none()) {
+    for name in before.data.difference(data) {
         sink.remove_source(&data::record_path(name)).map_err(Stop::of)?;
     }
     Ok(())
@@ -1116,9 +1134,18 @@ impl renderer::Sink for DraftSink {
 }
 
 /// The files that a release is rendered from, and is recorded with: what lies in a site's own folders,
-/// and the configuration beside them.
-pub fn published_sources(sources: &Sources) -> impl Iterator<Item = (&str, &renderer::SourceFile)> {
-    sources.iter().filter(|(path, _)| is_published(path))
+/// the configuration beside them, and the files that it names as sources of data.
+pub fn published_sources<'a>(
+    sources: &'a Sources,
+    config: &Config,
+) -> impl Iterator<Item = (&'a str, &'a renderer::SourceFile)> {
+    let files = files_of(config);
+    sources.iter().filter(move |(path, _)| is_published(path) || files.contains(*path))
+}
+
+/// The files that sources of data are.
+fn files_of(config: &Config) -> BTreeSet<String> {
+    config.source.iter().filter_map(|source| Some(source.file()?.path.clone())).collect()
 }
 
 fn is_published(path: &str) -> bool {

@@ -1,7 +1,7 @@
-//! Dynamic sources: data that is not in the site's folder.
+//! Rows of data: of dynamic sources, which are not in the site's folder, and of files, which are.
 //!
-//! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch()`], [`fetch_all`]),
-//! when those that fail are asked again ([`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that
+//! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch()`], [`fetch_all`]) or
+//! reading them with the site ([`from_file`]), when those that fail are asked again ([`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that
 //! rows make ([`pages`]). Leaves out: when to fetch (`schedule`), where snapshots are stored, and how pages are rendered.
 //! A fetch that fails fails as a whole, so that the caller can keep the snapshot it has; there is no half of a source.
 
@@ -9,6 +9,7 @@ mod backoff;
 mod config;
 mod error;
 mod fetch;
+mod file;
 pub(crate) mod http;
 mod page;
 mod retries;
@@ -17,11 +18,12 @@ mod sql;
 
 pub use backoff::Backoff;
 pub use config::{
-    BYTES_MAX_DEFAULT, HttpConfig, PageConfig, Paging, ROWS_MAX_DEFAULT, SourceConfig, SourceKind, SqlConfig,
-    TIMEOUT_DEFAULT, check,
+    BYTES_MAX_DEFAULT, FileConfig, FileFormat, HttpConfig, PageConfig, Paging, ROWS_MAX_DEFAULT,
+    SourceConfig, SourceKind, SqlConfig, TIMEOUT_DEFAULT, check,
 };
 pub use error::{CellError, DataError};
 pub use fetch::{Fingerprint, fetch, fetch_all, fingerprint};
+pub use file::from_file;
 pub use page::{RowPage, pages};
 pub use retries::{Failing, Retries};
 pub use snapshot::{DataSet, Snapshot, record_path};

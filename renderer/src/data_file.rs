@@ -1,5 +1,7 @@
 //! Data files of a site, by format, as template values.
 
+use std::fmt;
+
 use tera::{Map, Value};
 
 use crate::value::{self, key, owned_key};
@@ -11,53 +13,135 @@ pub(crate) const FORMATS: &[&str] =
 /// How deep elements of an XML file may nest.
 const XML_DEPTH_MAX: usize = 128;
 
+/// What is wrong with a data file, and the line and column of it, from 1, where its parser knows them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) message: String,
+    pub(crate) place: Option<(usize, usize)>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.place {
+            Some((line, column)) => write!(f, " at line {line} column {column}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<String> for Refused {
+    fn from(message: String) -> Self {
+        Self { message, place: None }
+    }
+}
+
+impl Refused {
+    fn at(message: impl Into<String>, line: usize, column: usize) -> Self {
+        Self { message: message.into(), place: Some((line, column)) }
+    }
+
+    /// A byte of `text`.
+    fn at_byte(message: impl Into<String>, text: &str, offset: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(offset)];
+        let start = before.rfind('\n').map_or(0, |i| i + 1);
+        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
+        Self::at(message, line, before[start..].chars().count() + 1)
+    }
+
+    /// A message that says its place itself, as its end.
+    fn without_place(message: &str, place: Option<(usize, usize)>) -> Self {
+        let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+        Self { message: message.to_owned(), place }
+    }
+}
+
 /// Parses a data file. Unknown formats are text.
 ///
 /// # Errors
 /// What the format refuses.
-pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, String> {
-    let text = || {
-        std::str::from_utf8(bytes)
-            .map(|t| t.trim_start_matches('\u{feff}'))
-            .map_err(|_| "it is not valid UTF-8".to_owned())
-    };
+pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, Refused> {
     match format {
         "toml" => {
-            let table: toml::Table = toml::from_str(text()?).map_err(|e| one_line(&e.to_string()))?;
+            let text = text(bytes)?;
+            let refused = |error: toml::de::Error| {
+                Refused::at_byte(error.message(), text, error.span().map_or(0, |span| span.start))
+            };
+            let table: toml::Table = toml::from_str(text).map_err(refused)?;
             Ok(value::from_toml_table(&table))
         }
         "json" => {
-            // Read straight into a value, since serde_json's own maps may not keep the order of keys.
-            let parsed: serde_json::Value = serde_json::from_str(text()?).map_err(|e| e.to_string())?;
+            let refused = |error: serde_json::Error| {
+                Refused::without_place(&error.to_string(), Some((error.line(), error.column())))
+            };
+            let parsed: serde_json::Value = serde_json::from_str(text(bytes)?).map_err(refused)?;
             Ok(value::from_json(&parsed))
         }
         "yaml" | "yml" => {
-            let parsed: serde_norway::Value = serde_norway::from_str(text()?).map_err(|e| e.to_string())?;
-            value::from_yaml(&parsed)
+            let refused = |error: serde_norway::Error| {
+                let place = error.location().map(|at| (at.line(), at.column()));
+                Refused::without_place(&error.to_string(), place)
+            };
+            let parsed: serde_norway::Value = serde_norway::from_str(text(bytes)?).map_err(refused)?;
+            Ok(value::from_yaml(&parsed)?)
         }
-        "csv" => csv(bytes),
-        "xml" => xml(text()?),
-        "bibtex" | "bib" => crate::bibtex::parse(text()?),
-        _ => Ok(Value::from(text()?)),
+        "csv" => {
+            let Table { columns, records } = table(bytes, b',')?;
+            let texts = |record: &csv::StringRecord| record.iter().map(Value::from).collect::<Vec<_>>();
+            let mut map = Map::new();
+            map.insert(key("headers"), Value::from(texts(&columns)));
+            let records = records.iter().map(|(_, record)| Value::from(texts(record)));
+            map.insert(key("records"), Value::from(records.collect::<Vec<_>>()));
+            Ok(value::map(map))
+        }
+        "xml" => Ok(xml(text(bytes)?)?),
+        "bibtex" | "bib" => Ok(crate::bibtex::parse(text(bytes)?)?),
+        _ => Ok(Value::from(text(bytes)?)),
     }
 }
 
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+/// The text of a file, without the mark that some programs begin it with.
+fn text(bytes: &[u8]) -> Result<&str, Refused> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count() + 1;
+        Refused::at("it is not valid UTF-8", line, 1)
+    })?;
+    Ok(text.trim_start_matches('\u{feff}'))
 }
 
-fn csv(bytes: &[u8]) -> Result<Value, String> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::None).from_reader(bytes);
-    let row = |record: &csv::StringRecord| Value::from(record.iter().map(Value::from).collect::<Vec<_>>());
-    let headers = row(reader.headers().map_err(|e| e.to_string())?);
+/// A file with a record a line.
+pub(crate) struct Table {
+    /// The first record.
+    pub(crate) columns: csv::StringRecord,
+    /// The others, each with the line that it begins in.
+    pub(crate) records: Vec<(usize, csv::StringRecord)>,
+}
+
+/// Reads a table whose cells are apart by `separator`.
+///
+/// # Errors
+/// Text that is no UTF-8, and records that are longer or shorter than the first.
+pub(crate) fn table(bytes: &[u8], separator: u8) -> Result<Table, Refused> {
+    let refused = |error: csv::Error| {
+        let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let message = match error.kind() {
+            csv::ErrorKind::Utf8 { .. } => "it is not valid UTF-8".to_owned(),
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("expected {expected_len} cells as in the first line, found {len}")
+            }
+            _ => error.to_string(),
+        };
+        Refused::at(message, line, 1)
+    };
+    let mut reader = csv::ReaderBuilder::new().delimiter(separator).trim(csv::Trim::None).from_reader(bytes);
+    let columns = reader.headers().map_err(refused)?.clone();
     let mut records = Vec::new();
     for record in reader.records() {
-        records.push(row(&record.map_err(|e| e.to_string())?));
+        let record = record.map_err(refused)?;
+        let line = record.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        records.push((line, record));
     }
-    let mut map = Map::new();
-    map.insert(key("headers"), headers);
-    map.insert(key("records"), Value::from(records));
-    Ok(value::map(map))
+    Ok(Table { columns, records })
 }
 
 /// An element: attributes as `@name`, text beside them as `#text`, children by name, several of one name as a list. What has
@@ -214,7 +298,28 @@ mod tests {
             .to_string(),
             r##"{"r": {"n": [{"@y": true, "#text": 7}, 7, 1.5, "08:30"]}}"##
         );
-        assert!(parse(b"{", "json").is_err());
         assert!(parse(b"<a>", "xml").is_err());
+    }
+
+    #[test]
+    fn what_is_refused_says_where() {
+        for (bytes, format, expected) in [
+            (b"{\n \"a\": }".as_slice(), "json", "expected value at line 2 column 7"),
+            (
+                b"a = 1\nb = \n",
+                "toml",
+                "string values must be quoted, expected literal string at line 2 column 5",
+            ),
+            (b"a: 1\nb: [", "yaml", "did not find expected node content at line 3 column 1"),
+            (
+                b"a,b\n1,2\n\"x\ny\",2\n3\n",
+                "csv",
+                "expected 2 cells as in the first line, found 1 at line 5 column 1",
+            ),
+            (b"a\nb\n\xff\n", "csv", "it is not valid UTF-8 at line 3 column 1"),
+            (b"a\n\xff", "txt", "it is not valid UTF-8 at line 2 column 1"),
+        ] {
+            assert_eq!(parse(bytes, format).unwrap_err().to_string(), expected, "{format}");
+        }
     }
 }

@@ -451,7 +451,7 @@ impl Lister<'_> {
 }
 
 /// Whether a listing has what is at this path, if it is a file.
-fn is_listed(path: &str) -> bool {
+pub(crate) fn is_listed(path: &str) -> bool {
     let mut names = path.split('/');
     let top = path.split('/').next().unwrap_or_default();
     !top.starts_with('.')

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
-use renderer::data::{DataSet, RowPage, Snapshot};
+use renderer::data::{self, DataSet, SourceConfig};
 use renderer::{
     Errors, Handed, ImageOptions, Input, Memo, Options, Readers, RenderId, Renderer, Sink, SinkClosed,
     Sources, Summary,
@@ -54,8 +54,8 @@ fn picture(width: u32) -> String {
 #[derive(Clone)]
 struct Draft {
     files: BTreeMap<String, String>,
-    data: u8,
-    rows: u8,
+    /// Whether the rows of the file of news make pages.
+    rows: bool,
     day: i64,
     drafts: bool,
     images: u8,
@@ -242,7 +242,7 @@ fn pick<T>(from: &[T], choice: u8) -> &T {
 
 impl Draft {
     fn new() -> Self {
-        let mut draft = Self { files: BTreeMap::new(), data: 1, rows: 0, day: 0, drafts: false, images: 0 };
+        let mut draft = Self { files: BTreeMap::new(), rows: false, day: 0, drafts: false, images: 0 };
         draft.config(0, 0);
         for (name, variants) in TEMPLATES.iter().take(9) {
             draft.set(&format!("templates/{name}"), variants[0]);
@@ -255,6 +255,7 @@ impl Draft {
         }
         draft.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n");
         draft.set("static/pic.png", "pic");
+        draft.news(1, 0);
         draft.set("themes/t/theme.toml", "");
         draft.set("themes/t/templates/foot.html", "theme's foot");
         draft
@@ -371,8 +372,8 @@ impl Draft {
                 let text = if is_picture { picture(u32::from(b % 16) + 1) } else { b.to_string() };
                 self.toggle(path, &text, b % 3 != 0);
             }
-            20 => self.data = b % 4,
-            21 => self.rows = b % 4,
+            20 => self.news(a % 4, b % 3),
+            21 => self.rows = b % 2 == 0,
             22 if b % 3 == 0 => {
                 let lines =
                     ["/gone /", "/gone /blog/ 301", "/gone / 301\n/away https://y.example/", "/a /", "?"];
@@ -416,30 +417,35 @@ impl Draft {
         }
     }
 
+    /// So many rows, of some edition.
+    fn news(&mut self, rows: u8, edition: u8) {
+        let line = |i: u8| format!("row-{i},Row {i} of {rows},\"Body {i},\nedition {edition}.\"\n");
+        let lines: String = (0..rows).map(line).collect();
+        self.set("data/news.csv", &format!("slug,title,body\n{lines}"));
+    }
+
     fn input(&self) -> Input {
-        let row =
-            |i: u8| serde_json::from_value(serde_json::json!({ "title": format!("news {i}") })).unwrap();
-        let mut data = DataSet::new();
-        data.insert("news", Snapshot::new((0..self.data).map(row).collect()));
-        let rows = (0..self.rows).map(|i| RowPage {
-            source: "news".to_owned(),
-            row: i.into(),
-            path: format!("notes/row-{i}.md"),
-            front_matter: toml::from_str(&format!("title = \"Row {i} of {}\"", self.rows)).unwrap(),
-            body: format!("Body {i}."),
-        });
+        let sources = Sources::from_files(self.files.iter().map(|(path, text)| {
+            let bytes: Vec<u8> = match path.ends_with(".png") {
+                true => text.chars().map(|c| c as u8).collect(),
+                false => text.as_bytes().to_vec(),
+            };
+            (path.clone(), Bytes::from(bytes))
+        }));
+        let page = "[page]\nsection = 'notes'\nslug = 'slug'\ntitle = 'title'\nbody = 'body'";
+        let source: SourceConfig = toml::from_str(&format!(
+            "name = 'news'\ntype = 'file'\npath = 'data/news.csv'\n{}",
+            if self.rows { page } else { "" }
+        ))
+        .unwrap();
+        let (snapshot, rows) = data::from_file(&source, source.file().unwrap(), &sources).unwrap();
+        let data = DataSet::from_iter([("news".to_owned(), snapshot)]);
         let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
         let widths = if self.images == 2 { vec![3, 6] } else { Vec::new() };
         let images = ImageOptions { dimensions: self.images > 0, widths, ..ImageOptions::default() };
         Input {
-            sources: Sources::from_files(self.files.iter().map(|(path, text)| {
-                let bytes: Vec<u8> = match path.ends_with(".png") {
-                    true => text.chars().map(|c| c as u8).collect(),
-                    false => text.as_bytes().to_vec(),
-                };
-                (path.clone(), Bytes::from(bytes))
-            })),
-            row_pages: Arc::new(rows.collect()),
+            sources,
+            row_pages: Arc::new(rows),
             data: Arc::new(data),
             now: now + jiff::SignedDuration::from_hours(24 * self.day),
             options: Options { drafts: self.drafts, images, ..Options::default() },

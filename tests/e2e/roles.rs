@@ -255,6 +255,10 @@ fn a_renderer_of_its_own_needs_no_checkout() {
     let roles = Roles::bucket(&world);
     let api = crate::harness::Api::start(crate::sources::RYE_4);
     crate::sources::prices(&world, &api);
+    world.write("site/rolls.csv", "slug,title\nkaiser,The Kaiser roll\n");
+    let rolls = "[[source]]\nname = \"rolls\"\ntype = \"file\"\npath = \"rolls.csv\"\n\
+                 [source.page]\nslug = \"slug\"\ntitle = \"{{ title }} for {{ slug }}\"\n";
+    world.write("site/bakehouse.toml", world.read("site/bakehouse.toml") + rolls);
     roles.publish("site", &[]).success();
     let origin = roles.origin();
     let edge = roles.edge(&[&origin]);
@@ -270,6 +274,7 @@ fn a_renderer_of_its_own_needs_no_checkout() {
     api.answer(Some(crate::sources::RYE_5));
     edge.wait_text("/", "rye=5");
     assert!(edge.get("/about/").has("Two ovens"));
+    assert!(edge.get("/kaiser/").has("The Kaiser roll for kaiser"), "files that are rows are recorded too");
 }
 
 #[test]

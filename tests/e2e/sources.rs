@@ -103,6 +103,83 @@ fn a_row_is_a_page_and_a_changed_row_is_live_within_a_period() {
     assert_eq!(releases[0]["trigger"], json!({ "kind": "schedule", "name": "often" }));
 }
 
+/// A site whose news are lines of a file, beside `content/`: in none of a site's own folders.
+fn listed(world: &World) {
+    site::small(world, "site");
+    world.write(
+        "site/news.csv",
+        "slug,title,body\none,News one,The *first* row.\ntwo,News two,The second row.\n",
+    );
+    world.write("site/content/news/_index.md", "+++\ntitle = \"News\"\n+++\n");
+    world.write(
+        "site/templates/index.html",
+        "<!doctype html><title>News</title>{{ data.news | length }} news: {% for n in data.news %}{{ n.slug }} {% endfor %}",
+    );
+    world.write(
+        "site/bakehouse.toml",
+        "[[source]]\nname = \"news\"\ntype = \"file\"\npath = \"news.csv\"\n\
+         [source.page]\nsection = \"news\"\nslug = \"slug\"\ntitle = \"title\"\nbody = \"body\"\n",
+    );
+}
+
+#[test]
+fn a_row_of_a_file_is_live_when_the_file_is_saved() {
+    let world = World::new();
+    listed(&world);
+    let up = world.up("site");
+    assert!(up.get("/news/one/").has("<em>first</em>"), "a row's text is markdown");
+    assert!(up.get("/").has("2 news: one two"));
+    world.write("site/news.csv", "slug,title,body\none,News one,Changed.\nthree,News three,A third row.\n");
+    up.wait_text("/news/one/", "Changed.");
+    assert!(up.get("/news/three/").has("A third row."));
+    assert!(up.get("/").has("2 news: one three"));
+    assert_eq!(up.get("/news/two/").status, 404);
+    let releases = up.releases();
+    assert_eq!(releases.len(), 2, "{releases:#?}");
+    assert_eq!(releases[0]["trigger"]["kind"], "watch");
+
+    // What is wrong with it keeps what was good, and is said with its place.
+    world.write("site/news.csv", "slug,title,body\none,News one,Again.\n,Nothing,Lost.\n");
+    wait_until("the message", SOON, || {
+        let said = up.process.stderr();
+        said.contains("source `news`: row 2: column `slug` must not be null")
+            && said.contains("--> news.csv:3")
+    });
+    assert!(up.get("/news/one/").has("Changed."));
+    world.write("site/news.csv", "slug,title,body\none,News one,Mended.\n");
+    up.wait_text("/news/one/", "Mended.");
+    assert_eq!(up.releases().len(), 3);
+
+    // Those who render elsewhere are sent the file too.
+    world.write("other/news.csv", "slug,title,body\nfour,News four,Sent.\n");
+    for path in
+        ["zola.toml", "bakehouse.toml", "content/news/_index.md", "content/_index.md", "templates/index.html"]
+    {
+        world.write(&format!("other/{path}"), world.read(&format!("site/{path}")));
+    }
+    let plan = up.bake(&["publish", "--plan", world.path("other").to_str().unwrap()]).success();
+    assert!(plan.stdout.contains("news/four/index.html"), "{}", plan.stdout);
+}
+
+#[test]
+fn a_build_reads_the_rows_of_a_file_again_when_it_has_changed() {
+    let world = World::new();
+    listed(&world);
+    let build = || world.bake(".", &["build", "site", "--out", "out"]).ok().stdout;
+    build();
+    assert!(world.read("out/news/one/index.html").contains("<em>first</em>"));
+    assert!(build().contains("nothing to render"));
+    world.write("site/news.csv", "slug,title,body\none,News one,The *first* row.\ntwo,News two,Changed.\n");
+    let said = build();
+    assert!(!said.contains("nothing to render"), "{said}");
+    assert!(world.read("out/news/two/index.html").contains("Changed."));
+    let clean = world.bake(".", &["build", "site", "--out", "clean", "--no-memo"]).ok();
+    assert!(clean.stdout.contains("pages"));
+    world.program("diff", ".", &["-r", "out", "clean"]).ok();
+    world.write("site/news.csv", "slug,title,body\none,News one\n");
+    world.bake(".", &["build", "site", "--out", "out"]).run().code(1).says(&["--> news.csv:2:1"]);
+}
+
 #[test]
 fn what_was_missed_while_nothing_ran_is_done_once_at_the_next_start() {
     let world = World::new();
@@ -362,6 +439,9 @@ fn the_newsroom_is_fed_by_its_database_and_its_api() {
     };
     // Its README's table, line by line. A period is ten seconds.
     let period = Duration::from_secs(20);
+    let staff = world.read("newsroom/data/staff.csv");
+    world.write("newsroom/data/staff.csv", staff.replace("in turn", "at once"));
+    up.wait_text("/staff/tomas/", "at once");
     assert_eq!(up.get("/news/it-worked/").status, 404);
     assert!(!up.get("/").has("37"));
     news(&["add", "It worked", "This was a row."]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::DataError;
+use crate::sources::is_listed;
 
 /// Rows of a source unless `rows_max` says otherwise: a page each would make a render of ten thousand pages.
 pub const ROWS_MAX_DEFAULT: usize = 10_000;
@@ -48,6 +49,8 @@ pub enum SourceKind {
     Sql(SqlConfig),
     /// A JSON API.
     Http(HttpConfig),
+    /// A file of the site.
+    File(FileConfig),
 }
 
 /// `type = "sql"`.
@@ -72,6 +75,48 @@ pub struct HttpConfig {
     pub rows: String,
     /// How to get further pages.
     pub paging: Option<Paging>,
+}
+
+/// `type = "file"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileConfig {
+    /// The file, relative to the site's folder and within it.
+    pub path: String,
+    /// What is in it.
+    pub format: FileFormat,
+    /// JSON pointer (RFC 6901) to the array of rows, whatever the format; empty: the document is the array.
+    pub rows: String,
+}
+
+/// What is in the file of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    /// Cells with commas between them, a row a line; the first line names the columns.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// JSON.
+    Json,
+    /// TOML.
+    Toml,
+    /// YAML.
+    #[serde(alias = "yml")]
+    Yaml,
+}
+
+impl FileFormat {
+    /// By the end of a file's name.
+    fn of(path: &str) -> Option<Self> {
+        match path.rsplit('/').next()?.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+            "csv" => Some(Self::Csv),
+            "tsv" => Some(Self::Tsv),
+            "json" => Some(Self::Json),
+            "toml" => Some(Self::Toml),
+            "yaml" | "yml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
 }
 
 /// `[source.paging]`: an API that answers with a part and a link to the next one.
@@ -144,6 +189,8 @@ struct RawSource {
     headers: Option<BTreeMap<String, String>>,
     rows: Option<String>,
     paging: Option<Paging>,
+    path: Option<String>,
+    format: Option<FileFormat>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -151,6 +198,17 @@ struct RawSource {
 enum RawType {
     Sql,
     Http,
+    File,
+}
+
+impl RawType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sql => "sql",
+            Self::Http => "http",
+            Self::File => "file",
+        }
+    }
 }
 
 impl TryFrom<RawSource> for SourceConfig {
@@ -196,26 +254,28 @@ impl TryFrom<RawSource> for SourceConfig {
                 return Err(wrong(key, "must be at least 1".into()));
             }
         }
-        // A key of the other kind would have no effect, and its author would wonder.
-        let foreign = match raw.r#type {
-            RawType::Sql => [
-                ("url", raw.url.is_some()),
-                ("headers", raw.headers.is_some()),
-                ("rows", raw.rows.is_some()),
-                ("paging", raw.paging.is_some()),
-            ]
-            .to_vec(),
-            RawType::Http => [
-                ("database", raw.database.is_some()),
-                ("query", raw.query.is_some()),
-                ("parameters", raw.parameters.is_some()),
-            ]
-            .to_vec(),
-        };
-        let kind_name = if raw.r#type == RawType::Sql { "sql" } else { "http" };
-        if let Some((key, _)) = foreign.into_iter().find(|(_, given)| *given) {
+        // A key of another kind would have no effect, and its author would wonder.
+        use RawType::{File, Http, Sql};
+        let keys: [(&str, bool, &[RawType]); 10] = [
+            ("timeout", raw.timeout.is_some(), &[Sql, Http]),
+            ("database", raw.database.is_some(), &[Sql]),
+            ("query", raw.query.is_some(), &[Sql]),
+            ("parameters", raw.parameters.is_some(), &[Sql]),
+            ("url", raw.url.is_some(), &[Http]),
+            ("headers", raw.headers.is_some(), &[Http]),
+            ("paging", raw.paging.is_some(), &[Http]),
+            ("rows", raw.rows.is_some(), &[Http, File]),
+            ("path", raw.path.is_some(), &[File]),
+            ("format", raw.format.is_some(), &[File]),
+        ];
+        let kind_name = raw.r#type.name();
+        if let Some((key, ..)) = keys.iter().find(|(_, given, of)| *given && !of.contains(&raw.r#type)) {
             return Err(wrong(key, format!("means nothing with type = \"{kind_name}\"")));
         }
+        let pointer = |key: &str, pointer: &str| match pointer.is_empty() || pointer.starts_with('/') {
+            true => Ok(()),
+            false => Err(wrong(key, "must be a JSON pointer: it begins with `/`, such as \"/items\"".into())),
+        };
         let missing = |key: &str| wrong(key, format!("is missing; type = \"{kind_name}\" needs it"));
         let kind = match raw.r#type {
             RawType::Sql => SourceKind::Sql(SqlConfig {
@@ -232,15 +292,9 @@ impl TryFrom<RawSource> for SourceConfig {
                     return Err(wrong("url", "must begin with http:// or https://".into()));
                 }
                 let rows = raw.rows.unwrap_or_default();
-                for (key, pointer) in
-                    [("rows", Some(&rows)), ("paging.next", raw.paging.as_ref().map(|paging| &paging.next))]
-                {
-                    if pointer.is_some_and(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
-                        return Err(wrong(
-                            key,
-                            "must be a JSON pointer: it begins with `/`, such as \"/items\"".into(),
-                        ));
-                    }
+                pointer("rows", &rows)?;
+                if let Some(paging) = &raw.paging {
+                    pointer("paging.next", &paging.next)?;
                 }
                 if raw.paging.as_ref().is_some_and(|paging| paging.pages_max == 0) {
                     return Err(wrong("paging.pages_max", "must be at least 1".into()));
@@ -251,6 +305,39 @@ impl TryFrom<RawSource> for SourceConfig {
                     rows,
                     paging: raw.paging,
                 })
+            }
+            RawType::File => {
+                let path = raw.path.ok_or_else(|| missing("path"))?;
+                let path = path.strip_prefix("./").unwrap_or(&path);
+                if !is_listed(path) {
+                    return Err(wrong(
+                        "path",
+                        format!(
+                            "must name a file of the site, such as \"data/prices.csv\", not {path:?}: relative to its \
+                             folder, without `..`, not hidden, and not in a folder that builds leave out"
+                        ),
+                    ));
+                }
+                let by_name = FileFormat::of(path);
+                if by_name.is_none() && !path.contains('/') {
+                    return Err(wrong(
+                        "path",
+                        format!(
+                            "must end in .csv, .tsv, .json, .toml, .yaml or .yml beside content/; put {path:?} into a \
+                             folder, such as data/"
+                        ),
+                    ));
+                }
+                let format = raw.format.or(by_name).ok_or_else(|| {
+                    let names = "\"csv\", \"tsv\", \"json\", \"toml\" or \"yaml\"";
+                    wrong("format", format!("is missing, and {path:?} does not tell it; it may be {names}"))
+                })?;
+                if raw.rows.is_some() && matches!(format, FileFormat::Csv | FileFormat::Tsv) {
+                    return Err(wrong("rows", "means nothing in CSV and TSV: each line is a row".into()));
+                }
+                let rows = raw.rows.unwrap_or_default();
+                pointer("rows", &rows)?;
+                SourceKind::File(FileConfig { path: path.to_owned(), format, rows })
             }
         };
         if let SourceKind::Sql(sql) = &kind
@@ -265,6 +352,17 @@ impl TryFrom<RawSource> for SourceConfig {
             page.check().map_err(|(key, problem)| wrong(&format!("page.{key}"), problem))?;
         }
         Ok(Self { name, kind, timeout, rows_max, bytes_max, page: raw.page })
+    }
+}
+
+impl SourceConfig {
+    /// The file that its rows are in, of a source that is not asked but read with the site.
+    #[must_use]
+    pub fn file(&self) -> Option<&FileConfig> {
+        match &self.kind {
+            SourceKind::File(config) => Some(config),
+            SourceKind::Sql(_) | SourceKind::Http(_) => None,
+        }
     }
 }
 
@@ -323,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_kinds_with_defaults() {
+    fn reads_kinds_with_defaults() {
         let sql = parse(
             "name = 'news'\ntype = 'sql'\ndatabase = 'news.db'\nquery = 'SELECT 1'\nparameters = ['a', 2]",
         )
@@ -343,9 +441,29 @@ mod tests {
     }
 
     #[test]
+    fn the_format_of_a_file_is_by_its_name_or_said() {
+        let format = |keys: &str| {
+            let source = parse(&format!("name = 'x'\ntype = 'file'\n{keys}")).unwrap();
+            let file = source.file().unwrap();
+            (file.path.clone(), file.format)
+        };
+        for (keys, path, expected) in [
+            ("path = './prices.CSV'", "prices.CSV", FileFormat::Csv),
+            ("path = 'data/a.tsv'", "data/a.tsv", FileFormat::Tsv),
+            ("path = 'data/a.yml'", "data/a.yml", FileFormat::Yaml),
+            ("path = 'data/a.b/c'\nformat = 'yml'", "data/a.b/c", FileFormat::Yaml),
+            ("path = 'data/a.txt'\nformat = 'toml'", "data/a.txt", FileFormat::Toml),
+            ("path = 'data/a.csv'\nformat = 'json'\nrows = '/a'", "data/a.csv", FileFormat::Json),
+        ] {
+            assert_eq!(format(keys), (path.to_owned(), expected), "{keys}");
+        }
+    }
+
+    #[test]
     fn refuses_what_cannot_work() {
         let sql = "type='sql'\ndatabase='d'\nquery='q'\n";
         let http = "type='http'\nurl='http://x/'\n";
+        let file = "type='file'\npath='data/x.csv'\n";
         for (text, expected) in [
             (format!("name='2x'\n{sql}"), "`name` must be"),
             (format!("name='x-y'\n{sql}"), "`name` must be"),
@@ -368,6 +486,21 @@ mod tests {
             (format!("name='x'\n{http}[page]\nslug='{{{{ id'\ntitle='t'"), "`page.slug`"),
             (format!("name='x'\n{http}[page]\nslug='s'"), "missing field `title`"),
             (format!("name='x'\n{http}quary='q'"), "unknown field `quary`"),
+            ("name='x'\ntype='file'".into(), "`path` is missing"),
+            (format!("name='x'\n{file}timeout='1s'"), "`timeout` means nothing with type = \"file\""),
+            (format!("name='x'\n{file}url='http://x'"), "`url` means nothing with type = \"file\""),
+            (format!("name='x'\n{sql}path='x.csv'"), "`path` means nothing with type = \"sql\""),
+            (format!("name='x'\n{file}rows='/a'"), "`rows` means nothing in CSV"),
+            ("name='x'\ntype='file'\npath='a.json'\nrows='a'".into(), "`rows` must be a JSON pointer"),
+            ("name='x'\ntype='file'\npath='data/a.txt'".into(), "`format` is missing"),
+            ("name='x'\ntype='file'\npath='data/a'\nformat='xml'".into(), "unknown variant `xml`"),
+            ("name='x'\ntype='file'\npath='a.txt'\nformat='csv'".into(), "`path` must end in .csv"),
+            ("name='x'\ntype='file'\npath='../a.csv'".into(), "`path` must name a file of the site"),
+            ("name='x'\ntype='file'\npath='data/../../a.csv'".into(), "`path` must name a file of the site"),
+            ("name='x'\ntype='file'\npath='/etc/a.csv'".into(), "`path` must name a file of the site"),
+            ("name='x'\ntype='file'\npath='.git/a.csv'".into(), "`path` must name a file of the site"),
+            ("name='x'\ntype='file'\npath='target/a.csv'".into(), "`path` must name a file of the site"),
+            ("name='x'\ntype='file'\npath=''".into(), "`path` must name a file of the site"),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(expected), "{text}\n→ {error}");

@@ -14,7 +14,8 @@ use super::{http, sql};
 /// Sources that are asked at the same time. A render has few, and more at once would only queue elsewhere.
 const CONCURRENT_MAX: usize = 8;
 
-/// Asks a source and checks its rows, so that what is returned makes its pages without an error.
+/// Asks a source and checks its rows, so that what is returned makes its pages without an error. One that is a
+/// [file](SourceConfig::file) cannot be asked.
 ///
 /// `root` is the site's folder; `env` looks a variable of the environment up.
 ///
@@ -44,6 +45,11 @@ async fn checked(
         match &source.kind {
             SourceKind::Sql(config) => sql::query(source, config, root).await,
             SourceKind::Http(config) => http::get(source, config, env).await,
+            SourceKind::File(_) => Err(DataError::Config {
+                name: source.name.clone(),
+                key: "type".into(),
+                problem: "\"file\" is read with the site: there is nobody to ask".into(),
+            }),
         }
     };
     let snapshot = tokio::time::timeout(source.timeout, asked).await.unwrap_or_else(|_| {
@@ -108,9 +114,10 @@ mod tests {
     use axum::routing::get;
     use serde::Deserialize;
 
-    use super::super::DataSet;
+    use super::super::{DataSet, from_file};
     use super::*;
     use crate::schedule::{Schedule, ScheduleConfig};
+    use crate::{Limits, Sources};
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -133,6 +140,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
+        let files: Vec<SourceConfig> = site.source.extract_if(.., |source| source.file().is_some()).collect();
         for source in &mut site.source {
             if let SourceKind::Http(config) = &mut source.kind {
                 config.url = config.url.replace("127.0.0.1:8099", &address.to_string());
@@ -160,5 +168,10 @@ mod tests {
                 "weather/são-paulo.md",
             ]
         );
+        let sources = Sources::from_folder(&root, &Limits::default()).unwrap();
+        let [staff] = files.as_slice() else { panic!("{files:?}") };
+        let (_, pages) = from_file(staff, staff.file().unwrap(), &sources).unwrap();
+        let paths: Vec<&str> = pages.iter().map(|page| page.path.as_str()).collect();
+        assert_eq!(paths, ["staff/ida.md", "staff/tomas.md", "staff/mei.md"]);
     }
 }

@@ -1,0 +1,309 @@
+//! A source that is a file of the site: read with all the others, from the same snapshot of them. What is wrong with it is
+//! wrong with the site, and said with its place.
+
+use std::io;
+
+use serde_json::{Map, Value};
+
+use super::config::{FileConfig, FileFormat, SourceConfig};
+use super::error::{DataError, show};
+use super::page::{RowPage, pages};
+use super::snapshot::Snapshot;
+use crate::data_file::{self, Refused, Table};
+use crate::diagnostic::{Diagnostic, Errors, nearest};
+use crate::sources::Sources;
+
+/// The rows of a file among the site's, and the pages that they make.
+///
+/// # Errors
+/// What is wrong with the file, or with each bad row (the first 20), with its line where that is known.
+pub fn from_file(
+    source: &SourceConfig,
+    config: &FileConfig,
+    sources: &Sources,
+) -> Result<(Snapshot, Vec<RowPage>), Errors> {
+    let reading = Reading { source, config };
+    let bytes = reading.bytes(sources)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let Rows { rows, lines } = reading.rows(&bytes).map_err(|refused| reading.refused(&text, &refused))?;
+    let snapshot = Snapshot::new(rows);
+    match pages(source, &snapshot) {
+        Ok(pages) => Ok((snapshot, pages)),
+        Err(error) => Err(reading.bad_rows(&text, &lines, error)),
+    }
+}
+
+struct Reading<'a> {
+    source: &'a SourceConfig,
+    config: &'a FileConfig,
+}
+
+struct Rows {
+    rows: Vec<Map<String, Value>>,
+    /// The line in which each begins, where the format has lines.
+    lines: Vec<usize>,
+}
+
+impl Reading<'_> {
+    fn diagnostic(&self, problem: impl std::fmt::Display) -> Diagnostic {
+        Diagnostic::in_file(self.config.path.as_str(), format!("source `{}`: {problem}", self.source.name))
+    }
+
+    fn bytes(&self, sources: &Sources) -> Result<bytes::Bytes, Errors> {
+        let path = self.config.path.as_str();
+        let Some(file) = sources.get(path) else {
+            let near = nearest(path, sources.iter().map(|(path, _)| path));
+            let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            let hint = format!("`path` is relative to the site's folder{near}");
+            return Err(self.diagnostic("there is no such file").hint(hint).into());
+        };
+        let unreadable = |error: io::Error| self.diagnostic(format!("the file cannot be read: {error}"));
+        if let Some(root) = sources.root()
+            && !root
+                .join(path)
+                .canonicalize()
+                .map_err(unreadable)?
+                .starts_with(root.canonicalize().map_err(unreadable)?)
+        {
+            return Err(self
+                .diagnostic("the file is a link that leads out of the site's folder")
+                .hint("put the file itself into the site's folder")
+                .into());
+        }
+        let (length, bytes_max) = (file.bytes_len(), self.source.bytes_max);
+        if usize::try_from(length).map_or(true, |length| length > bytes_max) {
+            return Err(self
+                .diagnostic(format!("the file has {length} bytes, `bytes_max` is {bytes_max}"))
+                .hint("raise `bytes_max`")
+                .into());
+        }
+        Ok(file.read().map_err(unreadable)?)
+    }
+
+    fn rows(&self, bytes: &[u8]) -> Result<Rows, Refused> {
+        let rows = match self.config.format {
+            FileFormat::Csv => table(&data_file::table(bytes, b',')?)?,
+            FileFormat::Tsv => table(&data_file::table(bytes, b'\t')?)?,
+            FileFormat::Json => self.list(bytes, "json")?,
+            FileFormat::Toml => self.list(bytes, "toml")?,
+            FileFormat::Yaml => self.list(bytes, "yaml")?,
+        };
+        if rows.rows.len() > self.source.rows_max {
+            let text = format!("there are {} rows, `rows_max` is {}", rows.rows.len(), self.source.rows_max);
+            return Err(text.into());
+        }
+        Ok(rows)
+    }
+
+    /// The rows of a document.
+    fn list(&self, bytes: &[u8], format: &str) -> Result<Rows, Refused> {
+        let document = data_file::parse(bytes, format)?;
+        let mut document = serde_json::to_value(&document).map_err(|error| error.to_string())?;
+        let pointer = &self.config.rows;
+        let found = match document.pointer_mut(pointer) {
+            Some(Value::Array(items)) => std::mem::take(items),
+            Some(other) => return Err(no_rows(pointer, &show(other)).into()),
+            None => return Err(no_rows(pointer, "nothing").into()),
+        };
+        let row = |(index, item)| match item {
+            Value::Object(row) => Ok(row),
+            other => Err(format!("row {} must be an object (value: {})", index + 1, show(&other))),
+        };
+        let rows = found.into_iter().enumerate().map(row).collect::<Result<_, _>>()?;
+        Ok(Rows { rows, lines: Vec::new() })
+    }
+
+    fn refused(&self, text: &str, refused: &Refused) -> Errors {
+        let diagnostic = self.diagnostic(&refused.message);
+        let diagnostic = match refused.place {
+            Some((line, column)) => diagnostic.at_line(text, line, column),
+            None => diagnostic,
+        };
+        diagnostic.into()
+    }
+
+    fn bad_rows(&self, text: &str, lines: &[usize], error: DataError) -> Errors {
+        let hint = "correct the row; what was published before stays";
+        let DataError::BadRows { errors, .. } = error else {
+            return Diagnostic::in_file(self.config.path.as_str(), error.to_string()).into();
+        };
+        let placed = |error: super::error::CellError| {
+            let diagnostic = Diagnostic::in_file(self.config.path.as_str(), error.to_string()).hint(hint);
+            match lines.get(error.row - 1) {
+                Some(line) => Diagnostic { column: None, ..diagnostic.at_line(text, *line, 1) },
+                None => diagnostic,
+            }
+        };
+        Errors(errors.into_iter().map(placed).collect())
+    }
+}
+
+fn no_rows(pointer: &str, found: &str) -> String {
+    let at = if pointer.is_empty() { String::new() } else { format!(" at `{pointer}`") };
+    format!(
+        "expected an array{at}, found {found}; set `rows` to the JSON pointer of the array, such as \"/items\""
+    )
+}
+
+/// A row for each record, under the names of the first one. A cell with nothing in it has no value.
+fn table(Table { columns, records }: &Table) -> Result<Rows, Refused> {
+    let at_head = |problem: String| Refused { message: problem, place: Some((1, 1)) };
+    if columns.iter().all(str::is_empty) {
+        return Err(at_head("the first line must name the columns".into()));
+    }
+    let names: Vec<&str> = columns.iter().map(str::trim).collect();
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() {
+            return Err(at_head(format!("column {} has no name in the first line", index + 1)));
+        }
+        if names[..index].contains(name) {
+            return Err(at_head(format!("two columns have the name `{name}`")));
+        }
+    }
+    let cell = |text: &str| if text.is_empty() { Value::Null } else { Value::from(text) };
+    let row = |record: &csv::StringRecord| {
+        names.iter().zip(record).map(|(name, text)| ((*name).to_owned(), cell(text))).collect()
+    };
+    Ok(Rows {
+        rows: records.iter().map(|(_, record)| row(record)).collect(),
+        lines: records.iter().map(|(line, _)| *line).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+
+    fn source(keys: &str) -> SourceConfig {
+        toml::from_str(&format!("name = 'news'\ntype = 'file'\n{keys}")).unwrap()
+    }
+
+    fn read(keys: &str, path: &str, text: &str) -> Result<(Snapshot, Vec<RowPage>), Errors> {
+        let source = source(&format!("path = '{path}'\n{keys}"));
+        let sources = Sources::from_files([(path.to_owned(), Bytes::from(text.to_owned()))]);
+        from_file(&source, source.file().unwrap(), &sources)
+    }
+
+    fn rows(keys: &str, path: &str, text: &str) -> Value {
+        read(keys, path, text).unwrap().0.to_value()
+    }
+
+    fn error(keys: &str, path: &str, text: &str) -> String {
+        read(keys, path, text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_format_gives_rows() {
+        let expected = json!([{"name": "rye", "price": "4"}, {"name": "a, \"b\"", "price": null}]);
+        assert_eq!(rows("", "a.csv", "\u{feff}name,price\r\nrye,4\r\n\"a, \"\"b\"\"\",\r\n"), expected);
+        assert_eq!(rows("", "a.tsv", "name\t price \nrye\t4\n\"a, \"\"b\"\"\"\t\n"), expected);
+        let expected = json!([{"name": "rye", "tags": ["x"], "n": 1.5, "day": "2026-01-02"}]);
+        let json = r#"[{"name": "rye", "tags": ["x"], "n": 1.5, "day": "2026-01-02"}]"#;
+        assert_eq!(rows("", "a.json", json), expected);
+        assert_eq!(rows("rows = '/a/b'", "a.json", &format!("{{\"a\": {{\"b\": {json}}}}}")), expected);
+        let toml = "[[rates]]\nname = 'rye'\ntags = ['x']\nn = 1.5\nday = 2026-01-02\n";
+        assert_eq!(rows("rows = '/rates'", "a.toml", toml), expected);
+        assert_eq!(rows("", "a.yaml", "- name: rye\n  tags: [x]\n  n: 1.5\n  day: 2026-01-02\n"), expected);
+        assert_eq!(rows("format = 'yaml'", "data/a.list", "[]"), json!([]));
+        assert_eq!(rows("", "a.csv", "name\n"), json!([]), "a table may be empty");
+    }
+
+    #[test]
+    fn rows_make_pages() {
+        let text = "slug,title,body,date,topics\none,One,*Hi*,2026-01-02,\"a, b\"\ntwo,Two,,,\n";
+        let page = "[page]\nslug='slug'\ntitle='title'\nbody='body'\ndate='date'\ntaxonomies={ tags='topics' }\nextra=[]";
+        let (_, pages) = read(page, "a.csv", text).unwrap();
+        let shown: Vec<_> =
+            pages.iter().map(|p| (p.path.as_str(), p.body.as_str(), p.front_matter.len())).collect();
+        assert_eq!(shown, [("one.md", "*Hi*", 5), ("two.md", "", 3)]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        insta::assert_snapshot!(error("", "data/a.csv", "a,b\n1,2\n3\n"), @r"
+        error: source `news`: expected 2 cells as in the first line, found 1
+         --> data/a.csv:3:1
+          |
+        3 | 3
+          | ^
+        ");
+        insta::assert_snapshot!(error("rows = '/x'", "data/a.json", "{\n  \"x\": [}\n"), @r#"
+        error: source `news`: expected value
+         --> data/a.json:2:9
+          |
+        2 |   "x": [}
+          |         ^
+        "#);
+        for (keys, path, text, expected) in [
+            ("", "a.csv", "", "the first line must name the columns"),
+            ("", "a.csv", "a,,b\n", "column 2 has no name in the first line"),
+            ("", "a.csv", "a,b,a\n", "two columns have the name `a`"),
+            ("", "a.toml", "a = \n", "--> a.toml:1:5"),
+            ("", "a.yaml", "- a: [\n- b\n", "--> a.yaml:2:1"),
+            ("", "a.toml", "a = 1\n", "expected an array, found {\"a\":1}; set `rows`"),
+            ("rows = '/b'", "a.json", "{}", "expected an array at `/b`, found nothing"),
+            ("", "a.json", "[{}, 1]", "row 2 must be an object (value: 1)"),
+            ("rows_max = 1", "a.csv", "a\n1\n2\n", "there are 2 rows, `rows_max` is 1"),
+            ("bytes_max = 3", "a.csv", "a\n1\n2\n", "the file has 6 bytes, `bytes_max` is 3"),
+        ] {
+            let error = error(keys, path, text);
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_bad_row_is_named_with_line_and_column() {
+        let page = "[page]\nslug='slug'\ntitle='title'\ndate='at'";
+        insta::assert_snapshot!(
+            error(page, "data/a.csv", "slug,title,at\na,\"A\nB\",soon\nb,B,\n,C,\n"),
+            @r#"
+        error: source `news`: row 1: column `at` must be a date: RFC 3339, YYYY-MM-DD, or seconds since 1970 (value: "soon")
+         --> data/a.csv:2
+          |
+        2 | a,"A
+          |
+        hint: correct the row; what was published before stays
+
+        error: source `news`: row 3: column `slug` must not be null (value: null)
+         --> data/a.csv:5
+          |
+        5 | ,C,
+          |
+        hint: correct the row; what was published before stays
+        "#
+        );
+        let error = error(page, "a.json", r#"[{"slug": "a", "title": "A"}]"#);
+        assert!(error.contains("row 1: column `at` is not there") && error.contains("--> a.json"), "{error}");
+    }
+
+    #[test]
+    fn only_files_of_the_site_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("site"), folder.path().join("outside.csv"));
+        let beside = folder.path().join("beside");
+        std::fs::create_dir_all(root.join("data")).unwrap();
+        std::fs::create_dir(&beside).unwrap();
+        for path in [&outside, &root.join("data/inside.csv"), &beside.join("x.csv")] {
+            std::fs::write(path, "a\n1\n").unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, root.join("data/out.csv")).unwrap();
+        std::os::unix::fs::symlink("inside.csv", root.join("data/in.csv")).unwrap();
+        std::os::unix::fs::symlink("../../beside", root.join("data/folder")).unwrap();
+        let sources = Sources::from_folder(&root, &crate::Limits::default()).unwrap();
+        let read = |path: &str| {
+            let source = source(&format!("path = '{path}'"));
+            from_file(&source, source.file().unwrap(), &sources).map(|(rows, _)| rows.to_value())
+        };
+        assert_eq!(read("data/in.csv").unwrap(), json!([{"a": "1"}]));
+        for link in ["data/out.csv", "data/folder/x.csv"] {
+            let error = read(link).unwrap_err().to_string();
+            assert!(error.contains("leads out of the site's folder"), "{error}");
+        }
+        let error = read("data/insde.csv").unwrap_err().to_string();
+        assert!(error.contains("there is no such file\n --> data/insde.csv"), "{error}");
+        assert!(error.contains("did you mean \"data/inside.csv\"?"), "{error}");
+    }
+}
