@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Api, SOON, Up, World, site, wait_until};
+use crate::harness::{Api, Preview, SOON, Up, World, site, wait_until};
 
 /// A period of the schedule, a render, and the patience of a machine that does other things too.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -159,6 +159,21 @@ fn a_row_of_a_file_is_live_when_the_file_is_saved() {
     }
     let plan = up.bake(&["publish", "--plan", world.path("other").to_str().unwrap()]).success();
     assert!(plan.stdout.contains("news/four/index.html"), "{}", plan.stdout);
+}
+
+#[test]
+fn a_preview_shows_the_rows_of_a_file_and_what_is_wrong_with_them() {
+    let world = World::new();
+    listed(&world);
+    let preview = Preview::start(&world, "site", &[], &[]);
+    assert!(preview.get("/news/one/").has("<em>first</em>"));
+    world.write("site/news.csv", "slug,title,body\none,News one,Changed.\n");
+    preview.wait_text("/news/one/", "Changed.");
+    world.write("site/news.csv", "slug,title,body\none,News one\n");
+    wait_until("the message", SOON, || preview.process.stderr().contains("--> news.csv:2:1"));
+    assert!(preview.get("/news/one/").has("Changed."));
+    world.write("site/news.csv", "slug,title,body\none,News one,Mended.\n");
+    preview.wait_text("/news/one/", "Mended.");
 }
 
 #[test]
