@@ -48,8 +48,11 @@ impl Imported {
     }
 }
 
-/// Converts a site for Hugo: configuration, front matter, the layout of content. Templates are not.
-pub fn hugo(sources: &Sources) -> Imported {
+/// Converts a site for Hugo: configuration, front matter, text, the layout of content. Templates are not.
+///
+/// # Errors
+/// Where this is no site for Hugo, and settings that cannot be read.
+pub fn hugo(sources: &Sources) -> Result<Imported, Errors> {
     hugo::convert(sources)
 }
 

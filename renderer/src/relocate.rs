@@ -4,7 +4,7 @@
 //! languages and dates need not be understood here. Nothing is written; who carries the plan out is for others to say.
 
 mod alias;
-mod links;
+pub(crate) mod links;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

@@ -127,15 +127,21 @@ fn a_hugo_site_is_imported_with_a_list_of_what_is_left() {
     write("hugo.yaml", "baseURL: https://h.example/\ntitle: H\nparams: {a: 1}\npagination: {pagerSize: 3}\n");
     write(
         "content/posts/a.md",
-        "---\ntitle: A\ndate: 2026-01-02T10:00:00+01:00\ntags: [x]\nlayout: wide\nown: 1\n---\n[b]({{< ref \"posts/b.md\" >}}) {{< figure src=\"x\" >}}\n",
+        "---\ntitle: A\ndate: 2026-01-02T10:00:00+01:00\ntags: [x]\nlayout: wide\nown: 1\naliases: [was-a]\n---\n\
+         [b]({{< ref \"posts/b.md\" >}}) [c](../../see/c/) {{< figure src=\"x.png\" alt=\"X\" >}} {{< own >}}\n\n\
+         {{ not }} {% this %} {{</* shown */>}}\n\n```go {linenos=true}\nx\n```\n",
     );
-    write("content/posts/b.md", "+++\ntitle = \"B\"\nlastmod = 2026-02-03\ndraft = false\n+++\nB.\n");
+    write("content/posts/x.png", "");
+    write(
+        "content/posts/b.md",
+        "+++\ntitle = \"B\"\nlastmod = 2026-02-03\ndate = 2026-01-01\ndraft = false\n+++\nB.\n",
+    );
     write("content/c.md", "{\"title\": \"C\", \"url\": \"/see/c/\"}\nC.\n");
     write("layouts/index.html", "{{ .Title }}");
     let done = world.bake(".", &["import", "hugo", "old", "--out", "new"]).ok();
     for line in [
         "look at content/posts/a.md: `layout` is not converted",
-        "look at content/posts/a.md: the shortcode `figure` is not converted",
+        "look at content/posts/a.md: the shortcode `own` is not converted",
         "look at hugo.yaml: the setting `pagination` is not converted",
         "look at layouts/index.html: templates of Hugo are not converted",
     ] {
@@ -143,13 +149,42 @@ fn a_hugo_site_is_imported_with_a_list_of_what_is_left() {
     }
     world.bake("new", &["build", ".", "--out", "public"]).ok();
     let built = files(&world.path("new/public"));
-    for path in
-        ["posts/a/index.html", "posts/b/index.html", "see/c/index.html", "tags/x/index.html", "atom.xml"]
-    {
+    for path in [
+        "posts/a/index.html",
+        "posts/was-a/index.html",
+        "posts/b/index.html",
+        "see/c/index.html",
+        "tags/x/index.html",
+        "index.xml",
+        "posts/index.xml",
+        "tags/x/index.xml",
+    ] {
         assert!(built.contains_key(path), "{path} is missing: {:?}", built.keys());
     }
     let page = String::from_utf8_lossy(&built["posts/a/index.html"]).into_owned();
-    assert!(page.contains("https://h.example/posts/b/") && page.contains("{{&lt; figure"), "{page}");
+    for text in [
+        "https://h.example/posts/b/",
+        "https://h.example/see/c/",
+        "<figure><img",
+        "{{&lt; own &gt;}}",
+        "{{ not }} {% this %} {{&lt; shown &gt;}}",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let feed = String::from_utf8_lossy(&built["posts/index.xml"]).into_owned();
+    assert!(feed.contains("<rss") && feed.contains("https://h.example/posts/a/"), "{feed}");
+    // What is none is not taken for one.
+    world
+        .bake(".", &["import", "hugo", "new", "--out", "newer"])
+        .run()
+        .code(1)
+        .says(&["a site for Zola", "hint:"]);
+    world.write("nothing/content/a.md", "");
+    world
+        .bake(".", &["import", "hugo", "nothing", "--out", "newer"])
+        .run()
+        .code(1)
+        .says(&["hugo.toml", "config/_default/"]);
 }
 
 /// All files below a folder.

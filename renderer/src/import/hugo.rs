@@ -1,336 +1,387 @@
-//! A site for Hugo: its front matter and the layout of its content. Its templates are another language.
+//! A site for Hugo: its settings, its front matter, its text, and the layout of its content. Its templates are another
+//! language.
+
+mod anchor;
+mod body;
+mod embedded;
+mod gather;
+mod matter;
+mod settings;
+mod shortcode;
+mod table;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use toml::{Table, Value};
 
+use self::body::Context;
+use self::matter::MenuEntry;
+use self::settings::{Found, Settings};
+use self::tree::{Entry, Kind, Name, Places, urlized};
 use super::{Imported, Note};
+use crate::diagnostic::Errors;
+use crate::library::dated_name;
 use crate::sources::Sources;
 
-/// The files that may hold a site's settings, in the order in which they are looked for.
-const CONFIGS: [&str; 6] =
-    ["hugo.toml", "hugo.yaml", "hugo.json", "config.toml", "config.yaml", "config.json"];
-
 /// Converts a site.
-pub(super) fn convert(sources: &Sources) -> Imported {
+pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
     let mut made = Imported::default();
-    let mut taxonomies: BTreeSet<String> = ["tags".to_owned(), "categories".to_owned()].into();
-    let mut used = BTreeSet::new();
-    let config = CONFIGS.iter().find_map(|name| Some((*name, sources.get(name)?)));
-    let settings = config.and_then(|(name, file)| {
-        let table = file.read().ok().and_then(|bytes| table(name, std::str::from_utf8(&bytes).ok()?));
-        if table.is_none() {
-            made.note(name, "the settings cannot be read");
-        }
-        table
-    });
-    let mut settings = settings.unwrap_or_default();
-    if let Some(Value::Table(own)) = settings.get("taxonomies") {
-        taxonomies = own.values().filter_map(Value::as_str).map(str::to_owned).collect();
-    }
-    let mut folders: BTreeSet<String> = BTreeSet::new();
+    let mut settings = Settings::read(sources, &mut made.notes)?;
+    let mut site = Site::default();
     for (path, file) in sources.iter() {
         let Ok(bytes) = file.read() else {
             made.note(path, "the file cannot be read");
             continue;
         };
-        if let Some(inside) = path.strip_prefix("content/") {
-            if !inside.ends_with(".md") {
-                if inside.ends_with(".html") || inside.ends_with(".adoc") || inside.ends_with(".org") {
-                    made.note(path, "only markdown is content here: the file is copied as it is");
-                }
-                made.files.insert(path.to_owned(), bytes);
-                continue;
-            }
-            let Ok(text) = std::str::from_utf8(&bytes) else {
-                made.note(path, "the page is not valid UTF-8");
-                continue;
-            };
-            if let Some(cut) = inside.find('/') {
-                folders.insert(inside[..cut].to_owned());
-            }
-            let page = page(path, text, &taxonomies, &mut used, &mut made.notes);
-            made.files.insert(path.to_owned(), Bytes::from(page));
-        } else if path.starts_with("static/") {
-            made.files.insert(path.to_owned(), bytes);
-        } else if let Some(inside) = path.strip_prefix("data/") {
-            made.files.insert(format!("data/{inside}"), bytes);
-            made.note(path, "data is read by a template: load_data(path=…)");
-        } else if path.starts_with("layouts/") || path.starts_with("themes/") {
-            made.notes.push(Note::new(path, "templates of Hugo are not converted"));
-        } else if path.starts_with("assets/") || path.starts_with("i18n/") || path.starts_with("archetypes/")
+        site.take(path, bytes, &settings, &mut made);
+    }
+    site.bundled(&mut made);
+    site.cascade(&settings);
+    if settings.cascade.as_ref().is_some_and(|value| !matter::cascades(value).1.is_empty()) {
+        made.note(&settings.file, matter::SOME_PAGES);
+    }
+    let is_section = |entry: &&Entry| entry.kind == Kind::Section && !entry.folder.is_empty();
+    let folders = site.entries.iter().filter(is_section).map(|entry| entry.folder.clone()).collect();
+    for entry in &mut site.entries {
+        if let Some(text) = entry.place(&settings, &folders) {
+            made.note(&entry.old, &text);
+        }
+    }
+    let sections = site.sections_without_text();
+    let mut places = Places::of(&site.entries, &sections, &settings);
+    for path in made.files.keys() {
+        let address = path.strip_prefix("static/").or_else(|| path.strip_prefix("content/"));
+        places.add_file(format!("/{}", address.unwrap_or(path)));
+    }
+    let context = Context { settings: &settings, places: &places, own: &site.shortcodes };
+    let mut found = Found::default();
+    let mut converted: BTreeMap<String, (Table, String)> = BTreeMap::new();
+    for entry in &mut site.entries {
+        let text = body::convert(entry, &context, &mut made.notes);
+        let matter = matter::convert(entry, &settings, &mut found, &mut made.notes);
+        if text.contains("{{") || text.contains("{%") {
+            found.templated.push(escaped(&entry.new));
+        }
+        if converted.insert(entry.new.clone(), (matter, text)).is_some() {
+            made.note(
+                &entry.old,
+                "another file has the same name without capitals and signs: one of them is left out",
+            );
+        }
+    }
+    for (language, folder) in sections {
+        let suffix = language.map(|code| format!(".{code}")).unwrap_or_default();
+        let mut matter = Table::new();
+        matter.insert("title".to_owned(), titled(&folder).into());
+        converted.insert(format!("{folder}/_index{suffix}.md"), (matter, String::new()));
+    }
+    finish_sections(&mut converted, settings.has_feeds(), &mut made);
+    let entries = settings.menu(&mut made.notes);
+    found.menu.extend(entries.iter().filter_map(|entry| menu_entry(entry, &site, &places)));
+    for (path, (matter, text)) in converted {
+        let matter = toml::to_string(&matter).unwrap_or_default();
+        made.files.insert(format!("content/{path}"), Bytes::from(format!("+++\n{matter}+++\n{text}")));
+    }
+    if found.has_times {
+        made.files.insert("bakehouse.toml".to_owned(), Bytes::from_static(TIMES.as_bytes()));
+    }
+    let config = settings.write(found, &mut made);
+    made.files.insert("zola.toml".to_owned(), Bytes::from(toml::to_string(&config).unwrap_or_default()));
+    made.notes.sort();
+    made.notes.dedup();
+    Ok(made)
+}
+
+/// With this file dates in the future hold pages back, as they do for Hugo.
+const TIMES: &str = "# Dates in the future hold pages back, and `expiry_date` takes them away.\n";
+
+/// The content of a site.
+#[derive(Default)]
+struct Site {
+    entries: Vec<Entry>,
+    /// Names of the site's own shortcodes.
+    shortcodes: BTreeSet<String>,
+    themes: BTreeSet<String>,
+}
+
+impl Site {
+    /// Takes a file: content to be converted later, or what is copied as it is.
+    fn take(&mut self, path: &str, bytes: Bytes, settings: &Settings, made: &mut Imported) {
+        let inside = settings
+            .content
+            .iter()
+            .find_map(|(folder, language)| Some((path.strip_prefix(folder.as_str())?, language.as_deref())));
+        if let Some((inside, language)) = inside {
+            self.content(path, inside, language, bytes, settings, made);
+        } else if let Some(inside) =
+            settings.statics.iter().find_map(|folder| path.strip_prefix(folder.as_str()))
         {
+            made.files.insert(format!("static/{inside}"), bytes);
+        } else if path.starts_with("data/") {
+            made.files.insert(path.to_owned(), bytes);
+            made.note(
+                path,
+                "data is read by a template, as load_data(path=…), or as a [[source]] of bakehouse.toml",
+            );
+        } else if let Some(inside) = path.strip_prefix("layouts/") {
+            let name = ["shortcodes/", "_shortcodes/"].iter().find_map(|folder| inside.strip_prefix(folder));
+            if let Some((name, _)) = name.and_then(|name| name.split_once('.')) {
+                self.shortcodes.insert(name.to_owned());
+            }
+            made.note(path, "templates of Hugo are not converted");
+        } else if let Some(inside) = path.strip_prefix("themes/") {
+            let theme = inside.split('/').next().unwrap_or(inside);
+            if self.themes.insert(theme.to_owned()) {
+                made.note(&format!("themes/{theme}"), "themes of Hugo are not converted");
+            }
+        } else if ["assets/", "i18n/", "archetypes/"].iter().any(|folder| path.starts_with(folder)) {
             made.note(path, "not converted");
         }
     }
-    // A folder of pages is a section only where it says so.
-    for folder in folders {
-        let index = format!("content/{folder}/_index.md");
-        let page = format!("content/{folder}/index.md");
-        if !made.files.contains_key(&index) && !made.files.contains_key(&page) {
-            let title = folder.replace(['-', '_'], " ");
-            made.files
-                .insert(index, Bytes::from(format!("+++\ntitle = {title:?}\nsort_by = \"date\"\n+++\n")));
+
+    fn content(
+        &mut self,
+        path: &str,
+        inside: &str,
+        of_folder: Option<&str>,
+        bytes: Bytes,
+        settings: &Settings,
+        made: &mut Imported,
+    ) {
+        let Some(name) = Name::of(inside, of_folder, settings) else {
+            if [".html", ".adoc", ".org", ".rst", ".pandoc"].iter().any(|end| inside.ends_with(end)) {
+                made.note(path, "only markdown is content here: the file is copied as it is");
+            }
+            let cut = inside.rfind('/').map_or(0, |at| at + 1);
+            let folder = urlized(&inside[..cut], settings.lowers);
+            made.files.insert(format!("content/{folder}{}", &inside[cut..]), bytes);
+            return;
+        };
+        let first = inside.split('/').next().unwrap_or_default().to_lowercase();
+        if settings.taxonomies.contains(&first) && inside.contains('/') && name.stem == "_index" {
+            made.note(path, "what a taxonomy and its terms say of themselves is not converted");
+            return;
+        }
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            made.note(path, "the page is not valid UTF-8");
+            return;
+        };
+        match split(text) {
+            Ok((matter, body)) => self.entries.push(Entry::new(path, name, matter, body, settings)),
+            Err(problem) => {
+                made.note(
+                    path,
+                    &format!("the front matter cannot be read, and the page is left out: {problem}"),
+                );
+            }
         }
     }
-    let config = zola_toml(&mut settings, &used);
-    made.files.insert("zola.toml".to_owned(), Bytes::from(toml::to_string(&config).unwrap_or_default()));
-    for name in settings.keys() {
-        made.note(config_name(sources), &format!("the setting `{name}` is not converted"));
-    }
-    made
-}
 
-fn config_name(sources: &Sources) -> &'static str {
-    CONFIGS.iter().find(|name| sources.get(name).is_some()).copied().unwrap_or("hugo.toml")
-}
+    /// Leaves out what belongs to a page and is none itself.
+    fn bundled(&mut self, made: &mut Imported) {
+        let is_bundle = |entry: &&Entry| entry.kind == Kind::Bundle;
+        let bundles: Vec<String> =
+            self.entries.iter().filter(is_bundle).map(|entry| entry.folder.clone()).collect();
+        self.entries.retain(|entry| {
+            let within = bundles.iter().any(|folder| {
+                entry.folder.starts_with(folder.as_str())
+                    && !(entry.kind == Kind::Bundle && entry.folder == *folder)
+            });
+            if within {
+                made.note(
+                    &entry.old,
+                    "it is a file of the page in its folder, which only a template shows: it is left out",
+                );
+            }
+            !within
+        });
+    }
 
-/// A table in any of the three formats.
-fn table(name: &str, text: &str) -> Option<Table> {
-    match name.rsplit('.').next() {
-        Some("yaml") => serde_norway::from_str(text).ok(),
-        Some("json") => serde_json::from_str(text).ok(),
-        _ => toml::from_str(text).ok(),
-    }
-}
-
-fn zola_toml(settings: &mut Table, used: &BTreeSet<String>) -> Table {
-    let mut out = Table::new();
-    let base = settings.remove("baseURL").or_else(|| settings.remove("baseurl"));
-    let base = base.and_then(|value| value.as_str().map(str::to_owned)).filter(|url| url.contains("://"));
-    out.insert("base_url".to_owned(), base.unwrap_or_else(|| "https://example.com".to_owned()).into());
-    if let Some(title) = settings.remove("title") {
-        out.insert("title".to_owned(), title);
-    }
-    let language = settings.remove("defaultContentLanguage").or_else(|| settings.remove("languageCode"));
-    if let Some(Value::String(code)) = language {
-        out.insert(
-            "default_language".to_owned(),
-            code.split('-').next().unwrap_or("en").to_lowercase().into(),
-        );
-    }
-    out.insert("generate_feeds".to_owned(), true.into());
-    settings.remove("taxonomies");
-    let list = used.iter().map(|name| {
-        let mut taxonomy = Table::new();
-        taxonomy.insert("name".to_owned(), name.as_str().into());
-        Value::Table(taxonomy)
-    });
-    let list: Vec<Value> = list.collect();
-    if !list.is_empty() {
-        out.insert("taxonomies".to_owned(), Value::Array(list));
-    }
-    if let Some(Value::Table(params)) = settings.remove("params") {
-        if let Some(description) = params.get("description").filter(|value| value.is_str()) {
-            out.insert("description".to_owned(), description.clone());
+    /// Hands down what sections and settings say of all pages below them.
+    fn cascade(&mut self, settings: &Settings) {
+        // A key, its value, and whether it is one of `params`.
+        let handed = |value: Option<&Value>| -> Vec<(String, Value, bool)> {
+            let tables = value.map(|value| matter::cascades(value).0).unwrap_or_default();
+            let entries = tables.into_iter().flatten().flat_map(|(key, value)| match value {
+                Value::Table(params) if key.eq_ignore_ascii_case("params") => {
+                    params.iter().map(|(key, value)| (key.clone(), value.clone(), true)).collect()
+                }
+                _ => vec![(key.clone(), value.clone(), false)],
+            });
+            entries.filter(|(key, ..)| key != "cascade").collect()
+        };
+        let from = |entry: &Entry| {
+            let table = handed(table::find(&entry.matter, "cascade"));
+            (entry.language.clone(), entry.folder.clone(), table)
+        };
+        let mut above: Vec<_> =
+            self.entries.iter().filter(|entry| entry.kind == Kind::Section).map(from).collect();
+        // The nearest first.
+        above.sort_by_key(|(_, folder, _)| std::cmp::Reverse(folder.len()));
+        let of_all = handed(settings.cascade.as_ref());
+        for entry in &mut self.entries {
+            let nearer = above.iter().filter(|(language, folder, _)| {
+                *language == entry.language && entry.folder.starts_with(folder.as_str())
+            });
+            let handed = nearer.map(|(.., table)| table).chain([&of_all]);
+            for (key, value, is_param) in handed.flatten() {
+                let is_there = table::find(&entry.matter, key).is_some()
+                    || table::find(&entry.matter, &format!("params.{key}")).is_some();
+                match entry.matter.entry("params").or_insert_with(|| Value::Table(Table::new())) {
+                    _ if is_there => {}
+                    Value::Table(params) if *is_param => drop(params.insert(key.clone(), value.clone())),
+                    _ => drop(entry.matter.insert(key.clone(), value.clone())),
+                }
+            }
         }
-        out.insert("extra".to_owned(), Value::Table(params));
     }
-    out
+
+    /// The folders at the top that are sections without saying so.
+    fn sections_without_text(&self) -> Vec<(Option<String>, String)> {
+        let top = |entry: &Entry| {
+            let (folder, rest) = entry.new.split_once('/')?;
+            // A bundle right below is no folder of pages.
+            let is_bundle = entry.kind == Kind::Bundle && !rest.contains('/');
+            (!is_bundle).then(|| (entry.language.clone(), folder.to_owned()))
+        };
+        let all: BTreeSet<_> = self.entries.iter().filter_map(top).collect();
+        let is_there = |(language, folder): &(Option<String>, String)| {
+            self.entries.iter().any(|entry| {
+                entry.kind == Kind::Section
+                    && entry.language == *language
+                    && entry
+                        .new
+                        .strip_prefix(folder.as_str())
+                        .is_some_and(|rest| rest.starts_with("/_index."))
+            })
+        };
+        all.into_iter().filter(|section| !is_there(section)).collect()
+    }
 }
 
-/// A page: its front matter in TOML under the names of here, its text with what can be told of its shortcodes.
-fn page(
-    path: &str,
-    text: &str,
-    taxonomies: &BTreeSet<String>,
-    used: &mut BTreeSet<String>,
-    notes: &mut Vec<Note>,
-) -> String {
-    let (matter, body) = split(text);
-    let Some(mut matter) = matter else {
-        notes.push(Note::new(path, "the front matter cannot be read: the page is kept as it is"));
-        return text.to_owned();
+/// Sections have feeds, and say how their pages are sorted: for Hugo by weight, then by date, then by title.
+fn finish_sections(converted: &mut BTreeMap<String, (Table, String)>, has_feeds: bool, made: &mut Imported) {
+    let is_section = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with("_index."));
+    let language = |path: &str| {
+        let name = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".md");
+        name.rsplit_once('.').map(|(_, code)| code.to_owned())
     };
-    let section = path.ends_with("/_index.md") || path.contains("/_index.");
-    let mut out = Table::new();
-    let mut terms = Table::new();
-    let mut extra = Table::new();
-    for (name, value) in std::mem::take(&mut matter) {
-        let lower = name.to_lowercase();
-        if taxonomies.contains(&lower) {
-            let list = match value {
-                Value::String(term) => vec![Value::String(term)],
-                Value::Array(list) => list,
-                _ => continue,
-            };
-            if !list.is_empty() && !section {
-                used.insert(lower.clone());
-                terms.insert(lower, Value::Array(list));
-            }
+    let sections: Vec<String> = converted.keys().filter(|path| is_section(path)).cloned().collect();
+    let folder = |path: &str| path[..path.rfind('/').map_or(0, |at| at + 1)].to_owned();
+    let mut pages: BTreeMap<&String, Vec<(String, bool, bool)>> = BTreeMap::new();
+    for (path, (matter, _)) in converted.iter().filter(|(path, _)| !is_section(path)) {
+        let above =
+            |section: &&String| path.starts_with(&folder(section)) && language(section) == language(path);
+        let Some(section) = sections.iter().filter(above).max_by_key(|section| section.len()) else {
             continue;
+        };
+        let name = path.trim_end_matches("/index.md").rsplit('/').next().unwrap_or(path);
+        let has_date = matter.contains_key("date") || dated_name(name).is_some();
+        pages.entry(section).or_default().push((path.clone(), matter.contains_key("weight"), has_date));
+    }
+    for section in &sections {
+        let pages = pages.get(section).map(Vec::as_slice).unwrap_or_default();
+        let weights = pages.iter().filter(|(_, has_weight, _)| *has_weight).count();
+        let dates = pages.iter().filter(|(.., has_date)| *has_date).count();
+        let by = match pages.len() {
+            0 => None,
+            all if weights == all => Some("weight"),
+            all if dates * 2 > all => Some("date"),
+            _ => Some("title"),
+        };
+        if weights > 0 && by != Some("weight") {
+            let text = "some of its pages have a weight and some have none: they are sorted without weights";
+            made.note(&format!("content/{section}"), text);
         }
-        match (lower.as_str(), section) {
-            ("title" | "description" | "weight" | "draft" | "aliases", _) => {
-                out.insert(lower, value);
-            }
-            ("slug" | "authors", false) => {
-                out.insert(lower, value);
-            }
-            ("date" | "expirydate" | "lastmod", false) => {
-                let key = match lower.as_str() {
-                    "date" => "date",
-                    "lastmod" => "updated",
-                    _ => "expiry_date",
-                };
-                let text = value.as_datetime().map(ToString::to_string).or(value.as_str().map(str::to_owned));
-                match text.and_then(|text| day_or_moment(&text)) {
-                    Some(date) => {
-                        out.insert(key.to_owned(), Value::Datetime(date));
-                    }
-                    None => notes.push(Note::new(path, &format!("`{name}` is no date that can be read"))),
-                }
-            }
-            ("author", false) => {
-                out.insert("authors".to_owned(), Value::Array(vec![value]));
-            }
-            ("url", false) => {
-                if let Some(url) = value.as_str() {
-                    out.insert("path".to_owned(), url.trim_start_matches('/').into());
-                }
-            }
-            ("params", _) => {
-                if let Value::Table(params) = value {
-                    extra.extend(params);
-                }
-            }
-            (
-                "layout" | "type" | "outputs" | "cascade" | "menu" | "menus" | "headless" | "build"
-                | "_build",
-                _,
-            ) => {
-                notes.push(Note::new(path, &format!("`{name}` is not converted")));
-            }
-            _ => {
-                extra.insert(name, value);
-            }
+        for (path, ..) in pages.iter().filter(|(.., has_date)| by == Some("date") && !has_date) {
+            let text = "its section is sorted by date, and it has none: no list has it";
+            made.note(&format!("content/{path}"), text);
         }
+        let Some((matter, _)) = converted.get_mut(section) else { continue };
+        // What is no table comes first.
+        let (tables, mut keys): (Table, Table) =
+            std::mem::take(matter).into_iter().partition(|(_, value)| value.is_table());
+        if let Some(by) = by {
+            keys.insert("sort_by".to_owned(), by.into());
+        }
+        if has_feeds && section.contains('/') {
+            keys.insert("generate_feeds".to_owned(), true.into());
+        }
+        *matter = keys.into_iter().chain(tables).collect();
     }
-    if !terms.is_empty() {
-        out.insert("taxonomies".to_owned(), Value::Table(terms));
-    }
-    if !extra.is_empty() {
-        out.insert("extra".to_owned(), Value::Table(extra));
-    }
-    let body = shortcodes(path, body, notes);
-    format!("+++\n{}+++\n{body}", toml::to_string(&out).unwrap_or_default())
 }
 
-/// `2026-01-02` or a moment, as TOML has them; Hugo allows a space before the offset, and offsets without a colon.
-fn day_or_moment(text: &str) -> Option<toml::value::Datetime> {
-    let mut plain = text.trim().replacen(" +", "+", 1).replacen(" -", "-", 1);
-    let tail = plain.as_bytes().last_chunk::<5>();
-    if plain.len() > 10
-        && tail.is_some_and(|[sign, digits @ ..]| {
-            matches!(sign, b'+' | b'-') && digits.iter().all(u8::is_ascii_digit)
-        })
-    {
-        plain.insert(plain.len() - 2, ':');
-    }
-    plain.parse().or_else(|_| plain.get(..10).unwrap_or("").parse()).ok()
+/// An entry of the main menu as the built-in theme reads it.
+fn menu_entry(entry: &Table, site: &Site, places: &Places) -> Option<MenuEntry> {
+    let get = |key: &str| table::find(entry, key).and_then(table::text);
+    let name = get("name").or_else(|| get("title")).or_else(|| get("identifier"))?;
+    let weight = table::find(entry, "weight").and_then(Value::as_integer).unwrap_or(0);
+    let home = site.entries.first()?;
+    let path = match (get("pageRef"), get("url")) {
+        (Some(page), _) => {
+            places.content(home, &page).map(|target| format!("@/{}", target.file)).unwrap_or(page)
+        }
+        (None, Some(url)) if url.starts_with('/') => {
+            places.at(home, &url).map(|target| format!("@/{}", target.file)).unwrap_or(url)
+        }
+        (None, Some(url)) => url,
+        (None, None) => return None,
+    };
+    Some(MenuEntry { name, path, weight })
 }
 
-fn split(text: &str) -> (Option<Table>, &str) {
+/// The title that Hugo gives to a folder: `my-posts` is `My Posts`.
+fn titled(folder: &str) -> String {
+    let word = |word: &str| {
+        let mut letters = word.chars();
+        letters
+            .next()
+            .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+            .unwrap_or_default()
+    };
+    folder.split(['-', '_']).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A path as a glob that means nothing but it.
+fn escaped(path: &str) -> String {
+    path.chars().map(|c| if "*?[]{}!".contains(c) { format!("[{c}]") } else { c.to_string() }).collect()
+}
+
+/// The front matter of a page, and its text.
+fn split(text: &str) -> Result<(Table, &str), String> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    for (fence, name) in [("+++", "x.toml"), ("---", "x.yaml")] {
-        if let Some(rest) =
+    for (fence, format) in [("+++", "toml"), ("---", "yaml")] {
+        let Some(rest) =
             text.strip_prefix(fence).and_then(|rest| rest.trim_start_matches([' ', '\r']).strip_prefix('\n'))
-        {
-            let mut at = 0;
-            for line in rest.split_inclusive('\n') {
-                if line.trim_end() == fence {
-                    return (table(name, &rest[..at]), &rest[at + line.len()..]);
-                }
-                at += line.len();
-            }
-            return (None, text);
-        }
-    }
-    if text.starts_with('{') {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Table>();
-        if let Some(Ok(matter)) = values.next() {
-            let end = values.byte_offset();
-            return (Some(matter), text[end..].trim_start_matches(['\r', '\n']));
-        }
-        return (None, text);
-    }
-    (Some(Table::new()), text)
-}
-
-/// Shortcodes of Hugo become text: `ref` and `relref` links, all others are kept for a person to look at.
-fn shortcodes(path: &str, body: &str, notes: &mut Vec<Note>) -> String {
-    let mut out = String::with_capacity(body.len());
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let mut rest = body;
-    while let Some(at) = rest.find("{{") {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        let Some(end) = tag.find("}}") else { break };
-        let whole = &tag[..end + 2];
-        rest = &tag[end + 2..];
-        let inside = whole[2..end].trim_matches(['<', '>', '%']).trim();
-        let name = inside.trim_start_matches('/').split_whitespace().next().unwrap_or("");
-        if matches!(name, "ref" | "relref")
-            && let Some(target) = inside.split(['"', '`']).nth(1)
-        {
-            let target = target.trim_start_matches('/');
-            let file = if target.contains(".md") || target.contains('#') {
-                target.to_owned()
-            } else {
-                format!("{target}.md")
-            };
-            out.push_str(&format!("@/{file}"));
+        else {
             continue;
+        };
+        let mut at = 0;
+        for line in rest.split_inclusive('\n') {
+            if line.trim_end() == fence {
+                return Ok((table::read(format, &rest[..at])?, &rest[at + line.len()..]));
+            }
+            at += line.len();
         }
-        if !name.is_empty() && !inside.starts_with('/') {
-            *seen.entry(name.to_owned()).or_default() += 1;
-        }
-        out.push_str("{% raw %}");
-        out.push_str(whole);
-        out.push_str("{% endraw %}");
+        return Err(format!("there is no second `{fence}`"));
     }
-    out.push_str(rest);
-    for (name, times) in seen {
-        let times = if times == 1 { String::new() } else { format!(", {times} times") };
-        notes.push(Note::new(
-            path,
-            &format!("the shortcode `{name}` is not converted{times}: it is shown as it is written"),
-        ));
+    if text.starts_with('{') && !text.starts_with("{{") && !text.starts_with("{%") {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
+        return match values.next() {
+            Some(Ok(value)) => match table::from_json(value) {
+                Some(Value::Table(matter)) => {
+                    Ok((matter, text[values.byte_offset()..].trim_start_matches(['\r', '\n'])))
+                }
+                _ => Err("it is no table".to_owned()),
+            },
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok((Table::new(), text)),
+        };
     }
-    out
+    Ok((Table::new(), text))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_as_people_write_them() {
-        for (written, read) in [
-            ("2026-01-02", "2026-01-02"),
-            ("2026-01-02T10:00:00+01:00", "2026-01-02T10:00:00+01:00"),
-            ("2026-01-02 10:00:00 +0100", "2026-01-02T10:00:00+01:00"),
-            ("2026-01-02T10:00:00-0530", "2026-01-02T10:00:00-05:30"),
-            ("2026-01-02 about noon", "2026-01-02"),
-        ] {
-            assert_eq!(
-                day_or_moment(written).map(|date| date.to_string()).as_deref(),
-                Some(read),
-                "{written}"
-            );
-        }
-        assert!(day_or_moment("yesterday").is_none());
-    }
-
-    #[test]
-    fn front_matter_of_three_kinds() {
-        for text in ["+++\na = 1\n+++\nB", "---\na: 1\n---\nB", "{\"a\": 1}\nB"] {
-            let (matter, body) = split(text);
-            assert_eq!(matter.unwrap().get("a"), Some(&Value::Integer(1)), "{text}");
-            assert_eq!(body, "B");
-        }
-        assert_eq!(split("No front matter").1, "No front matter");
-        assert!(split("---\na: [\n---\n").0.is_none());
-    }
-}
+mod tests;

@@ -8,24 +8,24 @@ use crate::markup::{Kind, Markup, decoded};
 
 /// A target of a link, and where it stands in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) at: Range<usize>,
+pub(crate) struct Target {
+    pub(crate) at: Range<usize>,
     /// As it is meant, without escapes.
-    pub(super) address: String,
+    pub(crate) address: String,
     /// Whether it is markdown's: there `@/` names content.
-    pub(super) markdown: bool,
+    pub(crate) markdown: bool,
 }
 
 /// What links and template code in markdown stand on.
 #[derive(Debug, Default)]
-pub(super) struct Named {
-    pub(super) targets: Vec<Target>,
+pub(crate) struct Named {
+    pub(crate) targets: Vec<Target>,
     /// Where code is shown, in which nothing is meant.
-    pub(super) code: Vec<Range<usize>>,
+    pub(crate) code: Vec<Range<usize>>,
 }
 
 /// Reads markdown.
-pub(super) fn markdown(text: &str, options: Options) -> Named {
+pub(crate) fn markdown(text: &str, options: Options) -> Named {
     let mut named = Named::default();
     let events: Vec<(Event<'_>, Range<usize>)> = {
         let parser = Parser::new_ext(text, options);
@@ -132,7 +132,7 @@ impl Named {
 }
 
 /// All texts in quotes, without their quotes: where paths of content stand in templates and data.
-pub(super) fn quoted(text: &str) -> Vec<Range<usize>> {
+pub(crate) fn quoted(text: &str) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     for (line_at, line) in lines(text) {
         for quote in ['"', '\'', '`'] {
@@ -158,7 +158,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// The parts of a content's text that are template code.
-pub(super) fn code_of_templates(text: &str) -> Vec<Range<usize>> {
+pub(crate) fn code_of_templates(text: &str) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     let mut from = 0;
     while let Some(open) = text[from..].find(['{']).map(|i| from + i) {

@@ -1,0 +1,319 @@
+//! Front matter of Hugo under the names of here.
+
+use jiff::{Timestamp, civil};
+use toml::value::Datetime;
+use toml::{Table, Value};
+
+use super::Note;
+use super::settings::{Found, Settings};
+use super::table::{find, take, text, texts};
+use super::tree::{Entry, Kind, join};
+use crate::library::dated_name;
+
+/// Where the date of a page is looked for.
+const DATES: [&str; 6] = ["date", "publishdate", "pubdate", "published", "lastmod", "modified"];
+/// The same of the moment that it is to come, and to go.
+const PUBLISHED: [&str; 3] = ["publishdate", "pubdate", "published"];
+const EXPIRES: [&str; 2] = ["expirydate", "unpublishdate"];
+const CHANGED: [&str; 2] = ["lastmod", "modified"];
+
+/// Keys that mean something to Hugo or its templates, and nothing here.
+const NOT_CONVERTED: [&str; 9] = [
+    "layout",
+    "type",
+    "outputs",
+    "resources",
+    "sitemap",
+    "translationkey",
+    "markup",
+    "iscjklanguage",
+    "dates",
+];
+
+/// What is said of a `cascade` with a target.
+pub(super) const SOME_PAGES: &str = "a `cascade` to some pages only is not converted";
+
+/// The date of a page.
+pub(super) fn date(matter: &Table, name: &str, settings: &Settings) -> Option<Datetime> {
+    let from_name = || dated_name(name).filter(|_| settings.dated_names)?.0.parse().ok();
+    let own = DATES.iter().find_map(|key| moment(find(matter, key)?));
+    own.or_else(from_name)
+}
+
+/// The front matter of a page or a section.
+pub(super) fn convert(
+    entry: &mut Entry,
+    settings: &Settings,
+    found: &mut Found,
+    notes: &mut Vec<Note>,
+) -> Table {
+    let mut matter = std::mem::take(&mut entry.matter);
+    let is_section = entry.kind == Kind::Section;
+    let mut out = Table::new();
+    let mut extra = Table::new();
+    let note = |notes: &mut Vec<Note>, text: &str| notes.push(Note::new(&entry.old, text));
+    for key in ["title", "description"] {
+        if let Some(value) = take(&mut matter, key).as_ref().and_then(text) {
+            out.insert(key.to_owned(), value.into());
+        }
+    }
+    if !is_section {
+        dates(&mut matter, &mut out, &mut extra, found, |text| note(notes, text));
+    }
+    take(&mut matter, "slug");
+    for (key, value) in [("slug", &entry.placed.slug), ("path", &entry.placed.path)] {
+        if let Some(value) = value {
+            out.insert(key.to_owned(), value.as_str().into());
+        }
+    }
+    let aliases = take(&mut matter, "aliases").iter().flat_map(texts).collect::<Vec<_>>();
+    let aliases =
+        aliases.iter().map(|alias| rooted(entry, alias, settings)).chain(entry.placed.alias.clone());
+    let aliases: Vec<Value> = aliases.map(Value::from).collect();
+    if !aliases.is_empty() {
+        out.insert("aliases".to_owned(), Value::Array(aliases));
+    }
+    let mut terms = Table::new();
+    for (name, value) in matter {
+        let lower = name.to_lowercase();
+        if settings.taxonomies.contains(&lower) {
+            let list: Vec<Value> =
+                texts(&value).into_iter().filter(|term| !term.trim().is_empty()).map(Value::from).collect();
+            if !list.is_empty() && !is_section {
+                let language = entry.language.as_ref().unwrap_or(&settings.language);
+                found.taxonomies.entry(language.clone()).or_default().insert(lower.clone());
+                terms.insert(lower, Value::Array(list));
+            }
+            continue;
+        }
+        match (lower.as_str(), value) {
+            // None and the first are the same.
+            ("weight", Value::Integer(0)) => {}
+            ("weight", Value::Integer(weight @ 1..)) => {
+                out.insert("weight".to_owned(), weight.into());
+            }
+            ("draft", value) => {
+                if text(&value).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+                    out.insert("draft".to_owned(), true.into());
+                }
+            }
+            ("author" | "authors", value) if !is_section && !texts(&value).is_empty() => {
+                let names = texts(&value).into_iter().map(Value::from).collect();
+                out.insert("authors".to_owned(), Value::Array(names));
+            }
+            ("headless", Value::Boolean(headless)) => {
+                if headless && !is_section {
+                    out.insert("render".to_owned(), false.into());
+                }
+            }
+            ("build" | "_build", Value::Table(build)) => {
+                let is = |key: &str, word: &str| {
+                    let value = find(&build, key).and_then(text);
+                    value.is_some_and(|text| text == word || (word == "never" && text == "false"))
+                };
+                match (
+                    is("render", "never") || is("render", "link"),
+                    is("list", "never") || is("list", "local"),
+                ) {
+                    (true, true) => drop(out.insert("render".to_owned(), false.into())),
+                    (false, true) => drop(out.insert("hidden".to_owned(), true.into())),
+                    (true, false) => {
+                        note(notes, &format!("`{name}` is not converted: the page has an address, too"))
+                    }
+                    (false, false) => {}
+                }
+            }
+            ("summary", value) if !out.contains_key("description") && text(&value).is_some() => {
+                out.insert("description".to_owned(), value);
+            }
+            ("summary" | "linktitle", value) => {
+                note(notes, &format!("`{name}` is in [extra] now: the built-in theme does not show it"));
+                extra.insert(name, value);
+            }
+            ("menu" | "menus", value) => {
+                for menu in menus(&value) {
+                    match menu {
+                        (menu, entry_of) if menu == "main" => {
+                            let title = out.get("title").and_then(text).unwrap_or_default();
+                            let name = find(&entry_of, "name").and_then(text).unwrap_or(title);
+                            let weight = find(&entry_of, "weight").and_then(Value::as_integer).unwrap_or(0);
+                            found.menu.push(MenuEntry { name, path: format!("@/{}", entry.new), weight });
+                        }
+                        (menu, _) => note(notes, &format!("the menu `{menu}` is not converted")),
+                    }
+                }
+            }
+            ("params", Value::Table(params)) => extra.extend(params),
+            ("cascade", value) => {
+                if !cascades(&value).1.is_empty() {
+                    note(notes, SOME_PAGES);
+                }
+            }
+            (lower, value) if NOT_CONVERTED.contains(&lower) => {
+                note(notes, &format!("`{name}` is not converted"));
+                // Templates may ask for it.
+                if ["layout", "type"].contains(&lower) {
+                    extra.insert(lower.to_owned(), value);
+                }
+            }
+            ("weight", value) => {
+                note(notes, &format!("`{name}` is not converted: a weight is 1 or more, not {value}"))
+            }
+            (_, value) => {
+                extra.insert(name, value);
+            }
+        }
+    }
+    if !terms.is_empty() {
+        out.insert("taxonomies".to_owned(), Value::Table(terms));
+    }
+    if !extra.is_empty() {
+        out.insert("extra".to_owned(), Value::Table(extra));
+    }
+    out
+}
+
+/// An entry of the main menu.
+#[derive(Debug)]
+pub(super) struct MenuEntry {
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) weight: i64,
+}
+
+/// `menus: main`, `menus: [main, footer]`, or a table a menu.
+fn menus(value: &Value) -> Vec<(String, Table)> {
+    match value {
+        Value::Table(all) => {
+            let table = |value: &Value| value.as_table().cloned().unwrap_or_default();
+            all.iter().map(|(name, value)| (name.clone(), table(value))).collect()
+        }
+        names => texts(names).into_iter().map(|name| (name, Table::new())).collect(),
+    }
+}
+
+/// What a `cascade` says of all, and what of some only.
+pub(super) fn cascades(value: &Value) -> (Vec<&Table>, Vec<&Table>) {
+    let all: Vec<&Table> = match value {
+        Value::Array(list) => list.iter().filter_map(Value::as_table).collect(),
+        one => one.as_table().into_iter().collect(),
+    };
+    all.into_iter().partition(|table| find(table, "target").or_else(|| find(table, "_target")).is_none())
+}
+
+/// An alias from the root of the site on: what does not begin there is beside the page.
+fn rooted(entry: &Entry, alias: &str, settings: &Settings) -> String {
+    let prefix = entry.language.as_ref().map(|code| format!("/{code}")).unwrap_or_default();
+    let mut path = match alias.strip_prefix('/') {
+        Some(_) => format!("{prefix}{alias}"),
+        None => {
+            let address = entry.address.trim_matches('/');
+            let above = address.rsplit_once('/').map_or("", |(above, _)| above);
+            format!("/{}", join(above, alias))
+        }
+    };
+    let section = entry.folder.split('/').next().unwrap_or_default();
+    if settings.is_ugly(section)
+        && !path.ends_with('/')
+        && !path.rsplit('/').next().unwrap_or_default().contains('.')
+    {
+        path.push_str(".html");
+    }
+    path
+}
+
+fn dates(
+    matter: &mut Table,
+    out: &mut Table,
+    extra: &mut Table,
+    found: &mut Found,
+    mut note: impl FnMut(&str),
+) {
+    let mut read = |names: &[&str]| {
+        let mut first = None;
+        for name in names {
+            let Some(value) = find(matter, name) else { continue };
+            match moment(value) {
+                Some(date) => first = first.or(Some(date)),
+                None => note(&format!("`{name}` is no date that can be read")),
+            }
+        }
+        first
+    };
+    let (date, published, changed, expires) =
+        (read(&DATES), read(&PUBLISHED), read(&CHANGED), read(&EXPIRES));
+    for name in DATES.iter().chain(&EXPIRES) {
+        take(matter, name);
+    }
+    found.has_times |= published.is_some() || expires.is_some();
+    let later = |a: &Datetime, b: &Datetime| seconds(a).zip(seconds(b)).is_some_and(|(a, b)| a > b);
+    match (date, published) {
+        // It must not be out before.
+        (Some(date), Some(published)) if later(&published, &date) => {
+            note(
+                "`publishDate` is the date now, which holds the page back until then; the date is in [extra]",
+            );
+            extra.insert("date".to_owned(), Value::Datetime(date));
+            out.insert("date".to_owned(), Value::Datetime(published));
+        }
+        (Some(date), _) => drop(out.insert("date".to_owned(), Value::Datetime(date))),
+        (None, _) => {}
+    }
+    for (key, date) in [("updated", changed), ("expiry_date", expires)] {
+        if let Some(date) = date {
+            out.insert(key.to_owned(), Value::Datetime(date));
+        }
+    }
+}
+
+fn moment(value: &Value) -> Option<Datetime> {
+    value.as_datetime().copied().or_else(|| day_or_moment(value.as_str()?))
+}
+
+/// A moment to compare with: a day is its midnight in UTC.
+fn seconds(date: &Datetime) -> Option<i64> {
+    let text = date.to_string();
+    let civil = || Some(format!("{}Z", text.parse::<civil::DateTime>().ok()?));
+    let moment = text.parse::<Timestamp>().ok().or_else(|| civil()?.parse().ok());
+    Some(moment?.as_second())
+}
+
+/// `2026-01-02` or a moment, as TOML has them; Hugo allows a space before the offset, and offsets without a colon.
+fn day_or_moment(text: &str) -> Option<Datetime> {
+    let mut plain = text.trim().replacen(" +", "+", 1).replacen(" -", "-", 1);
+    let tail = plain.as_bytes().last_chunk::<5>();
+    if plain.len() > 10
+        && tail.is_some_and(|[sign, digits @ ..]| {
+            matches!(sign, b'+' | b'-') && digits.iter().all(u8::is_ascii_digit)
+        })
+    {
+        plain.insert(plain.len() - 2, ':');
+    }
+    plain.parse().or_else(|_| plain.get(..10).unwrap_or("").parse()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_as_people_write_them() {
+        for (written, read) in [
+            ("2026-01-02", "2026-01-02"),
+            ("2026-01-02T10:00:00+01:00", "2026-01-02T10:00:00+01:00"),
+            ("2026-01-02 10:00:00 +0100", "2026-01-02T10:00:00+01:00"),
+            ("2026-01-02T10:00:00-0530", "2026-01-02T10:00:00-05:30"),
+            ("2026-01-02 about noon", "2026-01-02"),
+        ] {
+            assert_eq!(
+                day_or_moment(written).map(|date| date.to_string()).as_deref(),
+                Some(read),
+                "{written}"
+            );
+        }
+        assert!(day_or_moment("yesterday").is_none());
+        let second = |text: &str| seconds(&day_or_moment(text).unwrap());
+        assert!(second("2026-01-02T00:00:01Z") > second("2026-01-02"));
+        assert!(second("2026-01-02T00:30:00+01:00") < second("2026-01-02"));
+    }
+}

@@ -1,0 +1,413 @@
+//! The settings of a site for Hugo: what they say of its content, and `zola.toml` made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use toml::{Table, Value};
+
+use super::gather::gather;
+use super::matter::MenuEntry;
+use super::table::{find, take, text, texts};
+use super::{Imported, Note};
+use crate::diagnostic::Errors;
+use crate::sources::Sources;
+
+/// Settings that say how Hugo works, and nothing of a site.
+const OF_HUGO: [&str; 16] = [
+    "publishdir",
+    "resourcedir",
+    "cachedir",
+    "caches",
+    "timeout",
+    "ignorelogs",
+    "ignorewarnings",
+    "security",
+    "enablerobotstxt",
+    "pluralizelisttitles",
+    "capitalizelisttitles",
+    "reflinkserrorlevel",
+    "reflinksnotfoundurl",
+    "archetypedir",
+    "theme",
+    "nobuildlock",
+];
+
+/// What is to be known of a site before its content is read.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// The file that notes name.
+    pub(super) file: String,
+    /// What is still to be converted.
+    rest: Table,
+    pub(super) base_url: String,
+    pub(super) language: String,
+    /// The other languages, by code.
+    languages: BTreeMap<String, Table>,
+    /// Folders of content, each with the language that it is of, the deeper ones first.
+    pub(super) content: Vec<(String, Option<String>)>,
+    /// Folders of static files.
+    pub(super) statics: Vec<String>,
+    /// The names of taxonomies that front matter uses.
+    pub(super) taxonomies: BTreeSet<String>,
+    /// Addresses of pages by the first folder that they are in.
+    pub(super) permalinks: BTreeMap<String, String>,
+    /// Whether addresses end in `.html`, or in which sections.
+    ugly: Option<Value>,
+    /// Whether addresses are in small letters.
+    pub(super) lowers: bool,
+    /// Whether dates at the head of file names are dates.
+    pub(super) dated_names: bool,
+    /// Whether HTML in markdown is shown.
+    pub(super) html: bool,
+    /// Whether quotes, dashes and dots become those of printers.
+    pub(super) typographer: bool,
+    /// Whether headings have ids as on GitHub.
+    pub(super) anchors: bool,
+    /// Whether addresses in a text become links.
+    pub(super) linkify: bool,
+    pub(super) params: Table,
+    /// What descends to all pages.
+    pub(super) cascade: Option<Value>,
+}
+
+impl Settings {
+    /// Finds and reads the settings.
+    ///
+    /// # Errors
+    /// Where this is no site for Hugo, and settings that cannot be read.
+    pub(super) fn read(sources: &Sources, notes: &mut Vec<Note>) -> Result<Self, Errors> {
+        let (file, mut rest) = gather(sources, notes)?;
+        let string = |table: &mut Table, name: &str| take(table, name).as_ref().and_then(text);
+        let base_url = string(&mut rest, "baseURL").filter(|url| url.contains("://"));
+        let language = [
+            string(&mut rest, "defaultContentLanguage"),
+            string(&mut rest, "languageCode"),
+            string(&mut rest, "locale"),
+        ];
+        let language = language.into_iter().flatten().next().unwrap_or_else(|| "en".to_owned());
+        let language = language.split(['-', '_']).next().unwrap_or("en").to_lowercase();
+        let mut languages: BTreeMap<String, Table> = match take(&mut rest, "languages") {
+            Some(Value::Table(all)) => {
+                let table = |(code, value): (String, Value)| match value {
+                    Value::Table(table) => Some((code.to_lowercase(), table)),
+                    _ => None,
+                };
+                all.into_iter().filter_map(table).collect()
+            }
+            _ => BTreeMap::new(),
+        };
+        for code in texts(&take(&mut rest, "disableLanguages").unwrap_or(Value::Array(Vec::new()))) {
+            languages.remove(&code.to_lowercase());
+        }
+        languages.retain(|_, table| take(table, "disabled") != Some(Value::Boolean(true)));
+        let folder = |name: String| format!("{}/", name.trim_matches('/'));
+        let mut content = Vec::new();
+        for (code, table) in &mut languages {
+            if let Some(own) = string(table, "contentDir") {
+                content.push((folder(own), Some(code.clone())));
+            }
+        }
+        content.push((folder(string(&mut rest, "contentDir").unwrap_or_else(|| "content".to_owned())), None));
+        content.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
+        let statics =
+            take(&mut rest, "staticDir").map_or_else(|| vec!["static".to_owned()], |value| texts(&value));
+        // What the default language says of itself is said of the site.
+        for (key, value) in languages.remove(&language).unwrap_or_default() {
+            match (key.to_lowercase().as_str(), value) {
+                ("params", Value::Table(own)) => {
+                    let mut params = match take(&mut rest, "params") {
+                        Some(Value::Table(params)) => params,
+                        _ => Table::new(),
+                    };
+                    params.extend(own);
+                    rest.insert("params".to_owned(), Value::Table(params));
+                }
+                (
+                    "languagecode" | "locale" | "languagename" | "label" | "weight" | "languagedirection",
+                    _,
+                ) => {}
+                (_, value) => {
+                    take(&mut rest, &key);
+                    rest.insert(key, value);
+                }
+            }
+        }
+        let taxonomies = match take(&mut rest, "taxonomies") {
+            Some(Value::Table(own)) => {
+                own.values().filter_map(text).map(|name| name.to_lowercase()).collect()
+            }
+            _ => ["tags".to_owned(), "categories".to_owned()].into(),
+        };
+        let permalinks = permalinks(take(&mut rest, "permalinks"), &file, notes);
+        let lowers = take(&mut rest, "disablePathToLower") != Some(Value::Boolean(true));
+        let dated_names = find(&rest, "frontmatter.date")
+            .is_some_and(|list| texts(list).iter().any(|from| from.eq_ignore_ascii_case(":filename")));
+        let params = match take(&mut rest, "params") {
+            Some(Value::Table(params)) => params,
+            _ => Table::new(),
+        };
+        let is = |path: &str, value: bool| find(&rest, path) == Some(&Value::Boolean(value));
+        let html = is("markup.goldmark.renderer.unsafe", true);
+        let anchors = !is("markup.goldmark.parser.autoHeadingID", false)
+            && find(&rest, "markup.goldmark.parser.autoHeadingIDType")
+                .is_none_or(|by| by.as_str() == Some("github"));
+        let typographer = !is("markup.goldmark.extensions.typographer", false)
+            && !is("markup.goldmark.extensions.typographer.disable", true);
+        let linkify = !is("markup.goldmark.extensions.linkify", false);
+        let ugly = take(&mut rest, "uglyURLs").filter(|value| *value != Value::Boolean(false));
+        let cascade = take(&mut rest, "cascade");
+        Ok(Self {
+            file,
+            base_url: base_url
+                .map_or_else(|| "https://example.com".to_owned(), |url| url.trim_end_matches('/').to_owned()),
+            language,
+            languages,
+            content,
+            statics: statics.into_iter().map(folder).collect(),
+            taxonomies,
+            permalinks,
+            ugly,
+            lowers,
+            dated_names,
+            html,
+            typographer,
+            anchors,
+            linkify,
+            params,
+            cascade,
+            rest,
+        })
+    }
+
+    /// Codes of the languages beside the default one.
+    pub(super) fn other_languages(&self) -> impl Iterator<Item = &str> {
+        self.languages.keys().map(String::as_str)
+    }
+
+    /// Whether the pages of a section have addresses that end in `.html`.
+    pub(super) fn is_ugly(&self, section: &str) -> bool {
+        match &self.ugly {
+            Some(Value::Table(sections)) => sections.get(section) == Some(&Value::Boolean(true)),
+            ugly => ugly.is_some(),
+        }
+    }
+
+    /// Whether a site has feeds, and so have its sections.
+    pub(super) fn has_feeds(&self) -> bool {
+        let off = find(&self.rest, "disableKinds").map(texts).unwrap_or_default();
+        let formats = find(&self.rest, "outputs.home").map(texts);
+        let is_rss = |name: &String| name.eq_ignore_ascii_case("rss");
+        !off.iter().any(is_rss) && formats.is_none_or(|formats| formats.iter().any(is_rss))
+    }
+
+    /// The path of `base_url`, without a slash at its end.
+    pub(super) fn base_path(&self) -> &str {
+        let host = self.base_url.split_once("://").map_or("", |(_, rest)| rest);
+        host.find('/').map_or("", |at| &host[at..])
+    }
+
+    /// Takes the entries of the main menu; other menus are noted.
+    pub(super) fn menu(&mut self, notes: &mut Vec<Note>) -> Vec<Table> {
+        let menus = take(&mut self.rest, "menus").or_else(|| take(&mut self.rest, "menu"));
+        let Some(Value::Table(menus)) = menus else { return Vec::new() };
+        let mut main = Vec::new();
+        for (name, entries) in menus {
+            match entries {
+                Value::Array(entries) if name == "main" => {
+                    main.extend(entries.into_iter().filter_map(|entry| match entry {
+                        Value::Table(entry) => Some(entry),
+                        _ => None,
+                    }));
+                }
+                _ => notes.push(Note::new(&self.file, &format!("the menu `{name}` is not converted"))),
+            }
+        }
+        main
+    }
+
+    /// `zola.toml`: of the settings what has a counterpart, and what was found out by the content. All else is noted.
+    pub(super) fn write(mut self, found: Found, made: &mut Imported) -> Table {
+        let mut out = Table::new();
+        out.insert("base_url".to_owned(), self.base_url.clone().into());
+        if let Some(title) = take(&mut self.rest, "title") {
+            out.insert("title".to_owned(), title);
+        }
+        if let Some(description) = self.params.get("description").filter(|value| value.is_str()) {
+            out.insert("description".to_owned(), description.clone());
+        }
+        out.insert("default_language".to_owned(), self.language.clone().into());
+        let feeds = self.has_feeds();
+        let off: Vec<String> = take(&mut self.rest, "disableKinds").iter().flat_map(texts).collect();
+        let is_off = |kind: &str| off.iter().any(|name| name.eq_ignore_ascii_case(kind));
+        if feeds {
+            out.insert("generate_feeds".to_owned(), true.into());
+            out.insert("feed_filenames".to_owned(), Value::Array(vec!["index.xml".into()]));
+            if let Some(limit @ Value::Integer(1..)) = find(&self.rest, "services.rss.limit") {
+                out.insert("feed_limit".to_owned(), limit.clone());
+            }
+            made.files.insert("templates/index.xml".to_owned(), FEED.into());
+        }
+        if is_off("sitemap") {
+            out.insert("generate_sitemap".to_owned(), false.into());
+        }
+        let taxonomies = |used: &BTreeSet<String>| {
+            let taxonomy = |name: &String| {
+                let mut taxonomy = Table::new();
+                taxonomy.insert("name".to_owned(), name.as_str().into());
+                if feeds {
+                    taxonomy.insert("feed".to_owned(), true.into());
+                }
+                if is_off("taxonomy") || is_off("term") {
+                    taxonomy.insert("render".to_owned(), false.into());
+                }
+                Value::Table(taxonomy)
+            };
+            Value::Array(used.iter().map(taxonomy).collect())
+        };
+        if feeds && !found.taxonomies.is_empty() {
+            made.note(
+                &self.file,
+                "each term has a feed, and a taxonomy as a whole has none, such as /tags/index.xml",
+            );
+        }
+        let none = BTreeSet::new();
+        let used = |code: &str| found.taxonomies.get(code).unwrap_or(&none);
+        if !used(&self.language).is_empty() {
+            out.insert("taxonomies".to_owned(), taxonomies(used(&self.language)));
+        }
+        if !found.templated.is_empty() {
+            out.insert(
+                "skip_content_templating".to_owned(),
+                Value::Array(found.templated.into_iter().map(Value::from).collect()),
+            );
+        }
+        if !self.dated_names {
+            let mut slugify = Table::new();
+            slugify.insert("paths_keep_dates".to_owned(), true.into());
+            out.insert("slugify".to_owned(), Value::Table(slugify));
+        }
+        out.insert("markdown".to_owned(), Value::Table(self.markdown()));
+        for (code, mut table) in std::mem::take(&mut self.languages) {
+            let mut language = Table::new();
+            if let Some(title) = take(&mut table, "title") {
+                language.insert("title".to_owned(), title);
+            }
+            if feeds {
+                language.insert("generate_feeds".to_owned(), true.into());
+                language.insert("feed_filenames".to_owned(), Value::Array(vec!["index.xml".into()]));
+            }
+            if !used(&code).is_empty() {
+                language.insert("taxonomies".to_owned(), taxonomies(used(&code)));
+            }
+            for name in table.keys() {
+                if !["languagecode", "locale", "languagename", "label", "weight"]
+                    .contains(&name.to_lowercase().as_str())
+                {
+                    made.note(&self.file, &format!("the setting `languages.{code}.{name}` is not converted"));
+                }
+            }
+            let all = out.entry("languages").or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(all) = all {
+                all.insert(code, Value::Table(language));
+            }
+        }
+        let mut extra = self.params;
+        if !found.menu.is_empty() {
+            let mut menu = found.menu;
+            menu.sort_by(|a, b| (a.weight, &a.name).cmp(&(b.weight, &b.name)));
+            let entry = |MenuEntry { name, path, .. }| {
+                Value::Table(
+                    [("name".to_owned(), name.into()), ("path".to_owned(), path.into())]
+                        .into_iter()
+                        .collect(),
+                )
+            };
+            extra.insert("menu".to_owned(), Value::Array(menu.into_iter().map(entry).collect()));
+        }
+        if !extra.is_empty() {
+            out.insert("extra".to_owned(), Value::Table(extra));
+        }
+        for name in self.rest.keys().filter(|name| !OF_HUGO.contains(&name.to_lowercase().as_str())) {
+            let used = [("services", "services.rss"), ("outputs", "outputs.home")];
+            let only = used.iter().any(|(table, key)| {
+                name.eq_ignore_ascii_case(table)
+                    && self.rest[name].as_table().is_some_and(|t| t.len() == 1)
+                    && find(&self.rest, key).is_some()
+            });
+            if !only {
+                made.note(&self.file, &format!("the setting `{name}` is not converted"));
+            }
+        }
+        out
+    }
+
+    /// `[markdown]`, and of `[markup]` what is not in it.
+    fn markdown(&mut self) -> Table {
+        let mut out = Table::new();
+        let definitions = find(&self.rest, "markup.goldmark.extensions.definitionList");
+        out.insert("definition_list".to_owned(), (definitions != Some(&Value::Boolean(false))).into());
+        out.insert("smart_punctuation".to_owned(), self.typographer.into());
+        if take(&mut self.rest, "enableEmoji") == Some(Value::Boolean(true)) {
+            out.insert("render_emoji".to_owned(), true.into());
+        }
+        let Some(Value::Table(mut markup)) = take(&mut self.rest, "markup") else { return out };
+        take(&mut markup, "defaultMarkdownHandler");
+        if let Some(Value::Table(mut goldmark)) = take(&mut markup, "goldmark") {
+            if let Some(Value::Table(renderer)) = goldmark.get_mut("renderer") {
+                take(renderer, "unsafe");
+            }
+            if let Some(Value::Table(parser)) = goldmark.get_mut("parser").filter(|_| self.anchors) {
+                take(parser, "autoHeadingIDType");
+                take(parser, "autoHeadingID");
+            }
+            if let Some(Value::Table(extensions)) = goldmark.get_mut("extensions") {
+                for known in ["typographer", "definitionList", "linkify"] {
+                    take(extensions, known);
+                }
+            }
+            goldmark.retain(|_, value| value.as_table().is_none_or(|table| !table.is_empty()));
+            for (name, value) in goldmark {
+                markup.insert(format!("goldmark.{name}"), value);
+            }
+        }
+        for (name, value) in markup {
+            self.rest.insert(format!("markup.{name}"), value);
+        }
+        out
+    }
+}
+
+/// What content has told of a site.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Taxonomies that pages have terms of, by language.
+    pub(super) taxonomies: BTreeMap<String, BTreeSet<String>>,
+    /// Globs of pages with braces that are text.
+    pub(super) templated: Vec<String>,
+    pub(super) menu: Vec<MenuEntry>,
+    /// Whether a page says when it is to come or to go.
+    pub(super) has_times: bool,
+}
+
+/// The feed of Hugo has another name than those that there are templates for.
+const FEED: &str = "{% include \"rss.xml\" %}\n";
+
+/// Patterns of the addresses of pages, by their first folder.
+fn permalinks(value: Option<Value>, file: &str, notes: &mut Vec<Note>) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let Some(Value::Table(table)) = value else { return out };
+    for (name, value) in table {
+        match value {
+            Value::String(pattern) => {
+                out.insert(name.to_lowercase(), pattern);
+            }
+            Value::Table(pages) if name == "page" => {
+                let patterns =
+                    pages.iter().filter_map(|(name, value)| Some((name.to_lowercase(), text(value)?)));
+                out.extend(patterns);
+            }
+            Value::Table(kind) if kind.is_empty() => {}
+            _ => notes.push(Note::new(file, &format!("the setting `permalinks.{name}` is not converted"))),
+        }
+    }
+    out
+}

@@ -1,0 +1,338 @@
+//! Whole sites, small ones.
+
+use super::*;
+
+fn import(files: &[(&str, &str)]) -> Result<Imported, Errors> {
+    let file = |(path, text): &(&str, &str)| ((*path).to_owned(), Bytes::from((*text).to_owned()));
+    convert(&Sources::from_files(files.iter().map(file)))
+}
+
+/// A site with these files beside its settings.
+fn imported(settings: &str, files: &[(&str, &str)]) -> Imported {
+    let all: Vec<_> = files.iter().copied().chain([("hugo.toml", settings)]).collect();
+    import(&all).unwrap()
+}
+
+fn text(made: &Imported, path: &str) -> String {
+    let bytes = made.files.get(path).unwrap_or_else(|| panic!("{path} is not among {:?}", made.files.keys()));
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn notes(made: &Imported) -> Vec<String> {
+    made.notes.iter().map(|note| format!("{}: {}", note.path, note.text)).collect()
+}
+
+/// The text of one page, and what is said of it.
+fn body(settings: &str, markdown: &str) -> (String, Vec<String>) {
+    let files = [
+        ("content/posts/a.md", format!("+++\ntitle = \"A\"\n+++\n{markdown}")),
+        ("content/posts/b.md", "+++\ntitle = \"B\"\nslug = \"bee\"\n+++\n".to_owned()),
+        ("content/posts/pic.png", String::new()),
+        ("content/posts/bundle/index.md", "---\ntitle: Bundle\n---\n".to_owned()),
+        ("content/Über uns.md", "+++\ntitle = \"Us\"\n+++\n".to_owned()),
+        ("static/s.css", String::new()),
+        ("layouts/shortcodes/gist.html", String::new()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let made = imported(settings, &files);
+    let page = text(&made, "content/posts/a.md");
+    let said = notes(&made)
+        .into_iter()
+        .filter_map(|note| Some(note.strip_prefix("content/posts/a.md: ")?.to_owned()));
+    (page.split_once("+++\n").unwrap().1.split_once("+++\n").unwrap().1.to_owned(), said.collect())
+}
+
+#[test]
+fn front_matter_of_three_kinds() {
+    for text in ["+++\na = 1\n+++\nB", "---\na: 1\nb:\n---\nB", "{\"a\": 1}\nB"] {
+        let (matter, body) = split(text).unwrap();
+        assert_eq!(matter, toml::from_str("a = 1").unwrap(), "{text}");
+        assert_eq!(body, "B");
+    }
+    assert_eq!(split("No front matter").unwrap().1, "No front matter");
+    assert_eq!(split("{{< x >}}").unwrap().1, "{{< x >}}");
+    assert!(split("---\na: [\n---\n").is_err());
+}
+
+#[test]
+fn what_is_no_site_for_hugo_is_refused() {
+    let error = |files: &[(&str, &str)]| import(files).unwrap_err().to_string();
+    let nothing = error(&[("content/a.md", "")]);
+    assert!(
+        nothing.contains("there is no site for Hugo") && nothing.contains("hugo.toml, hugo.yaml"),
+        "{nothing}"
+    );
+    assert!(nothing.contains("config/_default/"), "{nothing}");
+    for of_zola in [
+        ("zola.toml", "base_url = \"https://x.example\""),
+        ("config.toml", "base_url = \"https://x.example\""),
+    ] {
+        let error = error(&[of_zola]);
+        assert!(error.contains("this is a site for Zola") && error.contains("bake import zola"), "{error}");
+    }
+    let broken = error(&[("hugo.yaml", "a: [")]);
+    assert!(broken.contains("the settings cannot be read") && broken.contains("--> hugo.yaml"), "{broken}");
+    assert!(import(&[("config.toml", "baseURL = \"https://x.example\"")]).is_ok());
+}
+
+#[test]
+fn links_lead_to_files() {
+    let (made, said) = body(
+        "",
+        "[1](b.md) [2](./b.md#x) [3](../bee/) [4](/posts/bee/) [5](bundle/index.md) [6](/posts/b.md) [7](../../über-uns/)\n\
+         [8](b) [9](gone.md) [10](../pic.png) [11](/s.css) [12](https://x.example/b.md) [13](#x) `[14](b.md)` [15][r]\n\
+         <a href=\"b.md\">16</a> [17](../) [18](../../tags/x/)\n\n[r]: b.md \"B\"\n",
+    );
+    assert_eq!(
+        made,
+        "[1](@/posts/b.md) [2](@/posts/b.md#x) [3](@/posts/b.md) [4](/posts/bee/) [5](@/posts/bundle/index.md) [6](@/posts/b.md) [7](@/über-uns.md)\n\
+         [8](@/posts/b.md) [9](gone.md) [10](../pic.png) [11](/s.css) [12](https://x.example/b.md) [13](#x) `[14](b.md)` [15][r]\n\
+         <a href=\"/posts/bee/\">16</a> [17](@/posts/_index.md) [18](../../tags/x/)\n\n[r]: @/posts/b.md \"B\"\n"
+    );
+    assert_eq!(
+        said,
+        [
+            "it has HTML, which Hugo left out (`markup.goldmark.renderer.unsafe`) and which is shown now",
+            "the link to \"gone.md\" leads to nothing that was found"
+        ]
+    );
+}
+
+#[test]
+fn references_are_links() {
+    let (made, said) = body(
+        "baseURL = \"https://x.example/sub/\"",
+        "[1]({{< ref \"b.md\" >}}) [2]({{% relref `/posts/b#x` %}}) [3]({{<relref path=\"bundle\">}} \"T\") [4]({{< ref \"#x\" >}})\n\
+         [5]({{< ref \"gone\" >}}) <a href='{{< ref \"b\" >}}'>6</a> [7][r]\n\n[r]: {{< ref \"b\" >}}\n",
+    );
+    assert_eq!(
+        made,
+        "[1](@/posts/b.md) [2](@/posts/b.md#x) [3](@/posts/bundle/index.md \"T\") [4](#x)\n\
+         [5]({{< ref \"gone\" >}}) <a href='/sub/posts/bee/'>6</a> [7][r]\n\n[r]: @/posts/b.md\n"
+    );
+    assert!(said.contains(&"`ref` to \"gone\" leads to no page".to_owned()), "{said:?}");
+}
+
+#[test]
+fn code_and_bare_addresses() {
+    let settings = "[markup.goldmark.renderer]\nunsafe = true\n";
+    let (made, said) = body(
+        settings,
+        "See https://x.example/a_(b)_c, or (http://y.example). <https://z.example>\n\n\
+         ```go {hl_lines=[1,\"3-5\"],linenos=true,style=monokai}\nhttps://x.example {{ .Title }}\n```\n\n\
+         {{< highlight py \"linenos=table,hl_lines=2 4-5\" >}}\na```\n{{< /highlight >}}\n",
+    );
+    assert_eq!(
+        made,
+        "See <https://x.example/a_(b)_c>, or (<http://y.example>). <https://z.example>\n\n\
+         ```go,hl_lines=1 3-5,linenos\nhttps://x.example {{ .Title }}\n```\n\n\
+         ````py,linenos,hl_lines=2 4-5\na```\n````\n"
+    );
+    assert_eq!(said, ["`style` of a block of code is not converted"]);
+    assert_eq!(
+        body("markup.goldmark.extensions.linkify = false", "https://x.example").0,
+        "https://x.example"
+    );
+}
+
+#[test]
+fn anchors_stay() {
+    let text = "## Plain\n## A -- b\n## What's `new`? ##\n### *C++* [and](/x) co\n## Own {#mine}\n\nÜber *uns*\n----\n\n`## What's`\n";
+    assert_eq!(
+        body("", text).0,
+        "## Plain\n## A -- b {#a--b}\n## What's `new`? {#whats-new}\n### *C++* [and](/x) co\n## Own {#mine}\n\nÜber *uns* {#über-uns}\n----\n\n`## What's`\n"
+    );
+    assert_eq!(body("markup.goldmark.parser.autoHeadingIDType = \"blackfriday\"", text).0, text);
+}
+
+#[test]
+fn shortcodes_become_what_they_stand_for_or_stay() {
+    let (made, said) = body(
+        "[params]\ngreeting = \"Hi\"\n",
+        "{{< param greeting >}} {{< x user=\"a\" id=\"1\" >}} {{< comment >}}no{{< /comment >}}.\n\n\
+         {{< details summary=\"More *here*\" >}}\n{{< param \"title\" >}}\n{{< /details >}}\n\n\
+         {{< gist a 1 >}} {{% note %}}**in**{{% /note %}} {{</* ref \"y\" */>}} {{ z }} {% raw %}\n",
+    );
+    assert_eq!(
+        made,
+        "Hi <https://x.com/a/status/1> .\n\n\
+         <details><summary>More <em>here</em></summary>\n\nA\n\n</details>\n\n\
+         {{< gist a 1 >}} {{% note %}}**in**{{% /note %}} {{< ref \"y\" >}} {{ z }} {% raw %}\n"
+    );
+    assert_eq!(
+        said,
+        [
+            "the shortcode `gist` is not converted: it is shown as it is written",
+            "the shortcode `note` is not converted: it is shown as it is written",
+            "the shortcode `x` is a link now: what it showed is on another host"
+        ],
+        "the site has a shortcode `gist` of its own"
+    );
+}
+
+#[test]
+fn braces_are_text() {
+    let page = "+++\ntitle = \"A\"\n+++\n";
+    let files = [
+        ("content/a [1].md", format!("{page}{{{{ x }}}}")),
+        ("content/b.md", format!("{page}{{% if %}}")),
+        ("content/c.md", format!("{page}{{ x }} {{#id}}")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let config = text(&imported("", &files), "zola.toml");
+    assert!(config.contains("skip_content_templating = [\"a-1.md\", \"b.md\"]"), "{config}");
+}
+
+#[test]
+fn front_matter_under_the_names_of_here() {
+    let made = imported(
+        "",
+        &[(
+            "content/posts/a.md",
+            "---\ntitle: 2024\ndescription:\nsummary: Short.\nlinkTitle: A\ndate: 2026-01-02\npublishDate: 2026-01-05\n\
+             expiryDate: 2027-01-01\nlastmod: 2026-02-03\nweight: 0\ndraft: true\nslug: aa\nauthor: Ida\ntags: one\n\
+             categories: [1, b]\naliases: [old, /x/y.html]\nlayout: wide\ntype: post\nmenu: {main: {weight: 3}, side: {}}\n\
+             resources: [{src: x}]\nheadless: true\nown: {k: v}\nParams: {p: 1}\n---\n",
+        )],
+    );
+    insta::assert_snapshot!(text(&made, "content/posts/a.md"), @r#"
+    +++
+    title = "2024"
+    date = 2026-01-05
+    updated = 2026-02-03
+    expiry_date = 2027-01-01
+    slug = "aa"
+    aliases = ["/posts/old", "/x/y.html"]
+    description = "Short."
+    draft = true
+    authors = ["Ida"]
+    render = false
+
+    [taxonomies]
+    tags = ["one"]
+    categories = ["1", "b"]
+
+    [extra]
+    date = 2026-01-02
+    linkTitle = "A"
+    layout = "wide"
+    type = "post"
+    p = 1
+
+    [extra.own]
+    k = "v"
+    +++
+    "#);
+    assert_eq!(
+        notes(&made).iter().filter_map(|note| note.strip_prefix("content/posts/a.md: ")).collect::<Vec<_>>(),
+        [
+            "`layout` is not converted",
+            "`linkTitle` is in [extra] now: the built-in theme does not show it",
+            "`publishDate` is the date now, which holds the page back until then; the date is in [extra]",
+            "`resources` is not converted",
+            "`type` is not converted",
+            "the menu `side` is not converted"
+        ]
+    );
+    assert!(made.files.contains_key("bakehouse.toml"), "dates hold pages back only beside it");
+    let config = text(&made, "zola.toml");
+    assert!(config.contains("[[extra.menu]]\nname = \"2024\"\npath = \"@/posts/a.md\""), "{config}");
+}
+
+#[test]
+fn addresses_stay() {
+    let page = |matter: &str| format!("+++\ntitle = \"A\"\n{matter}\n+++\n");
+    let files = [
+        ("content/Some Folder/A Page.md", page("")),
+        ("content/posts/2026-01-02-dated.md", page("")),
+        ("content/posts/a_b v1.2.md", page("")),
+        ("content/posts/bundle/index.md", page("slug = \"other\"\naliases = [\"was\"]")),
+        ("content/posts/file.md", page("url = \"/x/y.html\"")),
+        ("content/posts/feed.md", page("url = \"/feed.txt\"")),
+        ("content/news/n.md", page("date = 2026-04-05\nslug = \"s\"")),
+        ("content/docs/_index.md", page("url = \"/handbook/\"\naliases = [\"manual\"]")),
+        ("content/docs/sub/d.md", page("")),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let made = imported("[permalinks]\nnews = \"/n/:year/:month/:slug/\"\n", &files);
+    let says = |path: &str, expected: &[&str]| {
+        let text = text(&made, &format!("content/{path}"));
+        for line in expected {
+            assert!(text.contains(line), "{path}: {line} is not in\n{text}");
+        }
+        let keys = ["path = ", "slug = ", "aliases = "].iter().filter(|key| text.contains(**key)).count();
+        assert_eq!(keys, expected.len(), "{path}:\n{text}");
+    };
+    says("some-folder/a-page.md", &[]);
+    says("posts/2026-01-02-dated.md", &[]);
+    says("posts/a_b-v1.2.md", &["path = \"posts/a_b-v1.2\""]);
+    says("posts/bundle/index.md", &["slug = \"other\"", "aliases = [\"/posts/was\"]"]);
+    says("posts/file.md", &["path = \"x/y\"", "aliases = [\"/x/y.html\"]"]);
+    says("posts/feed.md", &[]);
+    says("news/n.md", &["path = \"n/2026/04/s\""]);
+    says("docs/_index.md", &["aliases = [\"/manual\", \"/handbook/\"]"]);
+    says("docs/sub/d.md", &[]);
+    assert!(text(&made, "content/some-folder/_index.md").contains("title = \"Some Folder\""));
+    assert!(text(&made, "zola.toml").contains("paths_keep_dates = true"));
+    for note in [
+        "content/posts/file.md: a page has an address with a slash at its end: \"x/y.html\" is an alias",
+        "content/posts/feed.md: a page cannot be at \"feed.txt\": it has the address of its file",
+        "content/docs/_index.md: a section has the address of its folder: `url` is an alias, \"/handbook/\"",
+    ] {
+        assert!(notes(&made).iter().any(|said| said == note), "{note}: {:#?}", notes(&made));
+    }
+}
+
+#[test]
+fn what_descends_and_what_is_bundled() {
+    let made = imported(
+        "[taxonomies]\nauthor = \"authors\"\n[[cascade]]\nall = 1\n[[cascade]]\nsome = 1\ntarget = { path = \"/x\" }\n",
+        &[
+            ("content/_index.md", "+++\ntitle = \"Home\"\n[cascade]\nshelf = \"home\"\nweight = 5\n+++\n"),
+            ("content/docs/_index.md", "+++\ntitle = \"Docs\"\n[cascade.params]\nshelf = \"docs\"\n+++\n"),
+            ("content/docs/a.md", "+++\ntitle = \"A\"\nauthors = [\"Ida\"]\ntags = [\"t\"]\n+++\n"),
+            ("content/docs/b/index.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n"),
+            ("content/docs/b/notes.md", "+++\ntitle = \"Notes\"\n+++\n"),
+            ("content/authors/ida/_index.md", "+++\ntitle = \"Ida P.\"\n+++\n"),
+        ],
+    );
+    let page = text(&made, "content/docs/a.md");
+    for line in
+        ["weight = 5", "[taxonomies]\nauthors = [\"Ida\"]", "tags = [\"t\"]", "all = 1", "shelf = \"docs\""]
+    {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    assert!(text(&made, "content/docs/b/index.md").contains("weight = 1"));
+    assert!(text(&made, "content/docs/_index.md").contains("sort_by = \"weight\"\ngenerate_feeds = true"));
+    for path in ["content/docs/b/notes.md", "content/authors/ida/_index.md", "content/authors/_index.md"] {
+        assert!(!made.files.contains_key(path), "{path}");
+    }
+    assert!(notes(&made).contains(&"hugo.toml: a `cascade` to some pages only is not converted".to_owned()));
+}
+
+#[test]
+fn languages_by_name_and_by_folder() {
+    let page = "+++\ntitle = \"A\"\naliases = [\"/old\"]\n+++\n";
+    let files = [
+        ("config/_default/hugo.toml", "baseURL = \"https://x.example/\"\ndefaultContentLanguage = \"en\"\n"),
+        (
+            "config/_default/languages.toml",
+            "[en]\ntitle = \"E\"\n[de]\ntitle = \"D\"\ncontentDir = \"inhalt\"\n[fr]\ntitle = \"F\"\n",
+        ),
+        ("config/_default/params.toml", "own = 1\n"),
+        ("config/production/hugo.toml", "title = \"P\"\n"),
+        ("content/a.md", page),
+        ("content/a.fr.md", page),
+        ("inhalt/a.md", page),
+    ];
+    let made = import(&files).unwrap();
+    let paths: Vec<_> = made.files.keys().filter(|path| path.starts_with("content/")).cloned().collect();
+    assert_eq!(paths, ["content/a.de.md", "content/a.fr.md", "content/a.md"]);
+    assert!(text(&made, "content/a.de.md").contains("aliases = [\"/de/old\"]"));
+    let config = text(&made, "zola.toml");
+    for line in ["title = \"E\"", "[languages.de]\ntitle = \"D\"", "[languages.fr]\ntitle = \"F\"", "own = 1"]
+    {
+        assert!(config.contains(line), "{line}: {config}");
+    }
+    assert_eq!(notes(&made), ["config/production/hugo.toml: settings of an environment are not converted"]);
+}
