@@ -2,6 +2,7 @@
 //! language.
 
 mod anchor;
+mod bare;
 mod body;
 mod embedded;
 mod gather;
@@ -323,10 +324,11 @@ fn menu_entry(entry: &Table, site: &Site, places: &Places) -> Option<MenuEntry> 
         (Some(page), _) => {
             places.content(home, &page).map(|target| format!("@/{}", target.file)).unwrap_or(page)
         }
-        (None, Some(url)) if url.starts_with('/') => {
+        (None, Some(url)) if url.contains(':') => url,
+        (None, Some(url)) => {
+            let url = format!("/{}", url.trim_start_matches('/'));
             places.at(home, &url).map(|target| format!("@/{}", target.file)).unwrap_or(url)
         }
-        (None, Some(url)) => url,
         (None, None) => return None,
     };
     Some(MenuEntry { name, path, weight })

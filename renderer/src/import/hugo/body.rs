@@ -7,6 +7,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag as Start, TagEnd
 
 use super::Note;
 use super::anchor::Ids;
+use super::bare;
 use super::embedded;
 use super::settings::Settings;
 use super::shortcode::{Piece, Tag, pieces};
@@ -227,31 +228,8 @@ impl Body<'_> {
         edits: &mut Vec<(Range<usize>, String)>,
     ) {
         let Some(range) = range.filter(|_| self.context.settings.linkify) else { return };
-        let part = &text[range.clone()];
-        let mut from = 0;
-        while let Some(at) = part[from..].find("http").map(|at| from + at) {
-            from = at + 4;
-            let address = &part[at..];
-            let before = part[..at].chars().next_back();
-            if !(address.starts_with("http://") || address.starts_with("https://"))
-                || before.is_some_and(char::is_alphanumeric)
-            {
-                continue;
-            }
-            let mut end = address.find(|c: char| c.is_whitespace() || c == '<').unwrap_or(address.len());
-            while let Some(c) = address[..end].chars().next_back() {
-                let unopened =
-                    c == ')' && address[..end].matches(')').count() > address[..end].matches('(').count();
-                if !"?!.,:;*_~'\"".contains(c) && !unopened {
-                    break;
-                }
-                end -= c.len_utf8();
-            }
-            if end > "https://".len() {
-                edits.push((range.start + at..range.start + at + end, format!("<{}>", &address[..end])));
-                from = at + end;
-            }
-        }
+        let found = bare::addresses(&text[range.clone()]).into_iter();
+        edits.extend(found.map(|(at, link)| (range.start + at.start..range.start + at.end, link)));
     }
 
     /// Where a link leads now; none where it stays as it is.

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::Note;
 use super::settings::{Found, Settings};
 use super::table::{find, take, text, texts};
-use super::tree::{Entry, Kind, join};
+use super::tree::{Entry, Kind, join, urlized};
 use crate::library::dated_name;
 
 /// Where the date of a page is looked for.
@@ -80,6 +80,12 @@ pub(super) fn convert(
             let list: Vec<Value> =
                 texts(&value).into_iter().filter(|term| !term.trim().is_empty()).map(Value::from).collect();
             if !list.is_empty() && !is_section {
+                for term in texts(&Value::Array(list.clone())) {
+                    let slug = slug::slugify(&term);
+                    if urlized(&term, true) != slug {
+                        note(notes, &format!("the term {term:?} has another address: it ends in {slug:?}"));
+                    }
+                }
                 let language = entry.language.as_ref().unwrap_or(&settings.language);
                 found.taxonomies.entry(language.clone()).or_default().insert(lower.clone());
                 terms.insert(lower, Value::Array(list));

@@ -345,6 +345,7 @@ impl Settings {
         let mut out = Table::new();
         let definitions = find(&self.rest, "markup.goldmark.extensions.definitionList");
         out.insert("definition_list".to_owned(), (definitions != Some(&Value::Boolean(false))).into());
+        out.insert("bottom_footnotes".to_owned(), true.into());
         out.insert("smart_punctuation".to_owned(), self.typographer.into());
         if take(&mut self.rest, "enableEmoji") == Some(Value::Boolean(true)) {
             out.insert("render_emoji".to_owned(), true.into());

@@ -290,20 +290,29 @@ fn what_descends_and_what_is_bundled() {
         &[
             ("content/_index.md", "+++\ntitle = \"Home\"\n[cascade]\nshelf = \"home\"\nweight = 5\n+++\n"),
             ("content/docs/_index.md", "+++\ntitle = \"Docs\"\n[cascade.params]\nshelf = \"docs\"\n+++\n"),
-            ("content/docs/a.md", "+++\ntitle = \"A\"\nauthors = [\"Ida\"]\ntags = [\"t\"]\n+++\n"),
+            ("content/docs/a.md", "+++\ntitle = \"A\"\nauthors = [\"Ida\", \"C++\"]\ntags = [\"t\"]\n+++\n"),
             ("content/docs/b/index.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n"),
             ("content/docs/b/notes.md", "+++\ntitle = \"Notes\"\n+++\n"),
             ("content/authors/ida/_index.md", "+++\ntitle = \"Ida P.\"\n+++\n"),
         ],
     );
     let page = text(&made, "content/docs/a.md");
-    for line in
-        ["weight = 5", "[taxonomies]\nauthors = [\"Ida\"]", "tags = [\"t\"]", "all = 1", "shelf = \"docs\""]
-    {
+    for line in [
+        "weight = 5",
+        "[taxonomies]\nauthors = [\"Ida\", \"C++\"]",
+        "tags = [\"t\"]",
+        "all = 1",
+        "shelf = \"docs\"",
+    ] {
         assert!(page.contains(line), "{line}: {page}");
     }
     assert!(text(&made, "content/docs/b/index.md").contains("weight = 1"));
     assert!(text(&made, "content/docs/_index.md").contains("sort_by = \"weight\"\ngenerate_feeds = true"));
+    assert!(
+        notes(&made).contains(
+            &"content/docs/a.md: the term \"C++\" has another address: it ends in \"c\"".to_owned()
+        )
+    );
     for path in ["content/docs/b/notes.md", "content/authors/ida/_index.md", "content/authors/_index.md"] {
         assert!(!made.files.contains_key(path), "{path}");
     }
@@ -330,8 +339,13 @@ fn languages_by_name_and_by_folder() {
     assert_eq!(paths, ["content/a.de.md", "content/a.fr.md", "content/a.md"]);
     assert!(text(&made, "content/a.de.md").contains("aliases = [\"/de/old\"]"));
     let config = text(&made, "zola.toml");
-    for line in ["title = \"E\"", "[languages.de]\ntitle = \"D\"", "[languages.fr]\ntitle = \"F\"", "own = 1"]
-    {
+    for line in [
+        "bottom_footnotes = true",
+        "title = \"E\"",
+        "[languages.de]\ntitle = \"D\"",
+        "[languages.fr]\ntitle = \"F\"",
+        "own = 1",
+    ] {
         assert!(config.contains(line), "{line}: {config}");
     }
     assert_eq!(notes(&made), ["config/production/hugo.toml: settings of an environment are not converted"]);
