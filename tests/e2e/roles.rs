@@ -1,6 +1,8 @@
 //! One role a process: bucket, origins, edges, renderer, and what goes on when some of them are gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::harness::up::metric;
 use crate::harness::{Bucket, Done, Process, Reply, Request, SOON, World, site, wait_for, wait_until};
@@ -190,6 +192,74 @@ fn an_edge_goes_to_another_origin_when_one_dies() {
     world.write("site/content/about.md", site::page("About", "From the second origin."));
     roles.publish("site", &[]).success();
     edge.wait_text("/about/", "From the second origin.");
+}
+
+/// Asks an edge for one address after the other that it does not hold, for so long; returns how many came late.
+fn late_misses(edge: &Role, time: Duration) -> usize {
+    let (began, mut late) = (Instant::now(), 0);
+    for number in 0.. {
+        if began.elapsed() > time {
+            break;
+        }
+        let asked = Instant::now();
+        assert_eq!(edge.get(&format!("/none/{number}")).status, 404);
+        late += usize::from(asked.elapsed() > LATE);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    late
+}
+
+/// Half of what an edge waits for an origin that says nothing.
+const LATE: Duration = Duration::from_millis(2_500);
+/// Longer than it takes an edge to find that out twice.
+const HANGS: Duration = Duration::from_secs(7);
+
+#[test]
+fn an_origin_that_hangs_costs_the_first_misses_alone() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origins = [roles.origin(), roles.origin()];
+    let edge = roles.edge(&[&origins[0], &origins[1]]);
+    // It takes connections, and says nothing.
+    origins[0].process.signal(Signal::STOP);
+    let late = late_misses(&edge, HANGS);
+    assert!(late <= 1, "{late} misses waited for the origin that hangs");
+    world.write("site/content/about.md", site::page("About", "From the other origin."));
+    roles.publish("site", &[]).success();
+    edge.wait_text("/about/", "From the other origin.");
+    // It is trusted again as soon as it answers.
+    origins[0].process.signal(Signal::CONT);
+    let answered = |role: &Role| metric(&role.address, "bakehouse_origin_requests_total", &["4xx"]);
+    let before = answered(&origins[0]);
+    let mut number = 0;
+    wait_until("a miss at the origin that is back", SOON, || {
+        number += 1;
+        edge.get(&format!("/back/{number}"));
+        answered(&origins[0]) > before
+    });
+}
+
+#[test]
+fn with_all_origins_hanging_an_edge_reads_the_bucket() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origins = [roles.origin(), roles.origin()];
+    let edge = roles.edge(&[&origins[0], &origins[1]]);
+    for origin in &origins {
+        origin.process.signal(Signal::STOP);
+    }
+    let late = late_misses(&edge, HANGS);
+    assert!(late <= 1, "{late} misses waited for origins that hang");
+    assert!(edge.get("/blog/first/").has("the first post"));
+    world.write("site/content/about.md", site::page("About", "From the bucket."));
+    roles.publish("site", &[]).success();
+    let published = Instant::now();
+    edge.wait_text("/about/", "From the bucket.");
+    assert!(published.elapsed() < LATE, "news took {:?}", published.elapsed());
 }
 
 #[test]

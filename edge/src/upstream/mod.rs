@@ -102,11 +102,19 @@ impl Default for UpstreamOptions {
 
 impl UpstreamOptions {
     /// For Bakehouse origins: all are tried, none is ever given up, and whoever is back is trusted at once, since the
-    /// content says by itself whether it is right.
+    /// content says by itself whether it is right. Each is asked every second whether it is alive: one that takes connections
+    /// and says nothing would otherwise cost every request that tries it the whole of its deadline.
     pub(crate) fn of_origins() -> Self {
+        let health = HealthCheck {
+            interval: Duration::from_secs(1),
+            passes: 1,
+            failures: 1,
+            ..HealthCheck::new("/healthz")
+        };
         Self {
             retries_max: usize::MAX,
             breaker: BreakerRules { failures: 0, slow_start: Duration::ZERO },
+            health: Some(health),
             ..Self::default()
         }
     }
@@ -343,7 +351,9 @@ impl Upstreams {
         let mut tried = 0;
         for upstream in self.order(&set, ask, only_up) {
             if tried > 0 {
-                if upstream.refuses(set.options.breaker) {
+                // While the one before was waited for, this one may have been found to be down.
+                let is_down = only_up && !upstream.is_up(clock::boot_ms());
+                if is_down || upstream.refuses(set.options.breaker) {
                     continue;
                 }
                 if !self.may_retry(&set, &upstream, tried - 1) {
