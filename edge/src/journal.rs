@@ -19,6 +19,7 @@ use release::{
     log,
     reader::Reader,
     tree::Diff,
+    url::same_host,
     wire::{Ack, POLL_MS_MAX, Poll, SitePoll},
 };
 use tokio::sync::watch;
@@ -192,13 +193,9 @@ impl Sites {
         if let [only] = handles {
             return Some(only);
         }
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-            _ => host,
-        };
         let is_named = |handle: &&Arc<SiteHandle>| {
-            let is_host = |h: &String| h.eq_ignore_ascii_case(name) || h.eq_ignore_ascii_case(host);
-            handle.site.as_str().eq_ignore_ascii_case(name)
+            let is_host = |own: &String| same_host(own, host);
+            same_host(handle.site.as_str(), host)
                 || handle.hosts.load().as_deref().is_some_and(|hosts| hosts.iter().any(is_host))
         };
         let names_none =
@@ -459,7 +456,9 @@ impl Edge {
         let purges = entry.effects.iter().filter_map(|effect| match effect {
             Effect::Purge(purge) => {
                 let soft_at = purge.soft.then(clock::boot_ms);
-                Some(Applied::purge(Some(site()), &purge.selectors, soft_at))
+                let hosts = after.as_ref().map_or(&[][..], |active| &active.hosts);
+                let of_site = purge.selectors.iter().filter(|selector| selector.is_of(hosts));
+                Some(Applied::purge(Some(site()), of_site, soft_at))
             }
             Effect::Unknown(_) => Some(Applied::all(Some(site()), Mark::Dropped)),
             Effect::Activate(_) | Effect::Notice(_) => None,

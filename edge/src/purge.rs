@@ -148,7 +148,7 @@ impl Matcher {
     fn matches(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::Url { host, path, query } => {
-                // A site's journal speaks of that site, whatever host the URL was written with, and its pages
+                // A site's journal speaks of that site, whichever of its hosts the URL was written with, and its pages
                 // have no query variants.
                 let key = subject.key;
                 let host_matches = key.of_site || host.as_deref().is_none_or(|host| key.host() == Some(host));
@@ -193,9 +193,13 @@ impl Applied {
     }
 
     /// A purge.
-    pub(crate) fn purge(site: Option<Arc<str>>, selectors: &[Selector], soft_at: Option<Millis>) -> Self {
+    pub(crate) fn purge<'a>(
+        site: Option<Arc<str>>,
+        selectors: impl IntoIterator<Item = &'a Selector>,
+        soft_at: Option<Millis>,
+    ) -> Self {
         let mark = soft_at.map_or(Mark::Dropped, Mark::Soft);
-        Self::new(site, Cover::Selected { matchers: selectors.iter().map(Matcher::of).collect(), mark })
+        Self::new(site, Cover::Selected { matchers: selectors.into_iter().map(Matcher::of).collect(), mark })
     }
 
     /// What an upstream's `Cache-Group-Invalidation` names: copies of the same origin in any of these groups are validated

@@ -12,7 +12,7 @@ use release::journal::{Effect, Purge, SELECTORS_MAX, Selector};
 use release::keys::{SITES_PREFIX, Site, site_of};
 use release::log;
 use release::reader::Reader;
-use release::url::Target;
+use release::url::{Target, same_host};
 use release::wire::{self, Committed, EdgeProgress, EdgeReceipt, Failure, Poll, PublishRequest, Published};
 use release::wire::{PurgeRequest, Receipt, RollbackRequest, SelectorReceipt, SiteStatus, Status};
 use tokio::sync::Notify;
@@ -26,7 +26,7 @@ use crate::fellows::Fellows;
 use crate::journal::Journal;
 use crate::publish::{Publisher, SourceFile};
 use crate::rollback::{resume, rollback};
-use crate::site::{ServedSite, same_host};
+use crate::site::ServedSite;
 
 /// How often the bucket is looked at; the contract promises once a second.
 const LOOK_EVERY: Duration = Duration::from_millis(800);

@@ -180,7 +180,10 @@ impl ServedSite {
         let receipt = |paths| Ok(SelectorReceipt { selector: selector.clone(), paths });
         let state = self.journal.seen().state.clone();
         let Some(active) = state.active else { return receipt(None) };
-        // Edges hold a site's pages under their paths, whatever host a URL was written with.
+        if !selector.is_of(&active.hosts) {
+            return receipt(Some(0));
+        }
+        // Edges hold a site's pages under their paths, whichever of its hosts a URL was written with.
         let of_text = |text: &str| text.parse::<Target>().ok().and_then(|t| site_path(&t.path));
         let paths = match selector {
             Selector::Url(url) => match of_text(url) {
@@ -261,12 +264,6 @@ impl ServedSite {
         let (from, to) = futures_util::try_join!(root(from.clone()), root(to.clone()))?;
         Ok(self.reader.diff(from, to).await?)
     }
-}
-
-/// Whether a site's host is meant by what a request or URL says: with its port, or without.
-pub(crate) fn same_host(own: &str, said: &str) -> bool {
-    let bare = said.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-    own.eq_ignore_ascii_case(said) || bare.is_some_and(|(host, _)| own.eq_ignore_ascii_case(host))
 }
 
 fn remember<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{RecordError, Trigger, check_version};
+use crate::url::Target;
 use crate::{Digest, ReleaseId};
 
 /// Bytes of the largest entry that is read or written.
@@ -151,6 +152,18 @@ pub enum Selector {
     Group(String),
     /// All of the site.
     All,
+}
+
+impl Selector {
+    /// Whether it can mean anything of a site of these hosts: a URL of another host does not.
+    pub fn is_of(&self, hosts: &[String]) -> bool {
+        match self {
+            Self::Url(text) | Self::Prefix(text) => {
+                text.parse::<Target>().map_or(true, |target| target.is_of(hosts))
+            }
+            Self::Group(_) | Self::All => true,
+        }
+    }
 }
 
 impl fmt::Display for Selector {

@@ -1,7 +1,7 @@
 //! URLs brought to one spelling, and the way between URL paths and manifest paths.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
@@ -77,6 +77,31 @@ impl std::str::FromStr for Target {
             None => (rest, None),
         };
         Ok(Self { authority, path: normalise(path).into_owned(), query })
+    }
+}
+
+impl Target {
+    /// Whether a site of these hosts may show it: any may where it has none. So may what is named by the address of a machine:
+    /// an edge or origin answers at its own, whatever the site is called.
+    pub fn is_of(&self, hosts: &[String]) -> bool {
+        let Some((_, said)) = self.authority.as_deref().and_then(|text| text.split_once("://")) else {
+            return true;
+        };
+        let name = without_port(said);
+        let is_machine = name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        is_machine || hosts.is_empty() || hosts.iter().any(|own| same_host(own, said))
+    }
+}
+
+/// Whether a site's host is meant by what a request or URL says: with its port, or without.
+pub fn same_host(own: &str, said: &str) -> bool {
+    own.eq_ignore_ascii_case(said) || own.eq_ignore_ascii_case(without_port(said))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
     }
 }
 
@@ -233,6 +258,21 @@ mod tests {
             ["a/b", "ftp://x/", "http:///x", "http://u@h/", "/a b", ""].iter().chain(&hosts).chain(&ports)
         {
             assert!(bad.parse::<Target>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_site_shows_the_urls_of_its_hosts() {
+        let hosts = ["a.example".to_owned(), "b.example:8443".to_owned()];
+        let is_of = |text: &str, hosts: &[String]| text.parse::<Target>().unwrap().is_of(hosts);
+        for own in ["/x", "https://A.example/x", "http://a.example:8080/", "https://b.example:8443/"] {
+            assert!(is_of(own, &hosts), "{own}");
+        }
+        for machine in ["http://127.0.0.1:8080/", "http://[::1]:8080/", "http://[::1]/", "http://localhost:80"] {
+            assert!(is_of(machine, &hosts), "{machine}");
+        }
+        for foreign in ["https://c.example/x", "https://a.example.org/", "https://b.example/", "http://1.2.3.4.5/"] {
+            assert!(!is_of(foreign, &hosts) && is_of(foreign, &[]), "{foreign}");
         }
     }
 

@@ -112,6 +112,29 @@ fn a_url_that_matches_nothing_is_reported_as_that() {
 }
 
 #[test]
+fn a_url_of_a_host_that_the_release_does_not_serve_matches_nothing() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/bakehouse.toml", "hosts = [\"bread.example\"]\n");
+    let up = world.up("site");
+    warm(&up, &["/about/"]);
+    for foreign in [["--url", "https://cake.example/about/"], ["--prefix", "https://cake.example/about"]] {
+        up.bake(&["purge", foreign[0], foreign[1]]).success().says(&[foreign[1], "match", "nothing"]);
+        let receipt = up.bake(&["purge", "--wait", "--json", foreign[0], foreign[1]]).success().json();
+        assert_eq!(receipt["selectors"][0]["paths"], json!(0), "{receipt}");
+        assert_eq!(receipt["edges"][0]["dropped"], json!(0), "{receipt}");
+        assert!(hit(&up, "/about/"), "{foreign:?}");
+    }
+    // Its own host, with whatever port, and the edge's own address.
+    for own in ["https://Bread.example:8443/about/", &format!("{}/about/", up.edge()), "/about/"] {
+        warm(&up, &["/about/"]);
+        let receipt = up.bake(&["purge", "--wait", "--json", "--url", own]).success().json();
+        assert_eq!(receipt["selectors"][0]["paths"], json!(1), "{own}: {receipt}");
+        assert!(!hit(&up, "/about/"), "{own}");
+    }
+}
+
+#[test]
 fn urls_are_normalised() {
     let world = World::new();
     site::small(&world, "site");
