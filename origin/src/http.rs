@@ -22,7 +22,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
 use release::answer::RELEASE_FIELD;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Origin;
+use crate::{Origin, connection};
 
 /// Bytes of the largest request head; a larger one gets 431.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -103,23 +103,12 @@ async fn connection(stream: TcpStream, router: Router, drain: CancellationToken)
         tracing::debug!(%error, "a connection ended at once");
         return;
     }
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)
         .max_buf_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended early");
-    }
+        .max_headers(HEADERS_MAX);
+    connection::serve(stream, &http, TowerToHyperService::new(router), drain.cancelled()).await;
 }
 
 /// The service without a listener: for tests, and for programs that bring their own server.

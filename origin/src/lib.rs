@@ -12,6 +12,7 @@
 
 pub mod bucket;
 pub mod clock;
+mod connection;
 pub mod edges;
 pub mod error;
 pub mod failpoint;

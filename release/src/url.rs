@@ -268,10 +268,14 @@ mod tests {
         for own in ["/x", "https://A.example/x", "http://a.example:8080/", "https://b.example:8443/"] {
             assert!(is_of(own, &hosts), "{own}");
         }
-        for machine in ["http://127.0.0.1:8080/", "http://[::1]:8080/", "http://[::1]/", "http://localhost:80"] {
+        for machine in
+            ["http://127.0.0.1:8080/", "http://[::1]:8080/", "http://[::1]/", "http://localhost:80"]
+        {
             assert!(is_of(machine, &hosts), "{machine}");
         }
-        for foreign in ["https://c.example/x", "https://a.example.org/", "https://b.example/", "http://1.2.3.4.5/"] {
+        for foreign in
+            ["https://c.example/x", "https://a.example.org/", "https://b.example/", "http://1.2.3.4.5/"]
+        {
             assert!(!is_of(foreign, &hosts) && is_of(foreign, &[]), "{foreign}");
         }
     }

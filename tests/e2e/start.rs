@@ -1,11 +1,13 @@
 //! Starting, stopping, starting again.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::harness::http::connect;
 use crate::harness::{Request, SOON, Up, World, site, wait_until};
 
 /// Every page of this repository's own documentation, as site paths.
@@ -217,6 +219,32 @@ fn interrupt_stops_within_five_seconds_also_with_open_connections() {
     let api = crate::harness::http::connect(up.api()).unwrap();
     assert!(up.interrupt().success());
     drop((idle, half, api));
+}
+
+#[test]
+fn connections_without_a_request_do_not_hold_up_the_end() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    let bucket = up.bucket().endpoint;
+    let mut open = Vec::new();
+    // As browsers keep them: some that were used, one that was opened ahead, and one that broke off in a head.
+    for base in [up.edge(), up.api(), bucket.as_str()] {
+        for said in ["GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "", "GET / HTTP/1.1\r\nHo"] {
+            let mut client = connect(base).unwrap();
+            client.write_all(said.as_bytes()).unwrap();
+            if said.ends_with("\r\n\r\n") {
+                assert_ne!(client.read(&mut [0; 4 << 10]).unwrap(), 0);
+            }
+            open.push(client);
+        }
+    }
+    // An edge waits a second for who was just answered: perhaps it asks again.
+    std::thread::sleep(Duration::from_secs(1));
+    let began = Instant::now();
+    assert!(up.interrupt().success());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(open);
 }
 
 #[test]

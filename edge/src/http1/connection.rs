@@ -398,7 +398,13 @@ impl Incoming<'_> {
                 self.place.slot.reads(Reading::Head);
             }
             buffer.reserve(READ_BYTES);
-            if reader.read_buf(buffer).await? == 0 {
+            let mut reading = pin!(reader.read_buf(buffer));
+            let read = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+                // The rest may never come.
+                Poll::Pending if self.place.may_end() => Poll::Ready(Ok(0)),
+                poll => poll,
+            });
+            if read.await? == 0 {
                 return Ok(None);
             }
         }
@@ -503,9 +509,10 @@ fn has_unread(stream: &TcpStream) -> bool {
     socket2::SockRef::from(stream).peek(&mut byte).is_ok_and(|bytes| bytes > 0)
 }
 
-/// Passes over what the client still sends, for a while.
+/// Passes over what the client still sends, for a while; at the end of the edge, of a client that has been silent, for as long
+/// as a request may have been on its way.
 async fn linger(reader: &mut ReadHalf<'_>, place: &Place) -> io::Result<()> {
-    place.slot.reads(Reading::Linger);
+    place.slot.reads(if place.may_end() { Reading::Crossing } else { Reading::Linger });
     let mut passed = 0;
     let mut scrap = BytesMut::with_capacity(READ_BYTES);
     while passed < LINGER_BYTES_MAX {

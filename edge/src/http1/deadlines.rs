@@ -29,6 +29,8 @@ use crate::{Edge, clock, config::Limits, policy::freshness::Millis};
 const TICK: Duration = Duration::from_millis(250);
 /// Connections of one look at a time: who begins or ends one meanwhile waits for the rest of these.
 const LOOKED_AT_ONCE: usize = 256;
+/// How long a request may be on its way.
+const CROSSING: Duration = Duration::from_millis(250);
 /// A client that has taken nothing for so long may be ended where memory is short.
 const STALLED_MS: Millis = 1_000;
 /// No deadline.
@@ -49,10 +51,13 @@ pub(crate) enum Reading {
     Tunnel,
     /// What a client still sends after its connection was closed to it.
     Linger,
+    /// A request that was on its way when a silent connection was closed.
+    Crossing,
 }
 
 impl Reading {
-    const ALL: [Self; 6] = [Self::Start, Self::Idle, Self::Head, Self::Content, Self::Tunnel, Self::Linger];
+    const ALL: [Self; 7] =
+        [Self::Start, Self::Idle, Self::Head, Self::Content, Self::Tunnel, Self::Linger, Self::Crossing];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +66,7 @@ impl Reading {
             Self::Head => "head",
             Self::Content => "content",
             Self::Tunnel => "tunnel",
-            Self::Linger => "linger",
+            Self::Linger | Self::Crossing => "linger",
         }
     }
 }
@@ -115,6 +120,7 @@ impl Slot {
             Reading::Content => self.limits.content_idle,
             Reading::Tunnel => self.limits.tunnel_idle,
             Reading::Linger => self.limits.linger,
+            Reading::Crossing => CROSSING,
         };
         self.read.store(late(now, limit).saturating_mul(8) | what as u64, Ordering::Relaxed);
     }
@@ -166,11 +172,12 @@ impl Slot {
         Some((read / 8, *what))
     }
 
-    /// Whether nobody has asked for anything, or been answered, for so long that it can be closed.
+    /// Whether nobody has asked for anything, or been answered, for so long that it can be closed. Who began to ask and has
+    /// not come to an end by then has not asked.
     fn is_silent(&self, now: Millis) -> bool {
         let (at, limit) = match self.waits_for() {
             Some((at, Reading::Idle)) => (at, self.limits.idle),
-            Some((at, Reading::Start)) => (at, self.limits.header_read),
+            Some((at, Reading::Start | Reading::Head)) => (at, self.limits.header_read),
             _ => return false,
         };
         at.saturating_sub(millis(limit)).saturating_add(SILENT_MS) <= now

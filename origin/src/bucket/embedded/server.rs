@@ -1,7 +1,7 @@
 //! The HTTP server of the embedded bucket: bounded in connections and in every wait, and drained at the end.
 
 use std::fmt;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Result, s3_error};
@@ -26,6 +26,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::api::Api;
 use super::folder::FolderStore;
+use crate::connection;
 
 /// From a connection's being free to the last byte of the next request's header. Longer than clients keep a
 /// connection in their pools, so that the server seldom closes one in which a request is on its way.
@@ -160,27 +161,15 @@ async fn connection(stream: TcpStream, service: S3Service, mut closed: watch::Re
         let service = service.clone();
         async move { answer(service, request).await }
     });
-    let mut connection = pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(HEADER_MS_MAX))
-            .max_buf_size(HEADER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), answer)
-    );
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEADER_MS_MAX))
+        .max_buf_size(HEADER_BYTES_MAX);
     let closing = async {
         // An error means that the server is gone, which is closing too.
         let _ = closed.wait_for(|closed| *closed).await;
     };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the embedded bucket ended early");
-    }
+    connection::serve(stream, &http, answer, closing).await;
 }
 
 async fn answer(service: S3Service, request: Request<Incoming>) -> Result<Response<Body>, s3s::HttpError> {
