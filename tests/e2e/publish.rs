@@ -46,6 +46,24 @@ fn two_publishers_at_once_leave_one_history() {
         assert_eq!(bases.len(), all, "two activations replaced the same one");
         assert!(state.active.is_some());
     }
+    // The site is that of one of them, whole.
+    let origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    let winner = ["one", "two"].into_iter().find(|name| edge.get("/about/").has(&format!("of {name}.")));
+    assert_whole(&edge, &format!("Round 2 of {}.", winner.expect("one of the two")));
+    roles.publish("two", &["--message", "once more"]).success();
+}
+
+/// What [`site::small`] says of itself.
+const OLD: &str = "Two ovens, one baker.";
+
+/// What is served is served whole: every page can be read, and the one that changes says this.
+fn assert_whole(edge: &Role, expected: &str) {
+    let about = edge.get("/about/");
+    assert!(about.has(expected), "{}", about.text());
+    for path in ["/", "/blog/", "/blog/first/", "/blog/third/", "/tags/rye/", "/plain.txt", "/sitemap.xml"] {
+        assert_eq!(edge.get(path).status, 200, "{path}");
+    }
 }
 
 /// Kills a publish at a point: the site is the old one or the new one, whole, and the next publish succeeds.
@@ -64,15 +82,10 @@ fn killed_at(point: &str) {
     let (after, entries) = roles.bucket.journal();
     assert!(after.seq - before.seq <= 1);
     assert_eq!(activations(&entries) as u64, after.seq);
-    // What is served is served whole: an origin and an edge of their own read every page of it.
+    let expected = if after.seq > before.seq { "The new text." } else { OLD };
     let origin = roles.origin();
     let edge = roles.edge(&[&origin]);
-    let expected = if after.seq > before.seq { "The new text." } else { "Two ovens, one baker." };
-    let about = edge.get("/about/");
-    assert!(about.has(expected), "{}", about.text());
-    for path in ["/", "/blog/", "/blog/first/", "/blog/third/", "/tags/rye/", "/plain.txt", "/sitemap.xml"] {
-        assert_eq!(edge.get(path).status, 200, "{path}");
-    }
+    assert_whole(&edge, expected);
 
     // The next publish does not mind.
     world.write("site/content/about.md", site::page("About", "The next text."));
@@ -144,26 +157,97 @@ fn a_bucket_that_loses_replies_after_the_work_loses_nothing() {
     let world = World::new();
     let roles = Roles::bucket(&world);
     site::small(&world, "site");
-    // The first write of every third object is done and not answered, and so are the first that probe the bucket, and the
-    // first of each journal entry.
+    // Of every third request, whatever it asks for, the first reply is lost after the work is done; and so is that of each
+    // write that probes the bucket, and of each journal entry.
     let mut tried = BTreeSet::new();
     let proxy = Proxy::start(&roles.bucket.endpoint, move |method, target| {
-        if method != "PUT" || !tried.insert(target.to_owned()) {
+        if !tried.insert(format!("{method} {target}")) {
             return Fate::Pass;
         }
-        let counts = ["/journal/", "/probe/"].iter().any(|part| target.contains(part));
+        let counts = method == "PUT" && ["/journal/", "/probe/"].iter().any(|part| target.contains(part));
         if counts || tried.len() % 3 == 0 { Fate::LoseReply } else { Fate::Pass }
     });
     let bucket = roles.bucket.at(proxy.address());
     for round in 0..4 {
-        world.write("site/content/about.md", site::page("About", &format!("Round {round}.")));
+        let text = format!("Round {round}.");
+        world.write("site/content/about.md", site::page("About", &text));
         world.bake("site", &["publish"]).vars(&bucket.vars()).ok();
         let (state, entries) = roles.bucket.journal();
         assert_eq!(state.seq, round + 1, "its own entry, whose reply was lost, is known again");
         assert_eq!(activations(&entries) as u64, state.seq);
+        let origin = roles.origin();
+        assert_whole(&roles.edge(&[&origin]), &text);
     }
-    let lost = proxy.seen().iter().filter(|(_, fate)| *fate == Fate::LoseReply).count();
-    assert!(lost >= 6, "only {lost} replies were lost");
+    let lost = |method: &str| {
+        let seen = proxy.seen();
+        seen.iter().filter(|(asked, fate)| *fate == Fate::LoseReply && asked.starts_with(method)).count()
+    };
+    assert!(lost("PUT ") >= 6 && lost("GET ") >= 2, "{:?}", proxy.seen());
+}
+
+/// Publishes while every reply of a kind is lost after the work is done: the site is the old one or the new one, whole, and the
+/// next publish succeeds.
+fn without_replies(method: &'static str, part: &'static str) {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let proxy = Proxy::start(&roles.bucket.endpoint, |_, _| Fate::Pass);
+    let bucket = roles.bucket.at(proxy.address());
+    // Twice, so that there is something to remove.
+    for text in ["The first text.", OLD] {
+        world.write("site/content/about.md", site::page("About", text));
+        world.bake("site", &["publish"]).vars(&bucket.vars()).ok();
+    }
+    let (before, _) = roles.bucket.journal();
+    proxy.decide(
+        move |asked, target| {
+            if asked == method && target.contains(part) { Fate::LoseReply } else { Fate::Pass }
+        },
+    );
+    world.write("site/content/about.md", site::page("About", "The new text."));
+    let done = world.bake("site", &["publish"]).vars(&bucket.vars()).run();
+    assert!(proxy.seen().iter().any(|(_, fate)| *fate == Fate::LoseReply), "{:?}", proxy.seen());
+    let (after, entries) = roles.bucket.journal();
+    assert_eq!(activations(&entries) as u64, after.seq);
+    if !done.status.success() {
+        done.code(1).says(&["error:", "hint:"]);
+    } else {
+        assert_eq!(after.seq, before.seq + 1);
+    }
+    let origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    assert_whole(&edge, if after.seq > before.seq { "The new text." } else { OLD });
+
+    world.write("site/content/about.md", site::page("About", "The next text."));
+    roles.publish("site", &[]).success();
+    edge.wait_text("/about/", "The next text.");
+    let (last, entries) = roles.bucket.journal();
+    assert_eq!(last.seq, after.seq + 1);
+    assert_eq!(activations(&entries) as u64, last.seq);
+}
+
+macro_rules! without_replies {
+    ($($name:ident: $method:literal $part:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                without_replies($method, $part);
+            }
+        )*
+    };
+}
+
+without_replies! {
+    no_blob_is_acknowledged: "PUT" "/blobs/",
+    no_node_is_acknowledged: "PUT" "/trees/",
+    no_record_is_acknowledged: "PUT" "/releases/",
+    no_journal_entry_is_acknowledged: "PUT" "/journal/",
+    no_memory_is_acknowledged: "PUT" "/memo/",
+    nothing_of_the_journal_is_read: "GET" "/journal/",
+    no_node_is_read: "GET" "/trees/",
+    nothing_is_read: "GET" "",
+    nothing_is_listed: "GET" "list-type",
+    no_removal_is_acknowledged: "DELETE" "",
 }
 
 #[test]
