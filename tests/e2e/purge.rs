@@ -1,8 +1,10 @@
 //! `bake purge` and its receipts.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{Request, SOON, Up, World, site, wait_until};
+use crate::roles::{Roles, TOKEN};
 
 /// Whether the edge answers from its memory.
 fn hit(up: &Up<'_>, path: &str) -> bool {
@@ -87,6 +89,42 @@ fn the_receipt_reads_well() {
     for word in ["/about/", "applied", "1"] {
         assert!(said.contains(word), "no `{word}`: {said}");
     }
+}
+
+#[test]
+fn a_wait_names_the_edges_that_do_not_answer() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let lease = ("BAKE_EDGE_LEASE_SECONDS", "3");
+    let origin = roles.origin_with(&[lease]);
+    let [well, hung] = ["edge-well", "edge-hung"].map(|name| {
+        let edge = roles.edge_with(&[&origin], &[lease, ("BAKE_NAME", name)]);
+        assert_eq!(edge.get("/about/").status, 200);
+        edge
+    });
+    hung.process.signal(Signal::STOP);
+    let purge = |args: &[&str]| {
+        let run = world.bake(".", &[&["purge", "--url", "/about/"], args].concat());
+        run.var("BAKE_API", &origin.address).var("BAKE_TOKEN", TOKEN).run()
+    };
+    // Without --wait it does not matter.
+    purge(&[]).success();
+    let done = purge(&["--wait"]).code(1);
+    assert!(done.stdout.contains("edge edge-well: applied"), "{}", done.stdout);
+    assert!(done.stdout.contains("edge edge-hung: silent for a whole lease"), "{}", done.stdout);
+    assert!(done.stderr.contains("committed, but not applied by: edge-hung\nhint: "), "{}", done.stderr);
+    // It is committed: whoever comes back has it.
+    assert!(!well.get("/about/").field("cache-status").unwrap().contains("; hit"));
+    hung.process.signal(Signal::CONT);
+    let (state, _) = roles.bucket.journal();
+    assert_eq!(state.seq, 3);
+    wait_until("the receipt of the one that hung", SOON, || {
+        let receipt = origin.call("GET", "/v1/receipts/3", "").unwrap().json();
+        let edges = receipt["edges"].as_array().unwrap();
+        edges.iter().any(|edge| edge["edge"] == "edge-hung" && edge["state"] == "applied")
+    });
 }
 
 #[test]

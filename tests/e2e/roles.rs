@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use crate::harness::up::metric;
 use crate::harness::{Bucket, Done, Process, Reply, Request, SOON, World, site, wait_for, wait_until};
 
-const TOKEN: &str = "a-token-of-the-tests";
+/// What opens the API of these origins.
+pub const TOKEN: &str = "a-token-of-the-tests";
 const EDGE_TOKEN: &str = "a-token-for-edges";
 const TOKENS: [(&str, &str); 2] = [("BAKE_TOKEN", TOKEN), ("BAKE_EDGE_TOKEN", EDGE_TOKEN)];
 /// The keys of the buckets of these tests.
@@ -92,12 +93,22 @@ impl<'w> Roles<'w> {
 
     /// An edge before these origins.
     pub fn edge(&self, origins: &[&Role]) -> Role {
+        self.edge_with(origins, &[])
+    }
+
+    /// An edge before these origins with further variables.
+    pub fn edge_with(&self, origins: &[&Role], vars: &[(&str, &str)]) -> Role {
         let mut args = vec!["edge", "--listen", "127.0.0.1:0"];
         for origin in origins {
             args.extend(["--origin", &origin.address]);
         }
-        let mut process =
-            self.world.bake(".", &args).vars(&self.bucket.vars()).var("BAKE_EDGE_TOKEN", EDGE_TOKEN).start();
+        let mut process = self
+            .world
+            .bake(".", &args)
+            .vars(&self.bucket.vars())
+            .var("BAKE_EDGE_TOKEN", EDGE_TOKEN)
+            .vars(vars)
+            .start();
         let address = address(&mut process);
         let role = Role { process, address };
         wait_until("an edge that serves", SOON, || role.try_get("/").is_some_and(|r| r.status < 500));
@@ -393,6 +404,92 @@ fn an_edge_before_any_server() {
     let asked = api.asked();
     edge.get("/x");
     assert_eq!(api.asked(), asked + 1);
+}
+
+#[test]
+fn a_release_is_served_by_its_hosts() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    for (name, hosts) in [("main", r#"["bread.example", "brot.example"]"#), ("cake", r#"["cake.example"]"#)] {
+        site::small(&world, name);
+        world.write(&format!("{name}/bakehouse.toml"), format!("site = {name:?}\nhosts = {hosts}\n"));
+        world.write(&format!("{name}/content/about.md"), site::page("About", &format!("This is {name}.")));
+        roles.publish(name, &[]).success();
+    }
+    let origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    let ask = |base: &str, host: &str| {
+        let request = Request::get("/about/").field("Host", host);
+        request.field("Authorization", &format!("Bearer {TOKEN}")).send(base).unwrap()
+    };
+    for (host, name) in [
+        ("bread.example", "main"),
+        ("BROT.example:8080", "main"),
+        ("cake.example", "cake"),
+        ("Cake.Example:80", "cake"),
+    ] {
+        for base in [&edge.address, &origin.address] {
+            let reply = ask(base, host);
+            assert!(reply.has(&format!("This is {name}.")), "{host} at {base}: {reply:?}");
+        }
+    }
+    assert_eq!(ask(&edge.address, "pie.example").status, 421);
+    let reply = ask(&origin.address, "pie.example");
+    assert_eq!(reply.status, 404);
+    assert!(reply.has("no site answers to this host"), "{reply:?}");
+    // A publish of one leaves the copies of the other.
+    world.write("cake/content/about.md", site::page("About", "Another cake."));
+    roles.publish("cake", &[]).success();
+    let asked = || Request::get("/about/").field("Host", "cake.example").send(&edge.address).unwrap();
+    wait_until("the new cake", SOON, || asked().has("Another cake."));
+    let other = Request::get("/about/").field("Host", "brot.example").send(&edge.address).unwrap();
+    assert!(other.field("cache-status").unwrap().contains("; hit"), "{other:?}");
+}
+
+#[test]
+fn logs_are_lines_of_json_and_name_each_request() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let vars = [("BAKE_LOG", "info"), ("BAKE_LOG_FORMAT", "json")];
+    let origin = roles.origin_with(&vars);
+    let edge = roles.edge_with(&[&origin], &vars);
+    let lines = |process: &Process| -> Vec<serde_json::Value> {
+        let said = process.stderr();
+        // The last line may still be written.
+        let whole = said.rfind('\n').map_or("", |end| &said[..end]);
+        let json = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        whole.lines().map(json).collect()
+    };
+    // What a browser is told is what stands in the log of the origin that made it.
+    let missed = edge.get("/about/");
+    let id = missed.field("x-request-id").expect("an id").to_owned();
+    let is_it = |line: &serde_json::Value| {
+        line["id"] == id.as_str()
+            && line["path"] == "/about/"
+            && line["status"] == 200
+            && line["method"] == "GET"
+    };
+    wait_until("the request in the origin's log", SOON, || lines(&origin.process).iter().any(is_it));
+    let line = lines(&origin.process).into_iter().find(is_it).unwrap();
+    for key in ["timestamp", "level", "target", "ms"] {
+        assert!(!line[key].is_null(), "no {key}: {line}");
+    }
+    // A hit has an id of its own, and none at the origin.
+    let hit = edge.get("/about/");
+    assert_ne!(hit.field("x-request-id").expect("an id"), id);
+    // An id that comes in is kept; one that does not fit is not.
+    let ask = |id: &str| {
+        let request = Request::get("/healthz").field("X-Request-Id", id).send(&origin.address).unwrap();
+        request.field("x-request-id").unwrap().to_owned()
+    };
+    assert_eq!(ask("from-a-balancer.1"), "from-a-balancer.1");
+    assert_ne!(ask("with a blank"), "with a blank");
+    wait_until("that id in the log", SOON, || {
+        lines(&origin.process).iter().any(|line| line["id"] == "from-a-balancer.1")
+    });
+    lines(&edge.process);
 }
 
 #[test]

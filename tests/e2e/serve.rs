@@ -1,6 +1,6 @@
 //! What a browser gets.
 
-use crate::harness::{Request, World, site};
+use crate::harness::{Request, SOON, World, site, wait_until};
 
 fn world() -> World {
     let world = World::new();
@@ -170,6 +170,41 @@ fn fields_tell_browsers_and_caches_what_to_do() {
     assert_eq!(up.get("/plain.txt").field("content-type"), Some("text/plain; charset=utf-8"));
     assert!(up.get("/atom.xml").field("content-type").unwrap().contains("xml"));
     assert_eq!(up.get("/robots.txt").status, 200);
+}
+
+#[test]
+fn lifetimes_by_path_are_what_browsers_and_edges_are_told() {
+    let world = world();
+    world.write(
+        "site/bakehouse.toml",
+        "[[cache]]\npath = \"/blog/**\"\nbrowser = \"10m\"\nedge = \"30d\"\nstale_while_revalidate = \"1m\"\n\
+         stale_if_error = \"7d\"\n\n[[cache]]\npath = \"/plain.txt\"\nbrowser = \"no-store\"\nedge = \"no-store\"\n\n\
+         [[cache]]\npath = \"/about/index.html\"\nedge = 1\n",
+    );
+    let up = world.up("site");
+    let long = "public, max-age=600, stale-while-revalidate=60, stale-if-error=604800";
+    let by_default = "max-age=0, must-revalidate";
+    for (path, browser, edge) in [
+        ("/blog/", long, "max-age=2592000, stale-while-revalidate=60, stale-if-error=604800"),
+        ("/blog/first/", long, "max-age=2592000, stale-while-revalidate=60, stale-if-error=604800"),
+        ("/plain.txt", "no-store", "no-store"),
+        ("/about/", by_default, "max-age=1, stale-if-error=31536000"),
+        ("/", by_default, "max-age=31536000, stale-if-error=31536000"),
+    ] {
+        // Browsers, for whom the edge answers, and edges, for whom the origin does.
+        assert_eq!(up.get(path).field("cache-control"), Some(browser), "{path}");
+        let at_origin = up.call("GET", path, &serde_json::Value::Null);
+        assert_eq!(at_origin.field("bakehouse-cache-control"), Some(edge), "{path}: {at_origin:?}");
+        assert_eq!(at_origin.field("cache-control"), Some(browser), "{path}");
+    }
+    // Which the edge keeps to.
+    let status = |path: &str| up.get(path).field("cache-status").unwrap().to_owned();
+    let left = status("/blog/first/");
+    let seconds = left.split("; ttl=").nth(1).and_then(|rest| rest.split(';').next()?.parse::<u64>().ok());
+    assert!(seconds.is_some_and(|left| (2_591_000..=2_592_000).contains(&left)), "{left}");
+    assert!(!status("/plain.txt").contains("; hit"), "{}", status("/plain.txt"));
+    wait_until("the end of a second", SOON, || status("/about/").contains("fwd=stale"));
+    assert!(status("/").contains("; hit"));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Data that is not files, schedules, and pages whose time comes.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Api, Preview, SOON, Up, World, site, wait_until};
+use crate::harness::{Api, Preview, Process, SOON, Up, World, site, wait_until};
 
 /// A period of the schedule, a render, and the patience of a machine that does other things too.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -432,27 +432,37 @@ fn pages_come_and_go_at_their_moment() {
     assert!(!said.contains("leads to nothing"), "an end that was planned is no loss: {said}");
 }
 
-#[test]
-fn the_newsroom_is_fed_by_its_database_and_its_api() {
-    let world = World::new();
+/// The newsroom of the examples beside its API, read again by this `cron`; and its tool for rows.
+fn newsroom<'w>(world: &'w World, cron: &str) -> (Up<'w>, Process, impl Fn(&[&str]) + use<'w>) {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/newsroom");
     world.program("cp", ".", &["-r", example.to_str().unwrap(), "newsroom"]).ok();
     let mut api = world.program("python3", "newsroom", &["api.py", "0"]).start();
     api.wait_for_text("http://", SOON);
     let said = api.stdout();
     let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-    let config = world.read("newsroom/bakehouse.toml");
-    let known = "http://127.0.0.1:8099/weather";
-    assert!(config.contains(known), "{config}");
-    world.write("newsroom/bakehouse.toml", config.replace(known, url));
-
+    let mut config = world.read("newsroom/bakehouse.toml");
+    for (known, own) in [("http://127.0.0.1:8099/weather", url), (EVERY_TEN_SECONDS, cron)] {
+        assert!(config.contains(known), "{config}");
+        config = config.replace(known, own);
+    }
+    world.write("newsroom/bakehouse.toml", config);
     let up = world.up("newsroom");
-    let news = |args: &[&str]| {
-        let mut all = vec!["make-news.py"];
-        all.extend(args);
-        world.program("python3", "newsroom", &all).ok();
+    let news = move |args: &[&str]| {
+        world.program("python3", "newsroom", &[&["make-news.py"], args].concat()).ok();
     };
-    // Its README's table, line by line. A period is ten seconds.
+    (up, api, news)
+}
+
+const EVERY_TEN_SECONDS: &str = "*/10 * * * * *";
+const EVERY_SECOND: &str = "* * * * * *";
+
+// The table of the newsroom's README, line by line.
+
+#[test]
+fn the_newsroom_is_fed_by_its_database_and_its_api() {
+    let world = World::new();
+    let (up, _api, news) = newsroom(&world, EVERY_TEN_SECONDS);
+    // A period is ten seconds.
     let period = Duration::from_secs(20);
     let staff = world.read("newsroom/data/staff.csv");
     world.write("newsroom/data/staff.csv", staff.replace("in turn", "at once"));
@@ -461,17 +471,59 @@ fn the_newsroom_is_fed_by_its_database_and_its_api() {
     assert!(!up.get("/").has("37"));
     news(&["add", "It worked", "This was a row."]);
     wait_until("the new story", period, || up.get("/news/it-worked/").has("This was a row."));
-    assert!(up.get("/news/").has("It worked"));
-    assert!(up.get("/atom.xml").has("It worked"));
+    for path in ["/", "/news/", "/atom.xml"] {
+        assert!(up.get(path).has("It worked"), "{path}");
+    }
+    let about = || up.get("/about/").field("cache-status").unwrap().contains("; hit");
+    up.get("/about/");
+    assert!(about());
     news(&["edit", "it-worked", "Once more."]);
     let weather = world.read("newsroom/weather.json");
     assert!(weather.contains("\"temperature\": 7"), "{weather}");
     world.write("newsroom/weather.json", weather.replace("\"temperature\": 7", "\"temperature\": 37"));
     wait_until("the changed weather", period, || up.get("/").has("37"));
+    assert!(up.get("/weather/bremen/").has("37 °C"));
     wait_until("the changed story", period, || up.get("/news/it-worked/").has("Once more."));
+    assert!(up.get("/atom.xml").has("Once more."));
+    assert!(about(), "what shows none of this was dropped");
+}
+
+#[test]
+fn a_story_of_the_newsroom_publishes_itself() {
+    let world = World::new();
+    let (up, _api, news) = newsroom(&world, EVERY_SECOND);
+    let began = Instant::now();
+    let delay = Duration::from_secs(10);
+    news(&["add", "--in", "10", "Later"]);
+    news(&["add", "Now"]);
+    wait_until("the story of now", SOON, || up.get("/news/now/").status == 200);
+    assert_eq!(up.get("/news/later/").status, 404);
+    wait_until("the story of later", delay + SOON, || up.get("/news/later/").status == 200);
+    // Rows have whole seconds.
+    assert!(began.elapsed() + Duration::from_secs(1) >= delay, "{:?}", began.elapsed());
+    assert!(up.get("/").has("Later"));
+}
+
+#[test]
+fn the_newsroom_lives_with_an_api_that_is_away_and_with_a_bad_row() {
+    let world = World::new();
+    let (mut up, mut api, news) = newsroom(&world, EVERY_SECOND);
     api.kill();
     news(&["add", "Without weather", "The API is away."]);
-    wait_until("a story without the API", period, || {
-        up.get("/news/without-weather/").has("The API is away.")
-    });
+    wait_until("a story without the API", SOON, || up.get("/news/without-weather/").has("The API is away."));
+    up.process.wait_for_text("weather", SOON);
+    for path in ["/", "/weather/bremen/"] {
+        assert!(up.get(path).has("Bremen"), "the weather of before is gone from {path}");
+    }
+    news(&["add", " "]);
+    up.process.wait_for_text("column `slug` must not be empty", SOON);
+    let said = up.process.stderr();
+    assert!(said.contains("source `stories`: row "), "{said}");
+    let before = up.active();
+    news(&["add", "After the bad row"]);
+    up.bake(&["publish"]).code(1).says(&["source `stories`: row ", "column `slug` must not be empty"]);
+    assert_eq!((up.active(), up.get("/news/after-the-bad-row/").status), (before, 404));
+    assert!(up.get("/news/without-weather/").has("The API is away."));
+    news(&["remove", ""]);
+    wait_until("the story after it", SOON, || up.get("/news/after-the-bad-row/").status == 200);
 }

@@ -1,10 +1,12 @@
 //! Starting, stopping, starting again.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::http::connect;
@@ -245,6 +247,46 @@ fn connections_without_a_request_do_not_hold_up_the_end() {
     assert!(up.interrupt().success());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     drop(open);
+}
+
+/// Bytes of a download that takes longer than it takes to press Ctrl-C: more than the system keeps for a client.
+const LARGE_BYTES: usize = 64 << 20;
+
+/// A client that has begun to read a large file.
+fn download<'w>(world: &'w World) -> (Up<'w>, BufReader<TcpStream>) {
+    site::small(world, "site");
+    let large: Vec<u8> = (0..LARGE_BYTES).map(|at| (at / 1_024) as u8).collect();
+    world.write("site/static/large.bin", large);
+    let up = world.up("site");
+    let mut client = connect(up.edge()).unwrap();
+    client.write_all(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut client = BufReader::new(client);
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        client.read_line(&mut line).unwrap();
+    }
+    (up, client)
+}
+
+#[test]
+fn a_download_in_flight_is_finished_before_the_end() {
+    let world = World::new();
+    let (mut up, mut client) = download(&world);
+    up.process.signal(Signal::INT);
+    up.process.wait_for_text("stopping", SOON);
+    let mut body = vec![0; LARGE_BYTES];
+    client.read_exact(&mut body).unwrap();
+    assert!(body.iter().enumerate().all(|(at, byte)| *byte == (at / 1_024) as u8), "torn");
+    assert!(up.process.wait(Duration::from_secs(5)).success());
+}
+
+#[test]
+fn a_download_that_nobody_reads_does_not_hold_up_the_end() {
+    let world = World::new();
+    let (up, client) = download(&world);
+    assert!(up.interrupt().success());
+    drop(client);
 }
 
 #[test]
