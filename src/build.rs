@@ -53,6 +53,7 @@ pub struct BuildArgs {
 pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     render::check_folder(&args.folder)?;
+    refuse_sources(&args.folder, &args.out)?;
     let sink = FolderSink::new(&args.out)?;
     let place = record::place(&args.folder, &args.out)?;
     let record = Record::load(&place);
@@ -220,6 +221,31 @@ fn explain(output: &str, explanation: &Explanation) {
     things.iter().for_each(|thing| println!("  {thing}"));
 }
 
+/// Refuses an output folder whose files the next build would take for sources.
+fn refuse_sources(site: &Path, out: &Path) -> anyhow::Result<()> {
+    let absolute = |path: &Path| -> std::io::Result<PathBuf> {
+        // What does not exist yet is no link either.
+        let there = path.ancestors().find_map(|above| Some((above, std::fs::canonicalize(above).ok()?)));
+        Ok(match there {
+            Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(path)),
+            None => std::env::current_dir()?.join(path),
+        })
+    };
+    let at = absolute(out)?;
+    for name in ["content", "static", "templates", "sass", "themes"] {
+        let sources = site.join(name);
+        if sources.is_dir() && at.starts_with(absolute(&sources)?) {
+            let (out, sources) = (out.display(), sources.display());
+            return Err(anyhow::anyhow!("`{out}` is in `{sources}`, which the site is made of")).hint(|| {
+                "the next build would take its own output for sources: choose a place beside them with --out, \
+                 such as `public`"
+                    .into()
+            });
+        }
+    }
+    Ok(())
+}
+
 /// What a build did to a folder.
 #[derive(Default)]
 struct Changes {
@@ -235,10 +261,20 @@ struct FolderSink {
     changes: Mutex<Changes>,
 }
 
-/// What to do where there is no room for a file.
+/// What to do where a file cannot be written for want of room.
 fn room_hint(error: &std::io::Error) -> Option<String> {
     let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     full.then(|| "free space there, or choose another place with --out; then build again".into())
+}
+
+/// What stands where a file of the output, or a folder above it, is to be.
+fn in_the_way(out: &Path, path: &Path) -> Option<String> {
+    if path.is_dir() {
+        return Some("a folder is there".into());
+    }
+    let above = path.ancestors().skip(1).take_while(|above| above.starts_with(out));
+    let file = above.filter(|above| above.exists() && !above.is_dir()).last()?;
+    Some(format!("`{}` is a file, and a folder is needed there", file.display()))
 }
 
 impl FolderSink {
@@ -259,9 +295,13 @@ impl FolderSink {
             out.metadata()
         });
         let meta = written.map_err(|error| {
+            let failed = format!("`{}` cannot be written", path.display());
+            if let Some(thing) = in_the_way(&self.out, &path) {
+                let hint = "move it away or remove it, or choose another place with --out; then build again";
+                return failure::hinted(anyhow::anyhow!("{failed}: {thing}"), Some(hint.into()));
+            }
             let hint = room_hint(&error);
-            let error = anyhow::Error::new(error).context(format!("`{}` cannot be written", path.display()));
-            failure::hinted(error, hint)
+            failure::hinted(anyhow::Error::new(error).context(failed), hint)
         })?;
         Ok(Written::of(&meta))
     }

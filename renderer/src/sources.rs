@@ -51,7 +51,7 @@ enum Place {
 
 /// What tells an unchanged file from a changed one without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
+pub(crate) struct Stat {
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -95,7 +95,7 @@ impl Stat {
         settled.is_some_and(|settled| self.changed < settled && self.modified < settled)
     }
 
-    fn of(meta: &fs::Metadata) -> Self {
+    pub(crate) fn of(meta: &fs::Metadata) -> Self {
         Self {
             bytes: meta.len(),
             modified: (meta.mtime(), meta.mtime_nsec()),

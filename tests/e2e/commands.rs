@@ -258,6 +258,46 @@ fn what_is_served_is_what_is_built() {
 }
 
 #[test]
+fn a_build_into_its_own_sources_is_refused() {
+    let world = World::new();
+    site::small(&world, "site");
+    std::os::unix::fs::symlink("content", world.path("site/linked")).unwrap();
+    let before = files(&world.path("site"));
+    for (out, sources) in [
+        ("content", "content"),
+        ("content/new/public", "content"),
+        ("static/x", "static"),
+        ("linked/x", "content"),
+    ] {
+        let said = world.bake("site", &["build", "--out", out]).run().code(1);
+        said.says(&[&format!("`{out}`"), &format!("`./{sources}`"), "hint:", "--out"]);
+    }
+    assert!(files(&world.path("site")) == before);
+    world.bake("site", &["build", "--out", "contents"]).ok();
+}
+
+#[test]
+fn what_is_in_the_way_of_a_build_is_named() {
+    let world = World::new();
+    site::small(&world, "site");
+    let build = || world.bake("site", &["build", "--out", "../out"]).run();
+    world.write("out/about/index.html/keep.txt", "mine");
+    build()
+        .code(1)
+        .says(&["`../out/about/index.html` cannot be written: a folder is there", "hint: move it"]);
+    std::fs::remove_dir_all(world.path("out")).unwrap();
+    world.write("out/blog", "mine");
+    build().code(1).says(&[
+        "`../out/blog/",
+        "cannot be written: `../out/blog` is a file, and a folder is needed there",
+        "hint: move it",
+    ]);
+    assert_eq!(world.read("out/blog"), "mine");
+    std::fs::remove_file(world.path("out/blog")).unwrap();
+    build().success();
+}
+
+#[test]
 fn a_build_that_fails_leaves_what_was_there() {
     let world = World::new();
     site::small(&world, "site");

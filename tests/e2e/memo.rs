@@ -149,7 +149,15 @@ fn what_somebody_did_to_the_output_is_mended() {
     std::fs::remove_file(world.path("out/about/index.html")).unwrap();
     world.write("out/blog/index.html", "not what was built");
     world.write("out/mine.txt", "of somebody else");
-    build().says(&["2 rendered"]);
+    // An edit may keep size and time.
+    let page = world.path("out/blog/first/index.html");
+    let modified = page.metadata().unwrap().modified().unwrap();
+    world.write(
+        "out/blog/first/index.html",
+        world.read("out/blog/first/index.html").replace("first", "worst"),
+    );
+    std::fs::File::options().write(true).open(&page).unwrap().set_modified(modified).unwrap();
+    build().says(&["3 rendered"]);
     assert_eq!(world.read("out/mine.txt"), "of somebody else");
     std::fs::remove_file(world.path("out/mine.txt")).unwrap();
     is_clean(&world);
