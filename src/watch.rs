@@ -6,6 +6,7 @@
 //! nothing has happened for a moment.
 
 use std::collections::{BTreeSet, HashSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,7 @@ pub struct Watch {
 /// A change that is over.
 #[derive(Debug)]
 pub struct Change {
-    /// When the newest of the changed files was written: the moment of the save.
+    /// When the newest of the changed files was written or put in its place: the moment of the save.
     pub saved: SystemTime,
     /// What may have changed, relative to the folder; none where that may be anything.
     pub paths: Option<BTreeSet<String>>,
@@ -222,11 +223,19 @@ impl Burst {
         left.min(if unfinished { QUIET_OPEN } else { QUIET })
     }
 
-    /// When the newest of the changed files was written; now, where none is left.
+    /// When the newest of the changed files was written or put in its place; now, where none is left.
     fn saved(&self) -> SystemTime {
-        let times = self.touched.iter().filter_map(|p| std::fs::metadata(p).ok()?.modified().ok());
+        let times = self.touched.iter().filter_map(|path| changed(path));
         times.max().unwrap_or_else(SystemTime::now).min(SystemTime::now())
     }
+}
+
+/// When a file last changed in any way. Its time of modification may be that of another day: a file that is moved, copied or
+/// checked out can bring it along, and anyone can set it.
+fn changed(path: &Path) -> Option<SystemTime> {
+    let meta = std::fs::metadata(path).ok()?;
+    let (seconds, nanoseconds) = (meta.ctime().try_into().ok()?, meta.ctime_nsec().try_into().ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
 }
 
 #[cfg(test)]
@@ -261,6 +270,21 @@ mod tests {
         std::fs::create_dir(content.join("new")).unwrap();
         std::fs::write(content.join("new/b.md"), "text").unwrap();
         assert_eq!(watch.changed().await.unwrap().paths, None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_brings_an_old_time_is_saved_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = folder.path().join("content");
+        std::fs::create_dir(&content).unwrap();
+        let old = folder.path().join("old.tmp");
+        std::fs::write(&old, "text").unwrap();
+        let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+        std::fs::File::options().write(true).open(&old).unwrap().set_modified(hour_ago).unwrap();
+        let mut watch = Watch::start(folder.path()).unwrap();
+        std::fs::rename(&old, content.join("a.md")).unwrap();
+        let age = watch.changed().await.unwrap().saved.elapsed().unwrap();
+        assert!(age < Duration::from_secs(60), "{age:?}");
     }
 
     #[tokio::test]
