@@ -30,8 +30,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Origin, connection};
+use crate::Origin;
+use crate::connection::{self, Refusals};
 
+/// What this server is called beside others of the process.
+const SERVER: &str = "origin";
 /// Bytes of the largest request head; a larger one gets 431.
 pub const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Fields of a request at most; more get 431.
@@ -108,7 +111,30 @@ async fn connection(stream: TcpStream, router: Router, drain: CancellationToken)
         .header_read_timeout(HEADER_LIMIT)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX);
-    connection::serve(stream, &http, TowerToHyperService::new(router), drain.cancelled()).await;
+    let refusals = Refusals { server: SERVER, words: refusal };
+    connection::serve(stream, &http, TowerToHyperService::new(router), refusals, drain.cancelled()).await;
+}
+
+/// What is said of a request that cannot be read, in the JSON of the API.
+fn refusal(status: StatusCode) -> (&'static str, String) {
+    let (error, hint) = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            format!(
+                "the head of the request is larger than {HEADER_BYTES_MAX} bytes or has more than {HEADERS_MAX} fields"
+            ),
+            "send fewer or shorter fields",
+        ),
+        StatusCode::URI_TOO_LONG => (
+            "the target of the request is too long".to_owned(),
+            "send what is long as the content of a request",
+        ),
+        _ => (
+            "the request is not HTTP/1.1 as RFC 9112 has it: its first line or a field is malformed"
+                .to_owned(),
+            "this address speaks HTTP without TLS: see that the URL begins with http://, and what sends the request",
+        ),
+    };
+    ("application/json", serde_json::json!({ "error": error, "hint": hint }).to_string())
 }
 
 /// The service without a listener: for tests, and for programs that bring their own server.

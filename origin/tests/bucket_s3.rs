@@ -586,6 +586,33 @@ async fn malformed_requests_are_answered() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_answered_with_an_error_of_s3() {
+    let server = Server::start().await;
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let long = format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(300_000));
+    for (request, status, code) in [
+        ("NONSENSE\r\n\r\n", "400 Bad Request", "BadRequest"),
+        (&many, "431 Request Header Fields Too Large", "RequestHeaderSectionTooLarge"),
+        (&long, "431 Request Header Fields Too Large", "RequestHeaderSectionTooLarge"),
+        (&long.replace("GET", "PUT"), "431 Request Header Fields Too Large", "RequestHeaderSectionTooLarge"),
+    ] {
+        let answer = raw(server.address, request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(body.contains(&format!("<Error><Code>{code}</Code><Message>The ")), "{answer}");
+        assert!(head.contains("content-type: application/xml\r\n"), "{answer}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{answer}");
+    }
+    // To one who asked for a head alone, no content may be sent.
+    let answer = raw(server.address, &long.replace("GET", "HEAD")).await;
+    assert!(answer.starts_with("HTTP/1.1 431 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    // On a connection that was used, the bare status is all that there is.
+    let answer = raw(server.address, "GET /?x HTTP/1.1\r\nhost: x\r\n\r\nNONSENSE\r\n\r\n").await;
+    assert!(answer.contains("AccessDenied") && answer.contains("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn objects_beyond_the_limit_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::on(dir.path(), Limits { object_bytes_max: 1000, ..Limits::default() }).await;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::harness::http::{connect, raw};
-use crate::harness::{Request, SOON, Up, World, site, wait_until};
+use crate::harness::{Reply, Request, SOON, Up, World, site, wait_until};
 
 /// A way to break a site.
 struct Breakage {
@@ -479,14 +479,41 @@ fn half_closed(base: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_header_of_64_kib_is_refused() {
+fn what_is_wrong_with_a_request_is_said() {
     let world = World::new();
     site::small(&world, "site");
     let up = world.up("site");
-    for base in [up.edge(), up.api()] {
-        let request = Request::get("/about/").field("X-Long", &"x".repeat(64 << 10));
-        let reply = request.send(base).unwrap_or_else(|e| panic!("{base}: {e}"));
-        assert!(matches!(reply.status, 431 | 400), "{base}: {reply:?}");
+    let bucket = up.bucket().endpoint;
+    let words = |base: &str, reply: &Reply| match reply.field("content-type").unwrap_or("none") {
+        // Each as all its other errors.
+        "text/html; charset=utf-8" if base == up.edge() => reply.text(),
+        "application/json" if base == up.api() => {
+            let failure = reply.json();
+            assert!(failure["hint"].is_string(), "{failure}");
+            failure["error"].as_str().unwrap().to_owned()
+        }
+        "application/xml" if base == bucket => {
+            reply.text().split("<Message>").nth(1).unwrap().split('<').next().unwrap().to_owned()
+        }
+        other => panic!("{other} from {base}: {reply:?}"),
+    };
+    for base in [up.edge(), up.api(), bucket.as_str()] {
+        let nonsense = Request::new("NON SENSE", "/about/").send(base).unwrap();
+        assert_eq!(nonsense.status, 400, "{base}: {nonsense:?}");
+        let said = words(base, &nonsense);
+        assert!(said.contains("malformed") || base == up.edge(), "{base}: {said}");
+        // The bucket's bound holds for what it has not read yet.
+        let long = Request::get("/about/")
+            .field("X-Long", &"x".repeat(if base == bucket { 200 << 10 } else { 64 << 10 }));
+        let reply = long.send(base).unwrap_or_else(|e| panic!("{base}: {e}"));
+        assert_eq!(reply.status, 431, "{base}: {reply:?}");
+        assert!(words(base, &reply).contains("head"), "{base}: {reply:?}");
+    }
+    for server in ["origin", "bucket"] {
+        let label = format!("server=\"{server}\"");
+        wait_until("what was counted", SOON, || {
+            up.metric("bakehouse_unreadable_requests_total", &[&label]) == 2.0
+        });
     }
     let target = format!("/{}", "a".repeat(64 << 10));
     let reply =

@@ -8,8 +8,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::HEADER_BYTES_MAX;
+use super::{HEADER_BYTES_MAX, SERVER, refusal};
 use crate::OriginConfig;
+use crate::connection::UNREADABLE;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of the longest request id that is taken over.
@@ -60,7 +61,10 @@ pub(super) async fn log(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", id);
     // The server's own bound holds for what it has not read yet, so a little more may come through.
     let mut response = if head_bytes(&request) > HEADER_BYTES_MAX {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+        metrics::counter!(UNREADABLE, "server" => SERVER).increment(1);
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let (media_type, text) = refusal(status);
+        (status, [(header::CONTENT_TYPE, media_type)], text).into_response()
     } else {
         next.run(request).instrument(span).await
     };

@@ -26,7 +26,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::api::Api;
 use super::folder::FolderStore;
-use crate::connection;
+use crate::connection::{self, Refusals};
 
 /// From a connection's being free to the last byte of the next request's header. Longer than clients keep a
 /// connection in their pools, so that the server seldom closes one in which a request is on its way.
@@ -39,6 +39,8 @@ const UNSENT_MS_MAX: u32 = 60_000;
 const DRAIN_MS_MAX: u64 = 3_000;
 /// Keys of 1,024 bytes (3,072 escaped), twice for a copy, user metadata and a signature.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Fields of a request: hyper's own bound.
+const HEADERS_MAX: usize = 100;
 /// A listing or a deletion of a thousand keys.
 const XML_BYTES_MAX: usize = 4 << 20;
 
@@ -169,7 +171,27 @@ async fn connection(stream: TcpStream, service: S3Service, mut closed: watch::Re
         // An error means that the server is gone, which is closing too.
         let _ = closed.wait_for(|closed| *closed).await;
     };
-    connection::serve(stream, &http, answer, closing).await;
+    let refusals = Refusals { server: "bucket", words: refusal };
+    connection::serve(stream, &http, answer, refusals, closing).await;
+}
+
+/// What is said of a request that cannot be read, in the XML of S3 and with its codes.
+fn refusal(status: StatusCode) -> (&'static str, String) {
+    let (code, message) = match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "RequestHeaderSectionTooLarge",
+            format!("The head of the request is larger than {HEADER_BYTES_MAX} bytes or has more than {HEADERS_MAX} fields: send less metadata."),
+        ),
+        StatusCode::URI_TOO_LONG => ("KeyTooLongError", "The target of the request is too long: keys have at most 1,024 bytes.".to_owned()),
+        _ => (
+            "BadRequest",
+            "The request is not HTTP/1.1 as RFC 9112 has it: its first line or a field is malformed. This address speaks HTTP without TLS: see that the endpoint begins with http://.".to_owned(),
+        ),
+    };
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>\n"
+    );
+    ("application/xml", text)
 }
 
 async fn answer(service: S3Service, request: Request<Incoming>) -> Result<Response<Body>, s3s::HttpError> {
