@@ -284,13 +284,28 @@ fn one_that_fails_is_passed_over_tried_by_one_and_comes_back() {
 
     // With another beside it nobody notices.
     let (first, second) = (answers("first"), answers("second"));
-    let edge = Edge::front(&world, &[&first, &second], &["--balance", "first"]);
+    let args = ["--balance", "first", "--breaker-failures", "2", "--slow-start-seconds", "0"];
+    let edge = Edge::front(&world, &[&first, &second], &args);
     assert_eq!(edge.get("/a").text(), "first");
     first.fall_over(true);
     for n in 0..20 {
         assert_eq!(edge.get(&format!("/{n}")).text(), "second");
     }
     assert!(edge.metric("bakehouse_edge_upstream_retries_total", &[]) >= 1.0);
+    // Nor is it forgotten while the other answers.
+    let mut number = 0;
+    let opened = || edge.metric("bakehouse_edge_upstream_circuit_open", &[&first.url]);
+    wait_until("the circuit to open", SOON, || {
+        number += 1;
+        edge.get(&format!("/gone/{number}"));
+        opened() == 1.0
+    });
+    first.fall_over(false);
+    wait_until("the first one to be back", SOON, || {
+        number += 1;
+        edge.get(&format!("/back/{number}")).text() == "first"
+    });
+    assert_eq!(opened(), 0.0);
 }
 
 #[test]

@@ -148,7 +148,8 @@ impl Upstream {
     pub(super) fn candidate(&self, now: Millis, rules: BreakerRules) -> Candidate {
         let breaker = self.breaker();
         Candidate {
-            usable: self.healthy.load(Ordering::Relaxed) && breaker.is_up(now) && !breaker.is_open(rules),
+            // One whose circuit is open is tried in its turn, or it would never be found to be back.
+            usable: self.healthy.load(Ordering::Relaxed) && breaker.is_up(now) && !breaker.refuses(rules),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             share: breaker.share(now, rules),
             identity: self.identity,
