@@ -189,6 +189,23 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         let (folder, upstreams) = (args.config.clone(), args.upstreams.clone());
         Arc::new(move || reload(&edge, folder.as_deref(), &upstreams, is_in_front_of_upstreams, &settings))
     };
+    // Before anything is said: whoever reads it may start a successor at once.
+    let handed_over = CancellationToken::new();
+    if let Some(path) = &args.handover {
+        let sockets = Sockets {
+            listener: listener.try_clone().context("a listening socket cannot be kept for a successor")?,
+            admin: match &admin_listener {
+                Some(admin) => {
+                    Some(admin.try_clone().context("a listening socket cannot be kept for a successor")?)
+                }
+                None => None,
+            },
+        };
+        if let Some(taken) = taken {
+            taken.finish()?;
+        }
+        Handover::offer(path, sockets, handed_over.clone())?;
+    }
     println!("edge at {url}");
     if let Some(listener) = &admin_listener {
         let admin_url = format!("http://{}", listener.local_addr()?);
@@ -210,22 +227,6 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     }
     tokio::spawn(reload_on_hangup(reload));
 
-    let handed_over = CancellationToken::new();
-    if let Some(path) = &args.handover {
-        let sockets = Sockets {
-            listener: listener.try_clone().context("a listening socket cannot be kept for a successor")?,
-            admin: match &admin_listener {
-                Some(admin) => {
-                    Some(admin.try_clone().context("a listening socket cannot be kept for a successor")?)
-                }
-                None => None,
-            },
-        };
-        if let Some(taken) = taken {
-            taken.finish()?;
-        }
-        Handover::offer(path, sockets, handed_over.clone())?;
-    }
     let until = async move {
         tokio::select! {
             () = up::stop_signal() => {}
