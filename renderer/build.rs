@@ -2,7 +2,7 @@
 //!
 //! The built-in theme is a part of the program: a file that is added to it, and not only one that is changed, must build
 //! the program anew. And what one build of the program remembers of a render is of no use to another: a digest of all
-//! that the renderer is made of tells them apart.
+//! that the renderer is made of tells them apart. Highlighted code outlives more of them: its digest is of the highlighter.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -15,7 +15,19 @@ fn main() -> io::Result<()> {
         add(Path::new(part), &mut program)?;
     }
     println!("cargo:rustc-env=BAKEHOUSE_RENDERER={:016x}", program.finish());
+    let mut highlighter = DefaultHasher::new();
+    add(Path::new("src/highlight"), &mut highlighter)?;
+    let lock = fs::read_to_string("../Cargo.lock")?;
+    let is_part =
+        |package: &&str| ["arborium", "tree-sitter", "postcard"].iter().any(|name| is_of(package, name));
+    lock.split("\n\n").filter(is_part).for_each(|package| package.hash(&mut highlighter));
+    println!("cargo:rustc-env=BAKEHOUSE_HIGHLIGHTER={:016x}", highlighter.finish());
     Ok(())
+}
+
+/// Whether an entry of `Cargo.lock` is of a package whose name begins so.
+fn is_of(entry: &str, name: &str) -> bool {
+    entry.contains(&format!("name = \"{name}"))
 }
 
 fn add(path: &Path, program: &mut DefaultHasher) -> io::Result<()> {

@@ -3,12 +3,13 @@
 //! A build begins with what the last one into the same folder knew (its [`Record`]): only what something changed for is
 //! rendered, and where nothing did, nothing is. What somebody else did to the files of a build is noticed and mended.
 
+mod blocks;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -19,6 +20,7 @@ use renderer::{
     Written,
 };
 
+use self::blocks::FolderBlocks;
 use self::record::Record;
 use crate::failure::{self, HintExt};
 use crate::render::{self, Folder};
@@ -80,7 +82,8 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     if let Some((output, explanation)) = &explained {
         explain(output, explanation);
     }
-    let Summary { pages, outputs, rendered, .. } = summary;
+    let Summary { pages, outputs, rendered, highlighted, .. } = summary;
+    tracing::info!(rendered, outputs, highlighted, "rendered");
     let ms = began.elapsed().as_millis();
     match rendered {
         0 => println!("{pages} pages, {outputs} files in {ms} ms: nothing to render"),
@@ -129,6 +132,10 @@ impl Build {
                 .map(|(summary, explanation)| (summary, Some(explanation))),
             None => renderer.render(&input, since, &sink).map(|summary| (summary, None)),
         };
+        // Of a site with something wrong in it too: it is not highlighted again when that is mended.
+        if let Err(error) = renderer.keep_blocks() {
+            tracing::warn!(%error, "code that this build has highlighted was not kept");
+        }
         let Changes { written, removed, failed } = sink.close();
         let mut files = std::mem::take(&mut self.record.outputs.files);
         let done = match failed {
@@ -166,10 +173,11 @@ impl Build {
         if self.args.no_memo {
             return (Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX), None);
         }
-        match memo.map(|memo| memo.renderer(render::ONE_RENDER_BYTES_MAX)) {
+        let (renderer, render) = match memo.map(|memo| memo.renderer(render::ONE_RENDER_BYTES_MAX)) {
             Some((renderer, render)) => (renderer, Some(render)),
             None => (Renderer::new(render::ONE_RENDER_BYTES_MAX), None),
-        }
+        };
+        (renderer.with_blocks(Arc::new(FolderBlocks::of(&self.args.folder))), render)
     }
 }
 

@@ -4,6 +4,8 @@
 //! A memo belongs to the release whose outputs it knows. It is written now and then, not with each publish: one that
 //! is some releases old makes the next render do what these have changed, and no more. Nothing is lost with it.
 
+mod blocks;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use release::bucket::Bucket;
 use release::keys::Site;
 use renderer::{MEMO_BYTES_MAX, Memo, RenderId, Renderer};
 use serde::{Deserialize, Serialize};
+
+pub use blocks::BucketBlocks;
 
 /// Bytes of one object; what is larger has several.
 const PART_BYTES_MAX: usize = 32 << 20;

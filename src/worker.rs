@@ -5,7 +5,7 @@
 //! publisher was faster; and it tries again, later and later, what failed for reasons that may pass.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Vanished};
 use crate::failure::HintExt;
 use crate::fetched::{Ask, BACKOFF, Fetched};
-use crate::memo::Memos;
+use crate::memo::{BucketBlocks, Memos};
 use crate::vanished::{self, Loss};
 use crate::watch::{self, Change};
 use crate::{failure, render};
@@ -178,6 +178,8 @@ impl origin::Render for Handle {
 pub struct Worker {
     setup: Setup,
     renderer: Arc<Renderer>,
+    /// Where highlighted code is kept.
+    blocks: Arc<BucketBlocks>,
     reasons: mpsc::Receiver<Reason>,
     handle: Handle,
     shutdown: CancellationToken,
@@ -294,8 +296,11 @@ impl Worker {
         let (sender, reasons) = mpsc::channel(REASONS_MAX);
         let handle = Handle { reasons: sender };
         let fetched = Fetched::new(setup.root.clone());
+        let blocks = Arc::new(BucketBlocks::new(Arc::clone(&setup.bucket), setup.site.clone()));
+        let renderer = Renderer::new(setup.memory_bytes_max).with_blocks(blocks.clone());
         let worker = Self {
-            renderer: Arc::new(Renderer::new(setup.memory_bytes_max)),
+            renderer: Arc::new(renderer),
+            blocks,
             setup,
             reasons,
             handle: handle.clone(),
@@ -816,7 +821,7 @@ impl Worker {
         let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
         match memos.load(seq, &self.rules, self.setup.memory_bytes_max).await {
             Ok(Some(memo)) => {
-                self.renderer = Arc::new(memo.renderer);
+                self.renderer = Arc::new(memo.renderer.with_blocks(self.blocks.clone()));
                 self.known = Some(self.knows(memo.seq, memo.root, memo.render, None));
             }
             Ok(None) => {}
@@ -843,6 +848,11 @@ impl Worker {
         }
         unwritten.rendered = 0;
         let (input, summary) = (unwritten.input.clone(), unwritten.summary.clone());
+        let renderer = Arc::clone(&self.renderer);
+        let keep = tokio::task::spawn_blocking(move || renderer.keep_blocks());
+        if let Err(error) = keep.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
+            tracing::warn!(%error, "highlighted code was not kept; the next one to start highlights it again");
+        }
         let renderer = Arc::clone(&self.renderer);
         let write =
             move |out: &mut (dyn Write + Send)| renderer.write_memo(&input, &summary, Readers::All, out);
@@ -966,7 +976,9 @@ impl Worker {
             draft.keep_other_sources().map_err(Stop::of)?;
         }
         metrics::counter!("bakehouse_outputs_rendered_total").increment(summary.rendered as u64);
-        tracing::info!(rendered = summary.rendered, outputs = summary.outputs, "rendered");
+        metrics::counter!("bakehouse_code_blocks_highlighted_total").increment(summary.highlighted as u64);
+        let renderer::Summary { rendered, outputs, highlighted, .. } = summary;
+        tracing::info!(rendered, outputs, highlighted, "rendered");
         Ok(summary)
     }
 

@@ -109,6 +109,16 @@ impl Site {
         format!("sites/{}/memo/{seq:020}/{part:04}", self.0)
     }
 
+    /// Prefix of the keys of packs of highlighted code. It is among those of what renderers know.
+    pub fn blocks_prefix(&self) -> String {
+        format!("sites/{}/memo/blocks/", self.0)
+    }
+
+    /// A pack of highlighted code.
+    pub fn blocks(&self, digest: &Digest) -> String {
+        format!("sites/{}/memo/blocks/{digest}", self.0)
+    }
+
     /// The record of a schedule's firings.
     pub fn schedule(&self, name: &str) -> String {
         format!("sites/{}/schedule/{name}", self.0)

@@ -1,23 +1,22 @@
 //! Code blocks coloured when the site is rendered, with arborium's tree-sitter grammars.
 //!
-//! Owns the flattening of overlapping spans, the three kinds of markup and the style sheets of the class kind.
-//! The flattening is our own: it sorts, where arborium's walks a hash map, and equal input must give equal bytes.
-//! nginx's grammar is not among the built ones: it alone is GPL.
+//! Owns the three kinds of markup and the style sheets of the class kind. nginx's grammar is not among the built ones: it
+//! alone is GPL.
 
 mod grammar;
 mod known;
+mod tokens;
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use arborium::theme::{Style, Theme, builtin};
 use arborium_theme::highlights::HIGHLIGHTS;
 
+use crate::blocks::Blocks;
 use crate::config::{DataAttr, HighlightConfig, HighlightStyle};
 
-/// Longer blocks are shown without colours: nobody reads them, and parsing what is no code of its language is slow.
-const HIGHLIGHT_BYTES_MAX: usize = 256 << 10;
+pub(crate) use tokens::{HIGHLIGHT_BYTES_MAX, Token};
 
 /// How code is marked up.
 #[derive(Debug, Clone)]
@@ -173,7 +172,7 @@ impl CodeStyle {
         Self { kind, data_attr: config.data_attr_position, strict: config.error_on_missing_language }
     }
 
-    /// What of the style is in its output: part of the name under which a highlighted block is remembered.
+    /// What of the style is in its output.
     pub(crate) fn fingerprint(&self) -> String {
         match &self.kind {
             Kind::Plain => format!("plain {:?}", self.data_attr),
@@ -190,18 +189,13 @@ impl CodeStyle {
         }
     }
 
-    /// Whether a block costs more to make than to remember.
-    pub(crate) fn is_worth_remembering(&self) -> bool {
-        !matches!(self.kind, Kind::Plain)
-    }
-
-    /// A block of code as HTML.
-    pub(crate) fn block(&self, fence: &Fence, code: &str) -> Block {
+    /// A block of code as HTML; what is coloured in it may be among the blocks that are known.
+    pub(crate) fn block(&self, fence: &Fence, code: &str, known: &Blocks) -> Block {
         let mut html = String::with_capacity(code.len() * 2 + 128);
         let mut unknown = false;
         let mut tokens = None;
         if !matches!(self.kind, Kind::Plain) && is_coloured(&fence.language) {
-            tokens = tokenise(&fence.language, code);
+            tokens = known.tokens(&fence.language, code);
             unknown =
                 tokens.is_none() && code.len() <= HIGHLIGHT_BYTES_MAX && !known::is_language(&fence.language);
         }
@@ -437,54 +431,6 @@ fn theme_named(name: &str) -> Theme {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Token {
-    start: usize,
-    end: usize,
-    tag: &'static str,
-}
-
-/// Non-overlapping tokens in order, the innermost tag winning; none where the language is unknown.
-fn tokenise(language: &str, code: &str) -> Option<Vec<Token>> {
-    if code.len() > HIGHLIGHT_BYTES_MAX {
-        return None;
-    }
-    let mut marks = grammar::grammar(&language.to_ascii_lowercase())?.marks(code);
-    // The outermost first.
-    marks.sort_unstable_by_key(|mark| (mark.start, Reverse(mark.end), mark.pattern, mark.tag));
-    let mut tokens: Vec<Token> = Vec::with_capacity(marks.len());
-    let mut stack: Vec<(usize, &'static str)> = Vec::new();
-    let mut position = 0;
-    let advance =
-        |to: usize, position: &mut usize, stack: &mut Vec<(usize, &'static str)>, tokens: &mut Vec<Token>| {
-            while *position < to {
-                while stack.last().is_some_and(|(end, _)| *end <= *position) {
-                    stack.pop();
-                }
-                let Some((end, tag)) = stack.last().copied() else {
-                    *position = to;
-                    return;
-                };
-                let until = end.min(to);
-                match tokens.last_mut() {
-                    Some(last) if last.tag == tag && last.end == *position => last.end = until,
-                    _ => tokens.push(Token { start: *position, end: until, tag }),
-                }
-                *position = until;
-            }
-        };
-    for (i, mark) in marks.iter().enumerate() {
-        // Of several marks of one range, the last pattern's wins.
-        if marks.get(i + 1).is_some_and(|next| next.start == mark.start && next.end == mark.end) {
-            continue;
-        }
-        advance(mark.start, &mut position, &mut stack, &mut tokens);
-        stack.push((mark.end, mark.tag));
-    }
-    advance(code.len(), &mut position, &mut stack, &mut tokens);
-    Some(tokens)
-}
-
 /// Text made safe in HTML, in attributes too.
 pub(crate) fn escape(out: &mut String, text: &str) {
     let mut rest = text;
@@ -539,25 +485,34 @@ mod tests {
             ..Default::default()
         };
         let classes = HighlightConfig { style: HighlightStyle::Class, ..Default::default() };
+        let known = Blocks::new(1 << 20);
         for style in [
             CodeStyle::new(None, true),
             CodeStyle::new(None, false),
             CodeStyle::new(Some(&themes), false),
             CodeStyle::new(Some(&classes), false),
         ] {
-            let block = style.block(&Fence::parse("rust"), code);
+            let block = style.block(&Fence::parse("rust"), code, &known);
             assert!(!block.unknown);
             assert_eq!(text_of(&block.html).trim_end_matches('\n'), code.trim_end_matches('\n'));
-            let lines = style.block(&Fence::parse("rust,hl_lines=2"), code);
+            let lines = style.block(&Fence::parse("rust,hl_lines=2"), code, &known);
             assert_eq!(text_of(&lines.html).trim_end_matches('\n'), code.trim_end_matches('\n'));
         }
-        assert!(CodeStyle::new(None, true).block(&Fence::parse("rust"), code).html.contains("<a-k>fn</a-k>"));
+        assert!(
+            CodeStyle::new(None, true)
+                .block(&Fence::parse("rust"), code, &known)
+                .html
+                .contains("<a-k>fn</a-k>")
+        );
     }
 
     #[test]
     fn unknown_languages_are_told() {
-        assert!(CodeStyle::new(None, true).block(&Fence::parse("klingon"), "x").unknown);
-        assert!(!CodeStyle::new(None, true).block(&Fence::parse("text"), "x").unknown);
+        let is_unknown = |language| {
+            CodeStyle::new(None, true).block(&Fence::parse(language), "x", &Blocks::new(1 << 20)).unknown
+        };
+        assert!(is_unknown("klingon"));
+        assert!(!is_unknown("text"));
     }
 
     #[test]

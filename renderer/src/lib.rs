@@ -15,6 +15,7 @@ pub mod schedule;
 mod sources;
 
 mod bibtex;
+mod blocks;
 pub mod check;
 mod config;
 mod data_file;
@@ -57,6 +58,7 @@ mod toml_words;
 mod value;
 mod view;
 
+pub use blocks::{BlockStore, PACKS_BYTES_MAX, Pack, Stored};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 pub use graph::Explanation;
 pub use images::{ImageFormat, ImageOptions};

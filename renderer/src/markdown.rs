@@ -1047,7 +1047,8 @@ mod tests {
             Ok("…".to_owned())
         }
         fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
-            Ok(crate::highlight::CodeStyle::new(None, false).block(fence, code).html)
+            let known = crate::blocks::Blocks::new(0);
+            Ok(crate::highlight::CodeStyle::new(None, false).block(fence, code, &known).html)
         }
         fn image_exists(&self, _: &str) -> Option<bool> {
             None

@@ -114,6 +114,7 @@ impl Memo {
             sections,
             outputs,
             rendered: 0,
+            highlighted: 0,
             postponed: false,
             assets,
             next_change: self.head.before.next_change.and_then(|at| Timestamp::from_second(at).ok()),

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use rayon::prelude::*;
 use release::File;
 
+use crate::blocks::BlockStore;
 use crate::config::{self, Config};
 use crate::data::{DataSet, RowPage};
 use crate::diagnostic::{Diagnostic, Errors};
@@ -153,6 +154,8 @@ pub struct Summary {
     pub outputs: usize,
     /// Of these, files that were made in this render, whether or not they differ.
     pub rendered: usize,
+    /// Blocks of code that were highlighted in this render: not those that were known.
+    pub highlighted: usize,
     /// Whether search indexes were left for a render to come: those that were handed over earlier are out of date.
     pub postponed: bool,
     /// Files that were copied: static ones, co-located ones, the theme's.
@@ -266,6 +269,22 @@ impl Renderer {
         out: &mut (dyn Write + Send),
     ) -> io::Result<()> {
         memo::write(self, input, summary, readers, out)
+    }
+
+    /// The same renderer, which begins with the highlighted code that is in `store`; [`Renderer::keep_blocks`] keeps there
+    /// what is new.
+    #[must_use]
+    pub fn with_blocks(self, store: Arc<dyn BlockStore>) -> Self {
+        self.memory.blocks.keep_in(store);
+        self
+    }
+
+    /// Keeps what was highlighted for the next process. Where nothing is new nothing is written.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn keep_blocks(&self) -> io::Result<()> {
+        self.memory.blocks.keep()
     }
 
     /// Shows what is known of the last render, if there is any.
@@ -510,6 +529,9 @@ impl Renderer {
         }
         warnings.sort();
         warnings.dedup();
+        if jobs.iter().zip(&wanted).all(|(job, wanted)| *wanted || job.content(&site.library).is_none()) {
+            self.memory.blocks.see_all();
+        }
         let rendered = usize::try_from(put_files.into_inner()).unwrap_or(usize::MAX);
         let mut outputs = rendered;
         if let Some((_, explanation)) = explained {
@@ -530,6 +552,7 @@ impl Renderer {
             sections: site.library.sections.len(),
             outputs,
             rendered,
+            highlighted: self.memory.blocks.highlighted(),
             postponed,
             assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tera::{Context, Value};
 
+use crate::blocks::Blocks;
 use crate::config::{AnchorLinks, Config};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::graph::{self, ContentName};
@@ -69,8 +70,8 @@ const SUMMARIES_BYTES_MIN: usize = 1 << 20;
 pub(crate) struct Memory {
     /// Rendered content.
     pub(crate) html: Bounded<Hash, Arc<Rendered>>,
-    /// Highlighted blocks.
-    pub(crate) code: Bounded<Hash, Arc<str>>,
+    /// What is coloured in blocks of code.
+    pub(crate) blocks: Blocks,
     /// Bodies of files that are copied, so that they are not read again for each render.
     pub(crate) files: Bounded<Hash, Bytes>,
     /// Parsed data files, by digest and format.
@@ -85,7 +86,7 @@ impl Memory {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             html: Bounded::new(bytes_max / 2),
-            code: Bounded::new(bytes_max / 4),
+            blocks: Blocks::new(bytes_max / 4),
             files: Bounded::new(bytes_max / 8),
             data: Bounded::new(bytes_max / 8),
             remote: Remote::default(),

@@ -2,6 +2,9 @@
 //! outputs, what is gone, warnings and errors.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "support/packs.rs"]
+mod packs;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +16,8 @@ use renderer::{
     Errors, Handed, ImageOptions, Input, Memo, Options, Readers, RenderId, Renderer, Sink, SinkClosed,
     Sources, Summary,
 };
+
+use self::packs::Packs;
 
 /// Sites that are edited in each of four tests, and edits of each site.
 const SITES: u32 = 24;
@@ -462,7 +467,13 @@ fn clean(input: &Input) -> Result<(Summary, Outputs), Errors> {
 
 /// What a summary says of the site, not of the render.
 fn said(summary: &Summary) -> Summary {
-    Summary { render: RenderId::default(), handed: Handed::All, rendered: 0, ..summary.clone() }
+    Summary {
+        render: RenderId::default(),
+        handed: Handed::All,
+        rendered: 0,
+        highlighted: 0,
+        ..summary.clone()
+    }
 }
 
 fn differing<'a>(
@@ -480,7 +491,8 @@ fn differing<'a>(
 }
 
 fn run(edits: &[Edit]) {
-    let mut renderer = Renderer::new(8 << 20);
+    let packs = Arc::new(Packs::default());
+    let mut renderer = Renderer::new(8 << 20).with_blocks(packs.clone());
     let mut draft = Draft::new();
     let mut lost = String::new();
     // What receivers have: the last, and one that lags behind.
@@ -514,7 +526,14 @@ fn run(edits: &[Edit]) {
                     renderer.write_memo(&input, &summary, readers, &mut memo).unwrap();
                     let memo = Memo::open(memo.into()).unwrap();
                     let (next, render) = memo.renderer(8 << 20);
-                    renderer = next;
+                    renderer.keep_blocks().unwrap();
+                    if n % 3 == 0 {
+                        for bytes in packs.kept.lock().unwrap().values_mut() {
+                            let at = n * 7 % bytes.len();
+                            bytes[at] ^= 1;
+                        }
+                    }
+                    renderer = next.with_blocks(packs.clone());
                     let known = std::mem::take(&mut held[which].1);
                     // Nobody else can have what this renderer has never made.
                     held = vec![(Some(render), known), (None, Outputs::new())];

@@ -5,6 +5,7 @@
 mod harness;
 
 mod bad_input;
+mod blocks;
 mod browser;
 mod bucket;
 mod check;

@@ -221,6 +221,7 @@ languages! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Token;
     use super::*;
 
     fn texts<'t>(language: &str, text: &'t str) -> Vec<(&'t str, &'static str)> {
@@ -232,7 +233,13 @@ mod tests {
     #[test]
     fn every_grammar_can_be_used() {
         for name in NAMES.iter().copied().flatten() {
-            assert!(grammar(name).is_some(), "{name}");
+            let grammar = grammar(name).unwrap_or_else(|| panic!("{name}"));
+            for tag in grammar.tags.iter().copied().flatten() {
+                assert!(
+                    Token::pack(&[Token { start: 0, end: 1, tag }]).is_some(),
+                    "{name}: `{tag}` is not kept"
+                );
+            }
         }
         assert!(grammar("klingon").is_none());
     }

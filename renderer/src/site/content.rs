@@ -488,28 +488,11 @@ impl Surroundings for Around<'_> {
 }
 
 impl Site {
-    /// A code block as HTML, remembered where making it costs something.
+    /// A code block as HTML.
     pub(crate) fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
-        let style = &self.code_style;
-        let name = {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(style.fingerprint().as_bytes());
-            hasher.update(format!("\0{fence:?}\0").as_bytes());
-            hasher.update(code.as_bytes());
-            hasher.finalize()
-        };
-        if style.is_worth_remembering()
-            && let Some(known) = self.memory.code.get(&name)
-        {
-            return Ok(known.to_string());
-        }
-        let block = style.block(fence, code);
-        if block.unknown {
-            if style.strict {
-                return Err(format!("code in `{}` cannot be highlighted", fence.language));
-            }
-        } else if style.is_worth_remembering() {
-            self.memory.code.insert(name, Arc::from(block.html.as_str()), block.html.len() + 64);
+        let block = self.code_style.block(fence, code, &self.memory.blocks);
+        if block.unknown && self.code_style.strict {
+            return Err(format!("code in `{}` cannot be highlighted", fence.language));
         }
         Ok(block.html)
     }

@@ -1,0 +1,93 @@
+//! Highlighted code of a site in its bucket: packs that are named by their digests, for all who publish.
+//!
+//! They are of no release: a block is right under its name, whoever put it there. What has gone meanwhile is highlighted
+//! again.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use release::Digest;
+use release::bucket::{Bucket, OBJECT_BYTES_MAX};
+use release::keys::Site;
+use renderer::{BlockStore, PACKS_BYTES_MAX, Pack, Stored};
+use tokio::runtime::Handle;
+
+use super::LEVEL;
+
+/// Objects that are read: there are fewer, unless many published at once.
+const PACKS_MAX: usize = 64;
+
+/// The packs of a site in its bucket.
+#[derive(Debug)]
+pub struct BucketBlocks {
+    bucket: Arc<dyn Bucket>,
+    site: Site,
+    /// Renderers ask from threads of their own.
+    runtime: Handle,
+}
+
+impl BucketBlocks {
+    /// Those of a site. Asked for within a runtime, which answers as long as it runs.
+    pub fn new(bucket: Arc<dyn Bucket>, site: Site) -> Self {
+        Self { bucket, site, runtime: Handle::current() }
+    }
+
+    async fn read(&self) -> anyhow::Result<Vec<Pack>> {
+        let prefix = self.site.blocks_prefix();
+        let listing = self.bucket.list(&prefix, None, PACKS_MAX).await?;
+        let read = |key: String| async move {
+            let object = self.bucket.get(&key, OBJECT_BYTES_MAX).await;
+            (key, object)
+        };
+        let mut objects: FuturesOrdered<_> = listing.keys.into_iter().map(read).collect();
+        let mut packs = Vec::new();
+        while let Some((key, object)) = objects.next().await {
+            // Another publisher has put it into one of its own.
+            let Some(object) = object? else { continue };
+            let name = key.strip_prefix(&prefix).unwrap_or_default().to_owned();
+            let is_itself = Digest::of(&object.bytes).to_string() == name;
+            let bytes = if is_itself { unpacked(&object.bytes).unwrap_or_default() } else { Vec::new() };
+            packs.push(Pack::open(name, Stored::Memory(bytes)));
+        }
+        Ok(packs)
+    }
+}
+
+/// The pack in an object.
+fn unpacked(object: &[u8]) -> io::Result<Vec<u8>> {
+    let mut pack = Vec::new();
+    // What is longer is no pack of ours, and damaged where it is cut.
+    zstd::Decoder::new(object)?.take(2 * PACKS_BYTES_MAX).read_to_end(&mut pack)?;
+    Ok(pack)
+}
+
+impl BlockStore for BucketBlocks {
+    fn packs(&self) -> Vec<Pack> {
+        self.runtime.block_on(self.read()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "highlighted code of earlier publishes cannot be read; it is highlighted again");
+            Vec::new()
+        })
+    }
+
+    fn scratch(&self) -> io::Result<File> {
+        tempfile::tempfile()
+    }
+
+    fn put(&self, write: &dyn Fn(&mut dyn Write) -> io::Result<Digest>) -> io::Result<Pack> {
+        let mut pack = Vec::new();
+        write(&mut pack)?;
+        let object = zstd::encode_all(pack.as_slice(), LEVEL)?;
+        let digest = Digest::of(&object);
+        let key = self.site.blocks(&digest);
+        self.runtime.block_on(self.bucket.put(&key, object.into())).map_err(io::Error::other)?;
+        Ok(Pack::open(digest.to_string(), Stored::Memory(pack)))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let key = self.site.blocks_prefix() + name;
+        self.runtime.block_on(self.bucket.delete(&key)).map_err(io::Error::other)
+    }
+}
