@@ -21,6 +21,7 @@ use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::job::{Job, JobName};
 use crate::kept::Touched;
+use crate::memo::Whole;
 use crate::reads::Node;
 use crate::site::{Facts, Parts, Site};
 use crate::view::{Contents, View};
@@ -99,7 +100,7 @@ struct Gone {
 /// A graph as it is kept outside of the process: nodes by number, with their values; contents; records, with their places in
 /// the plan; copies.
 pub(crate) type KeptGraph = (
-    Vec<Option<(Node, Option<Value>)>>,
+    Vec<Option<(Node, Option<Whole<16>>)>>,
     Vec<(ContentName, Parts, Arc<Facts>, Reads)>,
     Vec<(JobName, u32, Reads, Vec<Arc<str>>)>,
     Vec<Arc<str>>,
@@ -299,7 +300,8 @@ impl Graph {
             (0..self.nodes.end() as u32).map(move |id| {
                 let slot = self.nodes.get(id)?;
                 let is_secret = shared && matches!(slot.node, Node::Environment(_));
-                Some((&slot.node, slot.value().filter(|_| !is_secret)))
+                let value = slot.value().filter(|_| !is_secret);
+                Some((&slot.node, value.map(|value| Whole(value.to_le_bytes()))))
             })
         });
         let contents = Rows(self.contents.len(), || {
@@ -317,10 +319,15 @@ impl Graph {
     /// A graph as it was kept: the render that it knows has the number 0. None where it contradicts itself.
     pub(crate) fn restore(kept: KeptGraph, key: Key) -> Option<Self> {
         let (nodes, contents, records, copies) = kept;
-        let mut uses = vec![0_u32; nodes.len()];
+        // By how much each node is held more often than the one before it: a run of many then takes no longer than one of few.
+        let mut uses = vec![0_u32; nodes.len() + 1];
         let mut hold = |reads: Reads| {
-            let reads = Some(reads).filter(|reads| reads.are_below(uses.len()))?;
-            reads.iter().for_each(|id| uses[id as usize] += 1);
+            let reads = Some(reads).filter(|reads| reads.are_below(nodes.len()))?;
+            for (first, count) in &reads.0 {
+                let (first, next) = (*first as usize, (first + count) as usize);
+                uses[first] = uses[first].wrapping_add(1);
+                uses[next] = uses[next].wrapping_sub(1);
+            }
             Some(reads)
         };
         let mut graph = Self {
@@ -342,6 +349,11 @@ impl Graph {
         graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
         let made = graph.records.values().flat_map(|record| record.outputs.iter()).chain(graph.copies.keys());
         graph.outputs.extend(made.map(|path| (path.clone(), 0)));
+        let mut held = 0_u32;
+        for uses in &mut uses {
+            held = held.wrapping_add(*uses);
+            *uses = held;
+        }
         graph.nodes = Nodes::restore(nodes, &uses)?;
         Some(graph)
     }

@@ -1175,7 +1175,10 @@ impl<'a> Builder<'a> {
                 }
                 let by_term = found.entry((lang, index)).or_default();
                 for term in terms {
-                    let pages = by_term.entry(term.clone()).or_default();
+                    let pages = match by_term.get_mut(&**term) {
+                        Some(pages) => pages,
+                        None => by_term.entry(term.clone()).or_default(),
+                    };
                     if pages.last() != Some(&(id as PageId)) {
                         pages.push(id as PageId);
                     }

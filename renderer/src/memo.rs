@@ -6,13 +6,15 @@
 //! names and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
 //! of the environment is kept only where nobody else will read it.
 
+use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, KeptGraph, Key, Rows, Value};
@@ -24,7 +26,7 @@ use crate::sources::{Sources, Stamp};
 use crate::view;
 
 /// First bytes of every memo.
-const MAGIC: &[u8; 16] = b"bakehouse memo 4";
+const MAGIC: &[u8; 16] = b"bakehouse memo 5";
 /// A digest of the renderer's sources and of what it is built on: other code may make other outputs.
 const PROGRAM: &[u8] = env!("BAKEHOUSE_RENDERER").as_bytes();
 /// The largest memo that is read, in bytes.
@@ -244,17 +246,64 @@ pub(crate) fn data(input: &Input) -> Value {
     view::half(&hasher.finalize())
 }
 
+/// Bytes among what is kept, taken at once: each page has several of them, and one by one they would be much of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whole<const N: usize>(pub(crate) [u8; N]);
+
+impl<const N: usize> Serialize for Whole<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Whole<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes<const N: usize>;
+
+        impl<const N: usize> Visitor<'_> for Bytes<N> {
+            type Value = Whole<N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{N} bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Whole<N>, E> {
+                bytes.try_into().map(Whole).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
 /// Digests among what is kept.
 pub(crate) mod digest {
     use blake3::Hash;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use super::Whole;
+
     pub(crate) fn serialize<S: Serializer>(digest: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
-        digest.as_bytes().serialize(serializer)
+        Whole(*digest.as_bytes()).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
-        <[u8; 32]>::deserialize(deserializer).map(Hash::from_bytes)
+        Whole::deserialize(deserializer).map(|Whole(bytes)| Hash::from_bytes(bytes))
+    }
+}
+
+/// Halves of digests among what is kept.
+pub(crate) mod half {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Value, Whole};
+
+    pub(crate) fn serialize<S: Serializer>(half: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+        Whole(half.to_le_bytes()).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        Whole::deserialize(deserializer).map(|Whole(bytes)| Value::from_le_bytes(bytes))
     }
 }
 

@@ -98,8 +98,11 @@ impl Memory {
 /// Half a digest of each part of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Parts {
+    #[serde(with = "crate::memo::half")]
     pub(crate) content: u128,
+    #[serde(with = "crate::memo::half")]
     pub(crate) summary: u128,
+    #[serde(with = "crate::memo::half")]
     pub(crate) toc: u128,
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::limits::{FOLDER_DEPTH_MAX, Limits};
+use crate::memo::Whole;
 
 /// What is at the top of a site's folder and is not part of the site: outputs, and the folders of other tools.
 const SKIPPED_AT_TOP: &[&str] = &["target", "public", "node_modules"];
@@ -66,7 +67,7 @@ pub(crate) struct Stamp {
     /// None of a file in memory.
     stat: Option<Stat>,
     /// Its digest; of a file of a folder only where it was read.
-    digest: Option<[u8; 32]>,
+    digest: Option<Whole<32>>,
 }
 
 impl Stamp {
@@ -77,7 +78,7 @@ impl Stamp {
                 Place::Disk { stat, .. } => self.stat == Some(*stat),
                 Place::Memory(_) => {
                     self.stat.is_none()
-                        && file.digest().is_ok_and(|digest| self.digest == Some(*digest.as_bytes()))
+                        && file.digest().is_ok_and(|digest| self.digest == Some(Whole(*digest.as_bytes())))
                 }
             }
     }
@@ -190,7 +191,7 @@ impl Sources {
                 Place::Disk { .. } => return None,
                 Place::Memory(_) => (None, file.digest().ok()),
             };
-            Some(Stamp { path: path.clone(), stat, digest: digest.map(|digest| *digest.as_bytes()) })
+            Some(Stamp { path: path.clone(), stat, digest: digest.map(|digest| Whole(*digest.as_bytes())) })
         };
         self.files.iter().filter_map(stamp)
     }
@@ -201,7 +202,7 @@ impl Sources {
         let file = |stamp: &Stamp| {
             let stat = stamp.stat?;
             let digest = OnceLock::new();
-            if let Some(known) = stamp.digest {
+            if let Some(Whole(known)) = stamp.digest {
                 digest.get_or_init(|| Hash::from_bytes(known));
             }
             let place = Place::Disk { root: root.clone(), path: stamp.path.clone(), stat };

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::Value;
 use crate::kept;
+use crate::memo::Whole;
 use crate::reads::Node;
 
 /// A node, and what is known of it.
@@ -116,7 +117,7 @@ impl Nodes {
     }
 
     /// Nodes as they were kept, by number, each held `uses` times; none where one is there twice, or is held and not there.
-    pub(super) fn restore(kept: Vec<Option<(Node, Option<Value>)>>, uses: &[u32]) -> Option<Self> {
+    pub(super) fn restore(kept: Vec<Option<(Node, Option<Whole<16>>)>>, uses: &[u32]) -> Option<Self> {
         let slots = Vec::with_capacity(kept.len());
         let index = HashTable::with_capacity(kept.len());
         let mut nodes = Self { slots, index, ..Self::default() };
@@ -136,7 +137,7 @@ impl Nodes {
                 Entry::Vacant(vacant) => drop(vacant.insert(id as u32)),
             }
             let mut slot = Slot::new(node, *uses);
-            slot.set_value(value);
+            slot.set_value(value.map(|Whole(bytes)| Value::from_le_bytes(bytes)));
             nodes.slots.push(Some(slot));
         }
         Some(nodes)
