@@ -141,7 +141,7 @@ fn refusal(status: StatusCode) -> (&'static str, String) {
 pub fn router(origin: Arc<Origin>) -> Router {
     let api = api::router(Arc::clone(&origin));
     let ours = Router::new()
-        .route("/healthz", get(|| async { "alive\n" }))
+        .route(access::HEALTH, get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(&origin))

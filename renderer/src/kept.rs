@@ -187,8 +187,8 @@ impl Touched {
 
     /// The tags that nodes have whose value may be another one. Others may have them, too.
     pub(crate) fn tags(&self) -> Tags {
-        let sources = self.sources.iter().map(|source| Hinge::Source(source));
-        let lists = self.lists.iter().map(|list| Hinge::List(list));
+        let sources = self.sources.iter().map(Hinge::Source);
+        let lists = self.lists.iter().map(Hinge::List);
         let mut tags = Tags(vec![0; TAGS / 64].into());
         sources.chain(lists).chain([Hinge::Matter, Hinge::Nothing]).for_each(|hinge| tags.add(hinge.tag()));
         tags

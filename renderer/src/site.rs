@@ -173,6 +173,9 @@ pub(crate) struct Site {
     fresh: Option<Mutex<Fresh>>,
 }
 
+/// Sections, each with or without its pages.
+type SectionValues = Bounded<(SectionId, Fields, bool, bool), Value>;
+
 /// Values that were made while a site is rendered, and may be asked for again.
 struct Made {
     pages: Bounded<(PageId, Fields, bool), Value>,
@@ -180,7 +183,7 @@ struct Made {
     members: Bounded<(SectionId, Fields, bool), Value>,
     /// Sections, for each thread its own: navigation asks for hundreds on each page, and even to count who holds a value is to
     /// write what another thread reads.
-    sections: Box<[Bounded<(SectionId, Fields, bool, bool), Value>]>,
+    sections: Box<[SectionValues]>,
     /// The pages of terms, which each pager of a term has.
     lists: Bounded<(Box<str>, Fields, bool, Pages), Value>,
     summaries: Bounded<(PageId, bool), Value>,
@@ -206,7 +209,7 @@ impl Made {
     }
 
     /// The sections that this thread keeps.
-    fn sections(&self) -> &Bounded<(SectionId, Fields, bool, bool), Value> {
+    fn sections(&self) -> &SectionValues {
         let last = self.sections.len() - 1;
         &self.sections[rayon::current_thread_index().unwrap_or(last).min(last)]
     }

@@ -12,6 +12,8 @@ use super::{HEADER_BYTES_MAX, SERVER, refusal};
 use crate::OriginConfig;
 use crate::connection::UNREADABLE;
 
+/// Where it is asked whether an origin is alive.
+pub(super) const HEALTH: &str = "/healthz";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of the longest request id that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -70,7 +72,12 @@ pub(super) async fn log(request: Request, next: Next) -> Response {
     };
     let status = response.status().as_u16();
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(target: "origin::access", id, %method, path, status, ms, "answered");
+    // Each edge asks every second.
+    if path == HEALTH && status == 200 {
+        tracing::debug!(target: "origin::access", id, %method, path, status, ms, "answered");
+    } else {
+        tracing::info!(target: "origin::access", id, %method, path, status, ms, "answered");
+    }
     let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(status / 100 - 1).min(4)];
     metrics::counter!("bakehouse_origin_requests_total", "status" => class).increment(1);
     metrics::histogram!("bakehouse_origin_request_seconds").record(began.elapsed().as_secs_f64());
