@@ -224,50 +224,48 @@ impl Author {
     async fn render(&mut self, saved: Option<SystemTime>) {
         let began = Instant::now();
         let before = self.listed.clone();
-        match self.try_render().await {
+        let (what, error, shown) = match self.try_render().await {
             Ok((summary, diff)) => {
                 for warning in summary.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
                     eprintln!("warning: {}", warning.to_string().trim_start_matches("error: "));
                 }
                 self.warned.clone_from(&summary.warnings);
-                self.failed = None;
-                let took =
-                    saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
+                let ms = saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
                 let is_first = self.since.replace(summary.render).is_none();
-                let Some(before) = before.filter(|_| !is_first) else {
-                    say(&format!("rendered {} pages, {} files in {took} ms", summary.pages, summary.outputs));
+                say(&match before.filter(|_| !is_first) {
+                    Some(before) => {
+                        let after = if saved.is_some() { "after the save" } else { "to render" };
+                        format!("{}, {ms} ms {after}", rendered(changed(&before, self.listed.as_ref()), &diff))
+                    }
+                    None => {
+                        format!("rendered {} pages, {} files in {ms} ms", summary.pages, summary.outputs)
+                    }
+                });
+                if summary.errors.is_empty() {
+                    self.failed = None;
                     return;
-                };
-                let what =
-                    changed(&before, self.listed.as_ref()).unwrap_or_else(|| "a date, or data".to_owned());
-                let after = if saved.is_some() { "after the save" } else { "to render" };
-                if diff.is_empty() {
-                    say(&format!("{what}: no file of the site differs, {took} ms {after}"));
-                } else {
-                    say(&format!(
-                        "{what}: {} ({}), {took} ms {after}",
-                        print::counts(&diff),
-                        some(diff.paths())
-                    ));
                 }
+                let error = failure::Content(summary.errors).into();
+                ("not all is rendered", error, "what it concerns stays as it was")
             }
             Err(error) => {
                 self.preview.update(|board| board.fail(&error));
-                let text = failure::text(&error);
-                if saved.is_none() && self.failed.as_ref() == Some(&text) {
-                    return;
-                }
-                eprintln!("{text}");
-                self.failed = Some(text);
-                let count = problem::problems(&error).len();
                 let shown = match self.since {
                     Some(_) => "what was rendered before is still shown",
                     None => "every page shows this",
                 };
-                let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-                eprintln!("not rendered, {errors}: {shown}; the next save tries again");
+                ("not rendered", error, shown)
             }
+        };
+        let text = failure::text(&error);
+        if saved.is_none() && self.failed.as_ref() == Some(&text) {
+            return;
         }
+        eprintln!("{text}");
+        self.failed = Some(text);
+        let count = problem::problems(&error).len();
+        let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
+        eprintln!("{what}, {errors}: {shown}; the next save tries again");
     }
 
     async fn try_render(&mut self) -> anyhow::Result<(Summary, Diff)> {
@@ -294,6 +292,7 @@ impl Author {
         let options = Options {
             drafts: self.drafts,
             base_url: self.base_url.clone(),
+            keep_going: true,
             source_lines: true,
             ..render::options(&config)
         };
@@ -312,6 +311,8 @@ impl Author {
         let (mut summary, mut batch) = rendered.await.context("the render ended badly")??;
         batch.is_all = summary.handed == Handed::All;
         batch.places = std::mem::take(&mut summary.places);
+        batch.failed = std::mem::take(&mut summary.failed);
+        batch.errors = summary.errors.clone();
         self.next = self.next.into_iter().chain(summary.next_change).min();
         let diff = self.preview.update(|board| board.show(batch));
         Ok((summary, diff))
@@ -337,6 +338,15 @@ fn differs(before: &Sources, now: &Sources, path: &str) -> bool {
     }
 }
 
+/// What a save did: the files that were saved, and what differs for it.
+fn rendered(saved: Option<String>, diff: &Diff) -> String {
+    let what = saved.unwrap_or_else(|| "a date, or data".to_owned());
+    if diff.is_empty() {
+        return format!("{what}: no file of the site differs");
+    }
+    format!("{what}: {} ({})", print::counts(diff), some(diff.paths()))
+}
+
 /// The files that differ between two listings.
 fn changed(before: &Sources, now: Option<&Sources>) -> Option<String> {
     let now = now?;
@@ -356,7 +366,7 @@ fn some<'a>(mut paths: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Keeps what is rendered until it is known that the render ended well.
+/// Keeps what is rendered until the render has ended.
 struct BatchSink {
     store: Arc<Store>,
     taken: Mutex<(Batch, Option<std::io::Error>)>,

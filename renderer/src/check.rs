@@ -126,11 +126,11 @@ impl Report {
         }
     }
 
-    fn render_errors(errors: Errors) -> Self {
-        let mut report = Self::default();
-        report.add(errors.0.into_iter().map(|d| finding(Severity::Error, Rule::Render, d)).collect());
-        report
-    }
+}
+
+/// What a render says.
+fn findings(errors: Errors) -> Vec<Finding> {
+    errors.sorted().0.into_iter().map(|d| finding(Severity::Error, Rule::Render, d)).collect()
 }
 
 fn finding(severity: Severity, rule: Rule, diagnostic: Diagnostic) -> Finding {
@@ -140,16 +140,19 @@ fn finding(severity: Severity, rule: Rule, diagnostic: Diagnostic) -> Finding {
 impl Renderer {
     /// Renders a site and looks for mistakes in what comes out.
     ///
-    /// Equal inputs give equal reports. What a render refuses is in the report too; where it is the configuration, a
-    /// template that cannot be parsed or front matter, nothing else is.
+    /// Equal inputs give equal reports. What a render refuses is in the report too; where it is the configuration or a
+    /// template that cannot be parsed, nothing else is.
     pub fn check(&self, input: &Input) -> Report {
-        let planned = self.prepare(input, 1, false).and_then(|site| {
-            let site = Arc::new(site);
-            Ok((job::plan(&site)?, site))
-        });
-        match planned {
-            Ok(((jobs, _), site)) => Check::new(&site).run(&jobs),
-            Err(errors) => Report::render_errors(errors),
+        let mut errors = Errors::default();
+        match self.prepare(input, &mut errors) {
+            Ok(site) => {
+                let site = Arc::new(site);
+                let (jobs, _) = job::plan(&site, &mut errors);
+                let mut report = Check::new(&site).run(&jobs);
+                report.add(findings(errors));
+                report
+            }
+            Err(errors) => Report { findings: findings(errors), ..Report::default() },
         }
     }
 }
@@ -354,9 +357,9 @@ impl<'a> Check<'a> {
         let failed = std::mem::take(&mut *lock(&self.failed));
         let warnings = std::mem::take(&mut *lock(&site.warnings));
         found.extend(warnings.into_iter().map(|d| finding(Severity::Warning, Rule::Render, d)));
+        let broken = lock(&self.checks).broken(site, |_| None);
+        found.extend(broken.into_iter().map(|d| finding(inside, Rule::Fragment, d)));
         if failed.is_empty() {
-            let broken = lock(&self.checks).broken(site, |_| None);
-            found.extend(broken.into_iter().map(|d| finding(inside, Rule::Fragment, d)));
             // Whether something is used is known when all has been made.
             found.extend(self.usage.findings(site));
         }

@@ -237,6 +237,12 @@ impl Errors {
     }
 }
 
+impl Extend<Diagnostic> for Errors {
+    fn extend<T: IntoIterator<Item = Diagnostic>>(&mut self, more: T) {
+        more.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+}
+
 impl From<Diagnostic> for Errors {
     fn from(diagnostic: Diagnostic) -> Self {
         Self::one(diagnostic)

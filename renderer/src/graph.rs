@@ -439,7 +439,14 @@ impl Graph {
         }
     }
 
-    /// All jobs have run well: forgets those that are no more. What is left is all that was read.
+    /// A job has failed: what it made earlier stays, and it runs again in the next render.
+    pub(crate) fn failed(&mut self, job: &JobName) {
+        if let Some(record) = self.records.get_mut(job) {
+            record.valid = false;
+        }
+    }
+
+    /// All jobs have run: forgets those that are no more. What is left is all that was read.
     pub(crate) fn settle(&mut self, site: &Site, render: u64) {
         self.adopt(site, &HashMap::new());
         if !self.outputs_differ {

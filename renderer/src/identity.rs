@@ -3,6 +3,7 @@
 use blake3::Hash;
 
 use crate::config::{self, Config};
+use crate::diagnostic::Errors;
 use crate::library::{Library, Making, ParsedFiles};
 use crate::limits::Limits;
 use crate::schemas::Schemas;
@@ -43,12 +44,17 @@ pub fn identities(sources: &Sources) -> Vec<Identity> {
         limits: &Limits::default(),
         schemas: &Schemas::default(),
         drafts: true,
+        keep_going: false,
         now: None,
         count_words: false,
         backlinks: false,
         known: &ParsedFiles::new(),
     };
-    let Ok((library, _)) = Library::make(&making) else { return Vec::new() };
+    let mut errors = Errors::default();
+    let (library, _) = Library::make(&making, &mut errors);
+    if !errors.is_empty() {
+        return Vec::new();
+    }
     let identity = |source: &str, path: &str, title: Option<&str>, body: usize| {
         let text = read(source).unwrap_or_default();
         let text = text.get(body..).unwrap_or_default().trim();

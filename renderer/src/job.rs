@@ -29,6 +29,7 @@ use crate::value::{self, key};
 
 use feeds::{feed, sitemap};
 pub(crate) use plan::plan;
+use plan::job_output;
 
 /// The template of what leads elsewhere.
 const REDIRECT: &str = "internal/alias.html";
@@ -137,6 +138,16 @@ impl Job {
             Self::Search(lang) => (Kind::Search, Arc::from(lang.as_str()), 0),
         };
         JobName { kind, name, n }
+    }
+
+    /// The output that it makes, or that of the content which it looks at.
+    pub(crate) fn output(&self, site: &Site) -> Option<String> {
+        match self {
+            Self::Page(id) => Some(output_of(&site.library.page(*id).path)),
+            Self::CheckSection(id) => Some(output_of(&site.library.section(*id).path)),
+            Self::Copy { path, .. } => Some(path.clone()),
+            job => job_output(site, job),
+        }
     }
 
     /// The content that it renders, by its source: for the check of links to headings.
@@ -342,6 +353,7 @@ fn render(
             }
         }
         Ok(()) => Ok(Bytes::from(out.bytes)),
+        Err(_) if site.may_follow() => Err(Vec::new()),
         Err(e) => Err(vec![templates::explain_render(&e, name, &|name| site.template_file(name))]),
     }
 }
@@ -369,6 +381,9 @@ fn template_groups(needs: &Needs) -> impl Iterator<Item = String> + '_ {
 }
 
 fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
+    if site.may_follow() {
+        return Vec::new();
+    }
     let near = crate::diagnostic::nearest(name, site.engine.names());
     let mut diagnostic = Diagnostic::in_file(source, format!("there is no template `{name}`"));
     if let Some(file) = site.sources.get(source)

@@ -57,6 +57,31 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
+    /// Stands in for a file that never could be parsed. No list has it, since nothing is known to be shown there.
+    fn stand_in(path: &str) -> Self {
+        let matter = match kind_of(path) {
+            schemas::Of::Section => Matter::Section(Box::default()),
+            schemas::Of::Page => Matter::Page(Box::new(PageMatter {
+                render: true,
+                hidden: Some(true),
+                ..PageMatter::default()
+            })),
+        };
+        Self {
+            // Of no file.
+            digest: Hash::from_bytes([0; 32]),
+            matter_value: 0,
+            matter,
+            body: 0,
+            templated: false,
+            may_have_summary: false,
+            words: 0,
+            characters: 0,
+            text: None,
+            linked: Box::default(),
+        }
+    }
+
     /// How many words it has. Where words are not set apart by spaces, letters are counted.
     pub(crate) fn word_count(&self, lang: &str) -> u32 {
         if matches!(locales::language(lang), "zh" | "ja") { self.characters } else { self.words }
@@ -196,6 +221,9 @@ pub(crate) struct Library {
     pub(crate) unsorted: BTreeMap<PageId, SortBy>,
     /// The earliest moment at which a page appears or disappears by its dates.
     pub(crate) next_change: Option<i64>,
+    /// Sources that could not be parsed. What they said last stands in for them, or a content of which nothing is known but
+    /// its name: others still lead to it.
+    pub(crate) stand_ins: HashSet<Arc<str>>,
 }
 
 /// A page or a section.
@@ -222,6 +250,8 @@ pub(crate) struct Making<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) schemas: &'a Schemas,
     pub(crate) drafts: bool,
+    /// Whether what a file said last stands in for one that cannot be parsed.
+    pub(crate) keep_going: bool,
     /// Seconds since 1970, where dates publish and withdraw pages.
     pub(crate) now: Option<i64>,
     pub(crate) count_words: bool,
@@ -407,13 +437,17 @@ impl Library {
         Some(same_matter)
     }
 
-    /// Builds the library, and the parsed files for the next one.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the site's content files.
-    pub(crate) fn make(making: &Making<'_>) -> Result<(Self, ParsedFiles), Errors> {
-        let ignored = globs("zola.toml", &making.config.ignored_content)?;
-        let skipped = globs("zola.toml", &making.config.skip_content_templating)?;
+    /// Builds the library, and the parsed files for the next one. Adds to `errors` everything that is wrong with the site's
+    /// content files, and goes on without what is.
+    pub(crate) fn make(making: &Making<'_>, errors: &mut Errors) -> (Self, ParsedFiles) {
+        let mut patterns = |given: &[String]| {
+            globs("zola.toml", given).unwrap_or_else(|wrong| {
+                errors.push(wrong);
+                GlobSet::empty()
+            })
+        };
+        let ignored = patterns(&making.config.ignored_content);
+        let skipped = patterns(&making.config.skip_content_templating);
         let mut files = Vec::new();
         let mut others: BTreeMap<&str, Vec<Arc<str>>> = BTreeMap::new();
         for (path, _) in making.sources.under(CONTENT) {
@@ -434,16 +468,24 @@ impl Library {
         }
         let parsed: Vec<Result<ParsedFile, Errors>> =
             files.par_iter().map(|path| parse_file(making, &skipped, path)).collect();
-        let mut errors = Errors::default();
         let mut known = ParsedFiles::with_capacity(parsed.len());
         let mut found = Vec::with_capacity(parsed.len() + making.rows.len());
-        for result in parsed {
+        let mut stand_ins = HashSet::new();
+        for (path, result) in files.into_iter().zip(parsed) {
             match result {
                 Ok((path, parsed)) => {
                     known.insert(path.clone(), parsed.clone());
                     found.push((path, parsed, None));
                 }
-                Err(more) => more.0.into_iter().for_each(|d| errors.push(d)),
+                Err(more) => {
+                    errors.extend(more.0);
+                    let path: Arc<str> = Arc::from(path);
+                    let before = making.known.get(&path).filter(|_| making.keep_going);
+                    known.extend(before.map(|parsed| (path.clone(), parsed.clone())));
+                    let parsed = before.cloned().unwrap_or_else(|| Arc::new(Parsed::stand_in(&path)));
+                    stand_ins.insert(path.clone());
+                    found.push((path, parsed, None));
+                }
             }
         }
         for row in making.rows {
@@ -464,13 +506,25 @@ impl Library {
                     }
                     found.push((path, parsed, Some(row.source.as_str())));
                 }
-                Err(more) => more.0.into_iter().for_each(|d| errors.push(d)),
+                Err(more) => {
+                    errors.extend(more.0);
+                    let path: Arc<str> = format!("{CONTENT}{}", row.path).into();
+                    if making.sources.get(&path).is_none() && stand_ins.insert(path.clone()) {
+                        let parsed = Arc::new(Parsed::stand_in(&path));
+                        found.push((path, parsed, Some(row.source.as_str())));
+                    }
+                }
             }
         }
-        errors.into_result()?;
-        let library = Builder::new(making, others).build(found)?;
-        Ok((library, known))
+        let library = Builder::new(making, others, stand_ins, errors).build(found);
+        (library, known)
     }
+}
+
+/// Whether a file of `content/` is a page or a section.
+fn kind_of(path: &str) -> schemas::Of {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if name.starts_with("_index.") { schemas::Of::Section } else { schemas::Of::Page }
 }
 
 fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<ParsedFile, Errors> {
@@ -504,8 +558,7 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     let matter_value = half(&blake3::hash(matter.as_bytes()));
     let place = Place { path, text, matter, offset };
     let values = front_matter::values(&place, format)?;
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let of = if name.starts_with("_index.") { schemas::Of::Section } else { schemas::Of::Page };
+    let of = kind_of(path);
     let mut errors = Errors(making.schemas.check(of, &place, format, values.get(&value::key("extra"))));
     let typed = match of {
         schemas::Of::Section => {
@@ -517,7 +570,7 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
         Ok(matter) if errors.is_empty() => matter,
         Ok(_) => return Err(errors),
         Err(more) => {
-            more.0.into_iter().for_each(|d| errors.push(d));
+            errors.extend(more.0);
             return Err(errors);
         }
     };
@@ -727,20 +780,32 @@ struct Builder<'a> {
     others: BTreeMap<&'a str, Vec<Arc<str>>>,
     langs: HashMap<&'a str, Arc<str>>,
     library: Library,
-    errors: Errors,
+    errors: &'a mut Errors,
 }
 
 impl<'a> Builder<'a> {
-    fn new(making: &'a Making<'a>, others: BTreeMap<&'a str, Vec<Arc<str>>>) -> Self {
+    fn new(
+        making: &'a Making<'a>,
+        others: BTreeMap<&'a str, Vec<Arc<str>>>,
+        stand_ins: HashSet<Arc<str>>,
+        errors: &'a mut Errors,
+    ) -> Self {
         let langs = making.config.language_codes().into_iter().map(|code| (code, Arc::from(code))).collect();
-        Self { making, others, langs, library: Library::default(), errors: Errors::default() }
+        Self { making, others, langs, library: Library { stand_ins, ..Library::default() }, errors }
+    }
+
+    /// Says what is wrong with a content, unless another stands in for it: then what it says now is not known.
+    fn wrong(&mut self, source: &str, diagnostic: Diagnostic) {
+        if !self.library.stand_ins.contains(source) {
+            self.errors.push(diagnostic);
+        }
     }
 
     fn lang(&self, code: &str) -> Arc<str> {
         self.langs.get(code).cloned().unwrap_or_else(|| Arc::from(code))
     }
 
-    fn build(mut self, found: Vec<(Arc<str>, Arc<Parsed>, Option<&str>)>) -> Result<Library, Errors> {
+    fn build(mut self, found: Vec<(Arc<str>, Arc<Parsed>, Option<&str>)>) -> Library {
         let (sections, pages): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|(_, parsed, _)| matches!(parsed.matter, Matter::Section(_)));
         self.add_sections(sections.into_iter().map(|(path, parsed, _)| (path, parsed)));
@@ -762,8 +827,7 @@ impl<'a> Builder<'a> {
         if self.making.backlinks {
             self.add_backlinks();
         }
-        self.errors.into_result()?;
-        Ok(self.library)
+        self.library
     }
 
     fn add_sections(&mut self, found: impl Iterator<Item = (Arc<str>, Arc<Parsed>)>) {
@@ -917,10 +981,9 @@ impl<'a> Builder<'a> {
             path.push('/');
         }
         if slug.is_empty() && matter.path.is_none() && !(bundle && name.folder.is_empty()) {
-            self.errors.push(
-                Diagnostic::in_file(source.to_string(), "the page's name leaves nothing for its address")
-                    .hint("set `slug` or `path` in its front matter"),
-            );
+            let wrong =
+                Diagnostic::in_file(source.to_string(), "the page's name leaves nothing for its address");
+            self.wrong(&source, wrong.hint("set `slug` or `path` in its front matter"));
             return;
         }
         let assets = if bundle {
@@ -1156,6 +1219,9 @@ impl<'a> Builder<'a> {
                 let lang = codes.iter().position(|code| **code == *page.lang).unwrap_or(0);
                 let defined = config.taxonomies_for(&page.lang);
                 let Some(index) = defined.iter().position(|t| *t.name == **kind) else {
+                    if self.library.stand_ins.contains(&page.source) {
+                        continue;
+                    }
                     let near = crate::diagnostic::nearest(kind, defined.iter().map(|t| t.name.as_str()));
                     self.errors.push(
                         Diagnostic::in_file(

@@ -6,6 +6,7 @@
 //! names and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
 //! of the environment is kept only where nobody else will read it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::graph::{Graph, KeptGraph, Key, Rows, Value};
 use crate::kept::Before;
 use crate::library::Parsed;
@@ -123,6 +124,8 @@ impl Memo {
             warnings: self.head.warnings.clone(),
             // Builds ask for none.
             places: Vec::new(),
+            errors: Errors::default(),
+            failed: BTreeMap::new(),
         }
     }
 

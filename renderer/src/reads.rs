@@ -188,6 +188,11 @@ pub(crate) fn note(node: impl FnOnce() -> Node) {
     });
 }
 
+/// Whether one of the notes that are being taken is such a one.
+pub(crate) fn has_noted(is: impl FnMut(&Node) -> bool) -> bool {
+    NOTES.with_borrow(|all| all.last().is_some_and(|notes| notes.iter().flatten().any(is)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +203,7 @@ mod tests {
         let (inner, outer) = noted(|| {
             note(|| Node::Config);
             note(|| Node::Config);
+            assert!(has_noted(|node| *node == Node::Config) && !has_noted(|node| *node == Node::Assets));
             unnoted(|| note(|| Node::Engine));
             let ((), inner) = noted(|| note(|| Node::Data));
             inner

@@ -72,10 +72,10 @@ impl Renderer {
         let mut input = input.clone();
         // Links of drafts are rewritten too.
         input.options.drafts = true;
-        let before = self.prepare(&input, 1, false)?;
+        let before = sound(self, &input)?;
         let (renames, folder) = renames(&before, old, new)?;
         input.sources = input.sources.changed(&renames, []);
-        let moved = Moved::new(&before, &self.prepare(&input, 1, false)?, &renames);
+        let moved = Moved::new(&before, &sound(self, &input)?, &renames);
         let mut plan = Relocation { renames, folder, ..Relocation::default() };
         let mut errors = Errors::default();
         for (path, _) in before.sources.iter() {
@@ -85,7 +85,7 @@ impl Renderer {
                 Err(diagnostic) => errors.push(diagnostic),
             }
         }
-        errors.into_result()?;
+        std::mem::take(&mut errors).into_result()?;
         // What will be must be a site: an alias may be where another page is.
         let to: HashMap<&str, &str> = plan.renames.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
         let texts = plan.rewrites.iter().map(|rewrite| {
@@ -93,9 +93,18 @@ impl Renderer {
             (path.to_owned(), Bytes::from(rewrite.after()))
         });
         input.sources = input.sources.changed(&[], texts);
-        job::plan(&Arc::new(self.prepare(&input, 1, false)?))?;
+        job::plan(&Arc::new(sound(self, &input)?), &mut errors);
+        errors.into_result()?;
         Ok(plan)
     }
+}
+
+/// A site with which nothing is wrong.
+fn sound(renderer: &Renderer, input: &Input) -> Result<Site, Errors> {
+    let mut errors = Errors::default();
+    let site = renderer.prepare(input, &mut errors)?;
+    errors.into_result()?;
+    Ok(site)
 }
 
 type Renames = (Vec<(String, String)>, Option<(String, String)>);

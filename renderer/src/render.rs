@@ -60,6 +60,9 @@ pub struct Options {
     pub drafts: bool,
     /// What links begin with.
     pub base_url: BaseUrl,
+    /// Whether outputs are handed over although something is wrong with others, which then stay as they were:
+    /// [`Summary::errors`] says what. For previews.
+    pub keep_going: bool,
     /// Whether blocks of content say which line of which file they come from, in the attribute `data-bake-source`,
     /// and the summary where the outputs of pages do. For previews; nothing else of an output depends on it.
     pub source_lines: bool,
@@ -166,6 +169,10 @@ pub struct Summary {
     pub warnings: Vec<Diagnostic>,
     /// Where the outputs of pages come from; only with [`Options::source_lines`].
     pub places: Vec<Place>,
+    /// All that is wrong; only with [`Options::keep_going`].
+    pub errors: Errors,
+    /// Of that, what kept an output from being made, by output.
+    pub failed: BTreeMap<String, Vec<Diagnostic>>,
 }
 
 /// Renders sites, and remembers what the next render can use.
@@ -206,6 +213,8 @@ struct Basis {
     /// The configuration and the schemas: what decides whether a content may be what it is.
     rules: Hash,
     known: Arc<ParsedFiles>,
+    /// What is wrong that hinders nothing else from being looked at.
+    errors: Errors,
 }
 
 impl Basis {
@@ -217,6 +226,7 @@ impl Basis {
             limits: &input.options.limits,
             schemas: &self.schemas,
             drafts: input.options.drafts,
+            keep_going: input.options.keep_going,
             now: self.beyond_zola.then(|| input.now.as_second()),
             count_words: self.engine.counts_words,
             backlinks: self.engine.backlinks,
@@ -233,6 +243,8 @@ struct State {
     /// What is known of them from the render before.
     values: Option<Values>,
     touched: Option<Touched>,
+    /// What is wrong so far.
+    errors: Errors,
 }
 
 impl Renderer {
@@ -397,7 +409,11 @@ impl Renderer {
         let begin = || self.begin(input, render, tracked, kept, before);
         // What another process knew is read meanwhile.
         let (state, mut graph) = rayon::join(begin, || graph.map(|graph| &mut **graph));
-        let State { site, jobs, assets, values, touched } = state?;
+        let State { site, jobs, assets, values, touched, errors: known } = state?;
+        let keep_going = input.options.keep_going;
+        if !known.is_empty() && !keep_going {
+            return Err(and_in_contents(&site, &jobs, known));
+        }
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
         let view = graph.as_ref().map(|graph| {
             let values = values.unwrap_or_else(|| Values::of(&site));
@@ -423,7 +439,9 @@ impl Renderer {
         }
         let closed = AtomicBool::new(false);
         let put_files = AtomicU64::new(0);
-        let errors = Mutex::new(Errors::default());
+        let is_good = known.is_empty();
+        let errors = Mutex::new(known);
+        let failed = Mutex::new(BTreeMap::new());
         let checks: Mutex<Checks> = Mutex::new(Checks::default());
         let asked = explained.as_ref().map(|(output, _)| output.clone());
         let asked_for = AtomicBool::new(false);
@@ -445,7 +463,8 @@ impl Renderer {
             if closed.load(Ordering::Relaxed) {
                 return;
             }
-            let (result, reads) = if tracked {
+            // What is read tells what may be wrong only for what else is.
+            let (result, reads) = if tracked || !is_good {
                 reads::noted(|| job::run(&site, job))
             } else {
                 (job::run(&site, job), Box::default())
@@ -466,21 +485,29 @@ impl Renderer {
                     done.files.into_iter().for_each(|file| put(file, copy_of));
                 }
                 Err(more) => {
-                    let mut errors = lock(&errors);
-                    more.into_iter().for_each(|d| errors.push(d));
+                    if let Some((content, _)) = job.content(&site.library) {
+                        lock(&checks).failed.insert(content);
+                    }
+                    if let Some(graph) = lock(&shared).as_mut() {
+                        graph.failed(&job.name(&site));
+                    }
+                    if keep_going && let Some(output) = job.output(&site) {
+                        lock(&failed).insert(output, more.clone());
+                    }
+                    lock(&errors).extend(more);
                 }
             }
         };
         let wanted_jobs = || jobs.par_iter().enumerate().filter(|(place, _)| wanted[*place]);
         wanted_jobs().filter(|(_, job)| !is_index(job)).for_each(run);
         // Indexes are put together from what pages have left.
-        if lock(&errors).is_empty() {
+        if keep_going || lock(&errors).is_empty() {
             wanted_jobs().filter(|(_, job)| is_index(job)).for_each(run);
         }
         let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Copies of images are known when all templates have run.
         let copies: Vec<_> = match &mut graph {
-            Some(graph) if lock(&errors).is_empty() => {
+            Some(graph) if keep_going || lock(&errors).is_empty() => {
                 graph.settle(&site, render);
                 graph.wanted_copies(since)
             }
@@ -503,27 +530,28 @@ impl Renderer {
         }
         let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut warnings = site.warnings.lock().map(|mut w| std::mem::take(&mut *w)).unwrap_or_default();
-        // Without all content, a heading may seem to be missing only because its page failed.
-        if errors.is_empty() {
-            let mut checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let only_warns = site.config.link_checker.internal_level == config::Level::Warn;
-            if let Some(graph) = graph.as_ref().filter(|graph| only_warns || graph.headings_differ()) {
-                for (job, _) in jobs.iter().zip(&wanted).filter(|(_, wanted)| !**wanted) {
-                    if let Some((content, source)) = job.content(&site.library)
-                        && let Some(known) = graph.facts(&source)
-                    {
-                        checks.add(&site, content, known);
-                    }
+        let mut checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let only_warns = site.config.link_checker.internal_level == config::Level::Warn;
+        if let Some(graph) = graph.as_ref().filter(|graph| only_warns || graph.headings_differ()) {
+            for (job, _) in jobs.iter().zip(&wanted).filter(|(_, wanted)| !**wanted) {
+                if let Some((content, source)) = job.content(&site.library)
+                    && let Some(known) = graph.facts(&source)
+                {
+                    checks.add(&site, content, known);
                 }
             }
-            let found = checks.broken(&site, |content| graph.as_ref()?.facts(site.source_of(content)));
-            if only_warns {
-                warnings.extend(found);
-            } else {
-                found.into_iter().for_each(|d| errors.push(d));
-            }
         }
-        errors.into_result()?;
+        // Of a page that failed no heading is known, and none is missed.
+        let found = checks.broken(&site, |content| graph.as_ref()?.facts(site.source_of(content)));
+        if only_warns {
+            warnings.extend(found);
+        } else {
+            errors.extend(found);
+        }
+        let errors = errors.sorted();
+        if !keep_going {
+            errors.clone().into_result()?;
+        }
         if let Some(graph) = &graph {
             warnings.extend(graph.warnings());
         }
@@ -558,8 +586,10 @@ impl Renderer {
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
             places: if site.source_lines { places(&site) } else { Vec::new() },
+            failed: failed.into_inner().unwrap_or_else(PoisonError::into_inner),
+            errors,
         };
-        if let Some(values) = view.map(View::into_values)
+        if let Some(values) = view.map(View::into_values).filter(|_| summary.errors.is_empty())
             && let Some(mut site) = Arc::into_inner(site)
         {
             site.forget();
@@ -579,7 +609,8 @@ impl Renderer {
         kept: Option<Kept>,
         before: Option<Before<Vec<Stamp>>>,
     ) -> Result<State, Errors> {
-        let basis = self.basis(input)?;
+        let mut basis = self.basis(input)?;
+        let kept = kept.filter(|_| basis.errors.is_empty());
         if let Some((state, taken)) = kept.and_then(|kept| self.again(kept, input, &basis, render)) {
             drop(basis);
             let mut parsed = lock(&self.parsed);
@@ -588,11 +619,12 @@ impl Renderer {
             return Ok(state);
         }
         let parsed = before.is_some().then(|| basis.known.clone());
-        let site = Arc::new(self.make(input, basis, render, tracked)?);
-        let (jobs, assets) = job::plan(&site)?;
-        let known = before.zip(parsed);
+        let mut errors = std::mem::take(&mut basis.errors);
+        let site = Arc::new(self.make(input, basis, render, tracked, &mut errors));
+        let (jobs, assets) = job::plan(&site, &mut errors);
+        let known = before.zip(parsed).filter(|_| errors.is_empty());
         let touched = known.and_then(|(before, parsed)| before.touched(input, &site, &parsed));
-        Ok(State { site, jobs, assets, values: None, touched })
+        Ok(State { site, jobs, assets, values: None, touched, errors })
     }
 
     /// The state that the last render left, with what differs now taken over; none where that is not all there is to it.
@@ -613,12 +645,15 @@ impl Renderer {
         let site = site.again(input.sources.clone(), input.now, render);
         warn_of_whole(&site, &basis.schemas, input);
         let site = Arc::new(site);
-        Some((State { site, jobs, assets, values: Some(values), touched: Some(touched) }, taken))
+        let (values, touched, errors) = (Some(values), Some(touched), Errors::default());
+        Some((State { site, jobs, assets, values, touched, errors }, taken))
     }
 
-    /// Everything that outputs are made from.
-    pub(crate) fn prepare(&self, input: &Input, render: u64, tracked: bool) -> Result<Site, Errors> {
-        self.make(input, self.basis(input)?, render, tracked)
+    /// Everything that outputs are made from. Adds to `errors` what is wrong with a part of it.
+    pub(crate) fn prepare(&self, input: &Input, errors: &mut Errors) -> Result<Site, Errors> {
+        let mut basis = self.basis(input)?;
+        errors.extend(std::mem::take(&mut basis.errors.0));
+        Ok(self.make(input, basis, 1, false, errors))
     }
 
     /// What all content rests on.
@@ -640,8 +675,9 @@ impl Renderer {
             written: written.clone(),
             absolute,
         };
+        let mut errors = Errors::default();
         let (schemas_digest, schemas) = match beyond_zola {
-            true => self.schemas(sources, &config)?,
+            true => self.schemas(sources, &config, &mut errors),
             false => Default::default(),
         };
         let rules = match schemas_digest {
@@ -664,18 +700,24 @@ impl Renderer {
             hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
             half(&hasher.finalize())
         };
-        Ok(Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known })
+        Ok(Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known, errors })
     }
 
-    fn make(&self, input: &Input, basis: Basis, render: u64, tracked: bool) -> Result<Site, Errors> {
+    fn make(
+        &self,
+        input: &Input,
+        basis: Basis,
+        render: u64,
+        tracked: bool,
+        errors: &mut Errors,
+    ) -> Site {
         let sources = &input.sources;
-        let (library, parsed) = Library::make(&basis.making(input))?;
-        let Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known: _ } =
-            basis;
+        let (library, parsed) = Library::make(&basis.making(input), errors);
+        let Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, .. } = basis;
         **lock(&self.parsed) = (Some(rules), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
-        generated.extend(self.sass(sources, &config)?);
+        generated.extend(self.sass(sources, &config, errors));
         if config.loads_elasticlunr() {
             generated.insert("elasticlunr.min.js".to_owned(), Bytes::from_static(search::ELASTICLUNR));
         }
@@ -706,10 +748,14 @@ impl Renderer {
                 for name in [format!("templates/{template}"), format!("themes/{theme}/templates/{template}")]
                 {
                     let Some(file) = sources.get(&name) else { continue };
-                    let digest = file
-                        .digest()
-                        .map_err(|e| Diagnostic::in_file(name, format!("the file cannot be read: {e}")))?;
-                    hasher.update(digest.as_bytes());
+                    match file.digest() {
+                        Ok(digest) => {
+                            hasher.update(digest.as_bytes());
+                        }
+                        Err(e) => {
+                            errors.push(Diagnostic::in_file(name, format!("the file cannot be read: {e}")));
+                        }
+                    }
                 }
             }
             hasher.finalize()
@@ -747,7 +793,7 @@ impl Renderer {
             render,
         });
         warn_of_whole(&site, &schemas, input);
-        Ok(site)
+        site
     }
 
     /// The data as templates see it; made anew only where it changed.
@@ -879,32 +925,64 @@ impl Renderer {
         Ok(engine)
     }
 
-    /// The schemas, and what they are known by where there are any; read anew only where one changed.
-    fn schemas(&self, sources: &Sources, config: &Config) -> Result<(Option<Hash>, Arc<Schemas>), Errors> {
+    /// The schemas, and what they are known by where there are any; read anew only where one changed. Where something is
+    /// wrong with them there are none.
+    fn schemas(
+        &self,
+        sources: &Sources,
+        config: &Config,
+        errors: &mut Errors,
+    ) -> (Option<Hash>, Arc<Schemas>) {
         let theme = config.theme.as_deref();
-        let Some(name) = schemas::digest(sources, theme)? else { return Ok(Default::default()) };
+        let name = match schemas::digest(sources, theme) {
+            Ok(Some(name)) => name,
+            Ok(None) => return Default::default(),
+            Err(wrong) => {
+                errors.push(wrong);
+                return Default::default();
+            }
+        };
         let mut kept = lock(&self.schemas);
         if let Some((known, schemas)) = kept.as_ref()
             && *known == name
         {
-            return Ok((Some(name), schemas.clone()));
+            return (Some(name), schemas.clone());
         }
-        let schemas = Arc::new(Schemas::read(sources, theme)?);
-        *kept = Some((name, schemas.clone()));
-        Ok((Some(name), schemas))
+        match Schemas::read(sources, theme) {
+            Ok(schemas) => {
+                let schemas = Arc::new(schemas);
+                *kept = Some((name, schemas.clone()));
+                (Some(name), schemas)
+            }
+            Err(wrong) => {
+                errors.extend(wrong.0);
+                Default::default()
+            }
+        }
     }
 
-    fn sass(&self, sources: &Sources, config: &Config) -> Result<BTreeMap<String, Bytes>, Errors> {
-        let name = sass::digest(sources, config)?;
-        let mut kept = self.sass.lock().unwrap_or_else(PoisonError::into_inner);
+    fn sass(&self, sources: &Sources, config: &Config, errors: &mut Errors) -> BTreeMap<String, Bytes> {
+        let mut kept = lock(&self.sass);
+        let name = match sass::digest(sources, config) {
+            Ok(name) => name,
+            Err(wrong) => {
+                errors.push(wrong);
+                return kept.as_ref().map(|(_, made)| made.clone()).unwrap_or_default();
+            }
+        };
         if let Some((known, made)) = kept.as_ref()
             && *known == name
         {
-            return Ok(made.clone());
+            return made.clone();
         }
-        let made = sass::compile(sources, config)?;
-        *kept = Some((name, made.clone()));
-        Ok(made)
+        let before = kept.as_ref().map(|(_, made)| made.clone()).unwrap_or_default();
+        let mut wrong = Errors::default();
+        let made = sass::compile(sources, config, &before, &mut wrong);
+        if wrong.is_empty() {
+            *kept = Some((name, made.clone()));
+        }
+        errors.extend(wrong.0);
+        made
     }
 }
 
@@ -978,6 +1056,24 @@ fn late<T>(make: impl FnOnce() -> T + Send + 'static) -> Late<T> {
     LazyCell::new(Box::new(make))
 }
 
+/// What is wrong with a site of which some is known, and beside that with its contents: nothing is made.
+fn and_in_contents(site: &Arc<Site>, jobs: &[Job], known: Errors) -> Errors {
+    let errors = Mutex::new(known);
+    let checks: Mutex<Checks> = Mutex::new(Checks::default());
+    jobs.par_iter().filter_map(|job| job.content(&site.library)).for_each(|(content, source)| {
+        match reads::noted(|| site.content_html(&source, false)).0 {
+            Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
+            Some(Err(more)) => lock(&errors).extend(more),
+            None => {}
+        }
+    });
+    let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if site.config.link_checker.internal_level == config::Level::Error {
+        errors.extend(lock(&checks).broken(site, |_| None));
+    }
+    errors.sorted()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in these locks is whole between any two statements that can panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -1014,6 +1110,8 @@ fn read_text(sources: &Sources, path: &str) -> Result<(Hash, String), Diagnostic
 pub(crate) struct Checks {
     facts: HashMap<Content, Arc<Facts>>,
     linking: Vec<(Arc<str>, Arc<Facts>)>,
+    /// Contents whose headings nobody knows.
+    failed: HashSet<Content>,
 }
 
 impl Checks {
@@ -1035,7 +1133,7 @@ impl Checks {
             .flat_map_iter(|(from, facts)| {
                 facts.links.iter().filter_map(|link| {
                     let facts = |content| self.facts.get(&content).cloned().or_else(|| others(content));
-                    site.check_anchor(from, link, facts)
+                    site.check_anchor(from, link, |to| facts(to).filter(|_| !self.failed.contains(&to)))
                 })
             })
             .collect()

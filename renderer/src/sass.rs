@@ -78,11 +78,16 @@ pub(crate) fn digest(sources: &Sources, config: &Config) -> Result<Hash, Diagnos
     Ok(hasher.finalize())
 }
 
-/// Compiles all style sheets but partials, by output path; the site's take the place of its theme's.
-pub(crate) fn compile(sources: &Sources, config: &Config) -> Result<BTreeMap<String, Bytes>, Errors> {
+/// Compiles all style sheets but partials, by output path; the site's take the place of its theme's. Adds to `errors` what
+/// is wrong with them; a style sheet that cannot be compiled is what it is in `before`, or empty.
+pub(crate) fn compile(
+    sources: &Sources,
+    config: &Config,
+    before: &BTreeMap<String, Bytes>,
+    errors: &mut Errors,
+) -> BTreeMap<String, Bytes> {
     let tree = Tree(sources);
     let mut made = BTreeMap::new();
-    let mut errors = Errors::default();
     for folder in folders(config) {
         for (path, _) in sources.under(&folder) {
             let Some(stem) = path.strip_suffix(".scss").or_else(|| path.strip_suffix(".sass")) else {
@@ -97,11 +102,14 @@ pub(crate) fn compile(sources: &Sources, config: &Config) -> Result<BTreeMap<Str
                 .style(grass::OutputStyle::Compressed)
                 .quiet(true)
                 .load_path(folder.trim_end_matches('/'));
+            let output = format!("{}.css", &stem[folder.len()..]);
             match grass::from_path(path, &options) {
                 Ok(css) => {
-                    made.insert(format!("{}.css", &stem[folder.len()..]), Bytes::from(css));
+                    made.insert(output, Bytes::from(css));
                 }
                 Err(e) => {
+                    let last = before.get(&output).cloned().unwrap_or_default();
+                    made.insert(output, last);
                     let diagnostic = match e.kind() {
                         grass::ErrorKind::ParseError { message, loc, .. } => {
                             let place = loc.file.name().to_owned();
@@ -121,8 +129,7 @@ pub(crate) fn compile(sources: &Sources, config: &Config) -> Result<BTreeMap<Str
             }
         }
     }
-    errors.into_result()?;
-    Ok(made)
+    made
 }
 
 #[cfg(test)]
@@ -137,11 +144,19 @@ mod tests {
             file("sass/parts/_colours.scss", "$c: #123456;"),
         ]);
         let config = Config { compile_sass: true, ..Config::default() };
-        let made = compile(&sources, &config).unwrap();
+        let mut errors = Errors::default();
+        let made = compile(&sources, &config, &BTreeMap::new(), &mut errors);
         assert_eq!(&made["style.css"][..], b".a .b{color:#123456}");
-        assert_eq!(made.len(), 1);
-        let broken = Sources::from_files([file("sass/x.scss", "a { b: $no; }")]);
-        let errors = compile(&broken, &config).unwrap_err();
-        assert_eq!((errors.0[0].path.as_deref(), errors.0[0].line), (Some("sass/x.scss"), Some(1)));
+        assert_eq!((made.len(), errors.0.len()), (1, 0));
+        let broken = Sources::from_files([
+            file("sass/style.scss", "a { b: $no; }"),
+            file("sass/x.scss", "a { b: 1; }"),
+            file("sass/y.scss", "a { b: $no; }"),
+        ]);
+        let last = compile(&broken, &config, &made, &mut errors);
+        assert_eq!((&last["style.css"], &last["x.css"][..]), (&made["style.css"], &b"a{b:1}"[..]));
+        assert_eq!(&last["y.css"][..], b"");
+        let places: Vec<_> = errors.0.iter().map(|e| (e.path.as_deref(), e.line)).collect();
+        assert_eq!(places, [(Some("sass/style.scss"), Some(1)), (Some("sass/y.scss"), Some(1))]);
     }
 }

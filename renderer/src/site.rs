@@ -24,7 +24,7 @@ use crate::limits::Limits;
 use crate::markdown::ContentLink;
 use crate::markup::names_the_top;
 use crate::memory::Bounded;
-use crate::reads::{Node, note};
+use crate::reads::{Node, has_noted, note};
 use crate::remote::Remote;
 use crate::search::Fragments;
 use crate::sources::Sources;
@@ -450,6 +450,28 @@ impl Site {
         });
     }
 
+    /// Whether what was read so far rests on a content that another stands in for: what is wrong with an output then may be
+    /// so for that reason alone, and is told once the content can be parsed.
+    pub(crate) fn may_follow(&self) -> bool {
+        let library = &self.library;
+        let stands_in = |source: &str| library.stand_ins.contains(source);
+        !library.stand_ins.is_empty()
+            && has_noted(|node| match node {
+                Node::Page(source, ..) | Node::Section(source, ..) => stands_in(source),
+                // What a section that cannot be parsed says of the pages below it.
+                Node::Around(source) => library.page_of(source).is_some_and(|id| {
+                    let above = library.page(id).ancestors.iter().chain(&library.page(id).section);
+                    above.into_iter().any(|id| stands_in(&library.section(*id).source))
+                }),
+                // A list may be empty only for what it lacks.
+                Node::Members(source, ..) | Node::First(source, _) => {
+                    library.section_of(source).is_some_and(|id| library.section(id).pages.is_empty())
+                }
+                Node::Taxonomy(..) | Node::TermNamed(..) => true,
+                _ => false,
+            })
+    }
+
     /// Gives away what was kept of contents.
     pub(crate) fn take_fresh(&self) -> Fresh {
         let Some(fresh) = &self.fresh else { return Fresh::new() };
@@ -516,7 +538,7 @@ impl Site {
         let inside = from.strip_prefix(CONTENT).unwrap_or(from);
         let target = if link.target.is_empty() { inside } else { &link.target };
         let content = self.library.content_id(target)?;
-        let known = facts(content)?;
+        let known = facts(content).filter(|_| !self.library.stand_ins.contains(self.source_of(content)))?;
         if known.anchors.contains(&anchor_hash(anchor)) {
             return None;
         }

@@ -31,6 +31,22 @@ struct Taken {
     removed: Mutex<Vec<String>>,
 }
 
+impl Taken {
+    /// Brings what a receiver has up to date; `lost` is what it may have no more.
+    fn hand_over(self, summary: &Summary, outputs: &mut Outputs, lost: &str) {
+        if summary.handed == Handed::All {
+            outputs.clear();
+        }
+        let put = self.put.into_inner().unwrap();
+        for path in self.removed.into_inner().unwrap() {
+            assert!(!put.contains_key(&path), "{path} was put and removed");
+            let there = outputs.remove(&path).is_some();
+            assert!(there || path == lost, "{path} was removed and not there");
+        }
+        outputs.extend(put);
+    }
+}
+
 impl Sink for Taken {
     fn put(&self, file: File) -> Result<(), SinkClosed> {
         let before = self.put.lock().unwrap().insert(file.path.clone(), file);
@@ -506,16 +522,7 @@ fn run(edits: &[Edit]) {
         let found = renderer.render(&input, *since, &taken);
         match (&expected, found) {
             (Ok((expected, files)), Ok(summary)) => {
-                if summary.handed == Handed::All {
-                    outputs.clear();
-                }
-                let put = taken.put.into_inner().unwrap();
-                for path in taken.removed.into_inner().unwrap() {
-                    assert!(!put.contains_key(&path), "{path} was put and removed");
-                    let there = outputs.remove(&path).is_some();
-                    assert!(there || path == lost, "{path} was removed and not there");
-                }
-                outputs.extend(put);
+                taken.hand_over(&summary, outputs, &lost);
                 *since = Some(summary.render);
                 let differing = differing(files, outputs);
                 assert!(differing.is_empty(), "after {:?}: {differing:#?}", &edits[..n]);
@@ -564,6 +571,38 @@ fn run(edits: &[Edit]) {
                 draft = before;
             } else {
                 expected = next;
+            }
+        }
+    }
+}
+
+/// However a site is broken meanwhile: once nothing is wrong with it, a render that kept going gives what a clean one does.
+fn run_kept_going(edits: &[Edit]) {
+    let renderer = Renderer::new(8 << 20);
+    let mut draft = Draft::new();
+    let (mut since, mut outputs) = (None, Outputs::new());
+    for n in 0..=edits.len() {
+        let mut input = draft.input();
+        input.options.keep_going = true;
+        let taken = Taken::default();
+        if let Ok(summary) = renderer.render(&input, since, &taken) {
+            taken.hand_over(&summary, &mut outputs, "");
+            since = Some(summary.render);
+            let clean = clean(&input).unwrap();
+            let errors = |summary: &Summary| summary.errors.is_empty();
+            assert_eq!(errors(&summary), errors(&clean.0), "after {:?}: {}", &edits[..n], summary.errors);
+            if errors(&summary) {
+                let differing = differing(&clean.1, &outputs);
+                assert!(differing.is_empty(), "after {:?}: {differing:#?}", &edits[..n]);
+                assert_eq!(said(&summary), said(&clean.0), "after {:?}", &edits[..n]);
+            }
+        }
+        if let Some(edit) = edits.get(n) {
+            let before = draft.clone();
+            draft.edit(*edit);
+            // What breaks it is taken back at times, or sites would stay broken.
+            if n % 4 == 3 && clean(&draft.input()).is_err() {
+                draft = before;
             }
         }
     }
@@ -732,5 +771,10 @@ proptest! {
     #[test]
     fn an_edit_gives_what_a_clean_render_gives_4(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
         run(&edits);
+    }
+
+    #[test]
+    fn a_site_that_was_broken_gives_what_a_clean_render_gives(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
+        run_kept_going(&edits);
     }
 }

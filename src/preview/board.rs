@@ -1,28 +1,27 @@
-//! What the preview shows: the outputs of the last render that ended well, what is wrong since then, and what of it is
-//! news to a page in a browser.
+//! What the preview shows: each output as it was last made, what is wrong since then and with which of them, and what of it
+//! is news to a page in a browser.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use release::tree::Diff;
 use release::url;
-use renderer::{Mark, Place, Reason, Sources};
+use renderer::{Diagnostic, Errors, Mark, Place, Reason, Sources};
 use serde::Serialize;
 
 use super::insert::Badge;
 use super::output::Output;
 use super::problem::{Problem, problems};
-use crate::failure;
 
 /// Renders of which it is known what they changed; a page that missed more is loaded again.
 const CHANGES_MAX: usize = 64;
 /// Changed files that are named one by one.
 const ASSETS_MAX: usize = 1_000;
-/// Errors that a page shows; the terminal has all.
+/// Errors that a list in a page has; the terminal has all.
 const ERRORS_MAX: usize = 50;
 /// Links to withheld pages that are marked.
 const MARKS_MAX: usize = 1_000;
 
-/// What a render that ended well made, before it is shown.
+/// What a render made, before it is shown.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Outputs that may be new.
@@ -33,6 +32,10 @@ pub struct Batch {
     pub is_all: bool,
     /// Where the outputs of pages come from.
     pub places: Vec<Place>,
+    /// All that is wrong.
+    pub errors: Errors,
+    /// Of that, what kept an output from being made.
+    pub failed: BTreeMap<String, Vec<Diagnostic>>,
 }
 
 /// What a render changed for those who look.
@@ -54,12 +57,14 @@ pub struct Board {
     pub base: String,
     /// Counts the renders that ended, well or not.
     pub version: u64,
-    /// Whether one ended well.
+    /// Whether anything has been rendered.
     pub is_rendered: bool,
-    /// What is wrong; empty where the last render ended well.
-    pub problems: Vec<Problem>,
-    /// The same for terminals.
-    pub text: String,
+    /// All that is wrong.
+    problems: Vec<Problem>,
+    /// Of that, what kept an output from being made.
+    failed: HashMap<String, Vec<Problem>>,
+    /// Whether nothing could be rendered for it.
+    is_whole: bool,
     /// The files of the site, as they were listed last.
     pub sources: Sources,
     outputs: HashMap<String, Output>,
@@ -93,10 +98,29 @@ pub struct News {
     mark: Option<Badge>,
     /// Addresses of other files that changed; none where that is not known.
     assets: Option<Vec<String>>,
-    errors: Vec<Problem>,
-    errors_left_out: usize,
+    /// What is wrong with the page.
+    errors: Told,
+    /// What is wrong with others.
+    others: Told,
+    /// Whether nothing renders.
+    whole: bool,
     /// Addresses of pages that a build leaves out, and what they are.
     marks: BTreeMap<String, &'static str>,
+}
+
+/// The first of some problems, and how many more there are.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Told {
+    list: Vec<Problem>,
+    left_out: usize,
+}
+
+impl Told {
+    fn new(mut problems: Vec<&Problem>) -> Self {
+        let left_out = problems.len().saturating_sub(ERRORS_MAX);
+        problems.truncate(ERRORS_MAX);
+        Self { list: problems.into_iter().cloned().collect(), left_out }
+    }
 }
 
 /// What became of a page.
@@ -122,7 +146,8 @@ impl Board {
             version: 0,
             is_rendered: false,
             problems: Vec::new(),
-            text: String::new(),
+            failed: HashMap::new(),
+            is_whole: false,
             sources: Sources::default(),
             outputs: HashMap::new(),
             places: HashMap::new(),
@@ -131,19 +156,23 @@ impl Board {
         }
     }
 
-    /// A render failed: what is shown stays, with this beside it.
+    /// Nothing could be rendered: what is shown stays, with this beside it.
     pub fn fail(&mut self, error: &anyhow::Error) {
         self.version += 1;
         self.problems = problems(error);
-        self.text = failure::text(error);
+        self.failed.clear();
+        self.is_whole = true;
     }
 
-    /// Shows what a render made, and says what differs.
+    /// Shows what a render made, and says what differs. What could not be made stays as it is.
     pub fn show(&mut self, mut batch: Batch) -> Diff {
         self.version += 1;
         self.is_rendered = true;
-        self.problems.clear();
-        self.text.clear();
+        self.problems = batch.errors.0.iter().map(Problem::from).collect();
+        let failed = batch.failed.iter();
+        self.failed =
+            failed.map(|(path, why)| (path.clone(), why.iter().map(Problem::from).collect())).collect();
+        self.is_whole = false;
         let mut diff = Diff::default();
         if batch.is_all {
             batch.gone =
@@ -209,6 +238,28 @@ impl Board {
             moved.insert(lost.output.clone(), found.output.clone());
         }
         moved
+    }
+
+    /// What is wrong with the page of a site path: what kept it from being made, and what is wrong with its file. All that
+    /// is wrong where nothing renders.
+    pub fn wrong_with(&self, path: Option<&str>) -> Vec<&Problem> {
+        if self.is_whole {
+            return self.problems.iter().collect();
+        }
+        let Some(path) = path else { return Vec::new() };
+        let output = url::manifest_path(path);
+        let outputs = [format!("{output}/index.html"), output];
+        let mut found: Vec<&Problem> = Vec::new();
+        for output in &outputs {
+            let place = self.places.get(output);
+            let of_file = self.problems.iter().filter(|problem| place.is_some_and(|p| problem.is_in(&p.source)));
+            for problem in self.failed.get(output).into_iter().flatten().chain(of_file) {
+                if !found.contains(&problem) {
+                    found.push(problem);
+                }
+            }
+        }
+        found
     }
 
     /// What a site path comes to; without one nothing does.
@@ -298,6 +349,8 @@ impl Board {
             _ => None,
         };
         let (file, mark) = place.unzip();
+        let errors = self.wrong_with(path);
+        let others = self.problems.iter().filter(|problem| !errors.contains(problem)).collect();
         News {
             page,
             to,
@@ -305,8 +358,9 @@ impl Board {
             mark: mark.flatten(),
             home: self.address("/"),
             assets,
-            errors: self.problems.iter().take(ERRORS_MAX).cloned().collect(),
-            errors_left_out: self.problems.len().saturating_sub(ERRORS_MAX),
+            errors: Told::new(errors),
+            others: Told::new(others),
+            whole: self.is_whole,
             marks: self.marks(),
         }
     }
@@ -460,12 +514,42 @@ mod tests {
         board.fail(&anyhow::anyhow!("broken"));
         assert!(board.seen(Some("/a/")).ends_with("-unrendered"));
         board.show(batch(&store, &[("a/index.html", "a"), ("404.html", "no")], &[]));
-        assert_eq!(board.news(Some("/a/"), "").errors, []);
+        assert_eq!(board.news(Some("/a/"), "").errors.list, []);
         board.fail(&anyhow::anyhow!("broken"));
-        assert_eq!(board.news(Some("/a/"), "").errors[0].message, "broken");
+        let news = board.news(Some("/a/"), "");
+        assert_eq!((&*news.errors.list[0].message, news.whole), ("broken", true));
         assert!(matches!(board.look(Some("/a/")), Look::Found("a/index.html", _)));
         assert!(matches!(board.look(Some("/a")), Look::Slash(to) if to == "/a/"));
         assert!(matches!(board.look(Some("/x")), Look::Missing(Some(_))));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_where_it_is() {
+        let (mut board, store) = board();
+        let made = [("a/index.html", "a"), ("b/index.html", "b")];
+        let places = [("a/index.html", "content/a.md"), ("c/index.html", "content/c.md")];
+        let in_file = |path: &str| Diagnostic::in_file(path, "wrong");
+        let template = in_file("templates/page.html");
+        board.show(Batch {
+            errors: Errors(vec![in_file("content/a.md"), in_file("content/c.md"), template.clone()]),
+            failed: [("b/index.html".to_owned(), vec![template])].into(),
+            ..batch(&store, &made, &places)
+        });
+        let files = |path: &str| -> Vec<String> {
+            let news = board.news(Some(path), "");
+            assert!(!news.whole && news.errors.list.len() + news.others.list.len() == 3);
+            news.errors.list.into_iter().map(|problem| problem.text).collect()
+        };
+        for (path, file) in [
+            ("/a/", Some("content/a.md")),
+            ("/b/", Some("templates/page.html")),
+            ("/c/", Some("content/c.md")),
+            ("/c", Some("content/c.md")),
+            ("/d/", None),
+        ] {
+            let told = file.map(|file| in_file(file).to_string());
+            assert_eq!(files(path), Vec::from_iter(told), "{path}");
+        }
     }
 
     #[test]

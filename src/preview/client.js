@@ -21,6 +21,7 @@
     .badge { left: 12px; bottom: 12px; padding: 3px 10px; border: 0; border-radius: 99px; cursor: pointer;
       color: #fff; background: #92400e; opacity: .92; box-shadow: 0 1px 4px #0006; }
     .badge.off { background: #475569; cursor: default; }
+    .badge.wrong { left: auto; right: 12px; background: #b91c1c; }
     .toast { left: 50%; bottom: 16px; translate: -50%; max-width: 90vw; padding: 8px 14px; border-radius: 8px;
       color: #f8fafc; background: #1e293b; box-shadow: 0 2px 12px #0006; overflow-wrap: anywhere; }
     .toast a { color: #93c5fd; margin-left: 8px; }
@@ -54,7 +55,7 @@
     return made;
   };
 
-  let badge, toast, toastEnd, errors;
+  let badge, toast, toastEnd, errors, elsewhere;
 
   const showBadge = (text, title, isOff) => {
     badge?.remove();
@@ -83,19 +84,27 @@
     if (!lasts) toastEnd = setTimeout(() => toast.remove(), 5000);
   };
 
-  const showErrors = (list, rest) => {
+  const number = ({ list, left_out }) => (list.length === 1 ? "1 error" : `${list.length + left_out} errors`);
+
+  // What is wrong with other pages is only counted here, until somebody wants to see it.
+  const showOthers = (others) => {
+    elsewhere?.remove();
+    elsewhere = undefined;
+    if (!others.list.length) return;
+    elsewhere = element("button", "badge wrong", `${number(others)} elsewhere`);
+    elsewhere.title = "What is wrong with other pages; a click shows it";
+    elsewhere.addEventListener("click", () => showErrors("Elsewhere", "Other pages wait for this to be mended.", others));
+    root.append(elsewhere);
+  };
+
+  const showErrors = (where, comfort, told) => {
     errors?.remove();
     errors = undefined;
+    const { list, left_out: rest } = told;
     if (!list.length) return;
     errors = element("section", page.failed ? "errors all" : "errors");
     errors.setAttribute("role", "alert");
-    const count = list.length + rest;
-    errors.append(
-      element("h1", "", count === 1 ? "The site does not render: 1 error" : `The site does not render: ${count} errors`),
-      element("p", "", page.failed
-        ? "The page appears as soon as this is mended."
-        : "The last good page is shown until this is mended."),
-    );
+    errors.append(element("h1", "", `${where}: ${number(told)}`), element("p", "", comfort));
     if (!page.failed) {
       const close = element("button", "close", "×");
       close.setAttribute("aria-label", "Close");
@@ -281,9 +290,12 @@
   const hear = (news) => {
     if (news.page === "same") [page.file, page.mark] = [news.file, news.mark];
     ownBadge();
-    showErrors(news.errors, news.errors_left_out);
-    if (news.errors.length) return;
-    if (page.failed) return reload();
+    const comfort = page.failed
+      ? "The page appears as soon as this is mended."
+      : "The last good page is shown until this is mended.";
+    showErrors(news.whole ? "The site does not render" : "This page does not render", comfort, news.errors);
+    showOthers(news.others);
+    if (page.failed) return news.errors.list.length ? undefined : reload();
     markLinks(news.marks);
     if (news.page === "moved") {
       const address = new URL(news.to, location).href;

@@ -216,8 +216,11 @@ fn plan(preview: &Preview, head: &Parts) -> Plan {
         Ok(page) => Ok(Bytes::from(page)),
         Err(error) => Err(Plan::Failed(format!("the page cannot be shown: {error}"))),
     };
-    if !board.is_rendered {
-        let page = insert::failed_page(&board.text);
+    let wrong = board.wrong_with(path.as_deref());
+    let is_missing = || matches!(board.look(path.as_deref()), Look::Missing(_));
+    if !board.is_rendered || (!wrong.is_empty() && is_missing()) {
+        let texts: Vec<&str> = wrong.iter().map(|problem| problem.text.as_str()).collect();
+        let page = insert::failed_page(&texts.join("\n\n"));
         return match with_script(page.as_bytes(), &About { failed: true, ..about }) {
             Ok(bytes) => Plan::Bytes { status: StatusCode::SERVICE_UNAVAILABLE, fields: html, bytes },
             Err(failed) => failed,

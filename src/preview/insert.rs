@@ -19,7 +19,7 @@ pub struct About<'a> {
     pub template: Option<&'a str>,
     /// The badge.
     pub mark: Option<Badge>,
-    /// Whether it is not the site's, since the site has not been rendered yet.
+    /// Whether it stands where a page would be that has not been rendered yet.
     pub failed: bool,
 }
 
@@ -89,11 +89,11 @@ fn without<'a>(text: &'a [u8], head: &[u8], is_part: fn(u8) -> bool) -> Cow<'a, 
     Cow::Owned(out)
 }
 
-/// The page that stands at every address until the site can be rendered.
+/// The page that stands at an address until what belongs there can be rendered.
 pub fn failed_page(text: &str) -> String {
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>The site does not render</title></head>\n\
-         <body>\n<h1>The site does not render</h1>\n<pre>{}</pre>\n</body>\n</html>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>This does not render</title></head>\n\
+         <body>\n<h1>This does not render</h1>\n<pre>{}</pre>\n</body>\n</html>\n",
         escape(text)
     )
 }

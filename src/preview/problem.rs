@@ -18,13 +18,23 @@ pub struct Problem {
     /// The column within the excerpt.
     caret: Option<u32>,
     hint: Option<String>,
+    /// All of it, for terminals.
+    #[serde(skip)]
+    pub text: String,
+}
+
+impl Problem {
+    /// Whether it is about a file of the site.
+    pub fn is_in(&self, file: &str) -> bool {
+        self.path.as_deref() == Some(file)
+    }
 }
 
 impl From<&Diagnostic> for Problem {
     fn from(diagnostic: &Diagnostic) -> Self {
-        let (hint, caret) = (diagnostic.advice(), diagnostic.caret());
+        let (hint, caret, text) = (diagnostic.advice(), diagnostic.caret(), diagnostic.to_string());
         let Diagnostic { path, line, column, message, excerpt, .. } = diagnostic.clone();
-        Self { message, path, line, column, excerpt, caret, hint }
+        Self { message, path, line, column, excerpt, caret, hint, text }
     }
 }
 
@@ -35,6 +45,7 @@ pub fn problems(error: &anyhow::Error) -> Vec<Problem> {
         None => {
             let mut problem = placed(&format!("{error:#}"));
             problem.hint = failure::hint_of(error).map(str::to_owned);
+            problem.text = failure::text(error);
             vec![problem]
         }
     }

@@ -183,30 +183,70 @@ fn saves_are_shown_and_told_and_errors_leave_what_was_there() {
     );
 
     world.write("site/content/about.md", "+++\ntitle = \"About\n+++\n<script>alert(1)</script>\n");
-    preview.process.wait_for_text("not rendered", SOON);
+    preview.process.wait_for_text("not all is rendered, 1 error", SOON);
     assert!(preview.process.stderr().contains("content/about.md:2"));
     assert!(preview.get("/about/").has("Saved at once."), "the last good page stays");
-    world.write("site/content/new.md", site::page("New", "Waits."));
+    // Others do not wait for it.
+    world.write("site/content/new.md", site::page("New", "It is here. [About](@/about.md)"));
+    preview.wait_text("/new/", "It is here.");
+    // A text that is broken, and what can be told only when all headings are known.
+    world.write("site/content/about.md", site::page("About", "[nowhere](@/nowhere.md)"));
+    preview.process.wait_for_text("the link `@/nowhere.md` leads to no content", SOON);
+    world.write("site/content/new.md", site::page("New", "[About](@/about.md#gone), and what is new."));
+    preview.wait_text("/new/", "what is new");
+    assert!(preview.get("/about/").has("Saved at once."));
     world.write("site/content/about.md", site::page("About", "Mended."));
     preview.wait_text("/about/", "Mended.");
-    preview.wait_text("/new/", "Waits.");
+    preview.process.wait_for_text("content/new.md:4:1", SOON);
+    // A template that no page can be made with: what is there stays.
+    world.write("site/templates/page.html", "{% if %}");
+    preview.process.wait_for_text("not rendered, 1 error", SOON);
+    assert!(preview.get("/about/").has("Mended."));
+    std::fs::remove_dir_all(world.path("site/templates")).unwrap();
+    world.write("site/content/about.md", site::page("About", "All is well."));
+    preview.wait_text("/about/", "All is well.");
     std::fs::remove_file(world.path("site/content/new.md")).unwrap();
     preview.wait_status("/new/", 404);
+}
+
+#[test]
+fn a_page_that_was_never_rendered_shows_why_and_others_are_there() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write("site/content/about.md", "+++\ntitle = \"<script>alert(1)</script>\n+++\n");
+    world.write("site/content/blog/first.md", "+++\ntitle = \"First\"\ndate = 2024-01-01\n+++\n{{ nothing }}\n");
+    world.write("site/content/linking.md", site::page("Linking", "[About](@/about.md#part)"));
+    let preview = Preview::start(&world, "site", &[], &[]);
+    for path in ["/about/", "/about"] {
+        let reply = preview.get(path);
+        assert_eq!(reply.status, 503, "{path}");
+        assert!(reply.has("content/about.md:2") && reply.has("&lt;script&gt;alert"), "{reply:?}");
+        assert!(!reply.has("<script>alert") && !reply.has("first.md"), "{reply:?}");
+    }
+    let first = preview.get("/blog/first/");
+    assert!(first.status == 503 && first.has("content/blog/first.md:5:4"), "{first:?}");
+    assert!(preview.get("/linking/").has("href=\"/about/#part\""));
+    assert!(preview.get("/blog/").has("The second"));
+    assert_eq!((preview.get("/plain.txt").status, preview.get("/nothing").status), (200, 404));
+    assert!(preview.process.stderr().contains("not all is rendered, 2 errors"), "{}", preview.process.stderr());
+    world.write("site/content/about.md", site::page("About", "Mended."));
+    preview.wait_text("/about/", "Mended.");
 }
 
 #[test]
 fn a_site_that_was_never_rendered_shows_why_at_every_address() {
     let world = World::new();
     site::small(&world, "site");
-    world.write("site/content/about.md", "+++\ntitle = \"<script>alert(1)</script>\n+++\n");
+    world.write("site/templates/page.html", "{{ \"<script>alert(1)</script>\" | uper }}");
     let preview = Preview::start(&world, "site", &[], &[]);
     for path in ["/", "/about/", "/plain.txt", "/nothing"] {
         let reply = preview.get(path);
         assert_eq!(reply.status, 503, "{path}");
-        assert!(reply.has("content/about.md:2") && reply.has("&lt;script&gt;alert"), "{reply:?}");
+        assert!(reply.has("templates/page.html:1") && reply.has("&lt;script&gt;alert"), "{reply:?}");
         assert!(!reply.has("<script>alert"), "{reply:?}");
     }
     world.write("site/bakehouse.toml", "memroy = 1\n");
+    std::fs::remove_dir_all(world.path("site/templates")).unwrap();
     world.write("site/content/about.md", site::page("About", "Mended."));
     preview.wait_text("/", "bakehouse.toml");
     std::fs::remove_file(world.path("site/bakehouse.toml")).unwrap();
@@ -273,6 +313,8 @@ fn shown<'b>(world: &World, browser: &'b Browser, vars: &[(&str, &str)]) -> (Pre
 
 const COLOUR: &str = "getComputedStyle(document.querySelector('h1')).color";
 const OVERLAY: &str = "document.querySelector('bake-preview').shadowRoot.querySelector('.errors')";
+const ELSEWHERE: &str =
+    "(document.querySelector('bake-preview').shadowRoot.querySelector('.wrong')?.textContent ?? '')";
 
 #[test]
 fn a_page_reloads_and_keeps_its_place() {
@@ -338,16 +380,25 @@ fn errors_are_shown_in_the_page_until_they_are_mended() {
     let shown = page.text(&format!("{OVERLAY}.innerText"));
     assert!(shown.contains("templates/page.html:1") && shown.contains("error"), "{shown}");
     world.write("site/templates/page.html", TEMPLATE);
-    page.wait(&format!("{OVERLAY}.innerText.includes('content/about.md:2')"));
+    // What is wrong with another page is none of this one's business, and can be looked at.
+    page.wait(&format!("{ELSEWHERE} === '1 error elsewhere' && !{OVERLAY}"));
+    page.eval("document.querySelector('bake-preview').shadowRoot.querySelector('.wrong').click()");
     assert_eq!(page.eval(&format!("{OVERLAY}.querySelectorAll('img').length")), 0);
-    assert!(page.text(&format!("{OVERLAY}.innerText")).contains("<img src=x"));
+    let shown = page.text(&format!("{OVERLAY}.innerText"));
+    assert!(shown.contains("content/about.md:2") && shown.contains("<img src=x"), "{shown}");
     assert_eq!(page.eval("window.old"), true, "what was there before stays");
-    // A page that is opened meanwhile has it too.
-    let other = browser.open(&page.text("location.origin"));
-    other.wait(&format!("!!{OVERLAY}"));
+    // That page has it over what it was last.
+    let other = browser.open(&format!("{}/about/", page.text("location.origin")));
+    other.wait(&format!("{OVERLAY}?.innerText.includes('content/about.md:2') === true"));
+    other.wait("document.body.innerText.includes('Two ovens')");
+    // And this one goes on.
+    world.write("site/content/long.md", long("The second text."));
+    page.wait("document.body.innerText.includes('The second text.') && !window.old");
+    page.wait(&format!("{ELSEWHERE} === '1 error elsewhere'"));
+    page.eval("window.old = true");
     world.write("site/content/about.md", site::page("About", "Mended."));
-    page.wait(&format!("!{OVERLAY}"));
-    other.wait(&format!("!{OVERLAY}"));
+    page.wait(&format!("!{OVERLAY} && {ELSEWHERE} === ''"));
+    other.wait(&format!("!{OVERLAY} && document.body.innerText.includes('Mended.')"));
     assert_eq!(page.eval("window.old"), true, "the page itself has not changed");
 }
 
@@ -431,12 +482,12 @@ fn a_click_opens_the_source_at_its_line() {
            new MouseEvent('click', { altKey: true, shiftKey: true, bubbles: true, cancelable: true }))",
     );
     wait(1, "templates/page.html");
-    world.write("site/content/about.md", "+++\ntitle = \"x\n+++\n");
+    world.write("site/content/long.md", "+++\ntitle = \"x\n+++\n");
     page.wait(&format!("!!{OVERLAY}"));
     page.eval(&format!("{OVERLAY}.querySelector('.place').click()"));
-    wait(2, "content/about.md");
+    wait(2, "content/long.md");
     page.wait(
-        "document.querySelector('bake-preview').shadowRoot.textContent.includes('content/about.md:2 is open')",
+        "document.querySelector('bake-preview').shadowRoot.textContent.includes('content/long.md:2 is open')",
     );
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use globset::GlobSet;
 use release::file::check_path;
 
 use super::feeds::entries;
@@ -20,16 +21,12 @@ struct Planner<'a> {
     assets: usize,
     /// Output → what makes it, for content.
     taken: HashMap<String, String>,
-    errors: Errors,
+    errors: &'a mut Errors,
 }
 
-/// Lists all outputs.
-///
-/// # Errors
-/// Each path that two contents claim.
-pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
-    let mut planner =
-        Planner { site, jobs: Vec::new(), assets: 0, taken: HashMap::new(), errors: Errors::default() };
+/// Lists all outputs. Adds to `errors` each path that two contents claim; the first of them has it.
+pub(crate) fn plan(site: &Arc<Site>, errors: &mut Errors) -> Plan {
+    let mut planner = Planner { site, jobs: Vec::new(), assets: 0, taken: HashMap::new(), errors };
     // It holds every address at once: first, while little else is in memory.
     if site.config.generate_sitemap {
         planner.jobs.push(Job::Sitemap);
@@ -39,11 +36,9 @@ pub(crate) fn plan(site: &Arc<Site>) -> Result<Plan, Errors> {
     planner.feeds();
     planner.redirects();
     planner.single_files();
-    let copies = planner.copies()?;
+    let copies = planner.copies();
     planner.copy(copies);
-    let Planner { jobs, assets, errors, .. } = planner;
-    errors.into_result()?;
-    Ok((jobs, assets))
+    (planner.jobs, planner.assets)
 }
 
 impl Planner<'_> {
@@ -54,6 +49,8 @@ impl Planner<'_> {
         }
         match self.taken.get(&path) {
             Some(other) if other == by => false,
+            // Where a content will be that cannot be parsed is not known.
+            Some(other) if self.stands_in(by) || self.stands_in(other) => false,
             Some(other) => {
                 let found = Diagnostic::in_file(by, format!("the output `{path}` is also made by {other}"))
                     .hint("give one of the two another `slug`, `path` or alias");
@@ -72,12 +69,18 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether what makes an output is a content that another stands in for, or its alias.
+    fn stands_in(&self, by: &str) -> bool {
+        self.site.library.stand_ins.contains(by.strip_prefix(ALIAS_IN).unwrap_or(by))
+    }
+
     fn content(&mut self) {
         let site = self.site;
-        for (id, page) in site.library.pages.iter().enumerate() {
-            self.jobs.push(Job::Page(id as PageId));
-            if page.matter().render {
-                self.take(output_of(&page.path), &page.source);
+        let pages = site.library.pages.iter().enumerate();
+        let (last, first): (Vec<_>, Vec<_>) = pages.partition(|(_, page)| self.stands_in(&page.source));
+        for (id, page) in first.into_iter().chain(last) {
+            if !page.matter().render || self.take(output_of(&page.path), &page.source) {
+                self.jobs.push(Job::Page(id as PageId));
             }
         }
         for (id, section) in site.library.sections.iter().enumerate() {
@@ -229,7 +232,7 @@ impl Planner<'_> {
     }
 
     /// What is copied, by output: co-located files, then static ones, where the later takes the earlier's place.
-    fn copies(&mut self) -> Result<BTreeMap<String, String>, Errors> {
+    fn copies(&mut self) -> BTreeMap<String, String> {
         let site = self.site;
         let mut copies: BTreeMap<String, String> = BTreeMap::new();
         let pages = site.library.pages.iter().map(|p| (&p.assets, &p.source, &p.path));
@@ -250,7 +253,10 @@ impl Planner<'_> {
                 copies.insert(path, asset.to_string());
             }
         }
-        let ignored = ignored_static(&site.config)?;
+        let ignored = ignored_static(&site.config).unwrap_or_else(|wrong| {
+            self.errors.push(wrong);
+            GlobSet::empty()
+        });
         let listed = redirects::are_read(site);
         let mut folders = Vec::new();
         if let Some(theme) = &site.theme {
@@ -269,10 +275,10 @@ impl Planner<'_> {
         // What is copied replaces what would be made.
         self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
         self.folders(&copies);
-        if listed {
-            self.listed_redirects(&copies)?;
+        if listed && let Err(wrong) = self.listed_redirects(&copies) {
+            self.errors.extend(wrong.0);
         }
-        Ok(copies)
+        copies
     }
 
     /// What makes an output that no copied file takes the place of without a word. Feeds may be replaced, as the files
@@ -389,7 +395,7 @@ fn is_claim(by: &str) -> bool {
 }
 
 /// The one output of a job that a copied file may replace. Pages are still rendered, for what is wrong with them.
-fn job_output(site: &Site, job: &Job) -> Option<String> {
+pub(super) fn job_output(site: &Site, job: &Job) -> Option<String> {
     let library = &site.library;
     Some(match job {
         Job::Section(id) => output_of(&library.section(*id).path),

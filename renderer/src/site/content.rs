@@ -151,8 +151,13 @@ impl Site {
             self.keep(of, &known);
             return Ok(known);
         }
+        if self.library.stand_ins.contains(of.source) {
+            // What is wrong with it has been told.
+            return Err(Vec::new());
+        }
         let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
-        let (rendered, reads) = if self.is_tracked() { noted(render) } else { (render(), Box::default()) };
+        let is_noted = self.is_tracked() || !self.library.stand_ins.is_empty();
+        let (rendered, reads) = if is_noted { noted(render) } else { (render(), Box::default()) };
         let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
         self.keep(of, &rendered);
@@ -288,6 +293,7 @@ impl Site {
                     "the content's templates made what is not valid UTF-8",
                 )]
             }),
+            Err(_) if self.may_follow() => Err(Vec::new()),
             Err(e) => Err(templates::explain_content(
                 &e,
                 of.source,
