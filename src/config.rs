@@ -3,20 +3,21 @@
 //! Every key can also be given in the environment: `BAKE_` and the key in capitals, with `_` for the
 //! dots: `BAKE_EDGE_MEMORY`. A flag beats the environment, the environment beats the file.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use anyhow::Context;
 use origin::policy::{self, CacheRule, Policies, ResponseRule, Rules};
 use release::keys::Site;
 use renderer::data::SourceConfig;
 use renderer::schedule::{Schedule, ScheduleConfig};
-use renderer::{ImageOptions, TomlWords};
+use renderer::{Diagnostic, Errors, ImageOptions, TomlWords, from_toml};
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::edge_flags::ClientFlags;
 use crate::failure::{HintExt, hinted};
+use crate::render::content;
 
 /// The file's name.
 pub const FILE: &str = "bakehouse.toml";
@@ -288,9 +289,10 @@ impl Config {
 
     /// Reads the configuration from its text, as it lies among a release's sources.
     pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        // First the file by itself, so that an error has its line.
-        let _: Self = toml::from_str(text).map_err(|e| explain(&e, text, file))?;
-        let mut table: Table = toml::from_str(text).map_err(|e| explain(&e, text, file))?;
+        let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
+        // First the file by itself, so that errors have their lines.
+        let _: Self = content(from_toml(&name, text, &elsewhere))?;
+        let mut table: Table = content(from_toml(&name, text, &elsewhere))?;
         let texts = TEXTS.map(|key| (key, true));
         for (key, is_text) in texts.into_iter().chain(VALUES.map(|key| (key, false))) {
             let variable = format!("BAKE_{}", key.replace('.', "_").to_uppercase());
@@ -302,30 +304,43 @@ impl Config {
             let TomlWords { message, hint } = TomlWords::of(e.message());
             hinted(anyhow::anyhow!("the environment's BAKE_ variables: {message}"), Some(hint))
         })?;
-        let wrong =
-            |error: anyhow::Error, hint| Err(error.context(file.display().to_string())).maybe_hint(hint);
-        if let Err(error) = config.images.check() {
-            return wrong(anyhow::anyhow!(error), Some("correct that key in [images]".into()));
-        }
-        if let Err(error) = renderer::data::check(&config.source) {
-            let hint = error.hint();
-            return wrong(error.into(), hint);
-        }
-        let sources = config.source.iter().map(|s| s.name.as_str());
-        if let Err(error) = Schedule::all(&config.schedule, sources) {
-            let hint = error.hint();
-            return wrong(error.into(), hint);
-        }
-        if let Err(error) = Policies::new(&config.rules()) {
-            let hint = error.hint();
-            return wrong(error.into(), hint);
-        }
+        content(config.check(&name, text))?;
         Ok(config)
     }
 
     /// The sources that are asked for their rows: all but files, which are read with the site.
     pub fn asked(&self) -> impl Iterator<Item = &SourceConfig> {
         self.source.iter().filter(|source| source.file().is_none())
+    }
+
+    /// Looks at what no value tells by itself.
+    fn check(&self, name: &str, text: &str) -> Result<(), Errors> {
+        let mut errors = Errors::default();
+        let mut wrong = |message: String, hint: Option<String>| {
+            errors.push(placed(Diagnostic::in_file(name, message), text).maybe_hint(hint));
+        };
+        if let Err(error) = self.images.check() {
+            wrong(error.to_string(), Some("correct that key in [images]".into()));
+        }
+        if let Err(error) = renderer::data::check(&self.source) {
+            wrong(error.to_string(), error.hint());
+        }
+        // One by one, then together: each says what is wrong with it.
+        for schedules in self.schedule.iter().map(slice::from_ref).chain([&self.schedule[..]]) {
+            let sources = self.source.iter().map(|s| s.name.as_str());
+            if let Err(error) = Schedule::all(schedules, sources) {
+                wrong(error.to_string(), error.hint());
+            }
+        }
+        let cache = self.cache.iter().map(|rule| Rules { cache: vec![rule.clone()], ..Rules::default() });
+        let response =
+            self.response.iter().map(|rule| Rules { response: vec![rule.clone()], ..Rules::default() });
+        for rules in cache.chain(response).chain([self.rules()]) {
+            if let Err(error) = Policies::new(&rules) {
+                wrong(error.to_string(), error.hint());
+            }
+        }
+        errors.into_result()
     }
 
     /// What is said of responses by path.
@@ -343,14 +358,13 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// The text of a configuration.
 pub fn text_of(bytes: Vec<u8>, file: &Path) -> anyhow::Result<String> {
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        hinted(
-            anyhow::anyhow!("{}:{line}: it is not valid UTF-8", file.display()),
-            Some("save it as UTF-8".into()),
-        )
-    })
+        let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
+        let wrong = Diagnostic::in_file(name, "the file is not valid UTF-8");
+        Errors::one(wrong.at(&String::from_utf8_lossy(good), good.len()).hint("save it as UTF-8"))
+    });
+    content(text)
 }
 
 /// Reads a value of the environment, which is written as in TOML.
@@ -376,42 +390,34 @@ fn set(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// The error with file, line and column, and what to do.
-fn explain(error: &toml::de::Error, text: &str, file: &Path) -> anyhow::Error {
-    let TomlWords { message, hint } = TomlWords::of(&error.message().trim().replace('\n', ", "));
-    let place = match error.span() {
-        Some(span) => {
-            let before = &text[..span.start.min(text.len())];
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            format!("{}:{line}:{column}", file.display())
-        }
-        None => file.display().to_string(),
+/// Points at the last place where the file has a text, or else a key, that the message names.
+fn placed(diagnostic: Diagnostic, text: &str) -> Diagnostic {
+    let names: Vec<String> = diagnostic.message.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let as_text =
+        |name: &String| text.rfind(&format!("\"{name}\"")).or_else(|| text.rfind(&format!("'{name}'")));
+    let as_key = |name: &String| {
+        let mut at = 0;
+        text.split_inclusive('\n').find_map(|line| {
+            let begins = at + line.len() - line.trim_start().len();
+            at += line.len();
+            let rest = line.trim_start().strip_prefix(name.as_str())?;
+            rest.trim_start().starts_with('=').then_some(begins)
+        })
     };
-    hinted(anyhow::anyhow!("{place}: {message}"), near(text).or(Some(hint)))
+    match names.iter().find_map(as_text).or_else(|| names.iter().find_map(as_key)) {
+        Some(at) => diagnostic.at(text, at),
+        None => diagnostic,
+    }
 }
 
-/// What to do about a key that is unknown, or that a table may not have: mostly the nearest known one.
-fn near(text: &str) -> Option<String> {
-    let error = toml::from_str::<Config>(text).err()?;
-    let message = error.message().to_owned();
-    if let Some((name, _)) =
-        message.strip_prefix("the response field `").and_then(|rest| rest.split_once('`'))
-    {
-        return policy::hint_of_field(name).map(str::to_owned);
+/// What to do about a key that stands elsewhere, or a field that the server decides on.
+fn elsewhere(message: &str) -> Option<String> {
+    let named = |head: &str| message.strip_prefix(head)?.split('`').next();
+    if let Some(field) = named("the response field `") {
+        return policy::hint_of_field(field).map(str::to_owned);
     }
-    let (unknown, known) = message.strip_prefix("unknown field ")?.split_once(',')?;
-    let names =
-        |part: &str| -> BTreeSet<String> { part.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
-    let unknown = names(unknown).pop_first()?;
-    if let Some((_, here)) = ELSEWHERE.iter().find(|(key, _)| *key == unknown) {
-        return Some((*here).to_owned());
-    }
-    let best = names(known)
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(&unknown, &name), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.7).then(|| format!("did you mean `{}`?", best.1))
+    let unknown = named("unknown field `")?;
+    ELSEWHERE.iter().find(|(key, _)| *key == unknown).map(|(_, here)| (*here).to_owned())
 }
 
 #[cfg(test)]
@@ -456,21 +462,33 @@ mod tests {
         assert!(format!("{error:#}").contains("BAKE_ variables"), "{error:#}");
     }
 
+    /// What is said of a configuration that is wrong.
+    fn said(text: &str) -> String {
+        format!("{:#}", parse(text, &[]).unwrap_err())
+    }
+
     #[test]
     fn an_unknown_key_is_named_with_its_place_and_the_nearest() {
-        let error = parse("site = \"x\"\n[edge]\nmemroy = 1\n", &[]).unwrap_err();
-        assert!(format!("{error:#}").starts_with("bakehouse.toml:3:1: unknown field `memroy`"), "{error:#}");
-        assert_eq!(near("[edge]\nmemroy = 1\n").as_deref(), Some("did you mean `memory`?"));
+        let error = said("site = \"x\"\n[edge]\nmemroy = 1\nlease_seconds = \"ten\"\n");
+        for words in [
+            "unknown key `memroy` in [edge]\n --> bakehouse.toml:3:1\n",
+            "bakehouse.toml:4:17\n",
+            "`memory`?",
+        ] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
     }
 
     #[test]
     fn images_are_checked() {
         let config = parse("[images]\nwidths = [480]\n", &[("BAKE_IMAGES_SIZES", "50vw")]).unwrap();
         assert_eq!((&*config.images.widths, config.images.sizes.as_deref()), (&[480][..], Some("50vw")));
-        let error = parse("[images]\nquality = 0\n", &[]).unwrap_err();
-        assert!(format!("{error:#}").starts_with("bakehouse.toml: `quality` in [images] is 0"), "{error:#}");
-        let error = parse("[images]\nformat = \"heic\"\n", &[]).unwrap_err();
-        assert!(format!("{error:#}").starts_with("bakehouse.toml:2:10: "), "{error:#}");
+        let error = said("[images]\nquality = 0\n");
+        assert!(
+            error.contains("`quality` in [images] is 0") && error.contains("bakehouse.toml:2:1"),
+            "{error}"
+        );
+        assert!(said("[images]\nformat = \"heic\"\n").contains("bakehouse.toml:2:10\n"));
     }
 
     #[test]
@@ -495,17 +513,15 @@ mod tests {
             ("feilds.X-A = \"a\"", "bakehouse.toml:3:", Some("did you mean `fields`?")),
         ] {
             let text = format!("[[response]]\npath = \"/**\"\n{line}\n");
-            let error = format!("{:#}", parse(&text, &[]).unwrap_err());
-            assert!(error.starts_with(place), "{error}");
-            match (near(&text), hint) {
-                (Some(said), Some(hint)) => assert!(said.contains(hint), "{line}: {said}"),
-                (said, hint) => assert_eq!(said.as_deref(), hint, "{line}"),
-            }
+            let error = said(&text);
+            assert!(error.contains(&format!("--> {place}")), "{error}");
+            assert!(hint.is_none_or(|hint| error.contains(hint)), "{error}");
         }
-        let error = format!("{:#}", parse("[[response]]\npath = \"a\"\nfields = {}\n", &[]).unwrap_err());
+        let error = said("[[response]]\npath = \"a\"\nfields = {}\n");
         assert!(error.contains("the response rule for `a` is wrong: it must begin with a slash"), "{error}");
-        assert!(near("[[headers]]\n").unwrap().contains("[[response]]"));
-        assert!(near("[[redirects]]\n").unwrap().contains("static/_redirects"));
+        assert!(error.contains("bakehouse.toml:2:8"), "{error}");
+        assert!(said("[[headers]]\n").contains("[[response]]"));
+        assert!(said("[[redirects]]\n").contains("static/_redirects"));
     }
 
     #[test]

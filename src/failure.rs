@@ -29,7 +29,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// What is wrong with the content: every place, each with its own hint, ready to print.
+/// What is wrong with the site and its configuration: every place, each with its own hint, ready to print.
 #[derive(Debug)]
 pub struct Content(pub renderer::Errors);
 

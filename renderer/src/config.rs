@@ -9,9 +9,10 @@ use serde::Deserialize;
 use tera::{Map, Value};
 
 use crate::diagnostic::{Diagnostic, Errors, nearest};
+use crate::library::globs;
 use crate::slugs::Slugify;
 use crate::sources::Sources;
-use crate::toml_words::TomlWords;
+use crate::toml_words::from_toml;
 use crate::value::{self, key};
 
 /// The names a configuration may have, in the order they are looked for.
@@ -450,53 +451,66 @@ impl Config {
     /// Parses a configuration.
     ///
     /// # Errors
-    /// Each unknown key, with the nearest known one; what TOML itself refuses, with its place. Unless `is_strict`, tables
-    /// that Zola leaves unchecked may have others.
+    /// Each unknown key, with the nearest known one; each value that a key cannot have; what TOML itself refuses, with its
+    /// place. Unless `is_strict`, tables that Zola leaves unchecked may have others.
     pub(crate) fn parse(path: &str, text: &str, is_strict: bool) -> Result<Self, Errors> {
-        let wrong = |e: toml::de::Error| {
-            let TomlWords { message, hint } = TomlWords::of(e.message());
-            let diagnostic = Diagnostic::in_file(path, message).hint(hint);
-            match e.span() {
-                Some(span) => diagnostic.at(text, span.start),
-                None => diagnostic,
-            }
-        };
-        let table: toml::Table = toml::from_str(text).map_err(wrong)?;
+        let table: toml::Table = from_toml(path, text, &|_| None)?;
         let mut errors = Errors::default();
         check_keys(path, text, &table, is_strict, &mut errors);
-        let config = toml::from_str::<Self>(text).map_err(|e| errors.push(wrong(e))).ok();
-        match config {
-            Some(mut config) if errors.is_empty() => {
-                config.adopt_default_language();
-                config.base_url_written = config.base_url.clone();
-                while config.base_url.ends_with('/') {
-                    config.base_url.pop();
-                }
-                if config.base_url.is_empty() && !table.contains_key("base_url") {
-                    return Err(Diagnostic::in_file(path, "`base_url` is missing")
-                        .hint("say where the site will be published, for instance base_url = \"https://example.com\"")
-                        .into());
-                }
-                // Another language has the usual feed, not those of the root.
-                for other in config.languages.values_mut() {
-                    // One format for all languages, as Zola has it.
-                    other.search.index_format = config.search.index_format;
-                    other.feed_filenames.get_or_insert_with(|| Self::default().feed_filenames);
-                }
-                let others = config.languages.values().flat_map(|other| &other.feed_filenames);
-                for filename in config.feed_filenames.iter().chain(others.flatten()) {
-                    if filename.is_empty() || filename.contains("..") {
-                        return Err(Diagnostic::in_file(
-                            path,
-                            format!("`{filename}` is no file name for a feed"),
-                        )
-                        .hint("write names such as \"atom.xml\" in `feed_filenames`")
-                        .into());
-                    }
-                }
-                Ok(config)
+        if !table.contains_key("base_url") {
+            let hint =
+                "say where the site will be published, for instance base_url = \"https://example.com\"";
+            errors.push(Diagnostic::in_file(path, "`base_url` is missing").hint(hint));
+        }
+        let mut config = match from_toml::<Self>(path, text, &|_| None) {
+            Ok(config) => config,
+            Err(wrong) => {
+                errors.extend(wrong.0);
+                return Err(errors.sorted());
             }
-            _ => Err(errors.sorted()),
+        };
+        config.adopt_default_language();
+        config.base_url_written = config.base_url.clone();
+        while config.base_url.ends_with('/') {
+            config.base_url.pop();
+        }
+        // Another language has the usual feed, not those of the root.
+        for other in config.languages.values_mut() {
+            // One format for all languages, as Zola has it.
+            other.search.index_format = config.search.index_format;
+            other.feed_filenames.get_or_insert_with(|| Self::default().feed_filenames);
+        }
+        config.check_values(path, text, &mut errors);
+        errors.into_result()?;
+        Ok(config)
+    }
+
+    /// Says which texts are of the right kind and still cannot be used.
+    fn check_values(&self, path: &str, text: &str, errors: &mut Errors) {
+        let written =
+            |value: &str| text.find(&format!("\"{value}\"")).or_else(|| text.find(&format!("'{value}'")));
+        let mut wrong = |value: &str, diagnostic: Diagnostic| {
+            errors.push(match written(value) {
+                Some(at) => diagnostic.at(text, at),
+                None => diagnostic,
+            });
+        };
+        let others = self.languages.values().flat_map(|other| &other.feed_filenames);
+        for name in self.feed_filenames.iter().chain(others.flatten()) {
+            if name.is_empty() || name.contains("..") {
+                let message = format!("`{name}` is no file name for a feed");
+                let hint = "write names such as \"atom.xml\" in `feed_filenames`";
+                wrong(name, Diagnostic::in_file(path, message).hint(hint));
+            }
+        }
+        let patterns = [&self.ignored_content, &self.ignored_static, &self.skip_content_templating];
+        for pattern in patterns.into_iter().chain([&self.link_checker.ignored_files]).flatten() {
+            if let Err(diagnostic) = globs(path, std::slice::from_ref(pattern)) {
+                wrong(
+                    pattern,
+                    diagnostic.hint("write a path with `*` for any name and `**` for any folders"),
+                );
+            }
         }
     }
 
@@ -800,7 +814,7 @@ fn check_keys(path: &str, text: &str, table: &toml::Table, is_strict: bool, erro
 }
 
 /// Where a key is written, as nearly as text tells: the first line after its table's header that begins with it.
-fn key_offset(text: &str, within: &str, name: &str) -> usize {
+pub(crate) fn key_offset(text: &str, within: &str, name: &str) -> usize {
     let start = if within.is_empty() { 0 } else { text.find(&format!("[{within}]")).unwrap_or(0) };
     let mut offset = start;
     let mut anywhere = None;

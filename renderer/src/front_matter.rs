@@ -13,6 +13,7 @@ use tera::{Map, Value};
 use crate::config::AnchorLinks;
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::limits::FRONT_MATTER_BYTES_MAX;
+use crate::toml_words;
 use crate::value;
 
 /// A date as it was written, and the instant it means.
@@ -346,19 +347,21 @@ impl Place<'_> {
 ///
 /// # Errors
 /// What its format refuses, with its place in the file.
-pub(crate) fn values(place: &Place<'_>, format: Format) -> Result<Map, Diagnostic> {
+pub(crate) fn values(place: &Place<'_>, format: Format) -> Result<Map, Errors> {
     match format {
         Format::Toml => match toml::from_str::<toml::Table>(place.matter) {
             Ok(table) => Ok(value::from_toml_table(&table).into_map().unwrap_or_default()),
-            Err(e) => {
-                let at = place.offset + e.span().map_or(0, |span| span.start);
-                Err(Diagnostic::in_file(
-                    place.path,
-                    format!("broken front matter: {}", one_line(e.message())),
-                )
-                .at(place.text, at)
-                .hint("the front matter between `+++` lines is TOML: key = \"value\""))
-            }
+            Err(_) => Err(Errors(
+                toml_words::mistakes(place.matter)
+                    .into_iter()
+                    .map(|(at, message)| {
+                        let message = format!("broken front matter: {}", one_line(&message));
+                        Diagnostic::in_file(place.path, message)
+                            .at(place.text, place.offset + at)
+                            .hint("the front matter between `+++` lines is TOML: key = \"value\"")
+                    })
+                    .collect(),
+            )),
         },
         Format::Yaml => {
             let broken = |message: String, location: Option<(usize, usize)>| {
@@ -379,7 +382,7 @@ pub(crate) fn values(place: &Place<'_>, format: Format) -> Result<Map, Diagnosti
                 return Ok(Map::new());
             }
             let converted = value::from_yaml(&parsed).map_err(|message| broken(message, None))?;
-            converted.into_map().ok_or_else(|| broken("it is no list of keys".to_owned(), None))
+            Ok(converted.into_map().ok_or_else(|| broken("it is no list of keys".to_owned(), None))?)
         }
     }
 }

@@ -82,7 +82,7 @@ impl Renderer {
             match moved.rewrite(&before, path, &mut plan.aliases) {
                 Ok(edits) if edits.1.is_empty() => {}
                 Ok((before, edits)) => plan.rewrites.push(Rewrite { path: path.to_owned(), before, edits }),
-                Err(diagnostic) => errors.push(diagnostic),
+                Err(wrong) => errors.extend(wrong.0),
             }
         }
         std::mem::take(&mut errors).into_result()?;
@@ -271,7 +271,7 @@ impl Moved {
         site: &Site,
         path: &str,
         aliases: &mut Vec<String>,
-    ) -> Result<(String, Vec<Edit>), Diagnostic> {
+    ) -> Result<(String, Vec<Edit>), Errors> {
         let is_content = path.starts_with(CONTENT) && path.ends_with(".md");
         let is_template = path.starts_with("templates/");
         let is_config = config::CONFIG_NAMES.contains(&path);
@@ -286,7 +286,7 @@ impl Moved {
         let bytes = file.read().map_err(|e| unreadable(&e))?;
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
-            Err(e) if is_content => return Err(unreadable(&e)),
+            Err(e) if is_content => return Err(unreadable(&e).into()),
             // A picture among the templates.
             Err(_) => return Ok(Default::default()),
         };

@@ -36,6 +36,7 @@ use crate::site::{Base, Facts, Makings, Memory, Site};
 use crate::sources::{Sources, Stamp};
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
+use crate::toml_words::from_toml;
 use crate::view::{Values, View, half};
 
 /// What a render is a function of.
@@ -847,20 +848,17 @@ impl Renderer {
                 let known: HashSet<&str> =
                     sources.under("themes/").filter_map(|(path, _)| path.split('/').nth(1)).collect();
                 let near = crate::diagnostic::nearest(&name, known);
-                return Err(Diagnostic::in_file(path, format!("there is no theme `{name}`"))
-                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?")))
-                    .into());
+                let hint = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("put the theme into themes/{name}/, or remove the key `theme`"),
+                };
+                let wrong = Diagnostic::in_file(path, format!("there is no theme `{name}`"));
+                return Err(wrong.at(&text, config::key_offset(&text, "", "theme")).hint(hint).into());
             }
             if sources.get(&theme_path).is_some() {
                 let (digest, text) = read_text(sources, &theme_path)?;
                 hasher.update(digest.as_bytes());
-                let table: toml::Table = toml::from_str(&text).map_err(|e| {
-                    let diagnostic = Diagnostic::in_file(theme_path.clone(), e.message().to_owned());
-                    match e.span() {
-                        Some(span) => diagnostic.at(&text, span.start),
-                        None => diagnostic,
-                    }
-                })?;
+                let table: toml::Table = from_toml(&theme_path, &text, &|_| None)?;
                 if let Some(extra) = table.get("extra").and_then(toml::Value::as_table) {
                     config::merge_extra(&mut config.extra, extra);
                 }

@@ -1,4 +1,192 @@
-//! What TOML and serde say of a configuration, in words for those who write it, and what to do about it.
+//! Configurations in TOML: all that is wrong with one, in words for those who write it, with places and what to do about it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Deserializer;
+use toml::de::{DeArray, DeTable, DeValue, Error};
+
+use crate::diagnostic::{Diagnostic, Errors, nearest};
+
+/// Mistakes of one file that are told.
+const MISTAKES_MAX: usize = 50;
+
+/// Reads a configuration. `instead` says what to do about a message of serde, where that is known better than here.
+///
+/// # Errors
+/// All that is no TOML, or else each key and each value that is none of `T`.
+pub fn from_toml<T: DeserializeOwned>(
+    path: &str,
+    text: &str,
+    instead: &dyn Fn(&str) -> Option<String>,
+) -> Result<T, Errors> {
+    let (mut document, mut errors) = (document(path, text)?, Errors::default());
+    let mut taken: Vec<Written> = Vec::new();
+    // Reading ends at what is wrong first: without that it gets to what is wrong next.
+    while errors.0.len() < MISTAKES_MAX {
+        let error = match T::deserialize(Deserializer::from(document.clone())) {
+            Ok(read) if errors.is_empty() => return Ok(read),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let place = error.span().and_then(|at| take(document.get_mut(), &at, ""));
+        let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        // What is there under a wrong name, or with a wrong value, is not missing.
+        let inside = place.as_ref().map(Written::path).unwrap_or_default();
+        let others = taken.iter().filter(|taken| taken.within == inside).map(|taken| taken.key.as_str());
+        if missing.is_none_or(|key| nearest(key, others).is_none()) {
+            errors.push(told(path, text, &error, place.as_ref(), instead));
+        }
+        match place {
+            Some(place) => taken.push(place),
+            None => break,
+        }
+    }
+    Err(errors.sorted())
+}
+
+/// Parses TOML.
+///
+/// # Errors
+/// Each line that is none. What is said of a list is said once, where it begins if it has no end.
+fn document<'t>(path: &str, text: &'t str) -> Result<toml::Spanned<DeTable<'t>>, Errors> {
+    let (document, broken) = DeTable::parse_recoverable(text);
+    let mut errors = Errors::default();
+    for (at, message) in syntax_errors(&document, &broken) {
+        let TomlWords { message, hint } = TomlWords::of(message);
+        errors.push(Diagnostic::in_file(path, message).at(text, at).hint(hint));
+    }
+    errors.into_result()?;
+    Ok(document)
+}
+
+/// What is wrong with a text as TOML: the place of each mistake in bytes, and what the parser says.
+pub(crate) fn mistakes(text: &str) -> Vec<(usize, String)> {
+    let (document, broken) = DeTable::parse_recoverable(text);
+    let found = syntax_errors(&document, &broken);
+    found.into_iter().map(|(at, message)| (at, message.to_owned())).collect()
+}
+
+fn syntax_errors<'e>(document: &toml::Spanned<DeTable<'_>>, broken: &'e [Error]) -> BTreeMap<usize, &'e str> {
+    let mut lists = Vec::new();
+    spans(document.get_ref(), &mut lists);
+    let mut found = BTreeMap::new();
+    for error in broken {
+        let at = error.span().map_or(0, |span| span.start);
+        match lists.iter().find(|list| list.start < at && at <= list.end) {
+            // After an end that is missing, all that follows is taken for a part of the list.
+            Some(list) if error.message().starts_with("unclosed ") => {
+                found.retain(|at, _| !(list.start..=list.end).contains(at));
+                found.insert(list.start, error.message());
+            }
+            Some(list) if found.range(list.start..=list.end).next().is_some() => {}
+            _ => {
+                found.entry(at).or_insert(error.message());
+            }
+        }
+    }
+    found
+}
+
+/// Where lists and inline tables are written, without those in others.
+fn spans(table: &DeTable<'_>, out: &mut Vec<Range<usize>>) {
+    for (_, value) in table {
+        match value.get_ref() {
+            DeValue::Array(_) => out.push(value.span()),
+            DeValue::Table(inner) => {
+                out.push(value.span());
+                spans(inner, out);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A key, and the table that it is in: empty for the file itself.
+struct Written {
+    within: String,
+    key: String,
+}
+
+impl Written {
+    /// The table that it is itself.
+    fn path(&self) -> String {
+        joined(&self.within, &self.key)
+    }
+}
+
+/// The path of a key in a table, or of a table of a list.
+fn joined(within: &str, key: &str) -> String {
+    if within.is_empty() || key.is_empty() { format!("{within}{key}") } else { format!("{within}.{key}") }
+}
+
+/// Takes out the key or the value that is written at `at`.
+fn take(table: &mut DeTable<'_>, at: &Range<usize>, within: &str) -> Option<Written> {
+    let inside = |key: &str| joined(within, key);
+    // A table is written where its header is, and so is what the header names on the way.
+    let deeper = table.iter_mut().find_map(|(key, value)| match value.get_mut() {
+        DeValue::Table(table) => take(table, at, &inside(key.get_ref())),
+        DeValue::Array(list) => take_item(list, at, &inside(key.get_ref())),
+        _ => None,
+    });
+    let here = || {
+        let is_here = |(key, value): &(&_, &toml::Spanned<_>)| {
+            let key: &toml::Spanned<_> = key;
+            key.span() == *at || value.span() == *at
+        };
+        let key = table.iter().find(is_here)?.0.clone();
+        table.remove(&key);
+        Some(Written { within: within.to_owned(), key: key.into_inner().into_owned() })
+    };
+    deeper.or_else(here)
+}
+
+fn take_item(list: &mut DeArray<'_>, at: &Range<usize>, within: &str) -> Option<Written> {
+    let deeper = list.iter_mut().find_map(|item| match item.get_mut() {
+        DeValue::Table(table) => take(table, at, within),
+        DeValue::Array(list) => take_item(list, at, within),
+        _ => None,
+    });
+    let here = || {
+        let place = list.iter().position(|item| item.span() == *at)?;
+        let items = std::mem::replace(list, DeArray::new()).into_iter().enumerate();
+        *list = items.filter(|(i, _)| *i != place).map(|(_, item)| item).collect();
+        Some(Written { within: within.to_owned(), key: String::new() })
+    };
+    deeper.or_else(here)
+}
+
+fn told(
+    path: &str,
+    text: &str,
+    error: &Error,
+    place: Option<&Written>,
+    instead: &dyn Fn(&str) -> Option<String>,
+) -> Diagnostic {
+    let TomlWords { mut message, mut hint } = TomlWords::of(error.message());
+    let is_key = message.starts_with("unknown field ");
+    if is_key || message.starts_with("unknown variant ") {
+        let mut names = message.split('`').skip(1).step_by(2);
+        let wrong = names.next().unwrap_or_default().to_owned();
+        let known: Vec<&str> = names.collect();
+        hint = match nearest(&wrong, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "remove the key".to_owned(),
+            None => format!("known are {}", known.join(", ")),
+        };
+        if is_key {
+            let within = place.map(|place| &place.within).filter(|within| !within.is_empty());
+            let within = within.map(|within| format!(" in [{within}]")).unwrap_or_default();
+            message = format!("unknown key `{wrong}`{within}");
+        }
+    }
+    let diagnostic = Diagnostic::in_file(path, message).hint(instead(error.message()).unwrap_or(hint));
+    match error.span() {
+        Some(span) => diagnostic.at(text, span.start),
+        None => diagnostic,
+    }
+}
 
 /// A message, and what to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +232,8 @@ impl TomlWords {
             "remove one of the two"
         } else if message.contains("` is missing") {
             "add that key"
+        } else if message.contains(" is not in ") {
+            "write a number within these bounds"
         } else if message.contains('`') && !message.contains("expected `") {
             // Of a value's own check, which names what it wants.
             "correct that key; the reference of the configuration says what it may be"
@@ -71,12 +261,45 @@ mod tests {
     }
 
     #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Door {}
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Kind {
         Deck,
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told() {
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        struct Bakery {
+            oven: Vec<Oven>,
+            hosts: Vec<String>,
+            front: Option<Oven>,
+        }
+        let text = "hosts = [\"a\", 2, 3]\nhost = 1\n[front]\nbread = \"x\"\nhto = true\ndoor = { lock = 1 }\n\
+                    [[oven]]\nbread = 1\nkind = \"dekc\"\n[[oven]]\nhot = 1\n[[oven]]\nbread = 2\nloaves = [1]\n";
+        let said = from_toml::<Bakery>("b.toml", text, &|message| {
+            message.starts_with("unknown field `host`").then(|| "ask the host".to_owned())
+        });
+        let said = said.unwrap_err().0.into_iter();
+        let said: Vec<_> =
+            said.map(|d| format!("{:?} {:?}: {} ({:?})", d.line, d.column, d.message, d.hint)).collect();
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        Some(1) Some(15): invalid type: integer `2`, expected a text (Some("write a text in quotes, such as \"bread\""))
+        Some(1) Some(18): invalid type: integer `3`, expected a text (Some("write a text in quotes, such as \"bread\""))
+        Some(2) Some(1): unknown key `host` (Some("ask the host"))
+        Some(4) Some(9): invalid type: string "x", expected a whole number (Some("write a whole number without quotes, such as 300"))
+        Some(5) Some(1): unknown key `hto` in [front] (Some("known are bread, hot, name, loaves, door, kind"))
+        Some(6) Some(10): unknown key `lock` in [front.door] (Some("remove the key"))
+        Some(9) Some(8): unknown variant `dekc`, expected `deck` (Some("did you mean `deck`?"))
+        Some(10) Some(1): missing field `bread` (Some("add `bread = …` to this table"))
+        Some(11) Some(7): invalid type: integer `1`, expected true or false (Some("write `true` or `false`, without quotes"))
+        Some(14) Some(11): invalid type: integer `1`, expected a text (Some("write a text in quotes, such as \"bread\""))
+        "#);
+        assert!(from_toml::<Bakery>("b.toml", "hosts = [\"a\"]\noven = []", &|_| None).is_ok());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use renderer::Diagnostic;
 use serde::Serialize;
 
-use crate::config;
 use crate::failure::{self, Content};
 
 /// Something that is wrong, ready for the script.
@@ -43,39 +42,9 @@ pub fn problems(error: &anyhow::Error) -> Vec<Problem> {
     match error.downcast_ref::<Content>() {
         Some(Content(errors)) => errors.0.iter().map(Problem::from).collect(),
         None => {
-            let mut problem = placed(&format!("{error:#}"));
-            problem.hint = failure::hint_of(error).map(str::to_owned);
-            problem.text = failure::text(error);
-            vec![problem]
-        }
-    }
-}
-
-/// A message that may begin with a place in `bakehouse.toml`: `bakehouse.toml:3:1: unknown field`.
-fn placed(message: &str) -> Problem {
-    let mut parts = message.splitn(4, ':');
-    let mut part = || parts.next().unwrap_or_default();
-    if let (config::FILE, Ok(line), Ok(column), text) = (part(), part().parse(), part().parse(), part()) {
-        let (path, message) = (Some(config::FILE.to_owned()), text.trim_start().to_owned());
-        return Problem { message, path, line: Some(line), column: Some(column), ..Problem::default() };
-    }
-    Problem { message: message.to_owned(), ..Problem::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_the_configuration_can_be_clicked() {
-        let problem = placed("bakehouse.toml:3:1: unknown field `x`: y");
-        assert_eq!(
-            (problem.path.as_deref(), problem.line, problem.column),
-            (Some("bakehouse.toml"), Some(3), Some(1))
-        );
-        assert_eq!(problem.message, "unknown field `x`: y");
-        for plain in ["source `a`: 3:1: no", "bakehouse.toml: not UTF-8", ""] {
-            assert_eq!((placed(plain).message.as_str(), placed(plain).path), (plain, None));
+            let (message, text) = (format!("{error:#}"), failure::text(error));
+            let hint = failure::hint_of(error).map(str::to_owned);
+            vec![Problem { message, hint, text, ..Problem::default() }]
         }
     }
 }

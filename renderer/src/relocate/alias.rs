@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tera::{Map, Value};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::{self, Format, Place};
 use crate::value::key;
 
@@ -15,7 +15,7 @@ pub(super) type Edit = (Range<usize>, String);
 ///
 /// # Errors
 /// A front matter that cannot be read, and one that is written so that no line can be added to it.
-pub(super) fn edit(path: &str, text: &str, new: &str, gone: &str) -> Result<Option<Edit>, Diagnostic> {
+pub(super) fn edit(path: &str, text: &str, new: &str, gone: &str) -> Result<Option<Edit>, Errors> {
     let split = front_matter::split(path, text)?;
     let Some((format, matter, offset)) = split.matter else {
         let start = if text.starts_with('\u{feff}') { 3 } else { 0 };
@@ -72,7 +72,8 @@ pub(super) fn edit(path: &str, text: &str, new: &str, gone: &str) -> Result<Opti
     }
     Err(Diagnostic::in_file(path, "the alias cannot be added to this front matter")
         .at(text, offset)
-        .hint(format!("write aliases = [{list}] yourself, then move the page again")))
+        .hint(format!("write aliases = [{list}] yourself, then move the page again"))
+        .into())
 }
 
 /// Aliases are paths; slashes around them mean nothing.
@@ -320,6 +321,6 @@ mod tests {
     #[test]
     fn what_cannot_be_edited_is_said() {
         let error = edit("content/x.md", "---\n{title: T}\n---\n", "old", "new").unwrap_err();
-        assert!(error.hint.unwrap().contains("aliases"), "{}", error.message);
+        assert!(error.to_string().contains("hint: write aliases"), "{error}");
     }
 }
