@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use blake3::Hash;
-use tera::Tera;
+use tera::{Tera, TeraResult};
 
 use crate::diagnostic::Errors;
 use crate::theme;
@@ -224,6 +224,17 @@ pub(crate) struct Sheaf {
     pub(crate) templates: BTreeMap<String, String>,
 }
 
+/// An engine that has no templates yet, but all that they may call.
+fn empty(prefixes: &[String]) -> TeraResult<Tera> {
+    let mut tera = Tera::new();
+    tera.global_context().insert("zola_version", ZOLA_VERSION);
+    filters::register(&mut tera);
+    functions::register(&mut tera);
+    tera.autoescape_on([".html", ".xml", ".htm"]);
+    tera.set_fallback_prefixes(prefixes.to_vec())?;
+    Ok(tera)
+}
+
 impl Engine {
     /// Parses the templates of a site and its theme together with the built-in ones.
     ///
@@ -259,19 +270,14 @@ impl Engine {
             sheaves.push(small);
         }
         let texts = reachable(&sheaves);
-        let mut tera = Tera::new();
-        tera.global_context().insert("zola_version", ZOLA_VERSION);
-        filters::register(&mut tera);
-        functions::register(&mut tera);
-        tera.autoescape_on([".html", ".xml", ".htm"]);
         let prefixes: Vec<String> =
             sheaves.iter().map(|s| s.prefix.clone()).filter(|p| !p.is_empty()).collect();
-        let built = tera.set_fallback_prefixes(prefixes.clone()).and_then(|()| {
-            tera.add_raw_templates(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        let empty = || empty(&prefixes);
+        let built = empty().and_then(|mut tera| {
+            tera.add_raw_templates(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())))?;
+            Ok(tera)
         });
-        if let Err(e) = built {
-            return Err(explain_build(&e, &texts, &sheaves));
-        }
+        let tera = built.map_err(|e| explain_build(&e, &texts, &sheaves, &empty))?;
         let scan = Scan::new(&texts, &prefixes);
         let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
         let reads_any = texts.values().any(|text| scan::reads_any(text));

@@ -1,11 +1,12 @@
 //! What is wrong with templates, in our words, with file, line and the nearest right name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
-use tera::{ErrorKind, Tera};
+use tera::{ErrorKind, Tera, TeraResult};
 
+use super::scan::Tag;
 use super::{Engine, Sheaf, scan};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::{filters, functions};
@@ -18,6 +19,8 @@ const CONTENT: &str = "__tera_one_off";
 const RAW: &str = "literal `{{` in content is written within {% raw %} and {% endraw %}";
 const TAGS: &str =
     "a tag ends as it begins: `{{ … }}`, `{% … %}`, `{# … #}`; what begins a block needs its end";
+
+const BESIDE: &str = "put it into a block of the template that is extended";
 
 /// The file that a template's name stands for.
 fn file_of(name: &str, sheaves: &[Sheaf]) -> String {
@@ -37,74 +40,109 @@ fn file_of(name: &str, sheaves: &[Sheaf]) -> String {
     name.to_owned()
 }
 
+/// What is wrong with these templates, of which the engine says only what it meets first: what hinders it is told and taken
+/// away, until nothing does.
 pub(super) fn explain_build(
-    error: &tera::Error,
+    first: &tera::Error,
     texts: &BTreeMap<String, String>,
     sheaves: &[Sheaf],
+    engine: &dyn Fn() -> TeraResult<Tera>,
 ) -> Errors {
     let mut errors = Errors::default();
-    if matches!(error.kind(), ErrorKind::SyntaxError(_)) {
-        // The engine stops at the first broken template; an author wants all of them.
-        for (name, text) in texts {
-            let mut alone = Tera::new();
-            if let Err(e) = alone.add_raw_template(name, text)
-                && let ErrorKind::SyntaxError(report) = e.kind()
-            {
-                errors.push(
-                    Diagnostic::in_file(file_of(name, sheaves), lower_first(report.message()))
-                        .at(text, report.span().range.start)
-                        .hint(TAGS),
-                );
-            }
+    let in_file = |name: &str, message: String| Diagnostic::in_file(file_of(name, sheaves), message);
+    let at_tag = |name: &str, tag: &str, message: &str| {
+        let text = texts.get(name).map_or("", String::as_str);
+        in_file(name, message.to_owned()).at(text, text.find(tag).unwrap_or(0))
+    };
+    let mut sound = texts.clone();
+    // Templates whose own errors are told, or hide what else is in them: what rests on them is looked at by itself.
+    let mut unsure: BTreeSet<String> = BTreeSet::new();
+    for (name, text) in texts {
+        let error = Tera::new().add_raw_template(name, text).err();
+        if let Some(ErrorKind::SyntaxError(report)) = error.as_ref().map(tera::Error::kind) {
+            let wrong = in_file(name, lower_first(report.message())).at(text, report.span().range.start);
+            let is_beside = report.message().contains("would be ignored");
+            errors.push(wrong.hint(if is_beside { BESIDE } else { TAGS }));
+            sound.insert(name.clone(), String::new());
+            unsure.insert(name.clone());
         }
-        return errors.sorted();
     }
-    match error.kind() {
-        ErrorKind::CircularExtend { tpl, inheritance_chain } => errors.push(
-            Diagnostic::in_file(file_of(tpl, sheaves), "the template extends itself")
-                .hint(format!("the circle is {}", inheritance_chain.join(" → "))),
-        ),
-        ErrorKind::CircularInclude { tpl, include_chain } => errors.push(
-            Diagnostic::in_file(file_of(tpl, sheaves), "the template includes itself")
-                .hint(format!("the circle is {}", include_chain.join(" → "))),
-        ),
-        ErrorKind::MissingParent { current, parent } => {
-            let near = nearest(parent, texts.keys().map(String::as_str));
-            let mut diagnostic = Diagnostic::in_file(
-                file_of(current, sheaves),
-                format!("the template extends `{parent}`, which does not exist"),
-            );
-            if let Some(text) = texts.get(current)
-                && let Some(at) = text.find(parent.as_str())
-            {
-                diagnostic = diagnostic.at(text, at);
+    let broken = || texts.iter().filter(|(name, _)| unsure.contains(*name)).map(|(_, text)| text.as_str());
+    let lost: Vec<&str> = scan::components(broken());
+    let prefixes: Vec<&str> = sheaves.iter().map(|sheaf| &*sheaf.prefix).collect();
+    // Each round takes at least one template's parent away.
+    for _ in 0..=texts.len() {
+        part_from(&mut sound, &mut unsure, &prefixes);
+        let named = sound.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let Err(error) = engine().and_then(|mut tera| tera.add_raw_templates(named)) else { break };
+        match error.kind() {
+            ErrorKind::CircularExtend { tpl, inheritance_chain } => {
+                let wrong = at_tag(tpl, "extends", "the template extends itself");
+                let first = Some(tpl).filter(|tpl| inheritance_chain.first() != Some(*tpl));
+                let circle: Vec<&str> =
+                    first.into_iter().chain(inheritance_chain).map(String::as_str).collect();
+                errors.push(wrong.hint(format!("the circle is {}", circle.join(" → "))));
+                unsure.extend(inheritance_chain.iter().chain([tpl]).cloned());
             }
-            errors.push(diagnostic.hint(near.map_or_else(
-                || format!("create templates/{parent}"),
-                |near| format!("did you mean `{near}`?"),
-            )));
+            ErrorKind::CircularInclude { tpl, include_chain } => {
+                let wrong = at_tag(tpl, "include", "the template includes itself");
+                errors.push(wrong.hint(format!("the circle is {}", include_chain.join(" → "))));
+                for name in include_chain.iter().chain([tpl]) {
+                    sound.entry(name.clone()).and_modify(|text| *text = scan::without(text, Tag::Include));
+                }
+            }
+            ErrorKind::MissingParent { current, parent } => {
+                let near = nearest(parent, texts.keys().map(String::as_str));
+                let text = texts.get(current).map_or("", String::as_str);
+                let message = format!("the template extends `{parent}`, which does not exist");
+                let wrong = in_file(current, message).at(text, text.find(parent.as_str()).unwrap_or(0));
+                errors.push(wrong.hint(near.map_or_else(
+                    || format!("create templates/{parent}"),
+                    |near| format!("did you mean `{near}`?"),
+                )));
+                unsure.insert(current.clone());
+            }
+            _ => {
+                let message = error.to_string();
+                let found = reports(&message);
+                let known = Known {
+                    templates: texts.keys().map(String::as_str).collect(),
+                    components: scan::components(texts.values().map(String::as_str)),
+                };
+                for Report { text, name, line, column } in &found {
+                    let wrong = text.split('`').nth(1).unwrap_or_default();
+                    // What a broken template defines is there, though the engine cannot know.
+                    if text.starts_with("Unknown component") && lost.contains(&wrong) {
+                        continue;
+                    }
+                    let source = texts.get(*name).map_or("", String::as_str);
+                    let wrong = in_file(name, lower_first(text)).at_line(source, *line, *column);
+                    errors.push(wrong.maybe_hint(known.instead_of(text)));
+                }
+                if found.is_empty() {
+                    errors.push(Diagnostic::new(lower_first(&message)));
+                }
+                break;
+            }
         }
-        _ => {
-            let message = error.to_string();
-            let found = reports(&message);
-            let known = Known {
-                templates: texts.keys().map(String::as_str).collect(),
-                components: scan::components(texts.values().map(String::as_str)),
-            };
-            for Report { text, name, line, column } in &found {
-                let source = texts.get(*name).map_or("", String::as_str);
-                errors.push(
-                    Diagnostic::in_file(file_of(name, sheaves), lower_first(text))
-                        .at_line(source, *line, *column)
-                        .maybe_hint(known.instead_of(text)),
-                );
-            }
-            if found.is_empty() {
-                errors.push(Diagnostic::new(lower_first(&message)));
-            }
-        }
+    }
+    if errors.is_empty() {
+        errors.push(Diagnostic::new(lower_first(&first.to_string())));
     }
     errors.sorted()
+}
+
+/// Parts templates from a parent where they or it are unsure, and so on with those that rest on them.
+fn part_from(texts: &mut BTreeMap<String, String>, unsure: &mut BTreeSet<String>, prefixes: &[&str]) {
+    let is_unsure = |parent: &str, unsure: &BTreeSet<String>| {
+        prefixes.iter().any(|prefix| unsure.contains(&format!("{prefix}{parent}")))
+    };
+    while let Some((name, text)) = texts.iter_mut().find(|(name, text)| {
+        scan::parent(text).is_some_and(|parent| unsure.contains(*name) || is_unsure(parent, unsure))
+    }) {
+        *text = scan::without(text, Tag::Extends);
+        unsure.insert(name.clone());
+    }
 }
 
 /// One of the engine's reports of names that it does not know.
@@ -138,6 +176,9 @@ impl Known<'_> {
     /// What to write instead of a name that is unknown, by a report such as "Unknown filter `upperr`".
     fn instead_of(&self, report: &str) -> Option<String> {
         let wrong = report.split('`').nth(1)?;
+        if report.starts_with("Block ") {
+            return Some("write it into the template that is extended, or remove it here".to_owned());
+        }
         let kind = report.split_whitespace().nth(1)?;
         let gone = filters::GONE.iter().find(|(gone, _)| kind == "filter" && *gone == wrong);
         if let Some((_, instead)) = gone {
@@ -234,6 +275,15 @@ pub(crate) fn explain_content(
     vec![diagnostic.hint(hint)]
 }
 
+/// The argument that a call behind a column has instead of the one that it needs.
+fn misspelt(line: &str, column: usize, missing: &str) -> Option<String> {
+    static ARGUMENT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"([A-Za-z_]\w*)\s*=[^=]").ok());
+    let call = line.get(line.char_indices().nth(column).map_or(0, |(at, _)| at)..)?;
+    let given = ARGUMENT.as_ref()?.captures_iter(call).map(|found| found.extract::<1>().1[0]);
+    let near = nearest(missing, given.filter(|given| *given != missing))?;
+    Some(format!("is `{near}` meant to be `{missing}`?"))
+}
+
 /// What the engine says, with its place, and the nearest right name as the hint.
 fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic {
     if let ErrorKind::RenderingError(report) | ErrorKind::SyntaxError(report) = error.kind() {
@@ -253,8 +303,27 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
             hint = nearest(wrong, known.split(", ")).map(|near| format!("did you mean `{near}`?"));
             message = short.to_owned();
         }
+        if let Some((short, known)) = message.split_once(" in component call. Possible argument(s) are: ") {
+            let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            let mut wrong: Vec<&str> = short.split('`').skip(1).step_by(2).collect();
+            wrong.sort_unstable();
+            hint = Some(match wrong.iter().find_map(|wrong| nearest(wrong, known.iter().copied())) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", known.join(", ")),
+            });
+            message = format!("the component has no argument `{}`", wrong.join("`, `"));
+        }
         if let Some(source) = std::error::Error::source(error) {
             message = format!("{message}: {source}");
+        }
+        if let Some((short, near)) = message.rsplit_once(", did you mean ") {
+            hint = Some(format!("did you mean {near}"));
+            message = short.to_owned();
+        }
+        if let Some((_, rest)) = message.split_once("issing keyword argument `")
+            && let Some((missing, _)) = rest.split_once('`')
+        {
+            hint = excerpt.as_deref().and_then(|line| misspelt(line, span.start_col, missing));
         }
         return Diagnostic {
             path: Some(folders(report.filename())),

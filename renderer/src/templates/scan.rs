@@ -88,6 +88,35 @@ pub(super) fn components<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t st
     texts.flat_map(|text| component.captures_iter(text).map(|c| c.extract::<1>().1[0])).collect()
 }
 
+/// A tag that names another template.
+#[derive(Clone, Copy)]
+pub(super) enum Tag {
+    Extends,
+    Include,
+}
+
+static EXTENDS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*extends\s+["']([^"']+)["']\s*-?%\}"#).ok());
+static INCLUDES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*include\s+["']([^"']+)["']\s*-?%\}"#).ok());
+
+/// The template that one extends.
+pub(super) fn parent(text: &str) -> Option<&str> {
+    Some(EXTENDS.as_ref()?.captures(text)?.extract::<1>().1[0])
+}
+
+/// A template with blanks for all tags of a kind, so that every other place in it stays what it was.
+pub(super) fn without(text: &str, tag: Tag) -> String {
+    let tags = match tag {
+        Tag::Extends => &EXTENDS,
+        Tag::Include => &INCLUDES,
+    };
+    let blank = |found: &regex::Captures<'_>| -> String {
+        found[0].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect()
+    };
+    tags.as_ref().map_or_else(|| text.to_owned(), |tags| tags.replace_all(text, blank).into_owned())
+}
+
 fn references(text: &str) -> Vec<String> {
     REFERENCES.as_ref().map_or_else(Vec::new, |re| re.captures_iter(text).map(|c| c[1].to_owned()).collect())
 }
