@@ -13,6 +13,7 @@ use tera::{Map, Value};
 use crate::config::AnchorLinks;
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::limits::FRONT_MATTER_BYTES_MAX;
+use crate::sources::Sources;
 use crate::toml_words;
 use crate::value;
 
@@ -321,25 +322,39 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn at_key(&self, name: &str, message: String) -> Diagnostic {
-        let mut offset = 0;
-        let mut found = None;
-        for line in self.matter.split_inclusive('\n') {
+    /// Where a key is written, in bytes of the file.
+    fn key(&self, name: &str) -> Option<usize> {
+        let mut offset = self.offset;
+        self.matter.split_inclusive('\n').find_map(|line| {
             let trimmed = line.trim_start_matches([' ', '\t', '[', '"', '\'']);
-            if trimmed.strip_prefix(name).is_some_and(|rest| {
-                rest.trim_start_matches(['"', '\'']).trim_start().starts_with(['=', ':', ']', '.'])
-            }) {
-                found = Some(offset + line.len() - trimmed.len());
-                break;
-            }
             offset += line.len();
-        }
+            let rest = trimmed.strip_prefix(name)?.trim_start_matches(['"', '\'']).trim_start();
+            rest.starts_with(['=', ':', ']', '.']).then_some(offset - trimmed.len())
+        })
+    }
+
+    fn at_key(&self, name: &str, message: String) -> Diagnostic {
         let diagnostic = Diagnostic::in_file(self.path, message);
-        match found {
-            Some(i) => diagnostic.at(self.text, self.offset + i),
+        match self.key(name) {
+            Some(at) => diagnostic.at(self.text, at),
             None if self.matter.is_empty() => diagnostic,
             None => diagnostic.at(self.text, self.offset),
         }
+    }
+}
+
+/// Points at what a diagnostic is about in the front matter of its file: the value, or else the first of these keys that is
+/// there.
+pub(crate) fn point(sources: &Sources, diagnostic: Diagnostic, value: &str, keys: &[&str]) -> Diagnostic {
+    let path = diagnostic.path.clone().unwrap_or_default();
+    let Some(bytes) = sources.get(&path).and_then(|file| file.read().ok()) else { return diagnostic };
+    let Ok(text) = std::str::from_utf8(&bytes) else { return diagnostic };
+    let Ok(Split { matter: Some((_, matter, offset)), .. }) = split(&path, text) else { return diagnostic };
+    let place = Place { path: &path, text, matter, offset };
+    let value = if value.is_empty() { None } else { matter.find(value) };
+    match value.map(|at| offset + at).or_else(|| keys.iter().find_map(|key| place.key(key))) {
+        Some(at) => diagnostic.at(text, at),
+        None => diagnostic,
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tera::{Context, Map, Value};
 
 use crate::diagnostic::Diagnostic;
+use crate::front_matter;
 use crate::images::Wish;
 use crate::library::{Content, Library, PageId, Section, SectionId, Taxonomy, Term, pagers_path};
 use crate::mime;
@@ -380,23 +381,17 @@ fn template_groups(needs: &Needs) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// Says that a template is not there which the front matter in `source` names.
 fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
     if site.may_follow() {
         return Vec::new();
     }
     let near = crate::diagnostic::nearest(name, site.engine.names());
-    let mut diagnostic = Diagnostic::in_file(source, format!("there is no template `{name}`"));
-    if let Some(file) = site.sources.get(source)
-        && let Ok(bytes) = file.read()
-        && let Ok(text) = std::str::from_utf8(&bytes)
-        && let Some(at) = text.find(name)
-    {
-        diagnostic = diagnostic.at(text, at);
-    }
-    vec![diagnostic.hint(match near {
+    let wrong = Diagnostic::in_file(source, format!("there is no template `{name}`")).hint(match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("create templates/{name}"),
-    })]
+    });
+    vec![front_matter::point(&site.sources, wrong, name, &[])]
 }
 
 fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
@@ -412,7 +407,9 @@ fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     }
     let template = page_template(&site.library, id);
     if !site.engine.tera.contains_template(template) {
-        return Err(unknown_template(site, &page.source, template));
+        let own = page.matter().template.is_some();
+        let giver = inheritance(&site.library, id).find(|_| !own).map_or(&page.source, |(source, _)| source);
+        return Err(unknown_template(site, giver, template));
     }
     let needs = site.engine.needs(template);
     let mut context = site.context(&page.lang, false);
@@ -450,7 +447,7 @@ fn data_groups(site: &Site, needs: &Needs) -> Vec<String> {
 /// The template of a page: its own, or what the sections above it say.
 pub(crate) fn page_template(library: &Library, id: PageId) -> &str {
     let own = library.page(id).matter().template.as_deref();
-    own.or_else(|| inherited_template(library, id)).unwrap_or("page.html")
+    own.or_else(|| Some(inheritance(library, id).next()?.1)).unwrap_or("page.html")
 }
 
 /// The template of a section: its own, or the one of its kind.
@@ -459,15 +456,11 @@ pub(crate) fn section_template(section: &Section) -> &str {
     section.matter.template.as_deref().unwrap_or(default)
 }
 
-fn inherited_template(library: &Library, id: PageId) -> Option<&str> {
+/// The sections above a page that say a template for it, the nearest first, and the template.
+fn inheritance(library: &Library, id: PageId) -> impl Iterator<Item = (&Arc<str>, &str)> {
     let page = library.page(id);
-    let own = page.section.and_then(|section| library.section(section).matter.page_template.as_deref());
-    own.or_else(|| {
-        page.ancestors
-            .iter()
-            .rev()
-            .find_map(|section| library.section(*section).matter.page_template.as_deref())
-    })
+    let above = page.section.iter().chain(page.ancestors.iter().rev()).map(|id| library.section(*id));
+    above.filter_map(|section| Some((&section.source, section.matter.page_template.as_deref()?)))
 }
 
 /// What `paginator` is, on page `n` of some pages.

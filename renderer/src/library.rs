@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::config::{Config, TaxonomyConfig};
+use crate::config::{BAKEHOUSE_NAME, Config, TaxonomyConfig};
 use crate::data::RowPage;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
@@ -617,11 +617,7 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
         Ok(matter) if found.is_empty() => matter,
         typed => {
             let all = found.into_iter().chain(typed.err().into_iter().flat_map(|errors| errors.0));
-            let of_row = |mut d: Diagnostic| {
-                d.message = format!("row {} of source `{}`: {}", row.row, row.source, d.message);
-                d
-            };
-            return Err(Errors(all.map(of_row).collect()));
+            return Err(Errors(all.map(|wrong| of_row(making, row, wrong)).collect()));
         }
     };
     let written = row.front_matter.to_string();
@@ -645,6 +641,21 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
         linked: linked(&row.body),
     };
     Ok((Arc::from(path), Arc::new(parsed)))
+}
+
+/// Says of which row something is wrong, and points at the source that has it.
+fn of_row(making: &Making<'_>, row: &RowPage, wrong: Diagnostic) -> Diagnostic {
+    let message = format!("row {} of source `{}`: {}", row.row, row.source, wrong.message);
+    let wrong = Diagnostic { message, ..wrong };
+    let Some(bytes) = making.sources.get(BAKEHOUSE_NAME).and_then(|file| file.read().ok()) else {
+        return wrong;
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let names = ["\"", "'"].map(|quote| format!("{quote}{}{quote}", row.source));
+    match names.iter().find_map(|name| text.find(name)) {
+        Some(at) => Diagnostic { path: Some(BAKEHOUSE_NAME.to_owned()), ..wrong }.at(&text, at),
+        None => wrong,
+    }
 }
 
 /// Whether a body is a template at all: most are not, and are spared the engine.
@@ -1223,16 +1234,13 @@ impl<'a> Builder<'a> {
                         continue;
                     }
                     let near = crate::diagnostic::nearest(kind, defined.iter().map(|t| t.name.as_str()));
-                    self.errors.push(
-                        Diagnostic::in_file(
-                            page.source.to_string(),
-                            format!("the taxonomy `{kind}` is not defined for the language `{}`", page.lang),
-                        )
-                        .hint(match near {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml"),
-                        }),
-                    );
+                    let message =
+                        format!("the taxonomy `{kind}` is not defined for the language `{}`", page.lang);
+                    let wrong = Diagnostic::in_file(page.source.to_string(), message).hint(match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml"),
+                    });
+                    self.errors.push(front_matter::point(self.making.sources, wrong, "", &[kind]));
                     continue;
                 };
                 // What is in no list is in no term either.
@@ -1295,10 +1303,10 @@ impl<'a> Builder<'a> {
             if slug.is_empty() {
                 let source =
                     pages.first().map_or_else(String::new, |id| self.library.page(*id).source.to_string());
-                self.errors.push(
+                let wrong =
                     Diagnostic::in_file(source, format!("the term `{name}` leaves nothing for its address"))
-                        .hint("give it a letter or a digit, or set `taxonomies = \"safe\"` in [slugify]"),
-                );
+                        .hint("give it a letter or a digit, or set `taxonomies = \"safe\"` in [slugify]");
+                self.errors.push(front_matter::point(self.making.sources, wrong, &name, &["taxonomies"]));
                 continue;
             }
             match terms.last_mut().filter(|last| *last.slug == *slug) {

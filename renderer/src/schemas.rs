@@ -145,16 +145,14 @@ impl Schemas {
                 }
             }
         }
-        errors.into_result()?;
         let mut compiler = Compiler::new();
         compiler.use_loader(Box::new(Closed));
         compiler.enable_format_assertions();
-        let mut errors = Errors::default();
         let mut compiled = boon::Schemas::new();
         let mut indexes = BTreeMap::new();
         for (path, document) in &documents {
             if let Err(e) = compiler.add_resource(&address(path), document.clone()) {
-                errors.push(Diagnostic::in_file(path.as_str(), format!("the schema cannot be used: {e}")));
+                errors.push(broken(sources, path, &e));
             }
         }
         // Others are there to be referred to.
@@ -162,7 +160,10 @@ impl Schemas {
         for path in documents.keys().filter(own) {
             match compiler.compile(&address(path), &mut compiled) {
                 Ok(index) => drop(indexes.insert(path.clone(), index)),
-                Err(e) => errors.push(broken(path, &e)),
+                // One that leads to a schema which is no JSON is told there.
+                Err(boon::CompileError::LoadUrlError { url, .. })
+                    if sources.get(&named(&url).0).is_some() => {}
+                Err(e) => errors.push(broken(sources, path, &e)),
             }
         }
         errors.into_result()?;
@@ -429,14 +430,47 @@ fn document(path: &str, file: &crate::SourceFile) -> Result<Value, Diagnostic> {
 }
 
 /// What is wrong with a schema.
-fn broken(path: &str, error: &boon::CompileError) -> Diagnostic {
+fn broken(sources: &Sources, path: &str, error: &boon::CompileError) -> Diagnostic {
+    use boon::CompileError as E;
+    let (wrong, written) = unplaced(path, error);
+    let file = wrong.path.as_deref().unwrap_or(path);
+    let Some(bytes) = sources.get(file).and_then(|file| file.read().ok()) else { return wrong };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut at = None;
+    for part in &written {
+        let from = at.unwrap_or(0);
+        at = text[from..].find(part).map(|found| from + found).or(at);
+    }
+    let wrong = match at {
+        Some(at) => wrong.at(&text, at),
+        None => wrong,
+    };
+    let refers =
+        matches!(error, E::LoadUrlError { .. } | E::UnsupportedUrlScheme { .. } | E::JsonPointerNotFound(_));
+    let near = || {
+        let (target, _) = named(written.last()?);
+        let known = files(sources, FOLDER).map(|(path, _)| path.rsplit('/').next().unwrap_or(path));
+        nearest(&target, known).map(|near| format!("did you mean `{near}`?"))
+    };
+    if refers { wrong.maybe_hint(near()) } else { wrong }
+}
+
+/// What is wrong with a schema, and what of it is written there, from the outside in.
+fn unplaced(path: &str, error: &boon::CompileError) -> (Diagnostic, Vec<String>) {
     use boon::CompileError as E;
     let of = |url: &str| named(url).0;
-    match error {
-        E::LoadUrlError { src, .. } => Diagnostic::in_file(path, format!("a `$ref` leads nowhere: {src}"))
-            .hint("schemas of a site lie below `schemas/`, and refer to each other by relative paths"),
+    let last = |url: &str| vec!["\"$ref\"".to_owned(), url.rsplit('/').next().unwrap_or(url).to_owned()];
+    let mut written = Vec::new();
+    let wrong = match error {
+        E::LoadUrlError { url, src } => {
+            written = last(url);
+            Diagnostic::in_file(path, format!("a `$ref` leads nowhere: {src}"))
+                .hint("schemas of a site lie below `schemas/`, and refer to each other by relative paths")
+        }
         E::UnsupportedUrlScheme { url } => {
+            written = last(url);
             Diagnostic::in_file(path, format!("a `$ref` leads nowhere: `{url}` is not fetched"))
+                .hint("put the schema below `schemas/`, and refer to it by a relative path")
         }
         E::ValidationError { url, src } => {
             let mut worst = src;
@@ -444,29 +478,37 @@ fn broken(path: &str, error: &boon::CompileError) -> Diagnostic {
                 worst = cause;
             }
             let place = &worst.instance_location;
+            let steps = place.to_string();
+            let steps = steps.split('/').skip(1).filter(|step| step.parse::<usize>().is_err());
+            written = steps.map(|step| format!("\"{step}\"")).collect();
             if let ErrorKind::Format { got, want: "regex", .. } = &worst.kind {
                 let message = format!("`{place}` is no pattern that can be used: {got}");
-                return Diagnostic::in_file(of(url), message).hint(PATTERN_HINT);
+                return (Diagnostic::in_file(of(url), message).hint(PATTERN_HINT), written);
             }
             let message = format!("`{place}` is not what a schema may have there: {}", worst.kind);
             Diagnostic::in_file(of(url), message)
+                .hint("see https://json-schema.org/understanding-json-schema for what each keyword takes")
         }
         E::InvalidRegex { url, regex, .. } => {
+            written = vec![shown(&Value::from(regex.as_str()))];
             Diagnostic::in_file(of(url), format!("`{regex}` is no pattern that can be used"))
                 .hint(PATTERN_HINT)
         }
         E::UnsupportedDraft { url } => {
+            written = vec!["\"$schema\"".to_owned()];
             let message = format!("no version of JSON Schema is called `{}`", of(url));
             Diagnostic::in_file(path, message)
                 .hint("\"$schema\": \"https://json-schema.org/draft/2020-12/schema\"")
         }
         E::JsonPointerNotFound(reference) => {
+            written = last(reference);
             Diagnostic::in_file(path, format!("a `$ref` leads nowhere: `{}`", relative(reference)))
         }
         other => {
             Diagnostic::in_file(path, format!("the schema cannot be used: {}", relative(&other.to_string())))
         }
-    }
+    };
+    (wrong, written)
 }
 
 fn relative(text: &str) -> String {
@@ -654,13 +696,13 @@ mod tests {
             format!("{}:{} {}", d.path.as_deref().unwrap(), d.line.unwrap_or(0), d.message)
         };
         insta::assert_snapshot!(broken("{\n  \"type\": \"object\",\n}"), @"schemas/blog/page.json:3 the schema is no JSON: trailing comma");
-        insta::assert_snapshot!(broken("{ \"type\": \"text\" }"), @"schemas/blog/page.json:0 `/type` is not what a schema may have there: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'");
-        insta::assert_snapshot!(broken("{ \"$ref\": \"https://x.example/a.json\" }"), @"schemas/blog/page.json:0 a `$ref` leads nowhere: `https://x.example/a.json` is not fetched");
-        insta::assert_snapshot!(broken("{ \"$ref\": \"file:///etc/passwd\" }"), @"schemas/blog/page.json:0 a `$ref` leads nowhere: `file:///etc/passwd` is not fetched");
-        insta::assert_snapshot!(broken("{ \"$ref\": \"comon.json\" }"), @"schemas/blog/page.json:0 a `$ref` leads nowhere: there is no schema `schemas/blog/comon.json`");
-        insta::assert_snapshot!(broken("{ \"$ref\": \"../common.json#/$defs/a\" }"), @"schemas/blog/page.json:0 a `$ref` leads nowhere: `schemas/common.json#/$defs/a`");
-        insta::assert_snapshot!(broken("{ \"pattern\": \"(?=a)\" }"), @r#"schemas/blog/page.json:0 `/pattern` is no pattern that can be used: "(?=a)""#);
-        insta::assert_snapshot!(broken("{ \"$schema\": \"https://x.example/draft\" }"), @"schemas/blog/page.json:0 a `$ref` leads nowhere: `https://x.example/draft` is not fetched");
+        insta::assert_snapshot!(broken("{ \"type\": \"text\" }"), @"schemas/blog/page.json:1 `/type` is not what a schema may have there: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'");
+        insta::assert_snapshot!(broken("{ \"$ref\": \"https://x.example/a.json\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: `https://x.example/a.json` is not fetched");
+        insta::assert_snapshot!(broken("{ \"$ref\": \"file:///etc/passwd\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: `file:///etc/passwd` is not fetched");
+        insta::assert_snapshot!(broken("{ \"$ref\": \"comon.json\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: there is no schema `schemas/blog/comon.json`");
+        insta::assert_snapshot!(broken("{ \"$ref\": \"../common.json#/$defs/a\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: `schemas/common.json#/$defs/a`");
+        insta::assert_snapshot!(broken("{ \"pattern\": \"(?=a)\" }"), @r#"schemas/blog/page.json:1 `/pattern` is no pattern that can be used: "(?=a)""#);
+        insta::assert_snapshot!(broken("{ \"$schema\": \"https://x.example/draft\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: `https://x.example/draft` is not fetched");
         assert!(
             schemas(&[
                 ("schemas/blog/page.json", "{ \"$ref\": \"../common.json\" }"),

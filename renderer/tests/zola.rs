@@ -455,7 +455,10 @@ fn a_terms_name_must_leave_an_address() {
     ]);
     insta::assert_snapshot!(errors(&files), @r#"
     error: the term `!!` leaves nothing for its address
-     --> content/a.md
+     --> content/a.md:3:10
+      |
+    3 | tags = ["!!"]
+      |          ^
     hint: give it a letter or a digit, or set `taxonomies = "safe"` in [slugify]
     "#);
 }

@@ -9,6 +9,7 @@ use release::file::check_path;
 use super::feeds::entries;
 use super::{FeedOf, Job, moved, output_of, section_pager, term_pager};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::front_matter;
 use crate::library::{CONTENT, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
 use crate::render::{Plan, ignored_static};
@@ -43,8 +44,14 @@ pub(crate) fn plan(site: &Arc<Site>, errors: &mut Errors) -> Plan {
 
 impl Planner<'_> {
     fn take(&mut self, path: String, by: &str) -> bool {
+        self.take_as(path, by, "")
+    }
+
+    /// Takes an output for what makes it, which is named so in its front matter.
+    fn take_as(&mut self, path: String, by: &str, written: &str) -> bool {
         if let Err(bad) = check_path(&path) {
-            self.errors.push(Diagnostic::in_file(by, bad.to_string()).hint(PATHS));
+            let wrong = self.in_file(by, bad.to_string(), written).hint(PATHS);
+            self.errors.push(wrong);
             return false;
         }
         match self.taken.get(&path) {
@@ -52,8 +59,9 @@ impl Planner<'_> {
             // Where a content will be that cannot be parsed is not known.
             Some(other) if self.stands_in(by) || self.stands_in(other) => false,
             Some(other) => {
-                let found = Diagnostic::in_file(by, format!("the output `{path}` is also made by {other}"))
-                    .hint("give one of the two another `slug`, `path` or alias");
+                let message = format!("the output `{path}` is also made by {other}");
+                let found = self.in_file(by, message, written);
+                let found = found.hint("give one of the two another `slug`, `path` or alias");
                 // Zola refuses only what content and its aliases claim twice.
                 if self.site.beyond_zola || (is_claim(by) && is_claim(other)) {
                     self.errors.push(found);
@@ -66,6 +74,17 @@ impl Planner<'_> {
                 self.taken.insert(path, by.to_owned());
                 true
             }
+        }
+    }
+
+    /// A message about what makes an output: where its address is written, if it is a content.
+    fn in_file(&self, by: &str, message: String, written: &str) -> Diagnostic {
+        match by.find(CONTENT) {
+            Some(at) => {
+                let wrong = Diagnostic::in_file(&by[at..], message);
+                front_matter::point(&self.site.sources, wrong, written, &["path", "slug"])
+            }
+            None => Diagnostic::in_file(by, message),
         }
     }
 
@@ -202,7 +221,8 @@ impl Planner<'_> {
             for alias in aliases {
                 let path = output_at(alias.trim().trim_start_matches('/'));
                 // Where a content is it need not lead to.
-                if path != output_of(target) && self.take(path.clone(), &format!("{ALIAS_IN}{source}")) {
+                let by = format!("{ALIAS_IN}{source}");
+                if path != output_of(target) && self.take_as(path.clone(), &by, alias) {
                     self.jobs.push(moved(path, site.permalink(target, false)));
                 }
             }
