@@ -465,6 +465,16 @@ impl Reader<'_> {
         }
     }
 
+    fn count(&mut self, name: &'static str) -> Option<usize> {
+        let number = self.integer(name)?;
+        let count = usize::try_from(number).ok();
+        if count.is_none() {
+            let message = format!("`{name}` is a whole number from 0 on, not {number}");
+            self.errors.push(self.place.at_key(name, message).hint("write how many, or leave the key out"));
+        }
+        count
+    }
+
     fn date(&mut self, name: &'static str) -> Option<Date> {
         let found = self.take(name)?;
         let Some(text) = found.as_str() else {
@@ -591,7 +601,7 @@ pub(crate) fn section(place: &Place<'_>, values: Map) -> Result<SectionMatter, E
         sort_by: SortBy::None,
         weight: reader.integer("weight").unwrap_or(0),
         template: reader.text("template"),
-        paginate_by: reader.integer("paginate_by").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
+        paginate_by: reader.count("paginate_by").filter(|n| *n > 0),
         paginate_reversed: reader.flag("paginate_reversed", false),
         paginate_path: reader.text("paginate_path").unwrap_or_else(|| "page".into()),
         insert_anchor_links: None,

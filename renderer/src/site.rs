@@ -384,7 +384,7 @@ impl Site {
     }
 
     /// What a broken link may have meant.
-    fn near_target(&self, target: &str) -> Option<String> {
+    pub(crate) fn near_target(&self, target: &str) -> Option<String> {
         nearest(target, self.library.paths()).map(|near| format!("did you mean `@/{near}`?"))
     }
 

@@ -114,6 +114,17 @@ impl Planner<'_> {
             {
                 let to = if to.starts_with("http://") || to.starts_with("https://") {
                     to.to_string()
+                } else if let Some(content) = to.strip_prefix("@/") {
+                    let Some(to) = site.resolve(content, false) else {
+                        let message = format!("`redirect_to` leads to no content: `{to}`");
+                        let wrong = Diagnostic::in_file(&*section.source, message);
+                        let wrong = front_matter::point(&site.sources, wrong, to, &["redirect_to"]);
+                        let hint = site.near_target(content);
+                        let hint = hint.unwrap_or_else(|| "name a file below `content/`, or an address".to_owned());
+                        self.errors.push(wrong.hint(hint));
+                        continue;
+                    };
+                    to
                 } else {
                     let target = to.trim_matches('/');
                     let slash = if target.is_empty() || !site.ends_with_slash(target) { "" } else { "/" };
