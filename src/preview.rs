@@ -230,12 +230,16 @@ impl Author {
                     eprintln!("warning: {}", warning.to_string().trim_start_matches("error: "));
                 }
                 self.warned.clone_from(&summary.warnings);
-                let ms = saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
+                let ms =
+                    saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
                 let is_first = self.since.replace(summary.render).is_none();
                 say(&match before.filter(|_| !is_first) {
                     Some(before) => {
                         let after = if saved.is_some() { "after the save" } else { "to render" };
-                        format!("{}, {ms} ms {after}", rendered(changed(&before, self.listed.as_ref()), &diff))
+                        format!(
+                            "{}, {ms} ms {after}",
+                            rendered(changed(&before, self.listed.as_ref()), &diff)
+                        )
                     }
                     None => {
                         format!("rendered {} pages, {} files in {ms} ms", summary.pages, summary.outputs)

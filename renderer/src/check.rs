@@ -27,7 +27,7 @@ use crate::job::{self, Job};
 use crate::library::pagers_path;
 use crate::markup::names_the_top;
 use crate::reads::{self, Node};
-use crate::render::{Checks, Input, Renderer};
+use crate::render::{Checks, Input, Renderer, and_in_contents};
 use crate::site::{Site, anchor_hash};
 use links::{Facts, Home, Links, Origin};
 use page::{Page, Use};
@@ -125,7 +125,6 @@ impl Report {
             self.findings.sort();
         }
     }
-
 }
 
 /// What a render says.
@@ -141,16 +140,22 @@ impl Renderer {
     /// Renders a site and looks for mistakes in what comes out.
     ///
     /// Equal inputs give equal reports. What a render refuses is in the report too; where it is the configuration or a
-    /// template that cannot be parsed, nothing else is.
+    /// template that cannot be parsed, there is nothing else to look at.
     pub fn check(&self, input: &Input) -> Report {
         let mut errors = Errors::default();
         match self.prepare(input, &mut errors) {
-            Ok(site) => {
+            Ok((site, false)) => {
                 let site = Arc::new(site);
                 let (jobs, _) = job::plan(&site, &mut errors);
                 let mut report = Check::new(&site).run(&jobs);
                 report.add(findings(errors));
                 report
+            }
+            Ok((site, true)) => {
+                let site = Arc::new(site);
+                let (jobs, _) = job::plan(&site, &mut errors);
+                let all = and_in_contents(&site, &jobs, errors, true);
+                Report { findings: findings(all), ..Report::default() }
             }
             Err(errors) => Report { findings: findings(errors), ..Report::default() },
         }

@@ -15,6 +15,7 @@ use arborium_theme::highlights::HIGHLIGHTS;
 
 use crate::blocks::Blocks;
 use crate::config::{DataAttr, HighlightConfig, HighlightStyle};
+pub(crate) use known::nearest_language;
 
 pub(crate) use tokens::{HIGHLIGHT_BYTES_MAX, Token};
 

@@ -29,8 +29,8 @@ use crate::theme;
 use crate::value::{self, key};
 
 use feeds::{feed, sitemap};
-pub(crate) use plan::plan;
 use plan::job_output;
+pub(crate) use plan::plan;
 
 /// The template of what leads elsewhere.
 const REDIRECT: &str = "internal/alias.html";

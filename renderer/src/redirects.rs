@@ -73,24 +73,25 @@ pub(crate) fn are_read(site: &Site) -> bool {
         && ignored_static(&site.config).is_ok_and(|ignored| !ignored.is_match(&REDIRECTS["static/".len()..]))
 }
 
-/// Reads the file.
-///
-/// # Errors
-/// Each line that is not `FROM TO` or `FROM TO STATUS`, and each address that is there twice.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Redirect>, Errors> {
+/// Reads the file. Adds to `errors` each line that is not `FROM TO` or `FROM TO STATUS`, and each address that is there
+/// twice.
+pub(crate) fn parse(bytes: &[u8], errors: &mut Errors) -> Vec<Redirect> {
+    let mut redirects: Vec<Redirect> = Vec::new();
     if bytes.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes, the limit is {FILE_BYTES_MAX}", bytes.len());
-        return Err(Diagnostic::in_file(REDIRECTS, message).into());
+        errors.push(Diagnostic::in_file(REDIRECTS, message));
+        return redirects;
     }
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
-        Diagnostic::in_file(REDIRECTS, "the file is not valid UTF-8")
-            .at(&good, good.len())
-            .hint("save it as UTF-8")
-    })?;
-    let mut redirects: Vec<Redirect> = Vec::new();
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+            let wrong = Diagnostic::in_file(REDIRECTS, "the file is not valid UTF-8");
+            errors.push(wrong.at(&good, good.len()).hint("save it as UTF-8"));
+            return redirects;
+        }
+    };
     let mut known: HashMap<String, usize> = HashMap::new();
-    let mut errors = Errors::default();
     let mut at = text.len() - text.trim_start_matches('\u{feff}').len();
     for (number, line) in text[at..].split_inclusive('\n').enumerate() {
         let offset = at;
@@ -123,8 +124,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Redirect>, Errors> {
         known.insert(redirect.output.clone(), number + 1);
         redirects.push(redirect);
     }
-    errors.into_result()?;
-    Ok(redirects)
+    redirects
 }
 
 /// Reads a line; none where it says nothing. Of what is wrong with it comes the place in bytes.
@@ -270,13 +270,26 @@ impl Ways {
 mod tests {
     use super::*;
 
+    fn sound(bytes: &[u8]) -> Vec<Redirect> {
+        let mut errors = Errors::default();
+        let redirects = parse(bytes, &mut errors);
+        assert!(errors.is_empty(), "{errors}");
+        redirects
+    }
+
+    fn refused(bytes: &[u8]) -> Errors {
+        let mut errors = Errors::default();
+        parse(bytes, &mut errors);
+        errors
+    }
+
     fn read_all(text: &str) -> Vec<(String, String, u16)> {
-        let redirects = parse(text.as_bytes()).unwrap();
+        let redirects = sound(text.as_bytes());
         redirects.into_iter().map(|r| (r.output, r.to, r.status)).collect()
     }
 
     fn wrong(text: &str) -> (Option<u32>, Option<u32>, String, String) {
-        let mut errors = parse(text.as_bytes()).unwrap_err();
+        let mut errors = refused(text.as_bytes());
         assert_eq!(errors.0.len(), 1, "{errors}");
         let one = errors.0.remove(0);
         assert_eq!(one.path.as_deref(), Some(REDIRECTS));
@@ -284,7 +297,7 @@ mod tests {
     }
 
     fn circles(text: &str) -> Vec<(Option<u32>, String)> {
-        let redirects = parse(text.as_bytes()).unwrap();
+        let redirects = sound(text.as_bytes());
         let mut ways = Ways::default();
         redirects.iter().for_each(|r| ways.add(&r.output, &r.to, "https://x.example"));
         let mut errors = Errors::default();
@@ -348,9 +361,9 @@ mod tests {
         let many: String = (0..=REDIRECTS_MAX).map(|n| format!("/{n} /\n")).collect();
         assert!(wrong(&many).2.contains("more than 100000"));
         assert!(wrong(&" ".repeat(FILE_BYTES_MAX + 1)).2.contains("the limit is"));
-        let errors = parse("nonsense\n".repeat(500_000).as_bytes()).unwrap_err();
+        let errors = refused("nonsense\n".repeat(500_000).as_bytes());
         assert_eq!(errors.0.len(), DIAGNOSTICS_MAX);
-        let not_text = parse(b"/a /b\n/\xff /c").unwrap_err();
+        let not_text = refused(b"/a /b\n/\xff /c");
         assert_eq!((not_text.0[0].line, not_text.0[0].column), (Some(2), Some(2)));
     }
 

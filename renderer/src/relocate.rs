@@ -102,7 +102,7 @@ impl Renderer {
 /// A site with which nothing is wrong.
 fn sound(renderer: &Renderer, input: &Input) -> Result<Site, Errors> {
     let mut errors = Errors::default();
-    let site = renderer.prepare(input, &mut errors)?;
+    let (site, _) = renderer.prepare(input, &mut errors)?;
     errors.into_result()?;
     Ok(site)
 }

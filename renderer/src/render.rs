@@ -216,6 +216,8 @@ struct Basis {
     known: Arc<ParsedFiles>,
     /// What is wrong that hinders nothing else from being looked at.
     errors: Errors,
+    /// Whether the site's own templates are missing, since the engine takes them not: then nothing can be made.
+    lacks_templates: bool,
 }
 
 impl Basis {
@@ -246,6 +248,8 @@ struct State {
     touched: Option<Touched>,
     /// What is wrong so far.
     errors: Errors,
+    /// Whether nothing can be made for it.
+    is_hopeless: bool,
 }
 
 impl Renderer {
@@ -410,10 +414,10 @@ impl Renderer {
         let begin = || self.begin(input, render, tracked, kept, before);
         // What another process knew is read meanwhile.
         let (state, mut graph) = rayon::join(begin, || graph.map(|graph| &mut **graph));
-        let State { site, jobs, assets, values, touched, errors: known } = state?;
+        let State { site, jobs, assets, values, touched, errors: known, is_hopeless } = state?;
         let keep_going = input.options.keep_going;
-        if !known.is_empty() && !keep_going {
-            return Err(and_in_contents(&site, &jobs, known));
+        if is_hopeless || (!known.is_empty() && !keep_going) {
+            return Err(and_in_contents(&site, &jobs, known, is_hopeless));
         }
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
         let view = graph.as_ref().map(|graph| {
@@ -620,12 +624,12 @@ impl Renderer {
             return Ok(state);
         }
         let parsed = before.is_some().then(|| basis.known.clone());
-        let mut errors = std::mem::take(&mut basis.errors);
+        let (mut errors, is_hopeless) = (std::mem::take(&mut basis.errors), basis.lacks_templates);
         let site = Arc::new(self.make(input, basis, render, tracked, &mut errors));
         let (jobs, assets) = job::plan(&site, &mut errors);
         let known = before.zip(parsed).filter(|_| errors.is_empty());
         let touched = known.and_then(|(before, parsed)| before.touched(input, &site, &parsed));
-        Ok(State { site, jobs, assets, values: None, touched, errors })
+        Ok(State { site, jobs, assets, values: None, touched, errors, is_hopeless })
     }
 
     /// The state that the last render left, with what differs now taken over; none where that is not all there is to it.
@@ -647,14 +651,16 @@ impl Renderer {
         warn_of_whole(&site, &basis.schemas, input);
         let site = Arc::new(site);
         let (values, touched, errors) = (Some(values), Some(touched), Errors::default());
-        Some((State { site, jobs, assets, values, touched, errors }, taken))
+        Some((State { site, jobs, assets, values, touched, errors, is_hopeless: false }, taken))
     }
 
-    /// Everything that outputs are made from. Adds to `errors` what is wrong with a part of it.
-    pub(crate) fn prepare(&self, input: &Input, errors: &mut Errors) -> Result<Site, Errors> {
+    /// Everything that outputs are made from, and whether its templates are missing in it. Adds to `errors` what is wrong
+    /// with a part of it.
+    pub(crate) fn prepare(&self, input: &Input, errors: &mut Errors) -> Result<(Site, bool), Errors> {
         let mut basis = self.basis(input)?;
+        let lacks_templates = basis.lacks_templates;
         errors.extend(std::mem::take(&mut basis.errors.0));
-        Ok(self.make(input, basis, 1, false, errors))
+        Ok((self.make(input, basis, 1, false, errors), lacks_templates))
     }
 
     /// What all content rests on.
@@ -662,7 +668,14 @@ impl Renderer {
         let sources = &input.sources;
         let beyond_zola = sources.get(config::BAKEHOUSE_NAME).is_some();
         let (config_digest, config) = self.config(input)?;
-        let engine = self.engine(sources, &config, beyond_zola)?;
+        let mut errors = Errors::default();
+        let (engine, lacks_templates) = match self.engine(sources, &config, beyond_zola) {
+            Ok(engine) => (engine, false),
+            Err(wrong) => {
+                errors.extend(wrong.0);
+                (Arc::new(Engine::build(Vec::new(), beyond_zola)?), true)
+            }
+        };
         let written = match &input.options.base_url {
             BaseUrl::Given(url) => url,
             _ => &config.base_url_written,
@@ -676,7 +689,6 @@ impl Renderer {
             written: written.clone(),
             absolute,
         };
-        let mut errors = Errors::default();
         let (schemas_digest, schemas) = match beyond_zola {
             true => self.schemas(sources, &config, &mut errors),
             false => Default::default(),
@@ -701,20 +713,38 @@ impl Renderer {
             hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
             half(&hasher.finalize())
         };
-        Ok(Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, known, errors })
+        Ok(Basis {
+            beyond_zola,
+            config_digest,
+            config,
+            engine,
+            base,
+            settings,
+            schemas,
+            rules,
+            known,
+            errors,
+            lacks_templates,
+        })
     }
 
-    fn make(
-        &self,
-        input: &Input,
-        basis: Basis,
-        render: u64,
-        tracked: bool,
-        errors: &mut Errors,
-    ) -> Site {
+    fn make(&self, input: &Input, basis: Basis, render: u64, tracked: bool, errors: &mut Errors) -> Site {
         let sources = &input.sources;
         let (library, parsed) = Library::make(&basis.making(input), errors);
-        let Basis { beyond_zola, config_digest, config, engine, base, settings, schemas, rules, .. } = basis;
+        let Basis {
+            beyond_zola,
+            config_digest,
+            config,
+            engine,
+            base,
+            settings,
+            schemas,
+            rules,
+            lacks_templates,
+            ..
+        } = basis;
+        // What is rendered without the site's templates may not be what it is with them.
+        let memory = if lacks_templates { Arc::new(Memory::new(0)) } else { self.memory.clone() };
         **lock(&self.parsed) = (Some(rules), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
@@ -775,7 +805,7 @@ impl Renderer {
             look,
             library,
             engine,
-            memory: self.memory.clone(),
+            memory,
             limits: input.options.limits.clone(),
             image_options: images,
             math,
@@ -1054,17 +1084,28 @@ fn late<T>(make: impl FnOnce() -> T + Send + 'static) -> Late<T> {
     LazyCell::new(Box::new(make))
 }
 
-/// What is wrong with a site of which some is known, and beside that with its contents: nothing is made.
-fn and_in_contents(site: &Arc<Site>, jobs: &[Job], known: Errors) -> Errors {
+/// What is wrong with a site of which some is known, and beside that with its contents: nothing is made. Content that is a
+/// template is looked at only where all that it may call is there.
+pub(crate) fn and_in_contents(
+    site: &Arc<Site>,
+    jobs: &[Job],
+    known: Errors,
+    lacks_templates: bool,
+) -> Errors {
     let errors = Mutex::new(known);
     let checks: Mutex<Checks> = Mutex::new(Checks::default());
-    jobs.par_iter().filter_map(|job| job.content(&site.library)).for_each(|(content, source)| {
-        match reads::noted(|| site.content_html(&source, false)).0 {
+    let contents = jobs.par_iter().filter_map(|job| job.content(&site.library));
+    let is_templated = |content: Content| match content {
+        Content::Page(id) => site.library.page(id).parsed.templated,
+        Content::Section(id) => site.library.section(id).parsed.as_ref().is_some_and(|p| p.templated),
+    };
+    contents.filter(|(content, _)| !(lacks_templates && is_templated(*content))).for_each(
+        |(content, source)| match reads::noted(|| site.content_html(&source, false)).0 {
             Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
             Some(Err(more)) => lock(&errors).extend(more),
             None => {}
-        }
-    });
+        },
+    );
     let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
     if site.config.link_checker.internal_level == config::Level::Error {
         errors.extend(lock(&checks).broken(site, |_| None));

@@ -113,11 +113,9 @@ pub(crate) fn compile(
                     let diagnostic = match e.kind() {
                         grass::ErrorKind::ParseError { message, loc, .. } => {
                             let place = loc.file.name().to_owned();
-                            Diagnostic::in_file(place, message.trim_end_matches('.').to_owned()).at_line(
-                                loc.file.source(),
-                                loc.begin.line + 1,
-                                loc.begin.column + 1,
-                            )
+                            let message = message.trim_end_matches('.').to_owned();
+                            Diagnostic::in_file(place, format!("the style sheet is wrong: {message}"))
+                                .at_line(loc.file.source(), loc.begin.line + 1, loc.begin.column + 1)
                         }
                         grass::ErrorKind::IoError(e) => {
                             Diagnostic::in_file(path, format!("it cannot be read: {e}"))

@@ -252,7 +252,8 @@ impl Board {
         let mut found: Vec<&Problem> = Vec::new();
         for output in &outputs {
             let place = self.places.get(output);
-            let of_file = self.problems.iter().filter(|problem| place.is_some_and(|p| problem.is_in(&p.source)));
+            let of_file =
+                self.problems.iter().filter(|problem| place.is_some_and(|p| problem.is_in(&p.source)));
             for problem in self.failed.get(output).into_iter().flatten().chain(of_file) {
                 if !found.contains(&problem) {
                     found.push(problem);

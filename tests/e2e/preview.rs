@@ -200,7 +200,7 @@ fn saves_are_shown_and_told_and_errors_leave_what_was_there() {
     preview.process.wait_for_text("content/new.md:4:1", SOON);
     // A template that no page can be made with: what is there stays.
     world.write("site/templates/page.html", "{% if %}");
-    preview.process.wait_for_text("not rendered, 1 error", SOON);
+    preview.process.wait_for_text("not rendered, 2 errors", SOON);
     assert!(preview.get("/about/").has("Mended."));
     std::fs::remove_dir_all(world.path("site/templates")).unwrap();
     world.write("site/content/about.md", site::page("About", "All is well."));
@@ -214,7 +214,10 @@ fn a_page_that_was_never_rendered_shows_why_and_others_are_there() {
     let world = World::new();
     site::small(&world, "site");
     world.write("site/content/about.md", "+++\ntitle = \"<script>alert(1)</script>\n+++\n");
-    world.write("site/content/blog/first.md", "+++\ntitle = \"First\"\ndate = 2024-01-01\n+++\n{{ nothing }}\n");
+    world.write(
+        "site/content/blog/first.md",
+        "+++\ntitle = \"First\"\ndate = 2024-01-01\n+++\n{{ nothing }}\n",
+    );
     world.write("site/content/linking.md", site::page("Linking", "[About](@/about.md#part)"));
     let preview = Preview::start(&world, "site", &[], &[]);
     for path in ["/about/", "/about"] {
@@ -228,7 +231,11 @@ fn a_page_that_was_never_rendered_shows_why_and_others_are_there() {
     assert!(preview.get("/linking/").has("href=\"/about/#part\""));
     assert!(preview.get("/blog/").has("The second"));
     assert_eq!((preview.get("/plain.txt").status, preview.get("/nothing").status), (200, 404));
-    assert!(preview.process.stderr().contains("not all is rendered, 2 errors"), "{}", preview.process.stderr());
+    assert!(
+        preview.process.stderr().contains("not all is rendered, 2 errors"),
+        "{}",
+        preview.process.stderr()
+    );
     world.write("site/content/about.md", site::page("About", "Mended."));
     preview.wait_text("/about/", "Mended.");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::judge::{Judge, Judgement, Wrong};
 use super::links::Home;
 use super::{Check, FINDINGS_MAX, Finding, Rule, Severity, finding, outside};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::redirects::{self, REDIRECTS};
 
 impl Check<'_> {
@@ -21,7 +21,7 @@ impl Check<'_> {
         let Some(file) = site.sources.get(REDIRECTS).filter(|_| redirects::are_read(site)) else { return 0 };
         // What cannot be read was said when outputs were planned.
         let Ok(bytes) = file.read() else { return 0 };
-        let Ok(lines) = redirects::parse(&bytes) else { return 0 };
+        let lines = redirects::parse(&bytes, &mut Errors::default());
         let text = String::from_utf8_lossy(&bytes);
         let mut said = 0;
         for line in &lines {

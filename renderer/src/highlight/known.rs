@@ -1,8 +1,15 @@
 //! Languages that exist: a block in one of them is no slip of the author's, coloured here or not.
 
+use crate::diagnostic::nearest;
+
 /// Whether this is the name of a language that highlighters know, by the names of the TextMate grammars that editors share.
 pub(super) fn is_language(name: &str) -> bool {
     LANGUAGES.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
+}
+
+/// The language that a name was probably meant to be.
+pub(crate) fn nearest_language(name: &str) -> Option<&'static str> {
+    nearest(&name.to_ascii_lowercase(), LANGUAGES.iter().copied())
 }
 
 #[rustfmt::skip]

@@ -120,7 +120,8 @@ impl Planner<'_> {
                         let wrong = Diagnostic::in_file(&*section.source, message);
                         let wrong = front_matter::point(&site.sources, wrong, to, &["redirect_to"]);
                         let hint = site.near_target(content);
-                        let hint = hint.unwrap_or_else(|| "name a file below `content/`, or an address".to_owned());
+                        let hint =
+                            hint.unwrap_or_else(|| "name a file below `content/`, or an address".to_owned());
                         self.errors.push(wrong.hint(hint));
                         continue;
                     };
@@ -306,8 +307,8 @@ impl Planner<'_> {
         // What is copied replaces what would be made.
         self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
         self.folders(&copies);
-        if listed && let Err(wrong) = self.listed_redirects(&copies) {
-            self.errors.extend(wrong.0);
+        if listed {
+            self.listed_redirects(&copies);
         }
         copies
     }
@@ -364,13 +365,17 @@ impl Planner<'_> {
     }
 
     /// The lines of the file of redirects. They take nobody's place, and nobody takes theirs.
-    fn listed_redirects(&mut self, copies: &BTreeMap<String, String>) -> Result<(), Errors> {
+    fn listed_redirects(&mut self, copies: &BTreeMap<String, String>) {
         let site = self.site;
-        let Some(file) = site.sources.get(REDIRECTS) else { return Ok(()) };
-        let unreadable =
-            |e: std::io::Error| Diagnostic::in_file(REDIRECTS, format!("the file cannot be read: {e}"));
-        let bytes = file.read().map_err(unreadable)?;
-        let redirects = redirects::parse(&bytes)?;
+        let Some(file) = site.sources.get(REDIRECTS) else { return };
+        let bytes = match file.read() {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let message = format!("the file cannot be read: {e}");
+                return self.errors.push(Diagnostic::in_file(REDIRECTS, message));
+            }
+        };
+        let redirects = redirects::parse(&bytes, self.errors);
         let text = String::from_utf8_lossy(&bytes);
         let wrong =
             |redirect: &Redirect, message| Diagnostic::in_file(REDIRECTS, message).at(&text, redirect.offset);
@@ -396,18 +401,17 @@ impl Planner<'_> {
                     "remove the line, or what is at its address: a redirect stands where nothing else does";
                 self.errors.push(wrong(redirect, message).hint(hint));
                 if self.errors.0.len() >= DIAGNOSTICS_MAX {
-                    return Ok(());
+                    return;
                 }
                 continue;
             }
             ways.add(&redirect.output, &redirect.to, &site.base.absolute);
         }
-        ways.circles(&redirects, &text, &mut self.errors);
+        ways.circles(&redirects, &text, self.errors);
         self.jobs.extend(redirects.into_iter().map(|Redirect { output, to, status, .. }| {
             let to = if to.starts_with('/') { site.permalink(&to, false) } else { to };
             Job::Redirect { path: output, to, status }
         }));
-        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Capped, Parts, Site, anchor_hash, encode_path};
 use crate::config::{AnchorLinks, Level, MarkdownConfig};
 use crate::diagnostic::Diagnostic;
 use crate::graph;
-use crate::highlight::Fence;
+use crate::highlight::{self, Fence};
 use crate::images::{self, Shown};
 use crate::library::{Content, PageId, Parsed, SectionId};
 use crate::lines::Lines;
@@ -226,8 +226,12 @@ impl Site {
                 (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
             };
             let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
-            let hint = near.or_else(|| problem.hint.map(str::to_owned));
-            let diagnostic = Diagnostic::in_file(&**of.source, problem.message);
+            let (message, word) = match problem.message.rsplit_once(", did you mean ") {
+                Some((message, word)) => (message, Some(format!("did you mean {word}"))),
+                None => (problem.message.as_str(), None),
+            };
+            let hint = near.or(word).or_else(|| problem.hint.map(str::to_owned));
+            let diagnostic = Diagnostic::in_file(&**of.source, message);
             match at {
                 Some(at) if parsed.text.is_none() => diagnostic.at(text, at),
                 _ => diagnostic,
@@ -498,7 +502,9 @@ impl Site {
     pub(crate) fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
         let block = self.code_style.block(fence, code, &self.memory.blocks);
         if block.unknown && self.code_style.strict {
-            return Err(format!("code in `{}` cannot be highlighted", fence.language));
+            let near = highlight::nearest_language(&fence.language);
+            let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            return Err(format!("code in `{}` cannot be highlighted{near}", fence.language));
         }
         Ok(block.html)
     }
