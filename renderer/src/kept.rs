@@ -229,7 +229,8 @@ impl<'a> Hinge<'a> {
             Node::Elsewhere | Node::Environment(_) | Node::Day(_) => Self::Nothing,
             Node::Config | Node::Template(_) | Node::Engine | Node::Data | Node::DataOf(_) => Self::Else,
             Node::Term(..) | Node::Taxonomy(..) | Node::TermNamed(..) => Self::Else,
-            Node::Pager(..) | Node::First(..) | Node::Feed(_) | Node::Link(..) => Self::Else,
+            Node::Names | Node::Pager(..) | Node::First(..) | Node::Feed(_) => Self::Else,
+            Node::Link(..) => Self::Else,
             Node::Output(_) | Node::Static(_) | Node::Generated(_) | Node::Assets => Self::Else,
             Node::Copy(_) | Node::Warning(_) => Self::Else,
         }

@@ -46,6 +46,8 @@ pub(crate) enum Node {
     TermNamed(Arc<str>, Arc<str>),
     /// Which pages one pager of a section or term has, by their path, and how many there are.
     Pager(Arc<str>, usize),
+    /// The files of all contents: what a name that leads nowhere may have meant.
+    Names,
     /// Which pages a feed has, by its output.
     Feed(Arc<str>),
     /// All addresses with their dates.
@@ -111,6 +113,7 @@ impl fmt::Display for Node {
             Self::Taxonomy(path, _, _, _) => write!(f, "terms of {path}, and how many pages each has"),
             Self::TermNamed(path, name) => write!(f, "path of the term {name} in {path}"),
             Self::Pager(path, n) => write!(f, "which pages pager {n} of {path} has"),
+            Self::Names => write!(f, "names of all contents"),
             Self::Feed(path) => write!(f, "which pages the feed {path} has"),
             Self::Sitemap => write!(f, "all addresses with their dates"),
             Self::Search(lang) => write!(f, "all that the search index for {lang} has"),

@@ -385,6 +385,7 @@ impl Site {
 
     /// What a broken link may have meant.
     pub(crate) fn near_target(&self, target: &str) -> Option<String> {
+        note(|| Node::Names);
         nearest(target, self.library.paths()).map(|near| format!("did you mean `@/{near}`?"))
     }
 

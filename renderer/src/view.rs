@@ -192,6 +192,15 @@ impl<'a> View<'a> {
                 Mark::new().maybe(found).end()
             }
             Node::Pager(path, n) => self.pager(path, *n),
+            Node::Names => {
+                let mut names: Vec<&str> = library.paths().collect();
+                names.sort_unstable();
+                let mut mark = Mark::new();
+                for name in names {
+                    mark.text(name);
+                }
+                mark.end()
+            }
             Node::Feed(path) => match self.feeds.get(&**path) {
                 Some(entries) => {
                     let pages = self.sources(&entries.pages);

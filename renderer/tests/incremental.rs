@@ -686,6 +686,64 @@ fn a_schema_is_held_to_what_has_not_changed() {
     assert_eq!((last.handed, last.rendered), (Handed::Changes, 0));
 }
 
+/// A link that leads nowhere may be only warned of, and then the hint names what is nearest now.
+#[test]
+fn a_warning_names_what_is_there_now() {
+    let renderer = Renderer::new(1 << 20);
+    let render = |more: &str, since| {
+        let config = "base_url = \"https://x.example\"\n[link_checker]\ninternal_level = \"warn\"\n";
+        let files = [("zola.toml", config), ("content/a.md", "[b](@/rye-bred.md)"), (more, "")];
+        let files = files.map(|(path, text)| (path.to_owned(), Bytes::from_static(text.as_bytes())));
+        let input = Input { sources: Sources::from_files(files), ..Draft::new().input() };
+        let summary = renderer.render(&input, since, &Taken::default()).unwrap();
+        (summary.render, summary.warnings[0].hint.clone().unwrap())
+    };
+    let (first, hint) = render("content/rye-beer.md", None);
+    assert_eq!(hint, "did you mean `@/rye-beer.md`?");
+    let (_, hint) = render("content/rye-bread.md", Some(first));
+    assert_eq!(hint, "did you mean `@/rye-bread.md`?");
+}
+
+/// What is wrong with a page keeps only that from being made, and what it said last stands in for it elsewhere.
+#[test]
+fn a_broken_page_leaves_the_rest() {
+    let mut draft = Draft::new();
+    let renderer = Renderer::new(8 << 20);
+    let render = |draft: &Draft, since| {
+        let mut input = draft.input();
+        input.options.keep_going = true;
+        let taken = Taken::default();
+        let summary = renderer.render(&input, since, &taken).unwrap();
+        let put: Vec<String> = taken.put.into_inner().unwrap().into_keys().collect();
+        assert_eq!(taken.removed.into_inner().unwrap(), [""; 0]);
+        (summary, put)
+    };
+    let text = |matter: &str, text: &str| format!("+++\n{matter}\nweight = 1\n+++\n## A heading\n\n{text}\n");
+    let (first, _) = render(&draft, None);
+    assert_eq!((first.errors.0.len(), first.failed.len()), (0, 0), "{}", first.errors);
+    draft.set("content/docs/b.md", &text("title = \"B", "Words."));
+    draft.set("templates/404.html", "gone");
+    let (broken, put) = render(&draft, Some(first.render));
+    assert_eq!(put, ["404.html"]);
+    assert_eq!(broken.errors.0[0].path.as_deref(), Some("content/docs/b.md"), "{}", broken.errors);
+    assert_eq!((broken.errors.0.len(), broken.failed.len(), broken.outputs), (1, 0, first.outputs));
+    // A text that is broken: what lists the title stays as it is.
+    draft.set("content/docs/b.md", &text("title = \"B\"", "[a](@/nowhere.md)"));
+    let (broken, put) = render(&draft, Some(broken.render));
+    assert!(!put.contains(&"docs/b/index.html".to_owned()), "{put:?}");
+    assert_eq!(broken.failed.keys().collect::<Vec<_>>(), ["docs/b/index.html"]);
+    assert_eq!((broken.errors.0.len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
+    draft.set("content/docs/b.md", &text("title = \"B\"", "Words."));
+    let (mended, put) = render(&draft, Some(broken.render));
+    assert!(put.contains(&"docs/b/index.html".to_owned()) && mended.errors.is_empty(), "{put:?}");
+    // One that never was good is somewhere, and nothing misses it.
+    draft.set("content/docs/new.md", "+++\ntitle =\n+++\n");
+    draft.set("content/docs/b.md", &text("title = \"B\"", "[new](@/docs/new.md#part)"));
+    let (broken, put) = render(&draft, Some(mended.render));
+    assert!(put.contains(&"docs/b/index.html".to_owned()), "{put:?}");
+    assert_eq!((broken.errors.0.len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
+}
+
 /// In the fresh site, `base.html` lists the titles of `blog/`, and `blog/` shows two pages at a time.
 #[test]
 fn an_edit_renders_what_reads_it() {
