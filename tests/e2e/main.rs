@@ -6,6 +6,7 @@ mod harness;
 
 mod bad_input;
 mod blocks;
+mod broken;
 mod browser;
 mod bucket;
 mod check;
