@@ -481,7 +481,7 @@ fn logs_are_lines_of_json_and_name_each_request() {
     assert_ne!(hit.field("x-request-id").expect("an id"), id);
     // An id that comes in is kept; one that does not fit is not.
     let ask = |id: &str| {
-        let request = Request::get("/healthz").field("X-Request-Id", id).send(&origin.address).unwrap();
+        let request = Request::get("/readyz").field("X-Request-Id", id).send(&origin.address).unwrap();
         request.field("x-request-id").unwrap().to_owned()
     };
     assert_eq!(ask("from-a-balancer.1"), "from-a-balancer.1");
