@@ -93,6 +93,9 @@ pub enum BaseUrl {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RenderId(u64);
 
+/// Outputs that a thread takes at once: what it has taken no other can, and at the end all others wait for the last.
+const JOBS_AT_ONCE: usize = 32;
+
 /// Pages of a site up to which its search indexes are made in the render of a save.
 const SEARCHED_AT_ONCE_MAX: usize = 500;
 
@@ -503,7 +506,8 @@ impl Renderer {
                 }
             }
         };
-        let wanted_jobs = || jobs.par_iter().enumerate().filter(|(place, _)| wanted[*place]);
+        let wanted_jobs =
+            || jobs.par_iter().enumerate().with_max_len(JOBS_AT_ONCE).filter(|(place, _)| wanted[*place]);
         wanted_jobs().filter(|(_, job)| !is_index(job)).for_each(run);
         // Indexes are put together from what pages have left.
         if keep_going || lock(&errors).is_empty() {
