@@ -22,6 +22,8 @@ use crate::{
 
 /// Bytes that are held for the slowest reader once a body is too large to store.
 const WINDOW_BYTES: u64 = 1 << 20;
+/// And where memory is short: thousands that read slowly would come to more than there is.
+const WINDOW_BYTES_MIN: u64 = 16 << 10;
 
 /// A response in flight.
 #[derive(Debug)]
@@ -136,14 +138,15 @@ impl Fill {
         state.trim();
     }
 
-    /// Waits until the slowest reader has caught up; `false`: nobody reads.
-    pub(crate) async fn room(&self) -> bool {
+    /// Waits until the slowest reader has caught up, further where memory `is_short`; `false`: nobody reads.
+    pub(crate) async fn room(&self, is_short: bool) -> bool {
+        let window = if is_short { WINDOW_BYTES_MIN } else { WINDOW_BYTES };
         poll_fn(|cx| {
             let mut state = self.state();
             if state.slowest().is_none() {
                 return Poll::Ready(false);
             }
-            if state.end - state.start < WINDOW_BYTES {
+            if state.end - state.start < window {
                 return Poll::Ready(true);
             }
             state.writer = Some(cx.waker().clone());

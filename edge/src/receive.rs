@@ -88,7 +88,7 @@ impl Edge {
                 listing = None;
             }
             if !is_kept {
-                if !fill.room().await {
+                if !fill.room(memory.is_short()).await {
                     return;
                 }
                 // What the slowest reader has yet to read, however much that was when it turned out to be too large.
@@ -291,21 +291,28 @@ impl Edge {
         ));
         let Some(reader) = fill.reader(0, None) else { return OutBody::empty() };
         fill.stream_only();
-        self.tasks.spawn(async move { pump(&fill, source, digest).await });
+        let memory = self.store.reservation();
+        self.tasks.spawn(async move { pump(&fill, memory, source, digest).await });
         OutBody::Fill(reader)
     }
 }
 
 /// Receives a body that is not stored. The last part is held back until the whole is checked.
-async fn pump(fill: &Arc<Fill>, mut source: Source, digest: Option<release::Digest>) {
+async fn pump(
+    fill: &Arc<Fill>,
+    mut memory: Reservation,
+    mut source: Source,
+    digest: Option<release::Digest>,
+) {
     let guard = EndOnDrop(fill);
     let mut hasher = blake3::Hasher::new();
     let mut last = Bytes::new();
     while let Some(chunk) = source.chunk().await {
         let Ok(chunk) = chunk else { return };
-        if !fill.room().await {
+        if !fill.room(memory.is_short()).await {
             return;
         }
+        memory.hold(fill.held() + last.len() + chunk.len());
         if digest.is_some() {
             hasher.update(&chunk);
         }
@@ -317,6 +324,7 @@ async fn pump(fill: &Arc<Fill>, mut source: Source, digest: Option<release::Dige
     }
     fill.push(last);
     fill.end(true);
+    fill.keep(memory);
     drop(guard);
 }
 

@@ -139,6 +139,11 @@ impl Reservation {
         self.bytes
     }
 
+    /// Whether more is taken in all than there is: by responses in flight, since what is stored has made room.
+    pub(crate) fn is_short(&self) -> bool {
+        self.store.bytes() > self.store.bytes_max()
+    }
+
     /// Takes so many bytes in all, whether they are to be had or not: they are in use already, or no longer.
     pub(crate) fn hold(&mut self, bytes: usize) {
         if bytes > self.bytes {

@@ -26,8 +26,9 @@ use crate::{clock, error::EdgeError, policy::freshness::Millis};
 
 /// Idle connections that are kept to one upstream.
 const IDLE_CONNECTIONS_MAX: usize = 256;
-/// Bytes of a response's head; beyond, it is refused.
-const RESPONSE_HEAD_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a response's head; beyond, it is refused. So much is read of content at once, too, and there may be as many responses
+/// as clients.
+const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// What is counted of one upstream: handles, since to look one up by its label costs more than to count.
 #[derive(Debug)]
