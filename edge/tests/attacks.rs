@@ -238,26 +238,6 @@ async fn a_client_has_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn beyond_all_connections_new_ones_wait_and_are_counted() {
-    let upstream = upstream().await;
-    let mut config = upstream_config(&[&upstream]);
-    config.settings.limits.connections_max = 1;
-    let edge = run(config).await;
-    let ask = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
-    let mut first = opened(&edge, ask).await;
-    assert_eq!(read_response(&mut first, false).await.status, 200);
-    let mut second = opened(&edge, ask).await;
-    let soon = tokio::time::timeout(Duration::from_millis(100), second.read(&mut [0; 1])).await;
-    assert!(soon.is_err(), "it waits");
-    edge.edge.refresh_gauges();
-    assert_eq!((meters::gauge("connections"), meters::gauge("connections_max")), (1.0, 1.0));
-    assert_eq!(meters::counter("connections_waited_total"), 0);
-    drop(first);
-    assert_eq!(read_response(&mut second, false).await.status, 200);
-    assert_eq!(meters::counter("connections_waited_total"), 1);
-}
-
-#[tokio::test]
 async fn a_flood_of_interim_responses_is_cut_off() {
     meters::install();
     let early = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);

@@ -1,0 +1,32 @@
+//! How many connections there may be, which is counted for a process: alone in its own, whatever runs the tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Upstream, meters, read_response, run, send, upstream_config};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test]
+async fn beyond_all_connections_new_ones_wait_and_are_counted() {
+    meters::install();
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.limits.connections_max = 1;
+    let edge = run(config).await;
+    let ask = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    let mut first = edge.connect().await;
+    first.write_all(ask).await.unwrap();
+    assert_eq!(read_response(&mut first, false).await.status, 200);
+    let mut second = edge.connect().await;
+    second.write_all(ask).await.unwrap();
+    let soon = tokio::time::timeout(Duration::from_millis(100), second.read(&mut [0; 1])).await;
+    assert!(soon.is_err(), "it waits");
+    edge.edge.refresh_gauges();
+    assert_eq!((meters::gauge("connections"), meters::gauge("connections_max")), (1.0, 1.0));
+    assert_eq!(meters::counter("connections_waited_total"), 0);
+    drop(first);
+    assert_eq!(read_response(&mut second, false).await.status, 200);
+    assert_eq!(meters::counter("connections_waited_total"), 1);
+}
