@@ -83,11 +83,16 @@ impl Fresh {
         self.bytes.read(at..at + length as u64).ok()
     }
 
-    fn add(&mut self, key: Key, block: &[u8]) {
-        if !self.places.contains_key(&key) && self.bytes.append(block, self.end).is_ok() {
+    /// Adds a block; `false`: it is there.
+    fn add(&mut self, key: Key, block: &[u8]) -> bool {
+        if self.places.contains_key(&key) {
+            return false;
+        }
+        if self.bytes.append(block, self.end).is_ok() {
             self.places.insert(key, (self.end, block.len()));
             self.end += block.len() as u64;
         }
+        true
     }
 
     /// What it takes in a pack.
@@ -138,9 +143,9 @@ impl Blocks {
             return Some(tokens);
         }
         let tokens = Token::all(&language, code)?;
-        self.highlighted.fetch_add(1, Ordering::Relaxed);
-        if let Some(block) = Token::pack(&tokens) {
-            self.add(key, &block);
+        // Two threads may do it at once, which counts once: how many threads there are is nobody's concern.
+        if Token::pack(&tokens).is_none_or(|block| self.add(key, &block)) {
+            self.highlighted.fetch_add(1, Ordering::Relaxed);
         }
         Some(tokens)
     }
@@ -165,7 +170,8 @@ impl Blocks {
         fresh.or_else(|| self.packs().iter().find_map(|pack| pack.get(key)))
     }
 
-    fn add(&self, key: Key, block: &[u8]) {
+    /// Adds a block; `false`: somebody else has.
+    fn add(&self, key: Key, block: &[u8]) -> bool {
         let bytes_max = if self.store.get().is_some() { PACKS_BYTES_MAX } else { self.bytes_max };
         let mut fresh = write(&self.fresh);
         if fresh.end + block.len() as u64 > bytes_max {
@@ -177,9 +183,7 @@ impl Blocks {
         {
             fresh.bytes = Stored::File(file);
         }
-        if block.len() as u64 <= bytes_max {
-            fresh.add(key, block);
-        }
+        block.len() as u64 > bytes_max || fresh.add(key, block)
     }
 
     /// Puts what is new into the store, and merges and drops packs where that is worth it. Does nothing where nothing is new,
