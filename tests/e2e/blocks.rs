@@ -1,16 +1,9 @@
 //! Highlighted code outlives its process: a build, a publish from a fresh checkout and a start find it as others left it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use crate::harness::{Up, World, site};
+use crate::harness::{Up, World, files, settle, site};
 use crate::roles::Roles;
-
-/// Longer than a tick of the kernel's clock: files that were written just before a build are read again by the next.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(60));
-}
 
 const BLOCKS: usize = 6;
 
@@ -38,22 +31,6 @@ fn counts(log: &str) -> (usize, usize) {
         log[at..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
     };
     (count("rendered="), count("highlighted="))
-}
-
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.insert(path.strip_prefix(root).unwrap().to_owned(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }
 
 /// A build into `out`, which must be as one that knows nothing; what it says on standard error.

@@ -1,9 +1,6 @@
 //! The command line: help, exit codes, a plain folder of files.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use crate::harness::{World, site};
+use crate::harness::{World, files, site};
 
 #[test]
 fn help_is_complete() {
@@ -185,24 +182,6 @@ fn a_hugo_site_is_imported_with_a_list_of_what_is_left() {
         .run()
         .code(1)
         .says(&["hugo.toml", "config/_default/"]);
-}
-
-/// All files below a folder.
-fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(folder: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, root, found);
-            } else {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(root, root, &mut found);
-    found
 }
 
 #[test]

@@ -3,33 +3,15 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::harness::{World, site};
+use crate::harness::{World, files, paths, settle, site};
 use crate::roles::Roles;
 
-/// Longer than a tick of the kernel's clock: files that were written just before a build are read again by the next.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(60));
-}
-
 /// Files below a folder, by path, with their bytes and when they were modified.
-fn files(root: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            let modified = path.metadata().unwrap().modified().unwrap();
-            found.insert(name, (std::fs::read(&path).unwrap(), modified));
-        }
-    }
-    found
+fn dated(root: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
+    let file = |path: PathBuf| (std::fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap());
+    paths(root).into_iter().map(|(name, path)| (name, file(path))).collect()
 }
 
 /// The paths that differ in bytes or time.
@@ -49,10 +31,7 @@ fn touched(
 fn is_clean(world: &World) {
     let clean = tempfile::tempdir_in(world.folder()).unwrap();
     world.bake("site", &["build", "--out", clean.path().to_str().unwrap(), "--no-memo"]).ok();
-    let bytes = |root: &Path| {
-        files(root).into_iter().map(|(path, (bytes, _))| (path, bytes)).collect::<BTreeMap<_, _>>()
-    };
-    assert!(bytes(clean.path()) == bytes(&world.path("out")));
+    assert!(files(clean.path()) == files(&world.path("out")));
 }
 
 fn record(world: &World) -> PathBuf {
@@ -70,15 +49,15 @@ fn a_build_renders_what_something_changed_for() {
     settle();
     let build = |args: &[&str]| world.bake("site", &[&["build", "--out", "../out"], args].concat()).ok();
     build(&[]).says(&["4 pages"]);
-    let first = files(&world.path("out"));
+    let first = dated(&world.path("out"));
 
     build(&[]).says(&["4 pages", "nothing to render"]);
-    assert_eq!(touched(&first, &files(&world.path("out"))), Vec::<String>::new());
+    assert_eq!(touched(&first, &dated(&world.path("out"))), Vec::<String>::new());
 
     world.write("site/content/about.md", site::page("About", "Three ovens."));
     settle();
     build(&[]).says(&["1 rendered"]);
-    let second = files(&world.path("out"));
+    let second = dated(&world.path("out"));
     assert_eq!(touched(&first, &second), ["about/index.html"]);
     is_clean(&world);
     build(&[]).says(&["nothing to render"]);
@@ -87,7 +66,7 @@ fn a_build_renders_what_something_changed_for() {
     world.write("site/content/about.md", site::page("About us", "Three ovens."));
     settle();
     build(&[]);
-    let third = files(&world.path("out"));
+    let third = dated(&world.path("out"));
     let renamed = touched(&second, &third);
     assert!(renamed.contains(&"index.html".to_owned()), "{renamed:?}");
     assert!(!renamed.contains(&"robots.txt".to_owned()) && renamed.len() < third.len(), "{renamed:?}");

@@ -66,6 +66,21 @@ fn assert_whole(edge: &Role, expected: &str) {
     }
 }
 
+/// After a publish that went wrong, with the journal at `seq`: a new edge of a new origin serves the site whole, and the next
+/// publish does not mind.
+fn assert_recovers(world: &World, roles: &Roles<'_>, seq: u64, expected: &str) {
+    let origin = roles.origin();
+    let edge = roles.edge(&[&origin]);
+    assert_whole(&edge, expected);
+
+    world.write("site/content/about.md", site::page("About", "The next text."));
+    roles.publish("site", &[]).success();
+    edge.wait_text("/about/", "The next text.");
+    let (last, entries) = roles.bucket.journal();
+    assert_eq!(last.seq, seq + 1);
+    assert_eq!(activations(&entries) as u64, last.seq);
+}
+
 /// Kills a publish at a point: the site is the old one or the new one, whole, and the next publish succeeds.
 fn killed_at(point: &str) {
     let world = World::new();
@@ -83,17 +98,7 @@ fn killed_at(point: &str) {
     assert!(after.seq - before.seq <= 1);
     assert_eq!(activations(&entries) as u64, after.seq);
     let expected = if after.seq > before.seq { "The new text." } else { OLD };
-    let origin = roles.origin();
-    let edge = roles.edge(&[&origin]);
-    assert_whole(&edge, expected);
-
-    // The next publish does not mind.
-    world.write("site/content/about.md", site::page("About", "The next text."));
-    roles.publish("site", &[]).success();
-    edge.wait_text("/about/", "The next text.");
-    let (last, entries) = roles.bucket.journal();
-    assert_eq!(last.seq, after.seq + 1);
-    assert_eq!(activations(&entries) as u64, last.seq);
+    assert_recovers(&world, &roles, after.seq, expected);
 }
 
 macro_rules! killed_at {
@@ -214,16 +219,8 @@ fn without_replies(method: &'static str, part: &'static str) {
     } else {
         assert_eq!(after.seq, before.seq + 1);
     }
-    let origin = roles.origin();
-    let edge = roles.edge(&[&origin]);
-    assert_whole(&edge, if after.seq > before.seq { "The new text." } else { OLD });
-
-    world.write("site/content/about.md", site::page("About", "The next text."));
-    roles.publish("site", &[]).success();
-    edge.wait_text("/about/", "The next text.");
-    let (last, entries) = roles.bucket.journal();
-    assert_eq!(last.seq, after.seq + 1);
-    assert_eq!(activations(&entries) as u64, last.seq);
+    let expected = if after.seq > before.seq { "The new text." } else { OLD };
+    assert_recovers(&world, &roles, after.seq, expected);
 }
 
 macro_rules! without_replies {
