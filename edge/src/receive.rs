@@ -88,11 +88,10 @@ impl Edge {
                 listing = None;
             }
             if !is_kept {
-                if !fill.room(memory.is_short()).await {
+                // However much there was to read when it turned out to be too large.
+                if !room(fill, &mut memory, chunk.len()).await {
                     return;
                 }
-                // What the slowest reader has yet to read, however much that was when it turned out to be too large.
-                memory.hold(fill.held() + chunk.len());
             }
             if fill.length == Some(total) {
                 last = chunk;
@@ -297,6 +296,16 @@ impl Edge {
     }
 }
 
+/// Waits until the slowest reader has caught up, and holds memory for what it has yet to read and so much more; `false`:
+/// nobody reads.
+async fn room(fill: &Fill, memory: &mut Reservation, more: usize) -> bool {
+    let is_read = fill.room(memory.is_short()).await;
+    if is_read {
+        memory.hold(fill.held() + more);
+    }
+    is_read
+}
+
 /// Receives a body that is not stored. The last part is held back until the whole is checked.
 async fn pump(
     fill: &Arc<Fill>,
@@ -309,10 +318,9 @@ async fn pump(
     let mut last = Bytes::new();
     while let Some(chunk) = source.chunk().await {
         let Ok(chunk) = chunk else { return };
-        if !fill.room(memory.is_short()).await {
+        if !room(fill, &mut memory, last.len() + chunk.len()).await {
             return;
         }
-        memory.hold(fill.held() + last.len() + chunk.len());
         if digest.is_some() {
             hasher.update(&chunk);
         }
