@@ -4,6 +4,7 @@ use std::fmt;
 
 use tera::{Map, Value};
 
+use crate::diagnostic::line_and_column;
 use crate::value::{self, key, owned_key};
 
 /// The formats that a template may name.
@@ -43,10 +44,8 @@ impl Refused {
 
     /// A byte of `text`.
     fn at_byte(message: impl Into<String>, text: &str, offset: usize) -> Self {
-        let before = &text[..text.floor_char_boundary(offset)];
-        let start = before.rfind('\n').map_or(0, |i| i + 1);
-        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
-        Self::at(message, line, before[start..].chars().count() + 1)
+        let (line, column) = line_and_column(text, offset);
+        Self::at(message, line, column)
     }
 
     /// A message that says its place itself, as its end.

@@ -71,15 +71,11 @@ impl Diagnostic {
     /// Points at a byte of `text`, which is the whole file: fills in line, column and excerpt.
     #[must_use]
     pub fn at(mut self, text: &str, offset: usize) -> Self {
-        let mut offset = offset.min(text.len());
-        while !text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        let before = &text[..offset];
-        let start = before.rfind('\n').map_or(0, |i| i + 1);
-        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
+        let offset = text.floor_char_boundary(offset);
+        let start = line_start(text, offset);
+        let (line, column) = line_and_column(text, offset);
         self.line = Some(u32::try_from(line).unwrap_or(u32::MAX));
-        self.column = Some(u32::try_from(text[start..offset].chars().count() + 1).unwrap_or(u32::MAX));
+        self.column = Some(u32::try_from(column).unwrap_or(u32::MAX));
         let end = text[start..].find('\n').map_or(text.len(), |i| start + i);
         self.show(text[start..end].trim_end(), offset - start);
         self
@@ -235,6 +231,18 @@ impl Errors {
     pub fn into_result(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self.sorted()) }
     }
+}
+
+/// Where the line begins that has a byte of `text`, at which a character begins.
+fn line_start(text: &str, offset: usize) -> usize {
+    text[..offset].rfind('\n').map_or(0, |i| i + 1)
+}
+
+/// The line of a byte of `text`, and its column in characters, from 1.
+pub(crate) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let offset = text.floor_char_boundary(offset);
+    let line = memchr::memchr_iter(b'\n', &text.as_bytes()[..offset]).count() + 1;
+    (line, text[line_start(text, offset)..offset].chars().count() + 1)
 }
 
 impl Extend<Diagnostic> for Errors {

@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::shortcode::{Piece, Tag, pieces};
 use super::table::{find, text};
 use super::tree::{Entry, Places};
+use crate::highlight::escape;
 use crate::relocate::links;
 
 /// What pages are converted with.
@@ -354,14 +355,6 @@ fn takes_inner(name: &str) -> bool {
 /// Text that an attribute or an element may hold.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
+    escape(&mut out, text);
     out
 }
