@@ -289,7 +289,7 @@ impl Config {
 
     /// Reads the configuration from its text, as it lies among a release's sources.
     pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
+        let name = shown(file);
         // First the file by itself, so that errors have their lines.
         let _: Self = content(from_toml(&name, text, &elsewhere))?;
         let mut table: Table = content(from_toml(&name, text, &elsewhere))?;
@@ -356,11 +356,16 @@ fn read(file: &Path) -> anyhow::Result<String> {
     text_of(bytes, file)
 }
 
+/// A file as messages name it.
+fn shown(file: &Path) -> String {
+    file.strip_prefix(".").unwrap_or(file).display().to_string()
+}
+
 /// The text of a configuration.
 pub fn text_of(bytes: Vec<u8>, file: &Path) -> anyhow::Result<String> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
+        let name = shown(file);
         let wrong = Diagnostic::in_file(name, "the file is not valid UTF-8");
         Errors::one(wrong.at(&String::from_utf8_lossy(good), good.len()).hint("save it as UTF-8"))
     });

@@ -87,7 +87,7 @@ pub fn input(
                     data.insert(source.name.as_str(), snapshot);
                     rows.extend(pages);
                 }
-                Err(found) => found.0.into_iter().for_each(|diagnostic| errors.push(diagnostic)),
+                Err(found) => errors.extend(found.0),
             }
         } else if let Some(snapshot) = data.get(&source.name) {
             rows.extend(data::pages(source, snapshot)?);
