@@ -32,6 +32,7 @@ use crate::{
     store::{Found, Store},
     sweep::Sweeper,
     trace::{self, Step, Tracer},
+    turns::Turns,
     upstream::{Deadlines, RequestBody, UpstreamOptions, UpstreamState, Upstreams},
 };
 
@@ -85,6 +86,7 @@ pub struct Edge {
     /// The field that every response gets, as a line.
     pub(crate) via_line: String,
     pub(crate) upstreams: Upstreams,
+    pub(crate) turns: Turns,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) tracer: Tracer,
     pub(crate) misses: Misses,
@@ -127,7 +129,10 @@ impl Edge {
             }
         };
         let settings = Arc::new(config.settings.clone());
-        let store = Arc::new(Store::new(settings.store_bytes_max()));
+        let store_bytes_max = settings.store_bytes_max();
+        let store = Arc::new(Store::new(store_bytes_max));
+        let upstreams = Upstreams::new(&urls, config.deadlines, options, store.books())?;
+        let turns = Turns::new(&store, store_bytes_max);
         let log = Arc::new(PurgeLog::default());
         let edge = Arc::new(Self {
             sweeper: Sweeper::new(Arc::clone(&store), Arc::clone(&log)),
@@ -136,7 +141,8 @@ impl Edge {
             store,
             log,
             via_line: format!("via: 1.1 {}\r\n", config.name),
-            upstreams: Upstreams::new(&urls, config.deadlines, options)?,
+            upstreams,
+            turns,
             access_log: match &config.access_log {
                 Some((target, format)) => Some(
                     AccessLog::open(target.clone(), *format)
@@ -197,6 +203,7 @@ impl Edge {
         let store_bytes_max = settings.store_bytes_max();
         self.settings.store(Arc::new(settings));
         self.resettled.send_replace(());
+        self.turns.resize(store_bytes_max);
         self.sweeper.resize(store_bytes_max);
     }
 

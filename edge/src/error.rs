@@ -104,6 +104,14 @@ pub enum EdgeError {
         /// Who sent it.
         upstream: String,
     },
+    /// As many requests to upstreams are under way as the memory has room for, and none of them ended in time.
+    #[error(
+        "as many requests to upstreams are under way as there is memory for, and none ended within {seconds} s"
+    )]
+    NoTurn {
+        /// For how long it was waited.
+        seconds: u64,
+    },
     /// The site has no release yet.
     #[error("nothing is published on this site yet")]
     Unpublished,
@@ -114,7 +122,7 @@ impl EdgeError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::FirstByte { .. } | Self::Connect { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Unpublished | Self::NoOrigin { .. } | Self::CircuitOpen { .. } => {
+            Self::Unpublished | Self::NoOrigin { .. } | Self::CircuitOpen { .. } | Self::NoTurn { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::RequestBroke { .. } => StatusCode::BAD_REQUEST,
@@ -144,6 +152,7 @@ impl EdgeError {
             Self::Certificates(_) => {
                 Some("install the system's CA certificates (package ca-certificates)".into())
             }
+            Self::NoTurn { .. } => Some("give the edge more with --memory".into()),
             Self::Unpublished => Some("publish a release with `bake publish`".into()),
             _ => None,
         }

@@ -15,9 +15,9 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     body::Piece,
+    books::Reservation,
     error::EdgeError,
     policy::{freshness::Freshness, range::Span, vary::Selection},
-    store::Reservation,
 };
 
 /// Bytes that are held for the slowest reader once a body is too large to store.

@@ -180,8 +180,15 @@ impl Edge {
             // The client may have left; the others have been told.
             let _ = tell.send(Outcome::Landing(landing));
         };
+        let turn = self.turns.take().await;
         let mut asked = clock::boot_ms();
-        let mut fetched = self.fetch(&plan).await;
+        let mut fetched = match turn {
+            Ok(turn) => {
+                plan.ask.turn = Some(turn);
+                self.fetch(&plan).await
+            }
+            Err(error) => Err(error),
+        };
         let held = plan.found.live.clone();
         match &fetched {
             Ok(reply) if reply.status == StatusCode::NOT_MODIFIED && !plan.is_for_client => {
@@ -407,9 +414,10 @@ impl Edge {
         match &plan.site {
             Some(site) => {
                 let via = self.via(plan.ask.headers.get("x-request-id"));
+                let ask = Ask { turn: plan.ask.turn.clone(), ..Ask::new(Method::GET, String::new(), via) };
                 // Larger than the rest together, and for sites alone.
                 let (key, codings) = (plan.key(), plan.accept_encoding.as_deref());
-                Box::pin(self.fetch_of_site(site, &key.target, codings, &plan.host, &plan.tags, via)).await
+                Box::pin(self.fetch_of_site(site, &key.target, codings, &plan.host, &plan.tags, ask)).await
             }
             None => {
                 let answer = self.upstreams.send(&plan.ask).await?;

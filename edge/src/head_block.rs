@@ -12,7 +12,7 @@ use bytes::BufMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use release::answer;
 
-use crate::key::Key;
+use crate::{books::Books, key::Key};
 
 /// Fields that a 304 leaves out (RFC 9110 §15.4.5).
 const DESCRIBING: [HeaderName; 7] = [
@@ -57,10 +57,12 @@ pub(crate) struct Common {
     /// Lines of fields; those that describe the content come last.
     fields: Box<[u8]>,
     describing: u32,
+    /// In which they are counted.
+    pub(crate) books: Arc<Books>,
 }
 
 impl Common {
-    fn of(key: &Key, head: &HeaderMap, names_us: bool) -> Self {
+    fn of(key: &Key, head: &HeaderMap, names_us: bool, books: &Arc<Books>) -> Self {
         let mut fields = Vec::with_capacity(written_bytes_max(head));
         write(head, &mut fields, |name| ALIKE.contains(name) && !DESCRIBING.contains(name));
         let describing = place(&fields);
@@ -71,6 +73,7 @@ impl Common {
             names_us,
             fields: fields.into_boxed_slice(),
             describing,
+            books: Arc::clone(books),
         }
     }
 
@@ -83,13 +86,21 @@ impl Common {
 
 /// What was common to copies of late. Copies keep what they share; this only finds it.
 #[derive(Debug, Default)]
-pub(crate) struct Commons(Mutex<HashSet<Arc<Common>>>);
+pub(crate) struct Commons {
+    known: Mutex<HashSet<Arc<Common>>>,
+    books: Arc<Books>,
+}
 
 impl Commons {
+    /// Of copies that are counted in `books`.
+    pub(crate) fn new(books: Arc<Books>) -> Self {
+        Self { known: Mutex::default(), books }
+    }
+
     /// What a copy under `key` with these fields shares with others.
     pub(crate) fn of(&self, key: &Key, head: &HeaderMap, names_us: bool) -> Arc<Common> {
-        let common = Common::of(key, head, names_us);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let common = Common::of(key, head, names_us, &self.books);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = known.get(&common) {
             return Arc::clone(held);
         }

@@ -40,8 +40,7 @@ use crate::{
         vary::{Class, Codings},
     },
     respond::CACHE_NAME,
-    stored::Stored,
-    stored_body::MemoryFile,
+    stored::{Read, Stored},
     trace,
 };
 
@@ -171,8 +170,8 @@ pub(crate) struct Hit<'a> {
 pub(crate) struct Rest {
     pub(crate) head: BytesMut,
     pub(crate) body: Bytes,
-    /// In the place of `body`, where there is a file.
-    pub(crate) file: Option<(Arc<MemoryFile>, Range<usize>)>,
+    /// In the place of `body`, where that has a file.
+    pub(crate) file: Option<(Read, Range<usize>)>,
 }
 
 impl Rest {
@@ -220,7 +219,7 @@ impl<'a> Hit<'a> {
         // Who waits for a slow client keeps what it sends: the one count of a hit that threads share.
         let (body, file) = match self.stored.file() {
             _ if offset == end => (Bytes::new(), None),
-            Some(file) => (Bytes::new(), Some((Arc::clone(file), offset..end))),
+            Some(_) => (Bytes::new(), Some((self.stored.read(), offset..end))),
             None => (self.stored.content().slice(offset..end), None),
         };
         Some(Rest { head, body, file })

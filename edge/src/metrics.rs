@@ -279,6 +279,15 @@ pub fn describe() {
         "bakehouse_edge_memory_short_bytes",
         "What stored responses leave free because the process takes more than was counted."
     );
+    gauge!(
+        "bakehouse_edge_passing_bytes",
+        "Those of them that are in flight, of connections, or of copies being sent."
+    );
+    gauge!("bakehouse_edge_turns_waiting", "Requests to upstreams that wait until others have ended.");
+    counter!(
+        "bakehouse_edge_turns_refused_total",
+        "Requests to upstreams that waited too long, because as many as there is memory for were under way."
+    );
     gauge!("bakehouse_edge_connections", "Open client connections.");
     gauge!("bakehouse_edge_connections_max", "As many may be open; beyond, new ones wait.");
     counter!(
@@ -327,6 +336,8 @@ impl crate::Edge {
         let bytes = |n: usize| n as f64;
         metrics::gauge!("bakehouse_edge_store_bytes").set(bytes(self.store.bytes()));
         metrics::gauge!("bakehouse_edge_store_entries").set(number(self.store.entries()));
+        metrics::gauge!("bakehouse_edge_passing_bytes").set(bytes(self.store.books().passing()));
+        metrics::gauge!("bakehouse_edge_turns_waiting").set(number(self.turns.waiting()));
         metrics::gauge!("bakehouse_edge_unsent_bytes").set(bytes(self.unsent.held()));
         metrics::gauge!("bakehouse_edge_connections_max").set(number(self.current().limits.connections_max));
         metrics::gauge!("bakehouse_edge_upstreams_up").set(number(self.upstreams.up()));

@@ -74,7 +74,7 @@ impl Edge {
         let outcome = if forward::is_safe(&inbound.method) {
             let asked = clock::boot_ms();
             let began = self.log.now();
-            let reply = self.exchange(&ask, inbound.has_content, content).await;
+            let reply = self.exchange(&mut ask, inbound.has_content, content).await;
             if let Ok(reply) = &reply
                 && inbound.method == Method::HEAD
             {
@@ -121,7 +121,13 @@ impl Edge {
         self.conclude(inbound, outcome, found, told)
     }
 
-    async fn exchange(&self, ask: &Ask, has_content: bool, content: RequestBody) -> Result<Reply, EdgeError> {
+    async fn exchange(
+        &self,
+        ask: &mut Ask,
+        has_content: bool,
+        content: RequestBody,
+    ) -> Result<Reply, EdgeError> {
+        ask.turn = Some(self.turns.take().await?);
         let answer = if has_content {
             self.upstreams.send_once(ask, content).await
         } else {
@@ -132,9 +138,14 @@ impl Edge {
 
     /// An unsafe request, or one of a method that is not known: what it says is invalid is made so before anybody hears
     /// of it (RFC 9111 §4.4).
-    async fn change(self: Arc<Self>, request: Unsafe, content: RequestBody, tell: oneshot::Sender<Outcome>) {
+    async fn change(
+        self: Arc<Self>,
+        mut request: Unsafe,
+        content: RequestBody,
+        tell: oneshot::Sender<Outcome>,
+    ) {
         let asked = clock::boot_ms();
-        let mut reply = match self.exchange(&request.ask, request.has_content, content).await {
+        let mut reply = match self.exchange(&mut request.ask, request.has_content, content).await {
             Ok(reply) => reply,
             Err(error) => {
                 let _ = tell.send(Outcome::failed(error));

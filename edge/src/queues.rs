@@ -17,6 +17,8 @@ use crate::stored::Stored;
 const SMALL_PART: usize = 10;
 /// Names in the queues beyond what is held: queues that exceed this and a quarter are cleaned.
 const SLACK: usize = 1_024;
+/// Copies that are passed over at once because somebody is being sent them.
+const READ_MAX: usize = 64;
 /// Names of a piece of a queue: what is cleaned at once, so that nobody waits long for the lock.
 const PIECE: usize = 256;
 
@@ -148,14 +150,16 @@ impl Queues {
         self.ghosts.contains(&hash)
     }
 
-    /// The next copy to go; `None`: there is none. `bytes_max` bounds all, `held` is how many there are.
+    /// The next copy to go; `None`: there is none, or those in question are being sent to somebody, and would give nothing
+    /// back. `bytes_max` bounds all, `held` is how many there are.
     pub(crate) fn pop(
         &mut self,
         bytes_max: usize,
         held: usize,
         hash: impl Fn(&Stored) -> u64,
     ) -> Option<Arc<Stored>> {
-        loop {
+        let mut read = 0;
+        while read < READ_MAX {
             let from_small = self.small_bytes.get() > bytes_max / SMALL_PART || self.main.count == 0;
             if from_small && let Some(name) = self.small.pop_front() {
                 let Some(stored) = name.upgrade() else { continue };
@@ -163,7 +167,7 @@ impl Queues {
                 if !stored.is_linked() {
                     continue;
                 }
-                if stored.is_wanted() {
+                if stored.is_wanted() || stored.is_read() {
                     stored.forget_visits();
                     self.main.push_back(name);
                     continue;
@@ -176,13 +180,15 @@ impl Queues {
             if !stored.is_linked() {
                 continue;
             }
-            if stored.is_wanted() {
+            if stored.is_wanted() || stored.is_read() {
+                read += usize::from(stored.is_read());
                 stored.spend_visit();
                 self.main.push_back(name);
                 continue;
             }
             return Some(stored);
         }
+        None
     }
 
     /// Notes who left the small queue: twice as many as are held. S3-FIFO has as many as the main queue holds, and so

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{
     body::{OutBody, Source},
+    books::Reservation,
     clock,
     edge::Edge,
     fill::Fill,
@@ -26,8 +27,8 @@ use crate::{
     },
     purge::Began,
     respond::usize_of,
-    store::{Reservation, Stored},
-    stored_body::StoredBody,
+    store::Stored,
+    stored_body::{self, StoredBody},
 };
 
 /// Up to this size parts are joined whatever it costs.
@@ -82,7 +83,9 @@ impl Edge {
                 hasher.update(&chunk);
             }
             total += chunk.len() as u64;
-            if is_kept && (total > object_bytes_max as u64 || !memory.grow(chunk.len())) {
+            let is_too_large = total > object_bytes_max as u64
+                || (total > stored_body::FILE_BYTES_MIN as u64 && memory.is_crowded());
+            if is_kept && (is_too_large || !memory.grow(chunk.len())) {
                 is_kept = false;
                 fill.stream_only();
                 listing = None;

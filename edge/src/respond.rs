@@ -91,6 +91,7 @@ impl Edge {
                 );
                 match &*error {
                     EdgeError::Unpublished => self.not_ready(inbound, "Nothing is published here yet."),
+                    EdgeError::NoTurn { .. } => self.not_ready(inbound, "Too many are waiting."),
                     // What could not be validated may not be used (RFC 9111 §5.2.2.2).
                     _ if refused.is_some() => self.error(inbound, StatusCode::GATEWAY_TIMEOUT, UNREACHABLE),
                     error => self.error(inbound, error.status(), UNREACHABLE),

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use release::{Digest, answer, entry::CHUNK_BYTES, journal::Active, url};
 
 use crate::{
@@ -24,7 +24,7 @@ const BUCKET_DEADLINE: Duration = Duration::from_secs(10);
 const ORIGIN_FIRST_BYTE: Duration = Duration::from_secs(5);
 
 impl Edge {
-    /// Fetches what a site path comes to in the release in force. `tags`: bodies at hand.
+    /// Fetches what a site path comes to in the release in force. `tags`: bodies at hand. `ask`: what an origin is told beside.
     pub(crate) async fn fetch_of_site(
         &self,
         site: &Arc<SiteHandle>,
@@ -32,12 +32,12 @@ impl Edge {
         accept_encoding: Option<&str>,
         host: &str,
         tags: &[HeaderValue],
-        fields: HeaderMap,
+        ask: Ask,
     ) -> Result<Reply, EdgeError> {
         let active = site.active().ok_or(EdgeError::Unpublished)?;
         let mut failed = EdgeError::NoUpstream;
         if !self.upstreams.is_empty() {
-            let ask = self.ask_of_origin(&active, path, accept_encoding, host, tags, fields);
+            let ask = self.ask_of_origin(&active, path, accept_encoding, host, tags, ask);
             // A second try is for content that did not match; the order of origins has turned by then.
             for _ in 0..2 {
                 let answer = self
@@ -98,9 +98,9 @@ impl Edge {
         accept_encoding: Option<&str>,
         host: &str,
         tags: &[HeaderValue],
-        fields: HeaderMap,
+        mut ask: Ask,
     ) -> Ask {
-        let mut headers = fields;
+        let headers = &mut ask.headers;
         if let Ok(host) = HeaderValue::from_str(host) {
             headers.insert(header::HOST, host);
         }
@@ -117,7 +117,8 @@ impl Edge {
         if let (false, Ok(value)) = (joined.is_empty(), HeaderValue::from_bytes(&joined)) {
             headers.insert(header::IF_NONE_MATCH, value);
         }
-        Ask::new(Method::GET, url::escape(path), headers)
+        ask.target = url::escape(path);
+        ask
     }
 
     /// Takes an origin's answer, its content checked: up to a mebibyte before the first byte is used, above that piece

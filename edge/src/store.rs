@@ -6,15 +6,13 @@
 
 use std::{
     ops::ControlFlow,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use http::HeaderMap;
 
 use crate::{
+    books::{Books, Reservation},
     head_block::{Common, Commons},
     key::{Key, KeyRef},
     policy::{range, validate::Tag, vary::Selection},
@@ -106,64 +104,7 @@ pub(crate) struct Store {
     queues: Mutex<Queues>,
     small_bytes: Arc<SmallBytes>,
     commons: Commons,
-    bytes_max: AtomicUsize,
-    books: Books,
-}
-
-/// What those who store and who wait write again and again: apart from what a hit reads, which would be taken from its
-/// processor each time.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Books {
-    bytes: AtomicUsize,
-    entries: AtomicUsize,
-    evictions: AtomicU64,
-}
-
-/// Bytes that a response in flight or a connection takes; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    store: Arc<Store>,
-    bytes: usize,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.store.books.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-impl Reservation {
-    /// Bytes that it has taken.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether more is taken in all than there is: by responses in flight, since what is stored has made room.
-    pub(crate) fn is_short(&self) -> bool {
-        self.store.bytes() > self.store.bytes_max()
-    }
-
-    /// Takes so many bytes in all, whether they are to be had or not: they are in use already, or no longer.
-    pub(crate) fn hold(&mut self, bytes: usize) {
-        if bytes > self.bytes {
-            self.grow(bytes - self.bytes);
-        } else {
-            self.store.books.bytes.fetch_sub(self.bytes - bytes, Ordering::AcqRel);
-            self.bytes = bytes;
-        }
-    }
-
-    /// Takes more; `false` where that many bytes are not to be had.
-    pub(crate) fn grow(&mut self, more: usize) -> bool {
-        let before = self.store.books.bytes.fetch_add(more, Ordering::AcqRel);
-        self.bytes += more;
-        if before + more > self.store.bytes_max() {
-            self.store.evict();
-            return self.store.books.bytes.load(Ordering::Acquire) <= self.store.bytes_max();
-        }
-        true
-    }
+    books: Arc<Books>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -175,23 +116,29 @@ impl Store {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let table = Table::new(bytes_max);
         let queues = Queues::default();
+        let books = Arc::new(Books::default());
+        books.set_bytes_max(bytes_max.saturating_sub(table.bytes()));
         Self {
             small_bytes: queues.small_bytes(),
             queues: Mutex::new(queues),
-            commons: Commons::default(),
-            bytes_max: AtomicUsize::new(bytes_max.saturating_sub(table.bytes())),
+            commons: Commons::new(Arc::clone(&books)),
             table,
-            books: Books::default(),
+            books,
         }
+    }
+
+    /// What is in use of the memory.
+    pub(crate) fn books(&self) -> &Arc<Books> {
+        &self.books
     }
 
     /// Bytes in use, responses in flight and connections included.
     pub(crate) fn bytes(&self) -> usize {
-        self.books.bytes.load(Ordering::Relaxed)
+        self.books.bytes()
     }
 
     fn bytes_max(&self) -> usize {
-        self.bytes_max.load(Ordering::Relaxed)
+        self.books.bytes_max()
     }
 
     /// Sets what may be used, or goes a step of `step_bytes` towards it where less is in use by then; `false`: it is not there
@@ -199,19 +146,19 @@ impl Store {
     pub(crate) fn resize(&self, bytes_max: usize, step_bytes: usize) -> bool {
         let wanted = bytes_max.saturating_sub(self.table.bytes());
         let step = wanted.max(self.bytes().min(self.bytes_max()).saturating_sub(step_bytes));
-        self.bytes_max.store(step, Ordering::Relaxed);
+        self.books.set_bytes_max(step);
         self.evict();
         step == wanted
     }
 
     /// Copies held, superseded ones included.
     pub(crate) fn entries(&self) -> usize {
-        self.books.entries.load(Ordering::Relaxed)
+        self.books.entries()
     }
 
     /// Copies evicted so far.
     pub(crate) fn evictions(&self) -> u64 {
-        self.books.evictions.load(Ordering::Relaxed)
+        self.books.evictions()
     }
 
     /// Every copy under a key, the newest first, none of them visited.
@@ -344,8 +291,6 @@ impl Store {
             });
             list.insert(place(&stored, list, log), Arc::clone(&stored));
             stored.link();
-            self.books.bytes.fetch_add(stored.bytes(), Ordering::AcqRel);
-            self.books.entries.fetch_add(1, Ordering::AcqRel);
             let (mut live, mut kept) = (1, 0);
             // From the newest back, what exceeds the bounds beside the new one goes.
             let mut index = list.len();
@@ -377,9 +322,7 @@ impl Store {
             return Err(stored);
         }
         lock(&self.queues).push(&stored, self.table.hash(key), self.entries());
-        if self.bytes() > self.bytes_max() {
-            self.evict();
-        }
+        self.make_room();
         Ok(stored)
     }
 
@@ -401,29 +344,35 @@ impl Store {
 
     /// A reservation of no bytes yet.
     pub(crate) fn reservation(self: &Arc<Self>) -> Reservation {
-        Reservation { store: Arc::clone(self), bytes: 0 }
+        Reservation::new(self)
     }
 
     /// Settles the books for a copy that has left its list.
     fn unlink(&self, stored: &Stored) {
         if stored.unlink() {
             self.small_bytes.leave(stored);
-            self.books.bytes.fetch_sub(stored.bytes(), Ordering::AcqRel);
-            self.books.entries.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
-    /// Evicts until the bound holds, or nothing is left.
+    /// Evicts where more is in use than may be; `false`: that was not enough.
+    pub(crate) fn make_room(&self) -> bool {
+        if self.books.is_over() {
+            self.evict();
+        }
+        !self.books.is_over()
+    }
+
+    /// Evicts until the bound holds, or nothing is left. What somebody still reads gives its memory back when it was read.
     fn evict(&self) {
         let mut queues = lock(&self.queues);
-        while self.bytes() > self.bytes_max() {
+        while self.books.is_over() {
             let hash = |stored: &Stored| self.table.hash(stored.key());
             let Some(stored) = queues.pop(self.bytes_max(), self.entries(), hash) else { return };
             self.table.change(self.table.index(stored.key()), |list| {
                 list.retain(|held| !Arc::ptr_eq(held, &stored));
             });
             self.unlink(&stored);
-            self.books.evictions.fetch_add(1, Ordering::Relaxed);
+            self.books.count_eviction();
         }
     }
 
@@ -502,7 +451,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
     use release::{journal::Selector, tree::Diff};
 
-    pub(crate) fn copy(key: &Key, tag: &str, size: usize) -> Stored {
+    pub(crate) fn copy(store: &Store, key: &Key, tag: &str, size: usize) -> Stored {
         let mut head = HeaderMap::new();
         head.insert(header::ETAG, HeaderValue::from_str(tag).unwrap());
         let freshness = Freshness {
@@ -518,7 +467,7 @@ pub(crate) mod tests {
         };
         let body = Bytes::from(vec![b'x'; size]).into();
         let groups = ["g".into()];
-        let common = Commons::default().of(key, &head, false);
+        let common = store.common(key, &head, false);
         Stored::new(
             &key.target,
             common,
@@ -551,13 +500,15 @@ pub(crate) mod tests {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
         let hot: Vec<Key> = (0..20).map(|n| key(&format!("/hot/{n}"))).collect();
         for key in &hot {
-            store.insert(copy(key, "\"a\"", 8_192), Began::default(), &log).unwrap();
+            store.insert(copy(&store, key, "\"a\"", 8_192), Began::default(), &log).unwrap();
         }
         for n in 0..2_000 {
             for key in &hot {
                 store.find(key, &HeaderMap::new(), &log);
             }
-            store.insert(copy(&key(&format!("/scan/{n}")), "\"a\"", 8_192), Began::default(), &log).unwrap();
+            store
+                .insert(copy(&store, &key(&format!("/scan/{n}")), "\"a\"", 8_192), Began::default(), &log)
+                .unwrap();
             assert!(store.bytes() <= 1 << 20);
         }
         for key in &hot {
@@ -566,7 +517,7 @@ pub(crate) mod tests {
         assert!(store.evictions() > 1_800);
         // Replacing one key for ever grows nothing.
         for _ in 0..10_000 {
-            store.insert(copy(&hot[0], "\"b\"", 100), Began::default(), &log).unwrap();
+            store.insert(copy(&store, &hot[0], "\"b\"", 100), Began::default(), &log).unwrap();
         }
         assert!(store.names() < 1_500 + store.entries());
     }
@@ -576,7 +527,7 @@ pub(crate) mod tests {
     fn a_hit_changes_no_count_that_threads_share() {
         const THREADS: usize = 4;
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        let stored = store.insert(copy(&key("/a"), "\"a\"", 8_192), Began::default(), &log).unwrap();
+        let stored = store.insert(copy(&store, &key("/a"), "\"a\"", 8_192), Began::default(), &log).unwrap();
         let counts = |stored: &Arc<Stored>| (Arc::strong_count(stored), Arc::weak_count(stored));
         let books = || (store.bytes(), store.entries(), store.names());
         let (before, books_before) = (counts(&stored), books());
@@ -607,20 +558,54 @@ pub(crate) mod tests {
     #[test]
     fn what_is_too_large_is_not_stored_and_evicts_nothing() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        store.insert(copy(&key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
-        assert!(store.insert(copy(&key("/b"), "\"a\"", 1 << 20), Began::default(), &log).is_err());
+        store.insert(copy(&store, &key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
+        assert!(store.insert(copy(&store, &key("/b"), "\"a\"", 1 << 20), Began::default(), &log).is_err());
         assert_eq!(store.entries(), 1);
+    }
+
+    #[test]
+    fn what_is_being_sent_is_counted_until_it_was_sent() {
+        let (store, log) = (Arc::new(Store::new(1 << 20)), PurgeLog::default());
+        let large =
+            |path: &str| store.insert(copy(&store, &key(path), "\"a\"", 300_000), Began::default(), &log);
+        let books = |store: &Store| (store.bytes(), store.books().passing());
+        let sent = large("/s").unwrap();
+        let bytes = sent.bytes();
+        assert_eq!(books(&store), (bytes, 0));
+        // However many read it, it is in memory once.
+        let readers = [sent.content(), sent.content()];
+        drop(sent);
+        assert_eq!(books(&store), (bytes, bytes));
+        // Others go first, since it would give nothing back, and where all are read nothing does.
+        for path in ["/a", "/b", "/c", "/d"] {
+            large(path).unwrap();
+            assert!(store.bytes() <= 1 << 20);
+        }
+        assert_eq!((store.entries(), store.evictions()), (3, 2));
+        let held = |path: &str| store.look(&key(path), &HeaderMap::new(), &log).live;
+        assert!(held("/s").is_some());
+        // Of what was purged, the bytes are in use until it was sent.
+        purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::Url("/s".into())], None));
+        assert!(held("/s").is_none());
+        assert_eq!(books(&store), (3 * bytes, bytes));
+        let mut memory = store.reservation();
+        assert!(memory.grow(50_000) && !memory.grow(1 << 20));
+        assert_eq!((store.entries(), store.books().passing_beyond() > 0), (0, true));
+        memory.hold(0);
+        drop(readers);
+        assert_eq!(books(&store), (0, 0));
     }
 
     #[test]
     fn marks_only_get_stronger() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        store.insert(copy(&key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
+        store.insert(copy(&store, &key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
         let url = [Selector::Url("/a".into())];
         let site = || Some("main".into());
         assert_eq!(purge(&log, &store, Applied::purge(site(), &url, Some(7))), 1);
         let soft = store.find(&key("/a"), &HeaderMap::new(), &log).live.unwrap();
         assert_eq!(soft.stale_from(), Some(7));
+        drop(soft);
         assert_eq!(purge(&log, &store, Applied::purge(site(), &url, None)), 1);
         assert_eq!(purge(&log, &store, Applied::purge(site(), &url, Some(9))), 0);
         assert!(!store.find(&key("/a"), &HeaderMap::new(), &log).any);
@@ -634,7 +619,7 @@ pub(crate) mod tests {
         for order in [[None, Some(9)], [Some(9), None]] {
             for is_swept in [false, true] {
                 let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-                store.insert(copy(&key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
+                store.insert(copy(&store, &key("/a"), "\"a\"", 10), Began::default(), &log).unwrap();
                 let held = Arc::clone(&store.copies(&key("/a"))[0]);
                 for soft_at in order {
                     log.push(Arc::new(Applied::purge(Some("main".into()), &url, soft_at)));
@@ -643,7 +628,7 @@ pub(crate) mod tests {
                     for index in 0..store.lists() {
                         store.sweep_list(index, &log);
                     }
-                    assert_eq!((store.entries(), store.bytes()), (0, 0), "{order:?}");
+                    assert_eq!((store.entries(), store.bytes()), (0, held.bytes()), "{order:?}");
                 }
                 assert_eq!(held.life(&log), Life::Dropped, "{order:?}");
                 assert!(!store.find(&key("/a"), &HeaderMap::new(), &log).any, "{order:?}");
@@ -656,31 +641,31 @@ pub(crate) mod tests {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
         let started = log.now();
         purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::Group("g".into())], None));
-        assert!(store.insert(copy(&key("/a"), "\"a\"", 10), started, &log).is_err());
-        assert!(store.insert(copy(&key("/a"), "\"a\"", 10), log.now(), &log).is_ok());
+        assert!(store.insert(copy(&store, &key("/a"), "\"a\"", 10), started, &log).is_err());
+        assert!(store.insert(copy(&store, &key("/a"), "\"a\"", 10), log.now(), &log).is_ok());
         // A soft purge does as well: the copy would be stale at once, and must not pass for fresh.
         let started = log.now();
         purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::All], Some(1)));
-        assert!(store.insert(copy(&key("/b"), "\"a\"", 10), started, &log).is_err());
+        assert!(store.insert(copy(&store, &key("/b"), "\"a\"", 10), started, &log).is_err());
     }
 
     #[test]
     fn superseded_bodies_are_found_again() {
         let (store, log) = (Store::new(1 << 20), PurgeLog::default());
-        store.insert(copy(&key("/"), "\"a\"", 10), Began::default(), &log).unwrap();
+        store.insert(copy(&store, &key("/"), "\"a\"", 10), Began::default(), &log).unwrap();
         let step = |changed: &str| {
             Applied::step("main".into(), &Diff { changed: vec![changed.into()], ..Diff::default() })
         };
         assert_eq!(purge(&log, &store, step("index.html")), 1);
         let found = store.find(&key("/"), &HeaderMap::new(), &log);
         assert!(found.live.is_none() && found.superseded.is_some());
-        store.insert(copy(&key("/"), "\"b\"", 10), log.now(), &log).unwrap();
+        store.insert(copy(&store, &key("/"), "\"b\"", 10), log.now(), &log).unwrap();
         assert_eq!(purge(&log, &store, step("index.html")), 1);
         let found = store.find(&key("/"), &HeaderMap::new(), &log);
         assert!(found.with_tag(Tag { weak: false, opaque: b"a" }).is_some());
         assert!(found.with_tag(Tag { weak: false, opaque: b"b" }).is_some());
         // Back to the first: its kept copy gives way to the new one.
-        store.insert(copy(&key("/"), "\"a\"", 10), log.now(), &log).unwrap();
+        store.insert(copy(&store, &key("/"), "\"a\"", 10), log.now(), &log).unwrap();
         assert_eq!(store.entries(), 2);
         // Another page's step touches nothing, and a removed page is not shown again.
         assert_eq!(purge(&log, &store, step("x/index.html")), 0);
@@ -703,7 +688,7 @@ pub(crate) mod tests {
                 let path = format!("{n}/index.html");
                 let site = || Some("main".into());
                 match op {
-                    0 | 1 => drop(store.insert(copy(&key, &format!("\"{size}\""), size), log.now(), &log)),
+                    0 | 1 => drop(store.insert(copy(&store, &key, &format!("\"{size}\""), size), log.now(), &log)),
                     2 => drop(store.find(&key, &HeaderMap::new(), &log)),
                     3 => {
                         purge(&log, &store, Applied::purge(site(), &url, None));

@@ -8,7 +8,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -36,6 +36,11 @@ const VISITS_MAX: u8 = 3;
 /// What a copy costs beside its block, in bytes: itself, its counters (16), its names in the queues and among the ghosts (60),
 /// and what the allocator adds to two allocations (32).
 const OVERHEAD_BYTES: usize = size_of::<Stored>() + 108;
+
+/// Where a copy is: not yet stored, stored, or no more.
+const NEW: u8 = 0;
+const LINKED: u8 = 1;
+const LEFT: u8 = 2;
 
 const LIVE: u8 = 0;
 const UNVERIFIED: u8 = 1;
@@ -67,7 +72,6 @@ pub(crate) struct Stored {
     common: Arc<Common>,
     /// One after the other: the target of its key, its groups, its own fields, its content unless that has a file.
     block: Box<[u8]>,
-    file: Option<Arc<MemoryFile>>,
     rare: Option<Box<Rare>>,
     /// The copy after this one in its list, which came before it.
     pub(crate) next: ArcSwapOption<Self>,
@@ -83,7 +87,8 @@ pub(crate) struct Stored {
     pub(crate) class: Class,
     pub(crate) status: StatusCode,
     visits: AtomicU8,
-    linked: AtomicBool,
+    place: AtomicU8,
+    readers: AtomicU32,
     in_small: AtomicBool,
     life: AtomicU8,
 }
@@ -94,14 +99,32 @@ struct Rare {
     /// Where the class does not say it.
     selection: Option<Selection>,
     part: Option<ContentRange>,
+    /// The content, where it is large.
+    file: Option<Arc<MemoryFile>>,
 }
 
-/// The content of a copy, which keeps the copy.
-struct Content(Arc<Stored>);
+/// A copy whose content somebody is being sent, which keeps it in memory for as long as that takes.
+#[derive(Debug)]
+pub(crate) struct Read(Arc<Stored>);
 
-impl AsRef<[u8]> for Content {
+impl Drop for Read {
+    fn drop(&mut self) {
+        if self.0.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.common.books.is_unread(self.0.bytes());
+        }
+    }
+}
+
+impl AsRef<[u8]> for Read {
     fn as_ref(&self) -> &[u8] {
         self.0.body()
+    }
+}
+
+impl Read {
+    /// The file that holds the content and nothing else, where there is one.
+    pub(crate) fn file(&self) -> Option<&MemoryFile> {
+        self.0.file().map(Arc::as_ref)
     }
 }
 
@@ -146,8 +169,8 @@ impl Stored {
         Self {
             common,
             block: block.into_boxed_slice(),
-            file,
-            rare: selection.map(|selection| Box::new(Rare { selection: Some(selection), part: None })),
+            rare: (selection.is_some() || file.is_some())
+                .then(|| Box::new(Rare { selection, part: None, file })),
             next: ArcSwapOption::empty(),
             soft_at: AtomicU64::new(NEVER),
             checked: AtomicU64::new(epoch),
@@ -159,7 +182,8 @@ impl Stored {
             class,
             status,
             visits: AtomicU8::new(0),
-            linked: AtomicBool::new(false),
+            place: AtomicU8::new(NEW),
+            readers: AtomicU32::new(0),
             in_small: AtomicBool::new(false),
             life: AtomicU8::new(LIVE),
         }
@@ -196,7 +220,7 @@ impl Stored {
 
     /// The content.
     pub(crate) fn body(&self) -> &[u8] {
-        match &self.file {
+        match self.file() {
             Some(file) => file.bytes(),
             None => self.block.get(at(self.content)..).unwrap_or_default(),
         }
@@ -204,21 +228,30 @@ impl Stored {
 
     /// The file that holds the content and nothing else, where there is one.
     pub(crate) fn file(&self) -> Option<&Arc<MemoryFile>> {
-        self.file.as_ref()
+        self.rare.as_deref()?.file.as_ref()
     }
 
     /// The content, not copied.
     pub(crate) fn content(self: &Arc<Self>) -> Bytes {
-        match &self.file {
-            Some(file) => file.bytes().clone(),
-            None if self.body().is_empty() => Bytes::new(),
-            None => Bytes::from_owner(Content(Arc::clone(self))),
+        if self.body().is_empty() { Bytes::new() } else { Bytes::from_owner(self.read()) }
+    }
+
+    /// Keeps it for somebody who is being sent its content.
+    pub(crate) fn read(self: &Arc<Self>) -> Read {
+        if self.readers.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.common.books.is_read(self.bytes());
         }
+        Read(Arc::clone(self))
+    }
+
+    /// Whether somebody is being sent its content: to evict it would give nothing back.
+    pub(crate) fn is_read(&self) -> bool {
+        self.readers.load(Ordering::Relaxed) > 0
     }
 
     /// The content for another copy of it.
     pub(crate) fn stored_body(self: &Arc<Self>) -> StoredBody {
-        match &self.file {
+        match self.file() {
             Some(file) => StoredBody::File(Arc::clone(file)),
             None => StoredBody::Heap(self.content()),
         }
@@ -276,7 +309,7 @@ impl Stored {
             .rare
             .as_deref()
             .map_or(0, |rare| size_of::<Rare>() + rare.selection.as_ref().map_or(0, Selection::bytes));
-        let file = self.file.as_ref().map_or(0, |file| file.bytes().len());
+        let file = self.file().map_or(0, |file| file.bytes().len());
         self.block.len() + file + rare + OVERHEAD_BYTES
     }
 
@@ -384,16 +417,23 @@ impl Stored {
 
     /// Whether it is in the store.
     pub(crate) fn is_linked(&self) -> bool {
-        self.linked.load(Ordering::SeqCst)
+        self.place.load(Ordering::SeqCst) == LINKED
     }
 
+    /// It is in the store, and in the books from now until nobody has it any more.
     pub(crate) fn link(&self) {
-        self.linked.store(true, Ordering::SeqCst);
+        self.place.store(LINKED, Ordering::SeqCst);
+        self.common.books.enters(self.bytes());
     }
 
-    /// Takes it out of the books; `false`: it was out already.
+    /// It is in the store no more; `false`: it was not before.
     pub(crate) fn unlink(&self) -> bool {
-        self.linked.swap(false, Ordering::SeqCst)
+        let was_linked =
+            self.place.compare_exchange(LINKED, LEFT, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if was_linked {
+            self.common.books.leaves();
+        }
+        was_linked
     }
 
     pub(crate) fn enter_small(&self) {
@@ -403,6 +443,16 @@ impl Stored {
     /// Notes that it does not count as one of the small queue any more; `false`: it did not.
     pub(crate) fn leave_small(&self) -> bool {
         self.in_small.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        // One that goes with the store, which nobody has any more.
+        self.unlink();
+        if *self.place.get_mut() == LEFT {
+            self.common.books.ends(self.bytes());
+        }
     }
 }
 

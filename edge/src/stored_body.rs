@@ -12,14 +12,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use memmap2::MmapOptions;
+use memmap2::{Mmap, MmapOptions};
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
     process::{Resource, getrlimit},
 };
 
 /// Bytes from which a body gets a file: below, a copy costs less than a second call.
-const FILE_BYTES_MIN: usize = 256 << 10;
+pub(crate) const FILE_BYTES_MIN: usize = 256 << 10;
 /// The part of the process's file descriptors that bodies may take; connections need the rest.
 const DESCRIPTORS_PART: u64 = 4;
 
@@ -48,7 +48,7 @@ pub(crate) enum StoredBody {
 pub(crate) struct MemoryFile {
     file: File,
     /// Its pages.
-    bytes: Bytes,
+    pages: Mmap,
     _open: Open,
 }
 
@@ -113,8 +113,8 @@ impl StoredBody {
 
 impl MemoryFile {
     /// Its pages.
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.pages
     }
 
     fn of(pieces: &[Bytes], length: usize) -> io::Result<Self> {
@@ -131,8 +131,8 @@ impl MemoryFile {
             reason = "a mapping is sound while nobody can change the file, and it was just sealed"
         )]
         // SAFETY: the seals hold for as long as the file exists, so its pages neither change nor go.
-        let mapping = unsafe { MmapOptions::new().map_copy_read_only(&file) }?;
-        Ok(Self { file, bytes: Bytes::from_owner(mapping), _open: open })
+        let pages = unsafe { MmapOptions::new().map_copy_read_only(&file) }?;
+        Ok(Self { file, pages, _open: open })
     }
 }
 

@@ -214,7 +214,7 @@ mod tests {
         let scope: Arc<str> = "main".into();
         let key = |n: usize| Key::of_site(&scope, &format!("/{}/{n}", n % 2));
         for n in 0..COPIES {
-            store.insert(copy(&key(n), "\"a\"", 100), Began::default(), &log).unwrap();
+            store.insert(copy(&store, &key(n), "\"a\"", 100), Began::default(), &log).unwrap();
         }
         let purge = |selector: Selector| {
             let entry = Arc::new(Applied::purge(Some("main".into()), &[selector], None));
@@ -243,7 +243,7 @@ mod tests {
         let fill = || {
             for n in 0..3_000 {
                 let key = Key::of_site(&scope, &format!("/{n}"));
-                store.insert(copy(&key, "\"a\"", 10_000), log.now(), &log).unwrap();
+                store.insert(copy(&store, &key, "\"a\"", 10_000), log.now(), &log).unwrap();
             }
         };
         fill();

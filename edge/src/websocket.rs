@@ -25,7 +25,14 @@ impl Edge {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
-        let answer = match self.upstreams.send(&ask).await {
+        let sent = match self.turns.take().await {
+            Ok(turn) => {
+                ask.turn = Some(turn);
+                self.upstreams.send(&ask).await
+            }
+            Err(error) => Err(error),
+        };
+        let answer = match sent {
             // A 101 to anything else is no final response, and so an error.
             Ok(answer)
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS

@@ -249,7 +249,7 @@ async fn write_rest(writer: &mut Writer<'_>, rest: &Rest, observation: &Observat
         head -= of_head;
         observation.sent_more((bytes - of_head) as u64);
     };
-    let Some((file, span)) = &rest.file else {
+    let Some((file, span)) = rest.file.as_ref().and_then(|(read, span)| Some((read.file()?, span))) else {
         return writer
             .write_noting(&mut [IoSlice::new(&rest.head), IoSlice::new(&rest.body)], &mut note)
             .await;

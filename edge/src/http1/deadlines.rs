@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
     time::Duration,
@@ -23,7 +23,7 @@ use super::{
     unsent::{self, Bound, Unsent},
     writer::PROGRESS_BYTES_MIN,
 };
-use crate::{Edge, clock, config::Limits, policy::freshness::Millis};
+use crate::{Edge, clock, config::Limits, policy::freshness::Millis, turns::TURN_BYTES};
 
 /// Between two looks, and so how late a deadline can be.
 const TICK: Duration = Duration::from_millis(250);
@@ -33,6 +33,12 @@ const LOOKED_AT_ONCE: usize = 256;
 const CROSSING: Duration = Duration::from_millis(250);
 /// A client that has taken nothing for so long may be ended where memory is short.
 const STALLED_MS: Millis = 1_000;
+/// So may one that has taken less than this in a second, for so long at least, and for which this much is kept.
+const SLOW_BYTES_A_SECOND: u64 = 64 << 10;
+const SLOW_MS: Millis = 3_000;
+const SLOW_KEPT_BYTES: usize = 4 << 10;
+/// So many are ended at one look because others wait for their turn.
+const ENDED_FOR_TURNS_MAX: usize = 64;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -82,6 +88,10 @@ pub(crate) struct Slot {
     write: AtomicU64,
     /// What was written, in bytes.
     written_bytes: AtomicU64,
+    /// What is kept for its client, which takes no more for now, in bytes.
+    kept_bytes: AtomicUsize,
+    /// Whether its response still comes from an upstream, which waits for the client.
+    streams: AtomicBool,
     /// Whether the kernel may take more than the connection's bound.
     lift: AtomicU8,
     limits: Limits,
@@ -147,6 +157,16 @@ impl Slot {
         self.written_bytes.store(before.wrapping_add(bytes as u64), Ordering::Release);
     }
 
+    /// So many bytes are kept for the client, which takes no more for now.
+    pub(crate) fn keeps(&self, bytes: usize) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the response that is written still comes from an upstream.
+    pub(crate) fn streams(&self, streams: bool) {
+        self.streams.store(streams, Ordering::Relaxed);
+    }
+
     /// Little is held: what was lifted and is not in use is for others.
     fn settle(&self, all: &Unsent) {
         if self.lift.load(Ordering::Relaxed) == LIFT_KEPT
@@ -208,6 +228,8 @@ struct Queue {
     due: u64,
     /// The deadline for reading at the last look: while it stays the same, nothing was written.
     read: u64,
+    /// Since when much is kept for the client without a break, and what it had taken then.
+    kept: Option<(Millis, u64)>,
 }
 
 impl Queue {
@@ -224,6 +246,19 @@ impl Queue {
         self.bytes = bytes;
     }
 
+    /// Notes that beside it `kept` bytes are kept at `now`, of a client that has taken `taken` bytes so far. What it takes in a
+    /// second, in bytes, where that is too little.
+    fn pace(&mut self, kept: usize, taken: u64, now: Millis) -> Option<u64> {
+        if kept < SLOW_KEPT_BYTES {
+            self.kept = None;
+            return None;
+        }
+        let (since, before) = *self.kept.get_or_insert((now, taken));
+        let ms = now.saturating_sub(since);
+        let pace = taken.saturating_sub(before).saturating_mul(1_000).checked_div(ms)?;
+        (ms >= SLOW_MS && pace < SLOW_BYTES_A_SECOND).then_some(pace)
+    }
+
     /// For how long the client has taken nothing, or next to none, of what is held for it.
     fn stalled_ms(&self, now: Millis) -> Millis {
         if self.bytes == 0 { 0 } else { now.saturating_sub(self.since) }
@@ -237,18 +272,18 @@ enum End {
     Read(Reading),
     /// Its client takes nothing for too long.
     Write,
-    /// Its client takes nothing, and the kernel holds too much in all.
+    /// Its client takes nothing or little, and too much of the memory is in passing.
     Memory,
 }
 
 impl Entry {
-    /// Looks at what the kernel holds for it.
-    fn look(&mut self, all: &Unsent, now: Millis) {
-        let Some(socket) = self.socket else { return };
+    /// Looks at what the kernel holds for it. What its client takes in a second, in bytes, where that is too little of much.
+    fn look(&mut self, all: &Unsent, now: Millis) -> Option<u64> {
+        let socket = self.socket?;
         let read = self.slot.read.load(Ordering::Relaxed);
         // While a response is written, no deadline moves.
         if read != NEVER && read == self.queue.read && self.queue.bytes == 0 {
-            return;
+            return None;
         }
         self.queue.read = read;
         // Before what is held, so that a client has not taken what is written meanwhile.
@@ -262,6 +297,8 @@ impl Entry {
         if self.bound.allows(self.queue.bytes) {
             self.slot.settle(all);
         }
+        let taken = written.saturating_sub(self.queue.bytes as u64);
+        self.queue.pace(self.slot.kept_bytes.load(Ordering::Relaxed), taken, now)
     }
 
     /// Why it has to end at `now`.
@@ -334,6 +371,8 @@ impl Deadlines {
             read: AtomicU64::new(NEVER),
             write: AtomicU64::new(NEVER),
             written_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicUsize::new(0),
+            streams: AtomicBool::new(false),
             lift: AtomicU8::new(LIFT_NONE),
             limits,
         });
@@ -382,14 +421,16 @@ impl Deadlines {
     fn look(&self) {
         let now = clock::boot_ms();
         let draining = self.is_draining();
-        let mut stalled = Vec::new();
+        let (mut stalled, mut slow) = (Vec::new(), Vec::new());
         let mut next = 0;
         loop {
             let mut entries = self.entries();
             let end = entries.capacity().min(next + LOOKED_AT_ONCE);
             for index in next..end {
                 let Some(entry) = entries.get_mut(index) else { continue };
-                entry.look(&self.edge.unsent, now);
+                if let Some(pace) = entry.look(&self.edge.unsent, now) {
+                    slow.push((pace, index));
+                }
                 match entry.end(now) {
                     Some(why) => entry.finish(why),
                     None if entry.queue.stalled_ms(now) >= STALLED_MS => {
@@ -407,6 +448,7 @@ impl Deadlines {
             next = end;
         }
         self.relieve(stalled);
+        self.relieve_of_slow(slow);
     }
 
     /// Where the kernel holds too much in all, ends those first that have taken nothing of it for longest.
@@ -426,6 +468,29 @@ impl Deadlines {
             }
             if held <= most {
                 return;
+            }
+        }
+    }
+
+    /// Where too much of the memory is in passing, or all turns are taken and others wait for one, ends those first that take
+    /// least of what is kept for them.
+    fn relieve_of_slow(&self, mut slow: Vec<(u64, usize)>) {
+        let mut beyond = self.edge.store.books().passing_beyond();
+        let mut turns = self.edge.turns.waiting().min(ENDED_FOR_TURNS_MAX);
+        slow.sort_unstable();
+        let entries = self.entries();
+        for (_, index) in slow {
+            if beyond == 0 && turns == 0 {
+                return;
+            }
+            // Another may have come in its place.
+            let Some(entry) = entries.get(index).filter(|entry| entry.queue.kept.is_some()) else { continue };
+            let streams = entry.slot.streams.load(Ordering::Relaxed);
+            let frees = entry.slot.kept_bytes.load(Ordering::Relaxed) + if streams { TURN_BYTES } else { 0 };
+            if streams || (beyond > 0 && frees >= TURN_BYTES) {
+                entry.finish(End::Memory);
+                beyond = beyond.saturating_sub(frees);
+                turns = turns.saturating_sub(usize::from(streams));
             }
         }
     }
@@ -511,6 +576,23 @@ mod tests {
 
     /// What was written in all and what of that is held, at the end of a second.
     type Seen = (u64, usize);
+
+    #[test]
+    fn a_client_is_slow_that_takes_little_of_much_for_long() {
+        const LITTLE: u64 = SLOW_BYTES_A_SECOND / 2;
+        // What is kept and what was taken, each second.
+        let pace = |kept: usize, a_second: u64| {
+            let mut queue = Queue::default();
+            (0..=SLOW_MS / 1_000)
+                .map(|second| queue.pace(kept, second * a_second, second * 1_000))
+                .collect::<Vec<_>>()
+        };
+        let slow = |pace| [vec![None; 3], vec![pace]].concat();
+        assert_eq!(pace(SLOW_KEPT_BYTES, LITTLE), slow(Some(LITTLE)));
+        assert_eq!(pace(SLOW_KEPT_BYTES, 0), slow(Some(0)));
+        assert_eq!(pace(SLOW_KEPT_BYTES, SLOW_BYTES_A_SECOND), slow(None));
+        assert_eq!(pace(SLOW_KEPT_BYTES - 1, LITTLE), slow(None));
+    }
 
     #[test]
     fn a_client_stalls_that_takes_less_than_it_is_due_to() {

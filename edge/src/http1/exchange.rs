@@ -124,6 +124,7 @@ impl Exchange<'_, '_> {
         {
             // The upstream may answer before it has all of the request.
             let observed = observation.as_ref();
+            place.slot.streams(matches!(body, OutBody::Fill(_) | OutBody::Upstream(_)));
             let mut writing = pin!(write(self.writer, head, body, ending, wire.takes_trailers, observed));
             let mut receiving = pin!(transfer.run(reader, buffer, place));
             loop {
@@ -134,6 +135,7 @@ impl Exchange<'_, '_> {
                 }
             }
         }
+        self.place.slot.streams(false);
         // Idle begins when the response has been written.
         self.place.slot.reads(Reading::Idle);
         Ok(if keep_alive && transfer.settle(self.buffer) { Next::Request } else { Next::Linger })

@@ -50,7 +50,7 @@ impl<'a> Writer<'a> {
             let written = std::future::poll_fn(|cx| {
                 let poll = Pin::new(&mut self.half).poll_write_vectored(cx, parts);
                 if poll.is_pending() {
-                    self.begins_to_wait();
+                    self.begins_to_wait(parts.iter().map(|part| part.len()).sum());
                 }
                 poll
             })
@@ -84,7 +84,7 @@ impl<'a> Writer<'a> {
                     length = length.saturating_sub(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.begins_to_wait();
+                    self.begins_to_wait(length);
                     self.half.as_ref().writable().await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -96,8 +96,9 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The client takes nothing for now: its deadline begins, unless it runs already.
-    fn begins_to_wait(&mut self) {
+    /// The client takes nothing for now, and so many bytes are kept for it: its deadline begins, unless it runs already.
+    fn begins_to_wait(&mut self, kept: usize) {
+        self.place.slot.keeps(kept);
         if !self.waits {
             self.waits = true;
             self.taken = 0;
@@ -121,6 +122,7 @@ impl<'a> Writer<'a> {
 
     /// The client took all there was.
     fn took_all(&mut self) {
+        self.place.slot.keeps(0);
         if self.waits {
             self.waits = false;
             self.place.slot.written();

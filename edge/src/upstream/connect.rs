@@ -21,20 +21,25 @@ use hyper_util::{
 };
 use metrics::Counter;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::address::{Address, Place};
-use crate::{clock, policy::freshness::Millis};
+use crate::{books::Books, clock, policy::freshness::Millis};
 
 /// For how long the addresses of a name count as known. The system's resolver does not tell the record's own time; this
 /// is what clusters commonly set.
 const NAME_MS: Millis = 10_000;
 /// Addresses of one name that are used; a name with more is misconfigured, or hostile.
 const ADDRESSES_MAX: usize = 64;
+/// Bytes that are read at once where memory is short; thousands of connections may have as much in hand.
+const READ_BYTES_SHORT: u64 = 16 << 10;
+/// And that the kernel may hold of a response which is not read.
+const RECEIVED_BYTES_SHORT: usize = 32 << 10;
 /// A connection is not used again after this, so that load moves to machines that have joined behind an address.
 const CONNECTION_MS_MAX: Millis = 5 * 60_000;
 /// An address that does not answer leaves the others at least this long.
@@ -78,6 +83,7 @@ struct Dial {
     turn: AtomicUsize,
     made: AtomicU64,
     meter: Counter,
+    books: Arc<Books>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +98,7 @@ impl Dialer {
         address: &Address,
         tls: Option<&Arc<rustls::ClientConfig>>,
         deadline: Duration,
+        books: Arc<Books>,
     ) -> Self {
         let tls =
             tls.zip(address.tls.clone()).map(|(config, name)| (TlsConnector::from(Arc::clone(config)), name));
@@ -104,6 +111,7 @@ impl Dialer {
             turn: AtomicUsize::new(0),
             made: AtomicU64::new(0),
             meter: metrics::counter!("bakehouse_edge_upstream_connections_total", "upstream" => address.label.clone()),
+            books,
         }))
     }
 
@@ -195,7 +203,8 @@ impl Dial {
         };
         self.made.fetch_add(1, Ordering::Relaxed);
         self.meter.increment(1);
-        Ok(Io { stream: TokioIo::new(stream), line: Line::new(peer) })
+        let books = Arc::clone(&self.books);
+        Ok(Io { stream, line: Line::new(peer), books, is_bounded: false })
     }
 
     /// Tries a name's addresses by turns, each for its part of the deadline.
@@ -237,14 +246,55 @@ impl tower_service::Service<Uri> for Dialer {
 }
 
 /// What all kinds of connections can do.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The TCP connection that it goes through.
+    fn tcp(&self) -> Option<&TcpStream>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl Stream for TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl Stream for UnixStream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Stream for TlsStream<Box<dyn Stream>> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.get_ref().0.tcp()
+    }
+}
 
 /// A connection, as hyper takes it.
 pub(super) struct Io {
-    stream: TokioIo<Box<dyn Stream>>,
+    stream: Box<dyn Stream>,
     line: Line,
+    books: Arc<Books>,
+    /// Whether the kernel holds little of what is not read.
+    is_bounded: bool,
+}
+
+impl Io {
+    /// Before something is asked: of the answer, which may wait for a slow client, the kernel would hold megabytes.
+    fn bound_where_short(&mut self) {
+        if self.is_bounded || !self.books.is_short() {
+            return;
+        }
+        self.is_bounded = true;
+        if let Some(stream) = self.stream.tcp()
+            && let Err(error) = SockRef::from(stream).set_recv_buffer_size(RECEIVED_BYTES_SHORT)
+        {
+            tracing::debug!(%error, "what the kernel holds of an upstream's response could not be bounded");
+        }
+    }
+
+    fn io(&mut self) -> TokioIo<&mut Box<dyn Stream>> {
+        TokioIo::new(&mut self.stream)
+    }
 }
 
 impl Connection for Io {
@@ -259,25 +309,27 @@ impl Read for Io {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let bytes_max = if self.books.is_short() { READ_BYTES_SHORT } else { u64::MAX };
+        Pin::new(&mut TokioIo::new((&mut self.stream).take(bytes_max))).poll_read(cx, buffer)
     }
 }
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.bound_where_short();
+        Pin::new(&mut self.io()).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.io()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.io()).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        AsyncWrite::is_write_vectored(&*self.stream)
     }
 
     fn poll_write_vectored(
@@ -285,7 +337,8 @@ impl Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.bound_where_short();
+        Pin::new(&mut self.io()).poll_write_vectored(cx, slices)
     }
 }
 
@@ -302,7 +355,7 @@ mod tests {
 
     /// A dialer that looked the name up long ago, and found `known`.
     fn dialer(url: &str, known: SocketAddr) -> Dialer {
-        let dialer = Dialer::new(&Address::parse(url).unwrap(), None, Duration::from_secs(5));
+        let dialer = Dialer::new(&Address::parse(url).unwrap(), None, Duration::from_secs(5), Arc::default());
         *dialer.0.names() = Names { addresses: [known].into(), at: 1 };
         dialer
     }
@@ -339,13 +392,17 @@ mod tests {
         let mut address = Address::parse(&format!("http://name:{}", here.port())).unwrap();
         // No resolver has a name without a first label.
         address.place = Place::Tcp { host: "..".into(), port: here.port() };
-        let dialer = Dialer::new(&address, None, Duration::from_secs(5));
+        let dialer = Dialer::new(&address, None, Duration::from_secs(5), Arc::default());
         assert!(dialer.0.dial().await.is_err());
         *dialer.0.names() = Names { addresses: [here].into(), at: 1 };
         assert_eq!(dialer.0.dial().await.unwrap().line.peer, Some(here.ip()));
         // By an address there is nothing to look up.
-        let literal =
-            Dialer::new(&Address::parse("http://127.0.0.1:1").unwrap(), None, Duration::from_secs(5));
+        let literal = Dialer::new(
+            &Address::parse("http://127.0.0.1:1").unwrap(),
+            None,
+            Duration::from_secs(5),
+            Arc::default(),
+        );
         assert!(!literal.is_outdated(&Line::new(Some(here.ip()))));
         assert_eq!(literal.0.names().at, 0);
     }

@@ -46,7 +46,7 @@ impl Exchange {
         let first_byte = first_byte.unwrap_or(self.deadlines.first_byte);
         let again = body.is_none() && forward::is_idempotent(&ask.method);
         let mut body = body;
-        let mut permit = upstream.enter(self.breaker)?;
+        let mut permit = upstream.enter(self.breaker, ask.turn.clone())?;
         let mut tries = 0;
         loop {
             tries += 1;

@@ -34,9 +34,11 @@ use self::{
 };
 pub use self::{balance::Balance, breaker::BreakerRules, health::HealthCheck, upstream::UpstreamState};
 use crate::{
+    books::Books,
     clock,
     error::EdgeError,
     policy::{forward, reuse},
+    turns::Turn,
 };
 
 /// Requests that a retry must be matched by: retries are at most a fifth of all, so that they never make an overload
@@ -151,11 +153,13 @@ pub(crate) struct Ask {
     pub(crate) headers: HeaderMap,
     /// Told of each 1xx as it arrives.
     pub(crate) informational: Option<Informational>,
+    /// Its turn, which it has until its response has come to its end.
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 impl Ask {
     pub(crate) fn new(method: Method, target: String, headers: HeaderMap) -> Self {
-        Self { method, target, headers, informational: None }
+        Self { method, target, headers, informational: None, turn: None }
     }
 
     /// A number of the URL, the same on every edge.
@@ -187,6 +191,8 @@ struct Set {
     exchange: Exchange,
     /// Of those that speak TLS.
     trust: Option<Trust>,
+    /// Which say when connections have to do with little memory.
+    books: Arc<Books>,
     /// Ends the health checks with the set.
     _checks: DropGuard,
 }
@@ -209,9 +215,10 @@ impl Upstreams {
         urls: &[String],
         deadlines: Deadlines,
         options: UpstreamOptions,
+        books: &Arc<Books>,
     ) -> Result<Self, EdgeError> {
         Ok(Self {
-            set: RwLock::new(Arc::new(Set::new(urls, deadlines, options, None)?)),
+            set: RwLock::new(Arc::new(Set::new(urls, deadlines, options, books, None)?)),
             turn: AtomicUsize::new(0),
             sticky: Mutex::default(),
             told: Mutex::default(),
@@ -226,7 +233,8 @@ impl Upstreams {
         deadlines: Deadlines,
         options: UpstreamOptions,
     ) -> Result<(), EdgeError> {
-        let set = Arc::new(Set::new(urls, deadlines, options, Some(&self.set()))?);
+        let before = self.set();
+        let set = Arc::new(Set::new(urls, deadlines, options, &before.books, Some(&before))?);
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
         Ok(())
     }
@@ -425,6 +433,7 @@ impl Set {
         urls: &[String],
         deadlines: Deadlines,
         options: UpstreamOptions,
+        books: &Arc<Books>,
         before: Option<&Set>,
     ) -> Result<Self, EdgeError> {
         let addresses = urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>()?;
@@ -461,7 +470,7 @@ impl Set {
                     .and_then(|before| before.list.iter().find(|u| u.label() == address.label));
                 kept.cloned().unwrap_or_else(|| {
                     let idle = options.idle_connection;
-                    Arc::new(Upstream::new(address, tls, deadlines.connect, idle))
+                    Arc::new(Upstream::new(address, tls, deadlines.connect, idle, books))
                 })
             })
             .collect();
@@ -481,6 +490,7 @@ impl Set {
                 None => upstream.set_healthy(true),
             }
         }
-        Ok(Self { list, options, exchange, trust, _checks: stop.drop_guard() })
+        let (books, checks) = (Arc::clone(books), stop.drop_guard());
+        Ok(Self { list, options, exchange, trust, books, _checks: checks })
     }
 }

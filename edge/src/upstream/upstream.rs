@@ -22,7 +22,7 @@ use super::{
     breaker::{Admission, Breaker, BreakerRules},
     connect::Dialer,
 };
-use crate::{clock, error::EdgeError, policy::freshness::Millis};
+use crate::{books::Books, clock, error::EdgeError, policy::freshness::Millis, turns::Turn};
 
 /// Idle connections that are kept to one upstream.
 const IDLE_CONNECTIONS_MAX: usize = 256;
@@ -101,8 +101,9 @@ impl Upstream {
         tls: Option<&Arc<rustls::ClientConfig>>,
         connect: Duration,
         idle_connection: Duration,
+        books: &Arc<Books>,
     ) -> Self {
-        let dialer = Dialer::new(&address, tls, connect);
+        let dialer = Dialer::new(&address, tls, connect, Arc::clone(books));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(idle_connection)
@@ -163,14 +164,18 @@ impl Upstream {
     }
 
     /// Takes part in it for one request.
-    pub(super) fn enter(self: &Arc<Self>, rules: BreakerRules) -> Result<Permit, EdgeError> {
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        rules: BreakerRules,
+        turn: Option<Arc<Turn>>,
+    ) -> Result<Permit, EdgeError> {
         let admission = self.breaker().admit(rules);
         if admission == Admission::Refuse {
             return Err(EdgeError::CircuitOpen { upstream: self.label().to_owned() });
         }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { upstream: Arc::clone(self), is_trial: admission == Admission::Trial })
+        Ok(Permit { upstream: Arc::clone(self), is_trial: admission == Admission::Trial, _turn: turn })
     }
 
     /// What a health check has found.
@@ -215,6 +220,7 @@ impl Upstream {
 pub(super) struct Permit {
     upstream: Arc<Upstream>,
     is_trial: bool,
+    _turn: Option<Arc<Turn>>,
 }
 
 impl Permit {

@@ -1,0 +1,139 @@
+//! How many requests to upstreams are under way at once: as many as the memory has room for. The others wait for their turn,
+//! in the order in which they came.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{books::Reservation, error::EdgeError, store::Store};
+
+/// What a request to an upstream takes of the memory until its response has come, in bytes: what it asks with and what is
+/// told of the answer, and the buffers of its connection. One that waits for its response was seen to take 25 KiB, one whose
+/// response a slow client holds up as much and what the kernel has received meanwhile.
+pub(crate) const TURN_BYTES: usize = 48 << 10;
+/// The part of the memory that all turns may take.
+const TURNS_PART: usize = 2;
+/// As many may be taken with however little memory.
+const TURNS_MIN: usize = 16;
+/// How long a request waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(6);
+
+/// Turns of requests to upstreams.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    store: Arc<Store>,
+    free: ArcSwap<Semaphore>,
+    waiting: AtomicUsize,
+    wait_max: Duration,
+}
+
+/// One request's, until its response has come to its end.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _memory: Reservation,
+}
+
+impl Turns {
+    /// As many as `store_bytes_max` bytes allow.
+    pub(crate) fn new(store: &Arc<Store>, store_bytes_max: usize) -> Self {
+        let free = ArcSwap::from_pointee(Semaphore::new(turns_max(store_bytes_max)));
+        Self { store: Arc::clone(store), free, waiting: AtomicUsize::new(0), wait_max: WAIT_MAX }
+    }
+
+    /// Allows as many as `store_bytes_max` bytes do from now on, beside those that are under way.
+    pub(crate) fn resize(&self, store_bytes_max: usize) {
+        self.free.store(Arc::new(Semaphore::new(turns_max(store_bytes_max))));
+    }
+
+    /// Those who wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// Where none comes in time.
+    pub(crate) async fn take(&self) -> Result<Arc<Turn>, EdgeError> {
+        let free = self.free.load_full();
+        let permit = match Arc::clone(&free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait(free).await?,
+        };
+        let mut memory = self.store.reservation();
+        memory.grow(TURN_BYTES);
+        Ok(Arc::new(Turn { _permit: permit, _memory: memory }))
+    }
+
+    async fn wait(&self, free: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, EdgeError> {
+        let _one = Waiting::one(&self.waiting);
+        match tokio::time::timeout(self.wait_max, free.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // It is never closed.
+            Ok(Err(_)) | Err(_) => {
+                metrics::counter!("bakehouse_edge_turns_refused_total").increment(1);
+                Err(EdgeError::NoTurn { seconds: self.wait_max.as_secs() })
+            }
+        }
+    }
+}
+
+/// One who waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn one(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn turns_max(store_bytes_max: usize) -> usize {
+    (store_bytes_max / TURNS_PART / TURN_BYTES).max(TURNS_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_too_late_waits_for_a_turn_and_not_for_ever() {
+        let store = Arc::new(Store::new(8 << 20));
+        let turns = Turns::new(&store, 8 << 20);
+        let turns = Arc::new(Turns { wait_max: Duration::from_millis(200), ..turns });
+        let mut taken = Vec::new();
+        for _ in 0..turns_max(8 << 20) {
+            taken.push(turns.take().await.unwrap());
+        }
+        assert!(store.bytes() >= taken.len() * TURN_BYTES);
+        let late = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move { turns.take().await }
+        });
+        while turns.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        taken.pop();
+        let late = late.await.unwrap().unwrap();
+        assert!(matches!(turns.take().await, Err(EdgeError::NoTurn { .. })));
+        // More memory, more turns.
+        turns.resize(16 << 20);
+        taken.push(turns.take().await.unwrap());
+        drop((late, taken));
+        assert_eq!((store.bytes(), turns.waiting()), (0, 0));
+    }
+}
