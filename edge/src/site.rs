@@ -15,6 +15,7 @@ use crate::{
     metrics::corrupted,
     policy::{forward, validate::Tag},
     reply::Reply,
+    respond::usize_of,
     upstream::{Answer, Ask},
 };
 
@@ -170,6 +171,9 @@ impl Edge {
             }
             return Ok(reply);
         }
+        // Until whoever receives it counts it.
+        let mut memory = self.store.reservation();
+        memory.hold(answer.body.exact().map_or(0, usize_of));
         let bytes = answer.body.collect(CHUNK_BYTES).await?.ok_or(EdgeError::UpstreamBroke)?;
         if digest.is_some_and(|digest| Digest::of(&bytes) != digest) {
             corrupted(path, &answer.upstream);
