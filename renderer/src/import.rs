@@ -7,7 +7,9 @@ mod config;
 mod content;
 mod expression;
 mod hugo;
+mod pieces;
 mod template;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +73,7 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
         let name = path.rsplit('/').next().unwrap_or(path);
         let is_config = CONFIG_NAMES.contains(&path) || name == "theme.toml";
         let in_templates = template_name(path);
-        if !is_config && in_templates.is_none() && !(path.starts_with("content/") && name.ends_with(".md")) {
+        if !is_config && in_templates.is_none() && !is_content(path) {
             made.files.insert(path.to_owned(), bytes);
             continue;
         }
@@ -104,7 +106,9 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
                 Some(file) => {
                     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
                     let own = stem.rsplit('/').next().unwrap_or(stem);
-                    (format!("{folder}components/{stem}.html"), template::shortcode(own, text, &names))
+                    let is_markdown = file.ends_with(".md");
+                    let made = template::shortcode(own, text, is_markdown, &names);
+                    (format!("{folder}components/{stem}.html"), made)
                 }
                 None => (path.to_owned(), template::convert(template, text, &names)),
             };
@@ -142,6 +146,10 @@ fn section_head(text: &str) -> String {
     text.split_inclusive('\n').map(renamed).collect()
 }
 
+fn is_content(path: &str) -> bool {
+    path.starts_with("content/") && path.ends_with(".md")
+}
+
 /// The folder of templates that holds a file, with a slash at its end, and the template's name.
 fn template_name(path: &str) -> Option<(&str, &str)> {
     if let Some(name) = path.strip_prefix("templates/") {
@@ -172,20 +180,34 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
     let mut files = BTreeSet::new();
     let mut frames: BTreeMap<String, template::Frame> = BTreeMap::new();
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut given = template::Given::default();
     for (path, file) in sources.iter() {
-        let Some((_, name)) = template_name(path) else { continue };
-        files.insert(name.to_owned());
+        let template = template_name(path);
+        if template.is_none() && !is_content(path) {
+            continue;
+        }
         let bytes =
             file.read().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
         let text = String::from_utf8_lossy(&bytes);
-        let pieces = template::pieces(&text);
+        let Some((_, name)) = template else {
+            content::note_given(&text, &mut given);
+            continue;
+        };
+        files.insert(name.to_owned());
+        let pieces = pieces::pieces(&text);
         frames.entry(name.to_owned()).or_default().read(&pieces);
         let tags = || {
             pieces.iter().filter_map(|piece| match piece {
-                template::Piece::Tag(tag, ..) => Some(tag.trim()),
+                pieces::Piece::Tag(tag, ..) => Some(tag.trim()),
                 _ => None,
             })
         };
+        for piece in &pieces {
+            if let pieces::Piece::Tag(inside, ..) | pieces::Piece::Print(inside, ..) = piece {
+                let tokens = expression::read(inside);
+                expression::calls(&tokens).for_each(|call| given.add(&call.name, &call.arguments));
+            }
+        }
         for (file, alias) in tags().filter_map(template::import_of) {
             imports.entry(alias).or_default().insert(file);
         }
@@ -214,5 +236,5 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
         let space = spaces.get(files.first()?)?;
         Some((alias, space.clone()))
     });
-    Ok(template::Names { aliases: aliases.collect(), spaces, files, frames })
+    Ok(template::Names { aliases: aliases.collect(), spaces, files, frames, given })
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::expression::{self, Arguments};
-use super::template::{self, Piece};
+use super::pieces::{Piece, content_pieces};
+use super::template::{self, Given};
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
 pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTreeSet<String>) {
     let mut out = String::with_capacity(body.len());
     let mut unknown = BTreeSet::new();
     let mut open: Vec<String> = Vec::new();
-    for piece in template::content_pieces(body) {
+    for piece in content_pieces(body) {
         match piece {
             Piece::Text(text) | Piece::Comment(text) => out.push_str(text),
             Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
@@ -41,6 +42,17 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTr
         }
     }
     (out, unknown)
+}
+
+/// Notes what the shortcodes of a page are given.
+pub(super) fn note_given(body: &str, given: &mut Given) {
+    for piece in content_pieces(body) {
+        if let Piece::Print(inside, ..) | Piece::Tag(inside, ..) = piece
+            && let Some((name, arguments)) = shortcode(inside)
+        {
+            given.add(&name, &arguments);
+        }
+    }
 }
 
 /// `/* … */`: a shortcode that was to be shown, not called.

@@ -1,5 +1,7 @@
 //! Expressions of Tera 1 as expressions of Tera 2, token by token: what is not known to differ stays as it was written.
 
+use std::collections::BTreeSet;
+
 /// What a call is given: names and values.
 pub(super) type Arguments = Vec<(Option<String>, Vec<Token>)>;
 
@@ -33,8 +35,16 @@ impl Token {
     }
 }
 
+/// Tokens as text. Within quotes a backslash was a letter like any other, and begins an escape now.
 pub(super) fn write(tokens: &[Token]) -> String {
-    tokens.iter().map(Token::as_str).collect()
+    let mut out = String::new();
+    for token in tokens {
+        match token {
+            Token::Text(text) => out.push_str(&text.replace('\\', "\\\\")),
+            token => out.push_str(token.as_str()),
+        }
+    }
+    out
 }
 
 /// Splits an expression.
@@ -138,17 +148,25 @@ pub(super) struct Call {
     pub(super) arguments: Arguments,
 }
 
-/// The call that an expression is, but for `| safe` after it.
-pub(super) fn whole_call(tokens: &[Token]) -> Option<Call> {
-    let start = next(tokens, 0)?;
-    let (call, end) = call_at(tokens, start)?;
-    let rest: String = write(&tokens[end..]).split_whitespace().collect();
-    matches!(rest.as_str(), "" | "|safe").then_some(call)
+/// An expression with what stands for each call of a macro.
+pub(super) fn replace_calls(tokens: &[Token], made: &dyn Fn(Call) -> String) -> Vec<Token> {
+    let mut out = Vec::with_capacity(tokens.len());
+    let mut i = 0;
+    while i < tokens.len() {
+        if let Some((call, end)) = call_at(tokens, i) {
+            out.push(Token::Done(made(call)));
+            i = end;
+        } else {
+            out.push(tokens[i].clone());
+            i += 1;
+        }
+    }
+    out
 }
 
-/// Whether a macro is called anywhere.
-pub(super) fn calls_macro(tokens: &[Token]) -> bool {
-    (0..tokens.len()).any(|i| call_at(tokens, i).is_some())
+/// All calls of macros, those among the arguments of others too.
+pub(super) fn calls(tokens: &[Token]) -> impl Iterator<Item = Call> + '_ {
+    (0..tokens.len()).filter_map(|i| call_at(tokens, i).map(|(call, _)| call))
 }
 
 fn call_at(tokens: &[Token], at: usize) -> Option<(Call, usize)> {
@@ -186,8 +204,7 @@ const TESTS: &[(&str, &str, &str)] = &[
 ];
 
 /// An expression in its new form. With `lenient`, what may be missing is asked for with `?.`, as in a condition.
-pub(super) fn convert(text: &str, lenient: bool) -> String {
-    let mut tokens = read(text);
+pub(super) fn convert(mut tokens: Vec<Token>, lenient: bool) -> String {
     rename(&mut tokens);
     items(&mut tokens);
     tests(&mut tokens);
@@ -196,6 +213,70 @@ pub(super) fn convert(text: &str, lenient: bool) -> String {
         chains(&mut tokens, 0, usize::MAX);
     }
     write(&tokens)
+}
+
+/// An expression whose value is used. `and` and `or` gave true or false and not one of their sides, and they and `not`
+/// passed over what is missing.
+pub(super) fn convert_value(tokens: Vec<Token>) -> String {
+    let joined = has_outside(&tokens, &["and", "or"]);
+    let text = convert(tokens.clone(), joined || has_outside(&tokens, &["not"]));
+    if joined { format!("true if {} else false", text.trim()) } else { text }
+}
+
+/// Whether any of these stands outside of all brackets.
+fn has_outside(tokens: &[Token], wanted: &[&str]) -> bool {
+    let mut depth = 0_usize;
+    tokens.iter().any(|token| {
+        if token.is("(") || token.is("[") || token.is("{") {
+            depth += 1;
+        } else if token.is(")") || token.is("]") || token.is("}") {
+            depth = depth.saturating_sub(1);
+        }
+        depth == 0 && wanted.iter().any(|word| token.is(word))
+    })
+}
+
+/// What asks whether a parameter was given, for parameters that are now `none` where they are not.
+pub(super) fn ask_for_none(tokens: &[Token], parameters: &BTreeSet<String>) -> Vec<Token> {
+    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
+    let mut i = 0;
+    while i < tokens.len() {
+        let free = before(&out, out.len()).is_none_or(|b| !(out[b].is(".") || out[b].is("|")));
+        let known = free && matches!(&tokens[i], Token::Word(name) if parameters.contains(name));
+        if known && let Some((made, end)) = asked(tokens, i, parameters) {
+            out.push(Token::Done(made));
+            i = end;
+        } else {
+            out.push(tokens[i].clone());
+            i += 1;
+        }
+    }
+    out
+}
+
+/// `name is defined` or `name | default(value=…)` at `at`, and where it ends.
+fn asked(tokens: &[Token], at: usize, parameters: &BTreeSet<String>) -> Option<(String, usize)> {
+    let name = tokens[at].as_str();
+    let first = next(tokens, at + 1)?;
+    let second = next(tokens, first + 1)?;
+    if tokens[first].is("is") {
+        let (is_not, test) =
+            if tokens[second].is("not") { (true, next(tokens, second + 1)?) } else { (false, second) };
+        return match (tokens[test].as_str(), is_not) {
+            ("defined", false) | ("undefined", true) => Some((format!("{name} is not none"), test + 1)),
+            ("defined", true) | ("undefined", false) => Some((format!("{name} is none"), test + 1)),
+            _ => None,
+        };
+    }
+    let open = next(tokens, second + 1).filter(|open| tokens[*open].is("("))?;
+    if !(tokens[first].is("|") && tokens[second].is("default")) {
+        return None;
+    }
+    let end = closing(tokens, open).min(tokens.len() - 1);
+    let given = arguments(&tokens[open + 1..end]);
+    let (_, value) = given.into_iter().find(|(name, _)| name.as_deref() == Some("value"))?;
+    let value = convert(ask_for_none(&value, parameters), true);
+    Some((format!("({name} if {name} is not none else {value})"), end + 1))
 }
 
 /// Renamed keys of `config`.
@@ -266,7 +347,8 @@ fn tests(tokens: &mut Vec<Token>) {
                     && let Some(first) = next(tokens, open + 1)
                     && !next(tokens, first + 1).is_some_and(|e| tokens[e].is("="))
                 {
-                    tokens.insert(open + 1, Token::Mark(format!("{argument}=")));
+                    let name = [Token::Word((*argument).to_owned()), Token::Mark("=".to_owned())];
+                    tokens.splice(open + 1..=open, name);
                 }
             }
         }
@@ -274,8 +356,28 @@ fn tests(tokens: &mut Vec<Token>) {
     }
 }
 
-/// Where the operand of a filter at `bar` begins: a value with its fields, calls and earlier filters.
+/// Where the operand of a filter at `bar` begins. A filter was for all that is joined or reckoned to the left of it, as
+/// far as another filter.
 fn operand(tokens: &[Token], bar: usize) -> usize {
+    let mut start = term(tokens, bar);
+    while !has_outside(&tokens[start..bar], &["|"])
+        && let Some(sign) = before(tokens, start)
+        && OPERATORS.iter().any(|operator| tokens[sign].is(operator))
+        && before(tokens, sign).is_some_and(|left| ends_value(&tokens[left]))
+    {
+        let left = term(tokens, sign);
+        if has_outside(&tokens[left..sign], &["|"]) {
+            break;
+        }
+        start = left;
+    }
+    start
+}
+
+const OPERATORS: [&str; 6] = ["~", "+", "-", "*", "/", "%"];
+
+/// Where the value before `bar` begins, with its fields, calls and filters.
+fn term(tokens: &[Token], bar: usize) -> usize {
     let mut start = bar;
     while let Some(at) = before(tokens, start) {
         let token = &tokens[at];
@@ -288,14 +390,19 @@ fn operand(tokens: &[Token], bar: usize) -> usize {
     start
 }
 
+fn ends_value(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => !KEYWORDS.contains(&word.as_str()),
+        Token::Number(_) | Token::Text(_) | Token::Done(_) => true,
+        token => token.is(")") || token.is("]"),
+    }
+}
+
 /// Whether the piece at `at` belongs to the piece that begins at `start`.
 fn start_needs_more(tokens: &[Token], start: usize, at: usize) -> bool {
     let (first, previous) = (&tokens[start], &tokens[at]);
     let links = |token: &Token| token.is(".") || token.is("|") || token.is("?") || token.is("::");
-    let ends_value = matches!(previous, Token::Word(word) if !KEYWORDS.contains(&word.as_str()))
-        || previous.is(")")
-        || previous.is("]");
-    links(first) || links(previous) || ((first.is("(") || first.is("[")) && ends_value)
+    links(first) || links(previous) || ((first.is("(") || first.is("[")) && ends_value(previous))
 }
 
 const KEYWORDS: [&str; 11] =
@@ -324,85 +431,190 @@ fn filters(tokens: &mut Vec<Token>) {
             continue;
         }
         let Some(name) = next(tokens, i + 1) else { break };
+        let start = operand(tokens, i);
+        if has_outside(&tokens[start..i], &OPERATORS) {
+            let end = before(tokens, i).map_or(start, |last| last + 1);
+            tokens.insert(end, Token::Mark(")".to_owned()));
+            tokens.insert(start, Token::Mark("(".to_owned()));
+            i += 2;
+            continue;
+        }
         let open = next(tokens, name + 1).filter(|open| tokens[*open].is("("));
         let end = open.map_or(name, |open| closing(tokens, open).min(tokens.len() - 1));
         let given = open.map_or_else(Vec::new, |open| arguments(&tokens[open + 1..end]));
-        let argument = |wanted: &str| {
-            given
-                .iter()
-                .find(|(name, _)| name.as_deref() == Some(wanted))
-                .map(|(_, value)| convert(&write(value), false))
-        };
-        if let Some((_, new)) = FILTERS.iter().find(|(old, _)| tokens[name].is(old)) {
-            tokens[name] = Token::Word((*new).to_owned());
-        } else if ["concat", "slice", "filter", "map"].iter().any(|old| tokens[name].is(old)) {
-            let start = operand(tokens, i);
-            let list = write(&tokens[start..i]).trim().to_owned();
-            let made = match tokens[name].as_str() {
-                "concat" => {
-                    let with = argument("with").unwrap_or_default();
-                    let single = with.starts_with(['"', '\'', '`'])
-                        || with.starts_with("get_page(")
-                        || with.starts_with("get_section(");
-                    match with.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
-                        Some(inside) => format!("[...{list}, {inside}]"),
-                        None if single => format!("[...{list}, {with}]"),
-                        None if with.ends_with(".pages") => format!("[...{list}, ...{with}]"),
-                        // Either could be added: a list's items, or one item.
-                        None => format!("[...{list}, ...({with} if {with} is array else [{with}])]"),
-                    }
-                }
-                "slice" => {
-                    let list = if list.contains('|') { format!("({list})") } else { list };
-                    format!(
-                        "{list}[{}:{}]",
-                        argument("start").unwrap_or_default(),
-                        argument("end").unwrap_or_default()
-                    )
-                }
-                "map" => format!("[it.{} for it in {list}]", field(argument("attribute"))),
-                _ => match argument("value") {
-                    Some(value) => format!(
-                        "[it for it in {list} if it?.{} == {value}]",
-                        field(argument("attribute")).replace('.', "?.")
-                    ),
-                    None => format!(
-                        "[it for it in {list} if it?.{}]",
-                        field(argument("attribute")).replace('.', "?.")
-                    ),
-                },
-            };
+        if let Some(made) = filter(&tokens[start..i], tokens[name].as_str(), &given) {
             tokens.splice(start..=end, [Token::Done(made)]);
             i = start + 1;
             continue;
+        }
+        if let Some((_, new)) = FILTERS.iter().find(|(old, _)| tokens[name].is(old)) {
+            tokens[name] = Token::Word((*new).to_owned());
         } else if let Some(open) = open {
-            let gone: &[&str] = match tokens[name].as_str() {
-                "int" | "float" => &["default"],
-                "round" if argument("method").as_deref() == Some("\"common\"") => &["method"],
-                "unique" => &["attribute", "case_sensitive"],
-                _ => &[],
-            };
-            if given.iter().any(|(name, _)| name.as_deref().is_some_and(|name| gone.contains(&name))) {
-                let kept: Vec<String> = given
-                    .iter()
-                    .filter(|(name, _)| !name.as_deref().is_some_and(|name| gone.contains(&name)))
-                    .map(|(name, value)| match name {
-                        Some(name) => format!("{name}={}", write(value)),
-                        None => write(value),
-                    })
-                    .collect();
-                let list = if kept.is_empty() { String::new() } else { format!("({})", kept.join(", ")) };
-                tokens.splice(open..=end, [Token::Done(list)]);
-            }
+            changed_arguments(tokens, name, open, end, &given);
+        }
+        if tokens[name].is("round")
+            && !given.iter().any(|(name, _)| name.as_deref() == Some("precision"))
+            && !followed_by(tokens, name, "int")
+        {
+            // A whole number was written without `.0`.
+            let end = end_of_filter(tokens, name);
+            tokens.splice(end + 1..=end, read(" | int"));
         }
         if tokens[name].is("default") {
-            let start = operand(tokens, i);
             let length = tokens.len();
             chains(tokens, start, i);
             i += tokens.len() - length;
         }
         i += 1;
     }
+}
+
+/// Where the filter at `name` ends, with its arguments.
+fn end_of_filter(tokens: &[Token], name: usize) -> usize {
+    match next(tokens, name + 1) {
+        Some(open) if tokens[open].is("(") => closing(tokens, open).min(tokens.len() - 1),
+        Some(done) if matches!(tokens[done], Token::Done(_)) => done,
+        _ => name,
+    }
+}
+
+/// Whether the filter at `name` is followed by that one.
+fn followed_by(tokens: &[Token], name: usize, filter: &str) -> bool {
+    next(tokens, end_of_filter(tokens, name) + 1)
+        .filter(|bar| tokens[*bar].is("|"))
+        .and_then(|bar| next(tokens, bar + 1))
+        .is_some_and(|name| tokens[name].is(filter))
+}
+
+/// A filter that is written without one now.
+fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)]) -> Option<String> {
+    let list = write(operand).trim().to_owned();
+    let argument = |wanted: &str| {
+        let value = given.iter().find(|(name, _)| name.as_deref() == Some(wanted))?;
+        Some(convert(value.1.clone(), false))
+    };
+    // What a list's item has, which may be missing or nothing.
+    let there = |attribute: &str| {
+        let field = format!("it?.{}", attribute.replace('.', "?."));
+        format!("{field} is defined and {field} is not none")
+    };
+    Some(match name {
+        "concat" => {
+            let with = argument("with").unwrap_or_default();
+            let single = with.starts_with(['"', '\'', '`'])
+                || with.starts_with("get_page(")
+                || with.starts_with("get_section(");
+            match with.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
+                Some(inside) => format!("[...{list}, {inside}]"),
+                None if single => format!("[...{list}, {with}]"),
+                None if with.ends_with(".pages") => format!("[...{list}, ...{with}]"),
+                // Either could be added: a list's items, or one item.
+                None => format!("[...{list}, ...({with} if {with} is array else [{with}])]"),
+            }
+        }
+        "slice" => {
+            let list = if list.contains('|') { format!("({list})") } else { list };
+            let (from, to) = (argument("start").unwrap_or_default(), argument("end").unwrap_or_default());
+            format!("{list}[{from}:{to}]")
+        }
+        "map" => {
+            let attribute = field(argument("attribute"));
+            format!("[it.{attribute} for it in {list} if {}]", there(&attribute))
+        }
+        "filter" => {
+            let attribute = field(argument("attribute"));
+            match argument("value") {
+                Some(value) => {
+                    format!("[it for it in {list} if it?.{} == {value}]", attribute.replace('.', "?."))
+                }
+                None => format!("[it for it in {list} if {}]", there(&attribute)),
+            }
+        }
+        "group_by" => {
+            let attribute = field(argument("attribute"));
+            // What all pages have needs no question.
+            if !attribute.contains('.') {
+                return None;
+            }
+            format!("[it for it in {list} if {}] | group_by(attribute=\"{attribute}\")", there(&attribute))
+        }
+        "default" if may_be_none(operand) => {
+            let mut operand = operand.to_vec();
+            chains(&mut operand, 0, usize::MAX);
+            let value = given.iter().find(|(name, _)| name.as_deref() == Some("value"))?;
+            format!("({} or {})", write(&operand).trim(), convert(value.1.clone(), true))
+        }
+        _ => return None,
+    })
+}
+
+/// Fields that are there and have no value where nothing is known, for which `default` stood in.
+const NONE_FIELDS: [&str; 17] = [
+    "title",
+    "description",
+    "date",
+    "updated",
+    "year",
+    "month",
+    "day",
+    "summary",
+    "lower",
+    "higher",
+    "author",
+    "previous",
+    "next",
+    "width",
+    "height",
+    "theme",
+    "feed_limit",
+];
+
+/// Whether the operand of `default` is a field that may be `none`, or what another `default` became.
+fn may_be_none(operand: &[Token]) -> bool {
+    let Some(last) = before(operand, operand.len()) else { return false };
+    match &operand[last] {
+        Token::Done(made) => made.starts_with('(') && made.contains(" or "),
+        Token::Word(name) => {
+            last > 0
+                && operand[last - 1].is(".")
+                && NONE_FIELDS.contains(&name.as_str())
+                && !operand.iter().any(|token| token.is("extra") || token.is("|"))
+        }
+        _ => false,
+    }
+}
+
+/// Arguments of a filter that are no more, that are read another way, or that were asked for only when they were needed.
+fn changed_arguments(
+    tokens: &mut Vec<Token>,
+    name: usize,
+    open: usize,
+    end: usize,
+    given: &[(Option<String>, Vec<Token>)],
+) {
+    let is = |key: &Option<String>, wanted: &[&str]| key.as_deref().is_some_and(|key| wanted.contains(&key));
+    let common = |value: &[Token]| write(value).trim_matches(['"', '\'', '`']) == "common";
+    let gone: &[&str] = match tokens[name].as_str() {
+        "int" | "float" => &["default"],
+        "round" if given.iter().any(|(key, value)| is(key, &["method"]) && common(value)) => &["method"],
+        "unique" => &["attribute", "case_sensitive"],
+        "default" | "split" => &[],
+        _ => return,
+    };
+    let kept = given.iter().filter(|(key, _)| !is(key, gone)).map(|(key, value)| {
+        let value = match (tokens[name].as_str(), value.as_slice()) {
+            // Here alone `\n` was a line's end.
+            ("split", [Token::Text(pattern)]) if pattern.contains("\\n") || pattern.contains("\\t") => {
+                pattern.clone()
+            }
+            ("default", _) => convert(value.clone(), true),
+            _ => convert(value.clone(), false),
+        };
+        key.as_ref().map_or(value.clone(), |key| format!("{key}={value}"))
+    });
+    let kept: Vec<String> = kept.collect();
+    let list = if kept.is_empty() { String::new() } else { format!("({})", kept.join(", ")) };
+    tokens.splice(open..=end, [Token::Done(list)]);
 }
 
 /// `"a.b"` as it stands after a dot.
@@ -447,7 +659,7 @@ mod tests {
             ("x is matching(pat=\"a\")", "x is matching(pat=\"a\")"),
             ("a | as_str | trim_start_matches(pat=\"./\")", "a | str | trim_start(pat=\"./\")"),
             ("section.pages | slice(end=5)", "section.pages[:5]"),
-            ("a ~ b | slice(start=1, end=n)", "a ~ b[1:n]"),
+            ("a ~ b | slice(start=1, end=n)", "(a ~ b)[1:n]"),
             ("pages | concat(with=get_page(path=p))", "[...pages, get_page(path=p)]"),
             ("pages | concat(with=[1, 2])", "[...pages, 1, 2]"),
             ("pages | concat(with=s.pages)", "[...pages, ...s.pages]"),
@@ -460,34 +672,86 @@ mod tests {
                 "config.generate_feed and config.feed_filename",
                 "config.generate_feeds and config.feed_filenames[0]",
             ),
-            ("pages | map(attribute=\"date\")", "[it.date for it in pages]"),
+            (
+                "pages | map(attribute=\"date\")",
+                "[it.date for it in pages if it?.date is defined and it?.date is not none]",
+            ),
             ("n | int(default=0)", "n | int"),
             ("n | round(method=\"common\", precision=1)", "n | round(precision=1)"),
-            ("n | round(method=\"ceil\")", "n | round(method=\"ceil\")"),
+            ("n | round(method=\"ceil\")", "n | round(method=\"ceil\") | int"),
             ("page.extra.a | default(value=\"x.y\")", "page?.extra?.a | default(value=\"x.y\")"),
             ("get_taxonomy_url(kind=\"tags\", name=t)", "get_taxonomy_url(kind=\"tags\", term=t)"),
             ("\"a.0 | as_str\"", "\"a.0 | as_str\""),
             ("1.5 + 2", "1.5 + 2"),
         ] {
-            assert_eq!(convert(old, false), new);
+            assert_eq!(convert(read(old), false), new);
         }
-        assert_eq!(convert("page.extra.a and not b[c].d", true), "page?.extra?.a and not b?[c]?.d");
+        let condition = convert(read("page.extra.a and not b[c].d"), true);
+        assert_eq!(condition, "page?.extra?.a and not b?[c]?.d");
+    }
+
+    #[test]
+    fn values_are_what_they_were() {
+        for (old, new) in [
+            ("a.b.c or d.e", "true if a?.b?.c or d?.e else false"),
+            ("not a.b", "not a?.b"),
+            ("f(x=a or b)", "f(x=a or b)"),
+            ("a ~ \".\" | f(x=1) | g", "(a ~ \".\") | f(x=1) | g"),
+            ("a | f + 2 * b.c | g > -1 | h", "a | f + (2 * b.c) | g > -1 | h"),
+            ("n / 2 | round", "(n / 2) | round | int"),
+            ("n | round(method=\"ceil\") | int", "n | round(method=\"ceil\") | int"),
+            ("x | split(pat=\"\\n\") | join(sep='\\n')", "x | split(pat=\"\\n\") | join(sep='\\\\n')"),
+            ("x is matching(\"^\\d\")", "x is matching(pat=\"^\\\\d\")"),
+            (
+                "page.description | default(value=config.a.b) | safe",
+                "(page?.description or config?.a?.b) | safe",
+            ),
+            ("page.extra.title | default(value=a.b)", "page?.extra?.title | default(value=a?.b)"),
+            (
+                "page.title | default(value=a.title) | default(value=\"x\")",
+                "((page?.title or a?.title) or \"x\")",
+            ),
+            (
+                "pages | group_by(attribute=\"extra.a\")",
+                "[it for it in pages if it?.extra?.a is defined and it?.extra?.a is not none] | group_by(attribute=\"extra.a\")",
+            ),
+            ("pages | group_by(attribute=\"year\")", "pages | group_by(attribute=\"year\")"),
+        ] {
+            assert_eq!(convert_value(read(old)), new);
+        }
+    }
+
+    #[test]
+    fn parameters_that_were_not_given_are_none() {
+        let parameters = ["a".to_owned(), "c".to_owned()].into();
+        for (old, new) in [
+            ("a is defined and ba is defined", "a is not none and ba is defined"),
+            ("x.a is not defined or a is not defined", "x.a is not defined or a is none"),
+            (
+                "a | default(value=c | default(value=1)) | f",
+                "(a if a is not none else (c if c is not none else 1)) | f",
+            ),
+        ] {
+            assert_eq!(convert(ask_for_none(&read(old), &parameters), false), new);
+        }
     }
 
     #[test]
     fn calls_of_macros() {
-        let call = whole_call(&read(" m::link(a=1, b=f(x, y)) | safe ")).unwrap();
-        assert_eq!((call.space.as_str(), call.name.as_str(), call.arguments.len()), ("m", "link", 2));
-        assert_eq!(write(&call.arguments[1].1), "f(x, y)");
-        assert!(whole_call(&read("m::link() ~ 1")).is_none());
-        assert!(calls_macro(&read("m::link() ~ 1")));
+        let tokens = read("\"x\" ~ m::link(a=1, b=m::f(x=y)) | safe");
+        let found: Vec<Call> = calls(&tokens).collect();
+        assert_eq!(found.iter().map(|call| call.name.as_str()).collect::<Vec<_>>(), ["link", "f"]);
+        assert_eq!(write(&found[0].arguments[1].1), "m::f(x=y)");
+        let made = replace_calls(&tokens, &|call| format!("<{}>", call.name));
+        assert_eq!(write(&made), "\"x\" ~ <link> | safe");
     }
 
     #[test]
     fn any_text_is_read_and_written_again() {
         for text in ["", "a b", "((", "\"open", "a.", "|", "is", "x is", "a | ", "]", "ü.0"] {
             assert_eq!(write(&read(text)), text);
-            convert(text, true);
+            convert(read(text), true);
+            convert_value(read(text));
         }
     }
 }

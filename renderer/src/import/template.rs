@@ -2,126 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::expression::{self, Token};
-
-/// A piece of a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
-    Text(&'a str),
-    /// `{{ … }}`: what is within, and whether white space goes before and after.
-    Print(&'a str, bool, bool),
-    /// `{% … %}`.
-    Tag(&'a str, bool, bool),
-    Comment(&'a str),
-}
-
-/// Splits a template; what is within `{% raw %}` is text.
-pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
-    split(text, true)
-}
-
-/// Splits content, where `{#` begins no comment but the id of a heading.
-pub(super) fn content_pieces(text: &str) -> Vec<Piece<'_>> {
-    split(text, false)
-}
-
-fn split(text: &str, comments: bool) -> Vec<Piece<'_>> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(open) = find_open(rest, comments) {
-        let (before, at) = rest.split_at(open);
-        let (close, kind) = match &at[..2] {
-            "{{" => ("}}", 0),
-            "{%" => ("%}", 1),
-            _ => ("#}", 2),
-        };
-        let Some(end) = end_of(&at[2..], close) else { break };
-        if !before.is_empty() {
-            out.push(Piece::Text(before));
-        }
-        let whole = &at[..end + 4];
-        let inside = &at[2..end + 2];
-        let (left, right) = (inside.starts_with('-'), inside.len() > 1 && inside.ends_with('-'));
-        let plain = inside.strip_prefix('-').unwrap_or(inside);
-        let plain = if right { plain.strip_suffix('-').unwrap_or(plain) } else { plain };
-        rest = &at[whole.len()..];
-        match kind {
-            0 => out.push(Piece::Print(plain, left, right)),
-            1 => {
-                out.push(Piece::Tag(plain, left, right));
-                if plain.trim() == "raw" {
-                    let length = raw_end(rest);
-                    out.push(Piece::Text(&rest[..length]));
-                    rest = &rest[length..];
-                }
-            }
-            _ => out.push(Piece::Comment(whole)),
-        }
-    }
-    if !rest.is_empty() {
-        out.push(Piece::Text(rest));
-    }
-    out
-}
-
-fn find_open(text: &str, comments: bool) -> Option<usize> {
-    let mut from = 0;
-    while let Some(i) = text[from..].find('{') {
-        let at = from + i;
-        match text.as_bytes().get(at + 1) {
-            Some(b'{' | b'%') => return Some(at),
-            Some(b'#') if comments => return Some(at),
-            _ => {}
-        }
-        from = at + 1;
-    }
-    None
-}
-
-/// Where a tag ends; not within quotes.
-fn end_of(text: &str, close: &str) -> Option<usize> {
-    if close == "#}" {
-        return text.find(close);
-    }
-    let mut quote = None;
-    for (i, c) in text.char_indices() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, _) if text[i..].starts_with(close) => return Some(i),
-            (None, _) => {}
-        }
-    }
-    text.find(close)
-}
-
-/// Where the tag that ends raw text begins.
-fn raw_end(text: &str) -> usize {
-    let mut from = 0;
-    while let Some(i) = text[from..].find("{%") {
-        let at = from + i;
-        let tag = text[at + 2..].trim_start_matches('-').trim_start();
-        if tag.starts_with("endraw") {
-            return at;
-        }
-        from = at + 2;
-    }
-    text.len()
-}
+use super::expression::{self, Arguments, Call, Token};
+use super::pieces::{Piece, pieces};
+use super::variables::Variables;
 
 /// A component call.
 pub(super) fn call(name: &str, arguments: &[(Option<String>, Vec<Token>)], close: &str) -> String {
     let mut out = format!("<{name}");
     for (key, value) in arguments {
-        let text = expression::write(value);
-        let Some(key) = key else {
-            out.push_str(&format!(" {text}"));
-            continue;
-        };
-        match value.as_slice() {
-            [Token::Text(quoted)] if quoted.starts_with('"') => out.push_str(&format!(" {key}={quoted}")),
-            _ => out.push_str(&format!(" {key}={{{}}}", expression::convert(&text, false))),
+        let text = expression::convert_value(value.clone());
+        match (key, value.as_slice()) {
+            (None, _) => out.push_str(&format!(" {text}")),
+            (Some(key), [Token::Text(quoted)]) if quoted.starts_with('"') => {
+                out.push_str(&format!(" {key}={text}"));
+            }
+            (Some(key), _) => out.push_str(&format!(" {key}={{{text}}}")),
         }
     }
     out.push_str(close);
@@ -138,6 +33,56 @@ pub(super) struct Names {
     pub(super) files: BTreeSet<String>,
     /// What templates extend, and the blocks that they have.
     pub(super) frames: BTreeMap<String, Frame>,
+    /// What macros and shortcodes are given.
+    pub(super) given: Given,
+}
+
+/// The kinds of values that the parameters of each macro and shortcode are given: a component takes no others than that
+/// of a parameter's default.
+#[derive(Default)]
+pub(super) struct Given(BTreeMap<(String, String), BTreeSet<Option<Kind>>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Text,
+    Integer,
+    Float,
+    Truth,
+    List,
+}
+
+impl Kind {
+    /// That of a literal.
+    fn of(value: &[Token]) -> Option<Self> {
+        match value {
+            [Token::Text(_)] => Some(Self::Text),
+            [Token::Number(number)] => Some(if number.contains('.') { Self::Float } else { Self::Integer }),
+            [Token::Mark(minus), number @ Token::Number(_)] if minus == "-" => {
+                Self::of(std::slice::from_ref(number))
+            }
+            [Token::Word(word)] if matches!(word.to_lowercase().as_str(), "true" | "false") => {
+                Some(Self::Truth)
+            }
+            [Token::Mark(open), .., Token::Mark(close)] if open == "[" && close == "]" => Some(Self::List),
+            _ => None,
+        }
+    }
+}
+
+impl Given {
+    pub(super) fn add(&mut self, name: &str, arguments: &Arguments) {
+        for (parameter, value) in arguments {
+            let parameter = parameter.clone().unwrap_or_else(|| expression::write(value));
+            self.0.entry((name.to_owned(), parameter)).or_default().insert(Kind::of(value));
+        }
+    }
+
+    /// Whether a parameter is only ever given what is like its default.
+    fn is_like(&self, name: &str, parameter: &str, default: &[Token]) -> bool {
+        let kind = Kind::of(default);
+        let given = self.0.get(&(name.to_owned(), parameter.to_owned()));
+        kind.is_some() && given.is_none_or(|given| given.iter().all(|given| *given == kind))
+    }
 }
 
 /// What a template extends, and the blocks that it has.
@@ -200,30 +145,45 @@ struct Converter<'a> {
     out: String,
     notes: Vec<String>,
     empty: Vec<String>,
-    /// Parameters of a shortcode, of which `is defined` asks something else now.
+    /// Parameters that are `none` where they are not given.
     parameters: BTreeSet<String>,
+    /// The blocks that are open, and the macro: their ends need not name them, or not rightly.
+    blocks: Vec<String>,
+    macro_name: String,
+}
+
+impl<'a> Converter<'a> {
+    fn new(names: &'a Names, own: &'a str) -> Self {
+        Self {
+            names,
+            own,
+            imports: BTreeMap::new(),
+            out: String::new(),
+            notes: Vec::new(),
+            empty: Vec::new(),
+            parameters: BTreeSet::new(),
+            blocks: Vec::new(),
+            macro_name: String::new(),
+        }
+    }
+
+    fn converted(self) -> Converted {
+        Converted { text: self.out, notes: self.notes, empty: self.empty }
+    }
 }
 
 /// Converts a template that is no shortcode.
 pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
     let own = names.spaces.get(name).map_or("", String::as_str);
-    let mut converter = Converter {
-        names,
-        own,
-        imports: BTreeMap::new(),
-        out: String::with_capacity(text.len()),
-        notes: Vec::new(),
-        empty: Vec::new(),
-        parameters: BTreeSet::new(),
-    };
+    let mut converter = Converter::new(names, own);
     converter.run(text);
-    Converted { text: converter.out, notes: converter.notes, empty: converter.empty }
+    converter.converted()
 }
 
 impl Converter<'_> {
     fn run(&mut self, text: &str) {
         let mut all = pieces(text);
-        self.leave_out_lost_blocks(&mut all);
+        self.leave_out_what_was_never_shown(&mut all);
         for piece in &all {
             if let Piece::Tag(tag, ..) = piece {
                 let tokens = expression::read(tag.trim());
@@ -254,13 +214,24 @@ impl Converter<'_> {
         }
     }
 
-    /// Tera 1 passed over blocks that no parent has; now they are an error.
-    fn leave_out_lost_blocks(&mut self, all: &mut Vec<Piece<'_>>) {
+    /// Of a template that extends another, Tera 1 passed over blocks that no parent has, and over what stands outside of
+    /// blocks; now both are errors.
+    fn leave_out_what_was_never_shown(&mut self, all: &mut Vec<Piece<'_>>) {
         let mut frame = Frame::default();
         frame.read(all);
-        let (mut depth, mut lost) = (0_usize, None);
+        if frame.parent.is_none() {
+            return;
+        }
+        let (mut depth, mut lost, mut in_macro, mut loose) = (0_usize, false, false, false);
         all.retain(|piece| {
-            let Piece::Tag(tag, ..) = piece else { return lost.is_none() };
+            let Piece::Tag(tag, ..) = piece else {
+                let is_blank = match piece {
+                    Piece::Text(text) => text.trim().is_empty(),
+                    piece => matches!(piece, Piece::Comment(_)),
+                };
+                loose |= depth == 0 && !in_macro && !is_blank;
+                return !lost && (depth > 0 || in_macro || is_blank);
+            };
             let (word, name) = tag.trim().split_once(char::is_whitespace).unwrap_or((tag.trim(), ""));
             match word {
                 "block" => {
@@ -269,22 +240,31 @@ impl Converter<'_> {
                             "the block `{}`, which nothing above has, was never shown and is left out",
                             name.trim()
                         ));
-                        lost = Some(());
+                        lost = true;
                     }
                     depth += 1;
-                    lost.is_none()
+                    !lost
                 }
                 "endblock" => {
                     depth = depth.saturating_sub(1);
-                    let is_kept = lost.is_none();
-                    if depth == 0 {
-                        lost = None;
-                    }
+                    let is_kept = !lost;
+                    lost &= depth > 0;
                     is_kept
                 }
-                _ => lost.is_none(),
+                "macro" | "endmacro" => {
+                    in_macro = word == "macro";
+                    !lost
+                }
+                "extends" | "import" => !lost,
+                _ => {
+                    loose |= depth == 0 && !in_macro;
+                    !lost && (depth > 0 || in_macro)
+                }
             }
         });
+        if loose {
+            self.notes.push("what stands outside of its blocks was never shown and is left out".to_owned());
+        }
     }
 
     fn put(&mut self, open: &str, left: bool, inside: &str, right: bool, close: &str) {
@@ -299,7 +279,8 @@ impl Converter<'_> {
         self.out.push_str(close);
     }
 
-    fn component(&self, call: &expression::Call) -> String {
+    /// The component that stands for a macro.
+    fn component(&self, call: &Call) -> String {
         let space = match call.space.as_str() {
             "self" => self.own.to_owned(),
             alias => {
@@ -307,70 +288,58 @@ impl Converter<'_> {
                 known.cloned().unwrap_or_else(|| alias.to_owned())
             }
         };
-        if space.is_empty() { call.name.clone() } else { format!("{space}.{}", call.name) }
+        in_space(&space, &call.name)
+    }
+
+    /// An expression with components in place of macros, and with other questions for what was not given.
+    fn read(&self, tokens: &[Token]) -> Vec<Token> {
+        let made = |found: Call| {
+            let given = found.arguments.iter().map(|(name, value)| (name.clone(), self.read(value)));
+            call(&self.component(&found), &given.collect::<Vec<_>>(), " />")
+        };
+        expression::ask_for_none(&expression::replace_calls(tokens, &made), &self.parameters)
     }
 
     fn expression(&self, text: &str, lenient: bool) -> String {
-        let mut text = text.to_owned();
-        for name in &self.parameters {
-            for (old, new) in [
-                (format!("{name} is defined"), format!("{name} is not none")),
-                (format!("{name} is not defined"), format!("{name} is none")),
-                (format!("{name} is undefined"), format!("{name} is none")),
-            ] {
-                text = text.replace(&old, &new);
-            }
-        }
-        expression::convert(&text, lenient)
+        expression::convert(self.read(&expression::read(text)), lenient)
+    }
+
+    fn value(&self, text: &str) -> String {
+        expression::convert_value(self.read(&expression::read(text)))
     }
 
     fn print(&mut self, inside: &str, left: bool, right: bool) {
-        let tokens = expression::read(inside);
-        if let Some(found) = expression::whole_call(&tokens) {
-            let inside = call(&self.component(&found), &found.arguments, " />");
-            return self.put("{{", left, &format!(" {inside} "), right, "}}");
-        }
-        if expression::calls_macro(&tokens) {
-            self.notes.push(format!(
-                "`{}` calls a macro within an expression: write it with a set block",
-                inside.trim()
-            ));
-        }
-        let inside = self.expression(inside, false);
-        self.put("{{", left, &inside, right, "}}");
+        let made = self.value(inside);
+        let spaced = if made.starts_with(char::is_whitespace) { made } else { format!(" {made} ") };
+        self.put("{{", left, &spaced, right, "}}");
     }
 
     fn tag(&mut self, inside: &str, left: bool, right: bool, after: &[Piece<'_>]) {
         let trimmed = inside.trim();
         let word = trimmed.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
         let rest = trimmed[word.len()..].trim();
-        let name =
-            |name: &str, own: &str| if own.is_empty() { name.to_owned() } else { format!("{own}.{name}") };
         let made = match word {
-            "macro" => {
-                let (macro_name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
-                let given = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
-                let given = Some(given.trim().to_owned()).filter(|given| !given.is_empty());
-                let parameters: Vec<String> = given.into_iter().chain(seen(rest, after)).collect();
-                format!("component {}({})", name(macro_name.trim(), self.own), parameters.join(", "))
-            }
+            "macro" => return self.open_macro(rest, left, right, after),
             "endmacro" => {
-                // The name may be left out in Tera 1 and may not in Tera 2.
-                let macro_name = if rest.is_empty() { self.last_macro() } else { rest.to_owned() };
-                let own = if rest.is_empty() { "" } else { self.own };
-                format!("endcomponent {}", name(&macro_name, own))
+                self.parameters.clear();
+                format!("endcomponent {}", in_space(self.own, &self.macro_name))
             }
+            "block" => {
+                self.blocks.push(rest.to_owned());
+                trimmed.to_owned()
+            }
+            "endblock" => match self.blocks.pop() {
+                Some(name) if !rest.is_empty() => format!("endblock {name}"),
+                _ => trimmed.to_owned(),
+            },
             "if" | "elif" => format!("{word} {}", self.expression(rest, true)),
+            "filter" => {
+                let made = self.expression(&format!("x | {rest}"), false);
+                format!("filter {}", made.strip_prefix("x | ").unwrap_or(rest))
+            }
             "set" | "set_global" => {
                 let (variable, value) = rest.split_once('=').unwrap_or((rest, ""));
-                let tokens = expression::read(value);
-                if let Some(found) = expression::whole_call(&tokens) {
-                    let inside = call(&self.component(&found), &found.arguments, " />");
-                    self.put("{%", left, &format!(" {word} {} ", variable.trim()), false, "%}");
-                    self.out.push_str(&format!("{{{{ {inside} }}}}"));
-                    return self.put("{%", false, &format!(" end{word} "), right, "%}");
-                }
-                format!("{word} {} = {}", variable.trim(), self.expression(value.trim(), false))
+                format!("{word} {} = {}", variable.trim(), self.value(value.trim()))
             }
             "for" => match rest.split_once(" in ") {
                 Some((variables, list)) => {
@@ -405,13 +374,41 @@ impl Converter<'_> {
         format!("include \"{found}\"")
     }
 
-    /// The component that was opened last.
-    fn last_macro(&self) -> String {
-        self.out
-            .rfind("component ")
-            .map(|at| self.out[at + "component ".len()..].split('(').next().unwrap_or("").trim().to_owned())
-            .unwrap_or_default()
+    /// A macro's first tag. A parameter's default says which values it takes now: where others are given, or may be, it is
+    /// set within.
+    fn open_macro(&mut self, rest: &str, left: bool, right: bool, after: &[Piece<'_>]) {
+        let (name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
+        let name = name.trim();
+        let parameters = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
+        let (mut heads, mut within) = (Vec::new(), Vec::new());
+        for (parameter, value) in expression::arguments(&expression::read(parameters)) {
+            let default = expression::convert(value.clone(), false);
+            match parameter {
+                None => heads.push(default),
+                Some(parameter) if self.names.given.is_like(name, &parameter, &value) => {
+                    heads.push(format!("{parameter}={default}"));
+                }
+                Some(parameter) => {
+                    heads.push(format!("{parameter}=none"));
+                    within.push(format!(
+                        " set {parameter} = {default} if {parameter} is none else {parameter} "
+                    ));
+                }
+            }
+        }
+        self.macro_name = name.to_owned();
+        self.parameters = seen(rest, after);
+        heads.extend(self.parameters.iter().map(|name| format!("@{name} = none")));
+        let head = format!(" component {}({}) ", in_space(self.own, name), heads.join(", "));
+        self.put("{%", left, &head, right && within.is_empty(), "%}");
+        for (i, set) in within.iter().enumerate() {
+            self.put("{%", false, set, right && i + 1 == within.len(), "%}");
+        }
     }
+}
+
+fn in_space(space: &str, name: &str) -> String {
+    if space.is_empty() { name.to_owned() } else { format!("{space}.{name}") }
 }
 
 /// The file and the name of a tag that imports macros.
@@ -432,22 +429,22 @@ fn import(tokens: &[Token]) -> Option<(String, String)> {
     }
 }
 
-/// What every macro could see without being given it, and what stands for it where it is not there.
-const SEEN: [(&str, &str); 10] = [
-    ("page", "{}"),
-    ("section", "{}"),
-    ("config", "{}"),
-    ("lang", "\"\""),
-    ("taxonomy", "{}"),
-    ("term", "{}"),
-    ("terms", "[]"),
-    ("paginator", "{}"),
-    ("current_path", "\"\""),
-    ("current_url", "\"\""),
+/// What every macro could see without being given it.
+const SEEN: [&str; 10] = [
+    "page",
+    "section",
+    "config",
+    "lang",
+    "taxonomy",
+    "term",
+    "terms",
+    "paginator",
+    "current_path",
+    "current_url",
 ];
 
-/// What the macro whose first tag says `rest` takes from where it is called, as parameters. `inside` begins with its body.
-fn seen(rest: &str, inside: &[Piece<'_>]) -> Vec<String> {
+/// What the macro whose first tag says `rest` takes from where it is called. `inside` begins with its body.
+fn seen(rest: &str, inside: &[Piece<'_>]) -> BTreeSet<String> {
     let length = inside
         .iter()
         .position(|piece| matches!(piece, Piece::Tag(tag, ..) if tag.trim().starts_with("endmacro")));
@@ -455,59 +452,50 @@ fn seen(rest: &str, inside: &[Piece<'_>]) -> Vec<String> {
     let given = given.split([',', ')']).filter_map(|one| one.split('=').next());
     let given = given.map(|name| name.trim().to_owned()).collect();
     let found = Variables::of(&inside[..length.unwrap_or(inside.len())], given);
-    let seen = SEEN.iter().filter(|(name, _)| found.free.contains_key(*name));
-    seen.map(|(name, default)| format!("@{name} = {default}")).collect()
+    SEEN.iter().filter(|name| found.free.contains_key(**name)).map(|name| (*name).to_owned()).collect()
 }
 
 /// What every shortcode could see.
 const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];
 
-/// A shortcode as a component: it names its parameters, which a shortcode did not.
-pub(super) fn shortcode(name: &str, text: &str, names: &Names) -> Converted {
+/// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines.
+pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names) -> Converted {
     let found = Variables::of(&pieces(text), BTreeSet::new());
+    let mut converter = Converter::new(names, "");
     let mut parameters = Vec::new();
     for (variable, default) in &found.free {
-        if AROUND.contains(&variable.as_str()) || matches!(variable.as_str(), "body" | "nth") {
+        if matches!(variable.as_str(), "body" | "nth") {
             continue;
         }
+        let around = AROUND.contains(&variable.as_str());
+        let sign = if around { "@" } else { "" };
         parameters.push(match default {
-            Some(default) => format!("{variable} = {default}"),
-            None if found.optional.contains(variable) => format!("{variable} = none"),
-            None => variable.clone(),
+            Some(default)
+                if !found.optional.contains(variable)
+                    && names.given.is_like(name, variable, &expression::read(default)) =>
+            {
+                format!("{variable} = {}", expression::write(&expression::read(default)))
+            }
+            None if !around && !found.optional.contains(variable) => variable.clone(),
+            _ => {
+                converter.parameters.insert(variable.clone());
+                format!("{sign}{variable} = none")
+            }
         });
     }
-    // Those that must be given come first, to be read as such.
-    parameters.sort_by_key(|parameter| parameter.contains(" = "));
-    for around in AROUND {
-        if found.free.contains_key(around) {
-            parameters.push(format!("@{around} = {{}}"));
-        }
-    }
-    let optional = found.optional.iter().filter(|name| !AROUND.contains(&name.as_str())).cloned().collect();
-    let mut converter = Converter {
-        names,
-        own: "",
-        imports: BTreeMap::new(),
-        out: String::with_capacity(text.len()),
-        notes: Vec::new(),
-        empty: Vec::new(),
-        parameters: optional,
-    };
+    // Those that must be given come first, to be read as such, and those that the page gives last.
+    parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
     if found.free.contains_key("nth") {
         converter
             .notes
             .push("`nth`, the number of the call, is no more: pass a number of your own".to_owned());
     }
     converter.run(text);
-    let body = tighten(&converter.out);
-    Converted {
-        text: format!(
-            "{{% component {name}({}) %}}\n{body}\n{{% endcomponent {name} %}}\n",
-            parameters.join(", ")
-        ),
-        notes: converter.notes,
-        empty: converter.empty,
-    }
+    let body =
+        if is_markdown { converter.out.trim_matches('\n').to_owned() } else { tighten(&converter.out) };
+    converter.out =
+        format!("{{% component {name}({}) %}}\n{body}\n{{% endcomponent {name} %}}\n", parameters.join(", "));
+    converter.converted()
 }
 
 /// A component's output becomes part of a page's markdown, where an empty line ends a block of HTML and an indented
@@ -517,116 +505,6 @@ fn tighten(text: &str) -> String {
         return text.trim_matches('\n').to_owned();
     }
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
-}
-
-/// The variables of a template that it does not set itself.
-#[derive(Default)]
-struct Variables {
-    /// With the literal that stands for them where they are not given.
-    free: BTreeMap<String, Option<String>>,
-    /// Those that are asked for before they are used.
-    optional: BTreeSet<String>,
-}
-
-const RESERVED: [&str; 14] = [
-    "in",
-    "and",
-    "or",
-    "not",
-    "is",
-    "true",
-    "false",
-    "True",
-    "False",
-    "loop",
-    "__tera_context",
-    "self",
-    "none",
-    "as",
-];
-
-impl Variables {
-    fn of(pieces: &[Piece<'_>], mut bound: BTreeSet<String>) -> Self {
-        let mut out = Self::default();
-        for piece in pieces {
-            match piece {
-                Piece::Print(inside, ..) => out.add(&expression::read(inside), &bound, false),
-                Piece::Tag(inside, ..) => {
-                    let trimmed = inside.trim();
-                    let word = trimmed.split(|c: char| c.is_whitespace()).next().unwrap_or("");
-                    let rest = trimmed[word.len()..].trim();
-                    match word {
-                        "if" | "elif" => out.add(&expression::read(rest), &bound, true),
-                        "set" | "set_global" => {
-                            let (variable, value) = rest.split_once('=').unwrap_or((rest, ""));
-                            out.add(&expression::read(value), &bound, false);
-                            bound.insert(variable.trim().to_owned());
-                        }
-                        "for" => {
-                            if let Some((variables, list)) = rest.split_once(" in ") {
-                                out.add(&expression::read(list), &bound, false);
-                                bound.extend(variables.split(',').map(|name| name.trim().to_owned()));
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-                _ => {}
-            }
-        }
-        out
-    }
-
-    fn add(&mut self, tokens: &[Token], bound: &BTreeSet<String>, condition: bool) {
-        let solid: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Space(_))).collect();
-        let text = |i: usize| {
-            solid.get(i).map_or("", |token| match token {
-                Token::Word(s) | Token::Mark(s) => s.as_str(),
-                _ => "",
-            })
-        };
-        for (i, token) in solid.iter().enumerate() {
-            let Token::Word(word) = token else { continue };
-            let before = if i == 0 { "" } else { text(i - 1) };
-            let earlier = if i < 2 { "" } else { text(i - 2) };
-            let after = text(i + 1);
-            let named = matches!(before, "." | "|" | "is" | "::") || (before == "not" && earlier == "is");
-            if named
-                || matches!(after, "(" | "=" | "::")
-                || RESERVED.contains(&word.as_str())
-                || bound.contains(word)
-            {
-                continue;
-            }
-            let asked = after == "is" && matches!(text(i + 2), "defined" | "undefined" | "not");
-            let whole = condition && after != ".";
-            let has_default = after == "|" && text(i + 2) == "default";
-            let default = if has_default { literal(&solid[i..]) } else { None };
-            if asked || whole || has_default {
-                self.optional.insert(word.clone());
-            }
-            let entry = self.free.entry(word.clone()).or_default();
-            if entry.is_none() {
-                *entry = default;
-            }
-        }
-    }
-}
-
-/// The literal of `name | default(value=…)`.
-fn literal(tokens: &[&Token]) -> Option<String> {
-    match tokens {
-        [_, _, _, _, Token::Word(value), Token::Mark(equals), literal, Token::Mark(close), ..]
-            if value == "value" && equals == "=" && close == ")" =>
-        {
-            match literal {
-                Token::Text(text) | Token::Number(text) => Some(text.clone()),
-                Token::Word(word) if word == "true" || word == "false" => Some(word.clone()),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -639,6 +517,7 @@ mod tests {
             aliases: [("inherited".to_owned(), "links".to_owned())].into(),
             files: ["there.html".to_owned()].into(),
             frames: BTreeMap::new(),
+            given: Given::default(),
         }
     }
 
@@ -674,7 +553,7 @@ mod tests {
             "{% import \"macros/links.html\" as m %}\n{%- if page.extra.a %}{{ m::one(a=page.title, b='y') | safe }}{% endif %}{% set x = m::two(c=1) %}{% for p in s.pages | slice(end=3) %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}",
             &names(),
         );
-        insta::assert_snapshot!(made.text, @r#"{%- if page?.extra?.a %}{{ <links.one a={page.title} b={'y'} /> }}{% endif %}{% set x %}{{ <links.two c={1} /> }}{% endset %}{% for p in s.pages[:3] %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}"#);
+        insta::assert_snapshot!(made.text, @r#"{%- if page?.extra?.a %}{{ <links.one a={page.title} b={'y'} /> | safe }}{% endif %}{% set x = <links.two c={1} /> %}{% for p in s.pages[:3] %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}"#);
     }
 
     #[test]
@@ -684,7 +563,71 @@ mod tests {
             "{% macro pager() %}{{ paginator.current_index }} {{ lang }}{% endmacro pager %}{% macro one(page, s=\"x\") %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endmacro %}",
             &names(),
         );
-        insta::assert_snapshot!(made.text, @r#"{% component pager(@lang = "", @paginator = {}) %}{{ paginator.current_index }} {{ lang }}{% endcomponent pager %}{% component one(page, s="x", @section = {}) %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endcomponent one %}"#);
+        insta::assert_snapshot!(made.text, @r#"{% component pager(@lang = none, @paginator = none) %}{{ paginator.current_index }} {{ lang }}{% endcomponent pager %}{% component one(page, s="x", @section = none) %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endcomponent one %}"#);
+    }
+
+    #[test]
+    fn macros_are_called_within_expressions() {
+        let made = convert(
+            "page.html",
+            "{% import \"macros/links.html\" as m %}{% if m::one(a=m::two(c=1)) == \"1\" and not x.y.z %}{{ t | replace(from=\"a\", to=m::two(c=p or q.r)) }}{% endif %}{{- self::gone() | trim -}}",
+            &names(),
+        );
+        insta::assert_snapshot!(made.text, @r#"{% if <links.one a={<links.two c={1} />} /> == "1" and not x?.y?.z %}{{ t | replace(from="a", to=<links.two c={true if p or q?.r else false} />) }}{% endif %}{{- <gone /> | trim -}}"#);
+        assert_eq!(made.notes.len(), 0);
+    }
+
+    #[test]
+    fn parameters_take_what_they_are_given() {
+        let mut names = names();
+        for call in ["m::two(s=\"\", b=x.y, n=-1)", "m::two(s=\"a\", n=2)"] {
+            let tokens = expression::read(call);
+            expression::calls(&tokens).for_each(|call| names.given.add(&call.name, &call.arguments));
+        }
+        let text = "{% macro two(a, s=\"\\d\", b=false, n=1) -%}\n{{ a }}{% endmacro wrong %}";
+        insta::assert_snapshot!(convert("x.html", text, &names).text, @r#"
+        {% component two(a, s="\\d", b=none, n=1) %}{% set b = false if b is none else b -%}
+        {{ a }}{% endcomponent two %}
+        "#);
+        let text = "{% if b %}{{ b | default(value=\"x\") }}{{ n | default(value=\"x\") }}{% endif %}";
+        insta::assert_snapshot!(shortcode("two", text, false, &names).text, @r#"
+        {% component two(b = none, n = none) %}
+        {% if b %}{{ (b if b is not none else "x") }}{{ (n if n is not none else "x") }}{% endif %}
+        {% endcomponent two %}
+        "#);
+    }
+
+    #[test]
+    fn ends_have_the_names_of_what_they_end() {
+        let text = "{% block a %}{%- block b -%}{% endblock a %}{% endblock wrong -%}{% filter linebreaksbr %}{% endfilter %}";
+        let made = convert("x.html", text, &names());
+        insta::assert_snapshot!(made.text, @"{% block a %}{%- block b -%}{% endblock b %}{% endblock a -%}{% filter newlines_to_br %}{% endfilter %}");
+    }
+
+    #[test]
+    fn what_stands_outside_of_the_blocks_of_a_child_is_left_out() {
+        let text = "{# why #}\n{% extends \"base.html\" %}\nlost\n{% set x = 1 %}{% macro m() %}x{% endmacro m %}\n{% if x %}{% block a %}{{ x }}{% endblock %}{% endif %}";
+        let made = convert("x.html", text, &names());
+        insta::assert_snapshot!(made.text, @r#"
+        {# why #}
+        {% extends "base.html" %}{% component m() %}x{% endcomponent m %}
+        {% block a %}{{ x }}{% endblock %}
+        "#);
+        assert_eq!(made.notes.len(), 1, "{:?}", made.notes);
+    }
+
+    #[test]
+    fn shortcodes_of_markdown_keep_their_lines() {
+        let text = "## A\n\n- {{ a }}\n\n    code\n";
+        insta::assert_snapshot!(shortcode("m", text, true, &names()).text, @"
+        {% component m(a) %}
+        ## A
+
+        - {{ a }}
+
+            code
+        {% endcomponent m %}
+        ");
     }
 
     #[test]
@@ -706,10 +649,11 @@ mod tests {
         let made = shortcode(
             "image",
             "<figure>\n\n  <img src=\"{{ get_url(path=src) }}\" alt=\"{{ alt | default(value=\"\") }}\">\n  {% if caption is defined %}<p>{{ caption }}</p>{% endif %}\n  {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}\n</figure>\n",
+            false,
             &names(),
         );
         insta::assert_snapshot!(made.text, @r#"
-        {% component image(src, alt = "", caption = none, @page = {}) %}
+        {% component image(src, alt = "", caption = none, @page = none) %}
         <figure>
         <img src="{{ get_url(path=src) }}" alt="{{ alt | default(value="") }}">
         {% if caption is not none %}<p>{{ caption }}</p>{% endif %}
@@ -723,7 +667,7 @@ mod tests {
     fn any_template_is_read() {
         for text in ["", "{{", "{% if", "{# a", "a {{ '}}' }} b", "{% raw %}{{", "{%-%}", "{{-}}"] {
             convert("a.html", text, &names());
-            shortcode("a", text, &names());
+            shortcode("a", text, false, &names());
         }
     }
 }
