@@ -146,6 +146,18 @@ fn section_head(text: &str) -> String {
     text.split_inclusive('\n').map(renamed).collect()
 }
 
+/// The default language of a site that has several.
+fn language(sources: &Sources) -> Option<String> {
+    let file = CONFIG_NAMES.iter().find_map(|name| sources.get(name))?;
+    let config: toml::Table = toml::from_str(std::str::from_utf8(&file.read().ok()?).ok()?).ok()?;
+    let several = match config.get("languages")? {
+        toml::Value::Table(languages) => !languages.is_empty(),
+        languages => languages.as_array().is_some_and(|languages| !languages.is_empty()),
+    };
+    let own = config.get("default_language").and_then(toml::Value::as_str).unwrap_or("en");
+    several.then(|| own.to_owned())
+}
+
 fn is_content(path: &str) -> bool {
     path.starts_with("content/") && path.ends_with(".md")
 }
@@ -236,5 +248,12 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
         let space = spaces.get(files.first()?)?;
         Some((alias, space.clone()))
     });
-    Ok(template::Names { aliases: aliases.collect(), spaces, files, frames, given })
+    Ok(template::Names {
+        aliases: aliases.collect(),
+        spaces,
+        files,
+        frames,
+        given,
+        language: language(sources),
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::expression::{self, Arguments};
+use super::expression::{self, Arguments, Token};
 use super::pieces::{Piece, content_pieces};
 use super::template::{self, Given};
 
@@ -17,7 +17,18 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTr
             Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
                 (Some(shown), _) => raw(&mut out, &format!("{{{{{shown}}}}}")),
                 (None, Some((name, arguments))) if shortcodes.contains(&name) => {
-                    out.push_str(&format!("{{{{{}}}}}", template::call(&name, &arguments, " />")));
+                    let (body, arguments): (Arguments, Arguments) =
+                        arguments.into_iter().partition(|(key, _)| key.as_deref() == Some("body"));
+                    match body.first() {
+                        None => {
+                            out.push_str(&format!("{{{{{}}}}}", template::call(&name, &arguments, " />")))
+                        }
+                        Some((_, body)) => {
+                            out.push_str(&format!("{{% {} %}}", template::call(&name, &arguments, ">")));
+                            push_body(&mut out, body);
+                            out.push_str(&format!("{{% </{name}> %}}"));
+                        }
+                    }
                 }
                 (None, found) => {
                     unknown.extend(found.map(|(name, _)| name));
@@ -60,6 +71,21 @@ fn escaped(inside: &str) -> Option<&str> {
     inside.trim().strip_prefix("/*")?.strip_suffix("*/")
 }
 
+/// A body that was handed over as an argument.
+fn push_body(out: &mut String, body: &[Token]) {
+    match body {
+        [Token::Text(quoted)] => {
+            let text = quoted.trim_matches(|c| quoted.starts_with(c));
+            if ["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {
+                raw(out, text);
+            } else {
+                out.push_str(text);
+            }
+        }
+        body => out.push_str(&format!("{{{{ {} }}}}", expression::write(body))),
+    }
+}
+
 fn raw(out: &mut String, text: &str) {
     out.push_str("{% raw %}");
     out.push_str(text);
@@ -75,7 +101,7 @@ fn shortcode(inside: &str) -> Option<(String, Arguments)> {
     if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
         return None;
     }
-    Some((name.to_owned(), expression::arguments(&expression::read(arguments))))
+    Some((name.to_owned(), expression::arguments(&expression::separated(expression::read(arguments)))))
 }
 
 #[cfg(test)]
@@ -86,15 +112,17 @@ mod tests {
     fn calls_are_rewritten_and_all_else_stays_text() {
         let known = ["youtube", "quote", "note"].iter().map(|name| (*name).to_owned()).collect();
         let (made, unknown) = convert(
-            "## A {#b}\n{{ youtube(id=\"x\", autoplay=true, n=3) }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n",
+            "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n",
             &known,
         );
         insta::assert_snapshot!(made, @r#"
         ## A {#b}
-        {{<youtube id="x" autoplay={true} n={3} />}}
+        {{<youtube id="x" autoplay={true} n={3} list={[1, -2]} s="a\\b" />}}
         {% <quote author={'V'}> %}
         In {% <note> %}x{% </note> %}
         {% </quote> %}
+        {% <note a={1}> %}*x* \y\
+        {% </note> %}{% <note> %}{% raw %}{{ z }}{% endraw %}{% </note> %}{% <note> %}{{ 3 }}{% </note> %}
         {% raw %}{{ youtube(id=1) }}{% endraw %} ${% raw %}{{ secrets.X }}{% endraw %} {% raw %}{% if %}{% endraw %} {% raw %}{{ gone(a=1) }}{% endraw %}
         "#);
         assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["gone"]);

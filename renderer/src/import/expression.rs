@@ -140,6 +140,20 @@ pub(super) fn arguments(tokens: &[Token]) -> Arguments {
         .collect()
 }
 
+/// Arguments between which commas may be missing, with all of them.
+pub(super) fn separated(tokens: Vec<Token>) -> Vec<Token> {
+    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
+    for (i, token) in tokens.iter().enumerate() {
+        let named =
+            matches!(token, Token::Word(_)) && next(&tokens, i + 1).is_some_and(|at| tokens[at].is("="));
+        if named && before(&out, out.len()).is_some_and(|last| !out[last].is(",")) {
+            out.push(Token::Mark(",".to_owned()));
+        }
+        out.push(token.clone());
+    }
+    out
+}
+
 /// A call of a macro, by the name that it was imported under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
@@ -233,6 +247,90 @@ fn has_outside(tokens: &[Token], wanted: &[&str]) -> bool {
             depth = depth.saturating_sub(1);
         }
         depth == 0 && wanted.iter().any(|word| token.is(word))
+    })
+}
+
+/// Functions that took the default language where they were asked for none, and take that of what is rendered now.
+const WITH_LANGUAGE: [&str; 7] =
+    ["get_page", "get_section", "get_url", "get_taxonomy", "get_taxonomy_url", "get_taxonomy_term", "trans"];
+
+/// An expression that asks for that language where it asked for none. Which one a path has that is no literal says itself.
+pub(super) fn ask_for_language(tokens: &mut Vec<Token>, language: &str) {
+    let mut i = 0;
+    while i < tokens.len() {
+        let free = before(tokens, i).is_none_or(|b| !(tokens[b].is(".") || tokens[b].is("|")));
+        if free
+            && WITH_LANGUAGE.iter().any(|name| tokens[i].is(name))
+            && let Some(open) = next(tokens, i + 1).filter(|open| tokens[*open].is("("))
+        {
+            let end = closing(tokens, open).min(tokens.len() - 1);
+            let given = arguments(&tokens[open + 1..end]);
+            let of = |wanted: &str| {
+                given
+                    .iter()
+                    .find(|(name, _)| name.as_deref() == Some(wanted))
+                    .map(|(_, value)| value.as_slice())
+            };
+            let says_path = match of("path") {
+                Some([Token::Text(path)]) => !tokens[i].is("get_url") || path[1..].starts_with("@/"),
+                Some(_) => false,
+                None => true,
+            };
+            if of("lang").is_none() && says_path && !given.is_empty() {
+                let last = before(tokens, end).unwrap_or(open);
+                let comma = if tokens[last].is(",") { " " } else { ", " };
+                tokens.insert(last + 1, Token::Done(format!("{comma}lang=\"{language}\"")));
+            }
+        }
+        i += 1;
+    }
+}
+
+/// The result of a component is safe, and a filter that puts it into another text would make that safe too, by escaping
+/// it. Where nothing was to be escaped, all are texts like any other: the components among the arguments of `replace`, and
+/// the `variables` that have been set to one.
+pub(super) fn keep_unsafe(tokens: &mut Vec<Token>, variables: &BTreeSet<String>) {
+    let is_component = |token: &Token| match token {
+        Token::Done(made) => made.starts_with('<'),
+        Token::Word(name) => variables.contains(name),
+        _ => false,
+    };
+    let mut i = 0;
+    while i < tokens.len() {
+        let named = tokens[i].is("|").then(|| next(tokens, i + 1)).flatten();
+        let Some(name) =
+            named.filter(|name| tokens[*name].is("replace") || tokens[*name].is("regex_replace"))
+        else {
+            i += 1;
+            continue;
+        };
+        let end = end_of_filter(tokens, name);
+        for at in (name + 1..end).rev() {
+            let alone = before(tokens, at).is_some_and(|equals| tokens[equals].is("="))
+                && next(tokens, at + 1).is_some_and(|after| tokens[after].is(",") || tokens[after].is(")"));
+            if alone && is_component(&tokens[at]) {
+                tokens.splice(at + 1..=at, read(" | str"));
+            }
+        }
+        let start = term(tokens, i);
+        if start + 1 == before(tokens, i).map_or(0, |last| last + 1) && is_component(&tokens[start]) {
+            tokens.splice(start + 1..=start, read(" | str"));
+            i += 4;
+        }
+        i = name.max(i) + 1;
+    }
+}
+
+/// Whether a whole expression is a component.
+pub(super) fn is_component(tokens: &[Token]) -> bool {
+    let mut solid = tokens.iter().filter(|token| !matches!(token, Token::Space(_)));
+    matches!((solid.next(), solid.next()), (Some(Token::Done(made)), None) if made.starts_with('<'))
+}
+
+/// Whether an expression ends by saying that nothing is to be escaped.
+pub(super) fn ends_safe(tokens: &[Token]) -> bool {
+    before(tokens, tokens.len()).is_some_and(|last| {
+        tokens[last].is("safe") && before(tokens, last).is_some_and(|bar| tokens[bar].is("|"))
     })
 }
 
@@ -719,6 +817,40 @@ mod tests {
         ] {
             assert_eq!(convert_value(read(old)), new);
         }
+    }
+
+    #[test]
+    fn functions_ask_for_the_language_that_they_took() {
+        for (old, new) in [
+            ("get_section(path=\"a/_index.md\") ", "get_section(path=\"a/_index.md\", lang=\"de\") "),
+            ("get_page(path=p)", "get_page(path=p)"),
+            ("get_page(path=\"a.md\", lang=lang)", "get_page(path=\"a.md\", lang=lang)"),
+            ("get_url(path=\"@/a.md\",)", "get_url(path=\"@/a.md\", lang=\"de\")"),
+            ("get_url(path=\"a\") ~ x.trans()", "get_url(path=\"a\") ~ x.trans()"),
+            ("trans(key=a) | upper", "trans(key=a, lang=\"de\") | upper"),
+        ] {
+            let mut tokens = read(old);
+            ask_for_language(&mut tokens, "de");
+            assert_eq!(write(&tokens), new);
+        }
+    }
+
+    #[test]
+    fn texts_of_components_go_into_others_unescaped() {
+        let set = ["toc".to_owned()].into();
+        for (old, new) in [
+            ("a | replace(from=\"x\", to=m::f()) | safe", "a | replace(from=\"x\", to=<f> | str) | safe"),
+            (
+                "toc | replace(from=toc, to=b.toc) | safe",
+                "toc | str | replace(from=toc | str, to=b.toc) | safe",
+            ),
+            ("m::f() | upper", "<f> | upper"),
+        ] {
+            let mut tokens = replace_calls(&read(old), &|call| format!("<{}>", call.name));
+            keep_unsafe(&mut tokens, &set);
+            assert_eq!(write(&tokens), new);
+        }
+        assert!(ends_safe(&read("a | safe ")) && !ends_safe(&read("safe")));
     }
 
     #[test]

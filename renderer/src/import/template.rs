@@ -35,6 +35,8 @@ pub(super) struct Names {
     pub(super) frames: BTreeMap<String, Frame>,
     /// What macros and shortcodes are given.
     pub(super) given: Given,
+    /// The default language, where there are several.
+    pub(super) language: Option<String>,
 }
 
 /// The kinds of values that the parameters of each macro and shortcode are given: a component takes no others than that
@@ -147,6 +149,8 @@ struct Converter<'a> {
     empty: Vec<String>,
     /// Parameters that are `none` where they are not given.
     parameters: BTreeSet<String>,
+    /// Variables that have been set to what a component gives.
+    components: BTreeSet<String>,
     /// The blocks that are open, and the macro: their ends need not name them, or not rightly.
     blocks: Vec<String>,
     macro_name: String,
@@ -162,6 +166,7 @@ impl<'a> Converter<'a> {
             notes: Vec::new(),
             empty: Vec::new(),
             parameters: BTreeSet::new(),
+            components: BTreeSet::new(),
             blocks: Vec::new(),
             macro_name: String::new(),
         }
@@ -297,19 +302,23 @@ impl Converter<'_> {
             let given = found.arguments.iter().map(|(name, value)| (name.clone(), self.read(value)));
             call(&self.component(&found), &given.collect::<Vec<_>>(), " />")
         };
-        expression::ask_for_none(&expression::replace_calls(tokens, &made), &self.parameters)
+        let mut tokens = expression::replace_calls(tokens, &made);
+        if let Some(language) = &self.names.language {
+            expression::ask_for_language(&mut tokens, language);
+        }
+        expression::ask_for_none(&tokens, &self.parameters)
     }
 
     fn expression(&self, text: &str, lenient: bool) -> String {
         expression::convert(self.read(&expression::read(text)), lenient)
     }
 
-    fn value(&self, text: &str) -> String {
-        expression::convert_value(self.read(&expression::read(text)))
-    }
-
     fn print(&mut self, inside: &str, left: bool, right: bool) {
-        let made = self.value(inside);
+        let mut tokens = self.read(&expression::read(inside));
+        if expression::ends_safe(&tokens) {
+            expression::keep_unsafe(&mut tokens, &self.components);
+        }
+        let made = expression::convert_value(tokens);
         let spaced = if made.starts_with(char::is_whitespace) { made } else { format!(" {made} ") };
         self.put("{{", left, &spaced, right, "}}");
     }
@@ -339,7 +348,7 @@ impl Converter<'_> {
             }
             "set" | "set_global" => {
                 let (variable, value) = rest.split_once('=').unwrap_or((rest, ""));
-                format!("{word} {} = {}", variable.trim(), self.value(value.trim()))
+                format!("{word} {} = {}", variable.trim(), self.set(variable.trim(), value.trim()))
             }
             "for" => match rest.split_once(" in ") {
                 Some((variables, list)) => {
@@ -372,6 +381,19 @@ impl Converter<'_> {
             self.empty.push(found.clone());
         }
         format!("include \"{found}\"")
+    }
+
+    /// What a variable is set to.
+    fn set(&mut self, variable: &str, value: &str) -> String {
+        let mut tokens = self.read(&expression::read(value));
+        let known = if expression::ends_safe(&tokens) { &self.components } else { &BTreeSet::new() };
+        expression::keep_unsafe(&mut tokens, known);
+        if expression::is_component(&tokens) {
+            self.components.insert(variable.to_owned());
+        } else {
+            self.components.remove(variable);
+        }
+        expression::convert_value(tokens)
     }
 
     /// A macro's first tag. A parameter's default says which values it takes now: where others are given, or may be, it is
@@ -518,6 +540,7 @@ mod tests {
             files: ["there.html".to_owned()].into(),
             frames: BTreeMap::new(),
             given: Given::default(),
+            language: None,
         }
     }
 
