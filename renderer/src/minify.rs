@@ -70,6 +70,11 @@ const BLOCKS: &[&str] = &[
     "ul",
 ];
 
+/// Whether an element stands for itself, and not within a line of text.
+pub(crate) fn is_block(element: &str) -> bool {
+    BLOCKS.contains(&element)
+}
+
 /// Elements whose content is copied as it is.
 const KEPT: &[&str] = &["pre", "textarea", "script", "style"];
 

@@ -86,7 +86,13 @@ fn push_body(out: &mut String, body: &[Token]) {
     }
 }
 
+/// Text that is not to be read as a template.
 fn raw(out: &mut String, text: &str) {
+    if text.contains("endraw") {
+        // It would end here.
+        out.push_str(&format!("{{{{ {} }}}}", expression::write(&[Token::Text(format!("`{text}`"))])));
+        return;
+    }
     out.push_str("{% raw %}");
     out.push_str(text);
     out.push_str("{% endraw %}");
@@ -112,7 +118,7 @@ mod tests {
     fn calls_are_rewritten_and_all_else_stays_text() {
         let known = ["youtube", "quote", "note"].iter().map(|name| (*name).to_owned()).collect();
         let (made, unknown) = convert(
-            "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n",
+            "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n{% raw %}{{ a }}{% endraw %}\n",
             &known,
         );
         insta::assert_snapshot!(made, @r#"
@@ -124,6 +130,7 @@ mod tests {
         {% <note a={1}> %}*x* \y\
         {% </note> %}{% <note> %}{% raw %}{{ z }}{% endraw %}{% </note> %}{% <note> %}{{ 3 }}{% </note> %}
         {% raw %}{{ youtube(id=1) }}{% endraw %} ${% raw %}{{ secrets.X }}{% endraw %} {% raw %}{% if %}{% endraw %} {% raw %}{{ gone(a=1) }}{% endraw %}
+        {% raw %}{% raw %}{% endraw %}{% raw %}{{ a }}{% endraw %}{{ `{% endraw %}` }}
         "#);
         assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["gone"]);
     }

@@ -682,6 +682,63 @@ fn may_be_none(operand: &[Token]) -> bool {
     }
 }
 
+/// The pattern of a date in a language, which was written with `%` as all others; none where it has no letter for a part.
+fn date_pattern(format: &str) -> Option<String> {
+    let (mut out, mut text) = (String::new(), String::new());
+    let mut chars = format.chars();
+    let end_text = |out: &mut String, text: &mut String| {
+        if text.chars().any(|c| c.is_ascii_alphabetic() || c == '\'') {
+            out.push_str(&format!("'{}'", text.replace('\'', "''")));
+        } else {
+            out.push_str(text);
+        }
+        text.clear();
+    };
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            text.push(c);
+            continue;
+        }
+        let part = match chars.next()? {
+            '%' => {
+                text.push('%');
+                continue;
+            }
+            'Y' => "y",
+            'y' => "yy",
+            'm' => "MM",
+            'd' => "dd",
+            'e' => "d",
+            'B' => "MMMM",
+            'b' | 'h' => "MMM",
+            'A' => "EEEE",
+            'a' => "EEE",
+            'H' => "HH",
+            'I' => "hh",
+            'M' => "mm",
+            'S' => "ss",
+            'p' => "a",
+            'F' => "y-MM-dd",
+            'T' => "HH:mm:ss",
+            'R' => "HH:mm",
+            '-' => match chars.next()? {
+                'm' => "M",
+                'd' | 'e' => "d",
+                'H' => "H",
+                'I' => "h",
+                'M' => "m",
+                'S' => "s",
+                _ => return None,
+            },
+            _ => return None,
+        };
+        end_text(&mut out, &mut text);
+        out.push_str(part);
+    }
+    end_text(&mut out, &mut text);
+    Some(out)
+}
+
 /// Arguments of a filter that are no more, that are read another way, or that were asked for only when they were needed.
 fn changed_arguments(
     tokens: &mut Vec<Token>,
@@ -696,21 +753,31 @@ fn changed_arguments(
         "int" | "float" => &["default"],
         "round" if given.iter().any(|(key, value)| is(key, &["method"]) && common(value)) => &["method"],
         "unique" => &["attribute", "case_sensitive"],
+        "date" if given.iter().any(|(key, _)| is(key, &["locale"])) => &[],
         "default" | "split" => &[],
         _ => return,
     };
+    let is_date = tokens[name].is("date");
     let kept = given.iter().filter(|(key, _)| !is(key, gone)).map(|(key, value)| {
         let value = match (tokens[name].as_str(), value.as_slice()) {
             // Here alone `\n` was a line's end.
             ("split", [Token::Text(pattern)]) if pattern.contains("\\n") || pattern.contains("\\t") => {
                 pattern.clone()
             }
+            ("date", [Token::Text(format)]) if is(key, &["format"]) => {
+                let quote = &format[..1];
+                date_pattern(format.trim_matches(['"', '\'', '`']))
+                    .map_or_else(|| format.clone(), |pattern| format!("{quote}{pattern}{quote}"))
+            }
             ("default", _) => convert(value.clone(), true),
             _ => convert(value.clone(), false),
         };
         key.as_ref().map_or(value.clone(), |key| format!("{key}={value}"))
     });
-    let kept: Vec<String> = kept.collect();
+    let mut kept: Vec<String> = kept.collect();
+    if is_date && !given.iter().any(|(key, _)| is(key, &["format"])) {
+        kept.push("format=\"y-MM-dd\"".to_owned());
+    }
     let list = if kept.is_empty() { String::new() } else { format!("({})", kept.join(", ")) };
     tokens.splice(open..=end, [Token::Done(list)]);
 }
@@ -799,6 +866,13 @@ mod tests {
             ("n / 2 | round", "(n / 2) | round | int"),
             ("n | round(method=\"ceil\") | int", "n | round(method=\"ceil\") | int"),
             ("x | split(pat=\"\\n\") | join(sep='\\n')", "x | split(pat=\"\\n\") | join(sep='\\\\n')"),
+            (
+                "d | date(format=\"%-d de %B, %Y %H:%M\", locale=l)",
+                "d | date(format=\"d' de 'MMMM, y HH:mm\", locale=l)",
+            ),
+            ("d | date(format='%j', locale=l)", "d | date(format='%j', locale=l)"),
+            ("d | date(locale=\"de\")", "d | date(locale=\"de\", format=\"y-MM-dd\")"),
+            ("d | date(format=\"%F\")", "d | date(format=\"%F\")"),
             ("x is matching(\"^\\d\")", "x is matching(pat=\"^\\\\d\")"),
             (
                 "page.description | default(value=config.a.b) | safe",

@@ -16,15 +16,15 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     split(text, true)
 }
 
-/// Splits content, where `{#` begins no comment but the id of a heading.
+/// Splits content, where `{#` begins no comment but the id of a heading, and `{% raw %}` is text as well.
 pub(super) fn content_pieces(text: &str) -> Vec<Piece<'_>> {
     split(text, false)
 }
 
-fn split(text: &str, comments: bool) -> Vec<Piece<'_>> {
+fn split(text: &str, is_template: bool) -> Vec<Piece<'_>> {
     let mut out = Vec::new();
     let mut rest = text;
-    while let Some(open) = find_open(rest, comments) {
+    while let Some(open) = find_open(rest, is_template) {
         let (before, at) = rest.split_at(open);
         let (close, kind) = match &at[..2] {
             "{{" => ("}}", 0),
@@ -45,7 +45,7 @@ fn split(text: &str, comments: bool) -> Vec<Piece<'_>> {
             0 => out.push(Piece::Print(plain, left, right)),
             1 => {
                 out.push(Piece::Tag(plain, left, right));
-                if plain.trim() == "raw" {
+                if is_template && plain.trim() == "raw" {
                     let length = raw_end(rest);
                     out.push(Piece::Text(&rest[..length]));
                     rest = &rest[length..];

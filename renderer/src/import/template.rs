@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::minify;
+
 use super::expression::{self, Arguments, Call, Token};
 use super::pieces::{Piece, pieces};
 use super::variables::Variables;
@@ -438,14 +440,16 @@ pub(super) fn import_of(tag: &str) -> Option<(String, String)> {
     import(&expression::read(tag))
 }
 
-/// `import "file" as name`.
+/// `import "file" as name`. The template of a site may name one of its theme by that one's folder.
 fn import(tokens: &[Token]) -> Option<(String, String)> {
     let words: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Space(_))).collect();
     match words.as_slice() {
         [Token::Word(import), Token::Text(file), Token::Word(with), Token::Word(alias)]
             if import == "import" && with == "as" =>
         {
-            Some((file.trim_matches(['"', '\'', '`']).to_owned(), alias.clone()))
+            let file = file.trim_matches(['"', '\'', '`']);
+            let file = file.split_once("/templates/").map_or(file, |(_, of_theme)| of_theme);
+            Some((file.to_owned(), alias.clone()))
         }
         _ => None,
     }
@@ -513,20 +517,71 @@ pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names
             .push("`nth`, the number of the call, is no more: pass a number of your own".to_owned());
     }
     converter.run(text);
-    let body =
-        if is_markdown { converter.out.trim_matches('\n').to_owned() } else { tighten(&converter.out) };
-    converter.out =
-        format!("{{% component {name}({}) %}}\n{body}\n{{% endcomponent {name} %}}\n", parameters.join(", "));
+    let head = format!("component {name}({})", parameters.join(", "));
+    converter.out = if is_markdown {
+        format!("{{% {head} %}}{}{{% endcomponent {name} %}}\n", converter.out)
+    } else {
+        // What may stand within a line brings none of its own.
+        let (open, close) = if is_block(text) { ("%}", "{%") } else { ("-%}", "{%-") };
+        format!("{{% {head} {open}\n{}\n{close} endcomponent {name} %}}\n", tighten(&converter.out))
+    };
     converter.converted()
 }
 
-/// A component's output becomes part of a page's markdown, where an empty line ends a block of HTML and an indented
-/// one begins code: lines lose their indentation, and empty lines go, but for preformatted text.
+/// Whether the first element of a shortcode is one that stands for itself. One of text or style is found within lines, too.
+fn is_block(text: &str) -> bool {
+    let first = pieces(text).into_iter().find_map(|piece| match piece {
+        Piece::Text(text) => text.trim_start().strip_prefix('<').map(str::to_owned),
+        _ => None,
+    });
+    let name = first.map(|tag| tag.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
+    name.is_some_and(|name| minify::is_block(&name) && !matches!(name.as_str(), "script" | "style"))
+}
+
+/// A component's output becomes part of a page's markdown, where an empty line ends a block of HTML or a paragraph, and an
+/// indented one begins code: lines lose their indentation, and empty ones go, also those that tags would leave behind, but
+/// for preformatted text.
 fn tighten(text: &str) -> String {
     if ["<pre", "<textarea", "```"].iter().any(|tag| text.contains(tag)) {
         return text.trim_matches('\n').to_owned();
     }
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    let mut out: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let in_line = pieces(line);
+        let only_tags = in_line.iter().all(|piece| match piece {
+            Piece::Text(text) => text.trim().is_empty(),
+            piece => matches!(piece, Piece::Tag(..) | Piece::Comment(_)),
+        });
+        if let Some((open, inside, close)) = condition(line, &in_line) {
+            out.extend([without_line_end(open), inside.to_owned(), without_line_end(close)]);
+        } else if only_tags || (line.ends_with("%}") && !line.contains("{%")) {
+            out.push(without_line_end(line));
+        } else {
+            out.push(line.to_owned());
+        }
+    }
+    out.join("\n")
+}
+
+/// A line that is all within one condition, and so empty for some calls: the tags, and what is between.
+fn condition<'a>(line: &'a str, pieces: &[Piece<'_>]) -> Option<(&'a str, &'a str, &'a str)> {
+    let [Piece::Tag(open, ..), inside @ .., Piece::Tag(close, ..)] = pieces else { return None };
+    let is_one = open.trim().starts_with("if ")
+        && close.trim() == "endif"
+        && !inside.iter().any(|piece| matches!(piece, Piece::Tag(..)))
+        && !inside.is_empty();
+    let (start, end) = (line.find("%}")? + 2, line.rfind("{%")?);
+    (is_one && start < end).then(|| (&line[..start], &line[start..end], &line[end..]))
+}
+
+/// A tag or a comment that takes the white space after it away.
+fn without_line_end(tag: &str) -> String {
+    for close in ["%}", "#}"] {
+        if let Some(inside) = tag.strip_suffix(close).filter(|inside| !inside.ends_with('-')) {
+            return format!("{inside}-{close}");
+        }
+    }
+    tag.to_owned()
 }
 
 #[cfg(test)]
@@ -593,7 +648,7 @@ mod tests {
     fn macros_are_called_within_expressions() {
         let made = convert(
             "page.html",
-            "{% import \"macros/links.html\" as m %}{% if m::one(a=m::two(c=1)) == \"1\" and not x.y.z %}{{ t | replace(from=\"a\", to=m::two(c=p or q.r)) }}{% endif %}{{- self::gone() | trim -}}",
+            "{% import 'theme/templates/macros/links.html' as m %}{% if m::one(a=m::two(c=1)) == \"1\" and not x.y.z %}{{ t | replace(from=\"a\", to=m::two(c=p or q.r)) }}{% endif %}{{- self::gone() | trim -}}",
             &names(),
         );
         insta::assert_snapshot!(made.text, @r#"{% if <links.one a={<links.two c={1} />} /> == "1" and not x?.y?.z %}{{ t | replace(from="a", to=<links.two c={true if p or q?.r else false} />) }}{% endif %}{{- <gone /> | trim -}}"#);
@@ -614,9 +669,11 @@ mod tests {
         "#);
         let text = "{% if b %}{{ b | default(value=\"x\") }}{{ n | default(value=\"x\") }}{% endif %}";
         insta::assert_snapshot!(shortcode("two", text, false, &names).text, @r#"
-        {% component two(b = none, n = none) %}
-        {% if b %}{{ (b if b is not none else "x") }}{{ (n if n is not none else "x") }}{% endif %}
-        {% endcomponent two %}
+        {% component two(b = none, n = none) -%}
+        {% if b -%}
+        {{ (b if b is not none else "x") }}{{ (n if n is not none else "x") }}
+        {% endif -%}
+        {%- endcomponent two %}
         "#);
     }
 
@@ -643,8 +700,7 @@ mod tests {
     fn shortcodes_of_markdown_keep_their_lines() {
         let text = "## A\n\n- {{ a }}\n\n    code\n";
         insta::assert_snapshot!(shortcode("m", text, true, &names()).text, @"
-        {% component m(a) %}
-        ## A
+        {% component m(a) %}## A
 
         - {{ a }}
 
@@ -671,15 +727,21 @@ mod tests {
     fn shortcodes_become_components() {
         let made = shortcode(
             "image",
-            "<figure>\n\n  <img src=\"{{ get_url(path=src) }}\" alt=\"{{ alt | default(value=\"\") }}\">\n  {% if caption is defined %}<p>{{ caption }}</p>{% endif %}\n  {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}\n</figure>\n",
+            "{% if not id %}\n{# none #}\n{% set id = 1 %}\n{% endif %}\n<figure>\n\n  <img src=\"{{ get_url(path=src) }}\" alt=\"{{ alt | default(value=\"\") }}\">\n  {% if caption is defined %}<p>{{ caption }}</p>{% endif %}\n  {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}\n</figure>\n",
             false,
             &names(),
         );
         insta::assert_snapshot!(made.text, @r#"
-        {% component image(src, alt = "", caption = none, @page = none) %}
+        {% component image(src, alt = "", caption = none, id = none, @page = none) %}
+        {% if not id -%}
+        {# none -#}
+        {% set id = 1 -%}
+        {% endif -%}
         <figure>
         <img src="{{ get_url(path=src) }}" alt="{{ alt | default(value="") }}">
-        {% if caption is not none %}<p>{{ caption }}</p>{% endif %}
+        {% if caption is not none -%}
+        <p>{{ caption }}</p>
+        {% endif -%}
         {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}
         </figure>
         {% endcomponent image %}
