@@ -28,3 +28,4 @@ mod sources;
 mod start;
 mod vanished;
 mod versions;
+mod zola;

@@ -164,7 +164,7 @@ pub fn lighthouse(world: &World, tries: u32, wanted: u32, urls: &[String]) -> Ve
 }
 
 /// Where `./test` has installed something.
-fn installed(variable: &str) -> PathBuf {
+pub fn installed(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable)
         .map(PathBuf::from)
         .unwrap_or_else(|| panic!("{variable} names no file: run ./test, which installs what tests need"));

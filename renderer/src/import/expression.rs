@@ -205,6 +205,7 @@ const FILTERS: &[(&str, &str)] = &[
     ("trim_start_matches", "trim_start"),
     ("trim_end_matches", "trim_end"),
     ("escape", "escape_html"),
+    ("escape_xml", "escape_html"),
 ];
 
 /// Renamed tests, and the name that their argument has now.
@@ -229,12 +230,20 @@ pub(super) fn convert(mut tokens: Vec<Token>, lenient: bool) -> String {
     write(&tokens)
 }
 
-/// An expression whose value is used. `and` and `or` gave true or false and not one of their sides, and they and `not`
-/// passed over what is missing.
+/// An expression whose value is used. `and` and `or` gave true or false and not one of their sides, and they, `not` and
+/// tests passed over what is missing.
 pub(super) fn convert_value(tokens: Vec<Token>) -> String {
     let joined = has_outside(&tokens, &["and", "or"]);
-    let text = convert(tokens.clone(), joined || has_outside(&tokens, &["not"]));
+    let text = convert(tokens.clone(), joined || has_outside(&tokens, &["not", "is"]));
     if joined { format!("true if {} else false", text.trim()) } else { text }
+}
+
+/// An expression that is shown. A quotient that is a whole number was shown without `.0`.
+pub(super) fn convert_shown(tokens: Vec<Token>) -> String {
+    let is_quotient = has_outside(&tokens, &["/"])
+        && !has_outside(&tokens, &["|", "and", "or", "not", "is", "in", "==", "!="]);
+    let shown = convert_value(tokens);
+    if is_quotient { format!("({}) | str | trim_end(pat=\".0\")", shown.trim()) } else { shown }
 }
 
 /// Whether any of these stands outside of all brackets.
@@ -499,7 +508,8 @@ fn ends_value(token: &Token) -> bool {
 /// Whether the piece at `at` belongs to the piece that begins at `start`.
 fn start_needs_more(tokens: &[Token], start: usize, at: usize) -> bool {
     let (first, previous) = (&tokens[start], &tokens[at]);
-    let links = |token: &Token| token.is(".") || token.is("|") || token.is("?") || token.is("::");
+    let links =
+        |token: &Token| token.is(".") || token.is("?.") || token.is("|") || token.is("?") || token.is("::");
     links(first) || links(previous) || ((first.is("(") || first.is("[")) && ends_value(previous))
 }
 
@@ -545,13 +555,24 @@ fn filters(tokens: &mut Vec<Token>) {
             i = start + 1;
             continue;
         }
+        // Of a quotient, its whole part was taken.
+        if tokens[name].is("int")
+            && tokens[start..i].iter().any(|token| token.is("/"))
+            && !has_outside(&tokens[start..i], &["|"])
+        {
+            let round = read("| round(method=\"floor\") ");
+            let length = round.len();
+            tokens.splice(i..i, round);
+            i += length;
+            continue;
+        }
         if let Some((_, new)) = FILTERS.iter().find(|(old, _)| tokens[name].is(old)) {
             tokens[name] = Token::Word((*new).to_owned());
         } else if let Some(open) = open {
             changed_arguments(tokens, name, open, end, &given);
         }
         if tokens[name].is("round")
-            && !given.iter().any(|(name, _)| name.as_deref() == Some("precision"))
+            && !given.iter().any(|(name, value)| name.as_deref() == Some("precision") && write(value) != "0")
             && !followed_by(tokens, name, "int")
         {
             // A whole number was written without `.0`.
@@ -571,7 +592,6 @@ fn filters(tokens: &mut Vec<Token>) {
 fn end_of_filter(tokens: &[Token], name: usize) -> usize {
     match next(tokens, name + 1) {
         Some(open) if tokens[open].is("(") => closing(tokens, open).min(tokens.len() - 1),
-        Some(done) if matches!(tokens[done], Token::Done(_)) => done,
         _ => name,
     }
 }
@@ -631,11 +651,18 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
         "group_by" => {
             let attribute = field(argument("attribute"));
             // What all pages have needs no question.
-            if !attribute.contains('.') {
+            if NONE_FIELDS.contains(&attribute.as_str()) || attribute == "lang" {
                 return None;
             }
             format!("[it for it in {list} if {}] | group_by(attribute=\"{attribute}\")", there(&attribute))
         }
+        "truncate" if argument("length").is_none() => {
+            let end = argument("end").map_or_else(String::new, |end| format!(", end={end}"));
+            format!("{list} | truncate(length=255{end})")
+        }
+        "addslashes" => ['\\', '"', '\'']
+            .iter()
+            .fold(list, |text, sign| format!("{text} | replace(from=\"\\{sign}\", to=\"\\\\\\{sign}\")")),
         "default" if may_be_none(operand) => {
             let mut operand = operand.to_vec();
             chains(&mut operand, 0, usize::MAX);
@@ -778,8 +805,9 @@ fn changed_arguments(
     if is_date && !given.iter().any(|(key, _)| is(key, &["format"])) {
         kept.push("format=\"y-MM-dd\"".to_owned());
     }
-    let list = if kept.is_empty() { String::new() } else { format!("({})", kept.join(", ")) };
-    tokens.splice(open..=end, [Token::Done(list)]);
+    let bracket = |bracket: &str| Token::Mark(bracket.to_owned());
+    let list = [bracket("("), Token::Done(kept.join(", ")), bracket(")")];
+    tokens.splice(open..=end, list.into_iter().filter(|_| !kept.is_empty()));
 }
 
 /// `"a.b"` as it stands after a dot.
@@ -864,6 +892,20 @@ mod tests {
             ("a ~ \".\" | f(x=1) | g", "(a ~ \".\") | f(x=1) | g"),
             ("a | f + 2 * b.c | g > -1 | h", "a | f + (2 * b.c) | g > -1 | h"),
             ("n / 2 | round", "(n / 2) | round | int"),
+            (
+                "a | split(pat=\" \") | map(attribute=\"b\")",
+                "[it.b for it in a | split(pat=\" \") if it?.b is defined and it?.b is not none]",
+            ),
+            ("a.b | default(value=c) | slice(end=2)", "(a?.b | default(value=c))[:2]"),
+            ("a | truncate | escape_xml", "a | truncate(length=255) | escape_html"),
+            (
+                "a | addslashes",
+                r#"a | replace(from="\\", to="\\\\") | replace(from="\"", to="\\\"") | replace(from="\'", to="\\\'")"#,
+            ),
+            ("n | int(default=1) | f", "n | int | f"),
+            ("n / 2 | int(default=0) | f", "(n / 2) | round(method=\"floor\") | int | f"),
+            ("a.b is defined", "a?.b is defined"),
+            ("n | round(precision=0)", "n | round(precision=0) | int"),
             ("n | round(method=\"ceil\") | int", "n | round(method=\"ceil\") | int"),
             ("x | split(pat=\"\\n\") | join(sep='\\n')", "x | split(pat=\"\\n\") | join(sep='\\\\n')"),
             (
@@ -891,6 +933,13 @@ mod tests {
         ] {
             assert_eq!(convert_value(read(old)), new);
         }
+    }
+
+    #[test]
+    fn quotients_are_shown_as_they_were() {
+        assert_eq!(convert_shown(read(" n / 2 ")), "(n / 2) | str | trim_end(pat=\".0\")");
+        assert_eq!(convert_shown(read("f(a=n / 2)")), "f(a=n / 2)");
+        assert_eq!(convert_shown(read("n / 2 == 1")), "n / 2 == 1");
     }
 
     #[test]

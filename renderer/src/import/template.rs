@@ -320,7 +320,7 @@ impl Converter<'_> {
         if expression::ends_safe(&tokens) {
             expression::keep_unsafe(&mut tokens, &self.components);
         }
-        let made = expression::convert_value(tokens);
+        let made = expression::convert_shown(tokens);
         let spaced = if made.starts_with(char::is_whitespace) { made } else { format!(" {made} ") };
         self.put("{{", left, &spaced, right, "}}");
     }
