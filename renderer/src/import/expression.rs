@@ -613,7 +613,7 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
     };
     // What a list's item has, which may be missing or nothing.
     let there = |attribute: &str| {
-        let field = format!("it?.{}", attribute.replace('.', "?."));
+        let field = item(attribute, "?");
         format!("{field} is defined and {field} is not none")
     };
     Some(match name {
@@ -637,13 +637,13 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
         }
         "map" => {
             let attribute = field(argument("attribute"));
-            format!("[it.{attribute} for it in {list} if {}]", there(&attribute))
+            format!("[{} for it in {list} if {}]", item(&attribute, ""), there(&attribute))
         }
         "filter" => {
             let attribute = field(argument("attribute"));
             match argument("value") {
                 Some(value) => {
-                    format!("[it for it in {list} if it?.{} == {value}]", attribute.replace('.', "?."))
+                    format!("[it for it in {list} if {} == {value}]", item(&attribute, "?"))
                 }
                 None => format!("[it for it in {list} if {}]", there(&attribute)),
             }
@@ -810,6 +810,17 @@ fn changed_arguments(
     tokens.splice(open..=end, list.into_iter().filter(|_| !kept.is_empty()));
 }
 
+/// The field `a.0` of `it`.
+fn item(attribute: &str, ask: &str) -> String {
+    attribute.split('.').fold("it".to_owned(), |path, part| {
+        if part.bytes().all(|byte| byte.is_ascii_digit()) {
+            format!("{path}{ask}[{part}]")
+        } else {
+            format!("{path}{ask}.{part}")
+        }
+    })
+}
+
 /// `"a.b"` as it stands after a dot.
 fn field(attribute: Option<String>) -> String {
     attribute.unwrap_or_default().trim_matches(['"', '\'', '`']).to_owned()
@@ -903,6 +914,7 @@ mod tests {
                 r#"a | replace(from="\\", to="\\\\") | replace(from="\"", to="\\\"") | replace(from="\'", to="\\\'")"#,
             ),
             ("n | int(default=1) | f", "n | int | f"),
+            ("p | filter(attribute=\"a.0\", value=1)", "[it for it in p if it?.a?[0] == 1]"),
             ("n / 2 | int(default=0) | f", "(n / 2) | round(method=\"floor\") | int | f"),
             ("a.b is defined", "a?.b is defined"),
             ("n | round(precision=0)", "n | round(precision=0) | int"),

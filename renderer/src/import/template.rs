@@ -421,7 +421,14 @@ impl Converter<'_> {
             }
         }
         self.macro_name = name.to_owned();
-        self.parameters = seen(rest, after);
+        let (seen, unknown) = seen(rest, after);
+        if !unknown.is_empty() {
+            self.notes.push(format!(
+                "the macro `{name}` reads `{}`, which it is not given: what calls it must",
+                unknown.join("`, `")
+            ));
+        }
+        self.parameters = seen;
         heads.extend(self.parameters.iter().map(|name| format!("@{name} = none")));
         let head = format!(" component {}({}) ", in_space(self.own, name), heads.join(", "));
         self.put("{%", left, &head, right && within.is_empty(), "%}");
@@ -469,8 +476,9 @@ const SEEN: [&str; 10] = [
     "current_url",
 ];
 
-/// What the macro whose first tag says `rest` takes from where it is called. `inside` begins with its body.
-fn seen(rest: &str, inside: &[Piece<'_>]) -> BTreeSet<String> {
+/// What the macro whose first tag says `rest` takes from where it is called: what all could see, and all else. `inside`
+/// begins with its body.
+fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<String>) {
     let length = inside
         .iter()
         .position(|piece| matches!(piece, Piece::Tag(tag, ..) if tag.trim().starts_with("endmacro")));
@@ -478,7 +486,9 @@ fn seen(rest: &str, inside: &[Piece<'_>]) -> BTreeSet<String> {
     let given = given.split([',', ')']).filter_map(|one| one.split('=').next());
     let given = given.map(|name| name.trim().to_owned()).collect();
     let found = Variables::of(&inside[..length.unwrap_or(inside.len())], given);
-    SEEN.iter().filter(|name| found.free.contains_key(**name)).map(|name| (*name).to_owned()).collect()
+    let (seen, unknown) =
+        found.free.into_keys().partition::<BTreeSet<String>, _>(|name| SEEN.contains(&name.as_str()));
+    (seen, unknown.into_iter().filter(|name| !found.optional.contains(name)).collect())
 }
 
 /// What every shortcode could see.
@@ -636,6 +646,9 @@ mod tests {
 
     #[test]
     fn macros_take_what_they_could_see() {
+        let blind =
+            convert("x.html", "{% macro m() %}{{ title }}{% if x %}{% endif %}{% endmacro %}", &names());
+        assert!(blind.notes[0].contains("the macro `m` reads `title`,"), "{:?}", blind.notes);
         let made = convert(
             "pager.html",
             "{% macro pager() %}{{ paginator.current_index }} {{ lang }}{% endmacro pager %}{% macro one(page, s=\"x\") %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endmacro %}",
