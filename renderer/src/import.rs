@@ -7,7 +7,9 @@ mod config;
 mod content;
 mod expression;
 mod hugo;
+mod names;
 mod pieces;
+mod shortcode;
 mod template;
 mod variables;
 
@@ -107,7 +109,7 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
                     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
                     let own = stem.rsplit('/').next().unwrap_or(stem);
                     let is_markdown = file.ends_with(".md");
-                    let made = template::shortcode(own, text, is_markdown, &names);
+                    let made = shortcode::shortcode(own, text, is_markdown, &names);
                     (format!("{folder}components/{stem}.html"), made)
                 }
                 None => (path.to_owned(), template::convert(template, text, &names)),
@@ -186,13 +188,13 @@ fn shortcodes(sources: &Sources) -> BTreeSet<String> {
 
 /// A name space for each file that defines macros: components are known everywhere, macros were not. And what
 /// templates import these as.
-fn names(sources: &Sources) -> Result<template::Names, Errors> {
+fn names(sources: &Sources) -> Result<names::Names, Errors> {
     let mut spaces = BTreeMap::new();
     let mut taken = BTreeSet::new();
     let mut files = BTreeSet::new();
-    let mut frames: BTreeMap<String, template::Frame> = BTreeMap::new();
+    let mut frames: BTreeMap<String, names::Frame> = BTreeMap::new();
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut given = template::Given::default();
+    let mut given = names::Given::default();
     for (path, file) in sources.iter() {
         let template = template_name(path);
         if template.is_none() && !is_content(path) {
@@ -248,12 +250,5 @@ fn names(sources: &Sources) -> Result<template::Names, Errors> {
         let space = spaces.get(files.first()?)?;
         Some((alias, space.clone()))
     });
-    Ok(template::Names {
-        aliases: aliases.collect(),
-        spaces,
-        files,
-        frames,
-        given,
-        language: language(sources),
-    })
+    Ok(names::Names { aliases: aliases.collect(), spaces, files, frames, given, language: language(sources) })
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::expression::{self, Arguments, Token};
+use super::names::Given;
 use super::pieces::{Piece, content_pieces};
-use super::template::{self, Given};
+use super::template;
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
 pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTreeSet<String>) {

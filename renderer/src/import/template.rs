@@ -1,12 +1,14 @@
-//! Templates of Tera 1 as templates of Tera 2: macros and shortcodes become components.
+//! Templates of Tera 1 as templates of Tera 2: macros become components.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::minify;
-
-use super::expression::{self, Arguments, Call, Token};
+use super::expression::{self, Call, Token};
+use super::names::{Frame, Names};
 use super::pieces::{Piece, pieces};
 use super::variables::Variables;
+
+#[cfg(test)]
+mod tests;
 
 /// A component call.
 pub(super) fn call(name: &str, arguments: &[(Option<String>, Vec<Token>)], close: &str) -> String {
@@ -25,113 +27,6 @@ pub(super) fn call(name: &str, arguments: &[(Option<String>, Vec<Token>)], close
     out
 }
 
-/// What is known of a site while its templates are converted.
-pub(super) struct Names {
-    /// The name space of each file of macros, by its template name.
-    pub(super) spaces: BTreeMap<String, String>,
-    /// What other templates import name spaces as: who extends one of these, or is included, need not import.
-    pub(super) aliases: BTreeMap<String, String>,
-    /// All templates.
-    pub(super) files: BTreeSet<String>,
-    /// What templates extend, and the blocks that they have.
-    pub(super) frames: BTreeMap<String, Frame>,
-    /// What macros and shortcodes are given.
-    pub(super) given: Given,
-    /// The default language, where there are several.
-    pub(super) language: Option<String>,
-}
-
-/// The kinds of values that the parameters of each macro and shortcode are given: a component takes no others than that
-/// of a parameter's default.
-#[derive(Default)]
-pub(super) struct Given(BTreeMap<(String, String), BTreeSet<Option<Kind>>>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Text,
-    Integer,
-    Float,
-    Truth,
-    List,
-}
-
-impl Kind {
-    /// That of a literal.
-    fn of(value: &[Token]) -> Option<Self> {
-        match value {
-            [Token::Text(_)] => Some(Self::Text),
-            [Token::Number(number)] => Some(if number.contains('.') { Self::Float } else { Self::Integer }),
-            [Token::Mark(minus), number @ Token::Number(_)] if minus == "-" => {
-                Self::of(std::slice::from_ref(number))
-            }
-            [Token::Word(word)] if matches!(word.to_lowercase().as_str(), "true" | "false") => {
-                Some(Self::Truth)
-            }
-            [Token::Mark(open), .., Token::Mark(close)] if open == "[" && close == "]" => Some(Self::List),
-            _ => None,
-        }
-    }
-}
-
-impl Given {
-    pub(super) fn add(&mut self, name: &str, arguments: &Arguments) {
-        for (parameter, value) in arguments {
-            let parameter = parameter.clone().unwrap_or_else(|| expression::write(value));
-            self.0.entry((name.to_owned(), parameter)).or_default().insert(Kind::of(value));
-        }
-    }
-
-    /// Whether a parameter is only ever given what is like its default.
-    fn is_like(&self, name: &str, parameter: &str, default: &[Token]) -> bool {
-        let kind = Kind::of(default);
-        let given = self.0.get(&(name.to_owned(), parameter.to_owned()));
-        kind.is_some() && given.is_none_or(|given| given.iter().all(|given| *given == kind))
-    }
-}
-
-/// What a template extends, and the blocks that it has.
-#[derive(Default)]
-pub(super) struct Frame {
-    pub(super) parent: Option<String>,
-    pub(super) blocks: BTreeSet<String>,
-}
-
-impl Frame {
-    /// Adds what a template of that name says of itself; there may be one of the site and one of the theme.
-    pub(super) fn read(&mut self, pieces: &[Piece<'_>]) {
-        for piece in pieces {
-            let Piece::Tag(tag, ..) = piece else { continue };
-            match tag.trim().split_once(char::is_whitespace) {
-                Some(("extends", name)) => {
-                    self.parent = Some(name.trim().trim_matches(['"', '\'', '`']).to_owned());
-                }
-                Some(("block", name)) => drop(self.blocks.insert(name.trim().to_owned())),
-                _ => {}
-            }
-        }
-    }
-}
-
-impl Names {
-    /// Whether a block of a template that extends another is shown nowhere, since nothing that it extends has it. In doubt
-    /// it is shown.
-    fn is_lost(&self, frame: &Frame, block: &str) -> bool {
-        let mut parent = frame.parent.as_ref();
-        let mut steps = 0;
-        while let Some(name) = parent {
-            let Some(above) = self.frames.get(name).filter(|_| steps < self.frames.len()) else {
-                return false;
-            };
-            if above.blocks.contains(block) {
-                return false;
-            }
-            parent = above.parent.as_ref();
-            steps += 1;
-        }
-        frame.parent.is_some()
-    }
-}
-
 /// A converted template, and what a person should look at.
 pub(super) struct Converted {
     pub(super) text: String,
@@ -140,17 +35,17 @@ pub(super) struct Converted {
     pub(super) empty: Vec<String>,
 }
 
-struct Converter<'a> {
+pub(super) struct Converter<'a> {
     names: &'a Names,
     /// The name space of macros that this file defines.
     own: &'a str,
     /// Imported name → name space.
     imports: BTreeMap<String, String>,
-    out: String,
-    notes: Vec<String>,
+    pub(super) out: String,
+    pub(super) notes: Vec<String>,
     empty: Vec<String>,
     /// Parameters that are `none` where they are not given.
-    parameters: BTreeSet<String>,
+    pub(super) parameters: BTreeSet<String>,
     /// Variables that have been set to what a component gives.
     components: BTreeSet<String>,
     /// The blocks that are open, and the macro: their ends need not name them, or not rightly.
@@ -159,7 +54,7 @@ struct Converter<'a> {
 }
 
 impl<'a> Converter<'a> {
-    fn new(names: &'a Names, own: &'a str) -> Self {
+    pub(super) fn new(names: &'a Names, own: &'a str) -> Self {
         Self {
             names,
             own,
@@ -174,7 +69,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn converted(self) -> Converted {
+    pub(super) fn converted(self) -> Converted {
         Converted { text: self.out, notes: self.notes, empty: self.empty }
     }
 }
@@ -188,7 +83,7 @@ pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
 }
 
 impl Converter<'_> {
-    fn run(&mut self, text: &str) {
+    pub(super) fn run(&mut self, text: &str) {
         let mut all = pieces(text);
         self.leave_out_what_was_never_shown(&mut all);
         for piece in &all {
@@ -489,283 +384,4 @@ fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<String>) {
     let (seen, unknown) =
         found.free.into_keys().partition::<BTreeSet<String>, _>(|name| SEEN.contains(&name.as_str()));
     (seen, unknown.into_iter().filter(|name| !found.optional.contains(name)).collect())
-}
-
-/// What every shortcode could see.
-const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];
-
-/// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines.
-pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names) -> Converted {
-    let found = Variables::of(&pieces(text), BTreeSet::new());
-    let mut converter = Converter::new(names, "");
-    let mut parameters = Vec::new();
-    for (variable, default) in &found.free {
-        if matches!(variable.as_str(), "body" | "nth") {
-            continue;
-        }
-        let around = AROUND.contains(&variable.as_str());
-        let sign = if around { "@" } else { "" };
-        parameters.push(match default {
-            Some(default)
-                if !found.optional.contains(variable)
-                    && names.given.is_like(name, variable, &expression::read(default)) =>
-            {
-                format!("{variable} = {}", expression::write(&expression::read(default)))
-            }
-            None if !around && !found.optional.contains(variable) => variable.clone(),
-            _ => {
-                converter.parameters.insert(variable.clone());
-                format!("{sign}{variable} = none")
-            }
-        });
-    }
-    // Those that must be given come first, to be read as such, and those that the page gives last.
-    parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
-    if found.free.contains_key("nth") {
-        converter
-            .notes
-            .push("`nth`, the number of the call, is no more: pass a number of your own".to_owned());
-    }
-    converter.run(text);
-    let head = format!("component {name}({})", parameters.join(", "));
-    converter.out = if is_markdown {
-        format!("{{% {head} %}}{}{{% endcomponent {name} %}}\n", converter.out)
-    } else {
-        // What may stand within a line brings none of its own.
-        let (open, close) = if is_block(text) { ("%}", "{%") } else { ("-%}", "{%-") };
-        format!("{{% {head} {open}\n{}\n{close} endcomponent {name} %}}\n", tighten(&converter.out))
-    };
-    converter.converted()
-}
-
-/// Whether the first element of a shortcode is one that stands for itself. One of text or style is found within lines, too.
-fn is_block(text: &str) -> bool {
-    let first = pieces(text).into_iter().find_map(|piece| match piece {
-        Piece::Text(text) => text.trim_start().strip_prefix('<').map(str::to_owned),
-        _ => None,
-    });
-    let name = first.map(|tag| tag.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
-    name.is_some_and(|name| minify::is_block(&name) && !matches!(name.as_str(), "script" | "style"))
-}
-
-/// A component's output becomes part of a page's markdown, where an empty line ends a block of HTML or a paragraph, and an
-/// indented one begins code: lines lose their indentation, and empty ones go, also those that tags would leave behind, but
-/// for preformatted text.
-fn tighten(text: &str) -> String {
-    if ["<pre", "<textarea", "```"].iter().any(|tag| text.contains(tag)) {
-        return text.trim_matches('\n').to_owned();
-    }
-    let mut out: Vec<String> = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let in_line = pieces(line);
-        let only_tags = in_line.iter().all(|piece| match piece {
-            Piece::Text(text) => text.trim().is_empty(),
-            piece => matches!(piece, Piece::Tag(..) | Piece::Comment(_)),
-        });
-        if let Some((open, inside, close)) = condition(line, &in_line) {
-            out.extend([without_line_end(open), inside.to_owned(), without_line_end(close)]);
-        } else if only_tags || (line.ends_with("%}") && !line.contains("{%")) {
-            out.push(without_line_end(line));
-        } else {
-            out.push(line.to_owned());
-        }
-    }
-    out.join("\n")
-}
-
-/// A line that is all within one condition, and so empty for some calls: the tags, and what is between.
-fn condition<'a>(line: &'a str, pieces: &[Piece<'_>]) -> Option<(&'a str, &'a str, &'a str)> {
-    let [Piece::Tag(open, ..), inside @ .., Piece::Tag(close, ..)] = pieces else { return None };
-    let is_one = open.trim().starts_with("if ")
-        && close.trim() == "endif"
-        && !inside.iter().any(|piece| matches!(piece, Piece::Tag(..)))
-        && !inside.is_empty();
-    let (start, end) = (line.find("%}")? + 2, line.rfind("{%")?);
-    (is_one && start < end).then(|| (&line[..start], &line[start..end], &line[end..]))
-}
-
-/// A tag or a comment that takes the white space after it away.
-fn without_line_end(tag: &str) -> String {
-    for close in ["%}", "#}"] {
-        if let Some(inside) = tag.strip_suffix(close).filter(|inside| !inside.ends_with('-')) {
-            return format!("{inside}-{close}");
-        }
-    }
-    tag.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> Names {
-        Names {
-            spaces: [("macros/links.html".to_owned(), "links".to_owned())].into(),
-            aliases: [("inherited".to_owned(), "links".to_owned())].into(),
-            files: ["there.html".to_owned()].into(),
-            frames: BTreeMap::new(),
-            given: Given::default(),
-            language: None,
-        }
-    }
-
-    #[test]
-    fn blocks_that_nothing_above_has_are_left_out() {
-        let base = "{% block a %}{% endblock %}";
-        let page = "{% extends 'base.html' %}{% block a %}{% block in %}x{% endblock %}{% endblock a %} {%- block lost -%}{% if a %}{% block b %}y{% endblock %}{% endif %}{% endblock lost %}{% block a2 %}{% endblock %}";
-        let mut names = names();
-        for (name, text) in [("base.html", base), ("page.html", page)] {
-            names.frames.entry(name.to_owned()).or_default().read(&pieces(text));
-        }
-        let made = convert("page.html", page, &names);
-        insta::assert_snapshot!(made.text, @"{% extends 'base.html' %}{% block a %}{% block in %}x{% endblock %}{% endblock a %}");
-        assert_eq!(made.notes.len(), 2, "{:?}", made.notes);
-        // What is above is not known: nothing is left out.
-        let kept = "{% extends 'theme/templates/x.html' %}{% block lost %}{% endblock lost %}";
-        assert_eq!(convert("z.html", kept, &names).text, kept);
-    }
-
-    #[test]
-    fn macros_become_components() {
-        let made = convert(
-            "macros/links.html",
-            "{% macro one(a, b=\"x\") %}{{ self::two(c=a) }}{% endmacro one %}\n{% macro two(c) -%}{{ c | as_str }}{% endmacro %}",
-            &names(),
-        );
-        insta::assert_snapshot!(made.text, @r#"
-        {% component links.one(a, b="x") %}{{ <links.two c={a} /> }}{% endcomponent links.one %}
-        {% component links.two(c) -%}{{ c | str }}{% endcomponent links.two %}
-        "#);
-        let made = convert(
-            "page.html",
-            "{% import \"macros/links.html\" as m %}\n{%- if page.extra.a %}{{ m::one(a=page.title, b='y') | safe }}{% endif %}{% set x = m::two(c=1) %}{% for p in s.pages | slice(end=3) %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}",
-            &names(),
-        );
-        insta::assert_snapshot!(made.text, @r#"{%- if page?.extra?.a %}{{ <links.one a={page.title} b={'y'} /> | safe }}{% endif %}{% set x = <links.two c={1} /> %}{% for p in s.pages[:3] %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}"#);
-    }
-
-    #[test]
-    fn macros_take_what_they_could_see() {
-        let blind =
-            convert("x.html", "{% macro m() %}{{ title }}{% if x %}{% endif %}{% endmacro %}", &names());
-        assert!(blind.notes[0].contains("the macro `m` reads `title`,"), "{:?}", blind.notes);
-        let made = convert(
-            "pager.html",
-            "{% macro pager() %}{{ paginator.current_index }} {{ lang }}{% endmacro pager %}{% macro one(page, s=\"x\") %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endmacro %}",
-            &names(),
-        );
-        insta::assert_snapshot!(made.text, @r#"{% component pager(@lang = none, @paginator = none) %}{{ paginator.current_index }} {{ lang }}{% endcomponent pager %}{% component one(page, s="x", @section = none) %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endcomponent one %}"#);
-    }
-
-    #[test]
-    fn macros_are_called_within_expressions() {
-        let made = convert(
-            "page.html",
-            "{% import 'theme/templates/macros/links.html' as m %}{% if m::one(a=m::two(c=1)) == \"1\" and not x.y.z %}{{ t | replace(from=\"a\", to=m::two(c=p or q.r)) }}{% endif %}{{- self::gone() | trim -}}",
-            &names(),
-        );
-        insta::assert_snapshot!(made.text, @r#"{% if <links.one a={<links.two c={1} />} /> == "1" and not x?.y?.z %}{{ t | replace(from="a", to=<links.two c={true if p or q?.r else false} />) }}{% endif %}{{- <gone /> | trim -}}"#);
-        assert_eq!(made.notes.len(), 0);
-    }
-
-    #[test]
-    fn parameters_take_what_they_are_given() {
-        let mut names = names();
-        for call in ["m::two(s=\"\", b=x.y, n=-1)", "m::two(s=\"a\", n=2)"] {
-            let tokens = expression::read(call);
-            expression::calls(&tokens).for_each(|call| names.given.add(&call.name, &call.arguments));
-        }
-        let text = "{% macro two(a, s=\"\\d\", b=false, n=1) -%}\n{{ a }}{% endmacro wrong %}";
-        insta::assert_snapshot!(convert("x.html", text, &names).text, @r#"
-        {% component two(a, s="\\d", b=none, n=1) %}{% set b = false if b is none else b -%}
-        {{ a }}{% endcomponent two %}
-        "#);
-        let text = "{% if b %}{{ b | default(value=\"x\") }}{{ n | default(value=\"x\") }}{% endif %}";
-        insta::assert_snapshot!(shortcode("two", text, false, &names).text, @r#"
-        {% component two(b = none, n = none) -%}
-        {% if b -%}
-        {{ (b if b is not none else "x") }}{{ (n if n is not none else "x") }}
-        {% endif -%}
-        {%- endcomponent two %}
-        "#);
-    }
-
-    #[test]
-    fn ends_have_the_names_of_what_they_end() {
-        let text = "{% block a %}{%- block b -%}{% endblock a %}{% endblock wrong -%}{% filter linebreaksbr %}{% endfilter %}";
-        let made = convert("x.html", text, &names());
-        insta::assert_snapshot!(made.text, @"{% block a %}{%- block b -%}{% endblock b %}{% endblock a -%}{% filter newlines_to_br %}{% endfilter %}");
-    }
-
-    #[test]
-    fn what_stands_outside_of_the_blocks_of_a_child_is_left_out() {
-        let text = "{# why #}\n{% extends \"base.html\" %}\nlost\n{% set x = 1 %}{% macro m() %}x{% endmacro m %}\n{% if x %}{% block a %}{{ x }}{% endblock %}{% endif %}";
-        let made = convert("x.html", text, &names());
-        insta::assert_snapshot!(made.text, @r#"
-        {# why #}
-        {% extends "base.html" %}{% component m() %}x{% endcomponent m %}
-        {% block a %}{{ x }}{% endblock %}
-        "#);
-        assert_eq!(made.notes.len(), 1, "{:?}", made.notes);
-    }
-
-    #[test]
-    fn shortcodes_of_markdown_keep_their_lines() {
-        let text = "## A\n\n- {{ a }}\n\n    code\n";
-        insta::assert_snapshot!(shortcode("m", text, true, &names()).text, @"
-        {% component m(a) %}## A
-
-        - {{ a }}
-
-            code
-        {% endcomponent m %}
-        ");
-    }
-
-    #[test]
-    fn what_a_parent_imports_or_may_include_is_known() {
-        let made = convert(
-            "page.html",
-            "{{ inherited::one(a=1) }}{% include \"none.html\" ignore missing %}{% include ['none.html', 'there.html'] %}",
-            &names(),
-        );
-        assert_eq!(
-            made.text,
-            "{{ <links.one a={1} /> }}{% include \"none.html\" %}{% include \"there.html\" %}"
-        );
-        assert_eq!((made.empty, made.notes.len()), (vec!["none.html".to_owned()], 0));
-    }
-
-    #[test]
-    fn shortcodes_become_components() {
-        let made = shortcode(
-            "image",
-            "{% if not id %}\n{# none #}\n{% set id = 1 %}\n{% endif %}\n<figure>\n\n  <img src=\"{{ get_url(path=src) }}\" alt=\"{{ alt | default(value=\"\") }}\">\n  {% if caption is defined %}<p>{{ caption }}</p>{% endif %}\n  {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}\n</figure>\n",
-            false,
-            &names(),
-        );
-        insta::assert_snapshot!(made.text, @r#"
-        {% component image(src, alt = "", caption = none, id = none, @page = none) %}
-        {% if not id -%}
-        {# none -#}
-        {% set id = 1 -%}
-        {% endif -%}
-        <figure>
-        <img src="{{ get_url(path=src) }}" alt="{{ alt | default(value="") }}">
-        {% if caption is not none -%}
-        <p>{{ caption }}</p>
-        {% endif -%}
-        {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}
-        </figure>
-        {% endcomponent image %}
-        "#);
-    }
-
-    #[test]
-    fn any_template_is_read() {
-        for text in ["", "{{", "{% if", "{# a", "a {{ '}}' }} b", "{% raw %}{{", "{%-%}", "{{-}}"] {
-            convert("a.html", text, &names());
-            shortcode("a", text, false, &names());
-        }
-    }
 }

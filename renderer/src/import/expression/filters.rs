@@ -1,0 +1,351 @@
+//! Filters: what each was for, and what there is in its place.
+
+use super::token::{Token, arguments, before, closing, ends_value, has_outside, next, opening, read, write};
+use super::{chains, convert};
+
+/// Renamed filters.
+const FILTERS: &[(&str, &str)] = &[
+    ("as_str", "str"),
+    ("linebreaksbr", "newlines_to_br"),
+    ("trim_start_matches", "trim_start"),
+    ("trim_end_matches", "trim_end"),
+    ("escape", "escape_html"),
+    ("escape_xml", "escape_html"),
+];
+
+/// Where the operand of a filter at `bar` begins. A filter was for all that is joined or reckoned to the left of it, as
+/// far as another filter.
+fn operand(tokens: &[Token], bar: usize) -> usize {
+    let mut start = term(tokens, bar);
+    while !has_outside(&tokens[start..bar], &["|"])
+        && let Some(sign) = before(tokens, start)
+        && OPERATORS.iter().any(|operator| tokens[sign].is(operator))
+        && before(tokens, sign).is_some_and(|left| ends_value(&tokens[left]))
+    {
+        let left = term(tokens, sign);
+        if has_outside(&tokens[left..sign], &["|"]) {
+            break;
+        }
+        start = left;
+    }
+    start
+}
+
+const OPERATORS: [&str; 6] = ["~", "+", "-", "*", "/", "%"];
+
+/// Where the value before `bar` begins, with its fields, calls and filters.
+pub(super) fn term(tokens: &[Token], bar: usize) -> usize {
+    let mut start = bar;
+    while let Some(at) = before(tokens, start) {
+        let token = &tokens[at];
+        let joined = start == bar || start_needs_more(tokens, start, at);
+        if !joined {
+            break;
+        }
+        start = if token.is(")") || token.is("]") || token.is("}") { opening(tokens, at) } else { at };
+    }
+    start
+}
+
+/// Whether the piece at `at` belongs to the piece that begins at `start`.
+fn start_needs_more(tokens: &[Token], start: usize, at: usize) -> bool {
+    let (first, previous) = (&tokens[start], &tokens[at]);
+    let links =
+        |token: &Token| token.is(".") || token.is("?.") || token.is("|") || token.is("?") || token.is("::");
+    links(first) || links(previous) || ((first.is("(") || first.is("[")) && ends_value(previous))
+}
+
+pub(super) fn filters(tokens: &mut Vec<Token>) {
+    let mut i = 0;
+    while i < tokens.len() {
+        if !tokens[i].is("|") {
+            i += 1;
+            continue;
+        }
+        let Some(name) = next(tokens, i + 1) else { break };
+        let start = operand(tokens, i);
+        if has_outside(&tokens[start..i], &OPERATORS) {
+            let end = before(tokens, i).map_or(start, |last| last + 1);
+            tokens.insert(end, Token::Mark(")".to_owned()));
+            tokens.insert(start, Token::Mark("(".to_owned()));
+            i += 2;
+            continue;
+        }
+        let open = next(tokens, name + 1).filter(|open| tokens[*open].is("("));
+        let end = open.map_or(name, |open| closing(tokens, open).min(tokens.len() - 1));
+        let given = open.map_or_else(Vec::new, |open| arguments(&tokens[open + 1..end]));
+        if let Some(made) = filter(&tokens[start..i], tokens[name].as_str(), &given) {
+            tokens.splice(start..=end, [Token::Done(made)]);
+            i = start + 1;
+            continue;
+        }
+        // Of a quotient, its whole part was taken.
+        if tokens[name].is("int")
+            && tokens[start..i].iter().any(|token| token.is("/"))
+            && !has_outside(&tokens[start..i], &["|"])
+        {
+            let round = read("| round(method=\"floor\") ");
+            let length = round.len();
+            tokens.splice(i..i, round);
+            i += length;
+            continue;
+        }
+        if let Some((_, new)) = FILTERS.iter().find(|(old, _)| tokens[name].is(old)) {
+            tokens[name] = Token::Word((*new).to_owned());
+        } else if let Some(open) = open {
+            changed_arguments(tokens, name, open, end, &given);
+        }
+        if tokens[name].is("round")
+            && !given.iter().any(|(name, value)| name.as_deref() == Some("precision") && write(value) != "0")
+            && !followed_by(tokens, name, "int")
+        {
+            // A whole number was written without `.0`.
+            let end = end_of_filter(tokens, name);
+            tokens.splice(end + 1..=end, read(" | int"));
+        }
+        if tokens[name].is("default") {
+            let length = tokens.len();
+            chains(tokens, start, i);
+            i += tokens.len() - length;
+        }
+        i += 1;
+    }
+}
+
+/// Where the filter at `name` ends, with its arguments.
+pub(super) fn end_of_filter(tokens: &[Token], name: usize) -> usize {
+    match next(tokens, name + 1) {
+        Some(open) if tokens[open].is("(") => closing(tokens, open).min(tokens.len() - 1),
+        _ => name,
+    }
+}
+
+/// Whether the filter at `name` is followed by that one.
+fn followed_by(tokens: &[Token], name: usize, filter: &str) -> bool {
+    next(tokens, end_of_filter(tokens, name) + 1)
+        .filter(|bar| tokens[*bar].is("|"))
+        .and_then(|bar| next(tokens, bar + 1))
+        .is_some_and(|name| tokens[name].is(filter))
+}
+
+/// A filter that is written without one now.
+fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)]) -> Option<String> {
+    let list = write(operand).trim().to_owned();
+    let argument = |wanted: &str| {
+        let value = given.iter().find(|(name, _)| name.as_deref() == Some(wanted))?;
+        Some(convert(value.1.clone(), false))
+    };
+    // What a list's item has, which may be missing or nothing.
+    let there = |attribute: &str| {
+        let field = item(attribute, "?");
+        format!("{field} is defined and {field} is not none")
+    };
+    Some(match name {
+        "concat" => {
+            let with = argument("with").unwrap_or_default();
+            let single = with.starts_with(['"', '\'', '`'])
+                || with.starts_with("get_page(")
+                || with.starts_with("get_section(");
+            match with.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
+                Some(inside) => format!("[...{list}, {inside}]"),
+                None if single => format!("[...{list}, {with}]"),
+                None if with.ends_with(".pages") => format!("[...{list}, ...{with}]"),
+                // Either could be added: a list's items, or one item.
+                None => format!("[...{list}, ...({with} if {with} is array else [{with}])]"),
+            }
+        }
+        "slice" => {
+            let list = if list.contains('|') { format!("({list})") } else { list };
+            let (from, to) = (argument("start").unwrap_or_default(), argument("end").unwrap_or_default());
+            format!("{list}[{from}:{to}]")
+        }
+        "map" => {
+            let attribute = field(argument("attribute"));
+            format!("[{} for it in {list} if {}]", item(&attribute, ""), there(&attribute))
+        }
+        "filter" => {
+            let attribute = field(argument("attribute"));
+            match argument("value") {
+                Some(value) => {
+                    format!("[it for it in {list} if {} == {value}]", item(&attribute, "?"))
+                }
+                None => format!("[it for it in {list} if {}]", there(&attribute)),
+            }
+        }
+        "group_by" => {
+            let attribute = field(argument("attribute"));
+            // What all pages have needs no question.
+            if NONE_FIELDS.contains(&attribute.as_str()) || attribute == "lang" {
+                return None;
+            }
+            format!("[it for it in {list} if {}] | group_by(attribute=\"{attribute}\")", there(&attribute))
+        }
+        "truncate" if argument("length").is_none() => {
+            let end = argument("end").map_or_else(String::new, |end| format!(", end={end}"));
+            format!("{list} | truncate(length=255{end})")
+        }
+        "addslashes" => ['\\', '"', '\'']
+            .iter()
+            .fold(list, |text, sign| format!("{text} | replace(from=\"\\{sign}\", to=\"\\\\\\{sign}\")")),
+        "default" if may_be_none(operand) => {
+            let mut operand = operand.to_vec();
+            chains(&mut operand, 0, usize::MAX);
+            let value = given.iter().find(|(name, _)| name.as_deref() == Some("value"))?;
+            format!("({} or {})", write(&operand).trim(), convert(value.1.clone(), true))
+        }
+        _ => return None,
+    })
+}
+
+/// Fields that are there and have no value where nothing is known, for which `default` stood in.
+const NONE_FIELDS: [&str; 17] = [
+    "title",
+    "description",
+    "date",
+    "updated",
+    "year",
+    "month",
+    "day",
+    "summary",
+    "lower",
+    "higher",
+    "author",
+    "previous",
+    "next",
+    "width",
+    "height",
+    "theme",
+    "feed_limit",
+];
+
+/// Whether the operand of `default` is a field that may be `none`, or what another `default` became.
+fn may_be_none(operand: &[Token]) -> bool {
+    let Some(last) = before(operand, operand.len()) else { return false };
+    match &operand[last] {
+        Token::Done(made) => made.starts_with('(') && made.contains(" or "),
+        Token::Word(name) => {
+            last > 0
+                && operand[last - 1].is(".")
+                && NONE_FIELDS.contains(&name.as_str())
+                && !operand.iter().any(|token| token.is("extra") || token.is("|"))
+        }
+        _ => false,
+    }
+}
+
+/// The pattern of a date in a language, which was written with `%` as all others; none where it has no letter for a part.
+fn date_pattern(format: &str) -> Option<String> {
+    let (mut out, mut text) = (String::new(), String::new());
+    let mut chars = format.chars();
+    let end_text = |out: &mut String, text: &mut String| {
+        if text.chars().any(|c| c.is_ascii_alphabetic() || c == '\'') {
+            out.push_str(&format!("'{}'", text.replace('\'', "''")));
+        } else {
+            out.push_str(text);
+        }
+        text.clear();
+    };
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            text.push(c);
+            continue;
+        }
+        let part = match chars.next()? {
+            '%' => {
+                text.push('%');
+                continue;
+            }
+            'Y' => "y",
+            'y' => "yy",
+            'm' => "MM",
+            'd' => "dd",
+            'e' => "d",
+            'B' => "MMMM",
+            'b' | 'h' => "MMM",
+            'A' => "EEEE",
+            'a' => "EEE",
+            'H' => "HH",
+            'I' => "hh",
+            'M' => "mm",
+            'S' => "ss",
+            'p' => "a",
+            'F' => "y-MM-dd",
+            'T' => "HH:mm:ss",
+            'R' => "HH:mm",
+            '-' => match chars.next()? {
+                'm' => "M",
+                'd' | 'e' => "d",
+                'H' => "H",
+                'I' => "h",
+                'M' => "m",
+                'S' => "s",
+                _ => return None,
+            },
+            _ => return None,
+        };
+        end_text(&mut out, &mut text);
+        out.push_str(part);
+    }
+    end_text(&mut out, &mut text);
+    Some(out)
+}
+
+/// Arguments of a filter that are no more, that are read another way, or that were asked for only when they were needed.
+fn changed_arguments(
+    tokens: &mut Vec<Token>,
+    name: usize,
+    open: usize,
+    end: usize,
+    given: &[(Option<String>, Vec<Token>)],
+) {
+    let is = |key: &Option<String>, wanted: &[&str]| key.as_deref().is_some_and(|key| wanted.contains(&key));
+    let common = |value: &[Token]| write(value).trim_matches(['"', '\'', '`']) == "common";
+    let gone: &[&str] = match tokens[name].as_str() {
+        "int" | "float" => &["default"],
+        "round" if given.iter().any(|(key, value)| is(key, &["method"]) && common(value)) => &["method"],
+        "unique" => &["attribute", "case_sensitive"],
+        "date" if given.iter().any(|(key, _)| is(key, &["locale"])) => &[],
+        "default" | "split" => &[],
+        _ => return,
+    };
+    let is_date = tokens[name].is("date");
+    let kept = given.iter().filter(|(key, _)| !is(key, gone)).map(|(key, value)| {
+        let value = match (tokens[name].as_str(), value.as_slice()) {
+            // Here alone `\n` was a line's end.
+            ("split", [Token::Text(pattern)]) if pattern.contains("\\n") || pattern.contains("\\t") => {
+                pattern.clone()
+            }
+            ("date", [Token::Text(format)]) if is(key, &["format"]) => {
+                let quote = &format[..1];
+                date_pattern(format.trim_matches(['"', '\'', '`']))
+                    .map_or_else(|| format.clone(), |pattern| format!("{quote}{pattern}{quote}"))
+            }
+            ("default", _) => convert(value.clone(), true),
+            _ => convert(value.clone(), false),
+        };
+        key.as_ref().map_or(value.clone(), |key| format!("{key}={value}"))
+    });
+    let mut kept: Vec<String> = kept.collect();
+    if is_date && !given.iter().any(|(key, _)| is(key, &["format"])) {
+        kept.push("format=\"y-MM-dd\"".to_owned());
+    }
+    let bracket = |bracket: &str| Token::Mark(bracket.to_owned());
+    let list = [bracket("("), Token::Done(kept.join(", ")), bracket(")")];
+    tokens.splice(open..=end, list.into_iter().filter(|_| !kept.is_empty()));
+}
+
+/// The field `a.0` of `it`.
+fn item(attribute: &str, ask: &str) -> String {
+    attribute.split('.').fold("it".to_owned(), |path, part| {
+        if part.bytes().all(|byte| byte.is_ascii_digit()) {
+            format!("{path}{ask}[{part}]")
+        } else {
+            format!("{path}{ask}.{part}")
+        }
+    })
+}
+
+/// `"a.b"` as it stands after a dot.
+fn field(attribute: Option<String>) -> String {
+    attribute.unwrap_or_default().trim_matches(['"', '\'', '`']).to_owned()
+}

@@ -1,0 +1,113 @@
+//! What is known of a site while its templates are converted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::expression::{self, Arguments, Token};
+use super::pieces::Piece;
+
+/// What is known of a site while its templates are converted.
+pub(super) struct Names {
+    /// The name space of each file of macros, by its template name.
+    pub(super) spaces: BTreeMap<String, String>,
+    /// What other templates import name spaces as: who extends one of these, or is included, need not import.
+    pub(super) aliases: BTreeMap<String, String>,
+    /// All templates.
+    pub(super) files: BTreeSet<String>,
+    /// What templates extend, and the blocks that they have.
+    pub(super) frames: BTreeMap<String, Frame>,
+    /// What macros and shortcodes are given.
+    pub(super) given: Given,
+    /// The default language, where there are several.
+    pub(super) language: Option<String>,
+}
+
+/// The kinds of values that the parameters of each macro and shortcode are given: a component takes no others than that
+/// of a parameter's default.
+#[derive(Default)]
+pub(super) struct Given(BTreeMap<(String, String), BTreeSet<Option<Kind>>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Text,
+    Integer,
+    Float,
+    Truth,
+    List,
+}
+
+impl Kind {
+    /// That of a literal.
+    fn of(value: &[Token]) -> Option<Self> {
+        match value {
+            [Token::Text(_)] => Some(Self::Text),
+            [Token::Number(number)] => Some(if number.contains('.') { Self::Float } else { Self::Integer }),
+            [Token::Mark(minus), number @ Token::Number(_)] if minus == "-" => {
+                Self::of(std::slice::from_ref(number))
+            }
+            [Token::Word(word)] if matches!(word.to_lowercase().as_str(), "true" | "false") => {
+                Some(Self::Truth)
+            }
+            [Token::Mark(open), .., Token::Mark(close)] if open == "[" && close == "]" => Some(Self::List),
+            _ => None,
+        }
+    }
+}
+
+impl Given {
+    pub(super) fn add(&mut self, name: &str, arguments: &Arguments) {
+        for (parameter, value) in arguments {
+            let parameter = parameter.clone().unwrap_or_else(|| expression::write(value));
+            self.0.entry((name.to_owned(), parameter)).or_default().insert(Kind::of(value));
+        }
+    }
+
+    /// Whether a parameter is only ever given what is like its default.
+    pub(super) fn is_like(&self, name: &str, parameter: &str, default: &[Token]) -> bool {
+        let kind = Kind::of(default);
+        let given = self.0.get(&(name.to_owned(), parameter.to_owned()));
+        kind.is_some() && given.is_none_or(|given| given.iter().all(|given| *given == kind))
+    }
+}
+
+/// What a template extends, and the blocks that it has.
+#[derive(Default)]
+pub(super) struct Frame {
+    pub(super) parent: Option<String>,
+    pub(super) blocks: BTreeSet<String>,
+}
+
+impl Frame {
+    /// Adds what a template of that name says of itself; there may be one of the site and one of the theme.
+    pub(super) fn read(&mut self, pieces: &[Piece<'_>]) {
+        for piece in pieces {
+            let Piece::Tag(tag, ..) = piece else { continue };
+            match tag.trim().split_once(char::is_whitespace) {
+                Some(("extends", name)) => {
+                    self.parent = Some(name.trim().trim_matches(['"', '\'', '`']).to_owned());
+                }
+                Some(("block", name)) => drop(self.blocks.insert(name.trim().to_owned())),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Names {
+    /// Whether a block of a template that extends another is shown nowhere, since nothing that it extends has it. In doubt
+    /// it is shown.
+    pub(super) fn is_lost(&self, frame: &Frame, block: &str) -> bool {
+        let mut parent = frame.parent.as_ref();
+        let mut steps = 0;
+        while let Some(name) = parent {
+            let Some(above) = self.frames.get(name).filter(|_| steps < self.frames.len()) else {
+                return false;
+            };
+            if above.blocks.contains(block) {
+                return false;
+            }
+            parent = above.parent.as_ref();
+            steps += 1;
+        }
+        frame.parent.is_some()
+    }
+}

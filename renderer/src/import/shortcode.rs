@@ -1,0 +1,113 @@
+//! Shortcodes as components.
+
+use std::collections::BTreeSet;
+
+use super::expression;
+use super::names::Names;
+use super::pieces::{Piece, pieces};
+use super::template::{Converted, Converter};
+use super::variables::Variables;
+use crate::minify;
+
+/// What every shortcode could see.
+const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];
+
+/// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines.
+pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names) -> Converted {
+    let found = Variables::of(&pieces(text), BTreeSet::new());
+    let mut converter = Converter::new(names, "");
+    let mut parameters = Vec::new();
+    for (variable, default) in &found.free {
+        if matches!(variable.as_str(), "body" | "nth") {
+            continue;
+        }
+        let around = AROUND.contains(&variable.as_str());
+        let sign = if around { "@" } else { "" };
+        parameters.push(match default {
+            Some(default)
+                if !found.optional.contains(variable)
+                    && names.given.is_like(name, variable, &expression::read(default)) =>
+            {
+                format!("{variable} = {}", expression::write(&expression::read(default)))
+            }
+            None if !around && !found.optional.contains(variable) => variable.clone(),
+            _ => {
+                converter.parameters.insert(variable.clone());
+                format!("{sign}{variable} = none")
+            }
+        });
+    }
+    // Those that must be given come first, to be read as such, and those that the page gives last.
+    parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
+    if found.free.contains_key("nth") {
+        converter
+            .notes
+            .push("`nth`, the number of the call, is no more: pass a number of your own".to_owned());
+    }
+    converter.run(text);
+    let head = format!("component {name}({})", parameters.join(", "));
+    converter.out = if is_markdown {
+        format!("{{% {head} %}}{}{{% endcomponent {name} %}}\n", converter.out)
+    } else {
+        // What may stand within a line brings none of its own.
+        let (open, close) = if is_block(text) { ("%}", "{%") } else { ("-%}", "{%-") };
+        format!("{{% {head} {open}\n{}\n{close} endcomponent {name} %}}\n", tighten(&converter.out))
+    };
+    converter.converted()
+}
+
+/// Whether the first element of a shortcode is one that stands for itself. One of text or style is found within lines, too.
+fn is_block(text: &str) -> bool {
+    let first = pieces(text).into_iter().find_map(|piece| match piece {
+        Piece::Text(text) => text.trim_start().strip_prefix('<').map(str::to_owned),
+        _ => None,
+    });
+    let name = first.map(|tag| tag.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
+    name.is_some_and(|name| minify::is_block(&name) && !matches!(name.as_str(), "script" | "style"))
+}
+
+/// A component's output becomes part of a page's markdown, where an empty line ends a block of HTML or a paragraph, and an
+/// indented one begins code: lines lose their indentation, and empty ones go, also those that tags would leave behind, but
+/// for preformatted text.
+fn tighten(text: &str) -> String {
+    if ["<pre", "<textarea", "```"].iter().any(|tag| text.contains(tag)) {
+        return text.trim_matches('\n').to_owned();
+    }
+    let mut out: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let in_line = pieces(line);
+        let only_tags = in_line.iter().all(|piece| match piece {
+            Piece::Text(text) => text.trim().is_empty(),
+            piece => matches!(piece, Piece::Tag(..) | Piece::Comment(_)),
+        });
+        if let Some((open, inside, close)) = condition(line, &in_line) {
+            out.extend([without_line_end(open), inside.to_owned(), without_line_end(close)]);
+        } else if only_tags || (line.ends_with("%}") && !line.contains("{%")) {
+            out.push(without_line_end(line));
+        } else {
+            out.push(line.to_owned());
+        }
+    }
+    out.join("\n")
+}
+
+/// A line that is all within one condition, and so empty for some calls: the tags, and what is between.
+fn condition<'a>(line: &'a str, pieces: &[Piece<'_>]) -> Option<(&'a str, &'a str, &'a str)> {
+    let [Piece::Tag(open, ..), inside @ .., Piece::Tag(close, ..)] = pieces else { return None };
+    let is_one = open.trim().starts_with("if ")
+        && close.trim() == "endif"
+        && !inside.iter().any(|piece| matches!(piece, Piece::Tag(..)))
+        && !inside.is_empty();
+    let (start, end) = (line.find("%}")? + 2, line.rfind("{%")?);
+    (is_one && start < end).then(|| (&line[..start], &line[start..end], &line[end..]))
+}
+
+/// A tag or a comment that takes the white space after it away.
+fn without_line_end(tag: &str) -> String {
+    for close in ["%}", "#}"] {
+        if let Some(inside) = tag.strip_suffix(close).filter(|inside| !inside.ends_with('-')) {
+            return format!("{inside}-{close}");
+        }
+    }
+    tag.to_owned()
+}
