@@ -175,13 +175,15 @@ fn template_name(path: &str) -> Option<(&str, &str)> {
     Some((&path[..path.len() - name.len()], name))
 }
 
-fn shortcodes(sources: &Sources) -> BTreeSet<String> {
+/// All shortcodes, and whether each looks at the number of its call.
+fn shortcodes(sources: &Sources) -> BTreeMap<String, bool> {
     sources
         .iter()
-        .filter_map(|(path, _)| {
+        .filter_map(|(path, source)| {
             let file = template_name(path)?.1.strip_prefix("shortcodes/")?;
             let name = file.rsplit('/').next()?.rsplit_once('.')?.0;
-            Some(name.to_owned())
+            let bytes = source.read().unwrap_or_default();
+            Some((name.to_owned(), shortcode::counts_calls(&String::from_utf8_lossy(&bytes))))
         })
         .collect()
 }

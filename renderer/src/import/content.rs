@@ -1,25 +1,37 @@
 //! Content with shortcodes as content with components.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Arguments, Token};
 use super::names::Given;
 use super::pieces::{Piece, content_pieces};
+use super::shortcode::NTH;
 use super::template;
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
-pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTreeSet<String>) {
+/// `shortcodes` says of each whether it looks at the number of its call.
+pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (String, BTreeSet<String>) {
     let mut out = String::with_capacity(body.len());
     let mut unknown = BTreeSet::new();
     let mut open: Vec<String> = Vec::new();
+    let mut calls: BTreeMap<String, usize> = BTreeMap::new();
+    let mut counted = |name: &str, mut arguments: Arguments| {
+        if shortcodes.get(name) == Some(&true) {
+            let call = calls.entry(name.to_owned()).or_default();
+            *call += 1;
+            arguments.push((Some(NTH.to_owned()), vec![Token::Number(call.to_string())]));
+        }
+        arguments
+    };
     for piece in content_pieces(body) {
         match piece {
             Piece::Text(text) | Piece::Comment(text) => out.push_str(text),
             Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
                 (Some(shown), _) => raw(&mut out, &format!("{{{{{shown}}}}}")),
-                (None, Some((name, arguments))) if shortcodes.contains(&name) => {
-                    let (body, arguments): (Arguments, Arguments) =
-                        arguments.into_iter().partition(|(key, _)| key.as_deref() == Some("body"));
+                (None, Some((name, arguments))) if shortcodes.contains_key(&name) => {
+                    let (body, arguments): (Arguments, Arguments) = counted(&name, arguments)
+                        .into_iter()
+                        .partition(|(key, _)| key.as_deref() == Some("body"));
                     match body.first() {
                         None => {
                             out.push_str(&format!("{{{{{}}}}}", template::call(&name, &arguments, " />")))
@@ -38,7 +50,8 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeSet<String>) -> (String, BTr
             },
             Piece::Tag(inside, ..) => match (escaped(inside), shortcode(inside)) {
                 (Some(shown), _) => raw(&mut out, &format!("{{%{shown}%}}")),
-                (None, Some((name, arguments))) if shortcodes.contains(&name) => {
+                (None, Some((name, arguments))) if shortcodes.contains_key(&name) => {
+                    let arguments = counted(&name, arguments);
                     out.push_str(&format!("{{% {} %}}", template::call(&name, &arguments, ">")));
                     open.push(name);
                 }
@@ -117,9 +130,10 @@ mod tests {
 
     #[test]
     fn calls_are_rewritten_and_all_else_stays_text() {
-        let known = ["youtube", "quote", "note"].iter().map(|name| (*name).to_owned()).collect();
+        let known = [("youtube", false), ("quote", false), ("note", false), ("fig", true)];
+        let known = known.into_iter().map(|(name, counts)| (name.to_owned(), counts)).collect();
         let (made, unknown) = convert(
-            "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n{% raw %}{{ a }}{% endraw %}\n",
+            "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{ fig(a=1) }}{% fig() %}x{% end %}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n{% raw %}{{ a }}{% endraw %}\n",
             &known,
         );
         insta::assert_snapshot!(made, @r#"
@@ -130,6 +144,7 @@ mod tests {
         {% </quote> %}
         {% <note a={1}> %}*x* \y\
         {% </note> %}{% <note> %}{% raw %}{{ z }}{% endraw %}{% </note> %}{% <note> %}{{ 3 }}{% </note> %}
+        {{<fig a={1} nth={1} />}}{% <fig nth={2}> %}x{% </fig> %}
         {% raw %}{{ youtube(id=1) }}{% endraw %} ${% raw %}{{ secrets.X }}{% endraw %} {% raw %}{% if %}{% endraw %} {% raw %}{{ gone(a=1) }}{% endraw %}
         {% raw %}{% raw %}{% endraw %}{% raw %}{{ a }}{% endraw %}{{ `{% endraw %}` }}
         "#);

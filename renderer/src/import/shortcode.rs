@@ -12,13 +12,25 @@ use crate::minify;
 /// What every shortcode could see.
 const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];
 
+/// The number of a call on its page, which every shortcode was given.
+pub(super) const NTH: &str = "nth";
+
+/// Whether a shortcode looks at the number of its call.
+pub(super) fn counts_calls(text: &str) -> bool {
+    Variables::of(&pieces(text), BTreeSet::new()).free.contains_key(NTH)
+}
+
 /// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines.
 pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names) -> Converted {
     let found = Variables::of(&pieces(text), BTreeSet::new());
     let mut converter = Converter::new(names, "");
     let mut parameters = Vec::new();
     for (variable, default) in &found.free {
-        if matches!(variable.as_str(), "body" | "nth") {
+        if variable == "body" {
+            continue;
+        }
+        if variable == NTH {
+            parameters.push(format!("{NTH} = 1"));
             continue;
         }
         let around = AROUND.contains(&variable.as_str());
@@ -39,11 +51,6 @@ pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names
     }
     // Those that must be given come first, to be read as such, and those that the page gives last.
     parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
-    if found.free.contains_key("nth") {
-        converter
-            .notes
-            .push("`nth`, the number of the call, is no more: pass a number of your own".to_owned());
-    }
     converter.run(text);
     let head = format!("component {name}({})", parameters.join(", "));
     converter.out = if is_markdown {
