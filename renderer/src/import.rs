@@ -212,6 +212,10 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         files.insert(name.to_owned());
         let pieces = pieces::pieces(&text);
         frames.entry(name.to_owned()).or_default().read(&pieces);
+        // A template of the site may extend that of the theme which has its own name.
+        if let Some(of_theme) = path.strip_prefix("themes/") {
+            frames.entry(of_theme.to_owned()).or_default().read(&pieces);
+        }
         let tags = || {
             pieces.iter().filter_map(|piece| match piece {
                 pieces::Piece::Tag(tag, ..) => Some(tag.trim()),
@@ -253,4 +257,37 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         Some((alias, space.clone()))
     });
     Ok(names::Names { aliases: aliases.collect(), spaces, files, frames, given, language: language(sources) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_and_its_theme_are_one() {
+        let files = [
+            ("config.toml", "base_url = \"https://x.example\"\ntheme = \"t\"\n[languages.de]\n"),
+            ("themes/t/templates/index.html", "{% import \"own.html\" as m %}{% block a %}{% endblock %}"),
+            ("themes/t/templates/own.html", "{% macro home(n=\"\") %}{{ n }}{% endmacro %}"),
+            (
+                "templates/index.html",
+                "{% extends \"t/templates/index.html\" %}{% import \"t/templates/own.html\" as m %}{% block a %}{{ m::home(n=page.x) }}{{ get_url(path=\"@/a.md\") }}{% endblock %}{% block lost %}{% endblock %}",
+            ),
+            ("templates/shortcodes/fig.html", "<b>{{ nth }}</b>"),
+            ("content/a.md", "+++\n+++\n{{ fig() }}{{ fig() }}"),
+        ];
+        let files = files.into_iter().map(|(path, text)| (path.to_owned(), Bytes::from(text)));
+        let made = zola(&Sources::from_files(files)).unwrap();
+        let text = |path: &str| std::str::from_utf8(&made.files[path]).unwrap().to_owned();
+        assert_eq!(
+            text("templates/index.html"),
+            "{% extends \"t/templates/index.html\" %}{% block a %}{{ <own.home n={page.x} /> }}{{ get_url(path=\"@/a.md\", lang=\"en\") }}{% endblock %}"
+        );
+        assert_eq!(
+            text("themes/t/templates/own.html"),
+            "{% component own.home(n=none) %}{% set n = \"\" if n is none else n %}{{ n }}{% endcomponent own.home %}"
+        );
+        assert_eq!(text("content/a.md"), "+++\n+++\n{{<fig nth={1} />}}{{<fig nth={2} />}}");
+        assert!(made.notes.iter().any(|note| note.text.contains("the block `lost`")), "{:?}", made.notes);
+    }
 }
