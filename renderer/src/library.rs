@@ -821,15 +821,8 @@ impl<'a> Builder<'a> {
             found.into_iter().partition(|(_, parsed, _)| matches!(parsed.matter, Matter::Section(_)));
         self.add_sections(sections.into_iter().map(|(path, parsed, _)| (path, parsed)));
         let drafts = self.remove_draft_sections();
-        let bundles: HashSet<Box<str>> = pages
-            .iter()
-            .filter_map(|(path, _, _)| {
-                let name = name_of(path, self.making.config);
-                (name.stem == "index").then(|| Box::from(name.folder))
-            })
-            .collect();
         for (path, parsed, source) in pages {
-            self.add_page(path, parsed, source, &drafts, &bundles);
+            self.add_page(path, parsed, source, &drafts);
         }
         self.relate_sections();
         self.fill_sections();
@@ -931,7 +924,6 @@ impl<'a> Builder<'a> {
         parsed: Arc<Parsed>,
         made_by: Option<&str>,
         drafts: &[(String, Arc<str>)],
-        bundles: &HashSet<Box<str>>,
     ) {
         let config = self.making.config;
         let Matter::Page(matter) = &parsed.matter else { return };
@@ -1000,16 +992,10 @@ impl<'a> Builder<'a> {
         let assets = if bundle {
             let own = format!("{CONTENT}{}", name.folder);
             let mut assets = Vec::new();
-            for (folder, files) in self.others.range(own.as_str()..) {
-                if !folder.starts_with(&own) {
-                    break;
-                }
-                // A folder with a page of its own keeps its files to that page.
-                let inside = relative(folder);
-                let nearer = bundles.iter().any(|b| b.len() > name.folder.len() && inside.starts_with(&**b));
-                if !nearer {
-                    assets.extend(files.iter().cloned());
-                }
+            // Those of a page further below too, which has them for itself as well.
+            for (_, files) in self.others.range(own.as_str()..).take_while(|(path, _)| path.starts_with(&own))
+            {
+                assets.extend(files.iter().cloned());
             }
             sort_assets(&mut assets);
             assets

@@ -991,6 +991,27 @@ fn assets_of_a_page_are_named_as_in_content_and_those_of_a_section_as_published(
 }
 
 #[test]
+fn files_below_a_page_are_its_own_and_those_below_a_section_are_not() {
+    let (_, files) = render(&with(&[
+        ("content/a/index.md", ""),
+        ("content/a/b/index.md", "+++\nslug = \"c\"\n+++\n"),
+        ("content/a/b/x.txt", "x"),
+        ("content/a/s/_index.md", ""),
+        ("content/a/s/in/y.txt", "y"),
+        ("templates/page.html", "{{ page.assets | join(sep=' ') }}"),
+        ("templates/section.html", "{{ section.assets | join(sep=' ') }}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "a/index.html"), "/a/b/x.txt /a/s/in/y.txt");
+    assert_eq!(text(&files, "a/c/index.html"), "/a/b/x.txt");
+    assert_eq!(text(&files, "a/s/index.html"), "");
+    for path in ["a/b/x.txt", "a/c/x.txt", "a/s/in/y.txt"] {
+        assert!(files.contains_key(path), "{path}: {:?}", files.keys());
+    }
+}
+
+#[test]
 fn settings_that_templates_may_ask_for() {
     let config = (
         "zola.toml",
