@@ -23,11 +23,12 @@ use serde::Serialize;
 
 use crate::config::Level;
 use crate::diagnostic::{Diagnostic, Errors};
+use crate::headings::Checks;
 use crate::job::{self, Job};
 use crate::library::pagers_path;
 use crate::markup::names_the_top;
 use crate::reads::{self, Node};
-use crate::render::{Checks, Input, Renderer, and_in_contents};
+use crate::render::{Input, Renderer, and_in_contents};
 use crate::site::{Site, anchor_hash};
 use links::{Facts, Home, Links, Origin};
 use page::{Page, Use};

@@ -23,6 +23,7 @@ mod filters;
 mod front_matter;
 mod functions;
 mod graph;
+mod headings;
 mod highlight;
 pub mod identity;
 mod images;

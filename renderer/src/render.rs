@@ -20,6 +20,7 @@ use crate::config::{self, Config};
 use crate::data::{DataSet, RowPage};
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::graph::{Explanation, Graph, Planned};
+use crate::headings::Checks;
 use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
 use crate::job::{self, Job};
@@ -32,7 +33,7 @@ use crate::reads;
 use crate::sass;
 use crate::schemas::{self, Schemas};
 use crate::search;
-use crate::site::{Base, Facts, Makings, Memory, Site};
+use crate::site::{Base, Makings, Memory, Site};
 use crate::sources::{Sources, Stamp};
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
@@ -1145,41 +1146,6 @@ fn read_text(sources: &Sources, path: &str) -> Result<(Hash, String), Diagnostic
             let wrong = Diagnostic::in_file(path, "the file is not valid UTF-8");
             Err(wrong.at(&good, good.len()).hint("save it as UTF-8"))
         }
-    }
-}
-
-/// Links to headings, checked when all headings are known.
-#[derive(Default)]
-pub(crate) struct Checks {
-    facts: HashMap<Content, Arc<Facts>>,
-    linking: Vec<(Arc<str>, Arc<Facts>)>,
-    /// Contents whose headings nobody knows.
-    failed: HashSet<Content>,
-}
-
-impl Checks {
-    pub(crate) fn add(&mut self, site: &Site, content: Content, facts: Arc<Facts>) {
-        if !facts.links.is_empty() {
-            self.linking.push((site.source_of(content).clone(), facts.clone()));
-        }
-        self.facts.insert(content, facts);
-    }
-
-    /// Links that lead to no heading; `others` knows contents that were not added.
-    pub(crate) fn broken(
-        &self,
-        site: &Site,
-        others: impl Fn(Content) -> Option<Arc<Facts>> + Sync,
-    ) -> Vec<Diagnostic> {
-        self.linking
-            .par_iter()
-            .flat_map_iter(|(from, facts)| {
-                facts.links.iter().filter_map(|link| {
-                    let facts = |content| self.facts.get(&content).cloned().or_else(|| others(content));
-                    site.check_anchor(from, link, |to| facts(to).filter(|_| !self.failed.contains(&to)))
-                })
-            })
-            .collect()
     }
 }
 

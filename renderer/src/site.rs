@@ -19,10 +19,8 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::graph::{self, ContentName};
 use crate::highlight::CodeStyle;
 use crate::images::{ImageOptions, Wanted};
-use crate::library::{CONTENT, Content, Library, Page, PageId, Section, SectionId, Taxonomy};
+use crate::library::{CONTENT, Library, Page, PageId, Section, SectionId, Taxonomy};
 use crate::limits::Limits;
-use crate::markdown::ContentLink;
-use crate::markup::names_the_top;
 use crate::memory::Bounded;
 use crate::reads::{Node, has_noted, note};
 use crate::remote::Remote;
@@ -517,45 +515,6 @@ impl Site {
         let theme = self.theme.as_ref()?;
         let theirs = format!("themes/{theme}/static/{path}");
         self.sources.get(&theirs).is_some().then_some(theirs)
-    }
-
-    /// Checks the anchors of links, once all content has been rendered.
-    pub(crate) fn check_anchor(
-        &self,
-        from: &str,
-        link: &ContentLink,
-        facts: impl Fn(Content) -> Option<Arc<Facts>>,
-    ) -> Option<Diagnostic> {
-        let anchor = link.anchor.as_deref().filter(|anchor| !names_the_top(anchor))?;
-        if self
-            .config
-            .link_checker
-            .skip_anchor_prefixes
-            .iter()
-            .any(|prefix| link.resolved.starts_with(prefix))
-        {
-            return None;
-        }
-        let inside = from.strip_prefix(CONTENT).unwrap_or(from);
-        let target = if link.target.is_empty() { inside } else { &link.target };
-        let content = self.library.content_id(target)?;
-        let known = facts(content).filter(|_| !self.library.stand_ins.contains(self.source_of(content)))?;
-        if known.anchors.contains(&anchor_hash(anchor)) {
-            return None;
-        }
-        let shown =
-            if link.target.is_empty() { format!("#{anchor}") } else { format!("@/{target}#{anchor}") };
-        let mut diagnostic =
-            Diagnostic::in_file(from, format!("the link `{shown}` leads to a heading that does not exist"));
-        if let Some(file) = self.sources.get(from)
-            && let Ok(bytes) = file.read()
-            && let Ok(text) = std::str::from_utf8(&bytes)
-        {
-            // Where the content is a template, only what is written tells the place.
-            let at = if link.at > 0 { link.at } else { text.find(&shown).unwrap_or(0) };
-            diagnostic = diagnostic.at(text, at);
-        }
-        Some(diagnostic)
     }
 }
 

@@ -505,6 +505,7 @@ fn broken_links_have_file_line_and_column() {
       |
     4 | [x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top)
       |                  ^
+    hint: the headings of content/a.md are `#here`
     ");
 }
 
