@@ -64,7 +64,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let (folder, damaged) = std::thread::scope(|scope| {
         let look = || if memo.is_some() { record.outputs.damaged(&args.out) } else { Vec::new() };
         let damaged = scope.spawn(look);
-        (Folder::open_again(&args.folder, memo.as_ref()), damaged.join())
+        (Folder::open_again(&args.folder, args.config.as_deref(), memo.as_ref()), damaged.join())
     });
     let (folder, damaged) =
         (folder?, damaged.map_err(|_| anyhow::anyhow!("the output could not be looked at"))?);

@@ -46,7 +46,7 @@ pub struct CheckArgs {
 /// Runs the command.
 pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let base_url = args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given);
-    let folder = Folder::open(&args.folder)?;
+    let folder = Folder::open(&args.folder, args.config.as_deref())?;
     let (data, failed) = folder.fetch_data().await;
     if !failed.is_empty() {
         return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {

@@ -276,15 +276,23 @@ const ELSEWHERE: [(&str, &str); 5] = [
 ];
 
 impl Config {
-    /// Reads the configuration of the site in `folder`, if it has one, and the environment.
+    /// Reads the configuration in `folder`, if it has one, and the environment.
     pub fn load(folder: Option<&Path>) -> anyhow::Result<Self> {
-        let file = folder.map(|f| f.join(FILE)).filter(|f| f.exists());
-        let text = match &file {
-            Some(file) => read(file)?,
+        let file = folder.map_or_else(|| PathBuf::from(FILE), |folder| folder.join(FILE));
+        Self::load_as(folder.map(|_| &*file), &file)
+    }
+
+    /// The same of a site's folder: messages name the file as they name all others of the site.
+    pub fn of_site(folder: &Path) -> anyhow::Result<Self> {
+        Self::load_as(Some(&folder.join(FILE)), Path::new(FILE))
+    }
+
+    fn load_as(file: Option<&Path>, name: &Path) -> anyhow::Result<Self> {
+        let text = match file.filter(|file| file.exists()) {
+            Some(file) => text_of(read(file)?, name)?,
             None => String::new(),
         };
-        let file = file.unwrap_or_else(|| PathBuf::from(FILE));
-        Self::parse(&text, &file, &|name| std::env::var(name).ok())
+        Self::parse(&text, name, &|name| std::env::var(name).ok())
     }
 
     /// Reads the configuration from its text, as it lies among a release's sources.
@@ -349,11 +357,10 @@ impl Config {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let length = std::fs::metadata(file).with_context(|| format!("`{}`", file.display()))?.len();
     anyhow::ensure!(length <= BYTES_MAX, "`{}` has {length} bytes; {BYTES_MAX} are allowed", file.display());
-    let bytes = std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
-    text_of(bytes, file)
+    std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))
 }
 
 /// A file as messages name it.

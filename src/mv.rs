@@ -37,7 +37,7 @@ pub struct MvArgs {
 
 /// Runs the command.
 pub async fn run(args: MvArgs) -> anyhow::Result<()> {
-    let folder = Folder::open(&args.folder)?;
+    let folder = Folder::open(&args.folder, args.config.as_deref())?;
     let (old, new) = (below_content(&args.folder, &args.old)?, below_content(&args.folder, &args.new)?);
     // Pages made of data have no files that could move, but links from files to them must still be good.
     let (data, failed) = folder.fetch_data().await;

@@ -53,8 +53,7 @@ pub struct PublishArgs {
 
 /// Runs the command.
 pub async fn run(args: PublishArgs) -> anyhow::Result<()> {
-    render::check_folder(&args.folder)?;
-    let config = Config::load(Some(&args.folder))?;
+    let config = render::config_in(&args.folder, None)?;
     let store = args.store.merge(&config);
     let request = PublishRequest {
         site: args.system.site.clone(),
@@ -128,7 +127,7 @@ async fn there(args: &PublishArgs, mut request: PublishRequest) -> anyhow::Resul
             });
         }
     };
-    let folder = Folder::open(&args.folder)?;
+    let folder = Folder::open(&args.folder, None)?;
     let mut lines = Vec::new();
     for (path, file) in worker::published_sources(&folder.sources, &folder.config) {
         let digest: Digest = file.digest().with_context(|| format!("`{path}` cannot be read"))?.into();

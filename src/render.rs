@@ -26,15 +26,14 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Lists the folder.
-    pub fn open(root: &Path) -> anyhow::Result<Self> {
-        Self::open_again(root, None)
+    /// Lists the folder; `given` is the name of the configuration that its render reads, if not the usual one.
+    pub fn open(root: &Path, given: Option<&str>) -> anyhow::Result<Self> {
+        Self::open_again(root, given, None)
     }
 
     /// Lists the folder; what a memo knows of it is not read again.
-    pub fn open_again(root: &Path, memo: Option<&Memo>) -> anyhow::Result<Self> {
-        check_folder(root)?;
-        let config = Config::load(Some(root))?;
+    pub fn open_again(root: &Path, given: Option<&str>, memo: Option<&Memo>) -> anyhow::Result<Self> {
+        let config = config_in(root, given)?;
         let sources = match memo {
             Some(memo) => memo.sources(root).from_folder_again(&limits(&config)),
             None => Sources::from_folder(root, &limits(&config)),
@@ -134,7 +133,27 @@ pub fn content<T>(result: Result<T, Errors>) -> anyhow::Result<T> {
     result.map_err(|errors| Content(errors).into())
 }
 
-/// The configuration among a release's sources.
+/// The configuration of the site in a folder.
+pub fn config_in(root: &Path, given: Option<&str>) -> anyhow::Result<Config> {
+    check_folder(root)?;
+    Config::of_site(root).map_err(|error| match Sources::from_folder(root, &Limits::default()) {
+        Ok(sources) => and_of_render(error, &sources, given),
+        Err(_) => error,
+    })
+}
+
+/// Adds to what is wrong with `bakehouse.toml` what is wrong with the configuration that a render would read.
+fn and_of_render(error: anyhow::Error, sources: &Sources, given: Option<&str>) -> anyhow::Error {
+    match error.downcast::<Content>() {
+        Ok(Content(mut errors)) => {
+            errors.extend(renderer::config_errors(sources, given).0);
+            Content(errors.sorted()).into()
+        }
+        Err(error) => error,
+    }
+}
+
+/// The configuration among a site's sources.
 pub fn config_of(sources: &Sources) -> anyhow::Result<Config> {
     let text = match sources.get(config::FILE) {
         Some(file) => {
@@ -151,4 +170,5 @@ pub fn config_of(sources: &Sources) -> anyhow::Result<Config> {
         None => String::new(),
     };
     Config::parse(&text, Path::new(config::FILE), &environment)
+        .map_err(|error| and_of_render(error, sources, None))
 }

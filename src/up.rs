@@ -67,8 +67,7 @@ pub struct UpArgs {
 
 /// Runs the command.
 pub async fn run(args: UpArgs) -> anyhow::Result<()> {
-    render::check_folder(&args.folder)?;
-    let config = Config::load(Some(&args.folder))?;
+    let config = render::config_in(&args.folder, None)?;
     let root = std::fs::canonicalize(&args.folder)
         .with_context(|| format!("`{}` cannot be opened", args.folder.display()))?;
     let data = DataFolder::open(&args.data.clone().unwrap_or_else(|| root.join(DATA)))?;
@@ -180,7 +179,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         reload: Arc::new({
             let (edge, root) = (edge.clone(), root.clone());
             move || {
-                edge.set(settings(&Config::load(Some(&root)).map_err(|error| format!("{error:#}"))?));
+                edge.set(settings(&Config::of_site(&root).map_err(|error| format!("{error:#}"))?));
                 Ok("memory, limits and rules of the edge are set".into())
             }
         }),

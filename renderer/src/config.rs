@@ -3,6 +3,8 @@
 //! Owns parsing, the check for unknown keys, and the `config` variable that templates see. `bakehouse.toml` belongs
 //! to the program; only its presence matters here.
 
+mod load;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -14,6 +16,8 @@ use crate::slugs::Slugify;
 use crate::sources::Sources;
 use crate::toml_words::from_toml;
 use crate::value::{self, key};
+
+pub use load::config_errors;
 
 /// The names a configuration may have, in the order they are looked for.
 pub(crate) const CONFIG_NAMES: [&str; 2] = ["zola.toml", "config.toml"];

@@ -37,7 +37,6 @@ use crate::site::{Base, Makings, Memory, Site};
 use crate::sources::{Sources, Stamp};
 use crate::templates::{Engine, Sheaf};
 use crate::theme;
-use crate::toml_words::from_toml;
 use crate::view::{Values, View, half};
 
 /// What a render is a function of.
@@ -864,42 +863,7 @@ impl Renderer {
     }
 
     fn config(&self, input: &Input) -> Result<(Hash, Arc<Config>), Errors> {
-        let sources = &input.sources;
-        let given = input.options.config.as_deref().map(|path| path.trim_start_matches("./"));
-        let Some(path) = config::config_path(sources, given) else {
-            let name = given.unwrap_or("zola.toml");
-            return Err(Diagnostic::new(format!("the site has no {name}"))
-                .hint("create one with the line base_url = \"https://example.com\"")
-                .into());
-        };
-        let (digest, text) = read_text(sources, &path)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(digest.as_bytes());
-        let is_strict = sources.get(config::BAKEHOUSE_NAME).is_some();
-        let mut config = Config::parse(&path, &text, is_strict)?;
-        if let Some(name) = config.theme.clone().filter(|name| !name.is_empty()) {
-            let theme_path = format!("themes/{name}/theme.toml");
-            if sources.under(&format!("themes/{name}/")).next().is_none() {
-                let known: HashSet<&str> =
-                    sources.under("themes/").filter_map(|(path, _)| path.split('/').nth(1)).collect();
-                let near = crate::diagnostic::nearest(&name, known);
-                let hint = match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("put the theme into themes/{name}/, or remove the key `theme`"),
-                };
-                let wrong = Diagnostic::in_file(path, format!("there is no theme `{name}`"));
-                return Err(wrong.at(&text, config::key_offset(&text, "", "theme")).hint(hint).into());
-            }
-            if sources.get(&theme_path).is_some() {
-                let (digest, text) = read_text(sources, &theme_path)?;
-                hasher.update(digest.as_bytes());
-                let table: toml::Table = from_toml(&theme_path, &text, &|_| None)?;
-                if let Some(extra) = table.get("extra").and_then(toml::Value::as_table) {
-                    config::merge_extra(&mut config.extra, extra);
-                }
-            }
-        }
-        let name = hasher.finalize();
+        let (name, config) = Config::load(&input.sources, input.options.config.as_deref())?;
         let mut kept = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, config)) = kept.as_ref()
             && *known == name
@@ -943,7 +907,7 @@ impl Renderer {
                 if !is_template(path) {
                     continue;
                 }
-                match read_text(sources, path) {
+                match sources.text(path) {
                     Ok((_, text)) => {
                         templates.insert(path[folder.len()..].to_owned(), text);
                     }
@@ -1130,22 +1094,6 @@ fn collect_assets(out: &mut HashMap<String, Arc<str>>, assets: &[Arc<str>], sour
         let output =
             format!("{}{}", path.trim_start_matches('/'), asset.strip_prefix(folder).unwrap_or(asset));
         out.entry(output).or_insert_with(|| asset.clone());
-    }
-}
-
-fn read_text(sources: &Sources, path: &str) -> Result<(Hash, String), Diagnostic> {
-    let Some(file) = sources.get(path) else { return Err(Diagnostic::in_file(path, "the file is gone")) };
-    let unreadable =
-        |e: &dyn std::fmt::Display| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
-    let bytes = file.read().map_err(|e| unreadable(&e))?;
-    let digest = file.digest().map_err(|e| unreadable(&e))?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok((digest, text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())),
-        Err(e) => {
-            let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
-            let wrong = Diagnostic::in_file(path, "the file is not valid UTF-8");
-            Err(wrong.at(&good, good.len()).hint("save it as UTF-8"))
-        }
     }
 }
 

@@ -327,6 +327,26 @@ impl Sources {
             .map(|(path, file)| (&**path, &**file))
     }
 
+    /// The text of a file without a mark of its byte order, and the file's digest.
+    ///
+    /// # Errors
+    /// That it is not there, cannot be read, or is no text.
+    pub(crate) fn text(&self, path: &str) -> Result<(Hash, String), Diagnostic> {
+        let Some(file) = self.get(path) else { return Err(Diagnostic::in_file(path, "the file is gone")) };
+        let unreadable =
+            |e: &dyn std::fmt::Display| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
+        let bytes = file.read().map_err(|e| unreadable(&e))?;
+        let digest = file.digest().map_err(|e| unreadable(&e))?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok((digest, text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())),
+            Err(e) => {
+                let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+                let wrong = Diagnostic::in_file(path, "the file is not valid UTF-8");
+                Err(wrong.at(&good, good.len()).hint("save it as UTF-8"))
+            }
+        }
+    }
+
     /// The file at a path.
     pub fn get(&self, path: &str) -> Option<&SourceFile> {
         self.files.get(path).map(|file| &**file)

@@ -68,6 +68,15 @@ pub(crate) fn mistakes(text: &str) -> Vec<(usize, String)> {
     found.into_iter().map(|(at, message)| (at, message.to_owned())).collect()
 }
 
+/// The text of a key outside of all tables, whatever else is wrong.
+pub(crate) fn text_at_root(text: &str, key: &str) -> Option<String> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    match document.get_ref().get(key)?.get_ref() {
+        DeValue::String(found) => Some(found.clone().into_owned()),
+        _ => None,
+    }
+}
+
 fn syntax_errors<'e>(document: &toml::Spanned<DeTable<'_>>, broken: &'e [Error]) -> BTreeMap<usize, &'e str> {
     let mut lists = Vec::new();
     spans(document.get_ref(), &mut lists);
