@@ -25,7 +25,7 @@ use crate::config::Level;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::headings::Checks;
 use crate::job::{self, Job};
-use crate::library::pagers_path;
+use crate::library::{Content, pagers_path};
 use crate::markup::names_the_top;
 use crate::reads::{self, Node};
 use crate::render::{Input, Renderer, and_in_contents};
@@ -155,7 +155,7 @@ impl Renderer {
             Ok((site, true)) => {
                 let site = Arc::new(site);
                 let (jobs, _) = job::plan(&site, &mut errors);
-                let all = and_in_contents(&site, &jobs, errors, true);
+                let all = and_in_contents(&site, &jobs, errors);
                 Report { findings: findings(all), ..Report::default() }
             }
             Err(errors) => Report { findings: findings(errors), ..Report::default() },
@@ -261,8 +261,8 @@ impl<'a> Check<'a> {
         let library = &self.site.library;
         let index = |path: &str| format!("{}index.html", path.trim_start_matches('/'));
         let path = match job {
-            Job::Page(id) => return index(&library.page(*id).path),
-            Job::Section(id) | Job::CheckSection(id) => return index(&library.section(*id).path),
+            Job::Page(id) | Job::Check(Content::Page(id)) => return index(&library.page(*id).path),
+            Job::Section(id) | Job::Check(Content::Section(id)) => return index(&library.section(*id).path),
             Job::SectionPager(id, n) => {
                 let section = library.section(*id);
                 return index(&format!("{}{n}/", pagers_path(&section.path, &section.matter.paginate_path)));

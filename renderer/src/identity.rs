@@ -44,7 +44,6 @@ pub fn identities(sources: &Sources) -> Vec<Identity> {
         limits: &Limits::default(),
         schemas: &Schemas::default(),
         drafts: true,
-        keep_going: false,
         now: None,
         count_words: false,
         backlinks: false,

@@ -43,7 +43,7 @@ const GROUPS_MAX: usize = 32;
 pub(crate) enum Job {
     Page(PageId),
     /// Content that has no output of its own, but may be wrong.
-    CheckSection(SectionId),
+    Check(Content),
     Section(SectionId),
     /// Pager `n` of a section, from 1.
     SectionPager(SectionId, usize),
@@ -85,7 +85,7 @@ pub(crate) struct JobName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Kind {
     Page,
-    CheckSection,
+    Check,
     Section,
     SectionPager,
     TaxonomyList,
@@ -107,7 +107,7 @@ impl Job {
         let library = &site.library;
         let (kind, name, n) = match self {
             Self::Page(id) => (Kind::Page, library.page(*id).source.clone(), 0),
-            Self::CheckSection(id) => (Kind::CheckSection, library.section(*id).source.clone(), 0),
+            Self::Check(content) => (Kind::Check, site.source_of(*content).clone(), 0),
             Self::Section(id) => (Kind::Section, library.section(*id).source.clone(), 0),
             Self::SectionPager(id, n) => (Kind::SectionPager, library.section(*id).source.clone(), *n),
             Self::TaxonomyList(index) => {
@@ -145,7 +145,9 @@ impl Job {
     pub(crate) fn output(&self, site: &Site) -> Option<String> {
         match self {
             Self::Page(id) => Some(output_of(&site.library.page(*id).path)),
-            Self::CheckSection(id) => Some(output_of(&site.library.section(*id).path)),
+            // The output of a page without one of its own is that of another.
+            Self::Check(Content::Page(_)) => None,
+            Self::Check(Content::Section(id)) => Some(output_of(&site.library.section(*id).path)),
             Self::Copy { path, .. } => Some(path.clone()),
             job => job_output(site, job),
         }
@@ -154,8 +156,10 @@ impl Job {
     /// The content that it renders, by its source: for the check of links to headings.
     pub(crate) fn content(&self, library: &Library) -> Option<(Content, Arc<str>)> {
         match self {
-            Self::Page(id) => Some((Content::Page(*id), library.page(*id).source.clone())),
-            Self::Section(id) | Self::CheckSection(id) => {
+            Self::Page(id) | Self::Check(Content::Page(id)) => {
+                Some((Content::Page(*id), library.page(*id).source.clone()))
+            }
+            Self::Section(id) | Self::Check(Content::Section(id)) => {
                 let section = library.section(*id);
                 section.parsed.as_ref()?;
                 Some((Content::Section(*id), section.source.clone()))
@@ -210,11 +214,19 @@ type Result2<T> = Result<T, Vec<Diagnostic>>;
 pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
     match job {
         Job::Page(id) => page(site, *id),
-        Job::CheckSection(id) => {
-            site.note_section(*id, Fields::ALL, false);
-            let rendered = site.section_html(*id, false)?;
-            search::remember(site, Content::Section(*id), &rendered);
-            Ok(Done { files: Vec::new(), content: Some((Content::Section(*id), rendered)) })
+        Job::Check(content) => {
+            let rendered = match content {
+                Content::Page(id) => {
+                    site.note_page(*id, Fields::ALL, false);
+                    site.page_html(*id, false)?
+                }
+                Content::Section(id) => {
+                    site.note_section(*id, Fields::ALL, false);
+                    site.section_html(*id, false)?
+                }
+            };
+            search::remember(site, *content, &rendered);
+            Ok(Done { files: Vec::new(), content: Some((*content, rendered)) })
         }
         Job::Section(id) => section(site, *id, 1),
         Job::SectionPager(id, n) => section(site, *id, *n),
@@ -354,7 +366,7 @@ fn render(
             }
         }
         Ok(()) => Ok(Bytes::from(out.bytes)),
-        Err(_) if site.may_follow() => Err(Vec::new()),
+        Err(e) if site.may_follow(&e, None) => Err(Vec::new()),
         Err(e) => Err(vec![templates::explain_render(&e, name, &|name| site.template_file(name))]),
     }
 }
@@ -383,7 +395,7 @@ fn template_groups(needs: &Needs) -> impl Iterator<Item = String> + '_ {
 
 /// Says that a template is not there which the front matter in `source` names.
 fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
-    if site.may_follow() {
+    if site.lacks_template() {
         return Vec::new();
     }
     let near = crate::diagnostic::nearest(name, site.engine.names());

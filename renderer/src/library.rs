@@ -221,9 +221,11 @@ pub(crate) struct Library {
     pub(crate) unsorted: BTreeMap<PageId, SortBy>,
     /// The earliest moment at which a page appears or disappears by its dates.
     pub(crate) next_change: Option<i64>,
-    /// Sources that could not be parsed. What they said last stands in for them, or a content of which nothing is known but
-    /// its name: others still lead to it.
+    /// Sources with whose front matter something is wrong. What of it is plain stands in for them, what they said last, or a
+    /// content of which nothing is known but its name: others still lead to it.
     pub(crate) stand_ins: HashSet<Arc<str>>,
+    /// Whether a page names a taxonomy or a term that is left out.
+    lacks_terms: bool,
 }
 
 /// A page or a section.
@@ -250,8 +252,6 @@ pub(crate) struct Making<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) schemas: &'a Schemas,
     pub(crate) drafts: bool,
-    /// Whether what a file said last stands in for one that cannot be parsed.
-    pub(crate) keep_going: bool,
     /// Seconds since 1970, where dates publish and withdraw pages.
     pub(crate) now: Option<i64>,
     pub(crate) count_words: bool,
@@ -261,6 +261,24 @@ pub(crate) struct Making<'a> {
 
 /// A parsed file and its path.
 type ParsedFile = (Arc<str>, Arc<Parsed>);
+
+/// What is wrong with a file, and what it says where that is plain all the same: its `extra` alone may be against a schema.
+struct Unfit {
+    errors: Errors,
+    parsed: Option<Arc<Parsed>>,
+}
+
+impl From<Errors> for Unfit {
+    fn from(errors: Errors) -> Self {
+        Self { errors, parsed: None }
+    }
+}
+
+impl From<Diagnostic> for Unfit {
+    fn from(wrong: Diagnostic) -> Self {
+        Errors::one(wrong).into()
+    }
+}
 
 /// The sections above a folder's pages, and the one that holds them.
 type Parents = (Arc<[SectionId]>, Option<SectionId>);
@@ -304,6 +322,11 @@ pub(crate) fn is_ignored(patterns: &GlobSet, inside: &str) -> bool {
 }
 
 impl Library {
+    /// Whether anything is left out that contents would say if nothing were wrong with them.
+    pub(crate) fn lacks_content(&self) -> bool {
+        !self.stand_ins.is_empty() || self.lacks_terms
+    }
+
     pub(crate) fn page_id(&self, relative: &str) -> Option<PageId> {
         self.page_by_path.get(relative).copied()
     }
@@ -466,7 +489,7 @@ impl Library {
                 others.entry(folder).or_default().push(front_matter::shared(path));
             }
         }
-        let parsed: Vec<Result<ParsedFile, Errors>> =
+        let parsed: Vec<Result<ParsedFile, Unfit>> =
             files.par_iter().map(|path| parse_file(making, &skipped, path)).collect();
         let mut known = ParsedFiles::with_capacity(parsed.len());
         let mut found = Vec::with_capacity(parsed.len() + making.rows.len());
@@ -477,12 +500,13 @@ impl Library {
                     known.insert(path.clone(), parsed.clone());
                     found.push((path, parsed, None));
                 }
-                Err(more) => {
+                Err(Unfit { errors: more, parsed }) => {
                     errors.extend(more.0);
                     let path: Arc<str> = Arc::from(path);
-                    let before = making.known.get(&path).filter(|_| making.keep_going);
+                    let before = making.known.get(&path);
                     known.extend(before.map(|parsed| (path.clone(), parsed.clone())));
-                    let parsed = before.cloned().unwrap_or_else(|| Arc::new(Parsed::stand_in(&path)));
+                    let parsed = parsed.or_else(|| before.cloned());
+                    let parsed = parsed.unwrap_or_else(|| Arc::new(Parsed::stand_in(&path)));
                     stand_ins.insert(path.clone());
                     found.push((path, parsed, None));
                 }
@@ -527,7 +551,7 @@ fn kind_of(path: &str) -> schemas::Of {
     if name.starts_with("_index.") { schemas::Of::Section } else { schemas::Of::Page }
 }
 
-fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<ParsedFile, Errors> {
+fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<ParsedFile, Unfit> {
     let Some(file) = making.sources.get(path) else {
         return Err(Diagnostic::in_file(path, "the file is gone").into());
     };
@@ -567,11 +591,10 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
         schemas::Of::Page => front_matter::page(&place, values).map(|matter| Matter::Page(Box::new(matter))),
     };
     let matter = match typed {
-        Ok(matter) if errors.is_empty() => matter,
-        Ok(_) => return Err(errors),
+        Ok(matter) => matter,
         Err(more) => {
             errors.extend(more.0);
-            return Err(errors);
+            return Err(errors.into());
         }
     };
     let body = &text[split.body..];
@@ -590,7 +613,11 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
         text: None,
         linked: linked(body),
     };
-    Ok((Arc::from(path), Arc::new(parsed)))
+    let parsed = Arc::new(parsed);
+    if errors.is_empty() {
+        return Ok((Arc::from(path), parsed));
+    }
+    Err(Unfit { errors, parsed: Some(parsed) })
 }
 
 fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
@@ -1227,6 +1254,7 @@ impl<'a> Builder<'a> {
                         None => format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml"),
                     });
                     self.errors.push(front_matter::point(self.making.sources, wrong, "", &[kind]));
+                    self.library.lacks_terms = true;
                     continue;
                 };
                 // What is in no list is in no term either.
@@ -1293,6 +1321,7 @@ impl<'a> Builder<'a> {
                     Diagnostic::in_file(source, format!("the term `{name}` leaves nothing for its address"))
                         .hint("give it a letter or a digit, or set `taxonomies = \"safe\"` in [slugify]");
                 self.errors.push(front_matter::point(self.making.sources, wrong, &name, &["taxonomies"]));
+                self.library.lacks_terms = true;
                 continue;
             }
             match terms.last_mut().filter(|last| *last.slug == *slug) {

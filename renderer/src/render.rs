@@ -232,7 +232,6 @@ impl Basis {
             limits: &input.options.limits,
             schemas: &self.schemas,
             drafts: input.options.drafts,
-            keep_going: input.options.keep_going,
             now: self.beyond_zola.then(|| input.now.as_second()),
             count_words: self.engine.counts_words,
             backlinks: self.engine.backlinks,
@@ -418,10 +417,13 @@ impl Renderer {
         // What another process knew is read meanwhile.
         let (state, mut graph) = rayon::join(begin, || graph.map(|graph| &mut **graph));
         let State { site, jobs, assets, values, touched, errors: known, is_hopeless } = state?;
-        let keep_going = input.options.keep_going;
-        if is_hopeless || (!known.is_empty() && !keep_going) {
-            return Err(and_in_contents(&site, &jobs, known, is_hopeless));
+        if is_hopeless {
+            return Err(and_in_contents(&site, &jobs, known));
         }
+        let keep_going = input.options.keep_going;
+        let is_good = known.is_empty();
+        // Then outputs are made only for what else is wrong with them.
+        let hands_over = is_good || keep_going;
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
         let view = graph.as_ref().map(|graph| {
             let values = values.unwrap_or_else(|| Values::of(&site));
@@ -434,6 +436,11 @@ impl Renderer {
             }
             _ => vec![true; jobs.len()],
         };
+        if !hands_over {
+            for (job, wanted) in jobs.iter().zip(&mut wanted) {
+                *wanted &= !matches!(job, Job::Copy { .. });
+            }
+        }
         let is_index = |job: &Job| matches!(job, Job::Search(_));
         let mut postponed = false;
         if let Some(graph) = graph.as_ref().filter(|_| pace == Pace::Soon && since.is_some())
@@ -447,13 +454,15 @@ impl Renderer {
         }
         let closed = AtomicBool::new(false);
         let put_files = AtomicU64::new(0);
-        let is_good = known.is_empty();
         let errors = Mutex::new(known);
         let failed = Mutex::new(BTreeMap::new());
         let checks: Mutex<Checks> = Mutex::new(Checks::default());
         let asked = explained.as_ref().map(|(output, _)| output.clone());
         let asked_for = AtomicBool::new(false);
         let put = |file: File, copy_of: Option<&str>| {
+            if !hands_over {
+                return;
+            }
             put_files.fetch_add(1, Ordering::Relaxed);
             if asked.as_deref() == Some(file.path.as_str()) {
                 asked_for.store(true, Ordering::Relaxed);
@@ -522,6 +531,8 @@ impl Renderer {
             }
             _ => site.images.take().into_iter().map(|(path, wish)| (path.into(), wish)).collect(),
         };
+        // Copies take longer than all else together, and of an image that none can be made of, its header mostly tells.
+        let copies = if hands_over { copies } else { Vec::new() };
         let shared = Mutex::new(graph);
         copies.into_par_iter().for_each(|(path, wish)| match job::image(&site, &path, &wish) {
             Ok(file) => {
@@ -1053,14 +1064,9 @@ fn late<T>(make: impl FnOnce() -> T + Send + 'static) -> Late<T> {
     LazyCell::new(Box::new(make))
 }
 
-/// What is wrong with a site of which some is known, and beside that with its contents: nothing is made. Content that is a
-/// template is looked at only where all that it may call is there.
-pub(crate) fn and_in_contents(
-    site: &Arc<Site>,
-    jobs: &[Job],
-    known: Errors,
-    lacks_templates: bool,
-) -> Errors {
+/// What is wrong with a site that lacks its templates, and beside that with its contents: nothing is made. Content that is a
+/// template itself is not looked at, since what it may call is not there.
+pub(crate) fn and_in_contents(site: &Arc<Site>, jobs: &[Job], known: Errors) -> Errors {
     let errors = Mutex::new(known);
     let checks: Mutex<Checks> = Mutex::new(Checks::default());
     let contents = jobs.par_iter().filter_map(|job| job.content(&site.library));
@@ -1068,13 +1074,15 @@ pub(crate) fn and_in_contents(
         Content::Page(id) => site.library.page(id).parsed.templated,
         Content::Section(id) => site.library.section(id).parsed.as_ref().is_some_and(|p| p.templated),
     };
-    contents.filter(|(content, _)| !(lacks_templates && is_templated(*content))).for_each(
-        |(content, source)| match reads::noted(|| site.content_html(&source, false)).0 {
-            Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
-            Some(Err(more)) => lock(&errors).extend(more),
-            None => {}
-        },
-    );
+    contents.filter(|(content, _)| !is_templated(*content)).for_each(|(content, source)| match reads::noted(
+        || site.content_html(&source, false),
+    )
+    .0
+    {
+        Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
+        Some(Err(more)) => lock(&errors).extend(more),
+        None => {}
+    });
     let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
     if site.config.link_checker.internal_level == config::Level::Error {
         errors.extend(lock(&checks).broken(site, |_| None));

@@ -2,6 +2,7 @@
 //!
 //! Made anew for each render from what changed; all that is costly comes from the renderer's memory.
 
+mod blame;
 mod content;
 mod values;
 
@@ -22,7 +23,7 @@ use crate::images::{ImageOptions, Wanted};
 use crate::library::{CONTENT, Library, Page, PageId, Section, SectionId, Taxonomy};
 use crate::limits::Limits;
 use crate::memory::Bounded;
-use crate::reads::{Node, has_noted, note};
+use crate::reads::{Node, note};
 use crate::remote::Remote;
 use crate::search::Fragments;
 use crate::sources::Sources;
@@ -447,28 +448,6 @@ impl Site {
             let source = self.library.section(id).source.clone();
             Node::Members(source, fields, absolute && fields.any(Fields::CONTENT))
         });
-    }
-
-    /// Whether what was read so far rests on a content that another stands in for: what is wrong with an output then may be
-    /// so for that reason alone, and is told once the content can be parsed.
-    pub(crate) fn may_follow(&self) -> bool {
-        let library = &self.library;
-        let stands_in = |source: &str| library.stand_ins.contains(source);
-        !library.stand_ins.is_empty()
-            && has_noted(|node| match node {
-                Node::Page(source, ..) | Node::Section(source, ..) => stands_in(source),
-                // What a section that cannot be parsed says of the pages below it.
-                Node::Around(source) => library.page_of(source).is_some_and(|id| {
-                    let above = library.page(id).ancestors.iter().chain(&library.page(id).section);
-                    above.into_iter().any(|id| stands_in(&library.section(*id).source))
-                }),
-                // A list may be empty only for what it lacks.
-                Node::Members(source, ..) | Node::First(source, _) => {
-                    library.section_of(source).is_some_and(|id| library.section(id).pages.is_empty())
-                }
-                Node::Taxonomy(..) | Node::TermNamed(..) => true,
-                _ => false,
-            })
     }
 
     /// Gives away what was kept of contents.

@@ -7,7 +7,7 @@
 mod explain;
 mod scan;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use blake3::Hash;
@@ -19,7 +19,7 @@ use crate::{filters, functions};
 
 use explain::explain_build;
 pub(crate) use explain::{explain_content, explain_render};
-pub(crate) use scan::BY_NAME;
+pub(crate) use scan::{BY_NAME, assigned};
 use scan::{Scan, digest, mentioned_fields, reachable};
 
 /// The Zola whose sites are built.
@@ -33,7 +33,7 @@ macro_rules! value_fields {
         pub(crate) enum Field { $($field,)* }
 
         impl Field {
-            const ALL: &'static [Self] = &[$(Self::$field,)*];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$field,)*];
 
             /// The name that templates use.
             pub(crate) const fn name(self) -> &'static str {
@@ -208,6 +208,8 @@ pub(crate) struct Engine {
     /// Whether any template counts words.
     pub(crate) counts_words: bool,
     pub(crate) backlinks: bool,
+    /// Variables that any template sets.
+    pub(crate) assigned: HashSet<String>,
     /// The fields of pages and sections that any template may read.
     pub(crate) mentioned: Fields,
     /// Whether pages without templates of their own look like the built-in theme.
@@ -286,6 +288,7 @@ impl Engine {
             needs,
             counts_words: ["word_count", "reading_time"].into_iter().any(mentions),
             backlinks: mentions("backlinks"),
+            assigned: texts.values().flat_map(|text| assigned(text)).map(str::to_owned).collect(),
             mentioned: mentioned_fields(texts.values().map(String::as_str)).or(Fields::CONTENT),
             built_in_look,
             digest: digest(texts.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()])),

@@ -744,6 +744,34 @@ fn a_broken_page_leaves_the_rest() {
     assert_eq!((broken.errors.0.len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
 }
 
+/// A broken page hides no error of another output, and of a broken site nothing is handed over, nor held for known later.
+#[test]
+fn a_broken_page_hides_no_other_error() {
+    let mut draft = Draft::new();
+    let renderer = Renderer::new(8 << 20);
+    let mut outputs = Outputs::new();
+    let taken = Taken::default();
+    let first = renderer.render(&draft.input(), None, &taken).unwrap();
+    taken.hand_over(&first, &mut outputs, "");
+    let page = draft.files["content/docs/b.md"].clone();
+    draft.set("content/docs/b.md", "+++\ntitle =\n+++\n");
+    draft.set("templates/404.html", "{{ nothing }}");
+    draft.set("static/pic.png", "new");
+    let taken = Taken::default();
+    let errors = renderer.render(&draft.input(), Some(first.render), &taken).unwrap_err();
+    let places: Vec<_> = errors.0.iter().filter_map(|wrong| wrong.path.as_deref()).collect();
+    assert_eq!(places, ["content/docs/b.md", "templates/404.html"], "{errors}");
+    assert!(taken.put.into_inner().unwrap().is_empty() && taken.removed.into_inner().unwrap().is_empty());
+    draft.set("content/docs/b.md", &page.replace("title", "description = \"New\"\ntitle"));
+    draft.set("templates/404.html", "mended");
+    let taken = Taken::default();
+    let mended = renderer.render(&draft.input(), Some(first.render), &taken).unwrap();
+    taken.hand_over(&mended, &mut outputs, "");
+    let clean = clean(&draft.input()).unwrap().1;
+    let differing = differing(&clean, &outputs);
+    assert!(differing.is_empty(), "{differing:#?}");
+}
+
 /// In the fresh site, `base.html` lists the titles of `blog/`, and `blog/` shows two pages at a time.
 #[test]
 fn an_edit_renders_what_reads_it() {

@@ -10,7 +10,7 @@ use super::feeds::entries;
 use super::{FeedOf, Job, moved, output_of, section_pager, term_pager};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 use crate::front_matter;
-use crate::library::{CONTENT, PageId, SectionId, pagers_path};
+use crate::library::{CONTENT, Content, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
 use crate::render::{Plan, ignored_static};
 use crate::search;
@@ -100,12 +100,14 @@ impl Planner<'_> {
         for (id, page) in first.into_iter().chain(last) {
             if !page.matter().render || self.take(output_of(&page.path), &page.source) {
                 self.jobs.push(Job::Page(id as PageId));
+            } else {
+                self.jobs.push(Job::Check(Content::Page(id as PageId)));
             }
         }
         for (id, section) in site.library.sections.iter().enumerate() {
             let id = id as SectionId;
             if !section.matter.render {
-                self.jobs.push(Job::CheckSection(id));
+                self.jobs.push(Job::Check(Content::Section(id)));
                 continue;
             }
             // A list in parts is one, whatever else is said.
@@ -135,11 +137,13 @@ impl Planner<'_> {
                 if self.take(path.clone(), &section.source) {
                     self.jobs.push(moved(path, to));
                 }
-                self.jobs.push(Job::CheckSection(id));
+                self.jobs.push(Job::Check(Content::Section(id)));
                 continue;
             }
             if self.take(output_of(&section.path), &section.source) {
                 self.jobs.push(Job::Section(id));
+            } else {
+                self.jobs.push(Job::Check(Content::Section(id)));
             }
             if section.matter.paginate_by.is_some() {
                 let base = pagers_path(&section.path, &section.matter.paginate_path);
@@ -447,6 +451,6 @@ pub(super) fn job_output(site: &Site, job: &Job) -> Option<String> {
         Job::Robots => "robots.txt".to_owned(),
         Job::NotFound => "404.html".to_owned(),
         Job::ThemeAsset { hashed, .. } => hashed.clone(),
-        Job::Page(_) | Job::CheckSection(_) | Job::Copy { .. } => return None,
+        Job::Page(_) | Job::Check(_) | Job::Copy { .. } => return None,
     })
 }

@@ -156,7 +156,7 @@ impl Site {
             return Err(Vec::new());
         }
         let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
-        let is_noted = self.is_tracked() || !self.library.stand_ins.is_empty();
+        let is_noted = self.is_tracked() || self.library.lacks_content();
         let (rendered, reads) = if is_noted { noted(render) } else { (render(), Box::default()) };
         let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
@@ -297,7 +297,7 @@ impl Site {
                     "the content's templates made what is not valid UTF-8",
                 )]
             }),
-            Err(_) if self.may_follow() => Err(Vec::new()),
+            Err(e) if self.may_follow(&e, Some(text)) => Err(Vec::new()),
             Err(e) => Err(templates::explain_content(
                 &e,
                 of.source,

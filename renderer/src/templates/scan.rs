@@ -88,6 +88,14 @@ pub(super) fn components<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t st
     texts.flat_map(|text| component.captures_iter(text).map(|c| c.extract::<1>().1[0])).collect()
 }
 
+static ASSIGNED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{%-?\s*set(?:_global)?\s+([A-Za-z_][A-Za-z0-9_]*)").ok());
+
+/// The variables that a template sets.
+pub(crate) fn assigned(text: &str) -> impl Iterator<Item = &str> {
+    ASSIGNED.iter().flat_map(|re| re.captures_iter(text)).map(|c| c.extract::<1>().1[0])
+}
+
 /// A tag that names another template.
 #[derive(Clone, Copy)]
 pub(super) enum Tag {
