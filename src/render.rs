@@ -81,7 +81,7 @@ pub fn input(
     let (mut rows, mut errors) = (Vec::new(), Errors::default());
     for source in &config.source {
         if let Some(file) = source.file() {
-            match data::from_file(source, file, &sources) {
+            match data::from_file(source, file, &sources, options.source_lines) {
                 Ok((snapshot, pages)) => {
                     data.insert(source.name.as_str(), snapshot);
                     rows.extend(pages);

@@ -11,12 +11,14 @@ mod error;
 mod fetch;
 mod file;
 pub(crate) mod http;
+mod lines;
 mod page;
 mod retries;
 mod snapshot;
 mod sql;
 
 pub use backoff::Backoff;
+pub(crate) use config::written;
 pub use config::{
     BYTES_MAX_DEFAULT, FileConfig, FileFormat, HttpConfig, PageConfig, Paging, ROWS_MAX_DEFAULT,
     SourceConfig, SourceKind, SqlConfig, TIMEOUT_DEFAULT, check,

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::config::{BAKEHOUSE_NAME, Config, TaxonomyConfig};
-use crate::data::RowPage;
-use crate::diagnostic::{Diagnostic, Errors};
+use crate::data::{self, RowPage};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors, line_and_column};
 use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
 use crate::limits::Limits;
 use crate::locales;
@@ -531,7 +531,9 @@ impl Library {
                     found.push((path, parsed, Some(row.source.as_str())));
                 }
                 Err(more) => {
-                    errors.extend(more.0);
+                    // The text of all rows is read for each.
+                    let room = DIAGNOSTICS_MAX.saturating_sub(errors.0.len());
+                    errors.extend(more.0.into_iter().take(room).map(|wrong| of_row(making, row, wrong)));
                     let path: Arc<str> = format!("{CONTENT}{}", row.path).into();
                     if making.sources.get(&path).is_none() && stand_ins.insert(path.clone()) {
                         let parsed = Arc::new(Parsed::stand_in(&path));
@@ -644,7 +646,7 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
         Ok(matter) if found.is_empty() => matter,
         typed => {
             let all = found.into_iter().chain(typed.err().into_iter().flat_map(|errors| errors.0));
-            return Err(Errors(all.map(|wrong| of_row(making, row, wrong)).collect()));
+            return Err(Errors(all.collect()));
         }
     };
     let written = row.front_matter.to_string();
@@ -670,19 +672,25 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
     Ok((Arc::from(path), Arc::new(parsed)))
 }
 
-/// Says of which row something is wrong, and points at the source that has it.
+/// Says of which row something is wrong, and points at it, or at the source that has it.
 fn of_row(making: &Making<'_>, row: &RowPage, wrong: Diagnostic) -> Diagnostic {
     let message = format!("row {} of source `{}`: {}", row.row, row.source, wrong.message);
     let wrong = Diagnostic { message, ..wrong };
-    let Some(bytes) = making.sources.get(BAKEHOUSE_NAME).and_then(|file| file.read().ok()) else {
-        return wrong;
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let names = ["\"", "'"].map(|quote| format!("{quote}{}{quote}", row.source));
-    match names.iter().find_map(|name| text.find(name)) {
-        Some(at) => Diagnostic { path: Some(BAKEHOUSE_NAME.to_owned()), ..wrong }.at(&text, at),
-        None => wrong,
+    let Some((path, line)) = place_of_row(making.sources, row) else { return wrong };
+    let wrong = Diagnostic { path: Some(path.to_string()), ..wrong };
+    match making.sources.text(&path) {
+        Ok((_, text)) => Diagnostic { column: None, ..wrong.at_line(&text, line, 1) },
+        Err(_) => wrong,
     }
+}
+
+/// The file and the line that a row is in, or else those that name its source.
+pub(crate) fn place_of_row(sources: &Sources, row: &RowPage) -> Option<(Arc<str>, usize)> {
+    row.place.clone().or_else(|| {
+        let (_, text) = sources.text(BAKEHOUSE_NAME).ok()?;
+        let at = data::written(&text, &row.source)?;
+        Some((BAKEHOUSE_NAME.into(), line_and_column(&text, at).0))
+    })
 }
 
 /// Whether a body is a template at all: most are not, and are spared the engine.

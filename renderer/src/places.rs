@@ -1,9 +1,13 @@
 //! Which file each page's output comes from, and which pages a build would leave out: for previews.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
+use crate::data::RowPage;
 use crate::job::{output_of, section_pager};
-use crate::library::{Page, Section};
+use crate::library::{Page, Section, place_of_row};
 use crate::site::Site;
 
 /// The output of a page or a section, and its file.
@@ -11,8 +15,13 @@ use crate::site::Site;
 pub struct Place {
     /// The output: `blog/first/index.html`.
     pub output: String,
-    /// The file, site-relative: `content/blog/first.md`; of a page made of a row the name that a file would have.
+    /// What it is known by: its file, site-relative, such as `content/blog/first.md`; of a page made of a row the name that a
+    /// file would have.
     pub source: String,
+    /// Where it is written: its file, or that of its row; of a row that no file has, the file that names its source.
+    pub file: String,
+    /// The line there, from 1.
+    pub line: usize,
     /// What sets it apart from pages that simply are published.
     pub mark: Option<Mark>,
 }
@@ -37,8 +46,18 @@ pub enum Reason {
     Expired(Timestamp),
 }
 
-/// The outputs of pages and sections, pagers included.
-pub(crate) fn places(site: &Site) -> Vec<Place> {
+/// The outputs of pages and sections, pagers included; `rows` are those that make pages.
+pub(crate) fn places(site: &Site, rows: &[RowPage]) -> Vec<Place> {
+    let rows: HashMap<&str, &RowPage> = rows.iter().map(|row| (row.path.as_str(), row)).collect();
+    // Where sources are named that no file holds, each looked for once.
+    let mut named: HashMap<&str, Option<(Arc<str>, usize)>> = HashMap::new();
+    let mut written = |page: &Page| {
+        let row = *rows.get(page.relative()).filter(|_| page.made_by.is_some())?;
+        match &row.place {
+            Some(place) => Some(place.clone()),
+            None => named.entry(&row.source).or_insert_with(|| place_of_row(&site.sources, row)).clone(),
+        }
+    };
     let drafts: Vec<(&str, &str)> = site
         .library
         .sections
@@ -52,9 +71,12 @@ pub(crate) fn places(site: &Site) -> Vec<Place> {
     let draft = Mark { reason: Reason::Draft, withheld: true };
     let pages = site.library.pages.iter().filter(|page| page.matter().render).map(|page| {
         let own = page.matter().draft || is_draft(&page.source, &page.lang);
+        let (file, line) = written(page).unwrap_or_else(|| (page.source.clone(), 1));
         Place {
             output: output_of(&page.path),
             source: page.source.to_string(),
+            file: file.to_string(),
+            line,
             mark: if own { Some(draft) } else { dated(site, page) },
         }
     });
@@ -66,6 +88,8 @@ pub(crate) fn places(site: &Site) -> Vec<Place> {
         std::iter::once(section.path.to_string()).chain(paths).map(move |path| Place {
             output: output_of(&path),
             source: section.source.to_string(),
+            file: section.source.to_string(),
+            line: 1,
             mark,
         })
     });

@@ -605,7 +605,7 @@ impl Renderer {
             assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
-            places: if site.source_lines { places(&site) } else { Vec::new() },
+            places: if site.source_lines { places(&site, &input.row_pages) } else { Vec::new() },
             failed: failed.into_inner().unwrap_or_else(PoisonError::into_inner),
             errors,
         };

@@ -42,6 +42,7 @@ fn everything() -> Input {
         body: "*Not* a {{ template }}.".to_owned(),
         source: "rates".to_owned(),
         row: 1,
+        place: None,
     }]);
     input
 }

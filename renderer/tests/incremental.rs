@@ -459,7 +459,7 @@ impl Draft {
             if self.rows { page } else { "" }
         ))
         .unwrap();
-        let (snapshot, rows) = data::from_file(&source, source.file().unwrap(), &sources).unwrap();
+        let (snapshot, rows) = data::from_file(&source, source.file().unwrap(), &sources, false).unwrap();
         let data = DataSet::from_iter([("news".to_owned(), snapshot)]);
         let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
         let widths = if self.images == 2 { vec![3, 6] } else { Vec::new() };

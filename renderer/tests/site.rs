@@ -236,6 +236,7 @@ fn rows_make_pages_and_data() {
         body: "*body* {{ no template }}".to_owned(),
         source: "news".to_owned(),
         row: 1,
+        place: None,
     }]);
     let (_, files) = render_with(&Renderer::new(1 << 20), &input).unwrap();
     assert_eq!(text(&files, "index.html"), "first 1");
@@ -243,6 +244,28 @@ fn rows_make_pages_and_data() {
     assert!(files["news/row/index.html"].groups.contains(&"source:news".to_owned()));
     assert!(files["index.html"].groups.contains(&"source:news".to_owned()));
     assert!(text(&files, "news/index.html").contains("Row,"));
+    // An editor is sent to the row, or to what names a source that is in no file.
+    let sources = sources(&with(&[
+        (
+            "bakehouse.toml",
+            "hosts = [\"news\"]\n[[source]]\nname = 'other'\n[[source]]\ntype = \"sql\"\nname = \"news\"\n",
+        ),
+        ("content/news/_index.md", ""),
+    ]));
+    let mut rows = vec![input.row_pages[0].clone(); 2];
+    rows[1].path = "news/other.md".to_owned();
+    rows[1].place = Some(("data/news.csv".into(), 7));
+    let mut input = Input { sources, row_pages: Arc::new(rows), ..input };
+    input.options.source_lines = true;
+    let (summary, _) = render_with(&Renderer::new(1 << 20), &input).unwrap();
+    let places = summary.places.iter().map(|place| (&*place.source, &*place.file, place.line));
+    let places: Vec<_> = places.filter(|(source, ..)| source.starts_with("content/news/")).collect();
+    let expected = [
+        ("content/news/other.md", "data/news.csv", 7),
+        ("content/news/row.md", "bakehouse.toml", 6),
+        ("content/news/_index.md", "content/news/_index.md", 1),
+    ];
+    assert!(expected.iter().all(|place| places.contains(place)) && places.len() == 3, "{places:?}");
 }
 
 #[test]
@@ -538,6 +561,7 @@ fn extra_is_held_to_schemas() {
         body: String::new(),
         source: "rates".to_owned(),
         row: 3,
+        place: None,
     }]);
     let failed = |input: &Input| render_with(&Renderer::new(1 << 20), input).unwrap_err().to_string();
     insta::assert_snapshot!(failed(&input), @r#"

@@ -93,8 +93,9 @@ pub struct News {
     to: Option<String>,
     /// Where the site begins.
     home: String,
-    /// The file that the page comes from, and its badge.
+    /// The file and the line that the page comes from, and its badge.
     file: Option<String>,
+    line: Option<usize>,
     mark: Option<Badge>,
     /// Addresses of other files that changed; none where that is not known.
     assets: Option<Vec<String>>,
@@ -349,13 +350,14 @@ impl Board {
             Look::Found(output, _) => self.place(output),
             _ => None,
         };
-        let (file, mark) = place.unzip();
+        let (place, mark) = place.unzip();
         let errors = self.wrong_with(path);
         let others = self.problems.iter().filter(|problem| !errors.contains(problem)).collect();
         News {
             page,
             to,
-            file: file.map(str::to_owned),
+            file: place.map(|place| place.file.clone()),
+            line: place.map(|place| place.line),
             mark: mark.flatten(),
             home: self.address("/"),
             assets,
@@ -378,10 +380,10 @@ impl Board {
         marked.take(MARKS_MAX).collect()
     }
 
-    /// The file of an output, and its badge.
-    pub fn place(&self, output: &str) -> Option<(&str, Option<Badge>)> {
+    /// Where an output comes from, and its badge.
+    pub fn place(&self, output: &str) -> Option<(&Place, Option<Badge>)> {
         let place = self.places.get(output)?;
-        Some((&place.source, place.mark.map(badge)))
+        Some((place, place.mark.map(badge)))
     }
 
     /// The file of the template that made an output: of the site, or of its theme.
@@ -449,6 +451,8 @@ mod tests {
                 .map(|(output, source)| Place {
                     output: (*output).into(),
                     source: (*source).into(),
+                    file: (*source).into(),
+                    line: 1,
                     mark: None,
                 })
                 .collect(),

@@ -63,7 +63,7 @@
     if (!text) return;
     badge = element("button", isOff ? "badge off" : "badge", text);
     badge.title = title;
-    if (!isOff) badge.addEventListener("click", () => open(page.file, 1));
+    if (!isOff) badge.addEventListener("click", () => open(page.file, page.line));
     root.append(badge);
   };
 
@@ -288,7 +288,7 @@
   let source;
 
   const hear = (news) => {
-    if (news.page === "same") [page.file, page.mark] = [news.file, news.mark];
+    if (news.page === "same") [page.file, page.line, page.mark] = [news.file, news.line, news.mark];
     ownBadge();
     const comfort = page.failed
       ? "The page appears as soon as this is mended."
@@ -342,7 +342,7 @@
 
   const placeOf = (event) => {
     const block = event.target.closest?.("[data-bake-source]");
-    if (!block) return { file: page.file, line: 1 };
+    if (!block) return { file: page.file, line: page.line };
     const [, file, line] = /^(.*):(\d+)$/s.exec(block.dataset.bakeSource) ?? [];
     // Every line of a paragraph and of code is a line of the text still.
     const at = document.caretPositionFromPoint?.(event.clientX, event.clientY);

@@ -211,7 +211,7 @@ fn plan(preview: &Preview, head: &Parts) -> Plan {
     let is_page = head.headers.get("sec-fetch-dest").is_none_or(|to| to != "empty");
     let seen = board.seen(path.as_deref());
     let html = vec![("content-type".to_owned(), "text/html; charset=utf-8".to_owned())];
-    let about = About { seen: &seen, file: None, template: None, mark: None, failed: false };
+    let about = About { seen: &seen, file: None, line: None, template: None, mark: None, failed: false };
     let with_script = |html: &[u8], about: &About<'_>| match insert::script(html, about) {
         Ok(page) => Ok(Bytes::from(page)),
         Err(error) => Err(Plan::Failed(format!("the page cannot be shown: {error}"))),
@@ -258,9 +258,10 @@ fn plan(preview: &Preview, head: &Parts) -> Plan {
     if !output.is_html() || !is_page {
         return Plan::Bytes { status, fields, bytes };
     }
-    let (file, mark) = name.and_then(|name| board.place(name)).unzip();
-    let template = board.template(output);
-    match with_script(&bytes, &About { file, mark: mark.flatten(), template: template.as_deref(), ..about }) {
+    let (place, mark) = name.and_then(|name| board.place(name)).unzip();
+    let (file, line) = place.map(|place| (place.file.as_str(), place.line)).unzip();
+    let (template, mark) = (board.template(output), mark.flatten());
+    match with_script(&bytes, &About { file, line, mark, template: template.as_deref(), ..about }) {
         Ok(bytes) => Plan::Bytes { status, fields, bytes },
         Err(failed) => failed,
     }
@@ -425,7 +426,7 @@ async fn open(preview: &Preview, head: &Parts, content: Incoming, peer: SocketAd
     let exists = preview.board().sources.get(&wish.file).is_some();
     let (line, column) = (wish.line.max(1), wish.column.unwrap_or(1).max(1));
     let opened = match &preview.editor {
-        _ if !exists => Err("the site has no such file; a row of data may have made the page".to_owned()),
+        _ if !exists => Err("the site has no such file".to_owned()),
         _ if !peer.ip().to_canonical().is_loopback() => {
             Err("an editor is opened only for a browser on the same machine".to_owned())
         }

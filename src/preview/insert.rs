@@ -13,8 +13,9 @@ pub const OURS: &str = "/bake//";
 pub struct About<'a> {
     /// What the page shows, for the first question of what is new.
     pub seen: &'a str,
-    /// The file it comes from.
+    /// The file it comes from, and the line there.
     pub file: Option<&'a str>,
+    pub line: Option<usize>,
     /// The file of its template.
     pub template: Option<&'a str>,
     /// The badge.
@@ -107,6 +108,7 @@ mod tests {
         let about = About {
             seen: "1-2-3",
             file: Some("content/\"><b>.md"),
+            line: Some(1),
             template: None,
             mark: None,
             failed: false,

@@ -495,6 +495,21 @@ fn a_click_opens_the_source_at_its_line() {
 }
 
 #[test]
+fn a_page_of_a_row_leads_to_the_row() {
+    let world = World::new();
+    site::small(&world, "site");
+    world.write(
+        "site/bakehouse.toml",
+        "[[source]]\nname = \"breads\"\ntype = \"file\"\npath = \"breads.json\"\nrows = \"/all\"\n\
+         [source.page]\nsection = \"breads\"\nslug = \"id\"\ntitle = \"id\"\n",
+    );
+    world.write("site/breads.json", "{\"all\": [\n  {\"id\": \"rye\"},\n  {\"id\": \"oat\"}\n]}\n");
+    let preview = Preview::start(&world, "site", &[], &[]);
+    let page = preview.get("/breads/oat/").text();
+    assert!(page.contains("&quot;file&quot;:&quot;breads.json&quot;,&quot;line&quot;:3,"), "{page}");
+}
+
+#[test]
 fn a_page_that_moves_is_followed_and_one_that_goes_says_so() {
     let world = World::new();
     let browser = Browser::start(&world);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
 
 use super::error::DataError;
 use crate::sources::is_listed;
@@ -398,6 +399,17 @@ impl PageConfig {
         }
         Ok(())
     }
+}
+
+/// Where the text of `bakehouse.toml` names a source, in bytes.
+pub(crate) fn written(text: &str, source: &str) -> Option<usize> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let DeValue::Array(tables) = document.get_ref().get("source")?.get_ref() else { return None };
+    tables.iter().find_map(|table| {
+        let DeValue::Table(table) = table.get_ref() else { return None };
+        let (key, name) = table.get_key_value("name")?;
+        matches!(name.get_ref(), DeValue::String(name) if *name == source).then(|| key.span().start)
+    })
 }
 
 /// Checks what no single table can tell: that names are not used twice.

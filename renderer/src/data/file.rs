@@ -2,18 +2,20 @@
 //! wrong with the site, and said with its place.
 
 use std::io;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::config::{FileConfig, FileFormat, SourceConfig};
 use super::error::{DataError, show};
+use super::lines;
 use super::page::{RowPage, pages};
 use super::snapshot::Snapshot;
 use crate::data_file::{self, Refused, Table};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::sources::Sources;
 
-/// The rows of a file among the site's, and the pages that they make.
+/// The rows of a file among the site's, and the pages that they make; `located` asks in which lines, in every format.
 ///
 /// # Errors
 /// What is wrong with the file, or with each bad row (the first 20), with its line where that is known.
@@ -21,16 +23,24 @@ pub fn from_file(
     source: &SourceConfig,
     config: &FileConfig,
     sources: &Sources,
+    located: bool,
 ) -> Result<(Snapshot, Vec<RowPage>), Errors> {
     let reading = Reading { source, config };
     let bytes = reading.bytes(sources)?;
     let text = String::from_utf8_lossy(&bytes);
-    let Rows { rows, lines } = reading.rows(&bytes).map_err(|refused| reading.refused(&text, &refused))?;
+    let Rows { rows, mut lines } =
+        reading.rows(&bytes).map_err(|refused| reading.refused(&text, &refused))?;
     let snapshot = Snapshot::new(rows);
-    match pages(source, &snapshot) {
-        Ok(pages) => Ok((snapshot, pages)),
-        Err(error) => Err(reading.bad_rows(&text, &lines, error)),
+    let made = pages(source, &snapshot);
+    if lines.is_empty() && (located || made.is_err()) {
+        lines = lines::of_rows(config.format, &text, &config.rows, snapshot.len());
     }
+    let mut pages = made.map_err(|error| reading.bad_rows(&text, &lines, error))?;
+    let path: Arc<str> = config.path.as_str().into();
+    for page in &mut pages {
+        page.place = Some((path.clone(), lines.get(page.row - 1).copied().unwrap_or(1)));
+    }
+    Ok((snapshot, pages))
 }
 
 struct Reading<'a> {
@@ -184,7 +194,7 @@ mod tests {
     fn read(keys: &str, path: &str, text: &str) -> Result<(Snapshot, Vec<RowPage>), Errors> {
         let source = source(&format!("path = '{path}'\n{keys}"));
         let sources = Sources::from_files([(path.to_owned(), Bytes::from(text.to_owned()))]);
-        from_file(&source, source.file().unwrap(), &sources)
+        from_file(&source, source.file().unwrap(), &sources, true)
     }
 
     fn rows(keys: &str, path: &str, text: &str) -> Value {
@@ -295,7 +305,7 @@ mod tests {
         let sources = Sources::from_folder(&root, &crate::Limits::default()).unwrap();
         let read = |path: &str| {
             let source = source(&format!("path = '{path}'"));
-            from_file(&source, source.file().unwrap(), &sources).map(|(rows, _)| rows.to_value())
+            from_file(&source, source.file().unwrap(), &sources, false).map(|(rows, _)| rows.to_value())
         };
         assert_eq!(read("data/in.csv").unwrap(), json!([{"a": "1"}]));
         for link in ["data/out.csv", "data/folder/x.csv"] {

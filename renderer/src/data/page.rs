@@ -1,6 +1,7 @@
 //! One page a row.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::civil;
 use serde_json::{Map, Value};
@@ -27,6 +28,8 @@ pub struct RowPage {
     pub source: String,
     /// The row, counted from 1.
     pub row: usize,
+    /// The file that has the row, and the line in which it begins, as far as that is known; none where no file has it.
+    pub place: Option<(Arc<str>, usize)>,
 }
 
 /// The pages that the rows of `snapshot` make, in their order; none where the source makes no pages.
@@ -254,7 +257,8 @@ fn page(config: &PageConfig, row: &Row<'_>) -> Result<(String, RowPage), CellErr
     } else {
         format!("{}/{slug}.md", config.section)
     };
-    let page = RowPage { path, front_matter: front, body, source: row.source.to_owned(), row: row.number };
+    let (source, row) = (row.source.to_owned(), row.number);
+    let page = RowPage { path, front_matter: front, body, source, row, place: None };
     Ok((slug, page))
 }
 
