@@ -997,6 +997,7 @@ impl Renderer {
 /// Says what is not right with a site as a whole.
 fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
     schemas.idle(&site.sources).into_iter().for_each(|idle| site.warn(idle));
+    site.engine.warnings.iter().for_each(|warning| site.warn(warning.clone()));
     let highlighting = site.config.markdown.highlighting.as_ref();
     for (name, given) in [
         ("extra_grammars", highlighting.map(|h| &h.extra_grammars)),

@@ -4,6 +4,7 @@
 //! built-in ones. Tera cannot say which fields a template reads, so the sources are searched for the few that cost
 //! something: the content of *other* pages, their summaries, tables of contents and word counts.
 
+pub(crate) mod arguments;
 mod explain;
 mod scan;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use blake3::Hash;
 use tera::{Tera, TeraResult};
 
-use crate::diagnostic::Errors;
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 use crate::theme;
 use crate::{filters, functions};
 
@@ -208,6 +209,8 @@ pub(crate) struct Engine {
     /// Whether any template counts words.
     pub(crate) counts_words: bool,
     pub(crate) backlinks: bool,
+    /// Arguments that nothing takes, in the templates of the site and its theme.
+    pub(crate) warnings: Vec<Diagnostic>,
     /// Variables that any template sets.
     pub(crate) assigned: HashSet<String>,
     /// The fields of pages and sections that any template may read.
@@ -280,12 +283,20 @@ impl Engine {
             Ok(tera)
         });
         let tera = built.map_err(|e| explain_build(&e, &texts, &sheaves, &empty))?;
+        let written = sheaves.iter().filter(|sheaf| !sheaf.folder.is_empty()).flat_map(|sheaf| {
+            sheaf.templates.iter().map(|(name, text)| (format!("{}{name}", sheaf.folder), text))
+        });
+        let warnings = written
+            .flat_map(|(file, text)| arguments::warnings(&file, text, 0).collect::<Vec<_>>())
+            .take(DIAGNOSTICS_MAX)
+            .collect();
         let scan = Scan::new(&texts, &prefixes);
         let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
         let reads_any = texts.values().any(|text| scan::reads_any(text));
         let mentions = |word: &str| reads_any || texts.values().any(|text| text.contains(word));
         Ok(Self {
             needs,
+            warnings,
             counts_words: ["word_count", "reading_time"].into_iter().any(mentions),
             backlinks: mentions("backlinks"),
             assigned: texts.values().flat_map(|text| assigned(text)).map(str::to_owned).collect(),

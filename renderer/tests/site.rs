@@ -533,6 +533,47 @@ fn broken_links_have_file_line_and_column() {
 }
 
 #[test]
+fn an_argument_that_nothing_takes_is_a_warning_in_its_place() {
+    let renderer = Renderer::new(1 << 20);
+    let site = with(&[
+        ("content/a.md", "+++\ntitle = \"A\"\n+++\n{{ get_url(path=\"@/a.md\", lnag=\"en\") }}\n"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n"),
+        (
+            "templates/page.html",
+            "{{ page.title }}\n{{ get_url(path='x', traling_slash=true) }}{{ 'x' | upper(x=1) }}",
+        ),
+    ]);
+    let input = input(sources(&site));
+    for _ in 0..2 {
+        let (summary, files) = render_with(&renderer, &input).unwrap();
+        assert!(text(&files, "b/index.html").ends_with("/xX"), "{}", text(&files, "b/index.html"));
+        let warnings: Vec<String> = summary.warnings.iter().map(|d| d.as_warning().to_string()).collect();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(warnings.join("\n"), @r#"
+            warning: `get_url` has no argument `lnag`, and passes over it
+             --> content/a.md:4:27
+              |
+            4 | {{ get_url(path="@/a.md", lnag="en") }}
+              |                           ^
+            hint: did you mean `lang`?
+            warning: `get_url` has no argument `traling_slash`, and passes over it
+             --> templates/page.html:2:22
+              |
+            2 | {{ get_url(path='x', traling_slash=true) }}{{ 'x' | upper(x=1) }}
+              |                      ^
+            hint: did you mean `trailing_slash`?
+            warning: `upper` has no argument `x`, and passes over it
+             --> templates/page.html:2:59
+              |
+            2 | {{ get_url(path='x', traling_slash=true) }}{{ 'x' | upper(x=1) }}
+              |                                                           ^
+            hint: it takes none: leave it out
+            "#);
+        }
+    }
+}
+
+#[test]
 fn extra_is_held_to_schemas() {
     let schema = r#"{
         "properties": { "rating": { "type": "integer", "maximum": 5 }, "hero": { "$ref": "/schemas/shared.json#/$defs/hero" } },

@@ -9,7 +9,7 @@ use tera::{Context, Map, Value};
 
 use super::{Capped, Parts, Site, anchor_hash, encode_path};
 use crate::config::{AnchorLinks, Level, MarkdownConfig};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic};
 use crate::graph;
 use crate::highlight::{self, Fence};
 use crate::images::{self, Shown};
@@ -209,6 +209,10 @@ impl Site {
         let text = std::str::from_utf8(&bytes).map_err(|e| unreadable(&e))?;
         let body = text.get(parsed.body as usize..).unwrap_or("");
         let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
+        if parsed.templated {
+            let found = templates::arguments::warnings(of.source, text, text.len() - body.len());
+            found.take(DIAGNOSTICS_MAX).for_each(|warning| self.warn(warning));
+        }
         let lines = (self.source_lines && parsed.text.is_none()).then(|| {
             let at = text.len() - body.len();
             match &expanded {
