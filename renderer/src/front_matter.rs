@@ -112,6 +112,8 @@ pub(crate) struct PageMatter {
     /// `None` stands for an empty map: most pages have no extra, and there are many pages.
     #[serde(with = "crate::memo::values")]
     pub(crate) extra: Option<Value>,
+    /// Keys that mean nothing.
+    pub(crate) unknown: Vec<Box<str>>,
 }
 
 impl PageMatter {
@@ -138,6 +140,7 @@ impl PageMatter {
             hidden,
             cache_groups: _,
             extra: _,
+            unknown: _,
         } = self;
         (updated, date, expiry_date) == (&other.updated, &other.date, &other.expiry_date)
             && (slug, path, taxonomies) == (&other.slug, &other.path, &other.taxonomies)
@@ -229,6 +232,28 @@ impl Default for SectionMatter {
         }
     }
 }
+
+const PAGE_KEYS: &[&str] = &[
+    "title",
+    "description",
+    "updated",
+    "date",
+    "expiry_date",
+    "draft",
+    "render",
+    "slug",
+    "path",
+    "taxonomies",
+    "weight",
+    "authors",
+    "aliases",
+    "template",
+    "in_search_index",
+    "include_in_feeds",
+    "hidden",
+    "cache_groups",
+    "extra",
+];
 
 const SECTION_KEYS: &[&str] = &[
     "title",
@@ -324,12 +349,25 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Where a key is written, in bytes of the file.
     fn key(&self, name: &str) -> Option<usize> {
-        let mut offset = self.offset;
-        self.matter.split_inclusive('\n').find_map(|line| {
-            let trimmed = line.trim_start_matches([' ', '\t', '[', '"', '\'']);
-            offset += line.len();
-            let rest = trimmed.strip_prefix(name)?.trim_start_matches(['"', '\'']).trim_start();
-            rest.starts_with(['=', ':', ']', '.']).then_some(offset - trimmed.len())
+        let lines = || {
+            self.matter.split_inclusive('\n').scan(self.offset, |offset, line| {
+                *offset += line.len();
+                let trimmed = line.trim_start_matches([' ', '\t', '[', '"', '\'']);
+                Some((*offset - trimmed.len(), trimmed))
+            })
+        };
+        let ends_key =
+            |rest: &str| rest.trim_start_matches(['"', '\'']).trim_start().starts_with(['=', ':', ']', '.']);
+        let first = lines().find(|(_, line)| line.strip_prefix(name).is_some_and(ends_key)).map(|(at, _)| at);
+        // Behind a dot: `extra.name = 1`.
+        first.or_else(|| {
+            lines().find_map(|(at, line)| {
+                let dotted = line[..line.find(['=', ':', ']'])?].match_indices('.');
+                dotted.map(|(dot, _)| dot + 1).find_map(|i| {
+                    let bare = line[i..].trim_start_matches([' ', '"', '\'']);
+                    bare.strip_prefix(name).is_some_and(ends_key).then_some(at + line.len() - bare.len())
+                })
+            })
         })
     }
 
@@ -366,31 +404,38 @@ pub(crate) fn values(place: &Place<'_>, format: Format) -> Result<Map, Errors> {
     match format {
         Format::Toml => match toml::from_str::<toml::Table>(place.matter) {
             Ok(table) => Ok(value::from_toml_table(&table).into_map().unwrap_or_default()),
-            Err(_) => Err(Errors(
-                toml_words::mistakes(place.matter)
-                    .into_iter()
-                    .map(|(at, message)| {
-                        let message = format!("broken front matter: {}", one_line(&message));
-                        Diagnostic::in_file(place.path, message)
-                            .at(place.text, place.offset + at)
-                            .hint("the front matter between `+++` lines is TOML: key = \"value\"")
-                    })
-                    .collect(),
-            )),
+            Err(_) => {
+                let told = |(at, message): (usize, String)| {
+                    let message = format!("broken front matter: {}", one_line(&message));
+                    let broken = Diagnostic::in_file(place.path, &*message);
+                    let hint = if message.contains("duplicate key") {
+                        "remove one of the two"
+                    } else {
+                        toml_hint(&place.matter[at..])
+                    };
+                    broken.at(place.text, place.offset + at).hint(hint)
+                };
+                let mut errors: Vec<_> = toml_words::mistakes(place.matter).into_iter().map(told).collect();
+                // What is no TOML seldom becomes any within its line.
+                errors.dedup_by_key(|broken| broken.line);
+                Err(Errors(errors))
+            }
         },
         Format::Yaml => {
             let broken = |message: String, location: Option<(usize, usize)>| {
                 let diagnostic = Diagnostic::in_file(place.path, format!("broken front matter: {message}"));
                 let before = place.text[..place.offset].lines().count();
+                let hint = yaml_hint(&diagnostic.message, place.matter);
                 match location {
                     Some((line, column)) => diagnostic.at_line(place.text, before + line, column),
                     None => diagnostic.at(place.text, place.offset),
                 }
-                .hint("the front matter between `---` lines is YAML: key: value")
+                .hint(hint)
             };
             let parsed: serde_norway::Value = serde_norway::from_str(place.matter).map_err(|e| {
-                let location = e.location().map(|l| (l.line(), l.column()));
                 let text = e.to_string();
+                let location = e.location().map(|l| (l.line(), l.column()));
+                let location = second_key(&text, place.matter).map(|line| (line, 1)).or(location);
                 broken(text.split(" at line ").next().unwrap_or(&text).to_owned(), location)
             })?;
             if parsed.is_null() {
@@ -402,8 +447,57 @@ pub(crate) fn values(place: &Place<'_>, format: Format) -> Result<Map, Errors> {
     }
 }
 
+/// The line that has a key again, where the parser says so of the list of keys.
+fn second_key(message: &str, matter: &str) -> Option<usize> {
+    let key = message.split_once("duplicate entry with key \"")?.1.split('"').next()?;
+    let is_of = |line: &str| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':'));
+    matter.lines().enumerate().filter(|(_, line)| is_of(line)).nth(1).map(|(n, _)| n + 1)
+}
+
+/// What to do about TOML that goes wrong where `rest` begins.
+fn toml_hint(rest: &str) -> &'static str {
+    if rest.starts_with(':') {
+        return "write `=`; `key: value` is YAML, and stands between `---` lines";
+    }
+    if rest.starts_with(['“', '”', '‘', '’']) {
+        return "write straight quotes: key = \"value\"";
+    }
+    "the front matter between `+++` lines is TOML: key = \"value\""
+}
+
+/// What to do about YAML of which the parser says this.
+fn yaml_hint(message: &str, matter: &str) -> &'static str {
+    if message.contains("mapping values are not allowed") {
+        return "a text with `: ` in it is written in quotes: key: \"one: two\"";
+    }
+    if message.contains("duplicate entry") {
+        return "remove one of the two";
+    }
+    if message.contains("tab character") {
+        return "indent with spaces";
+    }
+    if matter.lines().any(|line| line.contains(" = ")) {
+        return "`key = value` is TOML, and stands between `+++` lines; YAML is key: value";
+    }
+    "the front matter between `---` lines is YAML: key: value"
+}
+
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What the engine calls a kind of value, in words for authors.
+pub(crate) fn in_words(kind: &str) -> &str {
+    match kind.trim_start_matches('&') {
+        "map/struct" | "Map" => "a table",
+        "array" | "[Value]" | "Vec<Value>" => "a list",
+        "string" | "str" | "String" => "a text",
+        "bool" => "true or false",
+        "i64" | "u64" | "i128" | "u128" | "f64" | "i32" | "u32" | "usize" | "u8" => "a number",
+        "none" => "nothing",
+        "undefined" => "something that is not defined",
+        _ => kind,
+    }
 }
 
 struct Reader<'a> {
@@ -419,14 +513,13 @@ impl Reader<'_> {
     }
 
     fn wrong(&mut self, name: &str, expected: &str, got: &Value) {
-        let kind = match got.name() {
-            "map/struct" => "table",
-            "i64" | "u64" | "i128" | "u128" => "number",
-            other => other,
+        let kind = match in_words(got.name()) {
+            "a list" if expected == "a list of texts" => "a list of other things",
+            kind => kind,
         };
         self.errors.push(
             self.place
-                .at_key(name, format!("`{name}` is {expected}, not a {kind}"))
+                .at_key(name, format!("`{name}` is {expected}, not {kind}"))
                 .hint(format!("write {expected}, or leave the key out")),
         );
     }
@@ -569,7 +662,10 @@ pub(crate) fn page(place: &Place<'_>, values: Map) -> Result<PageMatter, Errors>
         hidden: reader.maybe_flag("hidden"),
         cache_groups: reader.texts("cache_groups"),
         extra: reader.extra(),
+        unknown: Vec::new(),
     };
+    let unknown = reader.values.keys().map(|name| name.to_string().into()).collect();
+    let matter = PageMatter { unknown, ..matter };
     if let Some(path) = &matter.path
         && path.trim_matches('/').is_empty()
         && !path.contains('/')
@@ -585,6 +681,24 @@ pub(crate) fn page(place: &Place<'_>, values: Map) -> Result<PageMatter, Errors>
     }
     reader.errors.into_result()?;
     Ok(matter)
+}
+
+/// Says that a page has a key that means nothing: sites pass with it, as they do with Zola.
+pub(crate) fn unknown_key(
+    sources: &Sources,
+    page: &str,
+    name: &str,
+    others: usize,
+    is_taxonomy: bool,
+) -> Diagnostic {
+    let more = if others > 0 { format!(", and of {others} more") } else { String::new() };
+    let message = format!("unknown key `{name}` in the front matter of a page{more}");
+    let hint = match nearest(name, PAGE_KEYS.iter().copied()) {
+        _ if is_taxonomy => format!("terms go into [taxonomies], as `{name}` there"),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "data of your own goes into [extra]".to_owned(),
+    };
+    point(sources, Diagnostic::in_file(page, message).hint(hint), "", &[name])
 }
 
 /// Types the front matter of a section.

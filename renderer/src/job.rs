@@ -398,7 +398,8 @@ fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
     if site.lacks_template() {
         return Vec::new();
     }
-    let near = crate::diagnostic::nearest(name, site.engine.names());
+    let built_in = templates::BY_NAME.iter().copied().filter(|name| site.engine.first(&[name]).is_some());
+    let near = crate::diagnostic::nearest(name, site.engine.names().into_iter().chain(built_in));
     let wrong = Diagnostic::in_file(source, format!("there is no template `{name}`")).hint(match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("create templates/{name}"),

@@ -1021,7 +1021,8 @@ impl<'a> Builder<'a> {
         if slug.is_empty() && matter.path.is_none() && !(bundle && name.folder.is_empty()) {
             let wrong =
                 Diagnostic::in_file(source.to_string(), "the page's name leaves nothing for its address");
-            self.wrong(&source, wrong.hint("set `slug` or `path` in its front matter"));
+            let wrong = wrong.hint("set `slug` or `path` in its front matter");
+            self.wrong(&source, front_matter::point(self.making.sources, wrong, "", &["slug"]));
             return;
         }
         let assets = if bundle {

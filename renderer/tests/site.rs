@@ -574,6 +574,36 @@ fn an_argument_that_nothing_takes_is_a_warning_in_its_place() {
 }
 
 #[test]
+fn a_key_of_a_page_that_means_nothing_is_a_warning_once() {
+    let config = "base_url = \"https://x.example\"\ntaxonomies = [{ name = \"tags\" }]\n";
+    let page = "+++\ntitle = \"A\"\ntags = [\"x\"]\n+++\n";
+    let (summary, _) = render(&with(&[
+        ("zola.toml", config),
+        ("content/a.md", page),
+        ("content/b.md", page),
+        ("content/c.md", "+++\ntitle = \"C\"\nwieght = 1\n+++\n"),
+        ("templates/taxonomy_list.html", ""),
+        ("templates/taxonomy_single.html", ""),
+    ]))
+    .unwrap();
+    let warnings: Vec<String> = summary.warnings.iter().map(|d| d.as_warning().to_string()).collect();
+    insta::assert_snapshot!(warnings.join("\n"), @r#"
+    warning: unknown key `tags` in the front matter of a page, and of 1 more
+     --> content/a.md:3:1
+      |
+    3 | tags = ["x"]
+      | ^
+    hint: terms go into [taxonomies], as `tags` there
+    warning: unknown key `wieght` in the front matter of a page
+     --> content/c.md:3:1
+      |
+    3 | wieght = 1
+      | ^
+    hint: did you mean `weight`?
+    "#);
+}
+
+#[test]
 fn extra_is_held_to_schemas() {
     let schema = r#"{
         "properties": { "rating": { "type": "integer", "maximum": 5 }, "hero": { "$ref": "/schemas/shared.json#/$defs/hero" } },
