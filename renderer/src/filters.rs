@@ -9,6 +9,7 @@ use tera_contrib as contrib;
 
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::diagnostic::Diagnostic;
+use crate::front_matter::in_words;
 use crate::functions::random_index;
 use crate::highlight::Fence;
 use crate::markdown::Surroundings;
@@ -261,7 +262,13 @@ fn moment(value: &Value, zone: Option<&TimeZone>) -> TeraResult<Zoned> {
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
             .map(|instant| instant.to_zoned_datetime(default()))
             .ok_or_else(|| Error::message(format!("{seconds} is no time in seconds since 1970"))),
-        _ => Err(Error::message(format!("a date is a text or a number of seconds, not a {}", value.name()))),
+        _ if value.is_none() => {
+            Err(Error::message("there is no date: ask with `if` before, or choose a `default`"))
+        }
+        _ => {
+            let kind = in_words(value.name());
+            Err(Error::message(format!("a date is a text or a number of seconds, not {kind}")))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub(crate) mod arguments;
 mod explain;
 mod scan;
+mod slips;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

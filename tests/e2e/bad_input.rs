@@ -35,7 +35,7 @@ fn breakages() -> Vec<Breakage> {
             &["content/about.md", "UTF-8"],
         ),
         content("\nA [link](@/nowhere.md).", &["content/about.md:5:", "nowhere.md"]),
-        content("\n{{ nope() }}", &["content/about.md:5:4", "unknown function `nope`", "known are "]),
+        content("\n{{ nope() }}", &["content/about.md:5:4", "unknown function `nope`", "`bake import`"]),
         content("\n{{ \"a\" | upperr }}", &["content/about.md:5:10", "unknown filter `upperr`", "`upper`?"]),
         content("\n{{ <Nope /> }}", &["content/about.md:5:", "unknown component `Nope`", "component Nope"]),
         content(

@@ -193,7 +193,7 @@ mod tests {
                     {% filter indent(wdth=2) %}{% endfilter %}{{ x | upper(a=1) }}";
         assert_eq!(words(text), ["traling_slash", "ned", "pth", "frist", "wdth", "a"]);
         let warning = warnings("templates/a.html", text, 0).next().unwrap();
-        assert_eq!((warning.line, warning.column), (Some(1), Some(30)));
+        assert_eq!((warning.line, warning.column), (Some(1), Some(29)));
         assert_eq!(warning.hint.as_deref(), Some("did you mean `trailing_slash`?"));
     }
 

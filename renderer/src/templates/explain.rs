@@ -7,8 +7,9 @@ use regex::Regex;
 use tera::{ErrorKind, Tera, TeraResult};
 
 use super::scan::Tag;
-use super::{Engine, Sheaf, scan};
+use super::{Engine, Sheaf, scan, slips};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
+use crate::front_matter::in_words;
 use crate::{filters, functions};
 
 static PLACE: LazyLock<Option<Regex>> =
@@ -17,6 +18,8 @@ static PLACE: LazyLock<Option<Regex>> =
 /// The name that the engine gives to content.
 const CONTENT: &str = "__tera_one_off";
 const RAW: &str = "literal `{{` in content is written within {% raw %} and {% endraw %}";
+const SHORTCODES: &str = "shortcodes are components, {{ <name argument=\"value\" /> }}: `bake import` rewrites those of a \
+                          whole site; literal `{{` is written within {% raw %} and {% endraw %}";
 const TAGS: &str =
     "a tag ends as it begins: `{{ … }}`, `{% … %}`, `{# … #}`; what begins a block needs its end";
 
@@ -60,9 +63,13 @@ pub(super) fn explain_build(
     for (name, text) in texts {
         let error = Tera::new().add_raw_template(name, text).err();
         if let Some(ErrorKind::SyntaxError(report)) = error.as_ref().map(tera::Error::kind) {
-            let wrong = in_file(name, lower_first(report.message())).at(text, report.span().range.start);
-            let is_beside = report.message().contains("would be ignored");
-            errors.push(wrong.hint(if is_beside { BESIDE } else { TAGS }));
+            let (message, at) = (report.message(), report.span().range.start);
+            let slip = slips::of(message, text, at);
+            let told = slip.as_ref().and_then(|slip| slip.message.clone());
+            let wrong = in_file(name, told.unwrap_or_else(|| lower_first(message)));
+            let wrong = wrong.at(text, slip.as_ref().map_or(at, |slip| slip.at));
+            let common = if message.contains("would be ignored") { BESIDE } else { TAGS };
+            errors.push(wrong.hint(slip.map_or_else(|| common.to_owned(), |slip| slip.hint)));
             sound.insert(name.clone(), String::new());
             unsure.insert(name.clone());
         }
@@ -245,8 +252,12 @@ pub(crate) fn explain_content(
             let known =
                 Known { templates: engine.names(), components: engine.tera.get_component_names().collect() };
             let of = |report: Report<'_>| {
-                here(lower_first(report.text), report.line, report.column)
-                    .maybe_hint(known.instead_of(report.text))
+                let wrong = report.text.split('`').nth(1).unwrap_or_default();
+                let is_shortcode = report.text.starts_with("Unknown function")
+                    && nearest(wrong, functions::NAMES.iter().copied()).is_none();
+                let hint =
+                    if is_shortcode { Some(SHORTCODES.to_owned()) } else { known.instead_of(report.text) };
+                here(lower_first(report.text), report.line, report.column).maybe_hint(hint)
             };
             return found.into_iter().map(of).collect();
         }
@@ -263,16 +274,25 @@ pub(crate) fn explain_content(
     let mut diagnostic = explain(error, folders);
     match (diagnostic.path.as_deref(), diagnostic.line, diagnostic.column) {
         (Some(CONTENT), Some(line), Some(column)) => {
-            let literal = matches!(error.kind(), ErrorKind::SyntaxError(_))
-                || diagnostic.message.ends_with("is not defined");
-            let hint = diagnostic.hint.or_else(|| literal.then(|| RAW.to_owned()));
-            diagnostic = here(diagnostic.message, line as usize, column as usize).maybe_hint(hint);
+            let is_syntax = matches!(error.kind(), ErrorKind::SyntaxError(_));
+            let literal = is_syntax || diagnostic.message.ends_with("is not defined");
+            let told = here(diagnostic.message, line as usize, column as usize);
+            let shortcode = is_syntax && told.excerpt.as_deref().is_some_and(is_shortcode);
+            let hint = if shortcode { Some(SHORTCODES.to_owned()) } else { diagnostic.hint };
+            diagnostic = told.maybe_hint(hint.or_else(|| literal.then(|| RAW.to_owned())));
         }
         (None, ..) => diagnostic.path = Some(source.to_owned()),
         _ => {}
     }
     let hint = diagnostic.hint.take().unwrap_or_else(|| format!("it was rendering {source}"));
     vec![diagnostic.hint(hint)]
+}
+
+/// Whether a line calls a shortcode as Zola had them until 0.22, or as Hugo has them.
+fn is_shortcode(line: &str) -> bool {
+    static CALL: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"\{%-?\s*\w+\s*\(|\{\{[<%]\s*/?\s*\w+\s").ok());
+    CALL.as_ref().is_some_and(|call| call.is_match(line))
 }
 
 /// The argument that a call behind a column has instead of the one that it needs.
@@ -282,6 +302,20 @@ fn misspelt(line: &str, column: usize, missing: &str) -> Option<String> {
     let given = ARGUMENT.as_ref()?.captures_iter(call).map(|found| found.extract::<1>().1[0]);
     let near = nearest(missing, given.filter(|given| *given != missing))?;
     Some(format!("is `{near}` meant to be `{missing}`?"))
+}
+
+/// Kinds of values by names that are not of Rust.
+fn in_plain_words(message: &str) -> String {
+    let kinds = message.split_once("nvalid type for the value, expected `").and_then(|(before, kinds)| {
+        let (expected, got) = kinds.split_once("` but got `")?;
+        Some((before, expected, got.strip_suffix('`')?))
+    });
+    match kinds {
+        Some((before, expected, got)) => {
+            format!("{before}nvalid value: expected {}, found {}", in_words(expected), in_words(got))
+        }
+        None => message.to_owned(),
+    }
 }
 
 /// What the engine says, with its place, and the nearest right name as the hint.
@@ -316,6 +350,7 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
         if let Some(source) = std::error::Error::source(error) {
             message = format!("{message}: {source}");
         }
+        message = in_plain_words(&message);
         if let Some((short, near)) = message.rsplit_once(", did you mean ") {
             hint = Some(format!("did you mean {near}"));
             message = short.to_owned();

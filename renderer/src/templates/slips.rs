@@ -1,0 +1,157 @@
+//! Slips of syntax that authors make, and what to write instead: blocks that are not closed, words of Tera 1 and of other
+//! languages.
+
+use crate::diagnostic::nearest;
+
+/// Tags that templates have.
+const TAGS: &[&str] = &[
+    "if",
+    "elif",
+    "else",
+    "endif",
+    "for",
+    "endfor",
+    "set",
+    "endset",
+    "set_global",
+    "block",
+    "endblock",
+    "extends",
+    "include",
+    "raw",
+    "endraw",
+    "filter",
+    "endfilter",
+    "component",
+    "endcomponent",
+    "break",
+    "continue",
+];
+
+/// Those of them that must be closed.
+const BLOCKS: [&str; 7] = ["if", "for", "block", "filter", "component", "set", "set_global"];
+
+/// What is written otherwise, and how.
+const OTHERWISE: [(&str, &str); 5] = [
+    ("&&", "write `and`"),
+    ("||", "write `or`"),
+    ("!", "write `not`"),
+    ("::", "macros are components since Tera 2: {{ <name argument={value} /> }}"),
+    ("$", "names have no sign before them"),
+];
+
+/// What is wrong, in better words than the engine's.
+pub(super) struct Slip {
+    /// Where, in bytes.
+    pub(super) at: usize,
+    /// None where the engine's words say it.
+    pub(super) message: Option<String>,
+    pub(super) hint: String,
+}
+
+/// What was meant where the engine says this of the byte `at` of a text; none where that is not plain.
+pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
+    let at = text.floor_char_boundary(at);
+    let rest = text[at..].trim_start();
+    let hinted = |hint: String| Slip { at, message: None, hint };
+    if message.to_ascii_lowercase().starts_with("unexpected end of input") {
+        let (at, word) = open(text).pop()?;
+        let hint = format!("add {{% end{word} %}}");
+        return Some(Slip { at, message: Some(format!("`{word}` is not closed")), hint });
+    }
+    if message.to_ascii_lowercase().starts_with("unknown tag") {
+        return Some(match word_of(rest) {
+            "macro" | "endmacro" => hinted(
+                "macros are components since Tera 2: {% component name(argument) %} … {% endcomponent name %}".into(),
+            ),
+            "import" => hinted("components are known everywhere, without an import: remove the tag".into()),
+            word if word.starts_with("end") => match open(&text[..at]).pop() {
+                Some((_, open)) => Slip {
+                    at,
+                    message: Some(format!("`{word}` closes what is not open: what is open is `{open}`")),
+                    hint: format!("write {{% end{open} %}}"),
+                },
+                None => Slip {
+                    at,
+                    message: Some(format!("`{word}` closes what is not open")),
+                    hint: "remove it, or open the block before".into(),
+                },
+            },
+            word => hinted(format!("did you mean `{}`?", nearest(word, TAGS.iter().copied())?)),
+        });
+    }
+    let (_, instead) = OTHERWISE.iter().find(|(wrong, _)| rest.starts_with(wrong))?;
+    Some(hinted((*instead).into()))
+}
+
+fn word_of(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+/// The blocks that are open at the end of a text: where their tags have their words, and these.
+fn open(text: &str) -> Vec<(usize, &str)> {
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    let mut at = 0;
+    while let Some(begin) = text[at..].find("{%").map(|i| at + i) {
+        if let Some(comment) = text[at..begin].find("{#").map(|i| at + i)
+            && let Some(end) = text[comment..].find("#}").map(|i| comment + i + 2)
+            && end > begin
+        {
+            at = end;
+            continue;
+        }
+        let end = text[begin..].find("%}").map_or(text.len(), |i| begin + i);
+        let code = text[begin + 2..end].trim_start_matches('-');
+        let code_at = end - code.trim_start().len();
+        let word = word_of(&text[code_at..end]);
+        at = (end + 2).min(text.len());
+        if word == "raw" {
+            at = text[at..].find("endraw").map_or(text.len(), |i| at + i);
+        } else if let Some(closed) = word.strip_prefix("end") {
+            if let Some(i) = open
+                .iter()
+                .rposition(|(_, open)| *open == closed || (closed == "set" && *open == "set_global"))
+            {
+                open.truncate(i);
+            }
+        } else if BLOCKS.contains(&word) && !(word.starts_with("set") && text[code_at..end].contains('=')) {
+            open.push((code_at, word));
+        }
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_blocks_are_known() {
+        let words = |text| open(text).into_iter().map(|(_, word)| word).collect::<Vec<_>>();
+        assert_eq!(words("{% if a %}{# {% for #}{% set x = 1 %}{%- for b in c -%}{% endfor %}"), ["if"]);
+        assert_eq!(words("{% raw %}{% if %}{% endraw %}{% set x %}a{% endset %}"), [""; 0]);
+        assert_eq!(words("{% block a %}{% component b() %}"), ["block", "component"]);
+        assert_eq!(open("é {%- if a"), [(7, "if")]);
+    }
+
+    #[test]
+    fn slips_are_told() {
+        let said = |message, text: &str, before: &str| {
+            let slip = of(message, text, text.find(before).unwrap()).unwrap();
+            format!("{} {:?} {}", slip.at, slip.message, slip.hint)
+        };
+        assert_eq!(
+            said("unexpected end of input", "x{% if a %}", "{%"),
+            "4 Some(\"`if` is not closed\") add {% endif %}"
+        );
+        assert_eq!(
+            said("unknown tag", "{% for a in b %}{% endif %}", "endif"),
+            "19 Some(\"`endif` closes what is not open: what is open is `for`\") write {% endfor %}"
+        );
+        assert!(said("unknown tag", "{% macro x() %}", "macro").contains("component"));
+        assert!(said("unknown tag", "{% inclde 'x' %}", "inclde").contains("`include`"));
+        assert!(said("unexpected character", "{% if a && b %}", "&&").ends_with("write `and`"));
+        assert!(of("unexpected character", "{{ ? }}", 3).is_none());
+    }
+}
