@@ -111,6 +111,9 @@ impl Diagnostic {
         if let Some(line) = text.lines().nth(line.saturating_sub(1)) {
             let at = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
             self.show(line, at);
+        } else if line > 1 {
+            // Parsers say of a text that ends too early that this is behind its last line.
+            return self.at(text, text.trim_end().len());
         }
         self
     }

@@ -192,9 +192,33 @@ fn told(
     }
     let diagnostic = Diagnostic::in_file(path, message).hint(instead(error.message()).unwrap_or(hint));
     match error.span() {
-        Some(span) => diagnostic.at(text, span.start),
+        Some(span) => {
+            let at = key_in_table(text, span.start, error.message()).unwrap_or(span.start);
+            diagnostic.at(text, at)
+        }
         None => diagnostic,
     }
+}
+
+/// Where the table that begins at `start` has the key that a message names of it.
+fn key_in_table(text: &str, start: usize, message: &str) -> Option<usize> {
+    if !text[start..].starts_with('[') {
+        return None;
+    }
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let mut at = start;
+    for (n, line) in text[start..].split_inclusive('\n').enumerate() {
+        if n > 0 && line.starts_with("[[") {
+            return None;
+        }
+        let is_of =
+            |name: &&str| line.strip_prefix(*name).is_some_and(|rest| rest.trim_start().starts_with('='));
+        if names.iter().any(is_of) {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// A message, and what to do next.

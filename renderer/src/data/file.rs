@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::config::{FileConfig, FileFormat, SourceConfig};
+use super::config::{FileConfig, FileFormat, SourceConfig, written};
 use super::error::{DataError, show};
 use super::lines;
 use super::page::{RowPage, pages};
 use super::snapshot::Snapshot;
+use crate::config::BAKEHOUSE_NAME;
 use crate::data_file::{self, Refused, Table};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::sources::Sources;
@@ -65,7 +66,15 @@ impl Reading<'_> {
             let near = nearest(path, sources.iter().map(|(path, _)| path));
             let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
             let hint = format!("`path` is relative to the site's folder{near}");
-            return Err(self.diagnostic("there is no such file").hint(hint).into());
+            let message = format!("source `{}`: there is no file `{path}`", self.source.name);
+            let wrong = Diagnostic::in_file(BAKEHOUSE_NAME, message).hint(hint);
+            let Ok((_, text)) = sources.text(BAKEHOUSE_NAME) else { return Err(wrong.into()) };
+            let name = written(&text, &self.source.name).unwrap_or(0);
+            let quoted = ['"', '\''].map(|quote| format!("{quote}{path}{quote}"));
+            let at = quoted
+                .iter()
+                .find_map(|path| Some(name + text[name..].find(path)?).or_else(|| text.find(path)));
+            return Err(wrong.at(&text, at.unwrap_or(name)).into());
         };
         let unreadable = |error: io::Error| self.diagnostic(format!("the file cannot be read: {error}"));
         if let Some(root) = sources.root()
@@ -133,11 +142,20 @@ impl Reading<'_> {
     }
 
     fn bad_rows(&self, text: &str, lines: &[usize], error: DataError) -> Errors {
-        let hint = "correct the row; what was published before stays";
         let DataError::BadRows { errors, .. } = error else {
             return Diagnostic::in_file(self.config.path.as_str(), error.to_string()).into();
         };
         let placed = |error: super::error::CellError| {
+            let hint = match error.columns() {
+                Some(columns) => {
+                    let near = nearest(&error.column, columns).map(|near| format!("did you mean `{near}`? "));
+                    format!(
+                        "{}columns are named in [source.page] of bakehouse.toml",
+                        near.unwrap_or_default()
+                    )
+                }
+                None => "correct the row; what was published before stays".to_owned(),
+            };
             let diagnostic = Diagnostic::in_file(self.config.path.as_str(), error.to_string()).hint(hint);
             match lines.get(error.row - 1) {
                 Some(line) => Diagnostic { column: None, ..diagnostic.at_line(text, *line, 1) },
@@ -313,7 +331,7 @@ mod tests {
             assert!(error.contains("leads out of the site's folder"), "{error}");
         }
         let error = read("data/insde.csv").unwrap_err().to_string();
-        assert!(error.contains("there is no such file\n --> data/insde.csv"), "{error}");
+        assert!(error.contains("there is no file `data/insde.csv`\n --> bakehouse.toml"), "{error}");
         assert!(error.contains("did you mean \"data/inside.csv\"?"), "{error}");
     }
 }

@@ -12,6 +12,8 @@ use super::snapshot::Snapshot;
 
 /// Longest slug: it becomes a file name, of which most file systems allow 255 bytes.
 const SLUG_BYTES_MAX: usize = 200;
+/// What is said of a column that a row does not have, before those that it has.
+const NOT_THERE: &str = "is not there; the row has ";
 /// Bad rows that are reported one by one; a table that is wholly wrong needs no more to be understood.
 const ERRORS_MAX: usize = 20;
 
@@ -53,6 +55,8 @@ pub fn pages(source: &SourceConfig, snapshot: &Snapshot) -> Result<Vec<RowPage>,
             });
         match made {
             Ok(made) => pages.push(made),
+            // Of a column that rows of these columns lack it is said once.
+            Err(error) if errors.iter().any(|known: &CellError| known.lacks_column_as(&error)) => {}
             Err(error) => errors.push(error),
         }
         if errors.len() == ERRORS_MAX {
@@ -110,6 +114,18 @@ impl<'a> Pattern<'a> {
     }
 }
 
+impl CellError {
+    /// Whether both say that rows of the same columns lack one.
+    fn lacks_column_as(&self, other: &Self) -> bool {
+        self.column == other.column && self.problem == other.problem && self.problem.starts_with(NOT_THERE)
+    }
+
+    /// The columns that its row has, where it lacks the one that is asked for.
+    pub(super) fn columns(&self) -> Option<impl Iterator<Item = &str>> {
+        Some(self.problem.strip_prefix(NOT_THERE)?.split(", "))
+    }
+}
+
 struct Row<'a> {
     source: &'a str,
     number: usize,
@@ -139,11 +155,7 @@ impl Row<'_> {
             None => {
                 let columns: Vec<&str> = self.cells.keys().map(String::as_str).collect();
                 let shown = Value::from(columns.join(", "));
-                Err(self.error(
-                    column,
-                    "",
-                    format!("is not there; the row has {}", show(&shown).replace('"', "")),
-                ))
+                Err(self.error(column, "", format!("{NOT_THERE}{}", show(&shown).replace('"', ""))))
             }
         }
     }
