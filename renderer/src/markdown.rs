@@ -740,7 +740,10 @@ impl<'a> Writer<'_, 'a> {
     ) {
         let target = if dest.starts_with('#') { dest.to_string() } else { self.target(dest, range) };
         let mut picture = None;
-        self.needs_image(&target, dest, range.start);
+        // A link to content that leads nowhere has been told.
+        if !target.starts_with("@/") {
+            self.needs_image(&target, dest, range.start);
+        }
         if !is_external(dest) && !dest.starts_with("data:") {
             picture = self.around.picture(&target).unwrap_or_else(|message| {
                 self.problem(range.start, message);

@@ -385,6 +385,13 @@ impl Site {
     /// What a broken link may have meant.
     pub(crate) fn near_target(&self, target: &str) -> Option<String> {
         note(|| Node::Names);
+        let languages = self.config.language_codes().into_iter();
+        let others = languages.map(|lang| self.library.in_language(target, lang, &self.config));
+        if let Some(other) =
+            others.filter(|other| **other != *target).find(|other| self.library.content_id(other).is_some())
+        {
+            return Some(format!("it is there in another language: `@/{other}`"));
+        }
         nearest(target, self.library.paths()).map(|near| format!("did you mean `@/{near}`?"))
     }
 
