@@ -256,6 +256,18 @@ fn a_render_that_fails_is_a_finding_and_hides_no_other() {
     assert_eq!(rules(&report), [Rule::Render, Rule::Render], "{}", shown(&report));
 }
 
+/// An address that a broken page gives itself is not missed, and others are.
+#[test]
+fn what_a_broken_page_may_be_is_not_missed() {
+    let report = check(&with(&[
+        ("content/a.md", "+++\ntitle = \"A\naliases = [\"old\"]\n+++\n"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[a](/sub/old/) [b](/sub/new/)\n"),
+    ]));
+    let shown = shown(&report);
+    assert!(shown.contains("content/a.md:2:") && shown.contains("/sub/new/"), "{shown}");
+    assert!(!shown.contains("/sub/old/` leads"), "{shown}");
+}
+
 #[test]
 fn the_link_checker_of_the_configuration_is_heeded() {
     let config = "base_url = \"https://x.example\"\n[link_checker]\ninternal_level = \"warn\"\nexternal_level = \"warn\"\nskip_prefixes = [\"https://skip.example/\"]\nskip_anchor_prefixes = [\"https://x.example/b/\"]\nignored_files = [\"content/old/*\"]\n";

@@ -1,6 +1,8 @@
 //! What is to be said of where an address leads, whoever names it: a link, a file that a page is made of, or a line of the
 //! file of redirects.
 
+use std::collections::HashSet;
+
 use super::links::{End, Home, Links};
 use super::resolve::nearest;
 use super::{Check, Severity};
@@ -8,6 +10,9 @@ use crate::markup::names_the_top;
 
 /// Hints of which a finding's nearest name is looked for: it is compared with every output.
 const NEAREST_MAX: usize = 200;
+
+/// Bytes at the head of a content in which it may give itself an address.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// What is to be said of an address.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(super) struct Judge<'c> {
     inside: Severity,
     /// Beginnings of paths that are missing since their making failed, which was said.
     failed: &'c [String],
+    /// Words at the head of contents with whose front matter something is wrong: an address may be theirs.
+    unread: HashSet<String>,
     /// Nearest names that were looked for.
     hints: usize,
 }
@@ -56,7 +63,21 @@ impl<'c> Judge<'c> {
         inside: Severity,
         failed: &'c [String],
     ) -> Self {
-        Self { check, home, links, inside, failed, hints: 0 }
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let stand_ins = check.site.library.stand_ins.iter();
+        let texts = stand_ins.filter_map(|source| Some(check.site.sources.text(source).ok()?.1));
+        let words = |text: String| -> Vec<String> {
+            let head = &text[..text.floor_char_boundary(HEAD_BYTES_MAX)];
+            head.split(|c| !is_part(c)).map(str::to_owned).collect()
+        };
+        let unread = texts.flat_map(words).collect();
+        Self { check, home, links, inside, failed, unread, hints: 0 }
+    }
+
+    /// Whether an address may be one that a content gives itself which cannot be parsed: its `slug`, `path` or alias.
+    fn may_be_unread(&self, path: &str) -> bool {
+        let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        self.unread.contains(name) && !name.is_empty()
     }
 
     /// Of an address with its host. An output that it leads to counts as used.
@@ -77,7 +98,8 @@ impl<'c> Judge<'c> {
             }
             End::Nothing(path) => {
                 let file = release::url::manifest_path(&path);
-                if self.failed.iter().any(|prefix| file.starts_with(prefix.as_str())) {
+                let is_failed = self.failed.iter().any(|prefix| file.starts_with(prefix.as_str()));
+                if is_failed || self.may_be_unread(&path) {
                     return Judgement::Good;
                 }
                 self.hints += 1;
