@@ -9,7 +9,7 @@ use tera::{Context, Map, Value};
 
 use super::{Capped, Parts, Site, anchor_hash, encode_path};
 use crate::config::{AnchorLinks, Level, MarkdownConfig};
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic};
+use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::highlight::{self, Fence};
 use crate::images::{self, Shown};
@@ -211,7 +211,7 @@ impl Site {
         let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
         if parsed.templated {
             let found = templates::arguments::warnings(of.source, text, text.len() - body.len());
-            found.take(DIAGNOSTICS_MAX).for_each(|warning| self.warn(warning));
+            found.for_each(|warning| self.warn(warning));
         }
         let lines = (self.source_lines && parsed.text.is_none()).then(|| {
             let at = text.len() - body.len();

@@ -1,7 +1,7 @@
 //! Arguments that no function and no filter takes. The engine passes over them as Zola does, so that an optional one that is
 //! misspelt does nothing without a word: they are looked for in the texts of templates, once each time these change.
 
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, nearest};
 
 /// What each function takes.
 const FUNCTIONS: &[(&str, &[&str])] = &[
@@ -70,22 +70,24 @@ struct Unknown<'t> {
     known: &'static [&'static str],
 }
 
-/// What is to be said of the arguments in a part of a template or a content: `file` is its path, `text` all of it, and the
-/// part begins at `from`.
+/// What is to be said of the first arguments that nothing takes in a part of a template or a content: `file` is its path,
+/// `text` all of it, and the part begins at `from`.
 pub(crate) fn warnings<'t>(
     file: &'t str,
     text: &'t str,
     from: usize,
 ) -> impl Iterator<Item = Diagnostic> + 't {
-    unknown(&text[from..]).into_iter().map(move |Unknown { at, word, callee, known }| {
-        let message = format!("`{callee}` has no argument `{word}`, and passes over it");
-        let hint = match nearest(word, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "it takes none: leave it out".to_owned(),
-            None => format!("known are {}", known.join(", ")),
-        };
-        Diagnostic::in_file(file, message).at(text, from + at).hint(hint)
-    })
+    unknown(&text[from..]).into_iter().take(DIAGNOSTICS_MAX).map(
+        move |Unknown { at, word, callee, known }| {
+            let message = format!("`{callee}` has no argument `{word}`, and passes over it");
+            let hint = match nearest(word, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "it takes none: leave it out".to_owned(),
+                None => format!("known are {}", known.join(", ")),
+            };
+            Diagnostic::in_file(file, message).at(text, from + at).hint(hint)
+        },
+    )
 }
 
 fn unknown(text: &str) -> Vec<Unknown<'_>> {
