@@ -4,6 +4,8 @@
 //! inode are those of the previous snapshot keeps the digest it had. Owns reading and digests; what a file means
 //! is for others to say.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -16,6 +18,7 @@ use blake3::Hash;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::files::Files;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::limits::{FOLDER_DEPTH_MAX, Limits};
 use crate::memo::Whole;
@@ -26,7 +29,7 @@ const SKIPPED_AT_TOP: &[&str] = &["target", "public", "node_modules"];
 /// An immutable tree of files by site-relative path (`/`-separated, UTF-8). Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    files: Arc<BTreeMap<Arc<str>, Arc<SourceFile>>>,
+    files: Files,
     root: Option<Arc<Path>>,
     /// When the folder was listed.
     listed: Option<SystemTime>,
@@ -161,11 +164,11 @@ impl Sources {
         if let Err(errors) = errors.into_result() {
             return Some(Err(errors));
         }
-        let mut files = (*self.files).clone();
-        gone.into_iter().for_each(|path| drop(files.remove(path.as_str())));
-        files.extend(looked_at);
+        let gone = gone.into_iter().map(|path| (Arc::from(path.as_str()), None));
+        let changes = looked_at.into_iter().map(|(path, file)| (path, Some(file))).chain(gone);
+        let files = self.files.with(changes.collect());
         // How many there may be is asked by whoever looks at all.
-        Some(Ok(Self { files: Arc::new(files), root: Some(root), listed: self.listed }))
+        Some(Ok(Self { files, root: Some(root), listed: self.listed }))
     }
 
     /// Sources that are already in memory, such as those of a release.
@@ -177,13 +180,13 @@ impl Sources {
                 (Arc::from(path), Arc::new(file))
             })
             .collect();
-        Self { files: Arc::new(files), root: None, listed: None }
+        Self { files, root: None, listed: None }
     }
 
     /// What is known of these files; those are left out that may change without showing it.
     pub(crate) fn stamps(&self) -> impl Iterator<Item = Stamp> {
         let listed = self.listed;
-        let stamp = move |(path, file): (&Arc<str>, &Arc<SourceFile>)| {
+        let stamp = move |(path, file): &(Arc<str>, Arc<SourceFile>)| {
             let (stat, digest) = match &file.place {
                 Place::Disk { stat, .. } if listed.is_some_and(|listed| stat.is_settled(listed)) => {
                     (Some(*stat), file.digest.get().copied())
@@ -209,7 +212,7 @@ impl Sources {
             Some((stamp.path.clone(), Arc::new(SourceFile { place, digest })))
         };
         let files = stamps.iter().filter_map(file).collect();
-        Self { files: Arc::new(files), root: Some(root), listed: None }
+        Self { files, root: Some(root), listed: None }
     }
 
     /// Whether these are just the files of `stamps`, unchanged.
@@ -223,7 +226,7 @@ impl Sources {
     pub(crate) fn differing_from(&self, stamps: &[Stamp], most: usize) -> Option<Vec<&str>> {
         let mut differing = Vec::new();
         let mut stamps = stamps.iter().peekable();
-        for (path, file) in &*self.files {
+        for (path, file) in self.files.iter() {
             let known = stamps.next_if(|stamp| stamp.path == *path);
             if known.is_none_or(|stamp| !stamp.is_of(path, file)) {
                 differing.push(&**path);
@@ -243,7 +246,7 @@ impl Sources {
         renames: &[(String, String)],
         texts: impl IntoIterator<Item = (String, Bytes)>,
     ) -> Self {
-        let mut files = (*self.files).clone();
+        let mut files: BTreeMap<_, _> = self.files.iter().cloned().collect();
         let taken: Vec<_> =
             renames.iter().filter_map(|(from, to)| Some((to, files.remove(from.as_str())?))).collect();
         files.extend(taken.into_iter().map(|(to, file)| (Arc::from(to.as_str()), file)));
@@ -251,43 +254,22 @@ impl Sources {
             let file = SourceFile { place: Place::Memory(bytes), digest: OnceLock::new() };
             files.insert(Arc::from(path), Arc::new(file));
         }
-        Self { files: Arc::new(files), root: self.root.clone(), listed: None }
+        Self { files: files.into(), root: self.root.clone(), listed: None }
     }
 
     /// Files that are new or others than in `before`, and none for those that are no more, by path. Files that were
     /// listed again and have not changed are the same.
     pub fn changes_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a str, Option<&'a SourceFile>)> {
-        let mut changes: Vec<(&str, Option<&SourceFile>)> = Vec::new();
-        let mut known = before.files.iter().peekable();
-        for (path, file) in &*self.files {
-            // Most are the very ones, whose names need not be read.
-            let mut was = known.next_if(|(known, _)| Arc::ptr_eq(known, path));
-            if was.is_none() {
-                while let Some((gone, _)) = known.next_if(|(known, _)| *known < path) {
-                    changes.push((gone, None));
-                }
-                was = known.next_if(|(known, _)| *known == path);
-            }
-            if was.is_none_or(|(_, was)| !Arc::ptr_eq(was, file)) {
-                changes.push((path, Some(file)));
-            }
-        }
-        changes.extend(known.map(|(gone, _)| (&**gone, None)));
-        changes
+        let changes = self.files.changes_since(&before.files);
+        changes.map(|(path, _, file)| (&**path, file.map(|file| &**file))).collect()
     }
 
     /// The paths of files that are others than in `before`; none where a path is there in only one of the two, or where
     /// there are more than `most`.
-    pub(crate) fn differing(&self, before: &Self, most: usize) -> Option<Vec<&str>> {
-        if self.files.len() != before.files.len() {
-            return None;
-        }
+    pub(crate) fn differing<'a>(&'a self, before: &'a Self, most: usize) -> Option<Vec<&'a str>> {
         let mut differing = Vec::new();
-        for ((path, file), (known, was)) in self.files.iter().zip(&*before.files) {
-            if !Arc::ptr_eq(path, known) && path != known {
-                return None;
-            }
-            if !Arc::ptr_eq(file, was) && !file.is_same_memory(was) {
+        for (path, was, file) in self.files.changes_since(&before.files) {
+            if !file?.is_same_memory(was?) {
                 differing.push(&**path);
                 if differing.len() > most {
                     return None;
@@ -311,7 +293,7 @@ impl Sources {
             )));
         }
         lister.errors.into_result()?;
-        Ok(Self { files: Arc::new(lister.files), root: Some(root), listed })
+        Ok(Self { files: lister.files.into(), root: Some(root), listed })
     }
 
     /// All files, by path.
@@ -322,7 +304,7 @@ impl Sources {
     /// The files whose path begins with `prefix`, by path.
     pub fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a SourceFile)> {
         self.files
-            .range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
+            .since(prefix)
             .take_while(move |(path, _)| path.starts_with(prefix))
             .map(|(path, file)| (&**path, &**file))
     }
@@ -349,7 +331,7 @@ impl Sources {
 
     /// The file at a path.
     pub fn get(&self, path: &str) -> Option<&SourceFile> {
-        self.files.get(path).map(|file| &**file)
+        self.files.get(path).map(|(_, file)| &**file)
     }
 
     /// How many files there are.
@@ -359,7 +341,7 @@ impl Sources {
 
     /// Whether there is no file.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.files.len() == 0
     }
 
     /// The folder these were listed from.
@@ -457,7 +439,7 @@ impl Lister<'_> {
         }
         let kept = self
             .previous
-            .and_then(|previous| previous.files.get_key_value(path.as_str()))
+            .and_then(|previous| previous.files.get(path.as_str()))
             .filter(|(_, known)| matches!(&known.place, Place::Disk { stat: before, .. } if *before == stat));
         let (path, file) = match kept {
             Some((path, known)) => (path.clone(), known.clone()),
