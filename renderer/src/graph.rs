@@ -6,6 +6,7 @@
 //! Content is in the middle: what changed in its text is rendered first, and where its HTML is equal nothing follows.
 //! No bytes of outputs are kept.
 
+mod index;
 mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,11 +17,12 @@ use rayon::prelude::*;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
+use self::index::{Index, Reader};
 use self::nodes::{Nodes, Slot};
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::job::{Job, JobName};
-use crate::kept::Touched;
+use crate::kept::{Tags, Touched};
 use crate::memo::Whole;
 use crate::reads::Node;
 use crate::site::{Facts, Parts, Site};
@@ -59,7 +61,7 @@ struct Record {
     place: u32,
     /// The render that made it.
     made: u64,
-    /// The last render that planned it.
+    /// The last render with another plan than the one before that planned it.
     planned: u64,
     /// Whether what it read is what its outputs were made from.
     valid: bool,
@@ -81,6 +83,12 @@ impl Reads {
 
     fn iter(&self) -> impl Iterator<Item = u32> {
         self.0.iter().flat_map(|(first, count)| *first..first + count)
+    }
+
+    /// Whether any of these numbers, which are in order, is among them.
+    fn any_of(&self, ids: &[u32]) -> bool {
+        let next = |first: u32| ids.get(ids.partition_point(|id| *id < first));
+        self.0.iter().any(|(first, count)| next(*first).is_some_and(|id| *id < first + count))
     }
 
     /// Whether all of the numbers are below `end`.
@@ -125,6 +133,8 @@ pub(crate) struct Graph {
     nodes: Nodes,
     pub(crate) contents: Contents,
     records: HashMap<JobName, Record>,
+    /// What finds what a save touches; only while nothing but saves follows.
+    index: Option<Index>,
     /// Copies of images by output, and which render made them.
     copies: HashMap<Arc<str>, u64>,
     /// All outputs of the last render that ended well, and since which render they are there.
@@ -132,7 +142,9 @@ pub(crate) struct Graph {
     gone: Vec<Gone>,
     /// Renders that ended well, since which changes can be told.
     ended: Vec<u64>,
-    /// Whether the render under way has another plan than the one before, or made other outputs.
+    /// Whether the render under way has another plan than the one before.
+    plan_differs: bool,
+    /// Whether it has, or made other outputs.
     outputs_differ: bool,
     /// Whether it found other headings in a content.
     headings_differ: bool,
@@ -145,6 +157,8 @@ pub(crate) struct Planned<'a> {
     pub(crate) view: &'a View<'a>,
     /// What differs from the render before; where that is not known, anything may. With it the plan is the one of before.
     pub(crate) touched: Option<Touched>,
+    /// Whether the state of that render was taken over.
+    pub(crate) is_again: bool,
 }
 
 impl Record {
@@ -178,25 +192,34 @@ impl Graph {
         since: Option<u64>,
         explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Vec<bool> {
-        let Planned { site, jobs, view, mut touched } = planned;
+        let Planned { site, jobs, view, mut touched, is_again } = planned;
         // They do not grow by doubling while the most is in memory.
         self.records.reserve(jobs.len().saturating_sub(self.records.len()));
         self.contents.reserve(site.library.pages.len().saturating_sub(self.contents.len()));
         (self.outputs_differ, self.headings_differ) = (touched.is_none(), touched.is_none());
-        look(&mut self.nodes, view, &self.contents, touched.as_ref(), |node| !depends_on_content(node));
+        self.index = self.index.take().filter(|index| is_again && !index.is_worn());
+        if is_again && self.index.is_none() {
+            self.index = Some(self.indexed());
+        }
+        self.forget_changes();
+        self.look(view, touched.as_ref(), |node| !depends_on_content(node));
         let causes = if explained.is_some() { self.causes() } else { HashMap::new() };
         let rendered = self.render_contents(site);
         let all_known = rendered.iter().all(|name| self.contents.contains_key(name));
         if let Some(touched) = &mut touched {
             rendered.iter().for_each(|(source, _)| touched.add_source(site, source));
         }
-        look(&mut self.nodes, view, &self.contents, touched.as_ref(), depends_on_content);
+        self.look(view, touched.as_ref(), depends_on_content);
         if let Some((output, explanation)) = explained {
             self.explain(output, &causes, explanation);
         }
-        if touched.is_some() && all_known && self.records.len() == jobs.len() {
-            return self.wanted_again(jobs.len(), render, since);
+        self.plan_differs = !(touched.is_some() && all_known && self.records.len() == jobs.len());
+        if !self.plan_differs {
+            let few = self.few_wanted_again(site, jobs, since);
+            return few.unwrap_or_else(|| self.wanted_again(jobs.len(), since));
         }
+        // Outputs may get other places.
+        self.index = None;
         let differing = Differing::of(&self.nodes);
         let mut wanted = Vec::with_capacity(jobs.len());
         for (place, job) in jobs.iter().enumerate() {
@@ -215,17 +238,89 @@ impl Graph {
     }
 
     /// Which jobs must run of a plan that is the one of before: each has a record, and is in its place.
-    fn wanted_again(&mut self, jobs: usize, render: u64, since: Option<u64>) -> Vec<bool> {
+    fn wanted_again(&mut self, jobs: usize, since: Option<u64>) -> Vec<bool> {
         let differing = Differing::of(&self.nodes);
         let mut wanted = vec![true; jobs];
         for record in self.records.values_mut() {
-            record.planned = render;
             record.valid &= !differing.any(&record.reads);
+            if let Some(index) = self.index.as_mut().filter(|_| !record.valid) {
+                index.invalid.insert(record.place);
+            }
             if let Some(wanted) = wanted.get_mut(record.place as usize) {
                 *wanted = record.is_wanted(since);
             }
         }
         wanted
+    }
+
+    /// As [`Graph::wanted_again`], with a look at those alone that may have read what is different; none where that is not
+    /// known, or where more than what differs is wanted.
+    fn few_wanted_again(&mut self, site: &Site, jobs: &[Job], since: Option<u64>) -> Option<Vec<bool>> {
+        // What was not valid when the index was made is among what it finds.
+        let index = self.index.as_mut().filter(|_| since.is_some() && self.ended.last().copied() == since)?;
+        for place in index.outputs()? {
+            let record = self.records.get_mut(&jobs.get(place as usize)?.name(site))?;
+            if record.place == place && record.reads.any_of(&index.changed) {
+                record.valid = false;
+                index.invalid.insert(place);
+            }
+        }
+        let mut wanted = vec![false; jobs.len()];
+        for place in &index.invalid {
+            *wanted.get_mut(*place as usize)? = true;
+        }
+        Some(wanted)
+    }
+
+    /// What finds what a save touches.
+    fn indexed(&mut self) -> Index {
+        let outputs = self.records.values().map(|record| (record.place, &record.reads));
+        let contents = self.contents.iter().map(|(name, content)| (name, &content.reads));
+        let mut index = Index::of(&mut self.nodes, outputs, contents);
+        let invalid = self.records.values().filter(|record| !record.valid);
+        index.invalid = invalid.map(|record| record.place).collect();
+        index
+    }
+
+    fn forget_changes(&mut self) {
+        for id in self.index.iter_mut().flat_map(|index| index.changed.drain(..)) {
+            if let Some(slot) = self.nodes.get_mut(id) {
+                slot.changed = false;
+            }
+        }
+    }
+
+    /// Takes the value of each node of a kind again, where it may differ.
+    fn look(&mut self, view: &View<'_>, touched: Option<&Touched>, of_kind: impl Fn(&Node) -> bool + Sync) {
+        let Some((index, touched)) = self.index.as_mut().zip(touched) else {
+            return look(&mut self.nodes, view, &self.contents, touched, of_kind);
+        };
+        let (nodes, contents) = (&self.nodes, &self.contents);
+        let look = |id: u32| {
+            let slot = nodes.get(id).filter(|slot| of_kind(&slot.node))?;
+            let may_differ = slot.value().is_none() || touched.may_differ(&slot.node);
+            may_differ.then(|| (id, view.value(&slot.node, contents)))
+        };
+        let looked: Vec<_> = index.touched(touched).into_par_iter().filter_map(look).collect();
+        for (id, now) in looked {
+            let Some(slot) = self.nodes.get_mut(id) else { continue };
+            if now.is_none() || now != slot.value() {
+                slot.changed = true;
+                index.changed.push(id);
+            }
+            slot.set_value(now);
+            index.unvalued.extend(now.is_none().then_some(id));
+        }
+        index.changed.sort_unstable();
+        debug_assert!(
+            self.nodes.iter().filter(|(_, slot)| of_kind(&slot.node) && slot.value().is_some()).all(
+                |(_, slot)| {
+                    let is_same = slot.value() == view.value(&slot.node, &self.contents);
+                    assert!(is_same, "{} differs", slot.node);
+                    is_same
+                }
+            )
+        );
     }
 
     /// What each content read that is different now.
@@ -279,6 +374,7 @@ impl Graph {
 
     /// Makes the jobs run again that make any of these outputs; what is there and is not known goes, unless it is made.
     pub(crate) fn distrust(&mut self, since: u64, outputs: &HashSet<&str>) {
+        self.index = None;
         for record in self.records.values_mut() {
             record.valid &= !record.outputs.iter().any(|path| outputs.contains(&**path));
         }
@@ -360,9 +456,7 @@ impl Graph {
 
     /// Renders contents that read what changed, and forgets those that are no more. Says which these are.
     fn render_contents(&mut self, site: &Arc<Site>) -> Vec<ContentName> {
-        let differing = Differing::of(&self.nodes);
-        let contents = self.contents.iter().filter(|(_, content)| differing.any(&content.reads));
-        let changed: Vec<ContentName> = contents.map(|(name, _)| name.clone()).collect();
+        let changed = self.changed_contents();
         let mut before = HashMap::with_capacity(changed.len());
         for name in &changed {
             if let Some(content) = self.contents.remove(name) {
@@ -380,10 +474,24 @@ impl Graph {
         changed
     }
 
+    /// Contents that read what changed.
+    fn changed_contents(&self) -> Vec<ContentName> {
+        if let Some(index) = &self.index
+            && let Some(mut names) = index.contents()
+        {
+            let known = |name: &ContentName| self.contents.get(name);
+            names.retain(|name| known(name).is_some_and(|content| content.reads.any_of(&index.changed)));
+            return names;
+        }
+        let differing = Differing::of(&self.nodes);
+        let contents = self.contents.iter().filter(|(_, content)| differing.any(&content.reads));
+        contents.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Takes what the site says of contents that were rendered; `before` is what was known of some of them.
     fn adopt(&mut self, site: &Site, before: &HashMap<ContentName, Arc<Facts>>) {
         for (name, content) in site.take_fresh() {
-            let reads = self.hold(&content.reads);
+            let reads = self.hold(&content.reads, Reader::Content(&name));
             let facts = content.facts.clone();
             let known = before.get(&name).cloned();
             let content = Content { parts: content.parts, facts: content.facts, reads };
@@ -424,7 +532,10 @@ impl Graph {
             });
             *output = looked_for.unwrap_or(output).clone();
         }
-        let reads = self.hold(reads);
+        let reads = self.hold(reads, Reader::Output(place));
+        if let Some(index) = &mut self.index {
+            index.invalid.remove(&place);
+        }
         let record = Record { place, made: render, planned: render, valid: true, reads, outputs };
         match self.records.get_mut(&job) {
             Some(known) => {
@@ -443,13 +554,14 @@ impl Graph {
     pub(crate) fn failed(&mut self, job: &JobName) {
         if let Some(record) = self.records.get_mut(job) {
             record.valid = false;
+            self.index = None;
         }
     }
 
     /// All jobs have run: forgets those that are no more. What is left is all that was read.
     pub(crate) fn settle(&mut self, site: &Site, render: u64) {
         self.adopt(site, &HashMap::new());
-        if !self.outputs_differ {
+        if !self.plan_differs {
             return;
         }
         let unplanned: Vec<JobName> = self
@@ -467,7 +579,7 @@ impl Graph {
 
     /// The copies of images that outputs ask for, by output, which the render `since` did not make.
     pub(crate) fn wanted_copies(&mut self, since: Option<u64>) -> Vec<(Arc<str>, Arc<Wish>)> {
-        let wishes = self.nodes().filter_map(|node| match node {
+        let wishes = self.said().filter_map(|node| match node {
             Node::Copy(wish) => Some((Arc::from(wish.path()), wish.clone())),
             _ => None,
         });
@@ -488,7 +600,7 @@ impl Graph {
 
     /// What was said while outputs were made that are as they were.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
-        self.nodes().filter_map(|node| match node {
+        self.said().filter_map(|node| match node {
             Node::Warning(warning) => Some((**warning).clone()),
             _ => None,
         })
@@ -497,10 +609,7 @@ impl Graph {
     /// The render ended well: takes the values of what was read for the first time, and says which outputs are gone
     /// since `since`. After a render that failed nothing is done, and what has no value counts as changed.
     pub(crate) fn end(&mut self, view: &View<'_>, render: u64, since: Option<u64>) -> Vec<Arc<str>> {
-        let contents = &self.contents;
-        self.nodes.par_iter_mut().filter(|slot| slot.value().is_none()).for_each(|slot| {
-            slot.set_value(view.value(&slot.node, contents));
-        });
+        self.value_new(view);
         if self.outputs_differ {
             self.count_outputs(render);
         }
@@ -520,6 +629,25 @@ impl Graph {
         gone.sort_unstable();
         gone.dedup();
         gone
+    }
+
+    /// Takes the values of nodes that have none.
+    fn value_new(&mut self, view: &View<'_>) {
+        let contents = &self.contents;
+        let Some(index) = &mut self.index else {
+            self.nodes.par_iter_mut().filter(|slot| slot.value().is_none()).for_each(|slot| {
+                slot.set_value(view.value(&slot.node, contents));
+            });
+            return;
+        };
+        index.unvalued.sort_unstable();
+        index.unvalued.dedup();
+        index.unvalued.retain(|id| {
+            self.nodes.get_mut(*id).is_some_and(|slot| {
+                slot.set_value(slot.value().or_else(|| view.value(&slot.node, contents)));
+                slot.value().is_none()
+            })
+        });
     }
 
     /// Takes note of all outputs, and of those that are gone.
@@ -548,8 +676,27 @@ impl Graph {
         self.outputs.len()
     }
 
-    fn hold(&mut self, reads: &[Node]) -> Reads {
-        Reads::new(reads.iter().map(|node| self.nodes.hold(node)).collect())
+    fn hold(&mut self, reads: &[Node], reader: Reader<'_>) -> Reads {
+        let mut ids = Vec::with_capacity(reads.len());
+        for node in reads {
+            let (id, is_new) = self.nodes.hold(node);
+            ids.push(id);
+            if let Some(index) = self.index.as_mut().filter(|_| is_new) {
+                index.add(id, node);
+            }
+        }
+        if let Some(index) = &mut self.index {
+            index.note(&ids, reader);
+        }
+        Reads::new(ids)
+    }
+
+    /// Nodes that say something to whoever renders.
+    fn said(&self) -> impl Iterator<Item = &Node> {
+        let found = self.index.as_ref().map(|index| index.said().into_iter());
+        let all = found.is_none().then(|| self.nodes());
+        let found = found.into_iter().flatten().filter_map(|id| Some(&self.nodes.get(id)?.node));
+        found.chain(all.into_iter().flatten())
     }
 
     fn release(&mut self, reads: &Reads) {
@@ -578,7 +725,7 @@ fn look(
     touched: Option<&Touched>,
     of_kind: impl Fn(&Node) -> bool + Sync,
 ) {
-    let touched = touched.map(|touched| (touched, touched.tags()));
+    let touched = touched.map(|touched| (touched, Tags::from_iter(touched.tags())));
     nodes.par_iter_mut().filter(|slot| of_kind(&slot.node)).for_each(|slot| {
         let may_differ = |slot: &Slot| match &touched {
             Some((touched, tags)) => tags.has(slot.tag) && touched.may_differ(&slot.node),

@@ -181,17 +181,16 @@ impl Touched {
             Hinge::List(list) => self.lists.contains(list),
             Hinge::Matter => self.matter,
             Hinge::Nothing => true,
-            Hinge::Else => false,
+            Hinge::Said | Hinge::Else => false,
         }
     }
 
     /// The tags that nodes have whose value may be another one. Others may have them, too.
-    pub(crate) fn tags(&self) -> Tags {
+    pub(crate) fn tags(&self) -> impl Iterator<Item = u16> {
         let sources = self.sources.iter().map(Hinge::Source);
         let lists = self.lists.iter().map(Hinge::List);
-        let mut tags = Tags(vec![0; TAGS / 64].into());
-        sources.chain(lists).chain([Hinge::Matter, Hinge::Nothing]).for_each(|hinge| tags.add(hinge.tag()));
-        tags
+        let matter = self.matter.then_some(Hinge::Matter);
+        sources.chain(lists).chain(matter).chain([Hinge::Nothing]).map(|hinge| hinge.tag())
     }
 }
 
@@ -205,12 +204,15 @@ enum Hinge<'a> {
     Matter,
     /// Any save may do it.
     Nothing,
+    /// No save of contents alone does, and it says something to whoever renders.
+    Said,
     /// No save of contents alone does.
     Else,
 }
 
-/// Tags that there are.
-const TAGS: usize = 1 << 16;
+/// Tags of [`Hinge::Said`] and [`Hinge::Else`]; those of names are larger.
+pub(crate) const SAID: u16 = 2;
+pub(crate) const ELSE: u16 = 3;
 
 /// The tag of a node: what a look at all nodes goes by, since that reads no other memory than theirs.
 pub(crate) fn tag(node: &Node) -> u16 {
@@ -232,7 +234,7 @@ impl<'a> Hinge<'a> {
             Node::Names | Node::Pager(..) | Node::First(..) | Node::Feed(_) => Self::Else,
             Node::Link(..) => Self::Else,
             Node::Output(_) | Node::Static(_) | Node::Generated(_) | Node::Assets => Self::Else,
-            Node::Copy(_) | Node::Warning(_) => Self::Else,
+            Node::Copy(_) | Node::Warning(_) => Self::Said,
         }
     }
 
@@ -241,11 +243,13 @@ impl<'a> Hinge<'a> {
         match self {
             // Always the same for a name in this process; nothing is lost where two names meet.
             Self::Source(name) | Self::List(name) => {
-                ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(&***name) as u16
+                let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(&***name);
+                (hash as u16).max(ELSE + 1)
             }
             Self::Matter => 0,
             Self::Nothing => 1,
-            Self::Else => 2,
+            Self::Said => SAID,
+            Self::Else => ELSE,
         }
     }
 }
@@ -253,11 +257,15 @@ impl<'a> Hinge<'a> {
 /// Some tags.
 pub(crate) struct Tags(Box<[u64]>);
 
-impl Tags {
-    fn add(&mut self, tag: u16) {
-        self.0[usize::from(tag) / 64] |= 1 << (tag % 64);
+impl FromIterator<u16> for Tags {
+    fn from_iter<T: IntoIterator<Item = u16>>(all: T) -> Self {
+        let mut tags = vec![0; (1 << 16) / 64];
+        all.into_iter().for_each(|tag| tags[usize::from(tag) / 64] |= 1 << (tag % 64));
+        Self(tags.into())
     }
+}
 
+impl Tags {
     pub(crate) fn has(&self, tag: u16) -> bool {
         self.0[usize::from(tag) / 64] & 1 << (tag % 64) != 0
     }

@@ -426,13 +426,14 @@ impl Renderer {
         // Then outputs are made only for what else is wrong with them.
         let hands_over = is_good || keep_going;
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
+        let is_again = values.is_some();
         let view = graph.as_ref().map(|graph| {
             let values = values.unwrap_or_else(|| Values::of(&site));
             View::new(&site, &jobs, graph.key, values)
         });
         let mut wanted = match (&mut graph, &view) {
             (Some(graph), Some(view)) => {
-                let planned = Planned { site: &site, jobs: &jobs, view, touched };
+                let planned = Planned { site: &site, jobs: &jobs, view, touched, is_again };
                 graph.begin(planned, render, since, explained.as_deref_mut())
             }
             _ => vec![true; jobs.len()],

@@ -36,6 +36,11 @@ impl Slot {
         self.is_known.then_some(Value::from(high) << 64 | Value::from(low))
     }
 
+    /// How often it is held.
+    pub(super) fn uses(&self) -> u32 {
+        self.uses
+    }
+
     pub(super) fn set_value(&mut self, value: Option<Value>) {
         self.is_known = value.is_some();
         let value = value.unwrap_or_default();
@@ -62,8 +67,17 @@ impl Nodes {
         self.slots.get(id as usize)?.as_ref()
     }
 
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(id as usize)?.as_mut()
+    }
+
+    /// None counts as different any more.
+    pub(super) fn forget_changes(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|slot| slot.changed = false);
+    }
+
     /// All, with their numbers, in the order of these.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> + Clone {
         self.slots.iter().enumerate().filter_map(|(id, slot)| Some((id as u32, slot.as_ref()?)))
     }
 
@@ -72,8 +86,8 @@ impl Nodes {
         self.slots.par_iter_mut().flatten()
     }
 
-    /// The number of a node, which is held until it is given back.
-    pub(super) fn hold(&mut self, node: &Node) -> u32 {
+    /// The number of a node, which is held until it is given back, and whether it is new.
+    pub(super) fn hold(&mut self, node: &Node) -> (u32, bool) {
         let hash = self.hasher.hash_one(node);
         let slots = &mut self.slots;
         let is_it = |id: &u32| slots[*id as usize].as_ref().is_some_and(|slot| slot.node == *node);
@@ -81,7 +95,7 @@ impl Nodes {
             if let Some(slot) = &mut slots[known as usize] {
                 slot.uses += 1;
             }
-            return known;
+            return (known, false);
         }
         let slot = Slot::new(node.clone(), 1);
         let id = match self.free.pop() {
@@ -99,7 +113,7 @@ impl Nodes {
             }
         };
         self.index.insert_unique(hash, id, |id| hash_of(slots, &self.hasher, *id));
-        id
+        (id, true)
     }
 
     /// Gives a node back.
