@@ -106,8 +106,8 @@ pub(crate) struct Touched {
     sources: BTreeSet<Arc<str>>,
     /// Sections by source, terms and taxonomies by path.
     lists: BTreeSet<Arc<str>>,
-    /// Whether front matter differs.
-    matter: bool,
+    /// Whether front matter differs, and the sitemap shows it. Addresses and dates do not.
+    sitemap: bool,
 }
 
 impl Touched {
@@ -119,8 +119,8 @@ impl Touched {
             if *same_matter {
                 continue;
             }
+            touched.sitemap = site.engine.needs("sitemap.xml").extra;
             // What shows its title beside its own.
-            touched.matter = true;
             let library = &site.library;
             let lang = match content {
                 Content::Page(id) => &library.page(*id).lang,
@@ -179,7 +179,7 @@ impl Touched {
         match Hinge::of(node) {
             Hinge::Source(source) => self.sources.contains(source),
             Hinge::List(list) => self.lists.contains(list),
-            Hinge::Matter => self.matter,
+            Hinge::Sitemap => self.sitemap,
             Hinge::Nothing => true,
             Hinge::Said | Hinge::Else => false,
         }
@@ -189,8 +189,8 @@ impl Touched {
     pub(crate) fn tags(&self) -> impl Iterator<Item = u16> {
         let sources = self.sources.iter().map(Hinge::Source);
         let lists = self.lists.iter().map(Hinge::List);
-        let matter = self.matter.then_some(Hinge::Matter);
-        sources.chain(lists).chain(matter).chain([Hinge::Nothing]).map(|hinge| hinge.tag())
+        let sitemap = self.sitemap.then_some(Hinge::Sitemap);
+        sources.chain(lists).chain(sitemap).chain([Hinge::Nothing]).map(|hinge| hinge.tag())
     }
 }
 
@@ -200,8 +200,8 @@ enum Hinge<'a> {
     Source(&'a Arc<str>),
     /// Whether it touched one of this list.
     List(&'a Arc<str>),
-    /// Whether it touched front matter.
-    Matter,
+    /// Whether it touched what the sitemap shows.
+    Sitemap,
     /// Any save may do it.
     Nothing,
     /// No save of contents alone does, and it says something to whoever renders.
@@ -226,7 +226,7 @@ impl<'a> Hinge<'a> {
             Node::Around(source) | Node::Text(source, _) | Node::Source(source) => Self::Source(source),
             Node::Members(list, _, _) => Self::List(list),
             Node::Term(list, Pages::All, _, _) | Node::Taxonomy(list, Pages::All, _, _) => Self::List(list),
-            Node::Sitemap => Self::Matter,
+            Node::Sitemap => Self::Sitemap,
             Node::Search(_) | Node::File(_) => Self::Nothing,
             Node::Elsewhere | Node::Environment(_) | Node::Day(_) => Self::Nothing,
             Node::Config | Node::Template(_) | Node::Engine | Node::Data | Node::DataOf(_) => Self::Else,
@@ -246,7 +246,7 @@ impl<'a> Hinge<'a> {
                 let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(&***name);
                 (hash as u16).max(ELSE + 1)
             }
-            Self::Matter => 0,
+            Self::Sitemap => 0,
             Self::Nothing => 1,
             Self::Said => SAID,
             Self::Else => ELSE,

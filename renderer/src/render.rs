@@ -517,12 +517,12 @@ impl Renderer {
                 }
             }
         };
-        let wanted_jobs =
-            || jobs.par_iter().enumerate().with_max_len(JOBS_AT_ONCE).filter(|(place, _)| wanted[*place]);
-        wanted_jobs().filter(|(_, job)| !is_index(job)).for_each(run);
+        let wanted_jobs = jobs.iter().enumerate().filter(|(place, _)| wanted[*place]);
+        let (indexes, others): (Vec<_>, Vec<_>) = wanted_jobs.partition(|(_, job)| is_index(job));
+        others.into_par_iter().with_max_len(JOBS_AT_ONCE).for_each(run);
         // Indexes are put together from what pages have left.
         if keep_going || lock(&errors).is_empty() {
-            wanted_jobs().filter(|(_, job)| is_index(job)).for_each(run);
+            indexes.into_par_iter().for_each(run);
         }
         let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Copies of images are known when all templates have run.
