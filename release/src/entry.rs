@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, encode};
 
 /// The size of the pieces in which large content is verified, in bytes: content up to this size is
 /// verified whole before its first byte is sent, larger content piece by piece.
@@ -160,8 +160,7 @@ pub struct Response<'a> {
 impl Response<'_> {
     /// Digest of all of it: what a manifest's nodes say that they serve rests on this.
     pub fn digest(&self) -> Digest {
-        // Serialising into memory cannot fail: every length is known and nothing is a map or a float.
-        Digest::of(&postcard::to_extend(self, Vec::with_capacity(512)).unwrap_or_default())
+        Digest::of(&encode::append(Vec::with_capacity(512), self))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod answer;
 pub mod bucket;
 pub mod codings;
 pub mod digest;
+mod encode;
 pub mod entry;
 pub mod file;
 pub mod journal;

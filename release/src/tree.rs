@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::build::{Builder, Make};
 pub use self::diff::{Diff, Rendered};
 pub use self::edit::{Edited, Edits, Found};
-use crate::{Digest, Entry};
+use crate::{Digest, Entry, encode};
 
 /// Zero bits at the end of a path's digest that end a leaf; each level above asks for as many more.
 pub const CUT_BITS: u32 = 8;
@@ -184,9 +184,7 @@ fn encode_inner(children: &[Child]) -> Bytes {
 }
 
 fn encode(version: u8, node: &impl Serialize) -> Bytes {
-    // Serialising into memory cannot fail: every length is known and nothing is a map or a float.
-    let bytes = postcard::to_extend(node, vec![version]).unwrap_or_default();
-    Bytes::from(bytes)
+    Bytes::from(encode::append(vec![version], node))
 }
 
 /// A tree in memory: its root, and the bytes of all its nodes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::build::{Builder, Item, Make};
-use super::{Child, LEVELS_MAX, Node, inner_serves, leaf_serves};
+use super::{Child, Found, LEVELS_MAX, Node, inner_serves, leaf_serves};
 use crate::reader::{ReadError, Reader};
 use crate::{Digest, Entry};
 
@@ -120,9 +120,40 @@ struct Side {
 }
 
 /// The nodes of one level on one side, opened.
-enum Level {
-    Leaves(BTreeMap<String, Digest>),
+enum Level<'r> {
+    Leaves(Vec<Answer<'r>>),
     Inner(Vec<Side>),
+}
+
+/// What a path answers.
+enum Answer<'r> {
+    Stored(Found),
+    Rendered(&'r (String, Digest)),
+}
+
+impl Answer<'_> {
+    fn path(&self) -> &str {
+        match self {
+            Self::Stored(found) => found.path(),
+            Self::Rendered((path, _)) => path,
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Stored(found) => found.response(found.path()).digest(),
+            Self::Rendered((_, response)) => *response,
+        }
+    }
+
+    /// Whether another one at the same path is the same.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            // Cheaper than digests of both.
+            (Self::Stored(own), Self::Stored(others)) => own.same_response(others),
+            _ => self.digest() == other.digest(),
+        }
+    }
 }
 
 impl Reader {
@@ -166,7 +197,7 @@ impl Reader {
                 }
             })?;
             match (a, b) {
-                (Level::Leaves(a), Level::Leaves(b)) => return Ok(leaves(&a, &b)),
+                (Level::Leaves(a), Level::Leaves(b)) => return Ok(leaves(a, b)),
                 (Level::Inner(a), Level::Inner(b)) => (old, new) = (a, b),
                 (Level::Inner(a), Level::Leaves(_)) => old = a,
                 (Level::Leaves(_), Level::Inner(b)) => new = b,
@@ -176,14 +207,12 @@ impl Reader {
     }
 
     /// Reads nodes of one level.
-    async fn stored(&self, sides: &[Side]) -> Result<Level, ReadError> {
-        let mut paths = BTreeMap::new();
+    async fn stored(&self, sides: &[Side]) -> Result<Level<'static>, ReadError> {
+        let mut paths = Vec::new();
         let mut inner = Vec::new();
         for node in self.nodes(sides.iter().map(|s| s.node).collect()).await? {
             match &*node {
-                Node::Leaf(items) => {
-                    paths.extend(items.iter().map(|(p, e)| (p.clone(), e.response(p).digest())));
-                }
+                Node::Leaf(leaf) => paths.extend(Found::all(leaf).map(Answer::Stored)),
                 Node::Inner(children) => {
                     inner.extend(children.iter().map(|c| Side { node: c.node, served: Some(c.served) }));
                 }
@@ -194,12 +223,12 @@ impl Reader {
 }
 
 impl Rendered {
-    fn level(&self, sides: &[Side]) -> Level {
-        let mut paths = BTreeMap::new();
+    fn level(&self, sides: &[Side]) -> Level<'_> {
+        let mut paths = Vec::new();
         let mut inner = Vec::new();
         for served in sides.iter().filter_map(|side| self.nodes.get(&side.node)) {
             match served {
-                Served::Leaf(items) => paths.extend(items.iter().cloned()),
+                Served::Leaf(items) => paths.extend(items.iter().map(Answer::Rendered)),
                 Served::Inner(below) => {
                     inner.extend(below.iter().map(|d| Side { node: *d, served: Some(*d) }));
                 }
@@ -218,14 +247,23 @@ fn unshared(old: &[Side], new: &[Side]) -> (Vec<Side>, Vec<Side>) {
     (only(old, new), only(new, old))
 }
 
-fn leaves(before: &BTreeMap<String, Digest>, after: &BTreeMap<String, Digest>) -> Diff {
-    let only = |these: &BTreeMap<String, Digest>, those: &BTreeMap<String, Digest>| {
-        these.keys().filter(|path| !those.contains_key(*path)).cloned().collect()
-    };
-    let differs = |(path, response): &(&String, &Digest)| before.get(*path).is_some_and(|b| b != *response);
-    Diff {
-        added: only(after, before),
-        changed: after.iter().filter(differs).map(|(path, _)| path.clone()).collect(),
-        removed: only(before, after),
+fn leaves<'r>(mut before: Vec<Answer<'r>>, mut after: Vec<Answer<'r>>) -> Diff {
+    // They are in order, unless whoever wrote the tree was not one of us.
+    for side in [&mut before, &mut after] {
+        side.sort_by(|a, b| a.path().cmp(b.path()));
     }
+    let mut diff = Diff::default();
+    let mut old = before.iter().peekable();
+    for new in &after {
+        while let Some(gone) = old.next_if(|old| old.path() < new.path()) {
+            diff.removed.push(gone.path().to_owned());
+        }
+        match old.next_if(|old| old.path() == new.path()) {
+            Some(old) if old.is(new) => {}
+            Some(_) => diff.changed.push(new.path().to_owned()),
+            None => diff.added.push(new.path().to_owned()),
+        }
+    }
+    diff.removed.extend(old.map(|gone| gone.path().to_owned()));
+    diff
 }

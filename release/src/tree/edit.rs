@@ -37,6 +37,16 @@ impl Found {
         let at = leaf.binary_search_by(|(p, _)| p.as_str().cmp(path)).ok()?;
         Some(Self { leaf: Arc::clone(leaf), at })
     }
+
+    /// All entries of a leaf, in order.
+    pub(crate) fn all(leaf: &Leaf) -> impl Iterator<Item = Self> {
+        (0..leaf.len()).map(|at| Self { leaf: Arc::clone(leaf), at })
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &str {
+        &self.leaf[self.at].0
+    }
 }
 
 impl Deref for Found {
