@@ -25,6 +25,7 @@ use renderer::data::{self, DataSet, Snapshot};
 use renderer::schedule::{Fired, Firing, Runner, Schedule};
 use renderer::{BaseUrl, Diagnostic, Handed, Limits, Options, Readers, RenderId, Renderer, Sources};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Vanished};
@@ -187,6 +188,8 @@ pub struct Worker {
     listed: Option<Sources>,
     /// When all of it is to be looked at, since some of it was last.
     unlisted: Option<tokio::time::Instant>,
+    /// The look at all of it that is under way.
+    looking: Option<JoinHandle<Option<Looked>>>,
     /// The folder as it was when something in it was found that the system had not told of: it may not be finished.
     doubted: Option<Sources>,
     /// What the last publish has left out, for a moment without saves.
@@ -307,6 +310,7 @@ impl Worker {
             shutdown,
             listed: None,
             unlisted: None,
+            looking: None,
             doubted: None,
             postponed: None,
             read: BTreeMap::new(),
@@ -347,11 +351,13 @@ impl Worker {
                     self.postponed.take().map(|postponed| Reason::Postponed(postponed.saved))
                 }
                 () = sleep_until(self.unlisted) => {
-                    match self.list_all().await {
-                        Some(reason) => Some(reason),
-                        None => continue,
-                    }
+                    self.look_at_all();
+                    continue;
                 }
+                looked = ended(&mut self.looking) => match self.looked(looked) {
+                    Some(reason) => Some(reason),
+                    None => continue,
+                },
                 (is_new, problem) = self.fetched.next() => {
                     self.answered(is_new, problem).await;
                     continue;
@@ -376,13 +382,12 @@ impl Worker {
         }
     }
 
-    /// Lists all of the folder, which must have happened some time after a listing of what the system said had changed: it
-    /// does not tell of everything. A reason to publish where something else had, and has stayed as it is since it was
-    /// found: a file may be half written.
-    async fn list_all(&mut self) -> Option<Reason> {
+    /// Begins to list all of the folder, which must have happened some time after a listing of what the system said had
+    /// changed: it does not tell of everything. A save does not wait for it.
+    fn look_at_all(&mut self) {
         self.unlisted = None;
-        let (listed, doubted) = (self.listed.clone()?, self.doubted.take());
-        let look = move || {
+        let (Some(listed), doubted) = (self.listed.clone(), self.doubted.take()) else { return };
+        self.looking = Some(tokio::task::spawn_blocking(move || {
             let again = doubted.as_ref().unwrap_or(&listed).from_folder_again(&Limits::default()).ok()?;
             let differs = |before: &Sources| {
                 let mut changes = again.changes_since(before).into_iter();
@@ -390,9 +395,13 @@ impl Worker {
             };
             let stays = doubted.is_some_and(|doubted| !differs(&doubted));
             differs(&listed).then_some((again, stays))
-        };
-        // What is wrong with the folder is said by the publish after the next save.
-        let (again, stays) = blocking(look).await.ok().flatten()?;
+        }));
+    }
+
+    /// A look at all of the folder has ended. A reason to publish where something differs, and has stayed as it is since it
+    /// was found: a file may be half written. What is wrong with the folder is said by the publish after the next save.
+    fn looked(&mut self, looked: Option<Looked>) -> Option<Reason> {
+        let (again, stays) = looked?;
         if !stays {
             self.doubted = Some(again);
             self.unlisted = Some(tokio::time::Instant::now() + LISTED_AFTER);
@@ -504,6 +513,17 @@ impl Worker {
         self.retry = Some((tokio::time::Instant::now() + wait, trigger.clone()));
         wait
     }
+}
+
+/// The folder, in which something differs that the system had not told of, and whether that has stayed as it is.
+type Looked = (Sources, bool);
+
+/// What work says when it has ended, once; nothing where it ended badly.
+async fn ended<T>(work: &mut Option<JoinHandle<Option<T>>>) -> Option<T> {
+    let Some(under_way) = work else { return std::future::pending().await };
+    let result = under_way.await;
+    *work = None;
+    result.ok().flatten()
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {
@@ -910,7 +930,8 @@ impl Worker {
                 self.listed = Some(sources.clone());
                 let looked = !all && changed.is_some_and(|changed| !changed.is_empty());
                 self.unlisted = looked.then(|| tokio::time::Instant::now() + LISTED_AFTER);
-                self.doubted = None;
+                // A look that is under way began before.
+                (self.looking, self.doubted) = (None, None);
                 sources
             }
             (None, From::Release) => self.released().await?,
