@@ -13,7 +13,7 @@ use crate::bucket::{Bucket, BucketError, OBJECT_BYTES_MAX};
 use crate::entry::{CHUNK_BYTES, Coding, Content, Entry};
 use crate::keys::Site;
 use crate::record::{RELEASE_BYTES_MAX, RecordError, Release, ReleaseId};
-use crate::tree::{Found, LEVELS_MAX, NODE_BYTES_MAX, Node, NodeError};
+use crate::tree::{Found, LEVELS_MAX, Leaf, NODE_BYTES_MAX, Node, NodeError};
 
 /// Nodes that are read at a time.
 const READS_MAX: usize = 32;
@@ -124,6 +124,12 @@ impl Reader {
         Ok(())
     }
 
+    /// Takes a leaf that was just written, as so many bytes.
+    pub fn keep_leaf(&self, digest: Digest, leaf: &Leaf, bytes: u64) {
+        let node = Arc::new(Node::Leaf(Arc::clone(leaf)));
+        self.nodes.insert(digest, Held { node, bytes });
+    }
+
     /// Reads a node.
     ///
     /// # Errors
@@ -178,7 +184,7 @@ impl Reader {
         for _ in 0..LEVELS_MAX {
             match &*self.node(digest).await? {
                 Node::Leaf(items) => {
-                    let found = items.binary_search_by(|(p, _)| p.as_str().cmp(path));
+                    let found = items.binary_search_by(|item| item.0.as_str().cmp(path));
                     return Ok(found.ok().map(|i| items[i].1.clone()));
                 }
                 Node::Inner(children) => {
@@ -205,7 +211,7 @@ impl Reader {
             for node in self.nodes(level).await? {
                 match &*node {
                     Node::Leaf(leaf) => {
-                        all.extend(leaf.iter().map(|(p, e)| (p.clone(), Arc::new(e.clone()))));
+                        all.extend(leaf.iter().map(|item| (item.0.clone(), Arc::new(item.1.clone()))));
                     }
                     Node::Inner(children) => below.extend(children.iter().map(|c| c.node)),
                 }
@@ -231,9 +237,9 @@ impl Reader {
             }
             match &*self.node(digest).await? {
                 Node::Leaf(items) => {
-                    let from = items.partition_point(|(p, _)| p.as_str() < prefix);
-                    let matching = items[from..].iter().take_while(|(p, _)| p.starts_with(prefix));
-                    found.extend(matching.map(|(p, _)| p.clone()).take(max - found.len()));
+                    let from = items.partition_point(|item| item.0.as_str() < prefix);
+                    let matching = items[from..].iter().take_while(|item| item.0.starts_with(prefix));
+                    found.extend(matching.map(|item| item.0.clone()).take(max - found.len()));
                 }
                 Node::Inner(children) => {
                     let from = children.partition_point(|c| c.last.as_str() < prefix);

@@ -46,8 +46,8 @@ pub enum Node {
     Inner(Vec<Child>),
 }
 
-/// The items of a leaf.
-pub type Leaf = Arc<[(String, Entry)]>;
+/// The items of a leaf. A leaf and what became of it by an edit share those that are in both.
+pub type Leaf = Arc<[Arc<(String, Entry)>]>;
 
 /// A node one level below.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ impl Node {
         let (&version, rest) = bytes.split_first().ok_or(NodeError::Form("it is empty"))?;
         let node = match version {
             LEAF_VERSION => match postcard::from_bytes(rest)? {
-                NodeV1::Leaf(items) => Self::Leaf(items.into()),
+                NodeV1::Leaf(items) => Self::Leaf(items.into_iter().map(Arc::new).collect()),
                 NodeV1::Inner(children) => Self::Inner(children.into_iter().map(Child::from).collect()),
             },
             INNER_VERSION => Self::Inner(postcard::from_bytes(rest)?),
@@ -175,8 +175,8 @@ enum LeafV1<'a> {
     Leaf(Vec<(&'a str, &'a Entry)>),
 }
 
-fn encode_leaf<'a>(items: impl Iterator<Item = (&'a str, &'a Entry)>) -> Bytes {
-    encode(LEAF_VERSION, &LeafV1::Leaf(items.collect()))
+fn encode_leaf(items: Vec<(&str, &Entry)>) -> Bytes {
+    encode(LEAF_VERSION, &LeafV1::Leaf(items))
 }
 
 fn encode_inner(children: &[Child]) -> Bytes {
@@ -236,11 +236,6 @@ struct Writer {
     nodes: BTreeMap<Digest, Bytes>,
 }
 
-/// An item of a leaf that can be encoded.
-trait Stored {
-    fn entry(&self) -> &Entry;
-}
-
 impl Writer {
     fn add(&mut self, bytes: Bytes) -> Digest {
         let digest = Digest::of(&bytes);
@@ -249,10 +244,10 @@ impl Writer {
     }
 }
 
-impl<I: build::Item + Stored> Make<I> for Writer {
-    fn leaf(&mut self, items: Vec<I>) -> (Digest, Digest) {
-        let served = leaf_serves(items.iter().map(|i| i.entry().response(i.path()).digest()));
-        (self.add(encode_leaf(items.iter().map(|i| (i.path(), i.entry())))), served)
+impl<'a> Make<(&'a str, &'a Entry)> for Writer {
+    fn leaf(&mut self, items: Vec<(&'a str, &'a Entry)>) -> (Digest, Digest) {
+        let served = leaf_serves(items.iter().map(|(path, entry)| entry.response(path).digest()));
+        (self.add(encode_leaf(items)), served)
     }
 
     fn inner(&mut self, children: &[Child]) -> Digest {
@@ -263,12 +258,6 @@ impl<I: build::Item + Stored> Make<I> for Writer {
 impl build::Item for (&str, &Entry) {
     fn path(&self) -> &str {
         self.0
-    }
-}
-
-impl Stored for (&str, &Entry) {
-    fn entry(&self) -> &Entry {
-        self.1
     }
 }
 
@@ -314,7 +303,7 @@ pub(crate) mod tests {
         let tree = Tree::build(&items);
         assert_eq!(tree.nodes[&tree.root], leaf[..]);
         let Node::Leaf(read) = Node::decode(leaf).unwrap() else { panic!("not a leaf") };
-        assert!(read.iter().map(|(p, e)| (p, e)).eq(items.iter().map(|(p, e)| (p, &**e))));
+        assert!(read.iter().map(|item| (&item.0, &item.1)).eq(items.iter().map(|(p, e)| (p, &**e))));
 
         let child = |name: &str, n: u64| Child {
             last: name.into(),
@@ -387,7 +376,7 @@ pub(crate) mod tests {
             let mut stack = vec![tree.root];
             while let Some(digest) = stack.pop() {
                 match Node::decode(&tree.nodes[&digest]).unwrap() {
-                    Node::Leaf(leaf) => seen.extend(leaf.iter().map(|(p, _)| p.clone())),
+                    Node::Leaf(leaf) => seen.extend(leaf.iter().map(|item| item.0.clone())),
                     Node::Inner(children) => stack.extend(children.iter().rev().map(|c| c.node)),
                 }
             }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use release::journal::{Activation, Cause, Effect};
 use release::record::{Counts, Trigger};
-use release::tree::{Diff, Edits, Found, Rendered, Tree};
+use release::tree::{Diff, Edits, Found, Leaf, Rendered, Tree};
 use release::{Digest, Entry, Release};
 use tokio::runtime::Handle;
 
@@ -73,6 +73,8 @@ struct Trees {
     sources: Digest,
     assets: Digest,
     nodes: BTreeMap<Digest, Bytes>,
+    /// The leaves among them that were made of other leaves.
+    leaves: HashMap<Digest, Leaf>,
 }
 
 impl Draft {
@@ -216,7 +218,10 @@ impl Draft {
         let upload = began.elapsed();
 
         for (digest, bytes) in &trees.nodes {
-            if let Err(error) = self.publisher.reader.keep(*digest, bytes) {
+            let reader = &self.publisher.reader;
+            if let Some(leaf) = trees.leaves.get(digest) {
+                reader.keep_leaf(*digest, leaf, bytes.len() as u64);
+            } else if let Err(error) = reader.keep(*digest, bytes) {
                 tracing::error!(%digest, %error, "a node that was just written cannot be read");
             }
         }
@@ -319,11 +324,12 @@ impl Draft {
         let reader = Arc::clone(&self.publisher.reader);
         let runtime = Handle::current();
         let make = move || {
-            let mut nodes = BTreeMap::new();
+            let (mut nodes, mut leaves) = (BTreeMap::new(), HashMap::new());
             let mut edit = |root: Option<Digest>, edits: &Edits| {
                 let (root, new) = match root {
                     Some(root) => {
                         let edited = runtime.block_on(reader.edit(root, edits))?;
+                        leaves.extend(edited.leaves);
                         (edited.root, edited.nodes)
                     }
                     None => {
@@ -339,7 +345,7 @@ impl Draft {
             let manifest = edit(base.map(|b| b.root(Of::Manifest)), &changes.manifest.edits)?;
             let sources = edit(base.map(|b| b.root(Of::Sources)), &changes.sources.edits)?;
             let assets = edit(base.map(|b| b.active.assets), &changes.assets)?;
-            Ok(Trees { manifest, sources, assets, nodes })
+            Ok(Trees { manifest, sources, assets, nodes, leaves })
         };
         tokio::task::spawn_blocking(make).await.map_err(|_| Error::Gone("the builder of trees"))?
     }

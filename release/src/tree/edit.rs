@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::build::{Builder, Item};
-use super::{Child, LEVELS_MAX, Leaf, Node, Stored, Writer, only_child, only_child_in};
+use super::build::{Builder, Item, Make};
+use super::{Child, LEVELS_MAX, Leaf, Node, Writer, only_child, only_child_in};
 use crate::reader::{ReadError, Reader};
 use crate::{Digest, Entry};
 
@@ -22,30 +22,29 @@ pub struct Edited {
     pub root: Digest,
     /// Its nodes that the tree lacked before.
     pub nodes: BTreeMap<Digest, Bytes>,
+    /// The leaves among them.
+    pub leaves: HashMap<Digest, Leaf>,
 }
 
-/// An entry where it lies in its leaf.
+/// An entry of a leaf.
 #[derive(Debug, Clone)]
-pub struct Found {
-    leaf: Leaf,
-    at: usize,
-}
+pub struct Found(Arc<(String, Entry)>);
 
 impl Found {
     /// The entry of `path` in a leaf.
     pub(crate) fn in_leaf(leaf: &Leaf, path: &str) -> Option<Self> {
-        let at = leaf.binary_search_by(|(p, _)| p.as_str().cmp(path)).ok()?;
-        Some(Self { leaf: Arc::clone(leaf), at })
+        let at = leaf.binary_search_by(|item| item.0.as_str().cmp(path)).ok()?;
+        Some(Self(Arc::clone(&leaf[at])))
     }
 
     /// All entries of a leaf, in order.
     pub(crate) fn all(leaf: &Leaf) -> impl Iterator<Item = Self> {
-        (0..leaf.len()).map(|at| Self { leaf: Arc::clone(leaf), at })
+        leaf.iter().cloned().map(Self)
     }
 
     /// Its path.
     pub(crate) fn path(&self) -> &str {
-        &self.leaf[self.at].0
+        &self.0.0
     }
 }
 
@@ -53,31 +52,46 @@ impl Deref for Found {
     type Target = Entry;
 
     fn deref(&self) -> &Entry {
-        &self.leaf[self.at].1
+        &self.0.1
     }
 }
 
 /// An item of a leaf: one that was there before, or a new one.
 enum Slot<'a> {
-    Old(Leaf, usize),
+    Old(Arc<(String, Entry)>),
     New(&'a str, &'a Entry),
 }
 
 impl Item for Slot<'_> {
     fn path(&self) -> &str {
         match self {
-            Self::Old(leaf, at) => &leaf[*at].0,
+            Self::Old(item) => &item.0,
             Self::New(path, _) => path,
         }
     }
 }
 
-impl Stored for Slot<'_> {
-    fn entry(&self) -> &Entry {
-        match self {
-            Self::Old(leaf, at) => &leaf[*at].1,
-            Self::New(_, entry) => entry,
-        }
+/// Encodes the nodes of a tree, and keeps the leaves themselves beside their bytes.
+#[derive(Default)]
+struct Editor {
+    writer: Writer,
+    leaves: HashMap<Digest, Leaf>,
+}
+
+impl Make<Slot<'_>> for Editor {
+    fn leaf(&mut self, items: Vec<Slot<'_>>) -> (Digest, Digest) {
+        let shared = |slot| match slot {
+            Slot::Old(item) => item,
+            Slot::New(path, entry) => Arc::new((path.to_owned(), entry.clone())),
+        };
+        let leaf: Leaf = items.into_iter().map(shared).collect();
+        let (digest, served) = self.writer.leaf(leaf.iter().map(|item| (item.0.as_str(), &item.1)).collect());
+        self.leaves.insert(digest, leaf);
+        (digest, served)
+    }
+
+    fn inner(&mut self, children: &[Child]) -> Digest {
+        self.writer.inner(children)
     }
 }
 
@@ -121,13 +135,13 @@ impl Reader {
     /// As for [`Reader::node`].
     pub async fn edit(&self, root: Digest, edits: &Edits) -> Result<Edited, ReadError> {
         if edits.is_empty() {
-            return Ok(Edited { root, nodes: BTreeMap::new() });
+            return Ok(Edited { root, nodes: BTreeMap::new(), leaves: HashMap::new() });
         }
         let paths: Vec<&str> = edits.keys().map(String::as_str).collect();
         let opened = self.open(root, &paths).await?;
         let mut walk = Walk {
             edits: edits.iter().map(|(path, entry)| (path.as_str(), entry.as_deref())).peekable(),
-            builder: Builder::new(Writer::default()),
+            builder: Builder::new(Editor::default()),
             old: Vec::new(),
         };
         let mut stack = vec![(root, opened.height, None::<Child>, true)];
@@ -157,7 +171,7 @@ impl Reader {
             }
         }
         let Walk { builder, old, .. } = walk;
-        let (mut root, Writer { mut nodes }) = builder.finish();
+        let (mut root, Editor { writer: Writer { mut nodes }, leaves }) = builder.finish();
         // A root with one child alone says nothing: the child is the root.
         for _ in 0..LEVELS_MAX {
             let only = match nodes.get(&root) {
@@ -171,7 +185,7 @@ impl Reader {
         for digest in old {
             nodes.remove(&digest);
         }
-        Ok(Edited { root, nodes })
+        Ok(Edited { root, nodes, leaves })
     }
 
     /// Reads the nodes on the way to `paths`, which are sorted and at least one.
@@ -213,7 +227,7 @@ impl Reader {
 /// The old tree's items, in order, with the edits among them.
 struct Walk<'e, E: Iterator<Item = (&'e str, Option<&'e Entry>)>> {
     edits: Peekable<E>,
-    builder: Builder<Slot<'e>, Writer>,
+    builder: Builder<Slot<'e>, Editor>,
     /// Nodes that were opened.
     old: Vec<Digest>,
 }
@@ -225,13 +239,14 @@ impl<'e, E: Iterator<Item = (&'e str, Option<&'e Entry>)>> Walk<'e, E> {
     }
 
     fn leaf(&mut self, leaf: &Leaf, is_last: bool) {
-        for (at, (path, _)) in leaf.iter().enumerate() {
+        for item in leaf.iter() {
+            let path = &item.0;
             while let Some(edit) = self.edits.next_if(|(p, _)| *p < path.as_str()) {
                 self.edit(edit);
             }
             match self.edits.next_if(|(p, _)| *p == path.as_str()) {
                 Some(edit) => self.edit(edit),
-                None => self.builder.item(Slot::Old(Arc::clone(leaf), at)),
+                None => self.builder.item(Slot::Old(Arc::clone(item))),
             }
         }
         while is_last && let Some(edit) = self.edits.next() {
