@@ -113,6 +113,7 @@ impl Index {
             Reader::Output(place) => (&mut self.outputs, place),
             Reader::Content(name) => {
                 self.names.push(name.clone());
+                self.contents.added += 1;
                 (&mut self.contents, (self.names.len() - 1) as u32)
             }
         };
