@@ -1,19 +1,20 @@
 //! One HTTP/1.1 connection of a server of this crate: served, drained, and told in words what hyper refuses by itself.
 //!
 //! A head that hyper cannot read never reaches a service: hyper answers with a bare status and ends the connection. What is
-//! written before the service was asked anything can only be that, so an answer that says what was wrong takes its place.
-//! Where the connection has served a request before, the bare status stays: nothing would tell it from content.
+//! written while every request that the service was asked is answered can only be that, so an answer that says what was
+//! wrong takes its place.
 
 use std::error::Error;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -53,20 +54,28 @@ pub(crate) async fn serve<S, B>(
     B: http_body::Body + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let asked = Arc::new(AtomicBool::new(false));
+    let requests = Arc::new(Requests::default());
     let wire = Wire {
         stream,
         words: refusals.words,
-        asked: Arc::clone(&asked),
+        requests: Arc::clone(&requests),
+        flushed: 0,
         read: 0,
         is_head: false,
         answer: None,
         linger: None,
     };
-    let has_asked = Arc::clone(&asked);
+    let asked = Arc::clone(&requests);
     let service = service_fn(move |request| {
-        asked.store(true, Ordering::Relaxed);
-        service.call(request)
+        asked.asked.fetch_add(1, Ordering::Relaxed);
+        let (response, answering) = (service.call(request), Answering(Arc::clone(&asked)));
+        async move {
+            let keep = move |error| {
+                let _for_as_long_as_the_body = &answering;
+                error
+            };
+            Ok::<_, S::Error>(response.await?.map(|body| body.map_err(keep)))
+        }
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
     let ended = tokio::select! {
@@ -75,7 +84,7 @@ pub(crate) async fn serve<S, B>(
         ended = connection.as_mut() => ended,
         () = closing => {
             // hyper would wait for the rest of a first head, which may never come.
-            if !has_asked.load(Ordering::Relaxed) {
+            if requests.asked.load(Ordering::Relaxed) == 0 {
                 return;
             }
             connection.as_mut().graceful_shutdown();
@@ -92,15 +101,33 @@ pub(crate) async fn serve<S, B>(
     }
 }
 
+/// How many requests of a connection the service was asked, and of how many hyper has all of the answer.
+#[derive(Default)]
+struct Requests {
+    asked: AtomicU64,
+    answered: AtomicU64,
+}
+
+/// Goes with the body of a response, which hyper drops when it has taken all of it.
+struct Answering(Arc<Requests>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The socket, as hyper sees it.
 struct Wire {
     stream: TcpStream,
     words: fn(StatusCode) -> (&'static str, String),
-    /// Whether the service was asked anything: from then on all that is written is its own.
-    asked: Arc<AtomicBool>,
-    /// Bytes that were read since the answer of ours, or from the beginning.
+    requests: Arc<Requests>,
+    /// How many answers have gone out whole.
+    flushed: u64,
+    /// Bytes that were read since the last answer, or from the beginning.
     read: usize,
-    /// Whether the first request is for a head, so that no content may follow.
+    /// Whether these begin with a request for a head, so that no content may follow. Of one that came together with the
+    /// request before it, this is not known: it gets content, which does no harm where the connection ends.
     is_head: bool,
     /// What is left of our answer in place of hyper's.
     answer: Option<Bytes>,
@@ -108,6 +135,11 @@ struct Wire {
 }
 
 impl Wire {
+    /// Whether no request is being answered, so that what is written is hyper's own.
+    fn is_idle(&self) -> bool {
+        self.flushed == self.requests.asked.load(Ordering::Relaxed)
+    }
+
     /// hyper's answer with content.
     fn answer_for(&self, bare: &[u8]) -> Bytes {
         let head = String::from_utf8_lossy(bare);
@@ -144,7 +176,7 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.asked.load(Ordering::Relaxed) {
+        if !self.is_idle() {
             return Pin::new(&mut self.stream).poll_write(cx, buf);
         }
         let mut answer = self.answer.take().unwrap_or_else(|| self.answer_for(buf));
@@ -169,7 +201,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.asked.load(Ordering::Relaxed) {
+        if !self.is_idle() {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         }
         self.poll_write(cx, bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf))
@@ -179,8 +211,16 @@ impl AsyncWrite for Wire {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes once it has written all that it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        let answered = self.requests.answered.load(Ordering::Relaxed);
+        if self.flushed != answered {
+            self.flushed = answered;
+            self.read = 0;
+            self.is_head = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// After an answer of ours, what the client still sends is passed over for a while.

@@ -18,6 +18,8 @@ use super::*;
 use crate::publish::{About, Done, Outcome, SourceFile};
 use crate::{OriginConfig, Render};
 
+mod unreadable;
+
 const OPERATOR: &str = "operator-token";
 const EDGE: &str = "edge-token";
 
@@ -528,33 +530,6 @@ async fn an_origin_finds_the_sites_of_its_bucket() {
     }
     let names: Vec<_> = origin.status().sites.iter().map(|s| s.site.to_string()).collect();
     assert_eq!(names, ["main", "main-2", "main.x", "main0", "z"]);
-}
-
-#[tokio::test]
-async fn malformed_and_oversized_requests_are_refused() {
-    let world = world().await;
-    let large =
-        format!("GET / HTTP/1.1\r\nConnection: close\r\nX: {}\r\n\r\n", "a".repeat(HEADER_BYTES_MAX + 1));
-    let huge = format!("GET / HTTP/1.1\r\nConnection: close\r\nX: {}", "a".repeat(4 * HEADER_BYTES_MAX));
-    let many = format!("GET / HTTP/1.1\r\nConnection: close\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1));
-    for (request, status, word) in [
-        (large, 431, "larger than 65536 bytes"),
-        (huge, 431, "larger than 65536 bytes"),
-        (many, 431, "more than 256 fields"),
-        ("NONSENSE\r\n\r\n".to_owned(), 400, "malformed"),
-        ("\x16\x03\x01\x02".repeat(9), 400, "malformed"),
-    ] {
-        let reply = world.raw(request).await;
-        assert_eq!((reply.status, reply.field("content-type")), (status, Some("application/json")));
-        let failure = reply.json();
-        assert!(failure["error"].as_str().unwrap().contains(word), "{failure}");
-        assert!(failure["hint"].is_string(), "{failure}");
-    }
-    let request = format!(
-        "POST /v1/purge HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: 999999999\r\n\r\n"
-    );
-    assert_eq!(world.raw(request).await.status, 413);
-    assert_eq!(world.get("/healthz", &[]).await.status, 200);
 }
 
 #[tokio::test]
