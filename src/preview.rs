@@ -227,7 +227,7 @@ impl Author {
         let (what, error, shown) = match self.try_render().await {
             Ok((summary, diff)) => {
                 for warning in summary.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
-                    eprintln!("warning: {}", warning.to_string().trim_start_matches("error: "));
+                    eprintln!("{}", warning.as_warning());
                 }
                 self.warned.clone_from(&summary.warnings);
                 let ms =
