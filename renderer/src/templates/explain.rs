@@ -100,34 +100,16 @@ pub(super) fn explain_build(
             }
             ErrorKind::MissingParent { current, parent } => {
                 let near = nearest(parent, texts.keys().map(String::as_str));
-                let text = texts.get(current).map_or("", String::as_str);
                 let message = format!("the template extends `{parent}`, which does not exist");
-                let wrong = in_file(current, message).at(text, text.find(parent.as_str()).unwrap_or(0));
-                errors.push(wrong.hint(near.map_or_else(
+                errors.push(at_tag(current, parent, &message).hint(near.map_or_else(
                     || format!("create templates/{parent}"),
                     |near| format!("did you mean `{near}`?"),
                 )));
                 unsure.insert(current.clone());
             }
             _ => {
-                let message = error.to_string();
-                let found = reports(&message);
-                let known = Known {
-                    templates: texts.keys().map(String::as_str).collect(),
-                    components: scan::components(texts.values().map(String::as_str)),
-                };
-                for Report { text, name, line, column } in &found {
-                    let wrong = text.split('`').nth(1).unwrap_or_default();
-                    // What a broken template defines is there, though the engine cannot know.
-                    if text.starts_with("Unknown component") && lost.contains(&wrong) {
-                        continue;
-                    }
-                    let source = texts.get(*name).map_or("", String::as_str);
-                    let wrong = in_file(name, lower_first(text)).at_line(source, *line, *column);
-                    errors.push(wrong.maybe_hint(known.instead_of(text)));
-                }
-                if found.is_empty() {
-                    errors.push(Diagnostic::new(lower_first(&message)));
+                for wrong in unknown_names(&error.to_string(), texts, &lost, &in_file) {
+                    errors.push(wrong);
                 }
                 break;
             }
@@ -137,6 +119,33 @@ pub(super) fn explain_build(
         errors.push(Diagnostic::new(lower_first(&first.to_string())));
     }
     errors.sorted()
+}
+
+/// What the engine's words say of names that it does not know, but for `lost`: what a broken template defines is there,
+/// though the engine cannot know.
+fn unknown_names(
+    message: &str,
+    texts: &BTreeMap<String, String>,
+    lost: &[&str],
+    in_file: &dyn Fn(&str, String) -> Diagnostic,
+) -> Vec<Diagnostic> {
+    let found = reports(message);
+    if found.is_empty() {
+        return vec![Diagnostic::new(lower_first(message))];
+    }
+    let known = Known {
+        templates: texts.keys().map(String::as_str).collect(),
+        components: scan::components(texts.values().map(String::as_str)),
+    };
+    let is_lost = |text: &str| {
+        text.starts_with("Unknown component")
+            && text.split('`').nth(1).is_some_and(|name| lost.contains(&name))
+    };
+    let of = |Report { text, name, line, column }: Report<'_>| {
+        let source = texts.get(name).map_or("", String::as_str);
+        in_file(name, lower_first(text)).at_line(source, line, column).maybe_hint(known.instead_of(text))
+    };
+    found.into_iter().filter(|report| !is_lost(report.text)).map(of).collect()
 }
 
 /// Parts templates from a parent where they or it are unsure, and so on with those that rest on them.
@@ -318,6 +327,27 @@ fn in_plain_words(message: &str) -> String {
     }
 }
 
+/// A message of the engine without the names that it lists as right ones, and the nearest of them as the hint.
+fn nearest_listed(message: String) -> (String, Option<String>) {
+    let fields = message.split_once(". Available fields: ");
+    if let Some((short, known)) = fields.or_else(|| message.split_once(". Available variables: ")) {
+        let wrong = short.split('`').nth(1).unwrap_or_default();
+        let near = nearest(wrong, known.split(", ")).map(|near| format!("did you mean `{near}`?"));
+        return (short.to_owned(), near);
+    }
+    if let Some((short, known)) = message.split_once(" in component call. Possible argument(s) are: ") {
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let mut wrong: Vec<&str> = short.split('`').skip(1).step_by(2).collect();
+        wrong.sort_unstable();
+        let hint = match wrong.iter().find_map(|wrong| nearest(wrong, known.iter().copied())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known are {}", known.join(", ")),
+        };
+        return (format!("the component has no argument `{}`", wrong.join("`, `")), Some(hint));
+    }
+    (message, None)
+}
+
 /// What the engine says, with its place, and the nearest right name as the hint.
 fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic {
     if let ErrorKind::RenderingError(report) | ErrorKind::SyntaxError(report) = error.kind() {
@@ -326,27 +356,7 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
         let excerpt =
             shown.lines().nth(3).and_then(|line| line.split_once("| ")).map(|(_, code)| code.to_owned());
         let span = report.span();
-        let mut message = lower_first(report.message());
-        let mut hint = None;
-        // The engine lists all fields; the nearest one is what an author wants.
-        let listed = message
-            .split_once(". Available fields: ")
-            .or_else(|| message.split_once(". Available variables: "));
-        if let Some((short, known)) = listed {
-            let wrong = short.split('`').nth(1).unwrap_or_default();
-            hint = nearest(wrong, known.split(", ")).map(|near| format!("did you mean `{near}`?"));
-            message = short.to_owned();
-        }
-        if let Some((short, known)) = message.split_once(" in component call. Possible argument(s) are: ") {
-            let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-            let mut wrong: Vec<&str> = short.split('`').skip(1).step_by(2).collect();
-            wrong.sort_unstable();
-            hint = Some(match wrong.iter().find_map(|wrong| nearest(wrong, known.iter().copied())) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are {}", known.join(", ")),
-            });
-            message = format!("the component has no argument `{}`", wrong.join("`, `"));
-        }
+        let (mut message, mut hint) = nearest_listed(lower_first(report.message()));
         if let Some(source) = std::error::Error::source(error) {
             message = format!("{message}: {source}");
         }
