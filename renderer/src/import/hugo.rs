@@ -20,6 +20,7 @@ use toml::{Table, Value};
 use self::body::Context;
 use self::matter::MenuEntry;
 use self::settings::{Found, Settings};
+use self::table::Loose;
 use self::tree::{Entry, Kind, Name, Places, urlized};
 use super::{Imported, Note};
 use crate::diagnostic::Errors;
@@ -82,14 +83,13 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
     let entries = settings.menu(&mut made.notes);
     found.menu.extend(entries.iter().filter_map(|entry| menu_entry(entry, &site, &places)));
     for (path, (matter, text)) in converted {
-        let matter = toml::to_string(&matter).unwrap_or_default();
         made.files.insert(format!("content/{path}"), Bytes::from(format!("+++\n{matter}+++\n{text}")));
     }
     if found.has_times {
         made.files.insert("bakehouse.toml".to_owned(), Bytes::from_static(TIMES.as_bytes()));
     }
     let config = settings.write(found, &mut made);
-    made.files.insert("zola.toml".to_owned(), Bytes::from(toml::to_string(&config).unwrap_or_default()));
+    made.files.insert("zola.toml".to_owned(), Bytes::from(config.to_string()));
     made.notes.sort();
     made.notes.dedup();
     Ok(made)
@@ -370,14 +370,11 @@ fn split(text: &str) -> Result<(Table, &str), String> {
         return Err(format!("there is no second `{fence}`"));
     }
     if text.starts_with('{') && !text.starts_with("{{") && !text.starts_with("{%") {
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Loose>();
         return match values.next() {
-            Some(Ok(value)) => match table::from_json(value) {
-                Some(Value::Table(matter)) => {
-                    Ok((matter, text[values.byte_offset()..].trim_start_matches(['\r', '\n'])))
-                }
-                _ => Err("it is no table".to_owned()),
-            },
+            Some(Ok(value)) => {
+                Ok((value.table()?, text[values.byte_offset()..].trim_start_matches(['\r', '\n'])))
+            }
             Some(Err(error)) => Err(error.to_string()),
             None => Ok((Table::new(), text)),
         };

@@ -1,64 +1,109 @@
 //! Settings and front matter in the three formats that Hugo reads, as one: tables without what is empty.
 
-use serde_norway::Value as Yaml;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{
+    Deserialize, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use toml::{Table, Value};
 
 /// A table by the end of a file's name; the error is in the words of the format's parser.
 pub(super) fn read(extension: &str, text: &str) -> Result<Table, String> {
     match extension {
         "yaml" | "yml" => match serde_norway::from_str(text).map_err(|e| e.to_string())? {
-            Yaml::Null => Ok(Table::new()),
-            value => table(from_yaml(value)),
+            Loose(None) => Ok(Table::new()),
+            value => value.table(),
         },
-        "json" => table(from_json(serde_json::from_str(text).map_err(|e| e.to_string())?)),
+        "json" => serde_json::from_str::<Loose>(text).map_err(|e| e.to_string())?.table(),
         _ => toml::from_str(text).map_err(|e| e.message().to_owned()),
     }
 }
 
-fn table(value: Option<Value>) -> Result<Table, String> {
-    match value {
-        Some(Value::Table(table)) => Ok(table),
-        _ => Err("it is no table".to_owned()),
+/// A value of YAML or JSON, or `None`: a key without a value means nothing to Hugo, and TOML has none.
+pub(super) struct Loose(Option<Value>);
+
+impl Loose {
+    pub(super) fn table(self) -> Result<Table, String> {
+        match self.0 {
+            Some(Value::Table(table)) => Ok(table),
+            _ => Err("it is no table".to_owned()),
+        }
     }
 }
 
-/// A key without a value means nothing to Hugo, and TOML has none.
-fn from_yaml(value: Yaml) -> Option<Value> {
-    Some(match value {
-        Yaml::Null => return None,
-        Yaml::Bool(flag) => flag.into(),
-        Yaml::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => integer.into(),
-            (None, Some(float)) => float.into(),
-            (None, None) => number.to_string().into(),
-        },
-        Yaml::String(text) => text.into(),
-        Yaml::Sequence(list) => Value::Array(list.into_iter().filter_map(from_yaml).collect()),
-        Yaml::Mapping(mapping) => {
-            let entry = |(key, value): (Yaml, Yaml)| Some((text(&from_yaml(key)?)?, from_yaml(value)?));
-            Value::Table(mapping.into_iter().filter_map(entry).collect())
-        }
-        Yaml::Tagged(tagged) => return from_yaml(tagged.value),
-    })
+impl<'de> Deserialize<'de> for Loose {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LooseVisitor).map(Self)
+    }
 }
 
-pub(super) fn from_json(value: serde_json::Value) -> Option<Value> {
-    use serde_json::Value as Json;
-    Some(match value {
-        Json::Null => return None,
-        Json::Bool(flag) => flag.into(),
-        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => integer.into(),
-            (None, Some(float)) => float.into(),
-            (None, None) => number.to_string().into(),
-        },
-        Json::String(text) => text.into(),
-        Json::Array(list) => Value::Array(list.into_iter().filter_map(from_json).collect()),
-        Json::Object(object) => {
-            let entry = |(key, value)| Some((key, from_json(value)?));
-            Value::Table(object.into_iter().filter_map(entry).collect())
+struct LooseVisitor;
+
+impl<'de> Visitor<'de> for LooseVisitor {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    /// A file of YAML without anything in it.
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Some(flag.into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(number.into()))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "TOML has no larger integers")]
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(i64::try_from(number).map_or_else(|_| Value::from(number as f64), Value::from)))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Some(number.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Loose(value)) = list.next_element()? {
+            values.extend(value);
         }
-    })
+        Ok(Some(Value::Array(values)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut table, mut seen) = (Table::new(), BTreeSet::new());
+        while let Some((Loose(key), Loose(value))) = map.next_entry()? {
+            let Some(key) = key.as_ref().and_then(text) else { continue };
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format_args!("the key `{key}` is there twice")));
+            }
+            if let Some(value) = value {
+                table.insert(key, value);
+            }
+        }
+        Ok(Some(Value::Table(table)))
+    }
+
+    /// A value with a tag of YAML.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+        let (_, value) = tagged.variant::<IgnoredAny>()?;
+        value.newtype_variant().map(|Loose(value)| value)
+    }
 }
 
 /// One value as a text, as Hugo reads a number where it wants a text.
@@ -109,7 +154,26 @@ mod tests {
         let json = r#"{"a": 1, "b": ["x", null], "c": {"d": true, "e": null}, "none": null, "2024": "y"}"#;
         assert_eq!(read("json", json).unwrap(), expected);
         assert_eq!(read("yml", "").unwrap(), Table::new());
+        assert_eq!(read("yaml", "a: !tag 1\nb: !tag [x]\n").unwrap().len(), 2);
         assert!(read("yaml", "- a\n").is_err() && read("toml", "a").is_err());
         assert_eq!(find(&expected, "C.D"), Some(&Value::Boolean(true)));
+    }
+
+    #[test]
+    fn no_key_is_there_twice() {
+        for (format, text) in [
+            ("toml", "[a]\nb = 1\nb = 2\n"),
+            ("yaml", "a:\n  b: 1\n  b: 2\n"),
+            ("yaml", "1: x\n\"1\": y\n"),
+            ("yaml", "a: {b: 1, b: }\n"),
+            ("json", r#"{"a": {"b": 1, "b": 2}}"#),
+            ("json", r#"{"a": null, "a": 2}"#),
+        ] {
+            let problem = read(format, text).unwrap_err();
+            assert!(["twice", "duplicate"].iter().any(|word| problem.contains(word)), "{format}: {problem}");
+        }
+        // YAML and JSON say where.
+        let problem = read("json", "{\"a\": 1,\n\"a\": 2}").unwrap_err();
+        assert_eq!(problem, "the key `a` is there twice at line 2 column 7");
     }
 }
