@@ -1,50 +1,50 @@
 //! Ids of headings: those that Hugo gave stay, where they would be others here.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-/// Ids of a page that are taken, by Hugo and here.
+/// Ids of a page that are taken, by Hugo and here, each with the number up to which it is taken with
+/// numbers behind it, too.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    before: HashSet<String>,
-    now: HashSet<String>,
+    before: HashMap<String, usize>,
+    now: HashMap<String, usize>,
 }
 
 impl Ids {
     /// Takes an id that is written.
     pub(super) fn written(&mut self, id: &str) {
-        self.before.insert(id.to_owned());
-        self.now.insert(id.to_owned());
+        self.before.entry(id.to_owned()).or_default();
+        self.now.entry(id.to_owned()).or_default();
     }
 
     /// The id to write for a heading with this text, if it does not get it by itself.
     pub(super) fn of(&mut self, text: &str) -> Option<String> {
         let before = free(
-            &self.before,
+            &mut self.before,
             match id(text) {
                 id if id.is_empty() => "heading".to_owned(),
                 id => id,
             },
         );
-        let now = free(&self.now, slug::slugify(text));
-        self.before.insert(before.clone());
+        let now = free(&mut self.now, slug::slugify(text));
+        self.before.entry(before.clone()).or_default();
         let differs = before != now;
-        self.now.insert(before.clone());
+        self.now.entry(before.clone()).or_default();
         differs.then_some(before)
     }
 }
 
 /// An id, or the first with a number behind it that nobody has.
-fn free(taken: &HashSet<String>, id: String) -> String {
-    if !taken.contains(&id) {
-        return id;
-    }
-    let mut number = 1;
+fn free(taken: &mut HashMap<String, usize>, id: String) -> String {
+    let Some(&last) = taken.get(&id) else { return id };
+    let mut number = last;
     loop {
+        number += 1;
         let next = format!("{id}-{number}");
-        if !taken.contains(&next) {
+        if !taken.contains_key(&next) {
+            taken.insert(id, number - 1);
             return next;
         }
-        number += 1;
     }
 }
 

@@ -61,11 +61,14 @@ fn is_mail(address: &str) -> bool {
 
 /// Its length without the signs that belong to the text around it.
 fn length(address: &str) -> usize {
+    let opened = address.matches('(').count();
+    let mut closed = address.matches(')').count();
     let mut end = address.len();
-    while let Some(c) = address[..end].chars().next_back() {
-        let unopened = c == ')' && address[..end].matches(')').count() > address[..end].matches('(').count();
-        if !"?!.,:;*_~'\"".contains(c) && !unopened {
-            break;
+    for c in address.chars().rev() {
+        match c {
+            ')' if closed > opened => closed -= 1,
+            c if "?!.,:;*_~'\"".contains(c) => {}
+            _ => break,
         }
         end -= c.len_utf8();
     }

@@ -10,7 +10,7 @@ use super::anchor::Ids;
 use super::bare;
 use super::embedded;
 use super::settings::Settings;
-use super::shortcode::{Piece, Tag, pieces};
+use super::shortcode::{Piece, Tag, ends, pieces};
 use super::table::{find, text};
 use super::tree::{Entry, Places};
 use crate::highlight::escape;
@@ -28,7 +28,9 @@ pub(super) struct Context<'a> {
 pub(super) fn convert(entry: &Entry, context: &Context<'_>, notes: &mut Vec<Note>) -> String {
     let mut said = BTreeSet::new();
     let mut body = Body { entry, context, said: &mut said, left: BTreeMap::new() };
-    let called = body.shortcodes(&entry.body);
+    let pieces = pieces(&entry.body);
+    let calls = Calls { text: &entry.body, ends: ends(&pieces), pieces };
+    let called = body.shortcodes(&calls, 0..calls.pieces.len(), 0);
     for (name, times) in std::mem::take(&mut body.left) {
         let times = if times == 1 { String::new() } else { format!(", {times} times") };
         body.say(format!("the shortcode `{name}` is not converted{times}: it is shown as it is written"));
@@ -36,6 +38,27 @@ pub(super) fn convert(entry: &Entry, context: &Context<'_>, notes: &mut Vec<Note
     let out = body.markdown(&called);
     notes.extend(said.iter().map(|text| Note::new(&entry.old, text)));
     out
+}
+
+/// Calls within calls that are followed; those within these stay as they are.
+const DEPTH_MAX: usize = 32;
+
+/// A text and the calls in it.
+struct Calls<'a> {
+    text: &'a str,
+    pieces: Vec<Piece<'a>>,
+    /// The piece that ends each call.
+    ends: Vec<Option<usize>>,
+}
+
+impl Calls<'_> {
+    /// What is between a call and the piece that ends it.
+    fn text(&self, tag: &Tag<'_>, end: usize) -> &str {
+        match &self.pieces[end] {
+            Piece::Tag(close) => &self.text[tag.at.end..close.at.start],
+            _ => "",
+        }
+    }
 }
 
 struct Body<'a> {
@@ -52,46 +75,47 @@ impl Body<'_> {
         self.said.insert(text);
     }
 
-    fn shortcodes(&mut self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        let all = pieces(text);
-        let mut at = 0;
-        while let Some(piece) = all.get(at) {
-            at += 1;
-            match piece {
-                Piece::Text(text) => out.push_str(text),
-                Piece::Shown(text) => out.push_str(text),
-                Piece::Tag(tag) if tag.is_end => out.push_str(tag.text),
-                Piece::Tag(tag) => {
-                    let end = if tag.is_empty {
-                        None
-                    } else {
-                        end_of(&all[at..], tag.name).map(|length| at + length)
-                    };
-                    let inner = end.and_then(|end| match &all[end] {
-                        Piece::Tag(close) => Some(&text[tag.at.end..close.at.start]),
-                        _ => None,
-                    });
-                    match self.call(tag, inner, &out) {
-                        Some(made) => {
-                            out.push_str(&made);
-                            if let Some(end) = end.filter(|_| takes_inner(tag.name)) {
-                                at = end + 1;
-                            }
-                        }
-                        None => {
-                            *self.left.entry(tag.name.to_owned()).or_default() += 1;
-                            out.push_str(tag.text);
-                        }
+    /// The text of some of the pieces. `depth` is how many calls it is within.
+    fn shortcodes(&mut self, calls: &Calls<'_>, within: Range<usize>, depth: usize) -> String {
+        let mut out = String::new();
+        let mut at = within.start;
+        while at < within.end {
+            let piece = &calls.pieces[at];
+            let begin = at + 1;
+            at = begin;
+            let tag = match piece {
+                Piece::Tag(tag) if !tag.is_end => tag,
+                piece => {
+                    out.push_str(piece.text());
+                    continue;
+                }
+            };
+            let end = calls.ends[begin - 1].filter(|end| *end < within.end && depth < DEPTH_MAX);
+            match self.call(calls, tag, end.map(|end| begin..end), depth, &out) {
+                Some(made) => {
+                    out.push_str(&made);
+                    if let Some(end) = end.filter(|_| takes_inner(tag.name)) {
+                        at = end + 1;
                     }
+                }
+                None => {
+                    *self.left.entry(tag.name.to_owned()).or_default() += 1;
+                    out.push_str(tag.text);
                 }
             }
         }
         out
     }
 
-    /// What a call becomes behind the text `before`; none where it stays.
-    fn call(&mut self, tag: &Tag<'_>, inner: Option<&str>, before: &str) -> Option<String> {
+    /// What a call becomes behind the text `before`, with these pieces up to its end; none where it stays.
+    fn call(
+        &mut self,
+        calls: &Calls<'_>,
+        tag: &Tag<'_>,
+        inner: Option<Range<usize>>,
+        depth: usize,
+        before: &str,
+    ) -> Option<String> {
         if self.context.own.contains(tag.name) {
             return None;
         }
@@ -105,12 +129,12 @@ impl Body<'_> {
                 text(own.or_else(|| find(&self.context.settings.params, name))?)
             }
             ("details", Some(inner)) => {
-                let inner = self.shortcodes(inner);
+                let inner = self.shortcodes(calls, inner, depth + 1);
                 Some(embedded::details(tag, &inner))
             }
             ("comment", Some(_)) => Some(String::new()),
             ("highlight", Some(inner)) => {
-                let (fence, unknown) = embedded::highlight(tag, inner)?;
+                let (fence, unknown) = embedded::highlight(tag, calls.text(tag, inner.end))?;
                 self.options_left(&unknown);
                 Some(fence)
             }
@@ -331,20 +355,6 @@ fn anchors(text: &str, options: Options, typographer: bool, edits: &mut Vec<(Ran
             }
         }
     }
-}
-
-/// How many pieces on the call of this name ends, which may be within itself.
-fn end_of(pieces: &[Piece<'_>], name: &str) -> Option<usize> {
-    let mut open = 0;
-    for (at, piece) in pieces.iter().enumerate() {
-        match piece {
-            Piece::Tag(tag) if tag.name == name && tag.is_end && open == 0 => return Some(at),
-            Piece::Tag(tag) if tag.name == name && tag.is_end => open -= 1,
-            Piece::Tag(tag) if tag.name == name && !tag.is_empty => open += 1,
-            _ => {}
-        }
-    }
-    None
 }
 
 /// Whether what is between a call and its end is part of what it becomes.

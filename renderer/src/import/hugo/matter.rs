@@ -57,6 +57,12 @@ pub(super) fn convert(
             out.insert(key.to_owned(), value.into());
         }
     }
+    if !out.contains_key("description")
+        && let Some(summary) = find(&matter, "summary").and_then(text)
+    {
+        take(&mut matter, "summary");
+        out.insert("description".to_owned(), summary.into());
+    }
     if !is_section {
         dates(&mut matter, &mut out, &mut extra, found, |text| note(notes, text));
     }
@@ -77,15 +83,8 @@ pub(super) fn convert(
     for (name, value) in matter {
         let lower = name.to_lowercase();
         if settings.taxonomies.contains(&lower) {
-            let list: Vec<Value> =
-                texts(&value).into_iter().filter(|term| !term.trim().is_empty()).map(Value::from).collect();
-            if !list.is_empty() && !is_section {
-                for term in texts(&Value::Array(list.clone())) {
-                    let slug = slug::slugify(&term);
-                    if urlized(&term, true) != slug {
-                        note(notes, &format!("the term {term:?} has another address: it ends in {slug:?}"));
-                    }
-                }
+            let list = if is_section { Vec::new() } else { terms_of(&value, |text| note(notes, text)) };
+            if !list.is_empty() {
                 let language = entry.language.as_ref().unwrap_or(&settings.language);
                 found.taxonomies.entry(language.clone()).or_default().insert(lower.clone());
                 terms.insert(lower, Value::Array(list));
@@ -112,26 +111,14 @@ pub(super) fn convert(
                     out.insert("render".to_owned(), false.into());
                 }
             }
-            ("build" | "_build", Value::Table(build)) => {
-                let is = |key: &str, word: &str| {
-                    let value = find(&build, key).and_then(text);
-                    value.is_some_and(|text| text == word || (word == "never" && text == "false"))
-                };
-                match (
-                    is("render", "never") || is("render", "link"),
-                    is("list", "never") || is("list", "local"),
-                ) {
-                    (true, true) => drop(out.insert("render".to_owned(), false.into())),
-                    (false, true) => drop(out.insert("hidden".to_owned(), true.into())),
-                    (true, false) => {
-                        note(notes, &format!("`{name}` is not converted: the page has an address, too"))
-                    }
-                    (false, false) => {}
+            ("build" | "_build", Value::Table(build)) => match built(&build) {
+                Built::Whole => {}
+                Built::Hidden => drop(out.insert("hidden".to_owned(), true.into())),
+                Built::Not => drop(out.insert("render".to_owned(), false.into())),
+                Built::Listed => {
+                    note(notes, &format!("`{name}` is not converted: the page has an address, too"))
                 }
-            }
-            ("summary", value) if !out.contains_key("description") && text(&value).is_some() => {
-                out.insert("description".to_owned(), value);
-            }
+            },
             ("summary" | "linktitle", value) => {
                 note(notes, &format!("`{name}` is in [extra] now: the built-in theme does not show it"));
                 extra.insert(name, value);
@@ -177,6 +164,41 @@ pub(super) fn convert(
         out.insert("extra".to_owned(), Value::Table(extra));
     }
     out
+}
+
+/// The terms that a page has of a taxonomy.
+fn terms_of(value: &Value, mut note: impl FnMut(&str)) -> Vec<Value> {
+    let terms: Vec<String> = texts(value).into_iter().filter(|term| !term.trim().is_empty()).collect();
+    for term in &terms {
+        let slug = slug::slugify(term);
+        if urlized(term, true) != slug {
+            note(&format!("the term {term:?} has another address: it ends in {slug:?}"));
+        }
+    }
+    terms.into_iter().map(Value::from).collect()
+}
+
+/// Where a page is, by `build`.
+enum Built {
+    Whole,
+    /// At its address, and in no list.
+    Hidden,
+    /// In lists, and at no address.
+    Listed,
+    Not,
+}
+
+fn built(build: &Table) -> Built {
+    let is = |key: &str, words: [&str; 2]| {
+        let word = find(build, key).and_then(text);
+        word.is_some_and(|word| word == "false" || words.contains(&word.as_str()))
+    };
+    match (is("render", ["never", "link"]), is("list", ["never", "local"])) {
+        (false, false) => Built::Whole,
+        (false, true) => Built::Hidden,
+        (true, false) => Built::Listed,
+        (true, true) => Built::Not,
+    }
 }
 
 /// An entry of the main menu.

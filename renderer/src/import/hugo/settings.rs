@@ -31,6 +31,9 @@ const OF_HUGO: [&str; 16] = [
     "nobuildlock",
 ];
 
+/// What a language says of itself to templates.
+const OF_LANGUAGE: [&str; 5] = ["languagecode", "locale", "languagename", "label", "weight"];
+
 /// What is to be known of a site before its content is read.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -76,61 +79,13 @@ impl Settings {
     /// Where this is no site for Hugo, and settings that cannot be read.
     pub(super) fn read(sources: &Sources, notes: &mut Vec<Note>) -> Result<Self, Errors> {
         let (file, mut rest) = gather(sources, notes)?;
-        let string = |table: &mut Table, name: &str| take(table, name).as_ref().and_then(text);
         let base_url = string(&mut rest, "baseURL").filter(|url| url.contains("://"));
-        let language = [
-            string(&mut rest, "defaultContentLanguage"),
-            string(&mut rest, "languageCode"),
-            string(&mut rest, "locale"),
-        ];
-        let language = language.into_iter().flatten().next().unwrap_or_else(|| "en".to_owned());
-        let language = language.split(['-', '_']).next().unwrap_or("en").to_lowercase();
-        let mut languages: BTreeMap<String, Table> = match take(&mut rest, "languages") {
-            Some(Value::Table(all)) => {
-                let table = |(code, value): (String, Value)| match value {
-                    Value::Table(table) => Some((code.to_lowercase(), table)),
-                    _ => None,
-                };
-                all.into_iter().filter_map(table).collect()
-            }
-            _ => BTreeMap::new(),
-        };
-        for code in texts(&take(&mut rest, "disableLanguages").unwrap_or(Value::Array(Vec::new()))) {
-            languages.remove(&code.to_lowercase());
-        }
-        languages.retain(|_, table| take(table, "disabled") != Some(Value::Boolean(true)));
-        let folder = |name: String| format!("{}/", name.trim_matches('/'));
-        let mut content = Vec::new();
-        for (code, table) in &mut languages {
-            if let Some(own) = string(table, "contentDir") {
-                content.push((folder(own), Some(code.clone())));
-            }
-        }
-        content.push((folder(string(&mut rest, "contentDir").unwrap_or_else(|| "content".to_owned())), None));
-        content.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
+        let language = default_language(&mut rest);
+        let mut languages = languages(&mut rest);
+        let content = content_folders(&mut rest, &mut languages);
         let statics =
             take(&mut rest, "staticDir").map_or_else(|| vec!["static".to_owned()], |value| texts(&value));
-        // What the default language says of itself is said of the site.
-        for (key, value) in languages.remove(&language).unwrap_or_default() {
-            match (key.to_lowercase().as_str(), value) {
-                ("params", Value::Table(own)) => {
-                    let mut params = match take(&mut rest, "params") {
-                        Some(Value::Table(params)) => params,
-                        _ => Table::new(),
-                    };
-                    params.extend(own);
-                    rest.insert("params".to_owned(), Value::Table(params));
-                }
-                (
-                    "languagecode" | "locale" | "languagename" | "label" | "weight" | "languagedirection",
-                    _,
-                ) => {}
-                (_, value) => {
-                    take(&mut rest, &key);
-                    rest.insert(key, value);
-                }
-            }
-        }
+        say_of_all(&mut rest, languages.remove(&language).unwrap_or_default());
         let taxonomies = match take(&mut rest, "taxonomies") {
             Some(Value::Table(own)) => {
                 own.values().filter_map(text).map(|name| name.to_lowercase()).collect()
@@ -141,10 +96,7 @@ impl Settings {
         let lowers = take(&mut rest, "disablePathToLower") != Some(Value::Boolean(true));
         let dated_names = find(&rest, "frontmatter.date")
             .is_some_and(|list| texts(list).iter().any(|from| from.eq_ignore_ascii_case(":filename")));
-        let params = match take(&mut rest, "params") {
-            Some(Value::Table(params)) => params,
-            _ => Table::new(),
-        };
+        let params = table(&mut rest, "params");
         let is = |path: &str, value: bool| find(&rest, path) == Some(&Value::Boolean(value));
         let html = is("markup.goldmark.renderer.unsafe", true);
         let anchors = !is("markup.goldmark.parser.autoHeadingID", false)
@@ -162,7 +114,7 @@ impl Settings {
             language,
             languages,
             content,
-            statics: statics.into_iter().map(folder).collect(),
+            statics: statics.iter().map(|name| folder(name)).collect(),
             taxonomies,
             permalinks,
             ugly,
@@ -228,8 +180,8 @@ impl Settings {
     pub(super) fn write(mut self, found: Found, made: &mut Imported) -> Table {
         let mut out = Table::new();
         out.insert("base_url".to_owned(), self.base_url.clone().into());
-        if let Some(title) = take(&mut self.rest, "title") {
-            out.insert("title".to_owned(), title);
+        if let Some(title) = take(&mut self.rest, "title").as_ref().and_then(text) {
+            out.insert("title".to_owned(), title.into());
         }
         if let Some(description) = self.params.get("description").filter(|value| value.is_str()) {
             out.insert("description".to_owned(), description.clone());
@@ -249,20 +201,8 @@ impl Settings {
         if is_off("sitemap") {
             out.insert("generate_sitemap".to_owned(), false.into());
         }
-        let taxonomies = |used: &BTreeSet<String>| {
-            let taxonomy = |name: &String| {
-                let mut taxonomy = Table::new();
-                taxonomy.insert("name".to_owned(), name.as_str().into());
-                if feeds {
-                    taxonomy.insert("feed".to_owned(), true.into());
-                }
-                if is_off("taxonomy") || is_off("term") {
-                    taxonomy.insert("render".to_owned(), false.into());
-                }
-                Value::Table(taxonomy)
-            };
-            Value::Array(used.iter().map(taxonomy).collect())
-        };
+        let taxonomies =
+            |used: &BTreeSet<String>| taxonomies(used, feeds, !is_off("taxonomy") && !is_off("term"));
         if feeds && !found.taxonomies.is_empty() {
             made.note(
                 &self.file,
@@ -288,8 +228,8 @@ impl Settings {
         out.insert("markdown".to_owned(), Value::Table(self.markdown()));
         for (code, mut table) in std::mem::take(&mut self.languages) {
             let mut language = Table::new();
-            if let Some(title) = take(&mut table, "title") {
-                language.insert("title".to_owned(), title);
+            if let Some(title) = take(&mut table, "title").as_ref().and_then(text) {
+                language.insert("title".to_owned(), title.into());
             }
             if feeds {
                 language.insert("generate_feeds".to_owned(), true.into());
@@ -298,34 +238,27 @@ impl Settings {
             if !used(&code).is_empty() {
                 language.insert("taxonomies".to_owned(), taxonomies(used(&code)));
             }
-            for name in table.keys() {
-                if !["languagecode", "locale", "languagename", "label", "weight"]
-                    .contains(&name.to_lowercase().as_str())
-                {
-                    made.note(&self.file, &format!("the setting `languages.{code}.{name}` is not converted"));
-                }
+            for name in table.keys().filter(|name| !OF_LANGUAGE.contains(&name.to_lowercase().as_str())) {
+                made.note(&self.file, &format!("the setting `languages.{code}.{name}` is not converted"));
             }
             let all = out.entry("languages").or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(all) = all {
                 all.insert(code, Value::Table(language));
             }
         }
-        let mut extra = self.params;
+        let mut extra = std::mem::take(&mut self.params);
         if !found.menu.is_empty() {
-            let mut menu = found.menu;
-            menu.sort_by(|a, b| (a.weight, &a.name).cmp(&(b.weight, &b.name)));
-            let entry = |MenuEntry { name, path, .. }| {
-                Value::Table(
-                    [("name".to_owned(), name.into()), ("path".to_owned(), path.into())]
-                        .into_iter()
-                        .collect(),
-                )
-            };
-            extra.insert("menu".to_owned(), Value::Array(menu.into_iter().map(entry).collect()));
+            extra.insert("menu".to_owned(), menu(found.menu));
         }
         if !extra.is_empty() {
             out.insert("extra".to_owned(), Value::Table(extra));
         }
+        self.note_rest(made);
+        out
+    }
+
+    /// Names what is left.
+    fn note_rest(&self, made: &mut Imported) {
         for name in self.rest.keys().filter(|name| !OF_HUGO.contains(&name.to_lowercase().as_str())) {
             let used = [("services", "services.rss"), ("outputs", "outputs.home")];
             let only = used.iter().any(|(table, key)| {
@@ -337,7 +270,6 @@ impl Settings {
                 made.note(&self.file, &format!("the setting `{name}` is not converted"));
             }
         }
-        out
     }
 
     /// `[markdown]`, and of `[markup]` what is not in it.
@@ -377,6 +309,80 @@ impl Settings {
     }
 }
 
+fn string(table: &mut Table, name: &str) -> Option<String> {
+    take(table, name).as_ref().and_then(text)
+}
+
+/// Takes a table; an empty one where there is none.
+fn table(of: &mut Table, name: &str) -> Table {
+    match take(of, name) {
+        Some(Value::Table(table)) => table,
+        _ => Table::new(),
+    }
+}
+
+/// A folder's name with a slash at its end.
+fn folder(name: &str) -> String {
+    format!("{}/", name.trim_matches('/'))
+}
+
+fn default_language(settings: &mut Table) -> String {
+    let default = string(settings, "defaultContentLanguage");
+    let (code, locale) = (string(settings, "languageCode"), string(settings, "locale"));
+    // What programs of readers are told may name a country, too.
+    let told = code.or(locale);
+    let told = told.as_deref().and_then(|told| told.split(['-', '_']).next());
+    default.or_else(|| told.map(str::to_owned)).unwrap_or_else(|| "en".to_owned()).to_lowercase()
+}
+
+/// The languages that are on, by code.
+fn languages(settings: &mut Table) -> BTreeMap<String, Table> {
+    let table = |(code, value): (String, Value)| match value {
+        Value::Table(table) => Some((code.to_lowercase(), table)),
+        _ => None,
+    };
+    let mut languages: BTreeMap<String, Table> =
+        self::table(settings, "languages").into_iter().filter_map(table).collect();
+    for code in take(settings, "disableLanguages").iter().flat_map(texts) {
+        languages.remove(&code.to_lowercase());
+    }
+    languages.retain(|_, table| take(table, "disabled") != Some(Value::Boolean(true)));
+    languages
+}
+
+/// Folders of content, each with the language that it is of, the deeper ones first.
+fn content_folders(
+    settings: &mut Table,
+    languages: &mut BTreeMap<String, Table>,
+) -> Vec<(String, Option<String>)> {
+    let own = languages
+        .iter_mut()
+        .filter_map(|(code, table)| Some((folder(&string(table, "contentDir")?), Some(code.clone()))));
+    let mut folders: Vec<_> = own.collect();
+    let of_all = string(settings, "contentDir").unwrap_or_else(|| "content".to_owned());
+    folders.push((folder(&of_all), None));
+    folders.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.len()));
+    folders
+}
+
+/// What the default language says of itself is said of the site.
+fn say_of_all(settings: &mut Table, own: Table) {
+    for (key, value) in own {
+        match (key.to_lowercase().as_str(), value) {
+            ("params", Value::Table(own)) => {
+                let mut params = table(settings, "params");
+                params.extend(own);
+                settings.insert("params".to_owned(), Value::Table(params));
+            }
+            (name, _) if OF_LANGUAGE.contains(&name) => {}
+            (_, value) => {
+                take(settings, &key);
+                settings.insert(key, value);
+            }
+        }
+    }
+}
+
 /// What content has told of a site.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -391,6 +397,33 @@ pub(super) struct Found {
 
 /// The feed of Hugo has another name than those that there are templates for.
 const FEED: &str = "{% include \"rss.xml\" %}\n";
+
+/// `taxonomies`: those that pages have terms of.
+fn taxonomies(used: &BTreeSet<String>, feeds: bool, render: bool) -> Value {
+    let taxonomy = |name: &String| {
+        let mut taxonomy = Table::new();
+        taxonomy.insert("name".to_owned(), name.as_str().into());
+        if feeds {
+            taxonomy.insert("feed".to_owned(), true.into());
+        }
+        if !render {
+            taxonomy.insert("render".to_owned(), false.into());
+        }
+        Value::Table(taxonomy)
+    };
+    Value::Array(used.iter().map(taxonomy).collect())
+}
+
+/// `[[extra.menu]]`, as the built-in theme reads it.
+fn menu(mut entries: Vec<MenuEntry>) -> Value {
+    entries.sort_by(|a, b| (a.weight, &a.name).cmp(&(b.weight, &b.name)));
+    let entry = |MenuEntry { name, path, .. }| {
+        Value::Table(
+            [("name".to_owned(), name.into()), ("path".to_owned(), path.into())].into_iter().collect(),
+        )
+    };
+    Value::Array(entries.into_iter().map(entry).collect())
+}
 
 /// Patterns of the addresses of pages, by their first folder.
 fn permalinks(value: Option<Value>, file: &str, notes: &mut Vec<Note>) -> BTreeMap<String, String> {

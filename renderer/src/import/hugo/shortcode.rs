@@ -1,7 +1,11 @@
 //! Calls of shortcodes in a text: where they are, and what they are given.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
+
+/// Bytes of a call between its braces; what is longer is text, so that one brace does not have all behind it read.
+const CALL_BYTES_MAX: usize = 4 << 10;
 
 /// A piece of a text.
 #[derive(Debug, PartialEq)]
@@ -24,6 +28,17 @@ pub(super) struct Tag<'a> {
     pub(super) is_empty: bool,
     /// The arguments, with their names if they have some.
     arguments: Vec<(Option<&'a str>, Cow<'a, str>)>,
+}
+
+impl Piece<'_> {
+    /// What it is as text.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Shown(text) => text,
+            Self::Tag(tag) => tag.text,
+        }
+    }
 }
 
 impl Tag<'_> {
@@ -55,6 +70,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
             _ => continue,
         };
         let inner = &text[open + 3..];
+        let inner = &inner[..inner.floor_char_boundary(CALL_BYTES_MAX)];
         // What is shown may hold its own ends.
         let shown = inner.trim_start().starts_with("/*");
         let end = if shown { format!("*/{close}") } else { close.to_owned() };
@@ -79,28 +95,42 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     out
 }
 
+/// The piece that ends each call, which may hold calls of the same name.
+pub(super) fn ends(pieces: &[Piece<'_>]) -> Vec<Option<usize>> {
+    let mut ends = vec![None; pieces.len()];
+    let mut open: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        let Piece::Tag(tag) = piece else { continue };
+        let open = open.entry(tag.name).or_default();
+        if !tag.is_end && !tag.is_empty {
+            open.push(at);
+        } else if let Some(begin) = open.pop_if(|_| tag.is_end) {
+            ends[begin] = Some(at);
+        }
+    }
+    ends
+}
+
 /// Where `end` is, outside of quotes.
 fn end_of(text: &str, end: &str, quotes: bool) -> Option<usize> {
-    if !quotes {
-        return text.find(end);
-    }
+    let first = text.find(end)?;
     let mut quote = None;
     let mut escaped = false;
-    for (at, c) in text.char_indices() {
+    for (at, byte) in text.bytes().enumerate().take_while(|_| quotes) {
         match quote {
             Some(open) => {
-                if c == open && !escaped {
+                if byte == open && !escaped {
                     quote = None;
                 }
-                escaped = c == '\\' && !escaped && open == '"';
+                escaped = byte == b'\\' && !escaped && open == b'"';
             }
-            None if text[at..].starts_with(end) => return Some(at),
-            None if matches!(c, '"' | '`') => quote = Some(c),
+            None if at >= first && text.as_bytes()[at..].starts_with(end.as_bytes()) => return Some(at),
+            None if matches!(byte, b'"' | b'`') => quote = Some(byte),
             None => {}
         }
     }
     // A quote that is not closed is none.
-    text.find(end)
+    Some(first)
 }
 
 fn tag<'a>(inner: &'a str, text: &'a str, at: Range<usize>) -> Option<Tag<'a>> {
@@ -198,6 +228,13 @@ mod tests {
         assert_eq!(found[3].argument("path", 0), Some("a.md"));
         assert_eq!(found[3].argument("path", 1), None);
         assert_eq!(&text[found[4].at.clone()], "{{< br />}}");
+    }
+
+    #[test]
+    fn calls_end_with_their_own_ends() {
+        let all =
+            pieces("{{< a >}}{{< a >}}{{< b >}}{{< /a >}}{{< a />}}{{< /a >}}{{< /b >}}{{< /a >}}{{< a >}}");
+        assert_eq!(ends(&all), [Some(5), Some(3), Some(6), None, None, None, None, None, None]);
     }
 
     #[test]

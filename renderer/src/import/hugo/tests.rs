@@ -198,12 +198,12 @@ fn front_matter_under_the_names_of_here() {
     insta::assert_snapshot!(text(&made, "content/posts/a.md"), @r#"
     +++
     title = "2024"
+    description = "Short."
     date = 2026-01-05
     updated = 2026-02-03
     expiry_date = 2027-01-01
     slug = "aa"
     aliases = ["/posts/old", "/x/y.html"]
-    description = "Short."
     draft = true
     authors = ["Ida"]
     render = false
@@ -349,4 +349,51 @@ fn languages_by_name_and_by_folder() {
         assert!(config.contains(line), "{line}: {config}");
     }
     assert_eq!(notes(&made), ["config/production/hugo.toml: settings of an environment are not converted"]);
+}
+
+#[test]
+fn a_default_language_may_name_a_country() {
+    let settings = "defaultContentLanguage = \"pt-BR\"\nlanguageCode = \"pt\"\n[languages.pt-br]\ntitle = \"Pão\"\n[languages.en]\n";
+    let made =
+        imported(settings, &[("content/a.pt-br.md", "+++\ntitle = \"A\"\n+++\n"), ("content/a.en.md", "")]);
+    let config = text(&made, "zola.toml");
+    assert!(
+        config.contains("default_language = \"pt-br\"") && config.contains("title = \"Pão\""),
+        "{config}"
+    );
+    assert!(!config.contains("[languages.pt-br"), "{config}");
+    assert!(made.files.contains_key("content/a.md") && made.files.contains_key("content/a.en.md"));
+    let of = |settings: &str| text(&imported(settings, &[]), "zola.toml");
+    assert!(of("languageCode = \"fr-CH\"").contains("default_language = \"fr\""));
+    assert!(of("").contains("default_language = \"en\""));
+}
+
+#[test]
+fn numbers_are_titles_and_summaries_too() {
+    let page = ("content/a.md", "---\ntitle: 2024\nsummary: 12\n---\n");
+    let made = import(&[("hugo.yaml", "title: 1984\nlanguages:\n  de:\n    title: 1985\n"), page]).unwrap();
+    let config = text(&made, "zola.toml");
+    assert!(config.contains("title = \"1984\"") && config.contains("title = \"1985\""), "{config}");
+    let page = text(&made, "content/a.md");
+    assert!(page.contains("title = \"2024\"") && page.contains("description = \"12\""), "{page}");
+}
+
+/// Each of these took minutes, or all of the stack.
+#[test]
+fn pages_that_are_made_to_take_long_do_not() {
+    let nested = format!("{}deep{}", "{{< details >}}".repeat(20_000), "{{< /details >}}".repeat(20_000));
+    let (made, said) = body("", &nested);
+    assert!(made.contains("deep") && made.starts_with("<details><summary>Details</summary>"));
+    assert!(said.iter().any(|note| note.contains("`details` is not converted")), "{said:?}");
+    for markdown in [
+        "{{< a >}}".repeat(60_000),
+        "{{<".repeat(150_000),
+        "{{< \\\" >}} ".repeat(30_000),
+        format!("https://x.example{}", ")".repeat(500_000)),
+        "# a?\n".repeat(50_000),
+    ] {
+        let began = std::time::Instant::now();
+        body("markup.goldmark.renderer.unsafe = true\n", &markdown);
+        assert!(began.elapsed().as_secs() < 20, "{markdown:.20}: {:?}", began.elapsed());
+    }
 }
