@@ -183,12 +183,12 @@ impl Site {
     /// Leaves out what belongs to a page and is none itself.
     fn bundled(&mut self, made: &mut Imported) {
         let is_bundle = |entry: &&Entry| entry.kind == Kind::Bundle;
-        let bundles: Vec<String> =
+        let bundles: BTreeSet<String> =
             self.entries.iter().filter(is_bundle).map(|entry| entry.folder.clone()).collect();
         self.entries.retain(|entry| {
-            let within = bundles.iter().any(|folder| {
-                entry.folder.starts_with(folder.as_str())
-                    && !(entry.kind == Kind::Bundle && entry.folder == *folder)
+            let mut folders = entry.folder.match_indices('/').map(|(at, _)| &entry.folder[..=at]);
+            let within = folders.any(|folder| {
+                bundles.contains(folder) && !(entry.kind == Kind::Bundle && entry.folder == folder)
             });
             if within {
                 made.note(

@@ -155,7 +155,8 @@ fn options(text: &str) -> Vec<(String, String)> {
                 _ => {
                     let is_next = |at: usize| !after[at + 1..].starts_with(|c: char| c.is_ascii_digit());
                     let next = after.match_indices(' ').map(|(at, _)| at).find(|at| is_next(*at));
-                    next.unwrap_or(after.len()).min(after.find(',').unwrap_or(after.len()))
+                    let next = next.unwrap_or(after.len());
+                    after[..next].find(',').unwrap_or(next)
                 }
             };
             value = after[..length].to_owned();

@@ -391,6 +391,7 @@ fn pages_that_are_made_to_take_long_do_not() {
         "{{< \\\" >}} ".repeat(30_000),
         format!("https://x.example{}", ")".repeat(500_000)),
         "# a?\n".repeat(50_000),
+        format!("```go {{{}}}\nx\n```\n", "a=1 ".repeat(300_000)),
     ] {
         let began = std::time::Instant::now();
         body("markup.goldmark.renderer.unsafe = true\n", &markdown);
