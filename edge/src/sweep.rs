@@ -22,6 +22,8 @@ const COPY_WORK: usize = 256;
 const PIECE_WORK: usize = 16 * COPY_WORK;
 /// How much it gives way to others: where they want all processors, it gets a tenth of one.
 const NICE: i32 = 10;
+/// Slices before it gives way: what a small cache drops is counted soon where others want all processors, too.
+const SLICES_FIRST: usize = 64;
 /// How long it rests after a slice where it does not give way.
 const REST: Duration = Duration::from_micros(100);
 /// What makes room in a step towards a smaller store.
@@ -67,9 +69,15 @@ impl Sweeper {
         drop(state);
         let sweeper = Arc::clone(self);
         let spawned = thread::Builder::new().name("sweep".into()).spawn(move || {
-            // It is the thread's alone, not the process's.
-            let gives_way = rustix::process::nice(NICE).is_ok();
-            sweeper.run(|| if gives_way { thread::yield_now() } else { thread::sleep(REST) });
+            let (mut slices, mut gives_way) = (0, false);
+            sweeper.run(|| {
+                slices += 1;
+                if slices == SLICES_FIRST {
+                    // It is the thread's alone, not the process's.
+                    gives_way = rustix::process::nice(NICE).is_ok();
+                }
+                if gives_way { thread::yield_now() } else { thread::sleep(REST) }
+            });
         });
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread could be started to free what was purged; it is freed here");
@@ -135,7 +143,7 @@ impl Sweeper {
     }
 
     /// Goes through everything until nothing more is wanted, with a rest after each slice.
-    fn run(&self, rest: impl Fn()) {
+    fn run(&self, mut rest: impl FnMut()) {
         loop {
             let epoch = self.log.epoch();
             let mut done = 0;
