@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Looks after which gaps may be given back again: it goes through all of the allocator's memory, and who allocates waits.
 const LOOKS_BETWEEN: u32 = 10;
 /// With less than this part of the memory left, room is made: what comes in between two looks must have some.
-const LEFT_PART: usize = 12;
+const LEFT_PART: usize = 16;
 /// What is stored gets back what it has given, by steps of this part of the memory.
 const STEP_PART: usize = 64;
 
