@@ -13,6 +13,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS_BETWEEN: u32 = 10;
 /// With less than this part of the memory left, room is made: what comes in between two looks must have some.
 const LEFT_PART: usize = 16;
+/// The same while much is in passing: a tenth of a second may bring a seventh of a gigabyte, and the allocator keeps more gaps.
+const LEFT_PART_SHORT: usize = 6;
 /// What is stored gets back what it has given, by steps of this part of the memory.
 const STEP_PART: usize = 64;
 
@@ -54,7 +56,8 @@ impl Room {
         // While room is being made, it is not yet known whether it is enough.
         let (Some(mut taken), None) = (taken_bytes(edge), edge.sweeper.size()) else { return };
         let all = settings.memory_bytes_max;
-        let tight = all - all / LEFT_PART;
+        let is_short = edge.store.books().is_short();
+        let tight = all - all / if is_short { LEFT_PART_SHORT } else { LEFT_PART };
         self.looks = self.looks.saturating_sub(1);
         if taken > tight && self.looks == 0 {
             self.looks = LOOKS_BETWEEN;
@@ -64,7 +67,7 @@ impl Room {
         edge.unsent.is_free(tight.saturating_sub(taken));
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
-        } else if taken < tight - all / LEFT_PART {
+        } else if taken < tight - 2 * (all / STEP_PART) {
             self.bytes.saturating_sub(all / STEP_PART)
         } else {
             self.bytes
