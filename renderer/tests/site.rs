@@ -872,6 +872,17 @@ proptest! {
     }
 }
 
+/// Also where both are to be at one address.
+#[test]
+fn a_section_is_not_what_a_page_of_the_same_text_is() {
+    let text = "{{ page.title }}";
+    let files = [CONFIG, ("content/_s.md", text), ("content/s/_index.md", text)];
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let wrong = one.install(|| render(&files)).unwrap_err().to_string();
+    assert!(wrong.contains("variable `page` is not defined\n --> content/s/_index.md"), "{wrong}");
+    assert!(wrong.contains("is also made by content/_s.md"), "{wrong}");
+}
+
 /// A page without what previews add to it.
 fn without_marks(html: &str) -> String {
     let mut out = String::new();

@@ -129,7 +129,9 @@ impl Site {
         hasher.update(parsed.digest.as_bytes());
         hasher.update(self.look.as_bytes());
         hasher.update(self.permalink(of.path, of.absolute).as_bytes());
-        hasher.update(&[0, of.anchors as u8, u8::from(parsed.templated)]);
+        // What is in a page and in a section is the same text and not the same template.
+        let is_section = matches!(of.content, Content::Section(_));
+        hasher.update(&[0, of.anchors as u8, u8::from(parsed.templated), u8::from(is_section)]);
         hasher.update(of.lang.as_bytes());
         hasher.finalize()
     }
