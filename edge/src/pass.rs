@@ -31,7 +31,7 @@ use crate::{
     reply::Reply,
     store::Found,
     trace::{self, Step},
-    upstream::{Ask, RequestBody},
+    upstream::{Answer, Ask, RequestBody},
 };
 
 /// What an exchange needs that goes on without its client.
@@ -127,13 +127,21 @@ impl Edge {
         has_content: bool,
         content: RequestBody,
     ) -> Result<Reply, EdgeError> {
+        let answer = self.send(ask, has_content.then_some(content)).await?;
+        Reply::of(answer, &self.config.name)
+    }
+
+    /// Sends a request in its turn.
+    pub(crate) async fn send(
+        &self,
+        ask: &mut Ask,
+        content: Option<RequestBody>,
+    ) -> Result<Answer, EdgeError> {
         ask.turn = Some(self.turns.take().await?);
-        let answer = if has_content {
-            self.upstreams.send_once(ask, content).await
-        } else {
-            self.upstreams.send(ask).await
-        };
-        answer.and_then(|answer| Reply::of(answer, &self.config.name))
+        match content {
+            Some(content) => self.upstreams.send_once(ask, content).await,
+            None => self.upstreams.send(ask).await,
+        }
     }
 
     /// An unsafe request, or one of a method that is not known: what it says is invalid is made so before anybody hears

@@ -25,14 +25,7 @@ impl Edge {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
-        let sent = match self.turns.take().await {
-            Ok(turn) => {
-                ask.turn = Some(turn);
-                self.upstreams.send(&ask).await
-            }
-            Err(error) => Err(error),
-        };
-        let answer = match sent {
+        let answer = match self.send(&mut ask, None).await {
             // A 101 to anything else is no final response, and so an error.
             Ok(answer)
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS

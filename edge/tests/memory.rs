@@ -218,6 +218,17 @@ async fn with_few_turns(upstream: &Upstream) -> support::Running {
 
 const TURNS: usize = (1 << 20) / (48 << 10);
 
+/// So many connections, on each of which something else was asked for.
+async fn askers(edge: &support::Running, count: usize) -> Vec<tokio::net::TcpStream> {
+    let mut streams = Vec::new();
+    for n in 0..count {
+        let mut stream = edge.connect().await;
+        stream.write_all(format!("GET /{n} HTTP/1.1\r\nhost: site.test\r\n\r\n").as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    streams
+}
+
 #[tokio::test]
 async fn requests_that_there_is_no_memory_for_wait_for_their_turn() {
     let upstream = Upstream::start(|head| {
@@ -227,12 +238,7 @@ async fn requests_that_there_is_no_memory_for_wait_for_their_turn() {
     .await;
     let edge = with_few_turns(&upstream).await;
     edge.get("/now").await;
-    let mut streams = Vec::new();
-    for n in 0..TURNS + 5 {
-        let mut stream = edge.connect().await;
-        stream.write_all(format!("GET /{n} HTTP/1.1\r\nhost: site.test\r\n\r\n").as_bytes()).await.unwrap();
-        streams.push(stream);
-    }
+    let mut streams = askers(&edge, TURNS + 5).await;
     upstream.wait_for(1 + TURNS).await;
     // What is stored needs no turn.
     for _ in 0..20 {
@@ -250,12 +256,7 @@ async fn requests_that_there_is_no_memory_for_wait_for_their_turn() {
 async fn who_waits_too_long_for_a_turn_is_told_to_come_again() {
     let upstream = Upstream::start(|_| Reply::Silence).await;
     let edge = with_few_turns(&upstream).await;
-    let mut streams = Vec::new();
-    for n in 0..TURNS {
-        let mut stream = edge.connect().await;
-        stream.write_all(format!("GET /{n} HTTP/1.1\r\nhost: site.test\r\n\r\n").as_bytes()).await.unwrap();
-        streams.push(stream);
-    }
+    let _streams = askers(&edge, TURNS).await;
     upstream.wait_for(TURNS).await;
     let late = edge.get("/late").await;
     assert_eq!((late.status, late.field("retry-after").as_deref()), (503, Some("1")));
