@@ -1087,14 +1087,13 @@ pub(crate) fn and_in_contents(site: &Arc<Site>, jobs: &[Job], known: Errors) -> 
         Content::Page(id) => site.library.page(id).parsed.templated,
         Content::Section(id) => site.library.section(id).parsed.as_ref().is_some_and(|p| p.templated),
     };
-    contents.filter(|(content, _)| !is_templated(*content)).for_each(|(content, source)| match reads::noted(
-        || site.content_html(&source, false),
-    )
-    .0
-    {
-        Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
-        Some(Err(more)) => lock(&errors).extend(more),
-        None => {}
+    contents.filter(|(content, _)| !is_templated(*content)).for_each(|(content, source)| {
+        let (rendered, _) = reads::noted(|| site.content_html(&source, false));
+        match rendered {
+            Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
+            Some(Err(more)) => lock(&errors).extend(more),
+            None => {}
+        }
     });
     let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
     if site.config.link_checker.internal_level == config::Level::Error {
