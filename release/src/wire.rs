@@ -211,7 +211,7 @@ pub struct SourceLine {
 }
 
 /// What came of a publish or rollback.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Published {
     /// The release that is now served; none where there is none yet.
     pub release: Option<ReleaseId>,

@@ -1,0 +1,126 @@
+//! What a worker knows of the active release, and keeps for the renderers after it.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use origin::policy::Rules;
+use origin::publish::Draft;
+use release::Digest;
+use renderer::{Handed, Readers, RenderId, Sources};
+
+use super::Worker;
+use super::stop::Stop;
+use crate::memo::Memos;
+
+/// What a release was made of. The next publish on it hands over what differs from that, and no more.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// Number of the activation, and root of its manifest.
+    pub(super) seq: u64,
+    pub(super) root: Digest,
+    /// The render that has just these outputs, and the rules by which they are kept and have their fields.
+    pub(super) render: RenderId,
+    pub(super) rules: Rules,
+    /// What is recorded as its sources; none where that is not known.
+    pub(super) recorded: Option<Recorded>,
+}
+
+/// What is recorded with a release.
+#[derive(Clone, Default)]
+pub(super) struct Recorded {
+    pub(super) sources: Sources,
+    /// Names of the data of sources that were asked.
+    pub(super) data: BTreeSet<String>,
+    /// Files of the sources that are files.
+    pub(super) files: BTreeSet<String>,
+}
+
+/// What a memo would be of.
+pub(super) struct Unwritten {
+    /// What was rendered last, and what came of it.
+    pub(super) input: renderer::Input,
+    pub(super) summary: renderer::Summary,
+    /// Outputs that were rendered since a memo was written.
+    pub(super) rendered: usize,
+    /// More than so many make another one worth it.
+    pub(super) least: usize,
+}
+
+/// Outputs that were rendered since a memo was written before another one is: writing it costs more than it spares
+/// where few are.
+pub(super) const MEMO_RENDERED_MIN: usize = 1_000;
+
+impl Worker {
+    pub(super) fn knows(
+        &self,
+        seq: u64,
+        root: Digest,
+        render: RenderId,
+        recorded: Option<Recorded>,
+    ) -> Known {
+        Known { seq, root, render, rules: self.rules.clone(), recorded }
+    }
+
+    /// What is known of the draft's base: by this worker, or else by a renderer that was here before. Where others
+    /// have published since, what they changed is rendered again.
+    pub(super) async fn base_known(&mut self, draft: &Draft) -> Result<Option<Known>, Stop> {
+        let Some((seq, root)) = draft.base_seq().zip(draft.base_root()) else { return Ok(None) };
+        if !std::mem::replace(&mut self.recalled, true) && self.known.is_none() {
+            self.recall(seq).await;
+        }
+        let Some(known) = self.known.take() else { return Ok(None) };
+        if known.seq == seq {
+            return Ok(Some(known));
+        }
+        let differing = draft.differing(known.root).await.map_err(Stop::of)?;
+        self.renderer.distrust(known.render, differing.iter().map(String::as_str));
+        Ok(Some(Known { seq, root, recorded: None, ..known }))
+    }
+
+    /// Takes over what another renderer knew of release `seq`, or of one before it.
+    pub(super) async fn recall(&mut self, seq: u64) {
+        let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
+        match memos.load(seq, &self.rules, self.setup.memory_bytes_max).await {
+            Ok(Some(memo)) => {
+                self.renderer = Arc::new(memo.renderer.with_blocks(self.blocks.clone()));
+                self.known = Some(self.knows(memo.seq, memo.root, memo.render, None));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "what other renderers know cannot be read; everything is rendered")
+            }
+        }
+    }
+
+    /// Notes what was rendered, for the next memo.
+    pub(super) fn remember(&mut self, input: renderer::Input, summary: renderer::Summary) {
+        let first = self.unwritten.is_none() && summary.handed == Handed::All;
+        let rendered = self.unwritten.take().map_or(0, |before| before.rendered) + summary.rendered;
+        let least = if first { 0 } else { MEMO_RENDERED_MIN.max(summary.outputs / 4) };
+        self.unwritten = Some(Unwritten { input, summary, rendered, least });
+    }
+
+    /// Writes what the renderer knows of the active release to the bucket, if more than `least` outputs were rendered
+    /// since that was done last.
+    pub(super) async fn write_memo(&mut self, least: usize) {
+        let (Some(unwritten), Some(known)) = (&mut self.unwritten, &self.known) else { return };
+        if unwritten.rendered <= least || known.render != unwritten.summary.render {
+            return;
+        }
+        unwritten.rendered = 0;
+        let (input, summary) = (unwritten.input.clone(), unwritten.summary.clone());
+        let renderer = Arc::clone(&self.renderer);
+        let keep = tokio::task::spawn_blocking(move || renderer.keep_blocks());
+        if let Err(error) = keep.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
+            tracing::warn!(%error, "highlighted code was not kept; the next one to start highlights it again");
+        }
+        let renderer = Arc::clone(&self.renderer);
+        let write =
+            move |out: &mut (dyn Write + Send)| renderer.write_memo(&input, &summary, Readers::All, out);
+        let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
+        if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
+            tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");
+        }
+    }
+}
