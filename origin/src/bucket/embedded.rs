@@ -6,12 +6,15 @@
 //! versions, ACLs, tags, encryption, website and every other part of S3 that this system does not need; they are
 //! refused, never ignored.
 
+mod answer;
 mod api;
 mod folder;
 mod keys;
 mod listing;
 mod multipart;
 mod object;
+mod pages;
+mod read;
 mod receive;
 mod server;
 

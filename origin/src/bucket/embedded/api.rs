@@ -1,133 +1,32 @@
 //! S3's operations on the folder: what a request means, and which error AWS would answer.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 use s3s::dto::*;
-use s3s::{Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::folder::{Condition, FolderStore, StoreError};
-use super::listing::{self, Item, Query};
+use super::answer::{
+    blocking, etag, milliseconds, not_implemented, now_ms, owner, seconds, timestamp, to_s3,
+};
+use super::folder::{Condition, FolderStore};
 use super::multipart::{self, Upload, Whole};
 use super::object::{Fields, Meta, Object};
+use super::pages::{OwnedQuery, after_marker, from_token, is_url, lines, page_max, to_token, url_encoded};
+use super::read::{body, check_copy, check_read, range};
 use super::receive::{self, Claims, receive};
 
 /// Objects up to this size are read in one piece, together with their meta.
 const WHOLE_BYTES_MAX: u64 = 256 * 1024;
-/// Larger ones are sent in pieces of this size.
-const PIECE_BYTES: u64 = 256 * 1024;
 /// S3's bound of names and values of user metadata.
 const USER_METADATA_BYTES_MAX: usize = 2048;
-/// S3's bound of a page.
-const PAGE_KEYS_MAX: i32 = 1000;
 /// S3's bound of one DeleteObjects.
 const DELETE_KEYS_MAX: usize = 1000;
-/// The owner of everything, where a client insists on one.
-const OWNER: &str = "bakehouse";
 
 /// S3 over a [`FolderStore`].
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     pub(super) store: FolderStore,
-}
-
-/// Runs what blocks on a thread that may.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> S3Result<T> + Send + 'static,
-) -> S3Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)?
-}
-
-/// The answer to a failure of the store.
-pub(super) fn to_s3(error: StoreError) -> S3Error {
-    let (code, status) = match &error {
-        StoreError::NoSuchBucket(_) => (S3ErrorCode::NoSuchBucket, None),
-        StoreError::NoSuchKey(_) => (S3ErrorCode::NoSuchKey, None),
-        StoreError::NoSuchUpload(_) => (S3ErrorCode::NoSuchUpload, None),
-        StoreError::PreconditionFailed => (S3ErrorCode::PreconditionFailed, None),
-        StoreError::BucketName(_) => (S3ErrorCode::InvalidBucketName, None),
-        StoreError::RootTooLong { .. } => (S3ErrorCode::InternalError, None),
-        StoreError::Io { source, .. } => match source.kind() {
-            // Not 500 or 503: another attempt at once would not fare better.
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                (S3ErrorCode::Custom("InsufficientStorage".into()), Some(StatusCode::INSUFFICIENT_STORAGE))
-            }
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                (S3ErrorCode::AccessDenied, None)
-            }
-            _ => (S3ErrorCode::InternalError, None),
-        },
-    };
-    if status == Some(StatusCode::INSUFFICIENT_STORAGE) {
-        // Many are written at a time, each writer is told, and one word to the operator says it all.
-        if seldom() {
-            tracing::error!(%error, "the embedded bucket has no room left");
-        }
-    } else if let StoreError::Io { .. } = &error {
-        tracing::error!(%error, "the embedded bucket failed");
-    }
-    let message = match error.hint() {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
-    };
-    let mut answer = S3Error::with_message(code, message);
-    if let Some(status) = status {
-        answer.set_status_code(status);
-    }
-    answer
-}
-
-/// True once in a while.
-fn seldom() -> bool {
-    const WHILE_MS: i64 = 10_000;
-    static LAST_MS: AtomicI64 = AtomicI64::new(i64::MIN / 2);
-    let (now, last) = (now_ms(), LAST_MS.load(Ordering::Relaxed));
-    now.abs_diff(last) > WHILE_MS.unsigned_abs()
-        && LAST_MS.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn timestamp(milliseconds: i64) -> Timestamp {
-    let since = std::time::Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
-    Timestamp::from(SystemTime::UNIX_EPOCH + since)
-}
-
-fn seconds(timestamp: &Timestamp) -> i64 {
-    milliseconds(timestamp).div_euclid(1000)
-}
-
-fn milliseconds(timestamp: &Timestamp) -> i64 {
-    let mut text = Vec::new();
-    // "1700000000" or "1700000000.25": s3s offers no number.
-    if timestamp.format(TimestampFormat::EpochSeconds, &mut text).is_err() {
-        return 0;
-    }
-    let text = String::from_utf8_lossy(&text);
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();
-    whole.parse::<i64>().unwrap_or(0).saturating_mul(1000).saturating_add(fraction.parse().unwrap_or(0))
-}
-
-fn etag(meta: &Meta) -> Option<ETag> {
-    Some(ETag::Strong(meta.etag.clone()))
-}
-
-fn owner() -> Option<Owner> {
-    Some(Owner { display_name: Some(OWNER.to_owned()), id: Some(OWNER.to_owned()) })
-}
-
-fn not_implemented(what: &str) -> S3Error {
-    s3_error!(NotImplemented, "{what} is not implemented by this store")
 }
 
 /// The condition of a write. S3 knows `If-None-Match: *` and `If-Match` with an ETag.
@@ -255,192 +154,6 @@ fn content_encoding(value: Option<String>) -> Option<String> {
         .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"))
         .collect();
     (!codings.is_empty()).then(|| codings.join(","))
-}
-
-/// RFC 9110 §13.2.2, in its order.
-fn check_read(
-    meta: &Meta,
-    if_match: Option<&IfMatch>,
-    if_unmodified_since: Option<&Timestamp>,
-    if_none_match: Option<&IfNoneMatch>,
-    if_modified_since: Option<&Timestamp>,
-) -> S3Result<()> {
-    let is = |condition: &ETagCondition| match condition {
-        ETagCondition::Any => true,
-        ETagCondition::ETag(etag) => etag.value() == meta.etag,
-    };
-    let modified = meta.modified_ms.div_euclid(1000);
-    let failed = || S3Error::from(S3ErrorCode::PreconditionFailed);
-    match (if_match, if_unmodified_since) {
-        (Some(condition), _) if !is(condition) => return Err(failed()),
-        (None, Some(since)) if modified > seconds(since) => return Err(failed()),
-        _ => {}
-    }
-    let unchanged = match (if_none_match, if_modified_since) {
-        (Some(condition), _) => is(condition),
-        (None, Some(since)) => modified <= seconds(since),
-        (None, None) => false,
-    };
-    if unchanged {
-        let mut answer = S3Error::from(S3ErrorCode::NotModified);
-        let mut headers = HeaderMap::new();
-        if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", meta.etag)) {
-            headers.insert(http::header::ETAG, etag);
-        }
-        answer.set_headers(headers);
-        return Err(answer);
-    }
-    Ok(())
-}
-
-/// The bytes that a range means, of `size`.
-fn range(range: Option<Range>, size: u64) -> S3Result<Option<std::ops::Range<u64>>> {
-    let Some(range) = range else { return Ok(None) };
-    match range.check(size) {
-        Ok(bytes) if bytes.start < bytes.end => Ok(Some(bytes)),
-        _ => {
-            let mut error = s3_error!(InvalidRange, "the object has {size} bytes");
-            let mut headers = HeaderMap::new();
-            if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
-                headers.insert(http::header::CONTENT_RANGE, value);
-            }
-            error.set_headers(headers);
-            Err(error)
-        }
-    }
-}
-
-/// Part of an object's bytes, read as they are sent.
-fn stream(file: File, bytes: std::ops::Range<u64>) -> StreamingBlob {
-    let state = (std::sync::Arc::new(file), bytes);
-    StreamingBlob::wrap(futures_util::stream::try_unfold(state, |(file, mut bytes)| async move {
-        if bytes.is_empty() {
-            return Ok::<_, io::Error>(None);
-        }
-        let length = (bytes.end - bytes.start).min(PIECE_BYTES);
-        let (reader, start) = (std::sync::Arc::clone(&file), bytes.start);
-        let piece = tokio::task::spawn_blocking(move || {
-            let mut piece = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-            reader.read_exact_at(&mut piece, start)?;
-            Ok::<_, io::Error>(Bytes::from(piece))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        bytes.start += length;
-        Ok(Some((piece, (file, bytes))))
-    }))
-}
-
-fn body(object: Object, bytes: std::ops::Range<u64>) -> StreamingBlob {
-    match object.body {
-        Some(body) => {
-            let body = Bytes::from(body).slice(bytes.start as usize..bytes.end as usize);
-            StreamingBlob::from(Body::from(body))
-        }
-        None => stream(object.file, bytes),
-    }
-}
-
-fn url_encoded(encoding: bool, text: String) -> String {
-    if !encoding {
-        return text;
-    }
-    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~')
-        .remove(b'/')
-        .remove(b'*');
-    percent_encoding::utf8_percent_encode(&text, KEPT).to_string()
-}
-
-fn is_url(encoding: Option<&EncodingType>) -> S3Result<bool> {
-    match encoding.map(EncodingType::as_str) {
-        None => Ok(false),
-        Some(EncodingType::URL) => Ok(true),
-        Some(_) => Err(s3_error!(InvalidArgument, "the only encoding-type is url")),
-    }
-}
-
-fn page_max(max: Option<i32>) -> S3Result<i32> {
-    match max {
-        Some(max) if max < 0 => Err(s3_error!(InvalidArgument, "the size of a page is not negative")),
-        max => Ok(max.unwrap_or(PAGE_KEYS_MAX).min(PAGE_KEYS_MAX)),
-    }
-}
-
-fn to_token(bound: &[u8]) -> String {
-    bound.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_token(token: &str) -> S3Result<Vec<u8>> {
-    let wrong = || s3_error!(InvalidArgument, "the continuation token is not one of this store");
-    if !token.is_ascii() || !token.len().is_multiple_of(2) {
-        return Err(wrong());
-    }
-    (0..token.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&token[at..at + 2], 16).map_err(|_| wrong()))
-        .collect()
-}
-
-/// The lines of a page as S3 wants them, and the last one.
-struct Lines {
-    contents: Vec<s3s::dto::Object>,
-    prefixes: Vec<CommonPrefix>,
-    last: Option<String>,
-    next: Option<Vec<u8>>,
-}
-
-async fn lines(store: FolderStore, bucket: String, query: OwnedQuery, with_owner: bool) -> S3Result<Lines> {
-    let url = query.url;
-    let page = blocking(move || {
-        let query =
-            Query { prefix: &query.prefix, delimiter: &query.delimiter, from: query.from, max: query.max };
-        store.list(&bucket, &query).map_err(to_s3)
-    })
-    .await?;
-    let mut lines = Lines { contents: Vec::new(), prefixes: Vec::new(), last: None, next: page.next };
-    for item in page.items {
-        match item {
-            Item::Object { key, size, etag, modified_ms } => {
-                lines.last = Some(key.clone());
-                lines.contents.push(s3s::dto::Object {
-                    key: Some(url_encoded(url, key)),
-                    e_tag: Some(ETag::Strong(etag)),
-                    last_modified: Some(timestamp(modified_ms)),
-                    size: Some(i64::try_from(size).unwrap_or(i64::MAX)),
-                    storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
-                    owner: with_owner.then(owner).flatten(),
-                    ..Default::default()
-                });
-            }
-            Item::Prefix(prefix) => {
-                lines.last = Some(prefix.clone());
-                lines.prefixes.push(CommonPrefix { prefix: Some(url_encoded(url, prefix)) });
-            }
-        }
-    }
-    Ok(lines)
-}
-
-struct OwnedQuery {
-    prefix: String,
-    delimiter: String,
-    from: Vec<u8>,
-    max: usize,
-    url: bool,
-}
-
-/// Where a listing after a marker begins. A marker that is a common prefix (the last line of the page before)
-/// stands for all keys that begin so.
-fn after_marker(marker: &str, prefix: &str, delimiter: &str) -> Vec<u8> {
-    let is_prefix = !delimiter.is_empty()
-        && marker
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.find(delimiter).is_some_and(|at| at + delimiter.len() == rest.len()));
-    if is_prefix { listing::after_prefix(marker) } else { listing::after_key(marker) }
 }
 
 fn source(copy_source: &CopySource) -> S3Result<(String, String)> {
@@ -1058,16 +771,4 @@ fn part_number(number: i32) -> S3Result<i32> {
     } else {
         Err(s3_error!(InvalidArgument, "a part's number is from 1 to {}", multipart::PART_NUMBER_MAX))
     }
-}
-
-/// The conditions of a copy: what would be 304 for a read is 412 here.
-fn check_copy(
-    meta: &Meta,
-    if_match: Option<&ETagCondition>,
-    if_unmodified_since: Option<&Timestamp>,
-    if_none_match: Option<&ETagCondition>,
-    if_modified_since: Option<&Timestamp>,
-) -> S3Result<()> {
-    check_read(meta, if_match, if_unmodified_since, if_none_match, if_modified_since)
-        .map_err(|_| S3ErrorCode::PreconditionFailed.into())
 }

@@ -12,7 +12,7 @@ use s3s::dto::CompletedPart;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 
-use super::api::to_s3;
+use super::answer::to_s3;
 use super::folder::{self, Condition, FolderStore, StoreError, Temp};
 use super::object::{Fields, Meta, Object};
 use super::receive::{self, from_base64};

@@ -11,7 +11,7 @@ use s3s::crypto::Checksum as _;
 use s3s::dto::{Checksum, StreamingBlob};
 use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders, s3_error};
 
-use super::api::{blocking, to_s3};
+use super::answer::{blocking, to_s3};
 use super::folder::{FolderStore, Temp};
 
 /// Bytes collected before they are hashed and written together. Small bodies need one switch of threads for all;
