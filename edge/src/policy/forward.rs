@@ -440,18 +440,8 @@ pub fn is_located(response: &HeaderMap, scheme: Scheme, authority: &str, target:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::map;
     use proptest::prelude::*;
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        map
-    }
 
     #[test]
     fn connection_fields() {

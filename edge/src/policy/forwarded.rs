@@ -105,14 +105,7 @@ fn add(headers: &mut HeaderMap, name: &HeaderName, member: &str) {
 mod tests {
     use super::*;
     use crate::policy::forward::strip_claims;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        map
-    }
+    use crate::policy::map;
 
     #[test]
     fn what_is_believed() {

@@ -316,24 +316,14 @@ pub fn heuristically_cacheable(status: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use crate::policy::map;
+    use http::HeaderName;
     use proptest::prelude::*;
 
     const WALL: UnixSeconds = 1_790_000_000;
 
-    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        map
-    }
-
     fn freshness(status: u16, fields: &[(&str, &str)]) -> Freshness {
-        let headers = headers(fields);
+        let headers = map(fields);
         let control = Control::of(&headers, &[HeaderName::from_static("cdn-cache-control")]);
         let receipt = Receipt { asked: 1_000, got: 3_000, wall: WALL };
         Freshness::of(StatusCode::from_u16(status).unwrap(), &headers, &control, receipt, SMaxage::default())
@@ -411,7 +401,7 @@ mod tests {
     #[test]
     fn what_forbids_stale_use() {
         let refused = |control: &str, s_maxage| {
-            let headers = headers(&[("cache-control", control)]);
+            let headers = map(&[("cache-control", control)]);
             let control = Control::of(&headers, &[]);
             let receipt = Receipt { asked: 0, got: 0, wall: WALL };
             Freshness::of(StatusCode::OK, &headers, &control, receipt, s_maxage).stale_refused

@@ -20,3 +20,16 @@ pub mod status;
 pub mod storing;
 pub mod validate;
 pub mod vary;
+
+/// Fields as a message has them, for tests.
+#[cfg(test)]
+fn map(fields: &[(&str, &str)]) -> http::HeaderMap {
+    let field = |(name, value): &(&str, &str)| {
+        (http::HeaderName::from_bytes(name.as_bytes()).unwrap(), http::HeaderValue::from_str(value).unwrap())
+    };
+    let mut map = http::HeaderMap::new();
+    for (name, value) in fields.iter().map(field) {
+        map.append(name, value);
+    }
+    map
+}

@@ -230,7 +230,7 @@ pub fn targets_of_an_upstream() -> Vec<HeaderName> {
 mod tests {
     use super::*;
     use crate::policy::freshness::Receipt;
-    use http::HeaderValue;
+    use crate::policy::map;
 
     fn decide(
         method: Method,
@@ -248,16 +248,6 @@ mod tests {
         status: u16,
         fields: &[(&str, &str)],
     ) -> Result<(), NoStore> {
-        let map = |fields: &[(&str, &str)]| {
-            let mut map = HeaderMap::new();
-            for (name, value) in fields {
-                map.append(
-                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                    HeaderValue::from_str(value).unwrap(),
-                );
-            }
-            map
-        };
         let (request, response) = (map(request), map(fields));
         let status = StatusCode::from_u16(status).unwrap();
         let control = Control::of(&response, &targets_of_an_upstream());
