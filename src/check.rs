@@ -108,8 +108,11 @@ fn show(report: &Report) -> anyhow::Result<()> {
             Severity::Warning => writeln!(out, "{}\n", finding.diagnostic.as_warning())?,
         }
     }
-    if report.more > 0 {
-        writeln!(out, "and {} more\n", report.more)?;
+    if report.more != (0, 0) {
+        let more = [(report.more.0, "more error"), (report.more.1, "more warning")];
+        let more = more.into_iter().filter(|(number, _)| *number > 0);
+        let more: Vec<_> = more.map(|(number, what)| counted(number as u64, what)).collect();
+        writeln!(out, "and {}\n", more.join(", "))?;
     }
     Ok(())
 }
@@ -144,7 +147,7 @@ impl<'a> Shown<'a> {
         let (errors, warnings) = report.counts();
         let findings = report.findings.iter().map(ShownFinding::of).collect();
         let Report { pages, outputs, links, more, .. } = *report;
-        Self { errors, warnings, pages, files: outputs, links, findings, more }
+        Self { errors, warnings, pages, files: outputs, links, findings, more: more.0 + more.1 }
     }
 }
 

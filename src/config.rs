@@ -374,7 +374,7 @@ pub fn text_of(bytes: Vec<u8>, file: &Path) -> anyhow::Result<String> {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let name = shown(file);
         let wrong = Diagnostic::in_file(name, "the file is not valid UTF-8");
-        Errors::one(wrong.at(&String::from_utf8_lossy(good), good.len()).hint("save it as UTF-8"))
+        Errors::from(wrong.at(&String::from_utf8_lossy(good), good.len()).hint("save it as UTF-8"))
     });
     content(text)
 }

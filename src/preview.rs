@@ -267,7 +267,8 @@ impl Author {
         }
         eprintln!("{text}");
         self.failed = Some(text);
-        let count = problem::problems(&error).len();
+        let (problems, more) = problem::problems(&error);
+        let count = problems.len() + more;
         let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
         eprintln!("{what}, {errors}: {shown}; the next save tries again");
     }

@@ -86,7 +86,7 @@ pub fn input(
                     data.insert(source.name.as_str(), snapshot);
                     rows.extend(pages);
                 }
-                Err(found) => errors.extend(found.0),
+                Err(found) => errors.append(found),
             }
         } else if let Some(snapshot) = data.get(&source.name) {
             rows.extend(data::pages(source, snapshot)?);
@@ -146,8 +146,8 @@ pub fn config_in(root: &Path, given: Option<&str>) -> anyhow::Result<Config> {
 fn and_of_render(error: anyhow::Error, sources: &Sources, given: Option<&str>) -> anyhow::Error {
     match error.downcast::<Content>() {
         Ok(Content(mut errors)) => {
-            errors.extend(renderer::config_errors(sources, given).0);
-            Content(errors.sorted()).into()
+            errors.append(renderer::config_errors(sources, given));
+            Content(errors).into()
         }
         Err(error) => error,
     }

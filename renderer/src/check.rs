@@ -90,8 +90,8 @@ pub struct Finding {
 pub struct Report {
     /// All that was found, in the order of files and lines, at most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
-    /// Findings beyond that.
-    pub more: usize,
+    /// Errors and warnings beyond that.
+    pub more: (usize, usize),
     /// Pages and sections.
     pub pages: usize,
     /// Files of all kinds.
@@ -108,8 +108,8 @@ pub struct Report {
 impl Report {
     /// How many findings are errors, and how many warnings.
     pub fn counts(&self) -> (usize, usize) {
-        let errors = self.findings.iter().filter(|f| f.severity == Severity::Error).count();
-        (errors, self.findings.len() - errors)
+        let (errors, warnings) = counts(&self.findings);
+        (errors + self.more.0, warnings + self.more.1)
     }
 
     /// Adds findings, keeping their order and bound.
@@ -121,16 +121,22 @@ impl Report {
         if self.findings.len() > FINDINGS_MAX {
             // Errors are never lost to warnings.
             self.findings.sort_by_key(|finding| finding.severity);
-            self.more += self.findings.len() - FINDINGS_MAX;
-            self.findings.truncate(FINDINGS_MAX);
+            let (errors, warnings) = counts(&self.findings.split_off(FINDINGS_MAX));
+            self.more = (self.more.0 + errors, self.more.1 + warnings);
             self.findings.sort();
         }
     }
+
+    /// Adds what a render says.
+    fn add_errors(&mut self, errors: &Errors) {
+        self.more.0 += errors.more();
+        self.add(errors.list().iter().map(|d| finding(Severity::Error, Rule::Render, d.clone())).collect());
+    }
 }
 
-/// What a render says.
-fn findings(errors: Errors) -> Vec<Finding> {
-    errors.sorted().0.into_iter().map(|d| finding(Severity::Error, Rule::Render, d)).collect()
+fn counts(findings: &[Finding]) -> (usize, usize) {
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    (errors, findings.len() - errors)
 }
 
 fn finding(severity: Severity, rule: Rule, diagnostic: Diagnostic) -> Finding {
@@ -143,23 +149,20 @@ impl Renderer {
     /// Equal inputs give equal reports. What a render refuses is in the report too; where it is the configuration or a
     /// template that cannot be parsed, there is nothing else to look at.
     pub fn check(&self, input: &Input) -> Report {
-        let mut errors = Errors::default();
+        let (mut errors, mut report) = (Errors::default(), Report::default());
         match self.prepare(input, &mut errors) {
-            Ok((site, false)) => {
+            Ok((site, lacks_templates)) => {
                 let site = Arc::new(site);
                 let (jobs, _) = job::plan(&site, &mut errors);
-                let mut report = Check::new(&site).run(&jobs);
-                report.add(findings(errors));
-                report
+                match lacks_templates {
+                    true => errors = and_in_contents(&site, &jobs, errors),
+                    false => report = Check::new(&site).run(&jobs),
+                }
             }
-            Ok((site, true)) => {
-                let site = Arc::new(site);
-                let (jobs, _) = job::plan(&site, &mut errors);
-                let all = and_in_contents(&site, &jobs, errors);
-                Report { findings: findings(all), ..Report::default() }
-            }
-            Err(errors) => Report { findings: findings(errors), ..Report::default() },
+            Err(wrong) => errors.append(wrong),
         }
+        report.add_errors(&errors);
+        report
     }
 }
 

@@ -469,8 +469,8 @@ impl Config {
         let mut config = match from_toml::<Self>(path, text, &|_| None) {
             Ok(config) => config,
             Err(wrong) => {
-                errors.extend(wrong.0);
-                return Err(errors.sorted());
+                errors.append(wrong);
+                return Err(errors);
             }
         };
         config.adopt_default_language();
@@ -866,15 +866,15 @@ mod tests {
     fn an_unknown_key_names_the_nearest() {
         let errors = Config::parse("zola.toml", "base_url = \"https://x.example/\"\ntilte = \"x\"\n", false)
             .unwrap_err();
-        assert_eq!(errors.0[0].line, Some(2));
-        assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `title`?"));
+        assert_eq!(errors.list()[0].line, Some(2));
+        assert_eq!(errors.list()[0].hint.as_deref(), Some("did you mean `title`?"));
     }
 
     #[test]
     fn all_unknown_keys_are_named() {
         let text = "base_url = \"https://x.example\"\nhighlight_code = true\n[markdown]\nrender_emojis = true\n[slugify]\npath = \"on\"\n";
         let lines = |is_strict| -> Vec<_> {
-            Config::parse("zola.toml", text, is_strict).unwrap_err().0.iter().map(|d| d.line).collect()
+            Config::parse("zola.toml", text, is_strict).unwrap_err().list().iter().map(|d| d.line).collect()
         };
         assert_eq!(lines(true), [Some(2), Some(4), Some(6)]);
         assert_eq!(lines(false), [Some(2), Some(4)]);

@@ -1,15 +1,22 @@
 //! What is wrong with a site, said so that its author can mend it.
 //!
-//! Every step of a render appends to one list, so that an author sees all errors at once and not the first.
+//! Every step of a render appends to one list, so that an author sees all errors at once and not the first; of a great many
+//! the first, and how many more there are.
 //! Owns the shape of a message (place, excerpt, hint) and its text form; leaves out who prints it.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// The longest excerpt of a source line that a message shows, in bytes: a minified line must not fill a terminal.
 const EXCERPT_BYTES_MAX: usize = 160;
 
-/// How many diagnostics a render keeps: a broken base template breaks every page in the same way.
+/// How many diagnostics a render keeps; others are counted.
 pub const DIAGNOSTICS_MAX: usize = 200;
+
+/// Diagnostics beyond those that are kept which are told apart, so that none is counted twice: of more it is said that they
+/// are at least so many.
+const COUNTED_MAX: usize = 100_000;
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -97,10 +104,9 @@ impl Diagnostic {
         })
     }
 
-    fn is_of_the_place_of(&self, other: &Self) -> bool {
-        self.line.is_some()
-            && (&self.path, self.line, self.column, &self.message)
-                == (&other.path, other.line, other.column, &other.message)
+    /// What it is about: there is one of a place, however many outputs meet it.
+    fn subject(&self) -> (&Option<String>, Option<u32>, Option<u32>, &str) {
+        (&self.path, self.line, self.column, &self.message)
     }
 
     /// Points at a line and column of `text`, both from 1.
@@ -190,49 +196,93 @@ impl Diagnostic {
     }
 }
 
-/// All that is wrong with a site. Never empty when it is returned as an error.
+/// All that is wrong with a site, in the order of files and lines. Never empty when it is returned as an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Errors(pub Vec<Diagnostic>);
+pub struct Errors {
+    /// The first of them, up to [`DIAGNOSTICS_MAX`]: which, no timing of threads decides.
+    list: Vec<Diagnostic>,
+    /// What others are about, as hashes.
+    beyond: HashSet<u64>,
+    /// Others that nothing else is known of.
+    unseen: usize,
+}
 
 impl Errors {
-    /// An error with one diagnostic.
-    pub fn one(diagnostic: Diagnostic) -> Self {
-        Self(vec![diagnostic])
-    }
-
-    /// Adds one, up to [`DIAGNOSTICS_MAX`]. What is wrong in one place of a template is said once, however many
-    /// outputs meet it: it must not hide the rest.
+    /// Adds one. What is wrong in one place of a template is said once, however many outputs meet it.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        let Some(i) = self.0.iter().position(|known| known.is_of_the_place_of(&diagnostic)) else {
-            if self.0.len() < DIAGNOSTICS_MAX {
-                self.0.push(diagnostic);
+        let Err(at) = self.list.binary_search(&diagnostic) else { return };
+        let is_known = |i: &usize| {
+            let known = self.list.get(*i);
+            diagnostic.line.is_some() && known.is_some_and(|known| known.subject() == diagnostic.subject())
+        };
+        if let Some(i) = [at, at.wrapping_sub(1)].into_iter().find(is_known) {
+            let known = &mut self.list[i];
+            if known.hint != diagnostic.hint {
+                known.others += diagnostic.others + 1;
+                // Whichever thread came first.
+                known.hint = known.hint.take().min(diagnostic.hint);
             }
             return;
-        };
-        let known = &mut self.0[i];
-        if known.hint != diagnostic.hint {
-            known.others += diagnostic.others + 1;
-            // Whichever thread came first.
-            known.hint = known.hint.take().min(diagnostic.hint);
         }
+        self.list.insert(at, diagnostic);
+        if self.list.len() > DIAGNOSTICS_MAX
+            && let Some(last) = self.list.pop()
+            && self.beyond.len() < COUNTED_MAX
+        {
+            let mut hasher = DefaultHasher::new();
+            last.subject().hash(&mut hasher);
+            if last.line.is_none() {
+                last.hint.hash(&mut hasher);
+            }
+            self.beyond.insert(hasher.finish());
+        }
+    }
+
+    /// Whether of further ones it is only said how many there are.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= DIAGNOSTICS_MAX
+    }
+
+    /// Counts one of which nothing is said, since it would take long to say where it is.
+    pub(crate) fn count(&mut self) {
+        self.unseen += 1;
+    }
+
+    /// Adds all that is wrong elsewhere.
+    pub fn append(&mut self, other: Self) {
+        self.extend(other.list);
+        self.beyond.extend(other.beyond.into_iter().take(COUNTED_MAX - self.beyond.len()));
+        self.unseen += other.unseen;
+    }
+
+    /// The first of them, up to [`DIAGNOSTICS_MAX`].
+    pub fn list(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// How many there are beyond these.
+    pub fn more(&self) -> usize {
+        self.beyond.len() + self.unseen
+    }
+
+    /// Of how many nothing is shown, in words.
+    pub fn and_more(&self) -> Option<String> {
+        let (more, at_least) = (self.more(), if self.beyond.len() < COUNTED_MAX { "" } else { "at least " });
+        let s = if more == 1 { "" } else { "s" };
+        (more > 0).then(|| format!("and {at_least}{more} more error{s}"))
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// In the order of files and lines, without repetitions, so that thread timing never shows.
-    #[must_use]
-    pub fn sorted(mut self) -> Self {
-        self.0.sort();
-        self.0.dedup();
-        self
+        self.list.is_empty() && self.more() == 0
     }
 
     /// `Ok` where nothing is wrong.
+    ///
+    /// # Errors
+    /// What is wrong.
     pub fn into_result(self) -> Result<(), Self> {
-        if self.is_empty() { Ok(()) } else { Err(self.sorted()) }
+        if self.is_empty() { Ok(()) } else { Err(self) }
     }
 }
 
@@ -254,19 +304,28 @@ impl Extend<Diagnostic> for Errors {
     }
 }
 
+impl FromIterator<Diagnostic> for Errors {
+    fn from_iter<T: IntoIterator<Item = Diagnostic>>(all: T) -> Self {
+        let mut errors = Self::default();
+        errors.extend(all);
+        errors
+    }
+}
+
 impl From<Diagnostic> for Errors {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self::one(diagnostic)
+        Self::from_iter([diagnostic])
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, diagnostic) in self.0.iter().enumerate() {
+        let all = self.list.iter().map(ToString::to_string).chain(self.and_more());
+        for (i, text) in all.enumerate() {
             if i > 0 {
                 f.write_str("\n\n")?;
             }
-            write!(f, "{diagnostic}")?;
+            f.write_str(&text)?;
         }
         Ok(())
     }
@@ -329,8 +388,26 @@ mod tests {
         let mut errors = Errors::default();
         ["b", "a", "c", "a"].iter().for_each(|page| errors.push(at(page)));
         errors.push(Diagnostic::new("x"));
-        assert_eq!(errors.0.len(), 2);
+        assert_eq!(errors.list().len(), 2);
         assert!(errors.to_string().contains("hint: it was rendering a, and 2 more outputs"), "{errors}");
+    }
+
+    #[test]
+    fn of_many_the_first_are_shown_and_the_others_counted() {
+        let of = |n: usize| Diagnostic::in_file(format!("content/{n:04}.md"), "x").at("y", 0);
+        let mut errors = Errors::default();
+        // Whatever comes first, and however often.
+        (0..300).chain(0..300).for_each(|n| errors.push(of(n * 7 % 300)));
+        let shown: Vec<_> = errors.list().iter().filter_map(|d| d.path.clone()).collect();
+        assert_eq!((shown.len(), errors.more()), (DIAGNOSTICS_MAX, 100));
+        assert_eq!((&*shown[0], &*shown[199]), ("content/0000.md", "content/0199.md"));
+        assert!(errors.to_string().ends_with("\n\nand 100 more errors"), "{errors}");
+        let mut others = Errors::default();
+        others.push(of(299));
+        others.push(of(300));
+        others.count();
+        errors.append(others);
+        assert_eq!(errors.more(), 102);
     }
 
     #[test]

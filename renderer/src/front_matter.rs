@@ -418,7 +418,7 @@ pub(crate) fn values(place: &Place<'_>, format: Format) -> Result<Map, Errors> {
                 let mut errors: Vec<_> = toml_words::mistakes(place.matter).into_iter().map(told).collect();
                 // What is no TOML seldom becomes any within its line.
                 errors.dedup_by_key(|broken| broken.line);
-                Err(Errors(errors))
+                Err(errors.into_iter().collect())
             }
         },
         Format::Yaml => {
@@ -816,13 +816,13 @@ mod tests {
     #[test]
     fn errors_have_lines() {
         let errors = parse_page("+++\ntitle = \"T\"\ndate = \n+++\n").unwrap_err();
-        assert_eq!(errors.0[0].line, Some(3));
+        assert_eq!(errors.list()[0].line, Some(3));
         let errors = parse_page("+++\ntitle = 1\ndraft = \"x\"\n+++\n").unwrap_err();
-        assert_eq!(errors.0.iter().map(|d| d.line).collect::<Vec<_>>(), [Some(2), Some(3)]);
+        assert_eq!(errors.list().iter().map(|d| d.line).collect::<Vec<_>>(), [Some(2), Some(3)]);
         let errors = parse_page("---\ntitle: [\n---\n").unwrap_err();
-        assert!(errors.0[0].line.unwrap() >= 2);
+        assert!(errors.list()[0].line.unwrap() >= 2);
         let errors = parse_page("+++\ntitle = 1\n").unwrap_err();
-        assert!(errors.0[0].message.contains("not closed"));
+        assert!(errors.list()[0].message.contains("not closed"));
     }
 
     #[test]

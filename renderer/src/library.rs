@@ -16,7 +16,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::config::{BAKEHOUSE_NAME, Config, TaxonomyConfig};
 use crate::data::{self, RowPage};
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors, line_and_column};
+use crate::diagnostic::{Diagnostic, Errors, line_and_column};
 use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
 use crate::limits::Limits;
 use crate::locales;
@@ -276,7 +276,7 @@ impl From<Errors> for Unfit {
 
 impl From<Diagnostic> for Unfit {
     fn from(wrong: Diagnostic) -> Self {
-        Errors::one(wrong).into()
+        Errors::from(wrong).into()
     }
 }
 
@@ -501,7 +501,7 @@ impl Library {
                     found.push((path, parsed, None));
                 }
                 Err(Unfit { errors: more, parsed }) => {
-                    errors.extend(more.0);
+                    errors.append(more);
                     let path: Arc<str> = Arc::from(path);
                     let before = making.known.get(&path);
                     known.extend(before.map(|parsed| (path.clone(), parsed.clone())));
@@ -531,9 +531,13 @@ impl Library {
                     found.push((path, parsed, Some(row.source.as_str())));
                 }
                 Err(more) => {
-                    // The text of all rows is read for each.
-                    let room = DIAGNOSTICS_MAX.saturating_sub(errors.0.len());
-                    errors.extend(more.0.into_iter().take(room).map(|wrong| of_row(making, row, wrong)));
+                    for wrong in more.list() {
+                        // The text of all rows is read for each.
+                        match errors.is_full() {
+                            true => errors.count(),
+                            false => errors.push(of_row(making, row, wrong.clone())),
+                        }
+                    }
                     let path: Arc<str> = format!("{CONTENT}{}", row.path).into();
                     if making.sources.get(&path).is_none() && stand_ins.insert(path.clone()) {
                         let parsed = Arc::new(Parsed::stand_in(&path));
@@ -585,7 +589,8 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     let place = Place { path, text, matter, offset };
     let values = front_matter::values(&place, format)?;
     let of = kind_of(path);
-    let mut errors = Errors(making.schemas.check(of, &place, format, values.get(&value::key("extra"))));
+    let mut errors: Errors =
+        making.schemas.check(of, &place, format, values.get(&value::key("extra"))).into_iter().collect();
     let typed = match of {
         schemas::Of::Section => {
             front_matter::section(&place, values).map(|matter| Matter::Section(Box::new(matter)))
@@ -595,7 +600,7 @@ fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<Pars
     let matter = match typed {
         Ok(matter) => matter,
         Err(more) => {
-            errors.extend(more.0);
+            errors.append(more);
             return Err(errors.into());
         }
     };
@@ -645,8 +650,9 @@ fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
     let matter = match typed {
         Ok(matter) if found.is_empty() => matter,
         typed => {
-            let all = found.into_iter().chain(typed.err().into_iter().flat_map(|errors| errors.0));
-            return Err(Errors(all.collect()));
+            let mut errors = typed.err().unwrap_or_default();
+            errors.extend(found);
+            return Err(errors);
         }
     };
     let written = row.front_matter.to_string();

@@ -10,7 +10,7 @@ use release::file::check_path;
 use release::url::site_path;
 use reqwest::Url;
 
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::job::output_of;
 use crate::render::ignored_static;
 use crate::site::Site;
@@ -96,35 +96,38 @@ pub(crate) fn parse(bytes: &[u8], errors: &mut Errors) -> Vec<Redirect> {
     for (number, line) in text[at..].split_inclusive('\n').enumerate() {
         let offset = at;
         at += line.len();
-        // Each place is found by counting lines: a file that is wrong throughout must not take long.
-        if errors.0.len() >= DIAGNOSTICS_MAX {
-            break;
-        }
         let redirect = match read(line) {
             Ok(None) => continue,
             Ok(Some(redirect)) => Redirect { offset: offset + redirect.offset, ..redirect },
             Err((within, (message, hint))) => {
-                errors.push(Diagnostic::in_file(REDIRECTS, message).at(text, offset + within).hint(hint));
+                tell(errors, text, offset + within, (message, hint));
                 continue;
             }
         };
-        let here = |message: String| Diagnostic::in_file(REDIRECTS, message).at(text, redirect.offset);
         if redirects.len() == REDIRECTS_MAX {
-            errors.push(
-                here(format!("the file has more than {REDIRECTS_MAX} redirects"))
-                    .hint("where a page has moved, its `aliases` can name the old addresses"),
-            );
+            let message = format!("the file has more than {REDIRECTS_MAX} redirects");
+            let hint = "where a page has moved, its `aliases` can name the old addresses";
+            tell(errors, text, redirect.offset, (message, hint));
             break;
         }
         if let Some(first) = known.get(&redirect.output) {
             let message = format!("`{}` is on line {first} already", redirect.from);
-            errors.push(here(message).hint("remove one of the two lines"));
+            tell(errors, text, redirect.offset, (message, "remove one of the two lines"));
             continue;
         }
         known.insert(redirect.output.clone(), number + 1);
         redirects.push(redirect);
     }
     redirects
+}
+
+/// Adds what is wrong at a byte of the file. Each place is found by counting lines: in a file that is wrong throughout, only
+/// as many as are shown.
+pub(crate) fn tell(errors: &mut Errors, text: &str, offset: usize, (message, hint): Wrong) {
+    match errors.is_full() {
+        true => errors.count(),
+        false => errors.push(Diagnostic::in_file(REDIRECTS, message).at(text, offset).hint(hint)),
+    }
 }
 
 /// Reads a line; none where it says nothing. Of what is wrong with it comes the place in bytes.
@@ -289,9 +292,9 @@ mod tests {
     }
 
     fn wrong(text: &str) -> (Option<u32>, Option<u32>, String, String) {
-        let mut errors = refused(text.as_bytes());
-        assert_eq!(errors.0.len(), 1, "{errors}");
-        let one = errors.0.remove(0);
+        let errors = refused(text.as_bytes());
+        assert_eq!(errors.list().len(), 1, "{errors}");
+        let one = errors.list()[0].clone();
         assert_eq!(one.path.as_deref(), Some(REDIRECTS));
         (one.line, one.column, one.message, one.hint.unwrap_or_default())
     }
@@ -302,7 +305,7 @@ mod tests {
         redirects.iter().for_each(|r| ways.add(&r.output, &r.to, "https://x.example"));
         let mut errors = Errors::default();
         ways.circles(&redirects, text, &mut errors);
-        errors.sorted().0.into_iter().map(|d| (d.line, d.message)).collect()
+        errors.list().iter().map(|d| (d.line, d.message.clone())).collect()
     }
 
     #[test]
@@ -362,9 +365,10 @@ mod tests {
         assert!(wrong(&many).2.contains("more than 100000"));
         assert!(wrong(&" ".repeat(FILE_BYTES_MAX + 1)).2.contains("the limit is"));
         let errors = refused("nonsense\n".repeat(500_000).as_bytes());
-        assert_eq!(errors.0.len(), DIAGNOSTICS_MAX);
+        let told = errors.list().len();
+        assert_eq!((told, errors.more()), (crate::DIAGNOSTICS_MAX, 500_000 - told));
         let not_text = refused(b"/a /b\n/\xff /c");
-        assert_eq!((not_text.0[0].line, not_text.0[0].column), (Some(2), Some(2)));
+        assert_eq!((not_text.list()[0].line, not_text.list()[0].column), (Some(2), Some(2)));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Renderer {
             match moved.rewrite(&before, path, &mut plan.aliases) {
                 Ok(edits) if edits.1.is_empty() => {}
                 Ok((before, edits)) => plan.rewrites.push(Rewrite { path: path.to_owned(), before, edits }),
-                Err(wrong) => errors.extend(wrong.0),
+                Err(wrong) => errors.append(wrong),
             }
         }
         std::mem::take(&mut errors).into_result()?;

@@ -570,7 +570,7 @@ impl Renderer {
         } else {
             errors.extend(found);
         }
-        let errors = errors.sorted();
+        let errors = errors;
         if !keep_going {
             errors.clone().into_result()?;
         }
@@ -676,7 +676,7 @@ impl Renderer {
     pub(crate) fn prepare(&self, input: &Input, errors: &mut Errors) -> Result<(Site, bool), Errors> {
         let mut basis = self.basis(input)?;
         let lacks_templates = basis.lacks_templates;
-        errors.extend(std::mem::take(&mut basis.errors.0));
+        errors.append(std::mem::take(&mut basis.errors));
         Ok((self.make(input, basis, 1, false, errors), lacks_templates))
     }
 
@@ -689,7 +689,7 @@ impl Renderer {
         let (engine, lacks_templates) = match self.engine(sources, &config, beyond_zola) {
             Ok(engine) => (engine, false),
             Err(wrong) => {
-                errors.extend(wrong.0);
+                errors.append(wrong);
                 (Arc::new(Engine::build(Vec::new(), beyond_zola)?), true)
             }
         };
@@ -965,7 +965,7 @@ impl Renderer {
                 (Some(name), schemas)
             }
             Err(wrong) => {
-                errors.extend(wrong.0);
+                errors.append(wrong);
                 Default::default()
             }
         }
@@ -991,7 +991,7 @@ impl Renderer {
         if wrong.is_empty() {
             *kept = Some((name, made.clone()));
         }
-        errors.extend(wrong.0);
+        errors.append(wrong);
         made
     }
 }
@@ -1099,7 +1099,7 @@ pub(crate) fn and_in_contents(site: &Arc<Site>, jobs: &[Job], known: Errors) -> 
     if site.config.link_checker.internal_level == config::Level::Error {
         errors.extend(lock(&checks).broken(site, |_| None));
     }
-    errors.sorted()
+    errors
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -145,7 +145,7 @@ mod tests {
         let mut errors = Errors::default();
         let made = compile(&sources, &config, &BTreeMap::new(), &mut errors);
         assert_eq!(&made["style.css"][..], b".a .b{color:#123456}");
-        assert_eq!((made.len(), errors.0.len()), (1, 0));
+        assert_eq!((made.len(), errors.list().len()), (1, 0));
         let broken = Sources::from_files([
             file("sass/style.scss", "a { b: $no; }"),
             file("sass/x.scss", "a { b: 1; }"),
@@ -154,7 +154,7 @@ mod tests {
         let last = compile(&broken, &config, &made, &mut errors);
         assert_eq!((&last["style.css"], &last["x.css"][..]), (&made["style.css"], &b"a{b:1}"[..]));
         assert_eq!(&last["y.css"][..], b"");
-        let places: Vec<_> = errors.0.iter().map(|e| (e.path.as_deref(), e.line)).collect();
+        let places: Vec<_> = errors.list().iter().map(|e| (e.path.as_deref(), e.line)).collect();
         assert_eq!(places, [(Some("sass/style.scss"), Some(1)), (Some("sass/y.scss"), Some(1))]);
     }
 }

@@ -692,7 +692,7 @@ mod tests {
         let broken = |text: &str| {
             let errors =
                 schemas(&[("schemas/blog/page.json", text), ("schemas/common.json", "{}")]).unwrap_err();
-            let d = &errors.0[0];
+            let d = &errors.list()[0];
             format!("{}:{} {}", d.path.as_deref().unwrap(), d.line.unwrap_or(0), d.message)
         };
         insta::assert_snapshot!(broken("{\n  \"type\": \"object\",\n}"), @"schemas/blog/page.json:3 the schema is no JSON: trailing comma");

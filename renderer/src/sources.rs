@@ -585,6 +585,6 @@ mod tests {
         fs::write(folder.path().join("big"), "12345").unwrap();
         let limits = Limits { file_bytes_max: 4, ..Limits::default() };
         let errors = Sources::from_folder(folder.path(), &limits).unwrap_err();
-        assert_eq!(errors.0[0].path.as_deref(), Some("big"));
+        assert_eq!(errors.list()[0].path.as_deref(), Some("big"));
     }
 }

@@ -24,7 +24,7 @@ pub fn from_toml<T: DeserializeOwned>(
     let (mut document, mut errors) = (document(path, text)?, Errors::default());
     let mut taken: Vec<Written> = Vec::new();
     // Reading ends at what is wrong first: without that it gets to what is wrong next.
-    while errors.0.len() < MISTAKES_MAX {
+    while errors.list().len() < MISTAKES_MAX {
         let error = match T::deserialize(Deserializer::from(document.clone())) {
             Ok(read) if errors.is_empty() => return Ok(read),
             Ok(_) => break,
@@ -43,7 +43,7 @@ pub fn from_toml<T: DeserializeOwned>(
             None => break,
         }
     }
-    Err(errors.sorted())
+    Err(errors)
 }
 
 /// Parses TOML.
@@ -317,9 +317,12 @@ mod tests {
         let said = from_toml::<Bakery>("b.toml", text, &|message| {
             message.starts_with("unknown field `host`").then(|| "ask the host".to_owned())
         });
-        let said = said.unwrap_err().0.into_iter();
-        let said: Vec<_> =
-            said.map(|d| format!("{:?} {:?}: {} ({:?})", d.line, d.column, d.message, d.hint)).collect();
+        let said = said.unwrap_err();
+        let said: Vec<_> = said
+            .list()
+            .iter()
+            .map(|d| format!("{:?} {:?}: {} ({:?})", d.line, d.column, d.message, d.hint))
+            .collect();
         insta::assert_snapshot!(said.join("\n"), @r#"
         Some(1) Some(15): invalid type: integer `2`, expected a text (Some("write a text in quotes, such as \"bread\""))
         Some(1) Some(18): invalid type: integer `3`, expected a text (Some("write a text in quotes, such as \"bread\""))

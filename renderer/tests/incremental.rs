@@ -674,8 +674,8 @@ fn a_schema_is_held_to_what_has_not_changed() {
     draft.set("schemas/docs/page.json", SCHEMAS[2]);
     for _ in 0..2 {
         let errors = render(&draft, Some(first)).unwrap_err();
-        assert_eq!(errors.0[0].path.as_deref(), Some("content/docs/b.md"), "{errors}");
-        assert!(errors.0[0].message.contains("schemas/docs/page.json"), "{errors}");
+        assert_eq!(errors.list()[0].path.as_deref(), Some("content/docs/b.md"), "{errors}");
+        assert!(errors.list()[0].message.contains("schemas/docs/page.json"), "{errors}");
     }
     draft.set("schemas/docs/page.json", SCHEMAS[3]);
     assert!(render(&draft, Some(first)).unwrap_err().to_string().contains("there is no schema"));
@@ -720,19 +720,19 @@ fn a_broken_page_leaves_the_rest() {
     };
     let text = |matter: &str, text: &str| format!("+++\n{matter}\nweight = 1\n+++\n## A heading\n\n{text}\n");
     let (first, _) = render(&draft, None);
-    assert_eq!((first.errors.0.len(), first.failed.len()), (0, 0), "{}", first.errors);
+    assert_eq!((first.errors.list().len(), first.failed.len()), (0, 0), "{}", first.errors);
     draft.set("content/docs/b.md", &text("title = \"B", "Words."));
     draft.set("templates/404.html", "gone");
     let (broken, put) = render(&draft, Some(first.render));
     assert_eq!(put, ["404.html"]);
-    assert_eq!(broken.errors.0[0].path.as_deref(), Some("content/docs/b.md"), "{}", broken.errors);
-    assert_eq!((broken.errors.0.len(), broken.failed.len(), broken.outputs), (1, 0, first.outputs));
+    assert_eq!(broken.errors.list()[0].path.as_deref(), Some("content/docs/b.md"), "{}", broken.errors);
+    assert_eq!((broken.errors.list().len(), broken.failed.len(), broken.outputs), (1, 0, first.outputs));
     // A text that is broken: what lists the title stays as it is.
     draft.set("content/docs/b.md", &text("title = \"B\"", "[a](@/nowhere.md)"));
     let (broken, put) = render(&draft, Some(broken.render));
     assert!(!put.contains(&"docs/b/index.html".to_owned()), "{put:?}");
     assert_eq!(broken.failed.keys().collect::<Vec<_>>(), ["docs/b/index.html"]);
-    assert_eq!((broken.errors.0.len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
+    assert_eq!((broken.errors.list().len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
     draft.set("content/docs/b.md", &text("title = \"B\"", "Words."));
     let (mended, put) = render(&draft, Some(broken.render));
     assert!(put.contains(&"docs/b/index.html".to_owned()) && mended.errors.is_empty(), "{put:?}");
@@ -741,7 +741,7 @@ fn a_broken_page_leaves_the_rest() {
     draft.set("content/docs/b.md", &text("title = \"B\"", "[new](@/docs/new.md#part)"));
     let (broken, put) = render(&draft, Some(mended.render));
     assert!(put.contains(&"docs/b/index.html".to_owned()), "{put:?}");
-    assert_eq!((broken.errors.0.len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
+    assert_eq!((broken.errors.list().len(), broken.outputs), (1, first.outputs), "{}", broken.errors);
 }
 
 /// A broken page hides no error of another output, and of a broken site nothing is handed over, nor held for known later.
@@ -759,7 +759,7 @@ fn a_broken_page_hides_no_other_error() {
     draft.set("static/pic.png", "new");
     let taken = Taken::default();
     let errors = renderer.render(&draft.input(), Some(first.render), &taken).unwrap_err();
-    let places: Vec<_> = errors.0.iter().filter_map(|wrong| wrong.path.as_deref()).collect();
+    let places: Vec<_> = errors.list().iter().filter_map(|wrong| wrong.path.as_deref()).collect();
     assert_eq!(places, ["content/docs/b.md", "templates/404.html"], "{errors}");
     assert!(taken.put.into_inner().unwrap().is_empty() && taken.removed.into_inner().unwrap().is_empty());
     draft.set("content/docs/b.md", &page.replace("title", "description = \"New\"\ntitle"));

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::insert::Badge;
 use super::output::Output;
-use super::problem::{Problem, problems};
+use super::problem::{Problem, all_of, problems};
 
 /// Renders of which it is known what they changed; a page that missed more is loaded again.
 const CHANGES_MAX: usize = 64;
@@ -61,6 +61,8 @@ pub struct Board {
     pub is_rendered: bool,
     /// All that is wrong.
     problems: Vec<Problem>,
+    /// How much more is.
+    more: usize,
     /// Of that, what kept an output from being made.
     failed: HashMap<String, Vec<Problem>>,
     /// Whether nothing could be rendered for it.
@@ -117,8 +119,9 @@ struct Told {
 }
 
 impl Told {
-    fn new(mut problems: Vec<&Problem>) -> Self {
-        let left_out = problems.len().saturating_sub(ERRORS_MAX);
+    /// Of these problems, and `more`.
+    fn new(mut problems: Vec<&Problem>, more: usize) -> Self {
+        let left_out = problems.len().saturating_sub(ERRORS_MAX) + more;
         problems.truncate(ERRORS_MAX);
         Self { list: problems.into_iter().cloned().collect(), left_out }
     }
@@ -147,6 +150,7 @@ impl Board {
             version: 0,
             is_rendered: false,
             problems: Vec::new(),
+            more: 0,
             failed: HashMap::new(),
             is_whole: false,
             sources: Sources::default(),
@@ -160,7 +164,7 @@ impl Board {
     /// Nothing could be rendered: what is shown stays, with this beside it.
     pub fn fail(&mut self, error: &anyhow::Error) {
         self.version += 1;
-        self.problems = problems(error);
+        (self.problems, self.more) = problems(error);
         self.failed.clear();
         self.is_whole = true;
     }
@@ -169,7 +173,7 @@ impl Board {
     pub fn show(&mut self, mut batch: Batch) -> Diff {
         self.version += 1;
         self.is_rendered = true;
-        self.problems = batch.errors.0.iter().map(Problem::from).collect();
+        (self.problems, self.more) = all_of(&batch.errors);
         let failed = batch.failed.iter();
         self.failed =
             failed.map(|(path, why)| (path.clone(), why.iter().map(Problem::from).collect())).collect();
@@ -361,8 +365,8 @@ impl Board {
             mark: mark.flatten(),
             home: self.address("/"),
             assets,
-            errors: Told::new(errors),
-            others: Told::new(others),
+            errors: Told::new(errors, 0),
+            others: Told::new(others, self.more),
             whole: self.is_whole,
             marks: self.marks(),
         }
@@ -536,7 +540,9 @@ mod tests {
         let in_file = |path: &str| Diagnostic::in_file(path, "wrong");
         let template = in_file("templates/page.html");
         board.show(Batch {
-            errors: Errors(vec![in_file("content/a.md"), in_file("content/c.md"), template.clone()]),
+            errors: [in_file("content/a.md"), in_file("content/c.md"), template.clone()]
+                .into_iter()
+                .collect(),
             failed: [("b/index.html".to_owned(), vec![template])].into(),
             ..batch(&store, &made, &places)
         });

@@ -1,6 +1,6 @@
 //! What is wrong, as pages show it.
 
-use renderer::Diagnostic;
+use renderer::{Diagnostic, Errors};
 use serde::Serialize;
 
 use crate::failure::{self, Content};
@@ -37,14 +37,19 @@ impl From<&Diagnostic> for Problem {
     }
 }
 
-/// All that an error says, one problem for each place.
-pub fn problems(error: &anyhow::Error) -> Vec<Problem> {
+/// Problems of a site, and how many more there are.
+pub fn all_of(errors: &Errors) -> (Vec<Problem>, usize) {
+    (errors.list().iter().map(Problem::from).collect(), errors.more())
+}
+
+/// All that an error says, one problem for each place, and how many more there are.
+pub fn problems(error: &anyhow::Error) -> (Vec<Problem>, usize) {
     match error.downcast_ref::<Content>() {
-        Some(Content(errors)) => errors.0.iter().map(Problem::from).collect(),
+        Some(Content(errors)) => all_of(errors),
         None => {
             let (message, text) = (format!("{error:#}"), failure::text(error));
             let hint = failure::hint_of(error).map(str::to_owned);
-            vec![Problem { message, hint, text, ..Problem::default() }]
+            (vec![Problem { message, hint, text, ..Problem::default() }], 0)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::harness::World;
+use crate::harness::{Preview, SOON, World, site};
 
 /// The names of what is in a folder, without their endings.
 fn names(folder: &Path) -> BTreeSet<String> {
@@ -45,4 +45,25 @@ fn each_broken_site_is_explained() {
         );
     }
     assert_eq!(names(&tests.join("snapshots/broken")), names(&sites), "each message is of a site");
+}
+
+/// Of more errors than anyone reads at once it is said how many there are, wherever they are told.
+#[test]
+fn errors_beyond_those_that_are_shown_are_counted() {
+    let world = World::new();
+    site::small(&world, "site");
+    let up = world.up("site");
+    for n in 0..250 {
+        world.write(&format!("site/content/page-{n:03}.md"), "+++\ntitle = 1\n+++\n");
+    }
+    let last = "--> content/page-199.md:2:1";
+    let build = world.bake("site", &["build", "--out", "../out"]).run().code(1);
+    assert!(build.stderr.ends_with("and 50 more errors\n"), "{}", build.stderr);
+    build.says(&[last]);
+    up.bake(&["publish"]).code(1).says(&[last, "and 50 more errors"]);
+    world.bake("site", &["check"]).run().code(1).says(&[last, "and 50 more errors\n", "error: 250 errors, "]);
+    let checked = world.bake("site", &["check", "--json"]).run().code(1).json();
+    assert_eq!((&checked["errors"], &checked["more"]), (&250.into(), &50.into()));
+    let mut preview = Preview::start(&world, "site", &[], &[]);
+    preview.process.wait_for_text("250 errors: ", SOON);
 }

@@ -43,7 +43,7 @@ impl Config {
                 None
             }
             Some(name) => theme_extra(sources, &name, &mut hasher).unwrap_or_else(|wrong| {
-                errors.extend(wrong.0);
+                errors.append(wrong);
                 None
             }),
             None => None,
@@ -55,8 +55,8 @@ impl Config {
                 Ok((hasher.finalize(), config))
             }
             Err(wrong) => {
-                errors.extend(wrong.0);
-                Err(errors.sorted())
+                errors.append(wrong);
+                Err(errors)
             }
         }
     }

@@ -162,7 +162,7 @@ impl Reading<'_> {
                 None => diagnostic,
             }
         };
-        Errors(errors.into_iter().map(placed).collect())
+        errors.into_iter().map(placed).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use release::file::check_path;
 
 use super::feeds::entries;
 use super::{FeedOf, Job, moved, output_of, section_pager, term_pager};
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter;
 use crate::library::{CONTENT, Content, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
@@ -381,8 +381,6 @@ impl Planner<'_> {
         };
         let redirects = redirects::parse(&bytes, self.errors);
         let text = String::from_utf8_lossy(&bytes);
-        let wrong =
-            |redirect: &Redirect, message| Diagnostic::in_file(REDIRECTS, message).at(&text, redirect.offset);
         let single: HashSet<String> = self.jobs.iter().filter_map(|job| job_output(site, job)).collect();
         let maker = |output: &str| {
             let content = self.taken.get(output).or_else(|| copies.get(output));
@@ -403,10 +401,7 @@ impl Planner<'_> {
                 let message = format!("the output `{output}` is also made by {by}");
                 let hint =
                     "remove the line, or what is at its address: a redirect stands where nothing else does";
-                self.errors.push(wrong(redirect, message).hint(hint));
-                if self.errors.0.len() >= DIAGNOSTICS_MAX {
-                    return;
-                }
+                redirects::tell(self.errors, &text, redirect.offset, (message, hint));
                 continue;
             }
             ways.add(&redirect.output, &redirect.to, &site.base.absolute);

@@ -118,7 +118,7 @@ pub(super) fn explain_build(
     if errors.is_empty() {
         errors.push(Diagnostic::new(lower_first(&first.to_string())));
     }
-    errors.sorted()
+    errors
 }
 
 /// What the engine's words say of names that it does not know, but for `lost`: what a broken template defines is there,

@@ -691,24 +691,24 @@ mod tests {
     fn all_broken_templates_are_named() {
         let errors =
             Engine::build(vec![sheaf(&[("a.html", "{{ x"), ("b.html", "\n{% if %}")])], false).err().unwrap();
-        assert_eq!(errors.0.len(), 2);
-        assert_eq!(errors.0[1].path.as_deref(), Some("templates/b.html"));
-        assert_eq!(errors.0[1].line, Some(2));
+        assert_eq!(errors.list().len(), 2);
+        assert_eq!(errors.list()[1].path.as_deref(), Some("templates/b.html"));
+        assert_eq!(errors.list()[1].line, Some(2));
         let errors = Engine::build(vec![sheaf(&[("a.html", "{{ x | uper }}")])], false).err().unwrap();
-        assert_eq!(errors.0[0].hint.as_deref(), Some("did you mean `upper`?"));
+        assert_eq!(errors.list()[0].hint.as_deref(), Some("did you mean `upper`?"));
         let errors = Engine::build(
             vec![sheaf(&[("a.html", "{% include 'b.html' %}"), ("b.html", "{% include 'a.html' %}")])],
             false,
         )
         .err()
         .unwrap();
-        assert!(errors.0[0].message.contains("includes itself"));
+        assert!(errors.list()[0].message.contains("includes itself"));
         let errors = Engine::build(
             vec![sheaf(&[("a.html", "{% extends 'b.html' %}"), ("b.html", "{% extends 'a.html' %}")])],
             false,
         )
         .err()
         .unwrap();
-        assert!(errors.0[0].message.contains("extends itself"));
+        assert!(errors.list()[0].message.contains("extends itself"));
     }
 }

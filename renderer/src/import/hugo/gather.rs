@@ -17,7 +17,7 @@ const FOLDER: &str = "config/_default/";
 pub(super) fn gather(sources: &Sources, notes: &mut Vec<Note>) -> Result<(String, Table), Errors> {
     let names = || NAMES.iter().flat_map(|name| EXTENSIONS.map(|extension| format!("{name}.{extension}")));
     let load = |path: &str| -> Result<Table, Errors> {
-        let wrong = |problem: String| Errors::one(Diagnostic::in_file(path, problem));
+        let wrong = |problem: String| Errors::from(Diagnostic::in_file(path, problem));
         let Some(file) = sources.get(path) else { return Ok(Table::new()) };
         let bytes = file.read().map_err(|e| wrong(format!("the file cannot be read: {e}")))?;
         let text =
