@@ -112,7 +112,7 @@ impl Build {
         memo: Option<Memo>,
     ) -> anyhow::Result<(Summary, Option<(String, Explanation)>)> {
         let base_url = self.args.base_url.take().map_or(BaseUrl::Configured, BaseUrl::Given);
-        let mut input = self.folder.input(data, jiff::Timestamp::now(), base_url, self.args.drafts)?;
+        let mut input = self.folder.input(data, jiff::Timestamp::now(), base_url, self.args.drafts);
         input.options.config = self.args.config.take();
         let output = self.args.explain.as_deref().map(output_of);
         if let Some(memo) = &memo

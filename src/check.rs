@@ -53,7 +53,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
             "a check has no earlier data to fall back on: see that the source can be reached".into()
         });
     }
-    let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts)?;
+    let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts);
     input.options.config = args.config;
     let check = move || Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).check(&input);
     let mut report = tokio::task::spawn_blocking(check).await?;

@@ -99,6 +99,7 @@ fn compare(old: &Path, made: Imported) -> anyhow::Result<()> {
         sources: Sources::from_files(made.files),
         data: std::sync::Arc::default(),
         row_pages: std::sync::Arc::default(),
+        faults: renderer::data::Faults::default(),
         now: jiff::Timestamp::now(),
         options: Options { base_url: BaseUrl::Configured, ..Options::default() },
     };

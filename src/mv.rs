@@ -44,7 +44,7 @@ pub async fn run(args: MvArgs) -> anyhow::Result<()> {
     for problem in &failed {
         tracing::warn!(problem, "a source cannot be read; its pages are not known");
     }
-    let mut input = folder.input(data, jiff::Timestamp::now(), BaseUrl::Configured, true)?;
+    let mut input = folder.input(data, jiff::Timestamp::now(), BaseUrl::Configured, true);
     input.options.config = args.config;
     let plan = move || Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).relocate(&input, &old, &new);
     let plan = render::content(tokio::task::spawn_blocking(plan).await?)?;

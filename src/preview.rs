@@ -302,7 +302,7 @@ impl Author {
             ..render::options(&config)
         };
         let data = self.fetched.data_of(&config);
-        let input = render::input(sources, &config, data, Timestamp::now(), options)?;
+        let input = render::input(sources, &config, data, Timestamp::now(), options);
         let (renderer, since) = (Arc::clone(&self.renderer), self.since);
         let sink = BatchSink { store: Arc::clone(&self.store), taken: Mutex::default() };
         let rendered = tokio::task::spawn_blocking(move || {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use renderer::data::{self, DataSet};
-use renderer::{BaseUrl, Errors, Input, Limits, Memo, Options, Sources};
+use renderer::data::{self, DataSet, Faults, FileRows};
+use renderer::{BaseUrl, Diagnostic, Errors, Input, Limits, Memo, Options, Sources};
 
 use crate::config::{self, Config};
 use crate::failure::{Content, HintExt};
@@ -58,13 +58,7 @@ impl Folder {
     }
 
     /// All that a render reads.
-    pub fn input(
-        &self,
-        data: DataSet,
-        now: Timestamp,
-        base_url: BaseUrl,
-        drafts: bool,
-    ) -> anyhow::Result<Input> {
+    pub fn input(&self, data: DataSet, now: Timestamp, base_url: BaseUrl, drafts: bool) -> Input {
         let options = Options { drafts, base_url, ..options(&self.config) };
         input(self.sources.clone(), &self.config, data, now, options)
     }
@@ -77,23 +71,28 @@ pub fn input(
     mut data: DataSet,
     now: Timestamp,
     options: Options,
-) -> anyhow::Result<Input> {
-    let (mut rows, mut errors) = (Vec::new(), Errors::default());
+) -> Input {
+    let (mut rows, mut faults) = (Vec::new(), Faults::default());
     for source in &config.source {
         if let Some(file) = source.file() {
-            match data::from_file(source, file, &sources, options.source_lines) {
-                Ok((snapshot, pages)) => {
-                    data.insert(source.name.as_str(), snapshot);
-                    rows.extend(pages);
-                }
-                Err(found) => errors.append(found),
+            let FileRows { snapshot, pages, errors } =
+                data::from_file(source, file, &sources, options.source_lines);
+            faults.add(source, snapshot.is_some(), errors);
+            rows.extend(pages);
+            if let Some(snapshot) = snapshot {
+                data.insert(source.name.as_str(), snapshot);
             }
         } else if let Some(snapshot) = data.get(&source.name) {
-            rows.extend(data::pages(source, snapshot)?);
+            match data::pages(source, snapshot) {
+                Ok(pages) => rows.extend(pages),
+                Err(error) => {
+                    let wrong = Diagnostic::new(error.to_string()).maybe_hint(error.hint());
+                    faults.add(source, true, wrong.into());
+                }
+            }
         }
     }
-    content(errors.into_result())?;
-    Ok(Input { sources, data: Arc::new(data), row_pages: Arc::new(rows), now, options })
+    Input { sources, data: Arc::new(data), row_pages: Arc::new(rows), faults, now, options }
 }
 
 /// Fails unless `root` holds a site.

@@ -91,6 +91,7 @@ fn main() -> std::process::ExitCode {
             sources: sources.clone(),
             data: Arc::default(),
             row_pages: Arc::default(),
+            faults: renderer::data::Faults::default(),
             now: jiff::Timestamp::now(),
             options: Options::default(),
         };

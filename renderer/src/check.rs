@@ -195,7 +195,7 @@ impl<'a> Check<'a> {
             findings: Mutex::default(),
             shared: Mutex::default(),
             usage: Usage::new(site),
-            failed: Mutex::default(),
+            failed: Mutex::new(site.faults.outputs().collect()),
             outputs: Mutex::default(),
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! Owns the `[[source]]` tables of `bakehouse.toml` ([`SourceConfig`]), fetching them ([`fetch()`], [`fetch_all`]) or
 //! reading them with the site ([`from_file`]), when those that fail are asked again ([`Retries`]), the recorded result ([`Snapshot`], [`DataSet`]) and the pages that
-//! rows make ([`pages`]). Leaves out: when to fetch (`schedule`), where snapshots are stored, and how pages are rendered.
+//! rows make ([`pages`]), and what is wrong with them ([`Faults`]). Leaves out: when to fetch (`schedule`), where snapshots are stored, and how pages are rendered.
 //! A fetch that fails fails as a whole, so that the caller can keep the snapshot it has; there is no half of a source.
 
 mod backoff;
 mod config;
 mod error;
+mod faults;
 mod fetch;
 mod file;
 pub(crate) mod http;
@@ -24,8 +25,9 @@ pub use config::{
     SourceConfig, SourceKind, SqlConfig, TIMEOUT_DEFAULT, check,
 };
 pub use error::{CellError, DataError};
+pub use faults::Faults;
 pub use fetch::{Fingerprint, fetch, fetch_all, fingerprint};
-pub use file::from_file;
+pub use file::{FileRows, from_file};
 pub use page::{RowPage, pages};
 pub use retries::{Failing, Retries};
 pub use snapshot::{DataSet, Snapshot, record_path};

@@ -85,7 +85,7 @@ pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, Refused> {
             Ok(value::from_yaml(&parsed)?)
         }
         "csv" => {
-            let Table { columns, records } = table(bytes, b',')?;
+            let Table { columns, records } = table(bytes, b',', &mut Err)?;
             let texts = |record: &csv::StringRecord| record.iter().map(Value::from).collect::<Vec<_>>();
             let mut map = Map::new();
             map.insert(key("headers"), Value::from(texts(&columns)));
@@ -112,15 +112,20 @@ fn text(bytes: &[u8]) -> Result<&str, Refused> {
 pub(crate) struct Table {
     /// The first record.
     pub(crate) columns: csv::StringRecord,
-    /// The others, each with the line that it begins in.
+    /// The others, each with the line that it begins in. Of one that is not as it must be there are no cells.
     pub(crate) records: Vec<(usize, csv::StringRecord)>,
 }
 
-/// Reads a table whose cells are apart by `separator`.
+/// Reads a table whose cells are apart by `separator`. Of records that are no UTF-8, or longer or shorter than the first,
+/// `told` says whether to go on without them.
 ///
 /// # Errors
-/// Text that is no UTF-8, and records that are longer or shorter than the first.
-pub(crate) fn table(bytes: &[u8], separator: u8) -> Result<Table, Refused> {
+/// What `told` says, and a first record that cannot be read.
+pub(crate) fn table(
+    bytes: &[u8],
+    separator: u8,
+    told: &mut dyn FnMut(Refused) -> Result<(), Refused>,
+) -> Result<Table, Refused> {
     let refused = |error: csv::Error| {
         let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
         let message = match error.kind() {
@@ -136,7 +141,13 @@ pub(crate) fn table(bytes: &[u8], separator: u8) -> Result<Table, Refused> {
     let columns = reader.headers().map_err(refused)?.clone();
     let mut records = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(refused)?;
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                told(refused(error))?;
+                csv::StringRecord::new()
+            }
+        };
         let line = record.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
         records.push((line, record));
     }

@@ -99,6 +99,7 @@ impl Memo {
     pub fn is_current(&self, input: &Input) -> bool {
         let head = &self.head;
         !head.elsewhere
+            && input.faults.is_empty()
             // Files that may change without showing it are not among those, and one of them may be gone.
             && input.sources.len() == head.before.count
             && input.sources.are(&head.before.files)

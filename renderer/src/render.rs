@@ -17,7 +17,7 @@ use release::File;
 
 use crate::blocks::BlockStore;
 use crate::config::{self, Config};
-use crate::data::{DataSet, RowPage};
+use crate::data::{DataSet, Faults, RowPage};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 use crate::front_matter;
 use crate::graph::{Explanation, Graph, Planned};
@@ -49,6 +49,8 @@ pub struct Input {
     pub data: Arc<DataSet>,
     /// The pages that rows of these sources make.
     pub row_pages: Arc<Vec<RowPage>>,
+    /// What is wrong with the data, or with rows.
+    pub faults: Faults,
     /// The render's time: `now()` in templates, and what dates of pages are compared with.
     pub now: Timestamp,
     /// How to render.
@@ -421,7 +423,8 @@ impl Renderer {
         if is_hopeless {
             return Err(and_in_contents(&site, &jobs, known));
         }
-        let keep_going = input.options.keep_going;
+        // Pages that go and come again would be worse than those of before.
+        let keep_going = input.options.keep_going && input.faults.is_empty();
         let is_good = known.is_empty();
         // Then outputs are made only for what else is wrong with them.
         let hands_over = is_good || keep_going;
@@ -684,8 +687,14 @@ impl Renderer {
     fn basis(&self, input: &Input) -> Result<Basis, Errors> {
         let sources = &input.sources;
         let beyond_zola = sources.get(config::BAKEHOUSE_NAME).is_some();
-        let (config_digest, config) = self.config(input)?;
-        let mut errors = Errors::default();
+        let mut errors = input.faults.errors.clone();
+        let (config_digest, config) = match self.config(input) {
+            Ok(config) => config,
+            Err(wrong) => {
+                errors.append(wrong);
+                return Err(errors);
+            }
+        };
         let (engine, lacks_templates) = match self.engine(sources, &config, beyond_zola) {
             Ok(engine) => (engine, false),
             Err(wrong) => {
@@ -824,6 +833,7 @@ impl Renderer {
             engine,
             memory,
             limits: input.options.limits.clone(),
+            faults: input.faults.clone(),
             image_options: images,
             math,
             base,
@@ -1175,6 +1185,7 @@ mod tests {
             sources: Sources::from_files(files.map(|(path, text)| (path.to_owned(), text.to_owned().into()))),
             data: Arc::default(),
             row_pages: Arc::default(),
+            faults: Faults::default(),
             now: now.parse().unwrap(),
             options: Options::default(),
         }

@@ -16,6 +16,7 @@ use tera::{Context, Value};
 
 use crate::blocks::Blocks;
 use crate::config::{AnchorLinks, Config};
+use crate::data::Faults;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::graph::{self, ContentName};
 use crate::highlight::CodeStyle;
@@ -139,6 +140,7 @@ pub(crate) struct Site {
     pub(crate) engine: Arc<Engine>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) limits: Limits,
+    pub(crate) faults: Faults,
     pub(crate) base: Base,
     pub(crate) now: Timestamp,
     pub(crate) beyond_zola: bool,
@@ -223,6 +225,7 @@ pub(crate) struct Makings {
     pub(crate) engine: Arc<Engine>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) limits: Limits,
+    pub(crate) faults: Faults,
     pub(crate) image_options: ImageOptions,
     pub(crate) math: bool,
     pub(crate) base: Base,
@@ -263,6 +266,7 @@ impl Site {
             engine: parts.engine,
             memory: parts.memory,
             limits: parts.limits,
+            faults: parts.faults,
             base: parts.base,
             now: parts.now,
             beyond_zola: parts.beyond_zola,

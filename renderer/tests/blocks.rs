@@ -58,6 +58,7 @@ impl Site {
             sources: Sources::from_files(files),
             data: Arc::default(),
             row_pages: Arc::default(),
+            faults: renderer::data::Faults::default(),
             now: "2026-06-01T12:00:00Z".parse().unwrap(),
             options: Options::default(),
         }

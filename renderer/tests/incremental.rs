@@ -459,14 +459,15 @@ impl Draft {
             if self.rows { page } else { "" }
         ))
         .unwrap();
-        let (snapshot, rows) = data::from_file(&source, source.file().unwrap(), &sources, false).unwrap();
-        let data = DataSet::from_iter([("news".to_owned(), snapshot)]);
+        let read = data::from_file(&source, source.file().unwrap(), &sources, false);
+        let data = DataSet::from_iter([("news".to_owned(), read.snapshot.unwrap())]);
         let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
         let widths = if self.images == 2 { vec![3, 6] } else { Vec::new() };
         let images = ImageOptions { dimensions: self.images > 0, widths, ..ImageOptions::default() };
         Input {
             sources,
-            row_pages: Arc::new(rows),
+            row_pages: Arc::new(read.pages),
+            faults: renderer::data::Faults::default(),
             data: Arc::new(data),
             now: now + jiff::SignedDuration::from_hours(24 * self.day),
             options: Options { drafts: self.drafts, images, ..Options::default() },

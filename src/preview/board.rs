@@ -564,6 +564,15 @@ mod tests {
     }
 
     #[test]
+    fn of_many_errors_a_page_has_the_first_and_their_number() {
+        let (mut board, store) = board();
+        let errors = (0..250).map(|n| Diagnostic::in_file(format!("content/{n:03}.md"), "wrong")).collect();
+        board.show(Batch { errors, ..batch(&store, &[("a/index.html", "a")], &[]) });
+        let others = board.news(Some("/a/"), "").others;
+        assert_eq!((others.list.len(), others.left_out), (ERRORS_MAX, 250 - ERRORS_MAX));
+    }
+
+    #[test]
     fn addresses_begin_with_the_base() {
         let board = Board::new("b".into(), "/docs".into());
         assert_eq!(board.site_path("/docs/caf%C3%A9/").as_deref(), Some("/café/"));

@@ -68,7 +68,7 @@ impl Worker {
             data: data.iter().map(|(name, _)| name.to_owned()).collect(),
             files: files_of(&config),
         };
-        let input = self.input(now, &config, &sources, data)?;
+        let input = self.input(now, &config, &sources, data);
         let soon = batch.trigger == Trigger::Watch && !batch.whole;
         let summary = self.render(&draft, &input, known.as_ref(), &recording, soon).await;
         self.known.clone_from(&known);
@@ -225,15 +225,9 @@ impl Worker {
     }
 
     /// All that a render reads.
-    fn input(
-        &self,
-        now: Timestamp,
-        config: &Config,
-        sources: &Sources,
-        data: DataSet,
-    ) -> Result<renderer::Input, Stop> {
+    fn input(&self, now: Timestamp, config: &Config, sources: &Sources, data: DataSet) -> renderer::Input {
         let options = Options { base_url: self.setup.base_url.clone(), ..render::options(config) };
-        render::input(sources.clone(), config, data, now, options).map_err(Stop::lasting)
+        render::input(sources.clone(), config, data, now, options)
     }
 
     /// Renders into the draft, and records what was rendered from.

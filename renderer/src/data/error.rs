@@ -142,12 +142,14 @@ pub enum DataError {
         found: &'static str,
     },
     /// Rows, or cells of them, cannot be used. Never empty.
-    #[error("{}", first_of(errors))]
+    #[error("{}", first_of(errors, *more))]
     BadRows {
         /// The source.
         name: String,
-        /// The bad rows, the first twenty at most.
+        /// What is wrong with them, as much as is shown of errors.
         errors: Vec<CellError>,
+        /// How much more is.
+        more: usize,
     },
     /// A recorded snapshot cannot be read.
     #[error("recorded data of source `{name}`: {problem}")]
@@ -185,15 +187,15 @@ pub struct CellError {
 
 impl From<CellError> for DataError {
     fn from(error: CellError) -> Self {
-        Self::BadRows { name: error.name.clone(), errors: vec![error] }
+        Self::BadRows { name: error.name.clone(), errors: vec![error], more: 0 }
     }
 }
 
-fn first_of(errors: &[CellError]) -> String {
+fn first_of(errors: &[CellError], more: usize) -> String {
     match errors {
         [] => "bad rows".to_owned(),
         [only] => only.to_string(),
-        [first, rest @ ..] => format!("{first}, and {} more bad rows", rest.len()),
+        [first, rest @ ..] => format!("{first}, and {} more bad cells", rest.len() + more),
     }
 }
 

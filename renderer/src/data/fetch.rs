@@ -170,7 +170,7 @@ mod tests {
         );
         let sources = Sources::from_folder(&root, &Limits::default()).unwrap();
         let [staff] = files.as_slice() else { panic!("{files:?}") };
-        let (_, pages) = from_file(staff, staff.file().unwrap(), &sources, false).unwrap();
+        let pages = from_file(staff, staff.file().unwrap(), &sources, false).pages;
         let paths: Vec<&str> = pages.iter().map(|page| page.path.as_str()).collect();
         assert_eq!(paths, ["staff/ida.md", "staff/tomas.md", "staff/mei.md"]);
     }

@@ -1,47 +1,44 @@
 //! A source that is a file of the site: read with all the others, from the same snapshot of them. What is wrong with it is
 //! wrong with the site, and said with its place.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::config::{FileConfig, FileFormat, SourceConfig, written};
-use super::error::{DataError, show};
+use super::error::{CellError, show};
 use super::lines;
-use super::page::{RowPage, pages};
+use super::page::{RowPage, made};
 use super::snapshot::Snapshot;
 use crate::config::BAKEHOUSE_NAME;
 use crate::data_file::{self, Refused, Table};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::sources::Sources;
 
+/// What a file among the site's gives.
+#[derive(Debug, Default)]
+pub struct FileRows {
+    /// Its rows; none where it cannot be read.
+    pub snapshot: Option<Snapshot>,
+    /// The pages that they make.
+    pub pages: Vec<RowPage>,
+    /// What is wrong with it, or with each bad row, with its line where that is known.
+    pub errors: Errors,
+}
+
 /// The rows of a file among the site's, and the pages that they make; `located` asks in which lines, in every format.
-///
-/// # Errors
-/// What is wrong with the file, or with each bad row (the first 20), with its line where that is known.
-pub fn from_file(
-    source: &SourceConfig,
-    config: &FileConfig,
-    sources: &Sources,
-    located: bool,
-) -> Result<(Snapshot, Vec<RowPage>), Errors> {
+pub fn from_file(source: &SourceConfig, config: &FileConfig, sources: &Sources, located: bool) -> FileRows {
     let reading = Reading { source, config };
-    let bytes = reading.bytes(sources)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let Rows { rows, mut lines } =
-        reading.rows(&bytes).map_err(|refused| reading.refused(&text, &refused))?;
-    let snapshot = Snapshot::new(rows);
-    let made = pages(source, &snapshot);
-    if lines.is_empty() && (located || made.is_err()) {
-        lines = lines::of_rows(config.format, &text, &config.rows, snapshot.len());
+    let mut errors = Errors::default();
+    match reading.read(sources, located, &mut errors) {
+        Ok((snapshot, pages)) => FileRows { snapshot: Some(snapshot), pages, errors },
+        Err(wrong) => {
+            errors.push(*wrong);
+            FileRows { errors, ..FileRows::default() }
+        }
     }
-    let mut pages = made.map_err(|error| reading.bad_rows(&text, &lines, error))?;
-    let path: Arc<str> = config.path.as_str().into();
-    for page in &mut pages {
-        page.place = Some((path.clone(), lines.get(page.row - 1).copied().unwrap_or(1)));
-    }
-    Ok((snapshot, pages))
 }
 
 struct Reading<'a> {
@@ -53,14 +50,52 @@ struct Rows {
     rows: Vec<Map<String, Value>>,
     /// The line in which each begins, where the format has lines.
     lines: Vec<usize>,
+    /// Numbers of those of which nothing could be read.
+    unread: BTreeSet<usize>,
 }
 
 impl Reading<'_> {
+    /// Adds to `errors` what is wrong with rows.
+    ///
+    /// # Errors
+    /// What is wrong with all of the file.
+    fn read(
+        &self,
+        sources: &Sources,
+        located: bool,
+        errors: &mut Errors,
+    ) -> Result<(Snapshot, Vec<RowPage>), Box<Diagnostic>> {
+        let bytes = self.bytes(sources)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let format = self.config.format;
+        let mut tell = |refused: Refused| match errors.is_full() {
+            // Each place is found by counting lines.
+            true => errors.count(),
+            false => errors.push(self.refused(&text, &refused)),
+        };
+        let Rows { rows, mut lines, unread } =
+            self.rows(&bytes, &mut tell).map_err(|refused| self.refused(&text, &refused))?;
+        let snapshot = Snapshot::new(rows);
+        let made = made(self.source, &snapshot);
+        if lines.is_empty() && (located || !made.errors.is_empty()) {
+            lines = lines::of_rows(format, &text, &self.config.rows, snapshot.len());
+        }
+        let bad = made.errors.iter().filter(|error| !unread.contains(&error.row));
+        errors.extend(bad.map(|error| self.bad_row(&text, &lines, error)));
+        (0..made.more).for_each(|_| errors.count());
+        let mut pages = made.pages;
+        let path: Arc<str> = self.config.path.as_str().into();
+        for page in &mut pages {
+            page.place = Some((path.clone(), lines.get(page.row - 1).copied().unwrap_or(1)));
+        }
+        Ok((snapshot, pages))
+    }
+
     fn diagnostic(&self, problem: impl std::fmt::Display) -> Diagnostic {
         Diagnostic::in_file(self.config.path.as_str(), format!("source `{}`: {problem}", self.source.name))
     }
 
-    fn bytes(&self, sources: &Sources) -> Result<bytes::Bytes, Errors> {
+    fn bytes(&self, sources: &Sources) -> Result<bytes::Bytes, Box<Diagnostic>> {
         let path = self.config.path.as_str();
         let Some(file) = sources.get(path) else {
             let near = nearest(path, sources.iter().map(|(path, _)| path));
@@ -99,13 +134,20 @@ impl Reading<'_> {
         Ok(file.read().map_err(unreadable)?)
     }
 
-    fn rows(&self, bytes: &[u8]) -> Result<Rows, Refused> {
+    /// The rows of the file; of those that are none, `tell` is told.
+    fn rows(&self, bytes: &[u8], tell: &mut dyn FnMut(Refused)) -> Result<Rows, Refused> {
+        let mut lined = |separator| {
+            table(&data_file::table(bytes, separator, &mut |refused| {
+                tell(refused);
+                Ok(())
+            })?)
+        };
         let rows = match self.config.format {
-            FileFormat::Csv => table(&data_file::table(bytes, b',')?)?,
-            FileFormat::Tsv => table(&data_file::table(bytes, b'\t')?)?,
-            FileFormat::Json => self.list(bytes, "json")?,
-            FileFormat::Toml => self.list(bytes, "toml")?,
-            FileFormat::Yaml => self.list(bytes, "yaml")?,
+            FileFormat::Csv => lined(b',')?,
+            FileFormat::Tsv => lined(b'\t')?,
+            FileFormat::Json => self.list(bytes, "json", tell)?,
+            FileFormat::Toml => self.list(bytes, "toml", tell)?,
+            FileFormat::Yaml => self.list(bytes, "yaml", tell)?,
         };
         if rows.rows.len() > self.source.rows_max {
             let text = format!("there are {} rows, `rows_max` is {}", rows.rows.len(), self.source.rows_max);
@@ -115,7 +157,7 @@ impl Reading<'_> {
     }
 
     /// The rows of a document.
-    fn list(&self, bytes: &[u8], format: &str) -> Result<Rows, Refused> {
+    fn list(&self, bytes: &[u8], format: &str, tell: &mut dyn FnMut(Refused)) -> Result<Rows, Refused> {
         let document = data_file::parse(bytes, format)?;
         let mut document = serde_json::to_value(&document).map_err(|error| error.to_string())?;
         let pointer = &self.config.rows;
@@ -124,45 +166,40 @@ impl Reading<'_> {
             Some(other) => return Err(no_rows(pointer, &show(other)).into()),
             None => return Err(no_rows(pointer, "nothing").into()),
         };
-        let row = |(index, item)| match item {
-            Value::Object(row) => Ok(row),
-            other => Err(format!("row {} must be an object (value: {})", index + 1, show(&other))),
-        };
-        let rows = found.into_iter().enumerate().map(row).collect::<Result<_, _>>()?;
-        Ok(Rows { rows, lines: Vec::new() })
-    }
-
-    fn refused(&self, text: &str, refused: &Refused) -> Errors {
-        let diagnostic = self.diagnostic(&refused.message);
-        let diagnostic = match refused.place {
-            Some((line, column)) => diagnostic.at_line(text, line, column),
-            None => diagnostic,
-        };
-        diagnostic.into()
-    }
-
-    fn bad_rows(&self, text: &str, lines: &[usize], error: DataError) -> Errors {
-        let DataError::BadRows { errors, .. } = error else {
-            return Diagnostic::in_file(self.config.path.as_str(), error.to_string()).into();
-        };
-        let placed = |error: super::error::CellError| {
-            let hint = match error.columns() {
-                Some(columns) => {
-                    let near = nearest(&error.column, columns).map(|near| format!("did you mean `{near}`? "));
-                    format!(
-                        "{}columns are named in [source.page] of bakehouse.toml",
-                        near.unwrap_or_default()
-                    )
-                }
-                None => "correct the row; what was published before stays".to_owned(),
-            };
-            let diagnostic = Diagnostic::in_file(self.config.path.as_str(), error.to_string()).hint(hint);
-            match lines.get(error.row - 1) {
-                Some(line) => Diagnostic { column: None, ..diagnostic.at_line(text, *line, 1) },
-                None => diagnostic,
+        let mut unread = BTreeSet::new();
+        let row = |(number, item)| match item {
+            Value::Object(row) => row,
+            other => {
+                tell(format!("row {number} must be an object (value: {})", show(&other)).into());
+                unread.insert(number);
+                Map::new()
             }
         };
-        errors.into_iter().map(placed).collect()
+        let rows = (1..).zip(found).map(row).collect();
+        Ok(Rows { rows, lines: Vec::new(), unread })
+    }
+
+    fn refused(&self, text: &str, refused: &Refused) -> Diagnostic {
+        let diagnostic = self.diagnostic(&refused.message);
+        match refused.place {
+            Some((line, column)) => diagnostic.at_line(text, line, column),
+            None => diagnostic,
+        }
+    }
+
+    fn bad_row(&self, text: &str, lines: &[usize], error: &CellError) -> Diagnostic {
+        let hint = match error.columns() {
+            Some(columns) => {
+                let near = nearest(&error.column, columns).map(|near| format!("did you mean `{near}`? "));
+                format!("{}columns are named in [source.page] of bakehouse.toml", near.unwrap_or_default())
+            }
+            None => "correct the row; what was published before stays".to_owned(),
+        };
+        let diagnostic = Diagnostic::in_file(self.config.path.as_str(), error.to_string()).hint(hint);
+        match lines.get(error.row - 1) {
+            Some(line) => Diagnostic { column: None, ..diagnostic.at_line(text, *line, 1) },
+            None => diagnostic,
+        }
     }
 }
 
@@ -195,6 +232,7 @@ fn table(Table { columns, records }: &Table) -> Result<Rows, Refused> {
     Ok(Rows {
         rows: records.iter().map(|(_, record)| row(record)).collect(),
         lines: records.iter().map(|(line, _)| *line).collect(),
+        unread: (1..).zip(records).filter(|(_, (_, record))| record.is_empty()).map(|(n, _)| n).collect(),
     })
 }
 
@@ -212,7 +250,8 @@ mod tests {
     fn read(keys: &str, path: &str, text: &str) -> Result<(Snapshot, Vec<RowPage>), Errors> {
         let source = source(&format!("path = '{path}'\n{keys}"));
         let sources = Sources::from_files([(path.to_owned(), Bytes::from(text.to_owned()))]);
-        from_file(&source, source.file().unwrap(), &sources, true)
+        let FileRows { snapshot, pages, errors } = from_file(&source, source.file().unwrap(), &sources, true);
+        errors.into_result().map(|()| (snapshot.unwrap(), pages))
     }
 
     fn rows(keys: &str, path: &str, text: &str) -> Value {
@@ -307,6 +346,47 @@ mod tests {
         assert!(error.contains("row 1: column `at` is not there") && error.contains("--> a.json"), "{error}");
     }
 
+    /// Good rows make their pages all the same, and each number is that of the row in the file.
+    #[test]
+    fn a_bad_row_hides_no_other() {
+        let page = "[page]\nslug='slug'\ntitle='title'\ndate='at'";
+        let told = |path: &str, text: &str| {
+            let source = source(&format!("path = '{path}'\n{page}"));
+            let sources = Sources::from_files([(path.to_owned(), Bytes::from(text.to_owned()))]);
+            let read = from_file(&source, source.file().unwrap(), &sources, false);
+            let messages = read.errors.list().iter().map(|wrong| {
+                let message = wrong.message.split(" (value").next().unwrap();
+                format!("{:?} {}", wrong.line, message.split(": RFC").next().unwrap())
+            });
+            let pages: Vec<_> = read.pages.iter().map(|page| page.path.as_str()).collect();
+            format!("{}\n{}", messages.collect::<Vec<_>>().join("\n"), pages.join(" "))
+        };
+        let text = "slug,title,at\na,A,\nb,B\n,,soon\nc,C,soon\nd,D,,\na,,\ne,E,\n";
+        insta::assert_snapshot!(told("a.csv", text), @"
+        Some(3) source `news`: expected 3 cells as in the first line, found 2
+        Some(4) source `news`: row 3: column `at` must be a date
+        Some(4) source `news`: row 3: column `slug` must not be null
+        Some(4) source `news`: row 3: column `title` must not be null
+        Some(5) source `news`: row 4: column `at` must be a date
+        Some(6) source `news`: expected 3 cells as in the first line, found 4
+        Some(7) source `news`: row 6: column `slug` makes the same slug as row 1
+        Some(7) source `news`: row 6: column `title` must not be null
+        a.md e.md
+        ");
+        let text = "[{\"slug\": \"a\", \"title\": \"A\", \"at\": null},\n1,\n{\"slug\": \"b\", \"title\": 0},\ntrue]";
+        insta::assert_snapshot!(told("a.json", text), @"
+        None source `news`: row 2 must be an object
+        None source `news`: row 4 must be an object
+        Some(3) source `news`: row 3: column `at` is not there; the row has slug, title
+        a.md
+        ");
+        let many = format!("slug,title,at\n{}", "a\n".repeat(1_000));
+        let source = source(&format!("path = 'a.csv'\n{page}"));
+        let sources = Sources::from_files([("a.csv".to_owned(), Bytes::from(many))]);
+        let errors = from_file(&source, source.file().unwrap(), &sources, false).errors;
+        assert_eq!(errors.list().len() + errors.more(), 1_000);
+    }
+
     #[test]
     fn only_files_of_the_site_are_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -323,7 +403,8 @@ mod tests {
         let sources = Sources::from_folder(&root, &crate::Limits::default()).unwrap();
         let read = |path: &str| {
             let source = source(&format!("path = '{path}'"));
-            from_file(&source, source.file().unwrap(), &sources, false).map(|(rows, _)| rows.to_value())
+            let read = from_file(&source, source.file().unwrap(), &sources, false);
+            read.snapshot.map(|rows| rows.to_value()).ok_or(read.errors)
         };
         assert_eq!(read("data/in.csv").unwrap(), json!([{"a": "1"}]));
         for link in ["data/out.csv", "data/folder/x.csv"] {

@@ -9,13 +9,12 @@ use serde_json::{Map, Value};
 use super::config::{PageConfig, SourceConfig};
 use super::error::{CellError, DataError, show};
 use super::snapshot::Snapshot;
+use crate::diagnostic::DIAGNOSTICS_MAX;
 
 /// Longest slug: it becomes a file name, of which most file systems allow 255 bytes.
 const SLUG_BYTES_MAX: usize = 200;
 /// What is said of a column that a row does not have, before those that it has.
 const NOT_THERE: &str = "is not there; the row has ";
-/// Bad rows that are reported one by one; a table that is wholly wrong needs no more to be understood.
-const ERRORS_MAX: usize = 20;
 
 /// A page that a row makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,33 +36,60 @@ pub struct RowPage {
 /// The pages that the rows of `snapshot` make, in their order; none where the source makes no pages.
 ///
 /// # Errors
-/// [`DataError::BadRows`] with every bad row (the first 20). One bad row fails the source: a page that is missing
+/// [`DataError::BadRows`] with every bad cell, as many as are shown of errors. One fails the source: a page that is missing
 /// without a word is worse than yesterday's.
 pub fn pages(source: &SourceConfig, snapshot: &Snapshot) -> Result<Vec<RowPage>, DataError> {
-    let Some(config) = &source.page else { return Ok(Vec::new()) };
-    let mut pages = Vec::with_capacity(snapshot.len());
-    let mut errors = Vec::new();
+    let Made { pages, errors, more } = made(source, snapshot);
+    if errors.is_empty() {
+        Ok(pages)
+    } else {
+        Err(DataError::BadRows { name: source.name.clone(), errors, more })
+    }
+}
+
+/// What rows make.
+pub(super) struct Made {
+    /// The pages of good ones.
+    pub(super) pages: Vec<RowPage>,
+    /// What is wrong with others, as much as is shown of errors.
+    pub(super) errors: Vec<CellError>,
+    /// How much more is.
+    pub(super) more: usize,
+}
+
+/// Makes the pages of the rows of `snapshot`.
+pub(super) fn made(source: &SourceConfig, snapshot: &Snapshot) -> Made {
+    let mut made = Made { pages: Vec::new(), errors: Vec::new(), more: 0 };
+    let Some(config) = &source.page else { return made };
     let mut rows_by_slug = BTreeMap::new();
     for (index, cells) in snapshot.rows().iter().enumerate() {
         let row = Row { source: &source.name, number: index + 1, cells };
-        let made =
-            page(config, &row).and_then(|(slug, made)| match rows_by_slug.insert(slug.clone(), row.number) {
-                None => Ok(made),
-                Some(first) => {
-                    Err(row.error(&config.slug, &slug, format!("makes the same slug as row {first}")))
-                }
-            });
-        match made {
-            Ok(made) => pages.push(made),
-            // Of a column that rows of these columns lack it is said once.
-            Err(error) if errors.iter().any(|known: &CellError| known.lacks_column_as(&error)) => {}
-            Err(error) => errors.push(error),
+        let (slug, mut page) = page(config, &row);
+        if let Some(slug) = slug
+            && let first = *rows_by_slug.entry(slug.clone()).or_insert(row.number)
+            && first != row.number
+        {
+            let twice = row.error(&config.slug, &slug, format!("makes the same slug as row {first}"));
+            page = Err(page.err().into_iter().flatten().chain([twice]).collect());
         }
-        if errors.len() == ERRORS_MAX {
-            break;
+        match page {
+            Ok(page) => made.pages.push(page),
+            Err(errors) => errors.into_iter().for_each(|error| made.tell(error)),
         }
     }
-    if errors.is_empty() { Ok(pages) } else { Err(DataError::BadRows { name: source.name.clone(), errors }) }
+    made
+}
+
+impl Made {
+    fn tell(&mut self, error: CellError) {
+        // Of a column that rows of these columns lack it is said once.
+        let is_told = self.errors.iter().any(|known| known.lacks_column_as(&error));
+        match self.errors.len() < DIAGNOSTICS_MAX {
+            _ if is_told => {}
+            true => self.errors.push(error),
+            false => self.more += 1,
+        }
+    }
 }
 
 /// `"column"` or `"{{ column }} and {{ another }}"`.
@@ -199,79 +225,89 @@ impl Row<'_> {
     }
 }
 
-fn page(config: &PageConfig, row: &Row<'_>) -> Result<(String, RowPage), CellError> {
+/// The slug of a row, if it has one, and its page, or all that is wrong with it.
+fn page(config: &PageConfig, row: &Row<'_>) -> (Option<String>, Result<RowPage, Vec<CellError>>) {
+    let mut errors = Vec::new();
+    let slug = slug_of(config, row).map_err(|error| errors.push(error)).ok();
+    let mut front = toml::Table::new();
+    let mut set = |key: &str, value: Result<Option<toml::Value>, CellError>| match value {
+        Ok(value) => front.extend(value.map(|value| (key.to_owned(), value))),
+        Err(error) => errors.push(error),
+    };
+    let optional = |pattern: &Option<String>| match pattern {
+        Some(pattern) => row.pattern(pattern),
+        None => Ok(None),
+    };
+    set("title", row.required(&config.title).map(|title| Some(title.into())));
+    set("slug", Ok(slug.clone().map(Into::into)));
+    set("description", optional(&config.description).map(|text| text.map(Into::into)));
+    for (key, column) in
+        [("date", &config.date), ("updated", &config.updated), ("expiry_date", &config.expiry_date)]
+    {
+        if let Some(column) = column {
+            let value = row.cell(column).transpose();
+            let date = value.map(|value| Ok(date(row, column, value?)?.into()));
+            set(key, date.transpose());
+        }
+    }
+    set("template", Ok(config.template.clone().map(Into::into)));
+    let mut taxonomies = toml::Table::new();
+    for (taxonomy, column) in &config.taxonomies {
+        match terms(row, column) {
+            Ok(terms) if terms.is_empty() => {}
+            Ok(terms) => {
+                taxonomies.insert(taxonomy.clone(), toml::Value::Array(terms));
+            }
+            Err(error) => set("taxonomies", Err(error)),
+        }
+    }
+    if !taxonomies.is_empty() {
+        set("taxonomies", Ok(Some(taxonomies.into())));
+    }
+    let mut extra = toml::Table::new();
+    let columns = match &config.extra {
+        Some(columns) => columns.iter().collect(),
+        None => row.cells.keys().collect::<Vec<_>>(),
+    };
+    for column in columns {
+        let value = row.cell(column).transpose();
+        match value.map(|value| to_toml(row, column, value?)).transpose() {
+            Ok(value) => extra.extend(value.map(|value| (column.clone(), value))),
+            Err(error) => set("extra", Err(error)),
+        }
+    }
+    set("extra", Ok(Some(extra.into())));
+    let body = optional(&config.body).map_err(|error| errors.push(error)).ok().flatten();
+    // What two keys are made of is wrong once.
+    errors.dedup();
+    let page = match &slug {
+        Some(slug) if errors.is_empty() => Ok(RowPage {
+            path: match &*config.section {
+                "" => format!("{slug}.md"),
+                section => format!("{section}/{slug}.md"),
+            },
+            front_matter: front,
+            body: body.unwrap_or_default(),
+            source: row.source.to_owned(),
+            row: row.number,
+            place: None,
+        }),
+        _ => Err(errors),
+    };
+    (slug, page)
+}
+
+fn slug_of(config: &PageConfig, row: &Row<'_>) -> Result<String, CellError> {
     let given = row.required(&config.slug)?;
     let slug = slug(&given);
     if slug.is_empty() {
         return Err(row.error(&config.slug, &given, "has no letter or digit to make an address of"));
     }
     if slug.len() > SLUG_BYTES_MAX {
-        return Err(row.bad(
-            &config.slug,
-            &Value::from(given),
-            format!("makes a slug longer than {SLUG_BYTES_MAX} bytes"),
-        ));
+        let problem = format!("makes a slug longer than {SLUG_BYTES_MAX} bytes");
+        return Err(row.bad(&config.slug, &Value::from(given), problem));
     }
-    let mut front = toml::Table::new();
-    front.insert("title".into(), row.required(&config.title)?.into());
-    front.insert("slug".into(), slug.clone().into());
-    if let Some(pattern) = &config.description
-        && let Some(text) = row.pattern(pattern)?
-    {
-        front.insert("description".into(), text.into());
-    }
-    for (key, column) in
-        [("date", &config.date), ("updated", &config.updated), ("expiry_date", &config.expiry_date)]
-    {
-        if let Some(column) = column
-            && let Some(value) = row.cell(column)?
-        {
-            front.insert(key.into(), date(row, column, value)?.into());
-        }
-    }
-    if let Some(template) = &config.template {
-        front.insert("template".into(), template.clone().into());
-    }
-    let mut taxonomies = toml::Table::new();
-    for (taxonomy, column) in &config.taxonomies {
-        let terms = terms(row, column)?;
-        if !terms.is_empty() {
-            taxonomies.insert(taxonomy.clone(), toml::Value::Array(terms));
-        }
-    }
-    if !taxonomies.is_empty() {
-        front.insert("taxonomies".into(), taxonomies.into());
-    }
-    let mut extra = toml::Table::new();
-    match &config.extra {
-        Some(columns) => {
-            for column in columns {
-                if let Some(value) = row.cell(column)? {
-                    extra.insert(column.clone(), to_toml(row, column, value)?);
-                }
-            }
-        }
-        None => {
-            for (column, value) in row.cells {
-                if !value.is_null() {
-                    extra.insert(column.clone(), to_toml(row, column, value)?);
-                }
-            }
-        }
-    }
-    front.insert("extra".into(), extra.into());
-    let body = match &config.body {
-        Some(pattern) => row.pattern(pattern)?.unwrap_or_default(),
-        None => String::new(),
-    };
-    let path = if config.section.is_empty() {
-        format!("{slug}.md")
-    } else {
-        format!("{}/{slug}.md", config.section)
-    };
-    let (source, row) = (row.source.to_owned(), row.number);
-    let page = RowPage { path, front_matter: front, body, source, row, place: None };
-    Ok((slug, page))
+    Ok(slug)
 }
 
 /// Letters and digits, lower-cased; runs of anything else become one `-`. What comes out is a safe file name whatever
@@ -469,6 +505,7 @@ mod tests {
         let good = json!({"slug": "a", "title": "A", "at": null, "terms": null});
         let with = |key: &str, value: Value| {
             let mut row = good.clone();
+            row["slug"] = format!("{key}-{value}").into();
             row[key] = value;
             row
         };
@@ -497,10 +534,14 @@ mod tests {
                     "x".repeat(79)
                 ),
                 "source `news`: row 11: column `title` is not there; the row has slug".into(),
+                "source `news`: row 11: column `at` is not there; the row has slug".into(),
+                "source `news`: row 11: column `terms` is not there; the row has slug".into(),
             ]
         );
-        let many: Vec<Value> = (0..50).map(|_| json!({"slug": null})).collect();
-        assert_eq!(errors(page, many.into()).len(), ERRORS_MAX);
+        let many: Vec<Value> = (0..250).map(|_| json!({"slug": null})).collect();
+        let error = pages(&source(page), &snapshot(many.clone().into())).unwrap_err().to_string();
+        assert!(error.ends_with(", and 252 more bad cells"), "{error}");
+        assert_eq!(errors(page, many.into()).len(), DIAGNOSTICS_MAX);
     }
 
     #[test]

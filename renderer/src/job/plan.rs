@@ -118,6 +118,9 @@ impl Planner<'_> {
                     to.to_string()
                 } else if let Some(content) = to.strip_prefix("@/") {
                     let Some(to) = site.resolve(content, false) else {
+                        if site.faults.lacks_page(&format!("{CONTENT}{content}")) {
+                            continue;
+                        }
                         let message = format!("`redirect_to` leads to no content: `{to}`");
                         let wrong = Diagnostic::in_file(&*section.source, message);
                         let wrong = front_matter::point(&site.sources, wrong, to, &["redirect_to"]);

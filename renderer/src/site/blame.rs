@@ -8,7 +8,7 @@ use std::error::Error as _;
 use tera::ErrorKind;
 
 use super::Site;
-use crate::library::SectionId;
+use crate::library::{CONTENT, SectionId};
 use crate::reads::{Node, has_noted};
 use crate::templates::{Field, assigned};
 
@@ -35,10 +35,17 @@ impl Site {
             })
     }
 
+    /// Whether anything is left out that would be there if nothing were wrong with contents and data.
+    pub(crate) fn lacks_content(&self) -> bool {
+        self.library.lacks_content() || !self.faults.is_empty()
+    }
+
     /// Whether a value that was read is not what it would be if all contents could be parsed.
     fn lacks_data(&self) -> bool {
         let library = &self.library;
-        let stands_in = |source: &str| library.stand_ins.contains(source);
+        let faults = &self.faults;
+        let lacks_page = |source: &str| faults.lacks_page(source) && library.page_of(source).is_none();
+        let stands_in = |source: &str| library.stand_ins.contains(source) || lacks_page(source);
         // What nobody knows anything of is in no list.
         let misses = |section: SectionId| {
             library.stand_ins.iter().filter_map(|source| library.page_of(source)).any(|id| {
@@ -46,13 +53,17 @@ impl Site {
                 page.section == Some(section) || page.ancestors.contains(&section)
             })
         };
-        library.lacks_content()
+        let folder = |source: &str| source[..source.rfind('/').map_or(0, |end| end + 1)].to_owned();
+        self.lacks_content()
             && has_noted(|node| match node {
                 Node::Page(source, ..) | Node::Section(source, ..) => stands_in(source),
                 Node::Members(source, ..) | Node::First(source, _) => {
-                    library.section_of(source).is_some_and(misses)
+                    faults.lacks_pages_in(&folder(source)) || library.section_of(source).is_some_and(misses)
                 }
                 Node::Term(..) | Node::Taxonomy(..) | Node::TermNamed(..) => true,
+                Node::Link(target, _) => lacks_page(&format!("{CONTENT}{target}")),
+                Node::Data => faults.lacks_data(None),
+                Node::DataOf(source) => faults.lacks_data(Some(source)),
                 _ => false,
             })
     }

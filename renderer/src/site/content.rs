@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::highlight::{self, Fence};
 use crate::images::{self, Shown};
-use crate::library::{Content, PageId, Parsed, SectionId};
+use crate::library::{CONTENT, Content, PageId, Parsed, SectionId};
 use crate::lines::Lines;
 use crate::markdown::{self, ContentLink, Heading, Picture, Problem, Surroundings};
 use crate::reads::{Node, note, noted, unnoted};
@@ -158,7 +158,7 @@ impl Site {
             return Err(Vec::new());
         }
         let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
-        let is_noted = self.is_tracked() || self.library.lacks_content();
+        let is_noted = self.is_tracked() || self.lacks_content();
         let (rendered, reads) = if is_noted { noted(render) } else { (render(), Box::default()) };
         let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
@@ -247,7 +247,10 @@ impl Site {
         let (passing, problems): (Vec<_>, Vec<_>) =
             html.problems.into_iter().partition(|problem| self.passes_over(problem));
         if !problems.is_empty() {
-            return Err(problems.into_iter().map(told).collect());
+            // What a row would have made is not missed beside it.
+            let lacks = |target: &String| self.faults.lacks_page(&format!("{CONTENT}{target}"));
+            let told = problems.into_iter().filter(|p| !p.broken.as_ref().is_some_and(lacks)).map(told);
+            return Err(told.collect());
         }
         passing.into_iter().for_each(|problem| self.warn(told(problem)));
         let mut links = html.links;

@@ -34,6 +34,7 @@ pub fn input(sources: Sources) -> Input {
         sources,
         data: Arc::default(),
         row_pages: Arc::default(),
+        faults: renderer::data::Faults::default(),
         now: "2026-06-01T12:00:00Z".parse().unwrap(),
         options: Options::default(),
     }

@@ -1,0 +1,59 @@
+//! What is wrong with the data of a site, and what the site lacks for it.
+
+use std::collections::BTreeSet;
+
+use super::config::SourceConfig;
+use crate::diagnostic::Errors;
+use crate::library::CONTENT;
+
+/// What is wrong with the data of a site. It is told with all else that is wrong, but for what is missing for it.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    pub(crate) errors: Errors,
+    /// Sources of which there is no data.
+    sources: BTreeSet<String>,
+    /// Folders, from `content/` to a slash, with pages that would be made by rows.
+    folders: BTreeSet<String>,
+}
+
+impl Faults {
+    /// Adds what is wrong with a source.
+    pub fn add(&mut self, source: &SourceConfig, has_data: bool, errors: Errors) {
+        if errors.is_empty() {
+            return;
+        }
+        self.errors.append(errors);
+        if !has_data {
+            self.sources.insert(source.name.clone());
+        }
+        self.folders.extend(source.page.as_ref().map(|page| match &*page.section {
+            "" => CONTENT.to_owned(),
+            section => format!("{CONTENT}{section}/"),
+        }));
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// Whether there is no data of a source, or of any.
+    pub(crate) fn lacks_data(&self, source: Option<&str>) -> bool {
+        source.map_or(!self.sources.is_empty(), |source| self.sources.contains(source))
+    }
+
+    /// Whether a row may have made the page of this file, if it is not there.
+    pub(crate) fn lacks_page(&self, file: &str) -> bool {
+        file.rfind('/').is_some_and(|end| self.folders.contains(&file[..=end]))
+    }
+
+    /// Whether pages may lack below a folder.
+    pub(crate) fn lacks_pages_in(&self, folder: &str) -> bool {
+        self.folders.iter().any(|lacking| lacking.starts_with(folder))
+    }
+
+    /// Folders of outputs in which pages may lack.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = String> {
+        self.folders.iter().map(|folder| folder[CONTENT.len()..].to_owned())
+    }
+}
