@@ -3,15 +3,16 @@
 //! Every key can also be given in the environment: `BAKE_` and the key in capitals, with `_` for the
 //! dots: `BAKE_EDGE_MEMORY`. A flag beats the environment, the environment beats the file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::slice;
 
 use anyhow::Context;
 use origin::policy::{self, CacheRule, Policies, ResponseRule, Rules};
 use release::keys::Site;
-use renderer::data::SourceConfig;
-use renderer::schedule::{Schedule, ScheduleConfig};
-use renderer::{Diagnostic, Errors, ImageOptions, TomlWords, from_toml};
+use renderer::data::{DataError, SourceConfig};
+use renderer::schedule::{Schedule, ScheduleConfig, ScheduleError};
+use renderer::{Diagnostic, Errors, ImageOptions, TomlWords, from_toml, right_tables};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -299,7 +300,10 @@ impl Config {
     pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let name = shown(file);
         // First the file by itself, so that errors have their lines.
-        let _: Self = content(from_toml(&name, text, &elsewhere))?;
+        if let Err(mut wrong) = from_toml::<Self>(&name, text, &elsewhere) {
+            wrong.append(Self::of_right_tables(text).check(&name, text));
+            return content(Err(wrong));
+        }
         let mut table: Table = content(from_toml(&name, text, &elsewhere))?;
         let texts = TEXTS.map(|key| (key, true));
         for (key, is_text) in texts.into_iter().chain(VALUES.map(|key| (key, false))) {
@@ -312,8 +316,20 @@ impl Config {
             let TomlWords { message, hint } = TomlWords::of(e.message());
             hinted(anyhow::anyhow!("the environment's BAKE_ variables: {message}"), Some(hint))
         })?;
-        content(config.check(&name, text))?;
+        content(config.check(&name, text).into_result())?;
         Ok(config)
+    }
+
+    /// What a file with something wrong in it says in those tables that are right by themselves.
+    fn of_right_tables(text: &str) -> Self {
+        Self {
+            images: right_tables(text, "images").pop().unwrap_or_default(),
+            cache: right_tables(text, "cache"),
+            response: right_tables(text, "response"),
+            source: right_tables(text, "source"),
+            schedule: right_tables(text, "schedule"),
+            ..Self::default()
+        }
     }
 
     /// The sources that are asked for their rows: all but files, which are read with the site.
@@ -321,8 +337,8 @@ impl Config {
         self.source.iter().filter(|source| source.file().is_none())
     }
 
-    /// Looks at what no value tells by itself.
-    fn check(&self, name: &str, text: &str) -> Result<(), Errors> {
+    /// Looks at what no value tells by itself: at each table alone, and at all that are right together.
+    fn check(&self, name: &str, text: &str) -> Errors {
         let mut errors = Errors::default();
         let mut wrong = |message: String, hint: Option<String>| {
             errors.push(placed(Diagnostic::in_file(name, message), text).maybe_hint(hint));
@@ -330,31 +346,52 @@ impl Config {
         if let Err(error) = self.images.check() {
             wrong(error.to_string(), Some("correct that key in [images]".into()));
         }
-        if let Err(error) = renderer::data::check(&self.source) {
+        for name in twice(self.source.iter().map(|source| &source.name)) {
+            let error = DataError::DuplicateName { name };
             wrong(error.to_string(), error.hint());
         }
-        // One by one, then together: each says what is wrong with it.
-        for schedules in self.schedule.iter().map(slice::from_ref).chain([&self.schedule[..]]) {
-            let sources = self.source.iter().map(|s| s.name.as_str());
-            if let Err(error) = Schedule::all(schedules, sources) {
+        // Also of those with which something else is wrong.
+        let sources: Vec<Named> = right_tables(text, "source");
+        let sources = || sources.iter().map(|source| &*source.name);
+        for schedule in &self.schedule {
+            if let Err(error) = Schedule::all(slice::from_ref(schedule), sources()) {
                 wrong(error.to_string(), error.hint());
             }
         }
-        let cache = self.cache.iter().map(|rule| Rules { cache: vec![rule.clone()], ..Rules::default() });
-        let response =
-            self.response.iter().map(|rule| Rules { response: vec![rule.clone()], ..Rules::default() });
-        for rules in cache.chain(response).chain([self.rules()]) {
-            if let Err(error) = Policies::new(&rules) {
-                wrong(error.to_string(), error.hint());
-            }
+        for name in twice(self.schedule.iter().map(|schedule| &schedule.name)) {
+            let error = ScheduleError::DuplicateName { name };
+            wrong(error.to_string(), error.hint());
         }
-        errors.into_result()
+        let mut right = self.rules();
+        let mut is_right = |rules: Rules| match Policies::new(&rules) {
+            Ok(_) => true,
+            Err(error) => {
+                wrong(error.to_string(), error.hint());
+                false
+            }
+        };
+        right.cache.retain(|rule| is_right(Rules { cache: vec![rule.clone()], ..Rules::default() }));
+        right.response.retain(|rule| is_right(Rules { response: vec![rule.clone()], ..Rules::default() }));
+        is_right(right);
+        errors
     }
 
     /// What is said of responses by path.
     pub fn rules(&self) -> Rules {
         Rules { cache: self.cache.clone(), response: self.response.clone() }
     }
+}
+
+/// A table of which only the name counts.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// Names that there are more than once.
+fn twice<'n>(names: impl Iterator<Item = &'n String>) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    names.filter(|name| !known.insert(*name)).cloned().collect()
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::library::globs;
 use crate::slugs::Slugify;
 use crate::sources::Sources;
-use crate::toml_words::from_toml;
+use crate::toml_words::{from_toml, read_partly};
 use crate::value::{self, key};
 
 pub use load::config_errors;
@@ -466,13 +466,9 @@ impl Config {
                 "say where the site will be published, for instance base_url = \"https://example.com\"";
             errors.push(Diagnostic::in_file(path, "`base_url` is missing").hint(hint));
         }
-        let mut config = match from_toml::<Self>(path, text, &|_| None) {
-            Ok(config) => config,
-            Err(wrong) => {
-                errors.append(wrong);
-                return Err(errors);
-            }
-        };
+        let (config, wrong) = read_partly::<Self>(path, text, &|_| None);
+        errors.append(wrong);
+        let Some(mut config) = config else { return Err(errors) };
         config.adopt_default_language();
         config.base_url_written = config.base_url.clone();
         while config.base_url.ends_with('/') {

@@ -22,7 +22,7 @@ pub use backoff::Backoff;
 pub(crate) use config::written;
 pub use config::{
     BYTES_MAX_DEFAULT, FileConfig, FileFormat, HttpConfig, PageConfig, Paging, ROWS_MAX_DEFAULT,
-    SourceConfig, SourceKind, SqlConfig, TIMEOUT_DEFAULT, check,
+    SourceConfig, SourceKind, SqlConfig, TIMEOUT_DEFAULT,
 };
 pub use error::{CellError, DataError};
 pub use faults::Faults;

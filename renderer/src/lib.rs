@@ -73,4 +73,4 @@ pub use places::{Mark, Place, Reason};
 pub use relocate::{Relocation, Rewrite};
 pub use render::{BaseUrl, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Summary};
 pub use sources::{SourceFile, Sources};
-pub use toml_words::{TomlWords, from_toml};
+pub use toml_words::{TomlWords, from_toml, right_tables};

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
-use toml::Deserializer;
-use toml::de::{DeArray, DeTable, DeValue, Error};
+use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error, ValueDeserializer};
 
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 
@@ -21,15 +20,36 @@ pub fn from_toml<T: DeserializeOwned>(
     text: &str,
     instead: &dyn Fn(&str) -> Option<String>,
 ) -> Result<T, Errors> {
-    let (mut document, mut errors) = (document(path, text)?, Errors::default());
+    match read_partly(path, text, instead) {
+        (Some(read), errors) if errors.is_empty() => Ok(read),
+        (_, errors) => Err(errors),
+    }
+}
+
+/// Reads a configuration as [`from_toml`] does, and what it says without the keys and values that are none of `T`; none where
+/// that is nothing.
+pub(crate) fn read_partly<T: DeserializeOwned>(
+    path: &str,
+    text: &str,
+    instead: &dyn Fn(&str) -> Option<String>,
+) -> (Option<T>, Errors) {
+    let (mut document, mut errors) = match document(path, text) {
+        Ok(document) => (document, Errors::default()),
+        Err(errors) => return (None, errors),
+    };
     let mut taken: Vec<Written> = Vec::new();
     // Reading ends at what is wrong first: without that it gets to what is wrong next.
-    while errors.list().len() < MISTAKES_MAX {
+    loop {
         let error = match T::deserialize(Deserializer::from(document.clone())) {
-            Ok(read) if errors.is_empty() => return Ok(read),
-            Ok(_) => break,
+            Ok(read) => return (Some(read), errors),
             Err(error) => error,
         };
+        if errors.list().len() == MISTAKES_MAX {
+            let message =
+                format!("there are more mistakes in the file than the {MISTAKES_MAX} that are shown");
+            errors.push(Diagnostic::in_file(path, message).hint("correct those first"));
+            return (None, errors);
+        }
         let place = error.span().and_then(|at| take(document.get_mut(), &at, ""));
         let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         // What is there under a wrong name, or with a wrong value, is not missing.
@@ -40,10 +60,22 @@ pub fn from_toml<T: DeserializeOwned>(
         }
         match place {
             Some(place) => taken.push(place),
-            None => break,
+            None => return (None, errors),
         }
     }
-    Err(errors)
+}
+
+/// Of what a configuration has under a key, a table or a list of them, those tables that are a `T` each; none where the text is
+/// no TOML.
+pub fn right_tables<T: DeserializeOwned>(text: &str, key: &str) -> Vec<T> {
+    let (mut document, broken) = DeTable::parse_recoverable(text);
+    let tables = match document.get_mut().remove(key).map(toml::Spanned::into_inner) {
+        _ if !broken.is_empty() => Vec::new(),
+        Some(DeValue::Array(list)) => list.into_iter().collect(),
+        Some(DeValue::Table(table)) => vec![toml::Spanned::new(0..0, DeValue::Table(table))],
+        _ => Vec::new(),
+    };
+    tables.into_iter().filter_map(|table| T::deserialize(ValueDeserializer::from(table)).ok()).collect()
 }
 
 /// Parses TOML.
@@ -336,6 +368,20 @@ mod tests {
         Some(14) Some(11): invalid type: integer `1`, expected a text (Some("write a text in quotes, such as \"bread\""))
         "#);
         assert!(from_toml::<Bakery>("b.toml", "hosts = [\"a\"]\noven = []", &|_| None).is_ok());
+    }
+
+    #[test]
+    fn of_very_many_mistakes_it_is_said_that_there_are_more() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let said = |mistakes: usize| {
+            let text: String = (0..mistakes).map(|n| format!("key{n} = 1\n")).collect();
+            from_toml::<Nothing>("b.toml", &text, &|_| None).unwrap_err()
+        };
+        assert_eq!(said(MISTAKES_MAX).list().len(), MISTAKES_MAX);
+        let many = said(MISTAKES_MAX + 1);
+        assert!(many.list()[0].message.contains("more mistakes in the file than the 50"), "{many}");
     }
 
     #[test]

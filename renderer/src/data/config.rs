@@ -1,6 +1,6 @@
 //! The `[[source]]` tables of `bakehouse.toml`: what may be written, and what it means.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -412,18 +412,6 @@ pub(crate) fn written(text: &str, source: &str) -> Option<usize> {
     })
 }
 
-/// Checks what no single table can tell: that names are not used twice.
-///
-/// # Errors
-/// [`DataError::DuplicateName`].
-pub fn check(sources: &[SourceConfig]) -> Result<(), DataError> {
-    let mut names = BTreeSet::new();
-    match sources.iter().find(|source| !names.insert(source.name.as_str())) {
-        Some(source) => Err(DataError::DuplicateName { name: source.name.clone() }),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,12 +505,5 @@ mod tests {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(expected), "{text}\n→ {error}");
         }
-    }
-
-    #[test]
-    fn names_are_used_once() {
-        let one = parse("name='x'\ntype='sql'\ndatabase='d'\nquery='q'").unwrap();
-        assert!(check(std::slice::from_ref(&one)).is_ok());
-        assert_eq!(check(&[one.clone(), one]).unwrap_err().to_string(), "two sources are named `x`");
     }
 }
