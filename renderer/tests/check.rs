@@ -188,6 +188,7 @@ fn redirects_of_the_file_lead_somewhere() {
           |
         7 | /six https://x.example/sub/gone
           |      ^
+        hint: if something else is at that address, name it in `skip_prefixes` of [link_checker]
 
         warning: the redirect of `/nine` leads to `https://x.example/beside`, on this host, but outside of the site
           --> static/_redirects:10:7
@@ -200,6 +201,59 @@ fn redirects_of_the_file_lead_somewhere() {
     // Without the file that is ours, the lines mean nothing.
     let report = check(&with(&[("static/_redirects", lines)]));
     assert_eq!(rules(&report), []);
+}
+
+/// Names are told as they have to be written there, and never that of the page itself.
+#[test]
+fn links_are_mended_in_the_words_that_they_are_in() {
+    let start = "+++\ntitle = \"Start\"\n+++\n[a](https://x.example/sub/guide/start/) [b](/sub/sart/) [c](/sub/loaf/)\n\
+                 [d](https://x.example/sub/api/)\n";
+    let site = |config: &str| {
+        let config = format!("base_url = \"https://x.example/sub\"\n{config}");
+        let loaf = "+++\ntitle = \"Loaf\"\n+++\n[s](https://x.example/sub/guide/start/)\n";
+        let mut files: Vec<(&str, &str)> =
+            with(&[("content/start.md", start), ("content/bread/loaf.md", loaf)]);
+        files.retain(|(path, _)| *path != "zola.toml");
+        files.push(("zola.toml", &config));
+        shown(&check(&files))
+    };
+    insta::assert_snapshot!(site(""), @r"
+    error: the link `https://x.example/sub/guide/start/` leads to nothing
+     --> content/bread/loaf.md:4:5
+      |
+    4 | [s](https://x.example/sub/guide/start/)
+      |     ^
+    hint: if something else is at that address, name it in `skip_prefixes` of [link_checker]
+
+    error: the link `https://x.example/sub/guide/start/` leads to nothing
+     --> content/start.md:4:5
+      |
+    4 | [a](https://x.example/sub/guide/start/) [b](/sub/sart/) [c](/sub/loaf/)
+      |     ^
+    hint: if something else is at that address, name it in `skip_prefixes` of [link_checker]
+
+    error: the link `/sub/sart/` leads to nothing
+     --> content/start.md:4:45
+      |
+    4 | [a](https://x.example/sub/guide/start/) [b](/sub/sart/) [c](/sub/loaf/)
+      |                                             ^
+
+    error: the link `/sub/loaf/` leads to nothing
+     --> content/start.md:4:61
+      |
+    4 | [a](https://x.example/sub/guide/start/) [b](/sub/sart/) [c](/sub/loaf/)
+      |                                                             ^
+    hint: did you mean `/sub/bread/loaf/`?
+
+    error: the link `https://x.example/sub/api/` leads to nothing
+     --> content/start.md:5:5
+      |
+    5 | [d](https://x.example/sub/api/)
+      |     ^
+    hint: if something else is at that address, name it in `skip_prefixes` of [link_checker]
+    ");
+    let skipped = "[link_checker]\nskip_prefixes = [\"https://x.example/sub/guide/\"]\n";
+    assert!(!site(skipped).contains("guide/start/` leads"));
 }
 
 #[test]

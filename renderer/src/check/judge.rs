@@ -14,6 +14,9 @@ const NEAREST_MAX: usize = 200;
 /// Bytes at the head of a content in which it may give itself an address.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
+/// What to do where another program makes what is at an address of the site.
+const ELSEWHERE: &str = "if something else is at that address, name it in `skip_prefixes` of [link_checker]";
+
 /// What is to be said of an address.
 #[derive(Debug)]
 pub(super) enum Judgement {
@@ -80,8 +83,9 @@ impl<'c> Judge<'c> {
         self.unread.contains(name) && !name.is_empty()
     }
 
-    /// Of an address with its host. An output that it leads to counts as used.
-    pub(super) fn of(&mut self, address: &str) -> Judgement {
+    /// Of an address with its host, as it is `written` on these pages, or on none by the site itself. An
+    /// output that it leads to counts as used.
+    pub(super) fn of(&mut self, address: &str, written: &str, pages: &[String]) -> Judgement {
         let site = self.check.site;
         let checker = &site.config.link_checker;
         let begins_with = |prefixes: &[String]| prefixes.iter().any(|p| address.starts_with(p.as_str()));
@@ -92,6 +96,7 @@ impl<'c> Judge<'c> {
                 self.check.usage.output(output);
                 Judgement::Good
             }
+            _ if begins_with(&checker.skip_prefixes) => Judgement::Good,
             End::NoId(output) => {
                 let hint = format!("no element of `{output}` has that id");
                 Judgement::Wrong(Wrong::Fragment, self.inside, Some(hint))
@@ -104,7 +109,16 @@ impl<'c> Judge<'c> {
                 }
                 self.hints += 1;
                 let near = if self.hints <= NEAREST_MAX { nearest(&path, self.links.paths()) } else { None };
-                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                // A page that is only there to lead elsewhere has the name of what it leads to.
+                let near = near.filter(|near| !pages.contains(near));
+                let is_whole = written.contains("://");
+                let hint = match near {
+                    Some(near) => Some(format!(
+                        "did you mean `{}`?",
+                        self.home.spelled(&near, is_whole, pages.is_empty())
+                    )),
+                    None => is_whole.then(|| ELSEWHERE.to_owned()),
+                };
                 Judgement::Wrong(Wrong::Missing, self.inside, hint)
             }
             End::Beside => {
@@ -113,7 +127,6 @@ impl<'c> Judge<'c> {
             }
             End::Malformed => Judgement::Wrong(Wrong::Malformed, self.inside, None),
             End::Circle => Judgement::Wrong(Wrong::Circle, self.inside, None),
-            End::Elsewhere(_) if begins_with(&checker.skip_prefixes) => Judgement::Good,
             End::Elsewhere(mut url) => {
                 let fragment = url.fragment().filter(|f| !names_the_top(f) && !exempt).map(str::to_owned);
                 url.set_fragment(None);

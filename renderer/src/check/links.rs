@@ -63,6 +63,15 @@ impl Home {
         Some(Self { url, folder })
     }
 
+    /// A path of the site as it is written with its host, in the site's own files, or in a page.
+    pub(super) fn spelled(&self, path: &str, is_whole: bool, is_own: bool) -> String {
+        match self.address(path).filter(|_| is_whole) {
+            Some(whole) => whole.into(),
+            None if is_own => path.to_owned(),
+            None => format!("{}{path}", self.folder),
+        }
+    }
+
     /// The address of an output.
     pub(super) fn address(&self, path: &str) -> Option<Url> {
         self.url.join(&format!("{}{}", self.folder, release::url::escape(path))).ok()

@@ -38,7 +38,7 @@ impl Check<'_> {
                 let place = Diagnostic::in_file(REDIRECTS, message).at(&text, at);
                 finding(severity, rule, place.maybe_hint(hint))
             };
-            match judge.of(meant.as_str()) {
+            match judge.of(meant.as_str(), written, &[]) {
                 Judgement::Good => {}
                 Judgement::Wrong(wrong, severity, hint) => {
                     let end = match wrong {

@@ -46,8 +46,9 @@ impl Check<'_> {
         let ignored = library::globs("zola.toml", ignored).unwrap_or_default();
         for (address, named) in links.sorted() {
             let written = named.first.values().next().map_or(address, |written| &**written);
+            let pages: Vec<String> = named.first.keys().map(|origin| origin.path()).collect();
             let what = if named.of == Use::Link { "link" } else { "file" };
-            let (wrong, severity, hint) = match judge.of(address) {
+            let (wrong, severity, hint) = match judge.of(address, written, &pages) {
                 Judgement::Good => continue,
                 Judgement::Wrong(wrong, severity, hint) => (wrong, severity, hint),
                 Judgement::Ask(url, fragment) => {
