@@ -8,7 +8,6 @@ mod content;
 mod expression;
 mod hugo;
 mod names;
-mod pieces;
 mod shortcode;
 mod template;
 mod variables;
@@ -21,6 +20,7 @@ use crate::config::CONFIG_NAMES;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter;
 use crate::sources::Sources;
+use crate::templates::pieces::{Piece, pieces};
 
 /// A converted site.
 #[derive(Debug, Default)]
@@ -210,7 +210,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
             continue;
         };
         files.insert(name.to_owned());
-        let pieces = pieces::pieces(&text);
+        let pieces = pieces(&text);
         frames.entry(name.to_owned()).or_default().read(&pieces);
         // A template of the site may extend that of the theme which has its own name.
         if let Some(of_theme) = path.strip_prefix("themes/") {
@@ -218,12 +218,12 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         }
         let tags = || {
             pieces.iter().filter_map(|piece| match piece {
-                pieces::Piece::Tag(tag, ..) => Some(tag.trim()),
+                Piece::Tag(tag, ..) => Some(tag.trim()),
                 _ => None,
             })
         };
         for piece in &pieces {
-            if let pieces::Piece::Tag(inside, ..) | pieces::Piece::Print(inside, ..) = piece {
+            if let Piece::Tag(inside, ..) | Piece::Print(inside, ..) = piece {
                 let tokens = expression::read(inside);
                 expression::calls(&tokens).for_each(|call| given.add(&call.name, &call.arguments));
             }

@@ -6,6 +6,7 @@
 
 pub(crate) mod arguments;
 mod explain;
+pub(crate) mod pieces;
 mod scan;
 mod slips;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Arguments, Token};
 use super::names::Given;
-use super::pieces::{Piece, content_pieces};
 use super::shortcode::NTH;
 use super::template;
+use crate::templates::pieces::{Piece, content_pieces};
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
 /// `shortcodes` says of each whether it looks at the number of its call.
@@ -25,7 +25,7 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
     };
     for piece in content_pieces(body) {
         match piece {
-            Piece::Text(text) | Piece::Comment(text) => out.push_str(text),
+            Piece::Text(text) | Piece::Comment(text) | Piece::Open(text) => out.push_str(text),
             Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
                 (Some(shown), _) => raw(&mut out, &format!("{{{{{shown}}}}}")),
                 (None, Some((name, arguments))) if shortcodes.contains_key(&name) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Arguments, Token};
-use super::pieces::Piece;
+use crate::templates::pieces::Piece;
 
 /// What is known of a site while its templates are converted.
 pub(super) struct Names {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::expression;
 use super::names::Names;
-use super::pieces::{Piece, pieces};
 use super::template::{Converted, Converter};
 use super::variables::Variables;
 use crate::minify;
+use crate::templates::pieces::{Piece, pieces};
 
 /// What every shortcode could see.
 const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];

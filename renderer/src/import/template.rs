@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Call, Token};
 use super::names::{Frame, Names};
-use super::pieces::{Piece, pieces};
 use super::variables::Variables;
+use crate::templates::pieces::{Piece, pieces};
 
 #[cfg(test)]
 mod tests;
@@ -102,7 +102,7 @@ impl Converter<'_> {
                     let text = if skip_newline { text.strip_prefix('\n').unwrap_or(text) } else { text };
                     self.out.push_str(text);
                 }
-                Piece::Comment(comment) => self.out.push_str(comment),
+                Piece::Comment(text) | Piece::Open(text) => self.out.push_str(text),
                 Piece::Print(inside, left, right) => self.print(inside, left, right),
                 Piece::Tag(inside, left, right) => {
                     skip_newline = import(&expression::read(inside.trim())).is_some();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Token};
-use super::pieces::Piece;
+use crate::templates::pieces::Piece;
 
 #[derive(Default)]
 pub(super) struct Variables {

@@ -1,6 +1,7 @@
 //! Arguments that no function and no filter takes. The engine passes over them as Zola does, so that an optional one that is
 //! misspelt does nothing without a word: they are looked for in the texts of templates, once each time these change.
 
+use super::pieces::{Piece, offset, pieces};
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, nearest};
 
 /// What each function takes.
@@ -92,37 +93,21 @@ pub(crate) fn warnings<'t>(
 
 fn unknown(text: &str) -> Vec<Unknown<'_>> {
     let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(begin) = text[at..].find('{').map(|i| at + i) {
-        let end = match text.as_bytes().get(begin + 1) {
-            Some(b'#') => text[begin..].find("#}").map_or(text.len(), |i| begin + i),
-            Some(b'{') => in_code(text, begin, "}}", &mut found),
-            Some(b'%') => {
-                let end = in_code(text, begin, "%}", &mut found);
-                let tag = text[begin + 2..end].trim_matches('-').trim();
-                // What is raw is text.
-                if tag == "raw" { text[end..].find("endraw").map_or(text.len(), |i| end + i) } else { end }
-            }
-            _ => begin,
-        };
-        at = (end + 1).min(text.len());
-        while !text.is_char_boundary(at) {
-            at += 1;
+    for piece in pieces(text) {
+        if let Piece::Print(code, ..) | Piece::Tag(code, ..) = piece {
+            in_code(code, offset(text, code), &mut found);
         }
     }
     found
 }
 
-/// Looks at the code that begins at `begin`, and says where it ends.
-fn in_code<'t>(text: &'t str, begin: usize, close: &str, found: &mut Vec<Unknown<'t>>) -> usize {
+/// Looks at a piece of code that begins at `begin`.
+fn in_code<'t>(text: &'t str, begin: usize, found: &mut Vec<Unknown<'t>>) {
     let bytes = text.as_bytes();
     // What is open: of a call what it takes, or nothing of which names are arguments.
     let mut open: Vec<Option<(&'t str, &'static [&'static str])>> = Vec::new();
-    let (mut at, mut before, mut word_before) = (begin + 2, b' ', "");
+    let (mut at, mut before, mut word_before) = (0, b' ', "");
     while let Some(&byte) = bytes.get(at) {
-        if open.is_empty() && bytes[at..].starts_with(close.as_bytes()) {
-            return at;
-        }
         let start = at;
         at += 1;
         match byte {
@@ -143,7 +128,7 @@ fn in_code<'t>(text: &'t str, begin: usize, close: &str, found: &mut Vec<Unknown
                     && !rest.starts_with("==")
                     && !known.contains(&word)
                 {
-                    found.push(Unknown { at: start, word, callee, known });
+                    found.push(Unknown { at: begin + start, word, callee, known });
                 }
                 if rest.starts_with('(') {
                     at = text.len() - rest.len() + 1;
@@ -163,7 +148,6 @@ fn in_code<'t>(text: &'t str, begin: usize, close: &str, found: &mut Vec<Unknown
             (before, word_before) = (byte, "");
         }
     }
-    bytes.len()
 }
 
 fn of_function(name: &str) -> Option<&'static [&'static str]> {
@@ -194,6 +178,7 @@ mod tests {
                     {%- set x = get_section(path=[get_page(pth=1), 2][0], frist=2) -%}{% if x(a=1) == y %}{% endif %}\
                     {% filter indent(wdth=2) %}{% endfilter %}{{ x | upper(a=1) }}";
         assert_eq!(words(text), ["traling_slash", "ned", "pth", "frist", "wdth", "a"]);
+        assert_eq!(words("## A heading {#id}\n{{ asset(pth=1) }}"), ["pth"], "an id begins no comment");
         let warning = warnings("templates/a.html", text, 0).next().unwrap();
         assert_eq!((warning.line, warning.column), (Some(1), Some(29)));
         assert_eq!(warning.hint.as_deref(), Some("did you mean `trailing_slash`?"));
@@ -213,6 +198,7 @@ mod tests {
             "{% if x is before(other=y) %}{% endif %}",
             "{{ <card range=1 /> }}",
             "{{ get_url(",
+            "# A heading {#id} {{ {\"get_url(pth=1)\": {}} }}",
             "{{ \"",
             "{",
         ] {

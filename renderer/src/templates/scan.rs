@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use blake3::Hash;
 use regex::Regex;
 
+use super::pieces::{Piece, pieces};
 use super::{Field, Fields, Needs, Sheaf};
 use crate::theme;
 
@@ -336,31 +337,11 @@ static PARAMETER: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
 /// What of a template is code: HTML says `content`, `title` and `summary` for its own reasons.
 fn code_of(text: &str) -> String {
     let mut out = String::with_capacity(text.len() / 2);
-    let mut rest = text;
-    while let Some(start) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
-        rest = &rest[start..];
-        let (mut end, mut depth, mut quote) = (rest.len(), 0_usize, None);
-        for (i, c) in rest.char_indices().skip(2) {
-            match (quote, c) {
-                (Some(open), c) if c == open => quote = None,
-                (Some(_), _) => {}
-                (None, '"' | '\'' | '`') => quote = Some(c),
-                (None, '%') if rest.starts_with("{%") && rest[i..].starts_with("%}") => {
-                    end = i + 2;
-                    break;
-                }
-                (None, '{') => depth += 1,
-                (None, '}') if depth > 0 => depth -= 1,
-                (None, '}') if rest.starts_with("{{") && rest[i..].starts_with("}}") => {
-                    end = i + 2;
-                    break;
-                }
-                _ => {}
-            }
+    for piece in pieces(text) {
+        if let Piece::Print(..) | Piece::Tag(..) | Piece::Open(_) = piece {
+            out.push_str(piece.whole(text));
+            out.push('\n');
         }
-        out.push_str(&rest[..end]);
-        out.push('\n');
-        rest = &rest[end..];
     }
     out
 }
@@ -459,8 +440,7 @@ fn reads_whole(text: &str, name: &str, fields: &[&str]) -> bool {
 /// A template's text without what only an output without a pager shows: the other branches of `if paginator`. The whole
 /// text, where what its tags mean is not plain to see.
 fn where_paginated(text: &str) -> Cow<'_, str> {
-    const WHOLE: [&str; 6] =
-        ["component", "raw", "{#", "set paginator", "set_global paginator", "for paginator"];
+    const WHOLE: [&str; 4] = ["component", "set paginator", "set_global paginator", "for paginator"];
     const TESTS: [&str; 3] = ["paginator", "paginator is defined", "paginator is defined and paginator"];
     if !text.contains("if paginator") || WHOLE.iter().any(|part| text.contains(part)) {
         return text.into();
@@ -470,20 +450,20 @@ fn where_paginated(text: &str) -> Cow<'_, str> {
     let mut open: Vec<(&str, bool)> = Vec::new();
     // How many blocks are open around the branch that is left out.
     let mut left_out: Option<usize> = None;
-    let mut rest = text;
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { return text.into() };
-        let (before, tag) = (&rest[..start], &rest[start..start + length + 2]);
-        rest = &rest[start + length + 2..];
-        let code = tag[2..length].trim_matches('-').trim();
+    for piece in pieces(text) {
+        let Piece::Tag(code, ..) = piece else {
+            if left_out.is_none() {
+                out.push_str(piece.whole(text));
+            }
+            continue;
+        };
+        let code = code.trim();
         let (word, test) = code.split_once(char::is_whitespace).unwrap_or((code, ""));
-        if left_out.is_none() {
-            out.push_str(before);
-        }
         match word {
             "if" => open.push(("endif", TESTS.contains(&test.trim()))),
             "for" => open.push(("endfor", false)),
             "block" => open.push(("endblock", false)),
+            "raw" => open.push(("endraw", false)),
             "elif" | "else" if open.last().is_some_and(|(_, is_test)| *is_test) => {
                 left_out = left_out.or(Some(open.len()));
             }
@@ -499,14 +479,10 @@ fn where_paginated(text: &str) -> Cow<'_, str> {
             _ => {}
         }
         if left_out.is_none() {
-            out.push_str(tag);
+            out.push_str(piece.whole(text));
         }
     }
-    if !open.is_empty() {
-        return text.into();
-    }
-    out.push_str(rest);
-    out.into()
+    if open.is_empty() { out.into() } else { text.into() }
 }
 
 /// Whether a text may read `data` otherwise than by `data.NAME`.
@@ -574,6 +550,9 @@ mod tests {
         let without =
             "{% if paginator is defined and paginator -%}b{% endif %}{% if q %}e{% else %}f{% endif %}";
         assert_eq!(where_paginated(two), without);
+        let three = "{# {% if #}{% if paginator %}{% raw %}{% if %}{% endraw %}{% else %}{{ \"{% endif %}\" }}{% endif %}";
+        let without = "{# {% if #}{% if paginator %}{% raw %}{% if %}{% endraw %}{% endif %}";
+        assert_eq!(where_paginated(three), without);
         for whole in [
             "{% if not paginator %}a{% else %}b{% endif %}",
             "{% if paginator.next %}a{% else %}b{% endif %}",
@@ -581,6 +560,7 @@ mod tests {
             "{% if paginator %}a{% else %}b",
             "{% if paginator %}{% set x %}a{% endset %}{% else %}b{% endif %}",
             "{% raw %}{% if paginator %}{% endraw %}a{% else %}b{% endif %}",
+            "{% if paginator %}a{% else %}b{% endif",
         ] {
             assert_eq!(where_paginated(whole), whole);
         }

@@ -1,6 +1,7 @@
 //! Slips of syntax that authors make, and what to write instead: blocks that are not closed, words of Tera 1 and of other
 //! languages.
 
+use super::pieces::{Piece, offset, pieces};
 use crate::diagnostic::nearest;
 
 /// Tags that templates have.
@@ -92,31 +93,17 @@ fn word_of(text: &str) -> &str {
 /// The blocks that are open at the end of a text: where their tags have their words, and these.
 fn open(text: &str) -> Vec<(usize, &str)> {
     let mut open: Vec<(usize, &str)> = Vec::new();
-    let mut at = 0;
-    while let Some(begin) = text[at..].find("{%").map(|i| at + i) {
-        if let Some(comment) = text[at..begin].find("{#").map(|i| at + i)
-            && let Some(end) = text[comment..].find("#}").map(|i| comment + i + 2)
-            && end > begin
-        {
-            at = end;
-            continue;
-        }
-        let end = text[begin..].find("%}").map_or(text.len(), |i| begin + i);
-        let code = text[begin + 2..end].trim_start_matches('-');
-        let code_at = end - code.trim_start().len();
-        let word = word_of(&text[code_at..end]);
-        at = (end + 2).min(text.len());
-        if word == "raw" {
-            at = text[at..].find("endraw").map_or(text.len(), |i| at + i);
-        } else if let Some(closed) = word.strip_prefix("end") {
+    for code in pieces(text).iter().filter_map(Piece::tag).map(str::trim_start) {
+        let word = word_of(code);
+        if let Some(closed) = word.strip_prefix("end") {
             if let Some(i) = open
                 .iter()
                 .rposition(|(_, open)| *open == closed || (closed == "set" && *open == "set_global"))
             {
                 open.truncate(i);
             }
-        } else if BLOCKS.contains(&word) && !(word.starts_with("set") && text[code_at..end].contains('=')) {
-            open.push((code_at, word));
+        } else if BLOCKS.contains(&word) && !(word.starts_with("set") && code.contains('=')) {
+            open.push((offset(text, code), word));
         }
     }
     open
