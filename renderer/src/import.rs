@@ -148,16 +148,17 @@ fn section_head(text: &str) -> String {
     text.split_inclusive('\n').map(renamed).collect()
 }
 
-/// The default language of a site that has several.
-fn language(sources: &Sources) -> Option<String> {
+/// The languages of a site that has several.
+fn languages(sources: &Sources) -> Option<names::Languages> {
     let file = CONFIG_NAMES.iter().find_map(|name| sources.get(name))?;
     let config: toml::Table = toml::from_str(std::str::from_utf8(&file.read().ok()?).ok()?).ok()?;
-    let several = match config.get("languages")? {
-        toml::Value::Table(languages) => !languages.is_empty(),
-        languages => languages.as_array().is_some_and(|languages| !languages.is_empty()),
+    let codes: Vec<&str> = match config.get("languages")? {
+        toml::Value::Table(languages) => languages.keys().map(String::as_str).collect(),
+        languages => languages.as_array()?.iter().filter_map(|one| one.get("code")?.as_str()).collect(),
     };
     let own = config.get("default_language").and_then(toml::Value::as_str).unwrap_or("en");
-    several.then(|| own.to_owned())
+    let others = codes.iter().filter(|code| **code != own).map(|code| (*code).to_owned()).collect();
+    (!codes.is_empty()).then(|| names::Languages { own: own.to_owned(), others })
 }
 
 fn is_content(path: &str) -> bool {
@@ -197,6 +198,9 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
     let mut frames: BTreeMap<String, names::Frame> = BTreeMap::new();
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut given = names::Given::default();
+    // What macros read without being given it, by file; and which files each shortcode imports.
+    let mut unseen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut of_shortcodes: Vec<(String, String)> = Vec::new();
     for (path, file) in sources.iter() {
         let template = template_name(path);
         if template.is_none() && !is_content(path) {
@@ -228,9 +232,14 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
                 expression::calls(&tokens).for_each(|call| given.add(&call.name, &call.arguments));
             }
         }
+        let shortcode = name.strip_prefix("shortcodes/").and_then(|file| file.rsplit('/').next());
         for (file, alias) in tags().filter_map(template::import_of) {
+            if let Some((shortcode, _)) = shortcode.and_then(|file| file.rsplit_once('.')) {
+                of_shortcodes.push((shortcode.to_owned(), file.clone()));
+            }
             imports.entry(alias).or_default().insert(file);
         }
+        unseen.entry(name.to_owned()).or_default().extend(template::read_unseen(&pieces));
         let defines = tags().any(|tag| tag.starts_with("macro "));
         if !defines || spaces.contains_key(name) {
             continue;
@@ -251,12 +260,26 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         }
         spaces.insert(name.to_owned(), space);
     }
+    let mut lent: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (shortcode, file) in of_shortcodes {
+        let read = unseen.get(&file).into_iter().flatten();
+        let read = read.filter(|variable| given.has(&shortcode, variable)).cloned();
+        lent.entry(file).or_default().extend(read);
+    }
     // A name that stands for two files says nothing where it was not imported.
     let aliases = imports.into_iter().filter(|(_, files)| files.len() == 1).filter_map(|(alias, files)| {
         let space = spaces.get(files.first()?)?;
         Some((alias, space.clone()))
     });
-    Ok(names::Names { aliases: aliases.collect(), spaces, files, frames, given, language: language(sources) })
+    Ok(names::Names {
+        aliases: aliases.collect(),
+        spaces,
+        files,
+        frames,
+        given,
+        lent,
+        languages: languages(sources),
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod token;
 
 use std::collections::BTreeSet;
 
+use super::names::Languages;
 use filters::{end_of_filter, filters, term};
 pub(super) use token::{Arguments, Call, Token, arguments, calls, read, replace_calls, separated, write};
 use token::{KEYWORDS, before, closing, has_outside, next};
@@ -53,8 +54,8 @@ pub(super) fn convert_shown(tokens: Vec<Token>) -> String {
 const WITH_LANGUAGE: [&str; 7] =
     ["get_page", "get_section", "get_url", "get_taxonomy", "get_taxonomy_url", "get_taxonomy_term", "trans"];
 
-/// An expression that asks for that language where it asked for none. Which one a path has that is no literal says itself.
-pub(super) fn ask_for_language(tokens: &mut Vec<Token>, language: &str) {
+/// An expression that asks for that language where it asked for none; of a file for that in its name.
+pub(super) fn ask_for_language(tokens: &mut Vec<Token>, languages: &Languages) {
     let mut i = 0;
     while i < tokens.len() {
         let free = before(tokens, i).is_none_or(|b| !(tokens[b].is(".") || tokens[b].is("|")));
@@ -70,19 +71,45 @@ pub(super) fn ask_for_language(tokens: &mut Vec<Token>, language: &str) {
                     .find(|(name, _)| name.as_deref() == Some(wanted))
                     .map(|(_, value)| value.as_slice())
             };
-            let says_path = match of("path") {
-                Some([Token::Text(path)]) => !tokens[i].is("get_url") || path[1..].starts_with("@/"),
-                Some(_) => false,
-                None => true,
+            let is_url = tokens[i].is("get_url");
+            let language = match of("path") {
+                Some([Token::Text(path)]) if is_url && !path[1..].starts_with("@/") => None,
+                Some([Token::Text(path)]) => {
+                    Some(language_of(path.trim_matches(['"', '\'', '`']), languages))
+                }
+                Some(path) => Some(language_of_value(path, languages)),
+                None => Some(format!("\"{}\"", languages.own)),
             };
-            if of("lang").is_none() && says_path && !given.is_empty() {
+            if let Some(language) = language
+                && of("lang").is_none()
+                && !given.is_empty()
+            {
                 let last = before(tokens, end).unwrap_or(open);
                 let comma = if tokens[last].is(",") { " " } else { ", " };
-                tokens.insert(last + 1, Token::Done(format!("{comma}lang=\"{language}\"")));
+                tokens.insert(last + 1, Token::Done(format!("{comma}lang={language}")));
             }
         }
         i += 1;
     }
+}
+
+/// The language in the name of a file.
+fn language_of(path: &str, languages: &Languages) -> String {
+    let (path, _) = path.split_once('#').unwrap_or((path, ""));
+    let named = languages.others.iter().find(|code| path.ends_with(&format!(".{code}.md")));
+    format!("\"{}\"", named.unwrap_or(&languages.own))
+}
+
+/// The same of a name that is known when the template runs.
+fn language_of_value(path: &[Token], languages: &Languages) -> String {
+    let is_plain = path.iter().all(|token| matches!(token, Token::Word(_)) || token.is("."));
+    let value = convert(path.to_vec(), false);
+    let value = if is_plain { value.trim().to_owned() } else { format!("({})", value.trim()) };
+    let named = languages
+        .others
+        .iter()
+        .map(|code| format!("\"{code}\" if {value} is ending_with(pat=\".{code}.md\") else "));
+    format!("{}\"{}\"", named.collect::<String>(), languages.own)
 }
 
 /// The result of a component is safe, and a filter that puts it into another text would make that safe too, by escaping

@@ -17,8 +17,17 @@ pub(super) struct Names {
     pub(super) frames: BTreeMap<String, Frame>,
     /// What macros and shortcodes are given.
     pub(super) given: Given,
-    /// The default language, where there are several.
-    pub(super) language: Option<String>,
+    /// By a file of macros, what these read that a shortcode which imports it is given: they saw it.
+    pub(super) lent: BTreeMap<String, BTreeSet<String>>,
+    /// The languages, where there are several.
+    pub(super) languages: Option<Languages>,
+}
+
+/// The languages of a site.
+pub(super) struct Languages {
+    /// The default one.
+    pub(super) own: String,
+    pub(super) others: Vec<String>,
 }
 
 /// The kinds of values that the parameters of each macro and shortcode are given: a component takes no others than that
@@ -59,6 +68,11 @@ impl Given {
             let parameter = parameter.clone().unwrap_or_else(|| expression::write(value));
             self.0.entry((name.to_owned(), parameter)).or_default().insert(Kind::of(value));
         }
+    }
+
+    /// Whether a call of that name gives a parameter.
+    pub(super) fn has(&self, name: &str, parameter: &str) -> bool {
+        self.0.contains_key(&(name.to_owned(), parameter.to_owned()))
     }
 
     /// Whether a parameter is only ever given what is like its default.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::expression;
 use super::names::Names;
-use super::template::{Converted, Converter};
+use super::template::{self, Converted, Converter};
 use super::variables::Variables;
 use crate::minify;
 use crate::templates::pieces::{Piece, pieces};
@@ -49,6 +49,15 @@ pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names
             }
         });
     }
+    // What only the macros read that it calls.
+    let imports =
+        pieces(text).iter().filter_map(Piece::tag).filter_map(template::import_of).collect::<Vec<_>>();
+    let lent: BTreeSet<&String> =
+        imports.iter().filter_map(|(file, _)| names.lent.get(file)).flatten().collect();
+    let lent = lent.into_iter().filter(|variable| {
+        *variable != "body" && !found.free.contains_key(*variable) && names.given.has(name, variable)
+    });
+    parameters.extend(lent.map(|variable| format!("{variable} = none")));
     // Those that must be given come first, to be read as such, and those that the page gives last.
     parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
     converter.run(text);

@@ -39,6 +39,8 @@ pub(super) struct Converter<'a> {
     names: &'a Names,
     /// The name space of macros that this file defines.
     own: &'a str,
+    /// What its macros see of the shortcodes that import it.
+    lent: BTreeSet<String>,
     /// Imported name → name space.
     imports: BTreeMap<String, String>,
     pub(super) out: String,
@@ -58,6 +60,7 @@ impl<'a> Converter<'a> {
         Self {
             names,
             own,
+            lent: BTreeSet::new(),
             imports: BTreeMap::new(),
             out: String::new(),
             notes: Vec::new(),
@@ -78,6 +81,7 @@ impl<'a> Converter<'a> {
 pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
     let own = names.spaces.get(name).map_or("", String::as_str);
     let mut converter = Converter::new(names, own);
+    converter.lent.extend(names.lent.get(name).into_iter().flatten().cloned());
     converter.run(text);
     converter.converted()
 }
@@ -200,8 +204,8 @@ impl Converter<'_> {
             call(&self.component(&found), &given.collect::<Vec<_>>(), " />")
         };
         let mut tokens = expression::replace_calls(tokens, &made);
-        if let Some(language) = &self.names.language {
-            expression::ask_for_language(&mut tokens, language);
+        if let Some(languages) = &self.names.languages {
+            expression::ask_for_language(&mut tokens, languages);
         }
         expression::ask_for_none(&tokens, &self.parameters)
     }
@@ -316,7 +320,12 @@ impl Converter<'_> {
             }
         }
         self.macro_name = name.to_owned();
-        let (seen, unknown) = seen(rest, after);
+        let (mut seen, unknown) = seen(rest, after);
+        let (lent, unknown): (Vec<_>, Vec<_>) =
+            unknown.into_iter().partition(|(name, _)| self.lent.contains(name));
+        seen.extend(lent.into_iter().map(|(name, _)| name));
+        let unknown: Vec<String> =
+            unknown.into_iter().filter(|(_, is_optional)| !is_optional).map(|(name, _)| name).collect();
         if !unknown.is_empty() {
             self.notes.push(format!(
                 "the macro `{name}` reads `{}`, which it is not given: what calls it must",
@@ -371,9 +380,18 @@ const SEEN: [&str; 10] = [
     "current_url",
 ];
 
-/// What the macro whose first tag says `rest` takes from where it is called: what all could see, and all else. `inside`
-/// begins with its body.
-fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<String>) {
+/// What the macros of a template read that they are not given, and not all could see.
+pub(super) fn read_unseen(pieces: &[Piece<'_>]) -> BTreeSet<String> {
+    let macros = pieces.iter().enumerate().filter_map(|(i, piece)| match piece {
+        Piece::Tag(tag, ..) => Some((tag.trim().strip_prefix("macro ")?, &pieces[i + 1..])),
+        _ => None,
+    });
+    macros.flat_map(|(rest, inside)| seen(rest, inside).1).map(|(name, _)| name).collect()
+}
+
+/// What the macro whose first tag says `rest` takes from where it is called: what all could see, and all else, and whether
+/// it may be missing. `inside` begins with its body.
+fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<(String, bool)>) {
     let length = inside
         .iter()
         .position(|piece| matches!(piece, Piece::Tag(tag, ..) if tag.trim().starts_with("endmacro")));
@@ -383,5 +401,9 @@ fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<String>) {
     let found = Variables::of(&inside[..length.unwrap_or(inside.len())], given);
     let (seen, unknown) =
         found.free.into_keys().partition::<BTreeSet<String>, _>(|name| SEEN.contains(&name.as_str()));
-    (seen, unknown.into_iter().filter(|name| !found.optional.contains(name)).collect())
+    let unknown = unknown.into_iter().map(|name| {
+        let is_optional = found.optional.contains(&name);
+        (name, is_optional)
+    });
+    (seen, unknown.collect())
 }

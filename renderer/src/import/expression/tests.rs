@@ -102,14 +102,24 @@ fn quotients_are_shown_as_they_were() {
 fn functions_ask_for_the_language_that_they_took() {
     for (old, new) in [
         ("get_section(path=\"a/_index.md\") ", "get_section(path=\"a/_index.md\", lang=\"de\") "),
-        ("get_page(path=p)", "get_page(path=p)"),
+        ("get_page(path=\"a.fr.md\")", "get_page(path=\"a.fr.md\", lang=\"fr\")"),
+        ("get_url(path='@/a.fr.md#b')", "get_url(path='@/a.fr.md#b', lang=\"fr\")"),
+        (
+            "get_page(path=a.b)",
+            "get_page(path=a.b, lang=\"fr\" if a.b is ending_with(pat=\".fr.md\") else \"de\")",
+        ),
+        (
+            "get_section(path=a | last)",
+            "get_section(path=a | last, lang=\"fr\" if (a | last) is ending_with(pat=\".fr.md\") else \"de\")",
+        ),
         ("get_page(path=\"a.md\", lang=lang)", "get_page(path=\"a.md\", lang=lang)"),
         ("get_url(path=\"@/a.md\",)", "get_url(path=\"@/a.md\", lang=\"de\")"),
         ("get_url(path=\"a\") ~ x.trans()", "get_url(path=\"a\") ~ x.trans()"),
         ("trans(key=a) | upper", "trans(key=a, lang=\"de\") | upper"),
     ] {
         let mut tokens = read(old);
-        ask_for_language(&mut tokens, "de");
+        let languages = Languages { own: "de".to_owned(), others: vec!["fr".to_owned()] };
+        ask_for_language(&mut tokens, &languages);
         assert_eq!(write(&tokens), new);
     }
 }

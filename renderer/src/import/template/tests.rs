@@ -9,7 +9,8 @@ fn names() -> Names {
         files: ["there.html".to_owned()].into(),
         frames: BTreeMap::new(),
         given: Given::default(),
-        language: None,
+        lent: BTreeMap::new(),
+        languages: None,
     }
 }
 

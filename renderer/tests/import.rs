@@ -1,0 +1,63 @@
+//! What imported sites show, which is what they showed before.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+mod support;
+
+use std::collections::BTreeMap;
+
+use release::File;
+use renderer::{Renderer, Sources};
+
+use support::{input, render_with, sources, text};
+
+/// What a site for Zola 0.22 shows when it was imported.
+fn imported(files: &[(&str, &str)]) -> (BTreeMap<String, File>, Vec<String>) {
+    let made = renderer::import::zola(&sources(files)).unwrap();
+    let notes = made.notes.iter().map(|note| note.text.clone()).collect();
+    let (_, files) =
+        render_with(&Renderer::for_one_render(1 << 20), &input(Sources::from_files(made.files))).unwrap();
+    (files, notes)
+}
+
+/// A file that was asked for without a language was that of its name.
+#[test]
+fn imported_templates_ask_for_the_files_that_they_asked_for() {
+    let index = "{% for path in [\"a.md\", \"a.fr.md\"] %}{% set page = get_page(path=path) %}{{ page.title }} \
+                 {{ get_url(path=\"@/\" ~ path) }} {% endfor %}{% set page = get_page(path=\"a.fr.md\") %}{{ page.title }}";
+    let (files, _) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n[languages.fr]\n"),
+        ("content/_index.md", "+++\n+++\n"),
+        ("content/_index.fr.md", "+++\n+++\n"),
+        ("content/a.md", "+++\ntitle = \"Loaf\"\n+++\n"),
+        ("content/a.fr.md", "+++\ntitle = \"Pain\"\n+++\n"),
+        ("templates/index.html", index),
+        ("templates/page.html", ""),
+    ]);
+    let expected = "Loaf https://x.example/a/ Pain https://x.example/fr/a/ Pain";
+    assert_eq!(
+        (text(&files, "index.html"), text(&files, "fr/index.html")),
+        (expected.into(), expected.into())
+    );
+}
+
+/// A macro saw what the shortcode was given that called it.
+#[test]
+fn imported_macros_see_what_their_shortcode_is_given() {
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        ("content/_index.md", "+++\n+++\n{{ fig(src=\"a.png\", alt=\"A\") }}\n\n{{ fig(src=\"b.png\") }}\n"),
+        ("templates/index.html", "{% import \"m.html\" as m %}{{ section.content | safe }}{{ m::plain() }}"),
+        (
+            "templates/m.html",
+            "{% macro img(class) %}<img class=\"{{ class }}\" src=\"{{ src }}\"{% if alt %} alt=\"{{ alt }}\"{% endif %}>{% endmacro %}\
+             {% macro plain() %}{% if src is defined %}{{ src }}{% else %}none{% endif %}{% endmacro %}",
+        ),
+        ("templates/shortcodes/fig.html", "{% import \"m.html\" as m %}<div>{{ m::img(class=\"x\") }}</div>"),
+    ]);
+    assert_eq!(notes, [""; 0]);
+    let html = text(&files, "index.html");
+    for part in ["<img class=\"x\" src=\"a.png\" alt=\"A\">", "<img class=\"x\" src=\"b.png\">", "none"] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+}
