@@ -5,7 +5,7 @@
 
 mod load;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use tera::{Map, Value};
@@ -660,9 +660,9 @@ impl Config {
         out.insert(key("extra"), value::from_toml_table(&self.extra));
         out.insert(key("markdown"), self.markdown.to_value());
         out.insert(key("search"), self.search_for(lang).to_value());
-        // The others: what is said of this one stands above.
-        let others = self.language_codes().into_iter().filter(|code| *code != lang);
-        let others = others.map(|code| (value::owned_key(code), self.language_value(code)));
+        // The others, by their codes: what is said of this one stands above.
+        let others: BTreeSet<&str> = self.language_codes().into_iter().filter(|code| *code != lang).collect();
+        let others = others.into_iter().map(|code| (value::owned_key(code), self.language_value(code)));
         out.insert(key("languages"), value::map(others.collect()));
         out.insert(key("translations"), self.translations_value(lang));
         value::map(out)

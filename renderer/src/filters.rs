@@ -293,16 +293,18 @@ fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
                 "with `locale`, the `format` is a pattern such as \"d MMMM y\", without `%`",
             ));
         }
-        let names = locales::find(locale);
-        if names.is_none() {
+        let names = if let Some(names) = locales::find(locale) {
+            names
+        } else {
             let message = format!("dates in the language `{locale}` are not known here: they are in English");
-            let warning = Diagnostic::new(message).hint(format!("known are {}", locales::known()));
+            let warning = Diagnostic::new(message).hint("a language has a code such as `de` or `pt-BR`");
             Scope::with(|scope| {
                 scope.site.warn(warning);
                 Ok(())
             })?;
-        }
-        return locales::format(&when, names.unwrap_or(&locales::ENGLISH), format).map_err(Error::message);
+            locales::english()
+        };
+        return locales::format(&when, &names, format).map_err(Error::message);
     }
     let format = format.unwrap_or("%Y-%m-%d");
     jiff::fmt::strtime::format(format, &when)

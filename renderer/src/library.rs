@@ -1228,21 +1228,19 @@ impl<'a> Builder<'a> {
         if config.languages.is_empty() {
             return;
         }
-        let order = config.language_codes();
-        let rank = |lang: &str| order.iter().position(|code| *code == lang).unwrap_or(usize::MAX);
-        let mut groups: HashMap<Box<str>, Vec<(usize, Content)>> = HashMap::new();
+        let mut groups: HashMap<Box<str>, Vec<(Arc<str>, Content)>> = HashMap::new();
         for (i, page) in self.library.pages.iter().enumerate().filter(|(_, page)| page.matter().render) {
             let key = without_language(&page.source, &page.lang).into_boxed_str();
-            groups.entry(key).or_default().push((rank(&page.lang), Content::Page(i as PageId)));
+            groups.entry(key).or_default().push((page.lang.clone(), Content::Page(i as PageId)));
         }
         for (i, section) in self.library.sections.iter().enumerate() {
             let key = without_language(&section.source, &section.lang).into_boxed_str();
-            groups.entry(key).or_default().push((rank(&section.lang), Content::Section(i as SectionId)));
+            groups.entry(key).or_default().push((section.lang.clone(), Content::Section(i as SectionId)));
         }
         self.library.translations = groups
             .into_iter()
             .map(|(key, mut group)| {
-                group.sort_by_key(|(rank, _)| *rank);
+                group.sort_by(|(a, _), (b, _)| a.cmp(b));
                 (key, group.into_iter().map(|(_, content)| content).collect())
             })
             .collect();

@@ -90,6 +90,19 @@ fn pages_of_other_languages_are_found_by_their_canonical_path() {
 }
 
 #[test]
+fn languages_are_in_the_order_of_their_codes() {
+    let template = "{% for code, _ in config.languages %}{{ code }} {% endfor %}| {% for t in page.translations %}{{ t.lang }} {% endfor %}";
+    let mut files = with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\n[languages.fr]\n[languages.ar]\n"),
+        ("templates/page.html", template),
+    ]);
+    files.extend([("content/p.md", ""), ("content/p.fr.md", ""), ("content/p.ar.md", "")]);
+    let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
+    assert_eq!(text(&files, "p/index.html"), "ar fr | ar en fr ");
+    assert_eq!(text(&files, "fr/p/index.html"), "ar en | ar en fr ");
+}
+
+#[test]
 fn what_is_asked_for_is_in_the_language_of_what_asks() {
     let config = "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n[translations]\nhello = \"Hello\"\n[languages.fr]\n\
                   taxonomies = [{name = \"tags\"}]\n[languages.fr.translations]\nhello = \"Bonjour\"\n[languages.ar]\n";
@@ -678,6 +691,14 @@ fn filters_and_tests_of_templates() {
         (
             "{{ '2026-01-05' | date(format='%d.%m.%Y') }} {{ '2026-01-05' | date(locale='fr', format='d MMMM y') }} {{ '2026-03-05' | date(locale='de', format='EEE, d. MMM y') }}",
             "05.01.2026 5 janvier 2026 Do., 5. März 2026",
+        ),
+        (
+            "{% for l in ['en_GB', 'en-US', 'ca_ES', 'ar_SA', 'zh_TW', 'pt-PT', 'sr-Latn-RS'] %}{{ '2026-09-03T15:04:00' | date(locale=l, format='d MMM y|LLLL|ccc|a') }}\n{% endfor %}",
+            "3 Sept 2026|September|Thu|pm\n3 Sep 2026|September|Thu|PM\n3 de set. 2026|setembre|dj.|p. m.\n٣ سبتمبر ٢٠٢٦|سبتمبر|الخميس|م\n3 9月 2026|9月|週四|下午\n3 set. 2026|setembro|quinta|p.m.\n3 sep 2026|septembar|čet|PM\n",
+        ),
+        (
+            "{{ '2026-09-03' | date(locale='fi', format=\"d. MMMM y 'klo' H kn\") }}",
+            "3. syyskuuta 2026 klo 0 kn",
         ),
         (
             "{{ '<p>a  <b>b</b></p>' | striptags }} {{ '<p> <b>b</b> </p>' | spaceless | safe }}",
