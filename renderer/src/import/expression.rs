@@ -295,10 +295,25 @@ fn chains(tokens: &mut Vec<Token>, from: usize, to: usize) {
             && !asked
             && !matches!(&tokens[i - 1], Token::Word(word) if KEYWORDS.contains(&word.as_str()))
         {
+            let end = closing(tokens, i).min(tokens.len());
+            if let Some(key) = field(&tokens[i + 1..end]) {
+                let given = format!("{key} if {key} is defined and {key} is not none else \"\"");
+                to -= end - i - 2;
+                tokens.splice(i + 1..end, [Token::Done(given)]);
+            }
             tokens.insert(i, Token::Mark("?".to_owned()));
             i += 1;
             to += 1;
         }
         i += 1;
     }
+}
+
+/// A field such as `config.author`, which may be missing or nothing and then names nothing: no key may be that now.
+fn field(tokens: &[Token]) -> Option<String> {
+    let words: Vec<&str> = tokens.iter().step_by(2).map(Token::as_str).collect();
+    let dots = tokens.iter().skip(1).step_by(2).all(|token| token.is("."));
+    let named = tokens.iter().step_by(2).all(|token| matches!(token, Token::Word(_)));
+    (words.len() > 1 && tokens.len() % 2 == 1 && dots && named && words[0] != "loop")
+        .then(|| words.join("?."))
 }

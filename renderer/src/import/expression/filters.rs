@@ -290,6 +290,30 @@ fn date_pattern(format: &str) -> Option<String> {
     Some(out)
 }
 
+/// What some parts of a date were, which stand for nothing or for something else now.
+const PARTS: [(char, &str); 5] = [
+    ('+', "%Y-%m-%dT%H:%M:%S%.f%:z"),
+    ('c', "%a %b %e %H:%M:%S %Y"),
+    ('r', "%I:%M:%S %p"),
+    ('v', "%e-%b-%Y"),
+    ('x', "%m/%d/%y"),
+];
+
+/// A format of a date in no language.
+fn date_format(format: &str) -> String {
+    let mut out = String::new();
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        let part = if c == '%' { chars.next() } else { None };
+        match part.map(|part| (part, PARTS.iter().find(|(old, _)| *old == part))) {
+            Some((_, Some((_, new)))) => out.push_str(new),
+            Some((part, None)) => out.extend([c, part]),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
 /// Arguments of a filter that are no more, that are read another way, or that were asked for only when they were needed.
 fn changed_arguments(
     tokens: &mut Vec<Token>,
@@ -304,11 +328,11 @@ fn changed_arguments(
         "int" | "float" => &["default"],
         "round" if given.iter().any(|(key, value)| is(key, &["method"]) && common(value)) => &["method"],
         "unique" => &["attribute", "case_sensitive"],
-        "date" if given.iter().any(|(key, _)| is(key, &["locale"])) => &[],
-        "default" | "split" => &[],
+        "date" | "default" | "split" => &[],
         _ => return,
     };
     let is_date = tokens[name].is("date");
+    let in_language = is_date && given.iter().any(|(key, _)| is(key, &["locale"]));
     let kept = given.iter().filter(|(key, _)| !is(key, gone)).map(|(key, value)| {
         let value = match (tokens[name].as_str(), value.as_slice()) {
             // Here alone `\n` was a line's end.
@@ -317,8 +341,9 @@ fn changed_arguments(
             }
             ("date", [Token::Text(format)]) if is(key, &["format"]) => {
                 let quote = &format[..1];
-                date_pattern(format.trim_matches(['"', '\'', '`']))
-                    .map_or_else(|| format.clone(), |pattern| format!("{quote}{pattern}{quote}"))
+                let format = format.trim_matches(['"', '\'', '`']);
+                let pattern = if in_language { date_pattern(format) } else { Some(date_format(format)) };
+                format!("{quote}{}{quote}", pattern.as_deref().unwrap_or(format))
             }
             ("default", _) => convert(value.clone(), true),
             _ => convert(value.clone(), false),
@@ -326,7 +351,7 @@ fn changed_arguments(
         key.as_ref().map_or(value.clone(), |key| format!("{key}={value}"))
     });
     let mut kept: Vec<String> = kept.collect();
-    if is_date && !given.iter().any(|(key, _)| is(key, &["format"])) {
+    if in_language && !given.iter().any(|(key, _)| is(key, &["format"])) {
         kept.push("format=\"y-MM-dd\"".to_owned());
     }
     let bracket = |bracket: &str| Token::Mark(bracket.to_owned());

@@ -39,6 +39,11 @@ fn what_changed_is_changed() {
     }
     let condition = convert(read("page.extra.a and not b[c].d"), true);
     assert_eq!(condition, "page?.extra?.a and not b?[c]?.d");
+    let condition = convert(read("a.b[c.d].e and b[loop.index0][0].f"), true);
+    assert_eq!(
+        condition,
+        "a?.b?[c?.d if c?.d is defined and c?.d is not none else \"\"]?.e and b?[loop?.index0]?[0]?.f"
+    );
 }
 
 #[test]
@@ -74,6 +79,9 @@ fn values_are_what_they_were() {
         ("d | date(format='%j', locale=l)", "d | date(format='%j', locale=l)"),
         ("d | date(locale=\"de\")", "d | date(locale=\"de\", format=\"y-MM-dd\")"),
         ("d | date(format=\"%F\")", "d | date(format=\"%F\")"),
+        ("d | date(format=`%v %%x %+`)", "d | date(format=`%e-%b-%Y %%x %Y-%m-%dT%H:%M:%S%.f%:z`)"),
+        ("d | date(timezone=\"UTC\")", "d | date(timezone=\"UTC\")"),
+        ("d | date", "d | date"),
         ("x is matching(\"^\\d\")", "x is matching(pat=\"^\\\\d\")"),
         ("page.description | default(value=config.a.b) | safe", "(page?.description or config?.a?.b) | safe"),
         ("page.extra.title | default(value=a.b)", "page?.extra?.title | default(value=a?.b)"),
