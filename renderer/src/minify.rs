@@ -1,7 +1,9 @@
 //! HTML with fewer bytes and the same meaning, for `minify_html`.
 //!
-//! White space that no browser shows goes, comments go, attribute values lose quotes that HTML does not ask for. Text,
-//! scripts, styles and preformatted content stay as they are. What is no tag is text: nothing is repaired.
+//! White space that no browser shows goes, and with it that between two elements within one that is there for its layout
+//! alone, such as `div`: Zola leaves it out too. Comments go, attribute values lose quotes that HTML does not ask for, and
+//! quotes and `>` in a text are written as themselves. Scripts, styles and preformatted content stay as they are. What is
+//! no tag is text: nothing is repaired.
 
 use crate::markup::{Kind, Markup, end_of};
 
@@ -75,12 +77,82 @@ pub(crate) fn is_block(element: &str) -> bool {
     BLOCKS.contains(&element)
 }
 
+/// Elements that hold other elements and no text of their own.
+const LAYOUT: &[&str] = &[
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "colgroup",
+    "datalist",
+    "dialog",
+    "div",
+    "dl",
+    "fieldset",
+    "figure",
+    "footer",
+    "form",
+    "head",
+    "header",
+    "hgroup",
+    "html",
+    "main",
+    "map",
+    "menu",
+    "nav",
+    "ol",
+    "optgroup",
+    "picture",
+    "section",
+    "select",
+    "svg",
+    "table",
+    "tbody",
+    "tfoot",
+    "thead",
+    "tr",
+    "ul",
+];
+
+/// Elements without content.
+const VOID: &[&str] =
+    &["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"];
+
 /// Elements whose content is copied as it is.
 const KEPT: &[&str] = &["pre", "textarea", "script", "style"];
 
+/// Whether an element that may lack its end ends where another begins (HTML 13.1.2.4).
+fn ends_at(element: &str, next: &str) -> bool {
+    match element {
+        "p" => is_block(next),
+        "li" | "tr" | "option" => next == element,
+        "dt" | "dd" => matches!(next, "dt" | "dd"),
+        "td" | "th" => matches!(next, "td" | "th" | "tr"),
+        _ => false,
+    }
+}
+
+/// A text with the characters that need no reference there.
+fn plain(text: &str) -> String {
+    ["&quot;", "&#34;"].iter().fold(text.replace("&gt;", ">"), |text, quote| text.replace(quote, "\""))
+}
+
+/// Preformatted content: its texts alone are written another way.
+fn preformatted(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(open) = rest.find('<') {
+        out.push_str(&plain(&rest[..open]));
+        let length = Markup::read(&rest[open..]).map_or(1, |markup| markup.length);
+        out.push_str(&rest[open..open + length]);
+        rest = &rest[open + length..];
+    }
+    out.push_str(&plain(rest));
+}
+
 /// An HTML document, made smaller.
 pub(crate) fn html(text: &str) -> String {
-    let mut writer = Writer { out: String::with_capacity(text.len()), space: false, at_edge: true };
+    let out = String::with_capacity(text.len());
+    let mut writer = Writer { out, within: Vec::new(), space: false, at_edge: true };
     let mut rest = text;
     while !rest.is_empty() {
         let Some(open) = rest.find('<') else {
@@ -108,7 +180,10 @@ pub(crate) fn html(text: &str) -> String {
                         match KEPT.iter().find(|kept| **kept == name.as_str() && !empty) {
                             Some(kept) => {
                                 let end = end_of(after, kept);
-                                writer.out.push_str(&after[..end]);
+                                match *kept {
+                                    "pre" => preformatted(&after[..end], &mut writer.out),
+                                    _ => writer.out.push_str(&after[..end]),
+                                }
                                 &after[end..]
                             }
                             None => after,
@@ -127,6 +202,8 @@ pub(crate) fn html(text: &str) -> String {
 
 struct Writer {
     out: String,
+    /// The elements that are open.
+    within: Vec<String>,
     /// White space came and was not written yet.
     space: bool,
     /// Whether white space here is not shown.
@@ -135,6 +212,10 @@ struct Writer {
 
 impl Writer {
     fn text(&mut self, text: &str) {
+        let laid_out = self.within.last().is_none_or(|element| LAYOUT.contains(&element.as_str()));
+        if laid_out && text.trim_ascii().is_empty() {
+            return;
+        }
         for (i, word) in text.split([' ', '\t', '\n', '\r', '\u{c}']).enumerate() {
             self.space |= i > 0;
             if word.is_empty() {
@@ -143,7 +224,11 @@ impl Writer {
             if self.space && !self.at_edge {
                 self.out.push(' ');
             }
-            self.out.push_str(word);
+            // A title has no elements: a `<` there begins one only where it would end it.
+            match self.within.last().is_some_and(|element| element == "title") && !text.contains("&lt;/") {
+                true => self.out.push_str(&plain(word).replace("&lt;", "<")),
+                false => self.out.push_str(&plain(word)),
+            }
             (self.space, self.at_edge) = (false, false);
         }
     }
@@ -163,6 +248,9 @@ impl Writer {
     fn close(&mut self, name: &str) {
         let block = BLOCKS.contains(&name);
         self.edge(block);
+        if let Some(open) = self.within.iter().rposition(|element| element == name) {
+            self.within.truncate(open);
+        }
         self.out.push_str("</");
         self.out.push_str(name);
         self.out.push('>');
@@ -171,6 +259,12 @@ impl Writer {
     fn open(&mut self, name: &str, attributes: &[(&str, Option<&str>)], empty: bool) {
         let block = BLOCKS.contains(&name) || name == "br";
         self.edge(block);
+        if self.within.last().is_some_and(|last| ends_at(last, name)) {
+            self.within.pop();
+        }
+        if !empty && !VOID.contains(&name) {
+            self.within.push(name.to_owned());
+        }
         self.out.push('<');
         self.out.push_str(name);
         for (key, value) in attributes {
@@ -214,7 +308,7 @@ mod tests {
     fn white_space_that_is_not_shown_goes() {
         insta::assert_snapshot!(
             html("<!doctype html>\n<html>\n <head>\n  <meta charset=\"utf-8\">\n  <title> A  b </title>\n </head>\n <body>\n  <p class=\"x y\">One <b> two</b>\n three</p>\n  <!-- gone -->\n  FOO  <a href=\"/x?a=1\">BAR</a> <a href=\"/y/\">BAZ</a>\n </body>\n</html>\n"),
-            @r#"<!doctype html><html><head><meta charset=utf-8><title>A b</title></head><body><p class="x y">One <b>two</b> three</p>FOO <a href="/x?a=1">BAR</a> <a href=/y/>BAZ</a></body></html>"#
+            @r#"<!doctype html><html><head><meta charset=utf-8><title>A b</title></head><body><p class="x y">One <b>two</b> three</p>FOO <a href="/x?a=1">BAR</a><a href=/y/>BAZ</a></body></html>"#
         );
     }
 
@@ -234,6 +328,45 @@ mod tests {
         ] {
             assert_eq!(html(same), same);
         }
+    }
+
+    #[test]
+    fn white_space_between_elements_of_a_layout_goes() {
+        for (html_before, smaller) in [
+            (
+                "<div> <b>a</b> <!-- x --> <b>b</b> c <b>d</b> </div>",
+                "<div><b>a</b><b>b</b> c <b>d</b></div>",
+            ),
+            (
+                "<ul><li><b>a</b> <b>b</b> <li><b>c</b> </ul> <b>d</b> <b>e</b>",
+                "<ul><li><b>a</b> <b>b</b><li><b>c</b></ul><b>d</b><b>e</b>",
+            ),
+            (
+                "<nav><p><b>a</b> <b>b</b><div><b>c</b> <br> <b>d</b></div></nav>",
+                "<nav><p><b>a</b> <b>b</b><div><b>c</b><br><b>d</b></div></nav>",
+            ),
+            (
+                "<table> <tr> <td> <b>a</b> <b>b</b> <td><b>c</b> </table>",
+                "<table><tr><td><b>a</b> <b>b</b><td><b>c</b></table>",
+            ),
+            ("<div><x-y> <b>a</b> <b>b</b></x-y></div>", "<div><x-y><b>a</b> <b>b</b></x-y></div>"),
+        ] {
+            assert_eq!(html(html_before), smaller);
+        }
+    }
+
+    #[test]
+    fn texts_need_few_references() {
+        assert_eq!(
+            html("<p title=\"&quot;\">&lt;a href=&quot;x&quot;&gt; &amp;quot; &amp;</p>"),
+            "<p title=&quot;>&lt;a href=\"x\"> &amp;quot; &amp;</p>"
+        );
+        assert_eq!(html("<title>a &lt;b&gt;</title>"), "<title>a <b></title>");
+        assert_eq!(html("<title>a &lt;/title&gt;</title>"), "<title>a &lt;/title></title>");
+        assert_eq!(
+            html("<pre><i class=\"&quot;\">&quot;</i> &lt; <  &gt;</pre>"),
+            "<pre><i class=\"&quot;\">\"</i> &lt; <  ></pre>"
+        );
     }
 
     #[test]
