@@ -16,7 +16,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::config::{BAKEHOUSE_NAME, Config, TaxonomyConfig};
 use crate::data::{self, RowPage};
-use crate::diagnostic::{Diagnostic, Errors, line_and_column};
+use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors, line_and_column};
 use crate::front_matter::{self, Date, Format, PageMatter, Place, SectionMatter, SortBy};
 use crate::limits::Limits;
 use crate::locales;
@@ -79,6 +79,14 @@ impl Parsed {
             characters: 0,
             text: None,
             linked: Box::default(),
+        }
+    }
+
+    /// Keys that mean nothing; those of a section are errors.
+    fn unknown(&self) -> &[Box<str>] {
+        match &self.matter {
+            Matter::Page(matter) => &matter.unknown,
+            Matter::Section(_) => &[],
         }
     }
 
@@ -226,6 +234,9 @@ pub(crate) struct Library {
     pub(crate) stand_ins: HashSet<Arc<str>>,
     /// Whether a page names a taxonomy or a term that is left out.
     lacks_terms: bool,
+    /// Keys of pages that mean nothing, in order and no more than are told of: the first page that has each, and how many
+    /// others.
+    pub(crate) unknown: Vec<(Box<str>, PageId, usize)>,
 }
 
 /// A page or a section.
@@ -397,6 +408,7 @@ impl Library {
     pub(crate) fn take(&mut self, making: &Making<'_>, files: &[&str]) -> Option<Vec<Taken>> {
         let skipped = globs("zola.toml", &making.config.skip_content_templating).ok()?;
         let mut taken = Vec::new();
+        let mut same_unknown = true;
         for path in files {
             let (content, source, before) = self.file(path)?;
             // What is wrong with a file is said by whoever looks at all of them.
@@ -405,6 +417,7 @@ impl Library {
                 continue;
             }
             let same_matter = self.moves_nothing(making.backlinks, before, &parsed)?;
+            same_unknown &= same_matter || before.unknown() == parsed.unknown();
             taken.push(Taken { content, source: source.clone(), parsed, same_matter });
         }
         for Taken { content, parsed, .. } in &taken {
@@ -413,7 +426,22 @@ impl Library {
                 Content::Section(id) => self.sections[*id as usize].parsed = Some(parsed.clone()),
             }
         }
+        if !same_unknown {
+            self.count_unknown();
+        }
         Some(taken)
+    }
+
+    /// Takes note of the keys of pages that mean nothing.
+    fn count_unknown(&mut self) {
+        let mut unknown: BTreeMap<&str, (PageId, usize)> = BTreeMap::new();
+        for (id, page) in (0..).zip(&self.pages) {
+            for name in page.parsed.unknown() {
+                unknown.entry(name).and_modify(|(_, others)| *others += 1).or_insert((id, 0));
+            }
+        }
+        let told = unknown.into_iter().take(DIAGNOSTICS_MAX);
+        self.unknown = told.map(|(name, (first, others))| (name.into(), first, others)).collect();
     }
 
     /// What of these files this library has taken, if it stands as the one did that was made of `before`, which knows them
@@ -872,6 +900,7 @@ impl<'a> Builder<'a> {
         if self.making.backlinks {
             self.add_backlinks();
         }
+        self.library.count_unknown();
         self.library
     }
 

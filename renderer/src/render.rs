@@ -18,7 +18,7 @@ use release::File;
 use crate::blocks::BlockStore;
 use crate::config::{self, Config};
 use crate::data::{DataSet, Faults, RowPage};
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter;
 use crate::graph::{Explanation, Graph, Planned};
 use crate::headings::Checks;
@@ -26,7 +26,7 @@ use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
 use crate::job::{self, Job};
 use crate::kept::{Before, Kept, Touched};
-use crate::library::{self, Content, Library, Making, Page, PageId, ParsedFiles, Taken};
+use crate::library::{self, Content, Library, Making, PageId, ParsedFiles, Taken};
 use crate::limits::Limits;
 use crate::memo::{self, Readers};
 use crate::places::{Place, places};
@@ -1010,15 +1010,11 @@ impl Renderer {
 fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
     schemas.idle(&site.sources).into_iter().for_each(|idle| site.warn(idle));
     site.engine.warnings.iter().for_each(|warning| site.warn(warning.clone()));
-    let mut unknown: BTreeMap<&str, (&Page, usize)> = BTreeMap::new();
-    for page in &site.library.pages {
-        for name in &page.matter().unknown {
-            unknown.entry(name).and_modify(|(_, others)| *others += 1).or_insert((page, 0));
-        }
-    }
-    for (name, (page, others)) in unknown.into_iter().take(DIAGNOSTICS_MAX) {
-        let is_taxonomy = site.config.taxonomies_for(&page.lang).iter().any(|taxonomy| taxonomy.name == name);
-        site.warn(front_matter::unknown_key(&site.sources, &page.source, name, others, is_taxonomy));
+    for (name, first, others) in &site.library.unknown {
+        let page = site.library.page(*first);
+        let is_taxonomy =
+            site.config.taxonomies_for(&page.lang).iter().any(|taxonomy| taxonomy.name == **name);
+        site.warn(front_matter::unknown_key(&site.sources, &page.source, name, *others, is_taxonomy));
     }
     let highlighting = site.config.markdown.highlighting.as_ref();
     for (name, given) in [
