@@ -4,14 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tera::Value;
 
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, nearest};
 use crate::library::{CONTENT, Content};
-use crate::markdown::ContentLink;
+use crate::markdown::{ContentLink, Heading};
 use crate::markup::names_the_top;
 use crate::site::{Facts, Site, anchor_hash};
-use crate::value::field;
 
 /// Headings of a page that a message lists, where none is near the one that is meant.
 const LISTED_MAX: usize = 8;
@@ -116,7 +114,7 @@ impl Site {
         let rendered = self.content_html(source, false)?.ok()?;
         let mut ids = Vec::new();
         collect_ids(&rendered.toc, &mut ids);
-        let near = nearest(broken.anchor, ids.iter().map(String::as_str));
+        let near = nearest(broken.anchor, ids.iter().copied());
         Some(match (near, &*ids) {
             (Some(near), _) => format!("did you mean `{}`?", broken.to(near)),
             (None, []) => format!("{source} has no headings"),
@@ -129,11 +127,9 @@ impl Site {
 }
 
 /// Adds the ids of headings, as a table of contents has them.
-fn collect_ids(toc: &Value, ids: &mut Vec<String>) {
-    for heading in toc.as_array().into_iter().flatten() {
-        ids.extend(field(heading, "id").and_then(Value::as_str).map(str::to_owned));
-        if let Some(children) = field(heading, "children") {
-            collect_ids(children, ids);
-        }
+fn collect_ids<'a>(toc: &'a [Heading], ids: &mut Vec<&'a str>) {
+    for heading in toc {
+        ids.push(&heading.id);
+        collect_ids(&heading.children, ids);
     }
 }

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use crate::graph::{Content, ContentName, Key, Reads, Value};
 use crate::job::{self, Entries, Job};
 use crate::library::{self, PageId, Parsed, SectionId, Taxonomy, Term};
+use crate::markdown::Heading;
 use crate::reads::Node;
 use crate::search;
 use crate::site::{Pages, Parts, Site};
@@ -504,11 +505,22 @@ fn around_section(site: &Site, id: SectionId) -> Value {
 
 impl Parts {
     /// The digests of a content's parts.
-    pub(crate) fn of(content: &tera::Value, summary: &tera::Value, toc: &tera::Value) -> Self {
+    pub(crate) fn of(content: &tera::Value, summary: &tera::Value, toc: &[Heading]) -> Self {
         let text = |value: &tera::Value| match value.as_str() {
             Some(text) => Mark::new().text(text).end(),
             None => ABSENT,
         };
-        Self { content: text(content), summary: text(summary), toc: Mark::new().text(&toc.to_string()).end() }
+        let mut headings = Mark::new();
+        mark_headings(&mut headings, toc);
+        Self { content: text(content), summary: text(summary), toc: headings.end() }
+    }
+}
+
+/// Their addresses are the page's.
+fn mark_headings(mark: &mut Mark, headings: &[Heading]) {
+    mark.number(headings.len() as u64);
+    for Heading { level, id, title, children } in headings {
+        mark.number((*level).into()).text(id).text(title);
+        mark_headings(mark, children);
     }
 }

@@ -27,7 +27,8 @@ use crate::value::{self, key};
 pub(crate) struct Rendered {
     pub(crate) content: Value,
     pub(crate) summary: Value,
-    pub(crate) toc: Value,
+    /// Made into a value where a template asks for it: as one it takes several times as much.
+    pub(crate) toc: Box<[Heading]>,
     pub(crate) facts: Arc<Facts>,
     links: Box<[ContentLink]>,
     images: Box<[String]>,
@@ -264,7 +265,7 @@ impl Site {
         Ok(Rendered {
             content: Value::from(html.body),
             summary: html.summary.map_or_else(Value::none, Value::from),
-            toc: toc_value(&html.toc, permalink),
+            toc: html.toc.into(),
             facts: Arc::new(facts),
             links: links.into(),
             images: html.images.into(),
@@ -381,7 +382,7 @@ impl Rendered {
         Self {
             content: Value::from(""),
             summary: Value::none(),
-            toc: Value::from(Vec::<Value>::new()),
+            toc: Box::from([]),
             facts: Arc::default(),
             links: Box::from([]),
             images: Box::from([]),
@@ -394,7 +395,7 @@ impl Rendered {
     pub(crate) fn bytes(&self) -> usize {
         400 + self.content.as_str().map_or(0, str::len)
             + self.summary.as_str().map_or(0, str::len)
-            + self.facts.anchors.len() * 600
+            + self.facts.anchors.len() * 150
             + self.links.len() * 200
             + self.shown.iter().map(|(_, shown)| 200 + shown.copies.len() * 200).sum::<usize>()
             + self.reads.len() * 50
@@ -519,7 +520,8 @@ impl Site {
     }
 }
 
-fn toc_value(headings: &[Heading], permalink: &str) -> Value {
+/// Headings as templates have them.
+pub(super) fn toc_value(headings: &[Heading], permalink: &str) -> Value {
     Value::from(
         headings
             .iter()

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tera::{Map, Value};
 
+use super::content::toc_value;
 use super::{PAGE_VALUE_BYTES, Rendered, SECTION_VALUE_BYTES, SUMMARY_BYTES, Site, bundle_folder};
 use crate::front_matter::Date;
 use crate::library::{self, CONTENT, Content, PageId, SectionId, Taxonomy, Term};
@@ -108,7 +109,8 @@ impl Site {
         map.insert(Field::Components, || components(&page.path));
         map.insert(Field::Summary, || rendered.map_or_else(Value::none, |r| r.summary.clone()));
         map.insert(Field::Toc, || {
-            rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
+            let headings = rendered.map_or(&[][..], |r| &r.toc);
+            toc_value(headings, &self.permalink(&page.path, absolute))
         });
         map.insert(Field::WordCount, || Value::from(page.parsed.word_count(&page.lang)));
         map.insert(Field::ReadingTime, || Value::from(page.parsed.minutes(&page.lang)));
@@ -265,7 +267,8 @@ impl Site {
         map.insert(Field::Components, || components(&section.path));
         map.insert(Field::Summary, || rendered.map_or_else(Value::none, |r| r.summary.clone()));
         map.insert(Field::Toc, || {
-            rendered.map_or_else(|| Value::from(Vec::<Value>::new()), |r| r.toc.clone())
+            let headings = rendered.map_or(&[][..], |r| &r.toc);
+            toc_value(headings, &self.permalink(&section.path, absolute))
         });
         map.insert(Field::WordCount, || {
             Value::from(section.parsed.as_ref().map_or(0, |parsed| parsed.word_count(&section.lang)))
