@@ -90,7 +90,8 @@ impl World {
             fields: vec![("content-type".into(), "text/html; charset=utf-8".into())],
             content: Content { blob, identity: Coding::of(CodingName::Identity, 0, body.as_bytes()), coded },
             groups: vec![format!("page:{path}")],
-            policy: Policy { browser: "max-age=0, must-revalidate".into(), edge: "max-age=31536000".into() },
+            policy: Policy { browser: "max-age=0, must-revalidate".into(), edge: "max-age=31536000".into() }
+                .into(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod fields;
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use release::{File, Policy};
@@ -134,7 +135,7 @@ pub struct Rules {
 /// The rules of a site, ready to be asked for each file.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
-    cache: Vec<(Pattern, Policy)>,
+    cache: Vec<(Pattern, Arc<Policy>)>,
     response: Vec<(Pattern, Fields)>,
 }
 
@@ -145,23 +146,20 @@ impl Policies {
     /// [`Error::Rule`] where a pattern does not begin with a slash or is too long, there are more than
     /// [`RULES_MAX`] of a kind, or a response could get more fields than clients take.
     pub fn new(rules: &Rules) -> Result<Self, Error> {
-        let cache = read("cache", &rules.cache, |rule| (rule.path.as_str(), rule.policy()))?;
+        let cache = read("cache", &rules.cache, |rule| (rule.path.as_str(), rule.policy().into()))?;
         let response = read("response", &rules.response, |rule| (rule.path.as_str(), rule.fields.clone()))?;
         fields::check(&rules.response)?;
         Ok(Self { cache, response })
     }
 
     /// The policy of a file.
-    pub fn of(&self, file: &File) -> Policy {
+    pub fn of(&self, file: &File) -> Arc<Policy> {
         if file.immutable {
-            return Policy {
-                browser: format!("public, max-age={YEAR}, immutable"),
-                edge: format!("max-age={YEAR}, stale-if-error={YEAR}"),
-            };
+            return Arc::clone(&IMMUTABLE);
         }
         let address = Address::of(file);
         let rule = self.cache.iter().find(|(pattern, _)| address.matches(pattern));
-        rule.map_or_else(fallback, |(_, policy)| policy.clone())
+        Arc::clone(rule.map_or(&*FALLBACK, |(_, policy)| policy))
     }
 
     /// The fields of a file with those that the rules give it, which take the place of its own. All rules that match
@@ -222,12 +220,16 @@ impl Address {
 
 /// The policy where no rule says otherwise: browsers ask each time, our edges keep it until the
 /// journal drops it, and show it for a year while nothing else can be had.
-fn fallback() -> Policy {
-    Policy {
-        browser: "max-age=0, must-revalidate".to_owned(),
-        edge: format!("max-age={YEAR}, stale-if-error={YEAR}"),
-    }
-}
+static FALLBACK: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    let edge = format!("max-age={YEAR}, stale-if-error={YEAR}");
+    Arc::new(Policy { browser: "max-age=0, must-revalidate".to_owned(), edge })
+});
+
+/// The policy of what never changes.
+static IMMUTABLE: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    let browser = format!("public, max-age={YEAR}, immutable");
+    Arc::new(Policy { browser, edge: FALLBACK.edge.clone() })
+});
 
 impl CacheRule {
     fn policy(&self) -> Policy {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,8 @@ pub struct Entry {
     pub content: Content,
     /// Cache groups (RFC 9875), sorted.
     pub groups: Vec<String>,
-    /// How long the response may be kept.
-    pub policy: Policy,
+    /// How long the response may be kept; most of a site's have the same.
+    pub policy: Arc<Policy>,
 }
 
 /// How long a response may be kept, and by whom.

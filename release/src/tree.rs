@@ -274,7 +274,7 @@ pub(crate) mod tests {
             fields: vec![("content-type".into(), "text/plain".into())],
             content: Content { blob: identity.digest, identity, coded: vec![] },
             groups: vec![],
-            policy: Policy { browser: "max-age=0".into(), edge: "max-age=60".into() },
+            policy: Arc::new(Policy { browser: "max-age=0".into(), edge: "max-age=60".into() }),
         })
     }
 
@@ -339,7 +339,7 @@ pub(crate) mod tests {
         items.insert(path.clone(), Arc::new(recoded.clone()));
         let (coded_root, coded_served) = top(&items);
         assert!(coded_root != root && coded_served == served);
-        recoded.policy.edge.push('0');
+        Arc::make_mut(&mut recoded.policy).edge.push('0');
         items.insert(path, Arc::new(recoded));
         assert_ne!(top(&items).1, served);
     }

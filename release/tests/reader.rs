@@ -23,7 +23,7 @@ fn entry(text: &str) -> Arc<Entry> {
         fields: vec![],
         content: Content { blob: identity.digest, identity, coded: vec![] },
         groups: vec![],
-        policy: Policy { browser: "max-age=0".into(), edge: "max-age=60".into() },
+        policy: Arc::new(Policy { browser: "max-age=0".into(), edge: "max-age=60".into() }),
     })
 }
 

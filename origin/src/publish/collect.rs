@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -52,6 +52,10 @@ impl Of {
     }
 }
 
+/// The policy of sources, which are not served.
+static NO_POLICY: LazyLock<Arc<Policy>> =
+    LazyLock::new(|| Arc::new(Policy { browser: String::new(), edge: String::new() }));
+
 /// Where content was that this process has published, so that a copy of it is not uploaded again. What
 /// is remembered here is looked at in the base before it is believed.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ pub(super) struct Item {
     status: u16,
     fields: Vec<(String, String)>,
     groups: Vec<String>,
-    policy: Policy,
+    policy: Arc<Policy>,
     key: ContentKey,
     immutable: bool,
     body: Body,
@@ -135,8 +139,8 @@ pub(super) struct Collected {
     /// Changed paths that are hashed assets.
     pub(super) immutable: HashSet<String>,
     waiting_bytes: u64,
-    /// Content that was made for this publish, or that the base has.
-    contents: HashMap<ContentKey, Content>,
+    /// Entries whose content was made for this publish, or that the base has.
+    contents: HashMap<ContentKey, Arc<Entry>>,
     /// Blobs that were made for this publish, and their lengths.
     blobs: HashMap<Digest, u64>,
     /// Those that are not uploaded yet.
@@ -273,7 +277,7 @@ impl Collector {
 
     fn source(&self, path: &str, digest: Digest, groups: Vec<String>, body: Body) -> Result<(), Error> {
         check_path(path)?;
-        let policy = Policy { browser: String::new(), edge: String::new() };
+        let policy = Arc::clone(&NO_POLICY);
         let (path, key) = (path.to_owned(), (digest, false));
         let item = Item { path, status: 200, fields: vec![], groups, policy, key, immutable: false, body };
         self.take(Of::Sources, item)
@@ -349,6 +353,7 @@ impl Collector {
             if immutable {
                 collected.immutable.insert(path.clone());
             }
+            collected.contents.entry(key).or_insert_with(|| Arc::clone(&entry));
             collected.side(of).changed.insert(path, entry);
         })
     }
@@ -362,7 +367,7 @@ impl Collector {
         fields: &[(String, String)],
         body: Body,
     ) -> Result<Content, Error> {
-        if let Some(content) = self.with(|c| c.contents.get(&key).cloned())? {
+        if let Some(content) = self.with(|c| c.contents.get(&key).map(|entry| entry.content.clone()))? {
             return Ok(content);
         }
         if let Some(content) = self.elsewhere(key) {
@@ -384,7 +389,6 @@ impl Collector {
         };
         let has_base = self.base.is_some();
         let ready = self.with(|collected| {
-            collected.contents.insert(key, content.clone());
             let length = blob.len() as u64;
             if collected.blobs.insert(content.blob, length).is_none() {
                 collected.held.insert(content.blob, blob);
@@ -411,7 +415,7 @@ impl Collector {
                 if collected.held.remove(&entry.content.blob).is_some() {
                     collected.blobs.remove(&entry.content.blob);
                 }
-                collected.contents.entry(of.key(entry)).or_insert_with(|| entry.content.clone());
+                collected.contents.entry(of.key(entry)).or_insert_with(|| Arc::new((**entry).clone()));
             }
         })
     }

@@ -260,7 +260,8 @@ impl Draft {
 
     /// Compares what was handed over with the base, reading it where they differ.
     async fn changes(&self) -> Result<Changes, Error> {
-        let take = |of| self.collector.with(|c| Compared::begin(c.side(of)));
+        let has_base = self.base.is_some();
+        let take = |of| self.collector.with(|c| Compared::begin(c.side(of), has_base));
         let (manifest, sources) = (take(Of::Manifest)?, take(Of::Sources)?);
         let (manifest, sources) = futures_util::try_join!(
             self.compare(Of::Manifest, manifest),
@@ -394,17 +395,18 @@ struct Compared {
     responses: BTreeMap<String, Digest>,
     waiting: Vec<Item>,
     keeps_others: bool,
-    /// Paths that may differ.
+    /// Paths that may differ from the base's; all where there is none.
     touched: HashSet<String>,
     /// What the base serves there.
     before: HashMap<String, Found>,
 }
 
 impl Compared {
-    fn begin(side: &mut Side) -> Self {
+    fn begin(side: &mut Side, has_base: bool) -> Self {
         let waiting = std::mem::take(&mut side.waiting);
         let changed = side.changed.keys().chain(&side.removed);
-        let touched = changed.chain(waiting.iter().map(|i| &i.path)).cloned().collect();
+        let touched = changed.chain(waiting.iter().map(|i| &i.path)).filter(|_| has_base);
+        let touched = touched.cloned().collect();
         let responses = std::mem::take(&mut side.responses);
         Self { responses, waiting, keeps_others: side.keeps_others, touched, before: HashMap::new() }
     }
