@@ -50,9 +50,15 @@ impl BucketBlocks {
             let name = key.strip_prefix(&prefix).unwrap_or_default().to_owned();
             let is_itself = Digest::of(&object.bytes).to_string() == name;
             let bytes = if is_itself { unpacked(&object.bytes).unwrap_or_default() } else { Vec::new() };
-            packs.push(Pack::open(name, Stored::Memory(bytes)));
+            packs.push(Pack::open(name, self.stored(bytes)));
         }
         Ok(packs)
+    }
+
+    /// A pack to be read from: of a file of this process, or of memory where it gets none.
+    fn stored(&self, pack: Vec<u8>) -> Stored {
+        let written = self.scratch().and_then(|mut file| file.write_all(&pack).map(|()| file));
+        written.map_or_else(|_| Stored::Memory(pack), Stored::File)
     }
 }
 
@@ -83,7 +89,7 @@ impl BlockStore for BucketBlocks {
         let digest = Digest::of(&object);
         let key = self.site.blocks(&digest);
         self.runtime.block_on(self.bucket.put(&key, object.into())).map_err(io::Error::other)?;
-        Ok(Pack::open(digest.to_string(), Stored::Memory(pack)))
+        Ok(Pack::open(digest.to_string(), self.stored(pack)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
