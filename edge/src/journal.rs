@@ -331,7 +331,7 @@ impl Edge {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("journal"));
         headers.insert(header::AUTHORIZATION, self.bearer()?);
-        let ask = Ask::new(Method::GET, target, headers);
+        let ask = Ask { is_own: true, ..Ask::new(Method::GET, target, headers) };
         let sent = clock::boot_ms();
         let deadline = Duration::from_millis(wait_ms) + POLL_SLACK;
         let answer = self.upstreams.send_sticky(&ask, self.has_bucket(), deadline).await.ok()?;

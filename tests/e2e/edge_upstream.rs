@@ -339,6 +339,39 @@ fn health_checks_find_out_before_clients_do() {
 }
 
 #[test]
+fn one_that_hangs_and_passes_its_checks_costs_one_client_at_a_time() {
+    let world = World::new();
+    let first = Upstream::start(|asked| match asked.target() {
+        "/health" => Answer::Send(response(200, &[], "well")),
+        _ => Answer::Held(Vec::new(), response(200, &FRESH, "first")),
+    });
+    let second = answers("second");
+    let args = ["--balance", "first", "--first-byte-ms", "3000", "--health-path", "/health"];
+    let edge = Edge::front(&world, &[&first, &second], &[&args[..], &["--health-seconds", "1"]].concat());
+    let hung = || first.asked().iter().filter(|asked| asked.target() != "/health").count();
+    assert_eq!((edge.get("/0").text().as_str(), hung()), ("second", 1));
+    // After a pause the next one tries it, and waits.
+    let mut tries = Vec::new();
+    wait_until("the trial", SOON, || {
+        let (address, request) = (edge.address.clone(), Request::get(&format!("/try/{}", tries.len())));
+        tries.push(std::thread::spawn(move || request.field("Host", "site.test").send(&address).unwrap()));
+        hung() > 1
+    });
+    for n in 1..=10 {
+        assert_eq!((edge.get(&format!("/{n}")).text().as_str(), hung()), ("second", 2));
+    }
+    first.release();
+    for trial in tries {
+        assert_eq!(trial.join().unwrap().status, 200);
+    }
+    let mut number = 10;
+    wait_until("the first one to be back", SOON, || {
+        number += 1;
+        edge.get(&format!("/{number}")).text() == "first"
+    });
+}
+
+#[test]
 fn what_follows_a_response_never_begins_the_next() {
     let world = World::new();
     let evil = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 4\r\n\r\nevil";

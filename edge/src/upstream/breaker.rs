@@ -3,6 +3,9 @@
 //! One that fails is passed over for a while, longer with each failure in a row. One that keeps failing has its circuit
 //! opened: until it answers, one request at a time tries it and all others go elsewhere at once, so that a service
 //! that is falling over is not held down by its own clients. One that is back takes its share slowly.
+//!
+//! A failure that took long has cost a client that time. From the first on, one request at a time finds out whether the
+//! next would, after pauses that grow further; that a health check passes says nothing about it.
 
 use std::time::Duration;
 
@@ -13,6 +16,10 @@ use crate::policy::freshness::Millis;
 const BACKOFF_MS: Millis = 250;
 /// At most this long: well within a lease, so that an origin that is back is heard before it lapses.
 const BACKOFF_MS_MAX: Millis = 3_000;
+/// The same after failures that took long. What is given up meanwhile costs those clients nothing who have somebody else
+/// to ask.
+const SLOW_BACKOFF_MS: Millis = 1_000;
+const SLOW_BACKOFF_MS_MAX: Millis = 60_000;
 
 /// When a circuit opens, and how an upstream comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +48,11 @@ pub(super) struct Breaker {
     failures: u32,
     /// Answers in a row whose content broke off or stalled: one that begins well says nothing about these.
     broken: u32,
+    /// Trials in a row, and the request before the first, whose failure took long.
+    slow: u32,
     passed_over_until: Millis,
+    /// The same for all but questions of this edge's own.
+    slow_until: Millis,
     trial: bool,
     /// When it came back; 0: it was never gone.
     back_since: Millis,
@@ -50,6 +61,11 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Whether it should be asked before those that are in trouble.
     pub(super) fn is_up(&self, now: Millis) -> bool {
+        self.answers(now) && self.slow_until <= now && !(self.slow > 0 && self.trial)
+    }
+
+    /// The same for a question of this edge's own, which another deadline bounds and no client waits for.
+    pub(super) fn answers(&self, now: Millis) -> bool {
         self.passed_over_until <= now
     }
 
@@ -67,14 +83,15 @@ impl Breaker {
         self.failures.saturating_add(self.broken)
     }
 
-    /// Asks for one request. A trial must be followed by [`Breaker::succeeded`], [`Breaker::failed`] or
-    /// [`Breaker::abandoned`].
+    /// Asks for one request. A trial must be followed by [`Breaker::succeeded`], [`Breaker::failed`],
+    /// [`Breaker::failed_slowly`] or [`Breaker::abandoned`].
     pub(super) fn admit(&mut self, rules: BreakerRules) -> Admission {
-        if !self.is_open(rules) {
-            return Admission::Pass;
-        }
         if self.refuses(rules) {
             return Admission::Refuse;
+        }
+        // Whoever has nobody else to ask is let through beside the trial.
+        if self.trial || !(self.slow > 0 || self.is_open(rules)) {
+            return Admission::Pass;
         }
         self.trial = true;
         Admission::Trial
@@ -84,9 +101,9 @@ impl Breaker {
     /// that does not close the circuit: content may take for ever, and others must be able to try.
     pub(super) fn succeeded(&mut self, now: Millis) -> bool {
         self.trial = false;
-        self.passed_over_until = 0;
+        (self.passed_over_until, self.slow_until) = (0, 0);
         let had_failed = self.failures > 0;
-        self.failures = 0;
+        (self.failures, self.slow) = (0, 0);
         self.is_back_if(had_failed, now)
     }
 
@@ -111,6 +128,17 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// It did not answer, and to find that out took long. Of requests that were under way at the same time, one counts.
+    pub(super) fn failed_slowly(&mut self, now: Millis, is_trial: bool) {
+        if is_trial || self.slow == 0 {
+            let backoff = (SLOW_BACKOFF_MS << self.slow.min(16)).min(SLOW_BACKOFF_MS_MAX);
+            self.slow = self.slow.saturating_add(1);
+            self.slow_until = now + backoff;
+            self.trial = false;
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+
     /// It answered, and its content broke off or stalled.
     pub(super) fn broke(&mut self, now: Millis) {
         self.pass_over(now);
@@ -128,9 +156,20 @@ impl Breaker {
         self.trial = false;
     }
 
-    /// Health checks found it back.
+    /// Health checks found it back. They say nothing of what took long.
     pub(super) fn is_back(&mut self, now: Millis) {
-        *self = Self { back_since: now.max(1), ..Self::default() };
+        let Self { slow, slow_until, trial, .. } = *self;
+        *self =
+            Self { slow, slow_until, trial: trial && slow > 0, back_since: now.max(1), ..Self::default() };
+    }
+
+    /// It answered a question of this edge's own, which says nothing of what took long either.
+    pub(super) fn answered(&mut self, now: Millis) -> bool {
+        if self.slow == 0 {
+            return self.succeeded(now);
+        }
+        self.passed_over_until = 0;
+        false
     }
 
     /// How much of its part it takes now, in [`SHARE_WHOLE`]ths.
@@ -204,6 +243,39 @@ mod tests {
         assert!(breaker.is_open(RULES));
         assert!(!breaker.succeeded(9) && !breaker.is_open(RULES), "one is left");
         assert!(breaker.completed(10));
+    }
+
+    #[test]
+    fn what_fails_slowly_is_tried_by_one_at_a_time_after_pauses_that_grow() {
+        let mut breaker = Breaker::default();
+        let mut now = 5_000;
+        // Three that were under way at once are one failure.
+        for _ in 0..3 {
+            breaker.failed_slowly(now, false);
+        }
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert!(!breaker.is_up(now + pause * 1_000 - 1) && breaker.is_up(now + pause * 1_000), "{pause}");
+            // No check, and no answer to another kind of question, shortens it.
+            breaker.is_back(now);
+            assert!(!breaker.answered(now));
+            assert!(!breaker.is_up(now + pause * 1_000 - 1), "{pause}");
+            now += pause * 1_000;
+            let never = BreakerRules { failures: 0, ..RULES };
+            assert_eq!(breaker.admit(never), Admission::Trial);
+            assert!(!breaker.is_up(now + 60_000) && breaker.answers(now), "others go elsewhere meanwhile");
+            assert_eq!(breaker.admit(never), Admission::Pass, "but who has nobody else may ask");
+            breaker.failed_slowly(now, false);
+            breaker.is_back(now);
+            assert!(!breaker.is_up(now), "the trial is still under way");
+            now += 5_000;
+            breaker.failed_slowly(now, true);
+        }
+        assert_eq!(breaker.admit(RULES), Admission::Trial);
+        breaker.succeeded(now);
+        assert!(breaker.is_up(now));
+        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
+        breaker.failed_slowly(now, false);
+        assert!(breaker.is_up(now + 1_000), "the pauses begin anew");
     }
 
     #[test]

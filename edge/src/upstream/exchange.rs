@@ -1,6 +1,9 @@
 //! One request to one upstream, and what its failure means.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header, uri};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -46,7 +49,8 @@ impl Exchange {
         let first_byte = first_byte.unwrap_or(self.deadlines.first_byte);
         let again = body.is_none() && forward::is_idempotent(&ask.method);
         let mut body = body;
-        let mut permit = upstream.enter(self.breaker, ask.turn.clone())?;
+        let mut permit = upstream.enter(self.breaker, ask)?;
+        let began = Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -61,7 +65,7 @@ impl Exchange {
                 continue;
             }
             if failure.is_upstreams {
-                failure.permit.failed(&failure.error);
+                failure.permit.failed(&failure.error, began.elapsed());
             }
             return Err(failure.error);
         }
@@ -121,7 +125,7 @@ impl Exchange {
         }
         upstream.meters.requests.increment(1);
         let connection = capture_connection(&mut request);
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let sent = tokio::time::timeout(first_byte, upstream.client.request(request)).await;
         let mut response = match sent {
             Err(_) => {

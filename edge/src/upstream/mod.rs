@@ -155,11 +155,13 @@ pub(crate) struct Ask {
     pub(crate) informational: Option<Informational>,
     /// Its turn, which it has until its response has come to its end.
     pub(crate) turn: Option<Arc<Turn>>,
+    /// Whether it is this edge's own question, for which no client waits: its answer does not say that clients get one.
+    pub(crate) is_own: bool,
 }
 
 impl Ask {
     pub(crate) fn new(method: Method, target: String, headers: HeaderMap) -> Self {
-        Self { method, target, headers, informational: None, turn: None }
+        Self { method, target, headers, informational: None, turn: None, is_own: false }
     }
 
     /// A number of the URL, the same on every edge.
@@ -391,7 +393,7 @@ impl Upstreams {
         last
     }
 
-    /// Sends a request that should go to the same upstream as the last such, while that one answers.
+    /// Sends a question of this edge's own that should go to the same upstream as the last such, while that one answers.
     pub(crate) async fn send_sticky(
         &self,
         ask: &Ask,
@@ -403,10 +405,10 @@ impl Upstreams {
         let start = set.list.iter().position(|upstream| upstream.label() == last_one).unwrap_or(0);
         let mut order: Vec<&Arc<Upstream>> = set.list.iter().collect();
         order.rotate_left(start);
-        order.sort_by_key(|upstream| !upstream.is_up(now));
+        order.sort_by_key(|upstream| !upstream.answers(now));
         let mut last = EdgeError::NoUpstream;
         for upstream in order {
-            if only_up && !upstream.is_up(now) {
+            if only_up && !upstream.answers(now) {
                 continue;
             }
             match set.exchange.send(upstream, ask, None, Some(first_byte)).await {

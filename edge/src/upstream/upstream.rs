@@ -1,6 +1,7 @@
 //! One upstream: its connections, its record, and how many requests are under way.
 
 use std::{
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -16,6 +17,7 @@ use metrics::{Counter, Histogram};
 use serde::Serialize;
 
 use super::{
+    Ask,
     address::Address,
     balance::Candidate,
     body::RequestBody,
@@ -29,6 +31,8 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 /// Bytes of a response's head; beyond, it is refused. So much is read of content at once, too, and there may be as many responses
 /// as clients.
 const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
+/// A failure that was found out so late has cost whoever asked more than to ask another.
+const SLOW_FAILURE_MIN: Duration = Duration::from_secs(1);
 
 /// What is counted of one upstream: handles, since to look one up by its label costs more than to count.
 #[derive(Debug)]
@@ -147,6 +151,11 @@ impl Upstream {
         self.healthy.load(Ordering::Relaxed) && self.breaker().is_up(now)
     }
 
+    /// The same for a question of this edge's own.
+    pub(super) fn answers(&self, now: Millis) -> bool {
+        self.healthy.load(Ordering::Relaxed) && self.breaker().answers(now)
+    }
+
     pub(super) fn candidate(&self, now: Millis, rules: BreakerRules) -> Candidate {
         let breaker = self.breaker();
         Candidate {
@@ -164,18 +173,19 @@ impl Upstream {
     }
 
     /// Takes part in it for one request.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        rules: BreakerRules,
-        turn: Option<Arc<Turn>>,
-    ) -> Result<Permit, EdgeError> {
-        let admission = self.breaker().admit(rules);
+    pub(super) fn enter(self: &Arc<Self>, rules: BreakerRules, ask: &Ask) -> Result<Permit, EdgeError> {
+        let admission = {
+            let mut breaker = self.breaker();
+            // An answer to it would not end what a trial is for.
+            if ask.is_own && !breaker.is_open(rules) { Admission::Pass } else { breaker.admit(rules) }
+        };
         if admission == Admission::Refuse {
             return Err(EdgeError::CircuitOpen { upstream: self.label().to_owned() });
         }
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Ok(Permit { upstream: Arc::clone(self), is_trial: admission == Admission::Trial, _turn: turn })
+        let (is_trial, is_own) = (admission == Admission::Trial, ask.is_own);
+        Ok(Permit { upstream: Arc::clone(self), is_trial, is_own, _turn: ask.turn.clone() })
     }
 
     /// What a health check has found.
@@ -220,6 +230,8 @@ impl Upstream {
 pub(super) struct Permit {
     upstream: Arc<Upstream>,
     is_trial: bool,
+    /// Whether it is this edge's own question, for which no client waits.
+    is_own: bool,
     _turn: Option<Arc<Turn>>,
 }
 
@@ -227,7 +239,9 @@ impl Permit {
     /// It answered, as far as that is known by now.
     pub(super) fn succeeded(&mut self) {
         self.is_trial = false;
-        let is_back = self.upstream.breaker().succeeded(clock::boot_ms());
+        let (mut breaker, now) = (self.upstream.breaker(), clock::boot_ms());
+        let is_back = if self.is_own { breaker.answered(now) } else { breaker.succeeded(now) };
+        drop(breaker);
         self.tell(is_back);
     }
 
@@ -243,10 +257,17 @@ impl Permit {
         }
     }
 
-    /// It did not answer, and that was its own fault.
-    pub(super) fn failed(mut self, error: &EdgeError) {
-        self.is_trial = false;
-        self.upstream.breaker().failed(clock::boot_ms());
+    /// It did not answer, and that was its own fault, found out after so long.
+    pub(super) fn failed(mut self, error: &EdgeError, after: Duration) {
+        let is_trial = mem::take(&mut self.is_trial);
+        let (mut breaker, now) = (self.upstream.breaker(), clock::boot_ms());
+        let is_slow = after >= SLOW_FAILURE_MIN || matches!(error, EdgeError::FirstByte { .. });
+        if is_slow && !self.is_own {
+            breaker.failed_slowly(now, is_trial);
+        } else {
+            breaker.failed(now);
+        }
+        drop(breaker);
         self.count(error);
     }
 
