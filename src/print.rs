@@ -93,7 +93,7 @@ pub fn receipt(receipt: &Receipt, soft: bool) {
 pub fn edges(edges: &[EdgeReceipt]) {
     for edge in edges {
         let state = match edge.state {
-            EdgeProgress::Applied => format!("applied, {} dropped", edge.dropped),
+            EdgeProgress::Applied => format!("applied, {}", edge.dropped),
             EdgeProgress::Pending => "not yet".to_owned(),
             EdgeProgress::Lapsed => "silent for a whole lease".to_owned(),
         };

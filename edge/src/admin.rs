@@ -211,7 +211,7 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
         return failed(StatusCode::BAD_REQUEST, "this is no site", None);
     };
     let dropped = admin.edge.purge_local(&request.selectors, request.soft).await;
-    tracing::info!(selectors = ?request.selectors, soft = request.soft, reason = request.reason, dropped, "purged");
+    tracing::info!(selectors = ?request.selectors, soft = request.soft, reason = request.reason, %dropped, "purged");
     let receipt = Receipt {
         committed: Committed { site, seq: admin.edge.purges(), at: jiff::Timestamp::now() },
         selectors: request

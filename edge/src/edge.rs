@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use release::{bucket::Bucket, journal::Selector, keys::Site};
+use release::{bucket::Bucket, journal::Selector, keys::Site, wire::Dropped};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -220,13 +220,13 @@ impl Edge {
     /// Purges this cache alone: in force in all threads when this returns. Returns how many copies were dropped or marked, as
     /// far as they were counted within a second. With `soft` they are stale from now on. For an edge in front of
     /// upstreams without a journal.
-    pub async fn purge_local(&self, selectors: &[Selector], soft: bool) -> u64 {
+    pub async fn purge_local(&self, selectors: &[Selector], soft: bool) -> Dropped {
         let soft_at = soft.then(clock::boot_ms);
         self.apply(Applied::purge(None, selectors, soft_at)).await
     }
 
     /// Puts an entry in force, and has freed what it covers; returns how many copies that were by then.
-    pub(crate) async fn apply(&self, entry: Applied) -> u64 {
+    pub(crate) async fn apply(&self, entry: Applied) -> Dropped {
         let entry = self.mark(entry);
         self.settle(&[entry]).await
     }
@@ -241,8 +241,8 @@ impl Edge {
         entry
     }
 
-    /// Has freed what entries in force cover; returns how many copies that were by then.
-    pub(crate) async fn settle(&self, entries: &[Arc<Applied>]) -> u64 {
+    /// Has freed what entries in force cover; returns how many copies that were, as far as they are counted soon.
+    pub(crate) async fn settle(&self, entries: &[Arc<Applied>]) -> Dropped {
         let mut is_exact = true;
         for entry in entries {
             match entry.exact_keys() {
@@ -250,14 +250,23 @@ impl Edge {
                 None => is_exact = false,
             }
         }
-        if !is_exact {
-            let epoch = self.log.epoch();
+        let epoch = self.log.epoch();
+        let counting = !is_exact && {
             self.sweeper.want(epoch);
-            self.sweeper.swept(epoch, COUNT_WAIT).await;
+            tokio::time::timeout(COUNT_WAIT, self.sweeper.swept(epoch)).await.is_err()
+        };
+        let total = metrics::counter!("bakehouse_edge_dropped_total");
+        let worsened = |entries: &[Arc<Applied>]| entries.iter().map(|entry| entry.worsened()).sum();
+        let dropped: u64 = worsened(entries);
+        total.increment(dropped);
+        if counting {
+            let (sweeper, entries) = (Arc::clone(&self.sweeper), entries.to_vec());
+            tokio::spawn(async move {
+                sweeper.swept(epoch).await;
+                total.increment(worsened(&entries) - dropped);
+            });
         }
-        let dropped = entries.iter().map(|entry| entry.worsened()).sum();
-        metrics::counter!("bakehouse_edge_dropped_total").increment(dropped);
-        dropped
+        Dropped { dropped, counting }
     }
 
     pub(crate) fn object_bytes_max(&self) -> usize {

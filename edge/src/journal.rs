@@ -20,7 +20,7 @@ use release::{
     reader::Reader,
     tree::Diff,
     url::same_host,
-    wire::{Ack, POLL_MS_MAX, Poll, SitePoll},
+    wire::{Ack, Dropped, POLL_MS_MAX, Poll, SitePoll},
 };
 use tokio::sync::watch;
 
@@ -424,7 +424,7 @@ impl Edge {
         entry: &JournalEntry,
         digest: Digest,
         diff: Option<Diff>,
-    ) -> Option<u64> {
+    ) -> Option<Dropped> {
         let before = handle.fold();
         let mut fold = before.clone();
         if let Err(error) = fold.apply(entry, digest) {
@@ -465,7 +465,7 @@ impl Edge {
         });
         let applied: Vec<Arc<Applied>> = step.into_iter().chain(purges).map(|each| self.mark(each)).collect();
         let dropped = self.settle(&applied).await;
-        tracing::debug!(site = %handle.site, seq, dropped, "applied an entry of the journal");
+        tracing::debug!(site = %handle.site, seq, %dropped, "applied an entry of the journal");
         Some(dropped)
     }
 

@@ -85,11 +85,10 @@ impl Sweeper {
         }
     }
 
-    /// Waits until all copies were looked at for the entries up to `epoch`, at most so long.
-    pub(crate) async fn swept(&self, epoch: u64, wait: Duration) {
-        let mut swept = self.swept.subscribe();
-        // In time or not: what is counted by then is told. The sender lives as long as this.
-        drop(tokio::time::timeout(wait, swept.wait_for(|swept| *swept >= epoch)).await);
+    /// Waits until all copies were looked at for the entries up to `epoch`.
+    pub(crate) async fn swept(&self, epoch: u64) {
+        // The sender lives as long as this.
+        let _ = self.swept.subscribe().wait_for(|swept| *swept >= epoch).await;
     }
 
     /// Has the store take no more than this. What makes room for it does so in small steps.
@@ -236,7 +235,7 @@ mod tests {
         // A second entry before the first is swept: each copy counts for the one that came first.
         let (last, all) = purge(Selector::All);
         sweeper.want(last);
-        sweeper.swept(epoch, Duration::from_secs(20)).await;
+        tokio::time::timeout(Duration::from_secs(20), sweeper.swept(epoch)).await.unwrap();
         assert_eq!((entry.worsened(), all.worsened()), (COPIES as u64 / 2, COPIES as u64 / 2));
         assert_eq!(store.entries(), 0);
         // The names of what is gone go last.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use release::keys::Site;
-use release::wire::{Ack, EdgeProgress, EdgeReceipt};
+use release::wire::{Ack, Dropped, EdgeProgress, EdgeReceipt};
 use tokio::sync::watch;
 
 use crate::clock::Moment;
@@ -37,7 +37,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Progress {
     seq: u64,
-    dropped: BTreeMap<u64, u64>,
+    dropped: BTreeMap<u64, Dropped>,
 }
 
 impl Edges {
@@ -110,7 +110,7 @@ impl Edges {
                 } else {
                     EdgeProgress::Lapsed
                 };
-                let dropped = progress.and_then(|p| p.dropped.get(&seq)).copied().unwrap_or(0);
+                let dropped = progress.and_then(|p| p.dropped.get(&seq)).copied().unwrap_or_default();
                 EdgeReceipt { edge: name.clone(), state, dropped }
             })
             .collect();
@@ -118,7 +118,7 @@ impl Edges {
         receipts.extend(forgotten.map(|name| EdgeReceipt {
             edge: name.clone(),
             state: EdgeProgress::Lapsed,
-            dropped: 0,
+            dropped: Dropped::default(),
         }));
         receipts.sort_by(|a, b| a.edge.cmp(&b.edge));
         receipts
@@ -141,7 +141,9 @@ pub fn merge(all: impl IntoIterator<Item = EdgeReceipt>) -> Vec<EdgeReceipt> {
     for receipt in all {
         match merged.get_mut(&receipt.edge) {
             Some(there) => {
-                there.dropped = there.dropped.max(receipt.dropped);
+                if receipt.dropped.dropped > there.dropped.dropped {
+                    there.dropped = receipt.dropped;
+                }
                 if rank(receipt.state) > rank(there.state) {
                     there.state = receipt.state;
                 }
@@ -165,25 +167,31 @@ mod tests {
         let start = Moment::now();
         let at = |ms| start.later(ms);
         edges.polled("a", at(0), &[(site.clone(), 4)], &[]);
-        edges.polled("b", at(500), &[(site.clone(), 5)], &[Ack { site: site.clone(), seq: 5, dropped: 3 }]);
+        let ack: Ack = "main:5:3:counting".parse().unwrap();
+        assert_eq!(ack.to_string(), "main:5:3:counting");
+        edges.polled("b", at(500), &[(site.clone(), 5)], &[ack]);
         let states = |ms, expected: &[String]| {
             let progress = edges.progress(&site, 5, expected, at(ms));
-            progress.into_iter().map(|r| (r.edge, r.state, r.dropped)).collect::<Vec<_>>()
+            progress.into_iter().map(|r| (r.edge, r.state, r.dropped.to_string())).collect::<Vec<_>>()
         };
-        let b = || ("b".to_owned(), EdgeProgress::Applied, 3);
-        assert_eq!(states(600, &[]), [("a".into(), EdgeProgress::Pending, 0), b()]);
+        let none = || "0 dropped".to_owned();
+        let b = || ("b".to_owned(), EdgeProgress::Applied, "at least 3 dropped".to_owned());
+        assert_eq!(states(600, &[]), [("a".into(), EdgeProgress::Pending, none()), b()]);
         assert_eq!(states(1_200, &[]), [b()]);
         let expected = ["a".to_owned(), "c".to_owned()];
         assert_eq!(
             states(1_200, &expected),
-            [("a".into(), EdgeProgress::Lapsed, 0), b(), ("c".into(), EdgeProgress::Lapsed, 0)]
+            [("a".into(), EdgeProgress::Lapsed, none()), b(), ("c".into(), EdgeProgress::Lapsed, none())]
         );
         assert_eq!(edges.alive(at(1_200)), ["b"]);
     }
 
     #[test]
     fn what_several_origins_know_is_put_together() {
-        let receipt = |state, dropped| EdgeReceipt { edge: "a".into(), state, dropped };
+        let receipt = |state, dropped| {
+            let dropped = Dropped { dropped, counting: false };
+            EdgeReceipt { edge: "a".into(), state, dropped }
+        };
         let merged = merge([receipt(EdgeProgress::Lapsed, 0), receipt(EdgeProgress::Applied, 2)]);
         assert_eq!(merged, [receipt(EdgeProgress::Applied, 2)]);
     }

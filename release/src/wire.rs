@@ -69,20 +69,44 @@ pub struct PolledEntry {
     pub diff: Option<Diff>,
 }
 
-/// An edge's word that it has applied everything up to an entry; `ack=<site>:<seq>:<dropped>`.
+/// How many copies an entry dropped or marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Dropped {
+    /// So many.
+    pub dropped: u64,
+    /// Whether that is what was counted so far, and there may be more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counting: bool,
+}
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let so_far = if self.counting { "at least " } else { "" };
+        write!(f, "{so_far}{} dropped", self.dropped)
+    }
+}
+
+/// An edge's word that it has applied everything up to an entry; `ack=<site>:<seq>:<dropped>`, with `:counting` behind it
+/// where that is what was counted so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// The site.
     pub site: Site,
     /// The entry.
     pub seq: u64,
-    /// Copies that this entry dropped or marked.
-    pub dropped: u64,
+    /// What became of copies by it.
+    #[serde(flatten)]
+    pub dropped: Dropped,
 }
+
+/// Behind an acknowledgement: there may be more.
+const COUNTING: &str = "counting";
 
 impl std::fmt::Display for Ack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.site, self.seq, self.dropped)
+        let Dropped { dropped, counting } = self.dropped;
+        write!(f, "{}:{}:{dropped}", self.site, self.seq)?;
+        if counting { write!(f, ":{COUNTING}") } else { Ok(()) }
     }
 }
 
@@ -94,7 +118,8 @@ impl std::str::FromStr for Ack {
         let mut parts = text.split(':');
         let site = parts.next().ok_or_else(bad)?.parse().map_err(|_| bad())?;
         let mut number = || parts.next().and_then(|n| n.parse().ok()).ok_or_else(bad);
-        Ok(Self { site, seq: number()?, dropped: number()? })
+        let (seq, dropped) = (number()?, number()?);
+        Ok(Self { site, seq, dropped: Dropped { dropped, counting: parts.next() == Some(COUNTING) } })
     }
 }
 
@@ -161,8 +186,9 @@ pub struct EdgeReceipt {
     pub edge: String,
     /// How far it is.
     pub state: EdgeProgress,
-    /// Copies that it dropped or marked; 0 until it has applied the entry.
-    pub dropped: u64,
+    /// What became of copies there; none until it has applied the entry.
+    #[serde(flatten)]
+    pub dropped: Dropped,
 }
 
 /// How far an edge is with an entry.

@@ -127,8 +127,9 @@ fn operators_see_and_purge_behind_a_token() {
     assert_eq!(upstream.connections(), 1);
 
     let done = edge.bake(&["purge", "--url", "http://site.test/a", "--reason", "a test"]).success();
-    // How many were dropped is told as far as it was counted within a second, which a busy machine does not give.
-    assert!(done.stdout.contains(": applied, "), "{}", done.stdout);
+    // What a busy machine did not count within a second is told as that.
+    let receipts = [": applied, 1 dropped", ": applied, at least "];
+    assert!(receipts.iter().any(|receipt| done.stdout.contains(receipt)), "{}", done.stdout);
     assert!(edge.get("/a").field("cache-status").unwrap().contains("fwd=uri-miss"));
     edge.bake(&["purge", "--all", "--soft"]).success();
     assert!(edge.get("/a").field("cache-status").unwrap().contains("fwd=stale"));

@@ -68,8 +68,9 @@ fn by_tag_which_is_an_alias() {
 fn everything() {
     let (left, receipt) = left_after(&["--all"]);
     assert_eq!(left, [""; 0]);
-    // How many, as far as they were counted within a second, which a busy machine does not give.
-    assert!(receipt["edges"][0]["dropped"].is_u64(), "{receipt}");
+    // All, or what a busy machine has counted within a second.
+    let edge = &receipt["edges"][0];
+    assert!(edge["dropped"].as_u64() >= Some(PATHS.len() as u64) || edge["counting"] == true, "{receipt}");
 }
 
 #[test]

@@ -371,7 +371,7 @@ async fn a_purge_says_what_it_means_and_who_has_applied_it() {
     let paths: Vec<_> = receipt.selectors.iter().map(|s| s.paths).collect();
     assert_eq!(paths, [Some(1), Some(0), Some(2), None, Some(3)]);
     assert_eq!((receipt.committed.seq, receipt.applied_everywhere, receipt.complete), (2, true, true));
-    assert_eq!((receipt.edges[0].edge.as_str(), receipt.edges[0].dropped), ("e1", 7));
+    assert_eq!((receipt.edges[0].edge.as_str(), receipt.edges[0].dropped.dropped), ("e1", 7));
     let again = world.call("GET", "/v1/receipts/2", Value::Null).await;
     assert_eq!(again.json()["edges"][0]["dropped"], 7);
     assert_eq!(world.call("GET", "/v1/receipts/9", Value::Null).await.status, 400);
