@@ -175,7 +175,7 @@ fn every_key_is_documented() {
             .extend(keys.into_iter().filter(|key| !is_there(key)).map(|key| format!("{key} in {heading}")));
     };
     let config = "reference/configuration.md";
-    let program = "renderer/src/config.rs";
+    let program = "renderer/src/config/parse.rs";
     let root: Vec<String> =
         listed(program, "ROOT_KEYS").into_iter().filter(|key| key != "languages").collect();
     check(root, config, "## zola.toml");
@@ -191,14 +191,14 @@ fn every_key_is_documented() {
         check(quoted(&found[2]), config, &format!("### [{}]", &found[1]));
     }
 
-    let matter = repository("renderer/src/front_matter.rs");
+    let matter = repository("renderer/src/front_matter/typed.rs");
     let page = &matter[matter.find("let matter = PageMatter {").unwrap()..];
     let page = &page[..page.find("};").unwrap()];
     let read = Regex::new(r#"([a-z_]+): reader\."#).unwrap();
     let keys = read.captures_iter(page).map(|c| c[1].to_owned()).collect();
     check(keys, "write/pages.md", "## Front matter");
     check(
-        listed("renderer/src/front_matter.rs", "SECTION_KEYS"),
+        listed("renderer/src/front_matter/typed.rs", "SECTION_KEYS"),
         "write/sections.md",
         "## Front matter of a section",
     );
@@ -267,7 +267,7 @@ fn nothing_is_missing_in_the_site_of_everything() {
     }
     check(documented(config, "### [images] {#images}"), &own_configuration, key, &[]);
     check(documented(config, "### [markdown] in bakehouse.toml {#math}"), &own_configuration, key, &[]);
-    let program = "renderer/src/config.rs";
+    let program = "renderer/src/config/parse.rs";
     check(listed(program, "ROOT_KEYS"), &configuration, key, &[("mode", "Zola writes it for templates")]);
     let unused = [
         ("extra_grammars", "not supported, and a warning"),
@@ -285,7 +285,7 @@ fn nothing_is_missing_in_the_site_of_everything() {
     // Front matter.
     check(documented("write/pages.md", "## Front matter"), &pages, key, &[]);
     check(documented("write/sections.md", "## Front matter of a section"), &sections, key, &[]);
-    check(listed("renderer/src/front_matter.rs", "SECTION_KEYS"), &sections, key, &[]);
+    check(listed("renderer/src/front_matter/typed.rs", "SECTION_KEYS"), &sections, key, &[]);
     check(documented("write/sections.md", "## Taxonomies"), &configuration, key, &[]);
 
     // Content.

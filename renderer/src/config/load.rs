@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use blake3::Hash;
 
-use super::{BAKEHOUSE_NAME, Config, config_path, key_offset, merge_extra};
+use super::{BAKEHOUSE_NAME, Config, config_path, key_offset};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::sources::Sources;
 use crate::toml_words::{from_toml, text_at_root};
@@ -72,6 +72,23 @@ fn no_theme(sources: &Sources, path: &str, text: &str, name: &str) -> Diagnostic
     };
     let wrong = Diagnostic::in_file(path, format!("there is no theme `{name}`"));
     wrong.at(text, key_offset(text, "", "theme")).hint(hint)
+}
+
+/// Puts a theme's `[extra]` under the site's own.
+fn merge_extra(site: &mut toml::Table, theme: &toml::Table) {
+    for (name, value) in theme {
+        match site.get_mut(name) {
+            None => {
+                site.insert(name.clone(), value.clone());
+            }
+            Some(toml::Value::Table(own)) => {
+                if let toml::Value::Table(theirs) = value {
+                    merge_extra(own, theirs);
+                }
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// What a theme says under `extra`.
