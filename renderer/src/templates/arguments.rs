@@ -217,7 +217,12 @@ mod tests {
         let known: HashSet<&str> =
             FUNCTIONS.iter().chain(FILTERS).flat_map(|(_, taken)| taken.iter().copied()).collect();
         let asked = Regex::new(r#"(?:get::<[^(]*>|get|beside::<[^(]*>)\((?:&?kwargs, )?"(\w+)"\)"#).unwrap();
-        let sources = [include_str!("../functions.rs"), include_str!("../filters.rs")];
+        let sources = [
+            include_str!("../functions.rs"),
+            include_str!("../functions/content.rs"),
+            include_str!("../functions/files.rs"),
+            include_str!("../filters.rs"),
+        ];
         let names: Vec<&str> = sources
             .into_iter()
             .flat_map(|text| asked.captures_iter(text))

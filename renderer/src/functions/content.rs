@@ -1,0 +1,197 @@
+//! Functions that give pages, sections, terms, and addresses.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tera::{Kwargs, State, TeraResult, Value};
+
+use super::files::{hex, sha_of_file};
+use super::{asked_lang, beside, fail, lang_of, missing};
+use crate::diagnostic::nearest;
+use crate::library::{self, CONTENT};
+use crate::reads::{Node, note};
+use crate::scope::Scope;
+use crate::site::{Pages, Site};
+use crate::templates::Fields;
+
+/// Says that a content is not there; or not in that language.
+fn not_in<T>(site: &Site, what: &str, path: &str, lang: &str) -> TeraResult<T> {
+    if site.library.content_id(path).is_some() {
+        return fail(format!(
+            "the {what} `{path}` is not there in `{lang}`: ask for another with `lang`, or with `allow_missing=true`"
+        ));
+    }
+    missing(site, what, path)
+}
+
+/// The path below `content/`, however a template names it: translations say theirs with the folder.
+fn content_path(kwargs: &Kwargs) -> TeraResult<&str> {
+    let path = kwargs.must_get::<&str>("path")?;
+    Ok(path.strip_prefix("@/").or_else(|| path.strip_prefix(CONTENT)).unwrap_or(path))
+}
+
+pub(super) fn get_page(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+    let path = content_path(&kwargs)?;
+    let allow_missing = beside::<bool>(&kwargs, "allow_missing")?.unwrap_or(false);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let lang = lang_of(&kwargs, state, site)?;
+        let own = library::counterpart(path, lang, &site.config);
+        match site.find_page(&own) {
+            Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
+            None if allow_missing => Ok(Value::none()),
+            None => not_in(site, "page", path, lang),
+        }
+    })
+}
+
+pub(super) fn get_section(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+    let path = content_path(&kwargs)?;
+    let metadata_only = beside::<bool>(&kwargs, "metadata_only")?.unwrap_or(false);
+    let allow_missing = beside::<bool>(&kwargs, "allow_missing")?.unwrap_or(false);
+    let first = beside::<usize>(&kwargs, "first")?.filter(|_| !metadata_only);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let lang = lang_of(&kwargs, state, site)?;
+        let own = library::counterpart(path, lang, &site.config);
+        match (site.find_section(&own), first) {
+            (Some(id), Some(first)) => Ok(site.section_start(id, scope.fields, scope.absolute, first)),
+            (Some(id), None) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
+            (None, _) if allow_missing => Ok(Value::none()),
+            (None, _) => not_in(site, "section", path, lang),
+        }
+    })
+}
+
+pub(super) fn get_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+    let path = kwargs.must_get::<&str>("path")?;
+    let cachebust = beside::<bool>(&kwargs, "cachebust")?.unwrap_or(false);
+    let slash = beside::<bool>(&kwargs, "trailing_slash")?.unwrap_or(false);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        if let Some(inside) = path.strip_prefix("@/") {
+            let lang = lang_of(&kwargs, state, site)?;
+            let (target, anchor) = inside.split_once('#').map_or((inside, None), |(t, a)| (t, Some(a)));
+            let own = site.library.in_language(target, lang, &site.config);
+            let found = site.resolve(&own, scope.absolute).or_else(|| site.resolve(target, scope.absolute));
+            return match (found, anchor) {
+                (Some(url), Some(anchor)) => Ok(Value::from(format!("{url}#{anchor}"))),
+                (Some(url), None) => Ok(Value::from(url)),
+                (None, _) => missing(site, "content", target),
+            };
+        }
+        if path.starts_with("http://") || path.starts_with("https://") {
+            return Ok(Value::from(path));
+        }
+        let lang = asked_lang(&kwargs, site)?.unwrap_or(&site.config.default_language);
+        let plain = path.trim_start_matches('/');
+        let prefixed =
+            if site.config.is_default(lang) || plain == lang || plain.starts_with(&format!("{lang}/")) {
+                format!("/{plain}")
+            } else {
+                format!("/{lang}/{plain}")
+            };
+        let mut url = site.permalink(prefixed.trim_end_matches('/'), scope.absolute);
+        // The front page of a site that links from its root has no other address than this.
+        if slash && site.ends_with_slash(plain) || url.is_empty() {
+            url.push('/');
+        }
+        if cachebust {
+            let digest = match sha_of_file(site, plain, 256, false)? {
+                Some(digest) => digest,
+                // Its text is known when all pages are: what it is made by tells one from another.
+                None if site.is_site_wide(plain) => {
+                    hex(&Sha256::digest(format!("{plain} {:?}", site.config).as_bytes()))
+                }
+                None => return fail(format!("there is no file `{path}` to make a digest of")),
+            };
+            url.push_str("?h=");
+            url.push_str(&digest[..20]);
+        }
+        Ok(Value::from(url))
+    })
+}
+
+fn find_taxonomy(kwargs: &Kwargs, state: &State<'_>, site: &Arc<Site>) -> TeraResult<usize> {
+    let kind = kwargs.must_get::<&str>("kind")?;
+    let lang = lang_of(kwargs, state, site)?;
+    let position = |is: &dyn Fn(&library::Taxonomy) -> bool| {
+        site.library.taxonomies.iter().position(|t| *t.lang == *lang && is(t))
+    };
+    match position(&|t| t.slug == kind).or_else(|| position(&|t| t.config.name == kind)) {
+        Some(index) => Ok(index),
+        None => {
+            let known =
+                site.library.taxonomies.iter().filter(|t| *t.lang == *lang).map(|t| t.config.name.as_str());
+            let near = nearest(kind, known);
+            fail(format!(
+                "there is no taxonomy `{kind}`{}",
+                near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+            ))
+        }
+    }
+}
+
+pub(super) fn get_taxonomy(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    Scope::with(|scope| match find_taxonomy(&kwargs, state, &scope.site) {
+        Ok(index) => {
+            let taxonomy = &scope.site.library.taxonomies[index];
+            note(|| {
+                let path = taxonomy.path.as_str().into();
+                Node::Taxonomy(path, Pages::Counted, Fields::default(), false)
+            });
+            Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
+        }
+        Err(_) if !required => Ok(Value::none()),
+        Err(e) => Err(e),
+    })
+}
+
+pub(super) fn get_taxonomy_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+    let name = match kwargs.get::<&str>("term")? {
+        Some(term) => term,
+        None => kwargs.must_get::<&str>("name")?,
+    };
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let index = match find_taxonomy(&kwargs, state, site) {
+            Ok(index) => index,
+            Err(_) if !required => return Ok(Value::none()),
+            Err(e) => return Err(e),
+        };
+        match site.term_named(index, name) {
+            Some(term) => Ok(Value::from(
+                site.permalink(&site.library.taxonomies[index].terms[term].path, scope.absolute),
+            )),
+            None if !required => Ok(Value::none()),
+            None => {
+                fail(format!("there is no term `{name}` in `{}`", site.library.taxonomies[index].config.name))
+            }
+        }
+    })
+}
+
+pub(super) fn get_taxonomy_term(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+    let name = kwargs.must_get::<&str>("term")?;
+    let required = kwargs.get::<bool>("required")?.unwrap_or(true);
+    let include_pages = kwargs.get::<bool>("include_pages")?.unwrap_or(true);
+    Scope::with(|scope| {
+        let site = &scope.site;
+        let index = match find_taxonomy(&kwargs, state, site) {
+            Ok(index) => index,
+            Err(_) if !required => return Ok(Value::none()),
+            Err(e) => return Err(e),
+        };
+        match site.term_named(index, name) {
+            Some(term) => {
+                let term = &site.library.taxonomies[index].terms[term];
+                let pages = if include_pages { Pages::All } else { Pages::None };
+                Ok(site.term_value(term, scope.fields, scope.absolute, pages))
+            }
+            None if !required => Ok(Value::none()),
+            None => fail(format!("there is no term `{name}`")),
+        }
+    })
+}
