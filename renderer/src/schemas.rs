@@ -5,6 +5,8 @@
 //! A theme's stand behind the site's. Owns which schema is whose, and the words for what is wrong; the rules are JSON
 //! Schema's. Nothing is fetched: a `$ref` leads to a file of the same folders.
 
+mod broken;
+mod faults;
 mod locate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +14,15 @@ use std::error::Error;
 use std::fmt;
 
 use blake3::Hash;
-use boon::{Compiler, ErrorKind, InstanceToken, SchemaIndex, Type, UrlLoader, ValidationError};
+use boon::{Compiler, SchemaIndex, UrlLoader};
 use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::front_matter::{Format, Place};
 use crate::library::CONTENT;
 use crate::sources::Sources;
+use broken::broken;
+pub(crate) use faults::Step;
 use locate::offset_of;
 
 /// The folder of a site's or a theme's schemas.
@@ -29,10 +33,6 @@ const SCHEMA_BYTES_MAX: u64 = 256 << 10;
 const SCHEMAS_MAX: usize = 1_000;
 /// Messages for one content: what is wrong with a list is wrong with each of its members.
 const MESSAGES_MAX: usize = 20;
-/// Names or values that a hint lists.
-const LISTED_MAX: usize = 8;
-/// Patterns are searched for in time that grows with the text alone.
-const PATTERN_HINT: &str = "patterns cannot look ahead, look behind or refer back";
 /// What the addresses of schemas begin with. No server answers to it, and relative references resolve within the site.
 const SCHEME: &str = "bake:///";
 
@@ -246,162 +246,6 @@ impl Schemas {
         });
         told.collect()
     }
-
-    /// The single faults that an error is made of.
-    fn collect(&self, error: &ValidationError<'_, '_>, extra: &Value, out: &mut Vec<Fault>) {
-        match &error.kind {
-            ErrorKind::Group
-            | ErrorKind::Schema { .. }
-            | ErrorKind::Reference { .. }
-            | ErrorKind::AllOf
-            | ErrorKind::ContentSchema
-                if !error.causes.is_empty() =>
-            {
-                error.causes.iter().for_each(|cause| self.collect(cause, extra, out));
-            }
-            ErrorKind::AnyOf | ErrorKind::OneOf(None) => self.alternatives(error, extra, out),
-            _ => self.fault(error, extra, out),
-        }
-    }
-
-    /// Of several schemas none holds. Where only one of them is for this kind of value, what that one says is meant.
-    fn alternatives(&self, error: &ValidationError<'_, '_>, extra: &Value, out: &mut Vec<Fault>) {
-        let here = steps(error);
-        let branches: Vec<Vec<Fault>> = error
-            .causes
-            .iter()
-            .map(|cause| {
-                let mut faults = Vec::new();
-                self.collect(cause, extra, &mut faults);
-                faults.sort();
-                faults
-            })
-            .collect();
-        let of_kind = |faults: &&Vec<Fault>| !faults.iter().any(|fault| fault.is_kind && fault.at == here);
-        let mut fitting = branches.iter().filter(of_kind);
-        if let (Some(only), None) = (fitting.next(), fitting.next()) {
-            return out.extend(only.iter().cloned());
-        }
-        let wanted: BTreeSet<&str> =
-            branches.iter().flatten().filter_map(|fault| fault.wanted.as_deref()).collect();
-        let (file, _) = named(error.schema_url);
-        let hint = (!wanted.is_empty())
-            .then(|| format!("one of: {}", listed(wanted.into_iter().map(str::to_owned))));
-        out.push(Fault::new(here, |name| format!("{name} is none of what {file} allows"), hint));
-    }
-
-    fn fault(&self, error: &ValidationError<'_, '_>, extra: &Value, out: &mut Vec<Fault>) {
-        let at = steps(error);
-        let (file, pointer) = named(error.schema_url);
-        let plain = |wanted: String| {
-            let told =
-                Fault::new(at.clone(), |name| format!("{name} is not {wanted}, as {file} wants it"), None);
-            Fault { wanted: Some(wanted), ..told }
-        };
-        let here = || value_at(extra, &at);
-        out.push(match &error.kind {
-            ErrorKind::Type { got, want } => {
-                let wanted = one_of(want.iter().map(|kind| kind_name(kind).to_owned()).collect());
-                let got = kind_name(*got);
-                let told = |name: &str| format!("{name} is {got}, and {file} wants {wanted}");
-                let fault = Fault::new(at.clone(), told, None);
-                Fault { wanted: Some(wanted.clone()), is_kind: true, ..fault }
-            }
-            ErrorKind::Enum { want } => {
-                let texts: Vec<&str> = want.iter().filter_map(Value::as_str).collect();
-                let given = here().and_then(Value::as_str);
-                let near = given.and_then(|given| nearest(given, texts.iter().copied()));
-                let values = listed(want.iter().map(shown));
-                let hint = match near {
-                    Some(near) => format!("did you mean \"{near}\"?"),
-                    None => format!("one of: {values}"),
-                };
-                let given = here().map_or_else(String::new, |given| format!(" {}", shown(given)));
-                let told = |name: &str| format!("{name} is{given}, which {file} does not know");
-                Fault { wanted: Some(values.clone()), ..Fault::new(at.clone(), told, Some(hint)) }
-            }
-            ErrorKind::Const { want } => plain(shown(want)),
-            ErrorKind::Required { want } => {
-                let known = self.properties(&file, pointer);
-                let given: Vec<&String> =
-                    here().and_then(Value::as_object).into_iter().flat_map(|map| map.keys()).collect();
-                for missing in want {
-                    let strays = given.iter().filter(|name| !known.contains(&name.as_str()));
-                    let near = nearest(missing, strays.map(|name| name.as_str()));
-                    let told = |name: &str| format!("{name} has no `{missing}`, and {file} requires it");
-                    let hint = near.map(|near| format!("did you mean it by `{near}`?"));
-                    out.push(Fault::new(at.clone(), told, hint));
-                }
-                return;
-            }
-            ErrorKind::AdditionalProperties { got } => {
-                let known = self.properties(&file, pointer);
-                let given = here().and_then(Value::as_object);
-                for stray in got {
-                    let free =
-                        known.iter().copied().filter(|name| given.is_none_or(|map| !map.contains_key(*name)));
-                    let near = nearest(stray, free).or_else(|| nearest(stray, known.iter().copied()));
-                    let mut inner = at.clone();
-                    inner.push(Step::Key(stray.to_string()));
-                    let hint = match near {
-                        Some(near) => Some(format!("did you mean `{near}`?")),
-                        None if known.is_empty() => None,
-                        None => {
-                            Some(format!("it may have: {}", listed(known.iter().map(|n| format!("`{n}`")))))
-                        }
-                    };
-                    out.push(Fault::new(inner, |name| format!("{name} is unknown to {file}"), hint));
-                }
-                return;
-            }
-            ErrorKind::FalseSchema => {
-                Fault::new(at.clone(), |name| format!("{name} is not allowed by {file}"), None)
-            }
-            ErrorKind::PropertyName { prop } => {
-                let mut inner = at.clone();
-                inner.push(Step::Key(prop.clone()));
-                Fault::new(inner, |name| format!("{name} is no name that {file} allows"), None)
-            }
-            ErrorKind::Pattern { want, .. } => plain(format!("of the pattern `{want}`")),
-            ErrorKind::Format { want, .. } => plain(match *want {
-                "date" => "a date such as 2026-01-31".to_owned(),
-                "date-time" => "a time such as 2026-01-31T10:30:00Z".to_owned(),
-                "uri" => "a whole address such as https://example.com/".to_owned(),
-                "email" => "an e-mail address".to_owned(),
-                other => format!("in the format `{other}`"),
-            }),
-            ErrorKind::MinLength { want, .. } => plain(format!("at least {want} characters long")),
-            ErrorKind::MaxLength { want, .. } => plain(format!("at most {want} characters long")),
-            ErrorKind::MinItems { want, .. } => plain(format!("at least {want} values long")),
-            ErrorKind::MaxItems { want, .. } => plain(format!("at most {want} values long")),
-            ErrorKind::Minimum { want, .. } => plain(format!("at least {want}")),
-            ErrorKind::Maximum { want, .. } => plain(format!("at most {want}")),
-            ErrorKind::ExclusiveMinimum { want, .. } => plain(format!("more than {want}")),
-            ErrorKind::ExclusiveMaximum { want, .. } => plain(format!("less than {want}")),
-            ErrorKind::MultipleOf { want, .. } => plain(format!("a multiple of {want}")),
-            ErrorKind::UniqueItems { got: [i, j] } => {
-                let told =
-                    |name: &str| format!("{name}[{i}] and {name}[{j}] are equal, which {file} forbids");
-                Fault::new(at.clone(), told, None)
-            }
-            ErrorKind::DependentRequired { prop, missing } | ErrorKind::Dependency { prop, missing } => {
-                let missing = listed(missing.iter().map(|name| format!("`{name}`")));
-                let told =
-                    |name: &str| format!("{name} has `{prop}` without {missing}, and {file} wants both");
-                Fault::new(at.clone(), told, None)
-            }
-            other => {
-                Fault::new(at.clone(), |name| format!("{name} is not as {file} wants it: {other}"), None)
-            }
-        });
-    }
-
-    /// The keys that the schema at a place of a file names.
-    fn properties(&self, file: &str, pointer: &str) -> Vec<&str> {
-        let schema = self.documents.get(file).and_then(|document| document.pointer(&decoded(pointer)));
-        let properties = schema.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
-        properties.into_iter().flat_map(|map| map.keys()).map(String::as_str).collect()
-    }
 }
 
 impl fmt::Debug for Schemas {
@@ -427,175 +271,6 @@ fn document(path: &str, file: &crate::SourceFile) -> Result<Value, Diagnostic> {
             e.column(),
         )
     })
-}
-
-/// What is wrong with a schema.
-fn broken(sources: &Sources, path: &str, error: &boon::CompileError) -> Diagnostic {
-    use boon::CompileError as E;
-    let (wrong, written) = unplaced(path, error);
-    let file = wrong.path.as_deref().unwrap_or(path);
-    let Some(bytes) = sources.get(file).and_then(|file| file.read().ok()) else { return wrong };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut at = None;
-    for part in &written {
-        let from = at.unwrap_or(0);
-        at = text[from..].find(part).map(|found| from + found).or(at);
-    }
-    let wrong = match at {
-        Some(at) => wrong.at(&text, at),
-        None => wrong,
-    };
-    let refers =
-        matches!(error, E::LoadUrlError { .. } | E::UnsupportedUrlScheme { .. } | E::JsonPointerNotFound(_));
-    let near = || {
-        let (target, _) = named(written.last()?);
-        let known = files(sources, FOLDER).map(|(path, _)| path.rsplit('/').next().unwrap_or(path));
-        nearest(&target, known).map(|near| format!("did you mean `{near}`?"))
-    };
-    if refers { wrong.maybe_hint(near()) } else { wrong }
-}
-
-/// What is wrong with a schema, and what of it is written there, from the outside in.
-fn unplaced(path: &str, error: &boon::CompileError) -> (Diagnostic, Vec<String>) {
-    use boon::CompileError as E;
-    let of = |url: &str| named(url).0;
-    let last = |url: &str| vec!["\"$ref\"".to_owned(), url.rsplit('/').next().unwrap_or(url).to_owned()];
-    let mut written = Vec::new();
-    let wrong = match error {
-        E::LoadUrlError { url, src } => {
-            written = last(url);
-            Diagnostic::in_file(path, format!("a `$ref` leads nowhere: {src}"))
-                .hint("schemas of a site lie below `schemas/`, and refer to each other by relative paths")
-        }
-        E::UnsupportedUrlScheme { url } => {
-            written = last(url);
-            Diagnostic::in_file(path, format!("a `$ref` leads nowhere: `{url}` is not fetched"))
-                .hint("put the schema below `schemas/`, and refer to it by a relative path")
-        }
-        E::ValidationError { url, src } => {
-            let mut worst = src;
-            while let Some(cause) = worst.causes.first() {
-                worst = cause;
-            }
-            let place = &worst.instance_location;
-            let steps = place.to_string();
-            let steps = steps.split('/').skip(1).filter(|step| step.parse::<usize>().is_err());
-            written = steps.map(|step| format!("\"{step}\"")).collect();
-            if let ErrorKind::Format { got, want: "regex", .. } = &worst.kind {
-                let message = format!("`{place}` is no pattern that can be used: {got}");
-                return (Diagnostic::in_file(of(url), message).hint(PATTERN_HINT), written);
-            }
-            let message = format!("`{place}` is not what a schema may have there: {}", worst.kind);
-            Diagnostic::in_file(of(url), message)
-                .hint("see https://json-schema.org/understanding-json-schema for what each keyword takes")
-        }
-        E::InvalidRegex { url, regex, .. } => {
-            written = vec![shown(&Value::from(regex.as_str()))];
-            Diagnostic::in_file(of(url), format!("`{regex}` is no pattern that can be used"))
-                .hint(PATTERN_HINT)
-        }
-        E::UnsupportedDraft { url } => {
-            written = vec!["\"$schema\"".to_owned()];
-            let message = format!("no version of JSON Schema is called `{}`", of(url));
-            Diagnostic::in_file(path, message)
-                .hint("\"$schema\": \"https://json-schema.org/draft/2020-12/schema\"")
-        }
-        E::JsonPointerNotFound(reference) => {
-            written = last(reference);
-            Diagnostic::in_file(path, format!("a `$ref` leads nowhere: `{}`", relative(reference)))
-        }
-        other => {
-            Diagnostic::in_file(path, format!("the schema cannot be used: {}", relative(&other.to_string())))
-        }
-    };
-    (wrong, written)
-}
-
-fn relative(text: &str) -> String {
-    text.replace(SCHEME, "")
-}
-
-/// One step towards a value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Step {
-    Key(String),
-    Item(usize),
-}
-
-fn steps(error: &ValidationError<'_, '_>) -> Vec<Step> {
-    let step = |token: &InstanceToken<'_>| match token {
-        InstanceToken::Prop(name) => Step::Key(name.to_string()),
-        InstanceToken::Item(n) => Step::Item(*n),
-    };
-    error.instance_location.tokens.iter().map(step).collect()
-}
-
-fn value_at<'v>(value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
-    steps.iter().try_fold(value, |value, step| match step {
-        Step::Key(name) => value.get(name.as_str()),
-        Step::Item(n) => value.get(*n),
-    })
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Fault {
-    at: Vec<Step>,
-    message: String,
-    hint: Option<String>,
-    /// What would be right, to be listed with others.
-    wanted: Option<String>,
-    /// Whether the value is of another kind.
-    is_kind: bool,
-}
-
-impl Fault {
-    fn new(at: Vec<Step>, told: impl FnOnce(&str) -> String, hint: Option<String>) -> Self {
-        let mut name = "extra".to_owned();
-        for step in &at {
-            match step {
-                Step::Key(key) => name.extend([".", key]),
-                Step::Item(n) => name += &format!("[{n}]"),
-            }
-        }
-        Self { message: told(&format!("`{name}`")), at, hint, wanted: None, is_kind: false }
-    }
-}
-
-fn kind_name(kind: Type) -> &'static str {
-    match kind {
-        Type::Null => "nothing",
-        Type::Boolean => "true or false",
-        Type::Number => "a number",
-        Type::Integer => "a whole number",
-        Type::String => "a text",
-        Type::Array => "a list",
-        Type::Object => "a table",
-    }
-}
-
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-/// `a, b, c`, or the first of many.
-fn listed(values: impl Iterator<Item = String>) -> String {
-    let mut values: Vec<String> = values.collect();
-    if values.len() > LISTED_MAX {
-        values.truncate(LISTED_MAX);
-        values.push("…".to_owned());
-    }
-    values.join(", ")
-}
-
-/// `a, b or c`.
-fn one_of(mut values: Vec<String>) -> String {
-    let last = values.pop().unwrap_or_default();
-    if values.is_empty() { last } else { format!("{} or {last}", values.join(", ")) }
 }
 
 #[cfg(test)]
