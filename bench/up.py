@@ -11,7 +11,7 @@ import urllib.request
 
 import measure
 
-START_SECONDS_MAX = 300
+START_SECONDS_MAX = 3_600
 EVENT_SECONDS_MAX = 30
 
 

@@ -77,6 +77,7 @@ pub use error::EdgeError;
 pub use metrics::{describe as describe_metrics, metrics_text};
 pub use network::Network;
 pub use server::serve;
+pub use sweep::give_back;
 pub use top::{Live, Top, UrlCount};
 pub use trace::{Query, Record, Step};
 pub use upstream::{Balance, BreakerRules, Deadlines, HealthCheck, UpstreamOptions, UpstreamState};

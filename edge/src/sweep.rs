@@ -174,7 +174,7 @@ impl Sweeper {
 
 /// Has the allocator give what is free back to the system. It keeps it otherwise, which is right while a store is filled
 /// again.
-pub(crate) fn give_back() {
+pub fn give_back() {
     #[cfg(target_env = "gnu")]
     {
         #[expect(

@@ -388,7 +388,7 @@ mod tests {
         let policies = Policies::new(&Rules { cache, ..Rules::default() }).unwrap();
         let of = |path, immutable| {
             let policy = policies.of(&file(path, immutable));
-            (policy.browser, policy.edge)
+            (policy.browser.clone(), policy.edge.clone())
         };
         let windows = ", stale-while-revalidate=60, stale-if-error=3600";
         assert_eq!(

@@ -200,8 +200,8 @@ impl Graph {
         self.contents.reserve(site.library.pages.len().saturating_sub(self.contents.len()));
         (self.outputs_differ, self.headings_differ) = (touched.is_none(), touched.is_none());
         self.index = self.index.take().filter(|index| is_again && !index.is_worn());
-        if is_again && self.index.is_none() {
-            self.index = Some(self.indexed());
+        if is_again {
+            self.expect_saves();
         }
         self.forget_changes();
         self.look(view, touched.as_ref(), |node| !depends_on_content(node));
@@ -237,6 +237,13 @@ impl Graph {
             wanted.push(record.is_wanted(since));
         }
         wanted
+    }
+
+    /// Makes what finds what a save touches, if there is none.
+    pub(crate) fn expect_saves(&mut self) {
+        if self.index.is_none() {
+            self.index = Some(self.indexed());
+        }
     }
 
     /// What each content read that is different now.

@@ -293,6 +293,15 @@ impl Renderer {
         memo::write(self, input, summary, readers, out)
     }
 
+    /// Makes ready what the first save after many changes would make: an index of what reads what. Nothing is done where a
+    /// render is under way.
+    pub fn expect_saves(&self) {
+        let graph = self.graph.as_ref().and_then(|graph| graph.try_lock().ok());
+        if let Some(mut graph) = graph.filter(|_| lock(&self.kept).is_some()) {
+            graph.expect_saves();
+        }
+    }
+
     /// The same renderer, which begins with the highlighted code that is in `store`; [`Renderer::keep_blocks`] keeps there
     /// what is new.
     #[must_use]

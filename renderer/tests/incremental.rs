@@ -109,7 +109,7 @@ const TAGS: &[&str] = &["", "tags = [\"x\"]", "tags = [\"x\", \"y\"]", "tags = [
 const EXTRAS: &[&str] = &[
     "",
     "weight = 2\n",
-    "weight = 1\ndescription = \"d\"\n",
+    "weight = 1\ndescription = \"d\"\ncolour = 1\n",
     "date = 2026-01-02\n",
     "date = 2026-01-03\nupdated = 2026-02-01\n",
     "date = 2026-06-03\n",
@@ -121,7 +121,7 @@ const EXTRAS: &[&str] = &[
     "hidden = true\n",
     "render = false\n",
     "expiry_date = 2026-06-02\n",
-    "authors = [\"me\"]\n",
+    "authors = [\"me\"]\ncolour = 2\nshape = 3\n",
 ];
 const RATINGS: &[&str] = &["extra.rating = 3", "extra.rating = \"high\"", "[extra]\nrating = 1"];
 const SCHEMAS: &[&str] = &[
@@ -545,6 +545,9 @@ fn run(edits: &[Edit]) {
                     let known = std::mem::take(&mut held[which].1);
                     // Nobody else can have what this renderer has never made.
                     held = vec![(Some(render), known), (None, Outputs::new())];
+                }
+                if n % 4 == 1 {
+                    renderer.expect_saves();
                 }
                 if n % 6 == 5
                     && let (Some(since), outputs) = &mut held[0]

@@ -122,5 +122,12 @@ impl Worker {
         if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
             tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");
         }
+        let renderer = Arc::clone(&self.renderer);
+        let ready = tokio::task::spawn_blocking(move || renderer.expect_saves());
+        if let Err(error) = ready.await {
+            tracing::warn!(%error, "the renderer is not ready for saves; the next one takes longer");
+        }
+        // Many outputs at once leave gaps, as much again as what stays.
+        tokio::task::spawn_blocking(edge::give_back);
     }
 }
