@@ -427,3 +427,27 @@ impl Edge {
         self.cached(&inbound, key, Some(site), gate).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Mode, store::tests::copy};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_takes_long_is_told_as_what_it_is() {
+        const COPIES: u64 = 50_000;
+        let mode = Mode::Upstream { urls: vec!["http://127.0.0.1:1".into()] };
+        let edge = Edge::start(EdgeConfig::new(mode, "test"), None, CancellationToken::new()).unwrap();
+        for n in 0..COPIES {
+            let key = Key::of_upstream(Scheme::Http, "h", &format!("/{n}"));
+            edge.store.insert(copy(&edge.store, &key, "\"a\"", 10), edge.log.now(), &edge.log).unwrap();
+        }
+        // The second that it waits passes at once.
+        let told = edge.purge_local(&[Selector::All], false).await;
+        assert!(told.counting || told.dropped == COPIES, "{told}");
+        edge.sweeper.swept(edge.log.epoch()).await;
+        assert_eq!(edge.store.entries(), 0);
+        let again = edge.purge_local(&[Selector::All], false).await;
+        assert_eq!(again.dropped, 0);
+    }
+}
