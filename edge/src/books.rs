@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::store::Store;
+use crate::{sockets::Sockets, store::Store};
 
 /// The part of the memory that may be in passing before less is taken for each who passes.
 const SHORT_PART: usize = 4;
@@ -26,6 +26,8 @@ pub(crate) struct Books {
     bytes_max: AtomicUsize,
     entries: AtomicUsize,
     evictions: AtomicU64,
+    /// Connections to upstreams.
+    upstreams: Arc<Sockets>,
 }
 
 /// Books are the same only if they are one.
@@ -56,6 +58,11 @@ impl Books {
 
     pub(crate) fn set_bytes_max(&self, bytes_max: usize) {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// Connections to upstreams, of which the kernel says what it takes for them.
+    pub(crate) fn upstreams(&self) -> &Arc<Sockets> {
+        &self.upstreams
     }
 
     /// Whether more is in use than may be.

@@ -98,7 +98,7 @@ impl Default for Limits {
 }
 
 /// What the process takes before it serves anything, in bytes.
-const PROCESS_BYTES: usize = 32 << 20;
+const PROCESS_BYTES: usize = 48 << 20;
 /// The part of the memory that is left to connections, their buffers, and the gaps that an allocator leaves.
 const BESIDES_PART: usize = 8;
 

@@ -56,6 +56,7 @@ mod reply;
 mod respond;
 mod server;
 mod site;
+mod sockets;
 mod store;
 mod stored;
 mod stored_body;

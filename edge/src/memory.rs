@@ -1,11 +1,11 @@
 //! What the process takes of the memory, measured. The books of the store know what is held and what is reserved; what they
 //! cannot know, such as the gaps that an allocator keeps after ten thousand requests at once, copies that were evicted
-//! while slow clients still read them, or what the kernel holds for those, is found out here, and what is stored makes room
+//! while slow clients still read them, or what the kernel takes for connections, is found out here, and what is stored makes room
 //! for it.
 
 use std::{fs, sync::Arc, thread, time::Duration};
 
-use crate::{config::Settings, edge::Edge, stored_body, sweep::give_back};
+use crate::{config::Settings, edge::Edge, sockets::RECORD_BYTES, stored_body, sweep::give_back};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -13,8 +13,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS_BETWEEN: u32 = 10;
 /// With less than this part of the memory left, room is made: what comes in between two looks must have some.
 const LEFT_PART: usize = 16;
+/// And so much beside, or another such part where that is less: a small memory is filled sooner.
+const LEFT_BYTES: usize = 16 << 20;
 /// The same while much is in passing: a tenth of a second may bring a seventh of a gigabyte, and the allocator keeps more gaps.
 const LEFT_PART_SHORT: usize = 6;
+/// So many looks after that the gaps are still there, and what was waited for comes at once: the clients have gone.
+const LOOKS_SHORT: u32 = 100;
 /// What is stored gets back what it has given, by steps of this part of the memory.
 const STEP_PART: usize = 64;
 
@@ -45,6 +49,8 @@ struct Room {
     /// The settings that it was made under.
     settings: Option<Arc<Settings>>,
     looks: u32,
+    /// Looks for which it counts as much in passing.
+    short: u32,
 }
 
 impl Room {
@@ -56,8 +62,9 @@ impl Room {
         // While room is being made, it is not yet known whether it is enough.
         let (Some(mut taken), None) = (taken_bytes(edge), edge.sweeper.size()) else { return };
         let all = settings.memory_bytes_max;
-        let is_short = edge.store.books().is_short();
-        let tight = all - all / if is_short { LEFT_PART_SHORT } else { LEFT_PART };
+        self.short = if edge.store.books().is_short() { LOOKS_SHORT } else { self.short.saturating_sub(1) };
+        let left = all / if self.short > 0 { LEFT_PART_SHORT } else { LEFT_PART };
+        let tight = all - left - (all / LEFT_PART).min(LEFT_BYTES);
         self.looks = self.looks.saturating_sub(1);
         if taken > tight && self.looks == 0 {
             self.looks = LOOKS_BETWEEN;
@@ -80,9 +87,10 @@ impl Room {
     }
 }
 
-/// What is taken for an edge: by its process, and by the kernel for its clients. `None`: the system does not say.
+/// What is taken for an edge: by its process, and by the kernel for its connections. `None`: the system does not say.
 fn taken_bytes(edge: &Edge) -> Option<usize> {
-    Some(process_bytes()? + edge.unsent.held())
+    let of_clients = edge.unsent.taken() + edge.unsent.connections() * RECORD_BYTES;
+    Some(process_bytes()? + of_clients + edge.store.books().upstreams().bytes())
 }
 
 /// What the process takes: its own memory, its program, the tables that map both, and bodies in files.

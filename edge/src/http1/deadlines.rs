@@ -23,10 +23,14 @@ use super::{
     unsent::{self, Bound, Unsent},
     writer::PROGRESS_BYTES_MIN,
 };
-use crate::{Edge, clock, config::Limits, policy::freshness::Millis, turns::TURN_BYTES};
+use crate::{
+    Edge, clock, config::Limits, policy::freshness::Millis, sockets::buffer_bytes, turns::TURN_BYTES,
+};
 
 /// Between two looks, and so how late a deadline can be.
 const TICK: Duration = Duration::from_millis(250);
+/// The same while much is in passing: what the kernel holds must be known before it is too much.
+const TICK_SHORT: Duration = Duration::from_millis(100);
 /// Connections of one look at a time: who begins or ends one meanwhile waits for the rest of these.
 const LOOKED_AT_ONCE: usize = 256;
 /// How long a request may be on its way.
@@ -220,6 +224,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Queue {
     bytes: usize,
+    /// What that takes of the memory.
+    taken_bytes: usize,
     /// Since when the client has not taken what it was due to take, or, where nothing is held, has taken all.
     since: Millis,
     /// What it had taken then.
@@ -291,9 +297,10 @@ impl Entry {
         #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
         // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
         let socket = unsafe { BorrowedFd::borrow_raw(socket) };
-        let before = self.queue.bytes;
         self.queue.note(written, unsent::queued(socket), now);
-        all.found(before, self.queue.bytes);
+        let before = self.queue.taken_bytes;
+        self.queue.taken_bytes = if self.queue.bytes == 0 { 0 } else { buffer_bytes(socket) };
+        all.found(before, self.queue.taken_bytes);
         if self.bound.allows(self.queue.bytes) {
             self.slot.settle(all);
         }
@@ -464,7 +471,7 @@ impl Deadlines {
             // Another may have come in its place.
             if let Some(entry) = entries.get(index).filter(|entry| entry.queue.since == since) {
                 entry.finish(End::Memory);
-                held = held.saturating_sub(entry.queue.bytes);
+                held = held.saturating_sub(entry.queue.taken_bytes);
             }
             if held <= most {
                 return;
@@ -497,11 +504,10 @@ impl Deadlines {
 
     /// Looks again and again, for as long as it is polled.
     pub(crate) async fn run(&self) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             self.look();
+            let tick = if self.edge.store.books().is_short() { TICK_SHORT } else { TICK };
+            tokio::time::sleep(tick).await;
         }
     }
 }
@@ -509,6 +515,15 @@ impl Deadlines {
 impl Place {
     pub(crate) fn index(&self) -> usize {
         self.index
+    }
+
+    /// Bytes that may be handed to the kernel at once.
+    pub(super) fn write_bytes_max(&self) -> usize {
+        if self.slot.lift.load(Ordering::Relaxed) == LIFT_USED {
+            usize::MAX
+        } else {
+            self.bound.write_bytes_max()
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -562,7 +577,7 @@ impl Drop for Place {
         let entry = self.all.entries().try_remove(self.index);
         let unsent = &self.all.edge.unsent;
         if let Some(entry) = entry {
-            unsent.found(entry.queue.bytes, 0);
+            unsent.found(entry.queue.taken_bytes, 0);
         }
         if self.slot.lift.swap(LIFT_NONE, Ordering::AcqRel) != LIFT_NONE {
             unsent.lower();

@@ -22,6 +22,8 @@ use tokio::net::TcpStream;
 const BOUND_BYTES_MAX: usize = 256 << 10;
 /// And at least: with less, a large response would take a call for each packet.
 const BOUND_BYTES_MIN: usize = 16 << 10;
+/// With a bound from here on, responses are written in calls as large as they are.
+const WRITTEN_WHOLE_MIN: usize = 64 << 10;
 /// The part of the memory that the bounds of all connections come to, but for the least that each has.
 const BOUNDS_PART: usize = 16;
 /// Of what is left of that, a connection gets this part.
@@ -31,7 +33,9 @@ const BOUND_PART: usize = 16;
 const LIFTED_BYTES: usize = (1 << 20) + (64 << 10);
 /// The part of the memory that all that is lifted may come to in any case.
 const LIFTED_PART: usize = 16;
-/// And the part that it comes to at most, where so much of the memory was free at the last look.
+/// The part that it may take of what was free at the last look, which others take from meanwhile,
+const LIFTED_FREE_PART: usize = 2;
+/// And the part of the memory that it comes to at most.
 const LIFTED_PART_MAX: usize = 3;
 /// The part of the memory that the kernel may hold in all. Beyond, connections are ended whose clients take nothing.
 const HELD_PART: usize = 2;
@@ -41,14 +45,15 @@ const HELD_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What the kernel holds of the responses of an edge, and may hold.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
+    connections: AtomicUsize,
     /// The bounds of all connections.
     bounds: AtomicUsize,
     /// What is lifted beyond them.
     lifted: AtomicUsize,
     /// What it was at the last look.
     held: AtomicUsize,
-    /// What of the memory was free then.
-    free: AtomicUsize,
+    /// What all that is lifted may come to, by what of the memory was free then.
+    liftable: AtomicUsize,
 }
 
 /// One connection's bound, in bytes; given back when dropped.
@@ -64,14 +69,15 @@ impl Unsent {
         let left = (memory_bytes_max / BOUNDS_PART).saturating_sub(self.bounds.load(Ordering::Relaxed));
         let bytes = (left / BOUND_PART).clamp(BOUND_BYTES_MIN, BOUND_BYTES_MAX);
         self.bounds.fetch_add(bytes, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::Relaxed);
         Bound { all: Arc::clone(self), bytes }
     }
 
     /// Lifts the bound of one connection; `false`: too many are.
     pub(super) fn lift(&self, memory_bytes_max: usize) -> bool {
         let before = self.lifted.fetch_add(LIFTED_BYTES, Ordering::Relaxed);
-        let most = memory_bytes_max / LIFTED_PART + self.free.load(Ordering::Relaxed);
-        let is_lifted = before + LIFTED_BYTES <= most.min(memory_bytes_max / LIFTED_PART_MAX);
+        let most = self.liftable.load(Ordering::Relaxed).min(memory_bytes_max / LIFTED_PART_MAX);
+        let is_lifted = before + LIFTED_BYTES <= most.max(memory_bytes_max / LIFTED_PART);
         if !is_lifted {
             self.lower();
         }
@@ -83,9 +89,10 @@ impl Unsent {
         self.lifted.fetch_sub(LIFTED_BYTES, Ordering::Relaxed);
     }
 
-    /// Notes what of the memory is free.
+    /// Notes what of the memory is free, beside what is lifted already.
     pub(crate) fn is_free(&self, bytes: usize) {
-        self.free.store(bytes, Ordering::Relaxed);
+        let lifted = self.lifted.load(Ordering::Relaxed);
+        self.liftable.store(lifted + bytes / LIFTED_FREE_PART, Ordering::Relaxed);
     }
 
     /// What the kernel may hold in all, where this much memory may be taken.
@@ -99,7 +106,18 @@ impl Unsent {
         self.held.fetch_sub(before, Ordering::Relaxed);
     }
 
-    /// What the kernel held at the last look, in bytes.
+    /// Connections of clients.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What that takes of the memory: what it did at the last look, or what was lifted by now, which the kernel may have taken
+    /// since.
+    pub(crate) fn taken(&self) -> usize {
+        self.held().max(self.lifted.load(Ordering::Relaxed))
+    }
+
+    /// What the kernel held at the last look, in bytes of memory.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -108,6 +126,7 @@ impl Unsent {
 impl Drop for Bound {
     fn drop(&mut self) {
         self.all.bounds.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.all.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -118,6 +137,12 @@ impl Bound {
     /// Where the system does not know the option.
     pub(crate) fn set(&self, stream: &TcpStream) -> io::Result<()> {
         set(stream, self.bytes)
+    }
+
+    /// Bytes that may be written at once. The kernel looks at its bound only after each packet, of up to 64 KiB: where the bound
+    /// is small, that would be most of what it holds.
+    pub(super) fn write_bytes_max(&self) -> usize {
+        if self.bytes < WRITTEN_WHOLE_MIN { self.bytes } else { usize::MAX }
     }
 
     /// Whether so much is what a bound allows at most.
@@ -201,8 +226,9 @@ mod tests {
         all.lower();
         assert!(all.lift(256 << 20) && !all.lift(256 << 20));
         assert!(!all.lift(32 << 20));
-        // And of what is free, up to a third.
-        all.is_free(10 << 20);
+        assert_eq!(all.taken(), 15 * LIFTED_BYTES);
+        // And half of what is free beside, up to a third.
+        all.is_free(20 << 20);
         assert_eq!((0..100).filter(|_| all.lift(256 << 20)).count(), 9);
         all.is_free(256 << 20);
         assert_eq!((0..100).filter(|_| all.lift(256 << 20)).count(), 80 - 15 - 9);

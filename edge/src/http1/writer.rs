@@ -47,8 +47,11 @@ impl<'a> Writer<'a> {
     ) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
+            let most = self.place.write_bytes_max();
             let written = std::future::poll_fn(|cx| {
-                let poll = Pin::new(&mut self.half).poll_write_vectored(cx, parts);
+                let (first, rest) = at_most(parts, most);
+                let first = first.as_ref().map_or(rest, std::slice::from_ref);
+                let poll = Pin::new(&mut self.half).poll_write_vectored(cx, first);
                 if poll.is_pending() {
                     self.begins_to_wait(parts.iter().map(|part| part.len()).sum());
                 }
@@ -75,8 +78,9 @@ impl<'a> Writer<'a> {
         self.place.lift(self.half.as_ref())?;
         while length > 0 {
             let stream = self.half.as_ref();
+            let most = length.min(self.place.write_bytes_max());
             let sent =
-                stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut offset), length)?));
+                stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut offset), most)?));
             match sent {
                 Ok(sent) => {
                     self.took(sent)?;
@@ -146,5 +150,18 @@ impl<'a> Writer<'a> {
     /// Says that nothing more will come.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| Pin::new(&mut self.half).poll_shutdown(cx)).await
+    }
+}
+
+/// The first of `parts`, cut where it alone is more than `most` bytes; or those of them that come to no more.
+fn at_most<'a, 'b>(parts: &'a [IoSlice<'b>], most: usize) -> (Option<IoSlice<'a>>, &'a [IoSlice<'b>]) {
+    let mut bytes = 0usize;
+    let fit = parts.iter().take_while(|part| {
+        bytes = bytes.saturating_add(part.len());
+        bytes <= most
+    });
+    match fit.count() {
+        0 => (parts.first().map(|part| IoSlice::new(&part[..most.min(part.len())])), parts),
+        count => (None, &parts[..count]),
     }
 }

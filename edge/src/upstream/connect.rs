@@ -29,7 +29,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::address::{Address, Place};
-use crate::{books::Books, clock, policy::freshness::Millis};
+use crate::{books::Books, clock, policy::freshness::Millis, sockets::Watched};
 
 /// For how long the addresses of a name count as known. The system's resolver does not tell the record's own time; this
 /// is what clusters commonly set.
@@ -204,7 +204,8 @@ impl Dial {
         self.made.fetch_add(1, Ordering::Relaxed);
         self.meter.increment(1);
         let books = Arc::clone(&self.books);
-        Ok(Io { stream, line: Line::new(peer), books, is_bounded: false })
+        let watched = stream.tcp().map(|tcp| books.upstreams().watch(tcp));
+        Ok(Io { _watched: watched, stream, line: Line::new(peer), books, is_bounded: false })
     }
 
     /// Tries a name's addresses by turns, each for its part of the deadline.
@@ -271,6 +272,7 @@ impl Stream for TlsStream<Box<dyn Stream>> {
 
 /// A connection, as hyper takes it.
 pub(super) struct Io {
+    _watched: Option<Watched>,
     stream: Box<dyn Stream>,
     line: Line,
     books: Arc<Books>,
