@@ -99,7 +99,11 @@ const FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// Removes the fields of the connection and those that `Connection` names.
 pub fn strip_connection(headers: &mut HeaderMap) {
+    // Those that go in any case, as `keep-alive` mostly does, need not be made names.
+    let goes =
+        |member: &[u8]| HOP_BY_HOP.iter().any(|hop| member.eq_ignore_ascii_case(hop.as_str().as_bytes()));
     let named: Vec<HeaderName> = list_members(headers, &header::CONNECTION)
+        .filter(|member| !goes(member))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !NEVER_BY_CONNECTION.contains(name))
         .collect();

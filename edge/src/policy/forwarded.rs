@@ -1,8 +1,12 @@
 //! What proxies in front say about a request (`Forwarded`, RFC 7239, and the older `X-Forwarded-*`): believed from those
 //! that an operator trusts, replaced for everybody else.
 
-use std::net::IpAddr;
+use std::{
+    io::{self, Write as _},
+    net::IpAddr,
+};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{directives::list_members, forward::Scheme};
@@ -10,6 +14,8 @@ use super::{directives::list_members, forward::Scheme};
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// What a line mostly fits into.
+const LINE_BYTES: usize = 96;
 
 /// What the proxy nearest to us says of the request that it took: the last member of each field is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,21 +72,20 @@ fn host(text: Vec<u8>) -> Option<String> {
 /// unkeyed is told.
 pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host: &str) {
     let address = peer.map(|peer| peer.to_canonical());
-    let node = match address {
-        Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
-        Some(IpAddr::V4(v4)) => v4.to_string(),
-        None => "unknown".into(),
-    };
-    let quoted = if host.bytes().all(super::directives::is_token_byte) {
-        host.to_owned()
-    } else {
-        format!("\"{host}\"")
-    };
-    add(headers, &header::FORWARDED, &format!("for={node};host={quoted};proto={}", scheme.as_str()));
+    let quote = if host.bytes().all(super::directives::is_token_byte) { "" } else { "\"" };
+    let scheme = scheme.as_str();
+    add(headers, &header::FORWARDED, |line| {
+        match address {
+            Some(IpAddr::V6(v6)) => write!(line, "for=\"[{v6}]\"")?,
+            Some(IpAddr::V4(v4)) => write!(line, "for={v4}")?,
+            None => line.write_all(b"for=unknown")?,
+        }
+        write!(line, ";host={quote}{host}{quote};proto={scheme}")
+    });
     if let Some(address) = address {
-        add(headers, &FOR, &address.to_string());
+        add(headers, &FOR, |line| write!(line, "{address}"));
     }
-    for (name, value) in [(PROTO, scheme.as_str()), (HOST, host)] {
+    for (name, value) in [(PROTO, scheme), (HOST, host)] {
         match HeaderValue::from_str(value) {
             Ok(value) => headers.insert(name, value),
             Err(_) => headers.remove(name),
@@ -89,14 +94,15 @@ pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host:
 }
 
 /// Adds a member to a list, on one line.
-fn add(headers: &mut HeaderMap, name: &HeaderName, member: &str) {
-    let mut line: Vec<u8> = Vec::new();
+fn add(headers: &mut HeaderMap, name: &HeaderName, member: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
+    let mut line = Vec::with_capacity(LINE_BYTES);
     for held in headers.get_all(name) {
         line.extend_from_slice(held.as_bytes());
         line.extend_from_slice(b", ");
     }
-    line.extend_from_slice(member.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&line) {
+    if member(&mut line).is_ok()
+        && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(line))
+    {
         headers.insert(name, value);
     }
 }

@@ -13,7 +13,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
-use super::upstream::Permit;
+use super::{pool::Lease, upstream::Permit};
 use crate::error::EdgeError;
 
 /// Any error of a body, as hyper takes it.
@@ -69,11 +69,13 @@ pub(crate) struct TimedBody {
     trailers: Option<HeaderMap>,
     /// Counts as a request under way until the content has ended.
     permit: Option<Permit>,
+    /// The connection that it comes on, until it has ended.
+    lease: Option<Lease>,
 }
 
 impl TimedBody {
-    pub(crate) fn new(body: Incoming, idle: Duration) -> Self {
-        Self { body, first: None, idle, timer: None, trailers: None, permit: None }
+    pub(super) fn new(body: Incoming, idle: Duration, lease: Lease) -> Self {
+        Self { body, first: None, idle, timer: None, trailers: None, permit: None, lease: Some(lease) }
     }
 
     /// Waits for the first part of content that has a length: a response that breaks before is no response, and whoever asked
@@ -98,6 +100,9 @@ impl TimedBody {
     }
 
     fn completed(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.keep();
+        }
         if let Some(permit) = self.permit.take() {
             permit.completed();
         }
@@ -137,7 +142,12 @@ impl TimedBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     match frame.into_data() {
-                        Ok(data) => return Poll::Ready(Some(Ok(data))),
+                        Ok(data) => {
+                            if self.body.is_end_stream() {
+                                self.completed();
+                            }
+                            return Poll::Ready(Some(Ok(data)));
+                        }
                         Err(frame) => self.trailers = frame.into_trailers().ok(),
                     }
                 }

@@ -1,7 +1,6 @@
 //! Connections to one upstream: names looked up again and again, TCP or a Unix socket, TLS around it.
 
 use std::{
-    future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -13,12 +12,8 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
+use hyper_util::rt::TokioIo;
 use metrics::Counter;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
@@ -45,7 +40,7 @@ const CONNECTION_MS_MAX: Millis = 5 * 60_000;
 /// An address that does not answer leaves the others at least this long.
 const ATTEMPT_MIN: Duration = Duration::from_millis(250);
 
-/// A connection's own record; in the extensions of each response that came through it.
+/// A connection's own record.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     /// The address; none for a Unix socket.
@@ -113,6 +108,18 @@ impl Dialer {
             meter: metrics::counter!("bakehouse_edge_upstream_connections_total", "upstream" => address.label.clone()),
             books,
         }))
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Where there is none in time.
+    pub(super) async fn connect(&self) -> io::Result<Io> {
+        let deadline = self.0.deadline;
+        tokio::time::timeout(deadline, self.0.dial()).await.unwrap_or_else(|_| {
+            let text = format!("not within {} ms", deadline.as_millis());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
     }
 
     /// Connections made so far.
@@ -226,26 +233,6 @@ impl Dial {
     }
 }
 
-impl tower_service::Service<Uri> for Dialer {
-    type Response = Io;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Io>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let dial = Arc::clone(&self.0);
-        Box::pin(async move {
-            tokio::time::timeout(dial.deadline, dial.dial()).await.unwrap_or_else(|_| {
-                let text = format!("not within {} ms", dial.deadline.as_millis());
-                Err(io::Error::new(io::ErrorKind::TimedOut, text))
-            })
-        })
-    }
-}
-
 /// What all kinds of connections can do.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
     /// The TCP connection that it goes through.
@@ -294,14 +281,13 @@ impl Io {
         }
     }
 
+    /// Its record.
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+
     fn io(&mut self) -> TokioIo<&mut Box<dyn Stream>> {
         TokioIo::new(&mut self.stream)
-    }
-}
-
-impl Connection for Io {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(self.line.clone())
     }
 }
 

@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header, uri};
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use http::{HeaderValue, Request, Response, StatusCode, header, uri};
 
 use super::{
     Answer, Ask, Deadlines,
     body::{RequestBody, TimedBody, no_content},
     breaker::BreakerRules,
-    connect::Line,
+    pool::SendError,
     upstream::{Permit, Upstream},
 };
 use crate::{
@@ -33,8 +32,6 @@ pub(super) struct Exchange {
     pub(super) breaker: BreakerRules,
     /// What `Host` becomes, where it is not kept.
     pub(super) host: Option<HeaderValue>,
-    /// A request's URI needs one, which the dialer of each upstream knows better.
-    pub(super) any_authority: uri::Authority,
 }
 
 impl Exchange {
@@ -74,24 +71,19 @@ impl Exchange {
     /// Asks for the status alone, past the circuit breaker.
     pub(super) async fn check(&self, upstream: &Arc<Upstream>, ask: &Ask) -> Option<StatusCode> {
         let request = self.request(ask, no_content()).ok()?;
-        let response = upstream.client.request(request).await.ok()?;
+        let (response, lease) = upstream.pool.send(request).await.ok()?;
+        lease.line().take();
         let status = response.status();
-        let body = TimedBody::new(response.into_body(), self.deadlines.idle);
+        let body = TimedBody::new(response.into_body(), self.deadlines.idle, lease);
         body.collect(CHECK_BYTES_MAX).await.ok()?;
         Some(status)
     }
 
     fn request(&self, ask: &Ask, body: RequestBody) -> Result<Request<RequestBody>, String> {
         let target: uri::PathAndQuery = ask.target.parse().map_err(|_| "the target is no path".to_owned())?;
-        let uri = Uri::builder()
-            .scheme(uri::Scheme::HTTP)
-            .authority(self.any_authority.clone())
-            .path_and_query(target)
-            .build()
-            .map_err(|error| error.to_string())?;
         let mut request = Request::new(body);
         *request.method_mut() = ask.method.clone();
-        *request.uri_mut() = uri;
+        *request.uri_mut() = target.into();
         *request.headers_mut() = ask.headers.clone();
         if let Some(host) = &self.host {
             request.headers_mut().insert(header::HOST, host.clone());
@@ -124,41 +116,39 @@ impl Exchange {
             request.headers_mut().insert(header::HOST, host);
         }
         upstream.meters.requests.increment(1);
-        let connection = capture_connection(&mut request);
         let started = Instant::now();
-        let sent = tokio::time::timeout(first_byte, upstream.client.request(request)).await;
-        let mut response = match sent {
+        let sent = tokio::time::timeout(first_byte, upstream.pool.send(request)).await;
+        let (mut response, lease) = match sent {
             Err(_) => {
                 let ms = u64::try_from(first_byte.as_millis()).unwrap_or(u64::MAX);
                 let error = EdgeError::FirstByte { upstream: upstream.label().to_owned(), ms };
                 return Err(Failure::of_upstream(permit, error));
             }
-            Ok(Err(error)) => {
+            Ok(Err(SendError::Connect(error))) => {
+                let (upstream, reason) = (upstream.label().to_owned(), chain(&error));
+                return Err(Failure::of_upstream(permit, EdgeError::Connect { upstream, reason }));
+            }
+            Ok(Err(SendError::Broke { error, was_used })) => {
                 let reason = chain(&error);
-                if error.is_connect() {
-                    let error = EdgeError::Connect { upstream: upstream.label().to_owned(), reason };
-                    return Err(Failure::of_upstream(permit, error));
-                }
-                if is_body_error(&error) {
+                if error.is_user() {
                     return Err(Failure::of_request(permit, EdgeError::RequestBroke { reason }));
                 }
-                let connection_was_dead = line(&connection).is_some_and(|line| line.was_used());
                 let failure = Failure::of_upstream(permit, bad(reason));
-                return Err(Box::new(Failure { connection_was_dead, ..*failure }));
+                return Err(Box::new(Failure { connection_was_dead: was_used, ..*failure }));
             }
-            Ok(Ok(response)) => response,
+            Ok(Ok(answered)) => answered,
         };
         if let Some(problem) = forward::misframed(response.headers()) {
-            // Nobody knows where the next response begins.
-            if let Some(connected) = &*connection.connection_metadata() {
-                connected.poison();
-            }
+            // Nobody knows where the next response begins: the connection ends here.
             return Err(Failure::of_upstream(permit, bad(problem.to_owned())));
         }
         let upgraded =
             (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
         let (parts, body) = Response::into_parts(response);
-        let mut body = TimedBody::new(body, self.deadlines.idle);
+        if !lease.line().take() {
+            upstream.note_reuse();
+        }
+        let mut body = TimedBody::new(body, self.deadlines.idle, lease);
         if let Err(error) = body.begin().await {
             return Err(Failure::of_upstream(permit, error));
         }
@@ -168,16 +158,6 @@ impl Exchange {
             Step::found(format!("{label} answered {} after {ms} ms", status.as_u16()))
         });
         upstream.meters.first_byte.record(started.elapsed().as_secs_f64());
-        if let Some(line) = parts.extensions.get::<Line>() {
-            if !line.take() {
-                upstream.note_reuse();
-            }
-            if upstream.dialer.is_outdated(line)
-                && let Some(connected) = &*connection.connection_metadata()
-            {
-                connected.poison();
-            }
-        }
         Ok(Answer {
             status: parts.status,
             version: parts.version,
@@ -209,13 +189,6 @@ impl Failure {
     }
 }
 
-/// The record of the connection that a request was given.
-fn line(connection: &CaptureConnection) -> Option<Line> {
-    let mut extensions = http::Extensions::new();
-    connection.connection_metadata().as_ref()?.get_extras(&mut extensions);
-    extensions.remove::<Line>()
-}
-
 /// The whole chain of causes, which hyper's own message leaves out.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -226,18 +199,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Whether a failure came from the content that we were sending on.
-fn is_body_error(error: &dyn std::error::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
-            && hyper.is_user()
-        {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
 }

@@ -1,7 +1,7 @@
 //! Upstreams: who is asked, in which order, how long, and what is asked of the next when one fails.
 //!
-//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `exchange` sends one request to one
-//! of them, `breaker` and `health` say which are in trouble, `balance` which comes first; here requests go to as
+//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `pool` keeps its connections, `exchange`
+//! sends one request to one of them, `breaker` and `health` say which are in trouble, `balance` which comes first; here requests go to as
 //! many as it takes.
 
 mod address;
@@ -11,6 +11,7 @@ mod breaker;
 mod connect;
 mod exchange;
 mod health;
+mod pool;
 mod tls;
 #[expect(clippy::module_inception, reason = "the folder is about all of them, the file about one")]
 mod upstream;
@@ -476,8 +477,7 @@ impl Set {
                 })
             })
             .collect();
-        let any_authority = http::uri::Authority::from_static("upstream");
-        let exchange = Exchange { deadlines, breaker: options.breaker, host, any_authority };
+        let exchange = Exchange { deadlines, breaker: options.breaker, host };
         let stop = CancellationToken::new();
         for upstream in &list {
             match &options.health {

@@ -9,10 +9,6 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
 use metrics::{Counter, Histogram};
 use serde::Serialize;
 
@@ -20,17 +16,12 @@ use super::{
     Ask,
     address::Address,
     balance::Candidate,
-    body::RequestBody,
     breaker::{Admission, Breaker, BreakerRules},
     connect::Dialer,
+    pool::Pool,
 };
 use crate::{books::Books, clock, error::EdgeError, policy::freshness::Millis, turns::Turn};
 
-/// Idle connections that are kept to one upstream.
-const IDLE_CONNECTIONS_MAX: usize = 256;
-/// Bytes of a response's head; beyond, it is refused. So much is read of content at once, too, and there may be as many responses
-/// as clients.
-const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
 /// A failure that was found out so late has cost whoever asked more than to ask another.
 const SLOW_FAILURE_MIN: Duration = Duration::from_secs(1);
 
@@ -61,8 +52,7 @@ impl Meters {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) address: Address,
-    pub(super) client: Client<Dialer, RequestBody>,
-    pub(super) dialer: Dialer,
+    pub(super) pool: Arc<Pool>,
     pub(super) meters: Meters,
     identity: u64,
     breaker: Mutex<Breaker>,
@@ -108,20 +98,12 @@ impl Upstream {
         books: &Arc<Books>,
     ) -> Self {
         let dialer = Dialer::new(&address, tls, connect, Arc::clone(books));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(idle_connection)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .http1_max_buf_size(RESPONSE_HEAD_BYTES_MAX)
-            .set_host(false)
-            .build(dialer.clone());
         let digest = blake3::hash(address.label.as_bytes());
         let identity = digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         Self {
             meters: Meters::of(&address.label),
             address,
-            client,
-            dialer,
+            pool: Pool::new(dialer, idle_connection),
             identity,
             breaker: Mutex::default(),
             healthy: AtomicBool::new(true),
@@ -219,7 +201,7 @@ impl Upstream {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            connections: self.dialer.made(),
+            connections: self.pool.dialer.made(),
             reused: self.reused.load(Ordering::Relaxed),
         }
     }
