@@ -54,6 +54,8 @@ struct AtomicOrigins {
     send_diffs: AtomicBool,
     corrupt: AtomicBool,
     behind: AtomicBool,
+    /// Content is asked for in vain; polls and checks are answered.
+    hangs: AtomicBool,
     /// Polls are answered with 503.
     deaf: AtomicBool,
     verified_ms: AtomicU64,
@@ -185,6 +187,9 @@ impl World {
             return response(503, &[], "behind");
         }
         self.told().fetched.push(target.to_owned());
+        if self.origins.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let release = field(head, answer::RELEASE_FIELD).unwrap();
         let root = self.told().roots[&release];
         let path = release::url::site_path(target).unwrap();
@@ -497,6 +502,28 @@ async fn what_was_read_from_the_bucket_is_acknowledged_when_an_origin_answers_ag
     world.origins.deaf.store(false, Ordering::SeqCst);
     eventually("the acknowledgement", || world.told().acks.iter().any(|ack| ack.starts_with("main:2:")))
         .await;
+}
+
+#[tokio::test]
+async fn an_origin_that_hangs_costs_one_miss_at_a_time_where_there_is_a_bucket() {
+    let world = World::new();
+    world.publish(&[("a.txt", "a"), ("b.txt", "b"), ("c.txt", "c"), ("d.txt", "d"), ("e.txt", "e")]).await;
+    let origin = world.origin().await;
+    let edge = start(config(&[&origin]), Some(Arc::clone(&world.bucket))).await;
+    world.origins.hangs.store(true, Ordering::SeqCst);
+    assert_eq!(edge.get("/a.txt").await.text(), "a");
+    // Polls and health checks are answered meanwhile. After a pause one miss tries it.
+    eventually("the end of the pause", || edge.edge.upstreams()[0].up).await;
+    assert_eq!(world.fetched(), ["/a.txt"]);
+    let others = async {
+        eventually("the trial", || !world.told().fetched.is_empty()).await;
+        for name in ["c", "d", "e"] {
+            assert_eq!(edge.get(&format!("/{name}.txt")).await.text(), name);
+        }
+        assert_eq!(world.fetched(), ["/b.txt"]);
+    };
+    let (trial, ()) = tokio::join!(edge.get("/b.txt"), others);
+    assert_eq!(trial.text(), "b");
 }
 
 #[tokio::test]
