@@ -152,7 +152,7 @@ impl Renderer {
         let (mut errors, mut report) = (Errors::default(), Report::default());
         match self.prepare(input, &mut errors) {
             Ok((site, lacks_templates)) => {
-                let site = Arc::new(site);
+                let site = Arc::new(if lacks_templates { site } else { site.for_check() });
                 let (jobs, _) = job::plan(&site, &mut errors);
                 match lacks_templates {
                     true => errors = and_in_contents(&site, &jobs, errors),
@@ -364,6 +364,10 @@ impl<'a> Check<'a> {
         };
         let mut found = std::mem::take(&mut *lock(&self.findings));
         let failed = std::mem::take(&mut *lock(&self.failed));
+        if let Some(wrong) = &site.found {
+            let wrong = std::mem::take(&mut *lock(wrong)).into_iter();
+            found.extend(wrong.map(|d| finding(Severity::Error, Rule::Render, d)));
+        }
         let warnings = std::mem::take(&mut *lock(&site.warnings));
         found.extend(warnings.into_iter().map(|d| finding(Severity::Warning, Rule::Render, d)));
         let broken = lock(&self.checks).broken(site, |_| None);

@@ -164,6 +164,8 @@ pub(crate) struct Site {
     /// Distinguishes this render from all others of the process, for content that must not outlive it.
     render: u64,
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
+    /// What is wrong with contents whose outputs are looked at all the same; none where such contents are not shown.
+    pub(crate) found: Option<Mutex<Vec<Diagnostic>>>,
     /// What images in content are shown with.
     pub(crate) image_options: ImageOptions,
     /// Whether content has formulas.
@@ -285,6 +287,7 @@ impl Site {
             made,
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
+            found: None,
             image_options: parts.image_options,
             math: parts.math,
             images: Wanted::default(),
@@ -298,6 +301,14 @@ impl Site {
     pub(crate) fn again(self, sources: Sources, now: Timestamp, render: u64) -> Self {
         let fresh = self.fresh.is_some().then(Mutex::default);
         Self { sources, now, render, images: Wanted::default(), fresh, ..self }
+    }
+
+    /// The same state for a check: what is wrong with a content hides nothing else of its pages. What is rendered so is not
+    /// taken for what a render makes.
+    pub(crate) fn for_check(self) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.look.as_bytes()).update(b"check");
+        Self { look: hasher.finalize(), found: Some(Mutex::default()), ..self }
     }
 
     /// Which render this is of.

@@ -109,18 +109,18 @@ fn every_mistake_is_shown_where_it_is() {
        | ^
     hint: make it level 2: tools that read pages aloud go by levels
 
+    warning: the image `none.jpg` has no `alt`
+      --> content/a/index.md:13:6
+       |
+    13 | <img src="none.jpg">
+       |      ^
+    hint: say in `alt` what it shows, or alt="" if it only decorates
+
     error: the file `none.jpg` does not exist
       --> content/a/index.md:13:11
        |
     13 | <img src="none.jpg">
        |           ^
-
-    warning: the image `none.jpg` has no `alt`
-      --> content/a/index.md:13:11
-       |
-    13 | <img src="none.jpg">
-       |           ^
-    hint: say in `alt` what it shows, or alt="" if it only decorates
 
     error: the link `/b/#nowhere` names a place that is not on its page
       --> content/a/index.md:17:8
@@ -254,6 +254,61 @@ fn links_are_mended_in_the_words_that_they_are_in() {
     ");
     let skipped = "[link_checker]\nskip_prefixes = [\"https://x.example/sub/guide/\"]\n";
     assert!(!site(skipped).contains("guide/start/` leads"));
+}
+
+#[test]
+fn a_broken_link_hides_nothing_else_of_its_page() {
+    let page = "+++\ntitle = \"B\"\n+++\n[a](@/no.md) [b](/sub/nowhere/)\n\n![c](/sub/no.png) [d](/c/)\n\n\
+                ![e](e.svg) <img src=\"e.svg\">\n";
+    let report = check(&with(&[
+        ("zola.toml", "base_url = \"https://x.example/sub\"\ncompile_sass = true\n"),
+        ("bakehouse.toml", ""),
+        ("content/b.md", page),
+        ("content/c.md", "+++\ntitle = \"C\"\n+++\n[b](@/b.md)\n"),
+        ("static/b/e.svg", "<svg/>"),
+        ("sass/look.scss", "body {\n  background: url(\"no.png\");\n}\n"),
+    ]));
+    insta::assert_snapshot!(shown(&report), @r#"
+    error: the link `@/no.md` leads to no content
+     --> content/b.md:4:1
+      |
+    4 | [a](@/no.md) [b](/sub/nowhere/)
+      | ^
+    hint: did you mean `@/b.md`?
+
+    error: the link `/sub/nowhere/` leads to nothing
+     --> content/b.md:4:18
+      |
+    4 | [a](@/no.md) [b](/sub/nowhere/)
+      |                  ^
+
+    error: the image `/sub/no.png` does not exist
+     --> content/b.md:6:1
+      |
+    6 | ![c](/sub/no.png) [d](/c/)
+      | ^
+    hint: put it into the page's folder, or into `static/` and begin its address with `/`
+
+    warning: the link `/c/` is on this host, but outside of the site
+     --> content/b.md:6:23
+      |
+    6 | ![c](/sub/no.png) [d](/c/)
+      |                       ^
+    hint: did you mean `/sub/c/`?
+
+    warning: the image `e.svg` has no `alt`
+     --> content/b.md:8:18
+      |
+    8 | ![e](e.svg) <img src="e.svg">
+      |                  ^
+    hint: say in `alt` what it shows, or alt="" if it only decorates
+
+    error: the file `/sub/no.png` does not exist, on /look.css
+     --> sass/look.scss:2:20
+      |
+    2 |   background: url("no.png");
+      |                    ^
+    "#);
 }
 
 #[test]

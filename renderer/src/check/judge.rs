@@ -3,6 +3,9 @@
 
 use std::collections::HashSet;
 
+use release::url::site_path;
+use reqwest::Url;
+
 use super::links::{End, Home, Links};
 use super::resolve::nearest;
 use super::{Check, Severity};
@@ -122,7 +125,11 @@ impl<'c> Judge<'c> {
                 Judgement::Wrong(Wrong::Missing, self.inside, hint)
             }
             End::Beside => {
-                let hint = format!("all of the site is below {}", site.base.absolute);
+                let inside = Url::parse(address).ok().and_then(|url| site_path(url.path()));
+                let hint = match inside.filter(|path| self.links.has(path)) {
+                    Some(path) => format!("did you mean `{}`?", self.home.spelled(&path, false, false)),
+                    None => format!("all of the site is below {}", site.base.absolute),
+                };
                 Judgement::Wrong(Wrong::Beside, Severity::Warning, Some(hint))
             }
             End::Malformed => Judgement::Wrong(Wrong::Malformed, self.inside, None),

@@ -173,6 +173,11 @@ impl Links {
         self.outputs.keys().map(String::as_str)
     }
 
+    /// Whether there is something at a path of the site.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.shown(path).is_some()
+    }
+
     /// The output that a path of the site shows.
     fn shown(&self, path: &str) -> Option<(&str, &Facts)> {
         let file = manifest_path(path);

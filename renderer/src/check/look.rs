@@ -37,7 +37,10 @@ impl Check<'_> {
             );
         }
         for source in &page.wordless {
-            let place = places.of(origin, &self.spellings(origin, source));
+            // Markdown may show the same image with words.
+            let spellings = self.spellings(origin, source);
+            let in_html = spellings.iter().flat_map(|s| [format!("src=\"{s}\""), format!("src='{s}'")]);
+            let place = places.of(origin, &in_html.chain(spellings.iter().cloned()).collect::<Vec<_>>());
             let message = format!("the image `{source}` has no `alt`");
             say(
                 Rule::AltText,

@@ -1,7 +1,7 @@
 //! Where in the sources something stands that an output shows.
 //!
 //! Outputs do not say which line made them. What is looked for is searched in the page's own source, then in the
-//! templates that the output consists of, then in the configuration.
+//! templates that the output consists of or the style sheets that it is made of, then in the configuration.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,6 +80,9 @@ impl<'a> Places<'a> {
         if let Some(theme) = &site.theme {
             let folder = format!("themes/{theme}/templates/");
             files.extend(site.sources.under(&folder).map(|(path, _)| path.to_owned()));
+        }
+        if origin.output.ends_with(".css") {
+            files.extend(site.sources.under("sass/").map(|(path, _)| path.to_owned()));
         }
         files.extend(config::CONFIG_NAMES.map(str::to_owned));
         for path in files {

@@ -10,6 +10,21 @@ use super::{Check, Finding, Report, Rule, Severity, finding, lock, on, outside};
 use crate::diagnostic::Diagnostic;
 use crate::library;
 
+/// What a render has said: files, and fragments or links in them.
+#[derive(Default)]
+struct Said {
+    fragments: HashSet<(String, String)>,
+    of_render: HashSet<(String, String)>,
+}
+
+impl Said {
+    fn has(&self, source: &str, written: &str) -> bool {
+        let fragment = written.split_once('#').map(|(_, fragment)| (source.to_owned(), fragment.to_owned()));
+        fragment.is_some_and(|known| self.fragments.contains(&known))
+            || self.of_render.contains(&(source.to_owned(), written.to_owned()))
+    }
+}
+
 impl Check<'_> {
     /// Looks where all links lead.
     pub(super) fn links(
@@ -39,6 +54,15 @@ impl Check<'_> {
                 Some((f.diagnostic.path.clone()?, link.split_once('#')?.1.to_owned()))
             })
             .collect();
+        // Nor what it has said of links and images.
+        let of_render: HashSet<(String, String)> = found
+            .iter()
+            .filter(|f| f.rule == Rule::Render)
+            .filter_map(|f| {
+                Some((f.diagnostic.path.clone()?, f.diagnostic.message.split('`').nth(1)?.to_owned()))
+            })
+            .collect();
+        let said = Said { fragments: said, of_render };
         let mut places = Places::new(self.site);
         let mut judge = Judge::new(self, home, &links, inside, failed);
         let mut outside: BTreeMap<String, outside::Outside> = BTreeMap::new();
@@ -54,7 +78,7 @@ impl Check<'_> {
                 Judgement::Ask(url, fragment) => {
                     let template = finding(Severity::Error, Rule::ExternalLink, Diagnostic::new(""));
                     let mut asked = Vec::new();
-                    self.everywhere(&mut places, named, &HashSet::new(), template, &mut asked);
+                    self.everywhere(&mut places, named, &Said::default(), template, &mut asked);
                     asked.retain(|f| f.diagnostic.path.as_ref().is_none_or(|path| !ignored.is_match(path)));
                     if !asked.is_empty() {
                         let outside = outside::Outside::among(&mut outside, url);
@@ -88,16 +112,14 @@ impl Check<'_> {
         &self,
         places: &mut Places<'_>,
         named: &Named,
-        said: &HashSet<(String, String)>,
+        said: &Said,
         template: Finding,
         found: &mut Vec<Finding>,
     ) {
         let mut lost: Vec<String> = Vec::new();
         let mut shared: BTreeMap<Diagnostic, Vec<String>> = BTreeMap::new();
         for (origin, written) in &named.first {
-            if let (Some(source), Some((_, fragment))) = (&origin.source, written.split_once('#'))
-                && said.contains(&(source.to_string(), fragment.to_owned()))
-            {
+            if origin.source.as_ref().is_some_and(|source| said.has(source, written)) {
                 continue;
             }
             match places.of(origin, &self.spellings(origin, written)) {
@@ -135,7 +157,9 @@ pub(super) fn nearest<'o>(path: &str, outputs: impl Iterator<Item = &'o str>) ->
     for output in outputs {
         let folder = output.strip_suffix("index.html").filter(|f| f.is_empty() || f.ends_with('/'));
         let shown = format!("/{}", folder.unwrap_or(output));
-        let apart = if name(&shown) == own && !own.is_empty() {
+        let apart = if shown.to_lowercase() == path.to_lowercase() {
+            0
+        } else if name(&shown) == own && !own.is_empty() {
             1
         } else if shown.len().abs_diff(path.len()) <= edits_max {
             strsim::osa_distance(path, &shown)
@@ -161,6 +185,7 @@ mod tests {
             ("/start/", Some("/docs/start/")),
             ("/loaf.png", Some("/img/loaf.png")),
             ("/img/loaf.jpg", Some("/img/loaf.png")),
+            ("/IMG/Loaf.PNG", Some("/img/loaf.png")),
             ("/elsewhere/", None),
         ] {
             assert_eq!(nearest(path, outputs.into_iter()).as_deref(), near, "{path}");

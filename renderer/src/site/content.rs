@@ -251,7 +251,8 @@ impl Site {
             // What a row would have made is not missed beside it.
             let lacks = |target: &String| self.faults.lacks_page(&format!("{CONTENT}{target}"));
             let told = problems.into_iter().filter(|p| !p.broken.as_ref().is_some_and(lacks)).map(told);
-            return Err(told.collect());
+            let Some(found) = &self.found else { return Err(told.collect()) };
+            found.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         }
         passing.into_iter().for_each(|problem| self.warn(told(problem)));
         let mut links = html.links;
