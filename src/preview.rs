@@ -32,12 +32,14 @@ use self::output::Output;
 use self::store::Store;
 use crate::fetched::{Ask, Fetched};
 use crate::watch::{Change, Watch};
-use crate::{config, failure, print, render, up, worker};
+use crate::{config, failure, print, render, up};
 
 /// The port, beside those of `bake up`.
 const PORT: u16 = 8083;
 /// Bytes of rendered content that are kept in memory; what is beyond that lies in a file without a name.
 const OUTPUTS_BYTES_MAX: usize = 256 << 20;
+/// Bytes that the renderer may keep of rendered content and files: templates are edited here, and every page has them.
+const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Changes that wait while a render is under way; they are one render after it.
 const CHANGES_MAX: usize = 64;
 /// Paths that a line names.
@@ -97,7 +99,7 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
         open_browser(&url);
     }
     let mut author = Author {
-        renderer: Arc::new(Renderer::new(worker::RENDER_MEMORY_BYTES_MAX)),
+        renderer: Arc::new(Renderer::new(RENDER_MEMORY_BYTES_MAX)),
         store: Store::new(OUTPUTS_BYTES_MAX),
         fetched: Fetched::new(root),
         preview,

@@ -197,8 +197,9 @@ struct Aside {
     called: BTreeSet<String>,
 }
 
-/// Bytes that the renderer of a worker may keep of rendered content.
-pub const RENDER_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Bytes that the renderer of a worker may keep of rendered content and files: that of lists and feeds, which a save asks for
+/// again. After an edit of a template, to compress what is new takes longer by far than to render its content.
+pub const RENDER_MEMORY_BYTES_MAX: usize = 64 << 20;
 
 impl Worker {
     /// A worker, and a way to give it reasons.

@@ -66,10 +66,6 @@ const SUMMARY_BYTES: usize = 150;
 /// Summaries that are kept in any site, in bytes.
 const SUMMARIES_BYTES_MIN: usize = 1 << 20;
 
-/// Rendered content that is kept between renders, in bytes: that of lists and feeds, which a save asks for again, and of a site
-/// of some thousand pages, all of which another template shows. Of a larger one most would be gone whenever it is asked for.
-const HTML_BYTES_MAX: usize = 32 << 20;
-
 /// What a running renderer remembers between renders.
 pub(crate) struct Memory {
     /// Rendered content.
@@ -89,10 +85,10 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            html: Bounded::new((bytes_max / 2).min(HTML_BYTES_MAX)),
+            html: Bounded::new(bytes_max / 2),
             blocks: Blocks::new(bytes_max / 4),
             files: Bounded::new(bytes_max / 8),
-            data: Bounded::new(bytes_max / 8),
+            data: Bounded::undivided(bytes_max / 8),
             remote: Remote::default(),
             fragments: Fragments::default(),
         }
