@@ -1,0 +1,231 @@
+//! What a content file, or a row that makes a page, says.
+
+use std::sync::Arc;
+
+use globset::GlobSet;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{CONTENT, Making, Matter, Parsed, relative};
+use crate::config::BAKEHOUSE_NAME;
+use crate::data::{self, RowPage};
+use crate::diagnostic::{Diagnostic, Errors, line_and_column};
+use crate::front_matter::{self, Format, Place};
+use crate::schemas;
+use crate::sources::Sources;
+use crate::value;
+use crate::view::half;
+
+/// A parsed file and its path.
+pub(super) type ParsedFile = (Arc<str>, Arc<Parsed>);
+
+/// What is wrong with a file, and what it says where that is plain all the same: its `extra` alone may be against a schema.
+pub(super) struct Unfit {
+    pub(super) errors: Errors,
+    pub(super) parsed: Option<Arc<Parsed>>,
+}
+
+impl From<Errors> for Unfit {
+    fn from(errors: Errors) -> Self {
+        Self { errors, parsed: None }
+    }
+}
+
+impl From<Diagnostic> for Unfit {
+    fn from(wrong: Diagnostic) -> Self {
+        Errors::from(wrong).into()
+    }
+}
+
+/// Whether a file of `content/` is a page or a section.
+pub(super) fn kind_of(path: &str) -> schemas::Of {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if name.starts_with("_index.") { schemas::Of::Section } else { schemas::Of::Page }
+}
+
+pub(super) fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> Result<ParsedFile, Unfit> {
+    let Some(file) = making.sources.get(path) else {
+        return Err(Diagnostic::in_file(path, "the file is gone").into());
+    };
+    if file.bytes_len() > making.limits.page_bytes_max {
+        return Err(Diagnostic::in_file(
+            path,
+            format!("the page has {} bytes, the limit is {}", file.bytes_len(), making.limits.page_bytes_max),
+        )
+        .hint("split the page, or raise page_bytes_max in bakehouse.toml")
+        .into());
+    }
+    let unreadable = |e: std::io::Error| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
+    if let Some((shared, known)) = making.known.get_key_value(path)
+        && known.digest == file.digest().map_err(unreadable)?
+        && (known.words > 0 || !making.count_words)
+    {
+        return Ok((shared.clone(), known.clone()));
+    }
+    let bytes = file.read().map_err(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| {
+        let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+        Diagnostic::in_file(path, "the file is not valid UTF-8")
+            .at(&good, good.len())
+            .hint("save it as UTF-8")
+    })?;
+    let split = front_matter::split(path, text)?;
+    let (format, matter, offset) = split.matter.unwrap_or((Format::Toml, "", 0));
+    let matter_value = half(&blake3::hash(matter.as_bytes()));
+    let place = Place { path, text, matter, offset };
+    let values = front_matter::values(&place, format)?;
+    let of = kind_of(path);
+    let mut errors: Errors =
+        making.schemas.check(of, &place, format, values.get(&value::key("extra"))).into_iter().collect();
+    let typed = match of {
+        schemas::Of::Section => {
+            front_matter::section(&place, values).map(|matter| Matter::Section(Box::new(matter)))
+        }
+        schemas::Of::Page => front_matter::page(&place, values).map(|matter| Matter::Page(Box::new(matter))),
+    };
+    let matter = match typed {
+        Ok(matter) => matter,
+        Err(more) => {
+            errors.append(more);
+            return Err(errors.into());
+        }
+    };
+    let body = &text[split.body..];
+    let inside = relative(path);
+    let templated = is_templated(body) && !skipped.is_match(inside) && !skipped.is_match(path);
+    let (words, characters) = if making.count_words { count_words(body) } else { (0, 0) };
+    let parsed = Parsed {
+        digest: file.digest().map_err(unreadable)?,
+        matter_value,
+        matter,
+        body: u32::try_from(split.body).unwrap_or(u32::MAX),
+        templated,
+        may_have_summary: templated || may_have_summary(body),
+        words,
+        characters,
+        text: None,
+        linked: linked(body),
+    };
+    let parsed = Arc::new(parsed);
+    if errors.is_empty() {
+        return Ok((Arc::from(path), parsed));
+    }
+    Err(Unfit { errors, parsed: Some(parsed) })
+}
+
+pub(super) fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile, Errors> {
+    let path = format!("{CONTENT}{}", row.path);
+    if row.body.len() as u64 > making.limits.page_bytes_max {
+        return Err(Diagnostic::in_file(
+            path,
+            format!(
+                "row {} of source `{}` has {} bytes, the limit is {}",
+                row.row,
+                row.source,
+                row.body.len(),
+                making.limits.page_bytes_max
+            ),
+        )
+        .into());
+    }
+    let place = Place { path: &path, text: "", matter: "", offset: 0 };
+    let values = value::from_toml_table(&row.front_matter).into_map().unwrap_or_default();
+    let extra = values.get(&value::key("extra"));
+    let found = making.schemas.check(schemas::Of::Page, &place, Format::Toml, extra);
+    let typed = front_matter::page(&place, values);
+    let matter = match typed {
+        Ok(matter) if found.is_empty() => matter,
+        typed => {
+            let mut errors = typed.err().unwrap_or_default();
+            errors.extend(found);
+            return Err(errors);
+        }
+    };
+    let written = row.front_matter.to_string();
+    let matter_value = half(&blake3::hash(written.as_bytes()));
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(written.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(row.body.as_bytes());
+    let (words, characters) = if making.count_words { count_words(&row.body) } else { (0, 0) };
+    let parsed = Parsed {
+        digest: hasher.finalize(),
+        matter_value,
+        matter: Matter::Page(Box::new(matter)),
+        body: 0,
+        // Data is not trusted with templates: a row that says `{{` means just that.
+        templated: false,
+        may_have_summary: may_have_summary(&row.body),
+        words,
+        characters,
+        text: Some(Arc::from(row.body.as_str())),
+        linked: linked(&row.body),
+    };
+    Ok((Arc::from(path), Arc::new(parsed)))
+}
+
+/// Says of which row something is wrong, and points at it, or at the source that has it.
+pub(super) fn of_row(making: &Making<'_>, row: &RowPage, wrong: Diagnostic) -> Diagnostic {
+    let message = format!("row {} of source `{}`: {}", row.row, row.source, wrong.message);
+    let wrong = Diagnostic { message, ..wrong };
+    let Some((path, line)) = place_of_row(making.sources, row) else { return wrong };
+    let wrong = Diagnostic { path: Some(path.to_string()), ..wrong };
+    match making.sources.text(&path) {
+        Ok((_, text)) => Diagnostic { column: None, ..wrong.at_line(&text, line, 1) },
+        Err(_) => wrong,
+    }
+}
+
+/// The file and the line that a row is in, or else those that name its source.
+pub(crate) fn place_of_row(sources: &Sources, row: &RowPage) -> Option<(Arc<str>, usize)> {
+    row.place.clone().or_else(|| {
+        let (_, text) = sources.text(BAKEHOUSE_NAME).ok()?;
+        let at = data::written(&text, &row.source)?;
+        Some((BAKEHOUSE_NAME.into(), line_and_column(&text, at).0))
+    })
+}
+
+/// Whether a body is a template at all: most are not, and are spared the engine.
+pub(super) fn is_templated(body: &str) -> bool {
+    memchr::memchr_iter(b'{', body.as_bytes())
+        .any(|i| matches!(body.as_bytes().get(i + 1), Some(b'{' | b'%')))
+}
+
+/// Whether a comment begins like the mark that ends a summary.
+pub(super) fn may_have_summary(body: &str) -> bool {
+    memchr::memmem::find_iter(body.as_bytes(), b"<!--")
+        .any(|i| body[i + 4..].trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("more")))
+}
+
+/// Words, and letters of all kinds, outside of what stands between three backticks.
+pub(super) fn count_words(body: &str) -> (u32, u32) {
+    let (mut words, mut characters) = (0, 0);
+    for text in body.split("```").step_by(2) {
+        words += text.unicode_words().count();
+        characters += text.chars().filter(|c| c.is_alphabetic()).count();
+    }
+    (u32::try_from(words).unwrap_or(u32::MAX), u32::try_from(characters).unwrap_or(u32::MAX))
+}
+
+pub(super) fn linked(body: &str) -> Box<[Box<str>]> {
+    memchr::memmem::find_iter(body.as_bytes(), b"@/")
+        .filter_map(|i| {
+            // In its place, or where a reference is defined.
+            let before = body[..i].trim_end_matches(['<', ' ']);
+            let rest = &body[i + 2..];
+            let end = rest.find([')', '#', ' ', '\n', '\r', '>']).unwrap_or(rest.len());
+            (before.ends_with("](") || before.ends_with("]:")).then(|| Box::from(&rest[..end]))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_syntax_is_seen() {
+        assert!(is_templated("a {{ b }}"));
+        assert!(is_templated("{% raw %}"));
+        assert!(!is_templated("a { b } {#id}"));
+    }
+}
