@@ -236,6 +236,10 @@ impl Graph {
             record.valid &= content_known && !differing.any(&record.reads);
             wanted.push(record.is_wanted(since));
         }
+        // Should this render fail, they may be planned by the next, which knows only what differs from this one.
+        for record in self.records.values_mut().filter(|record| record.planned != render) {
+            record.valid = false;
+        }
         wanted
     }
 

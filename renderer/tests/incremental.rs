@@ -839,6 +839,26 @@ fn an_edit_of_an_image_renders_what_shows_it() {
     assert_eq!(put.iter().filter(|path| path.starts_with("-processed_images/pic.")).count(), 2, "{put:?}");
 }
 
+#[test]
+fn a_page_whose_place_another_took_for_a_while_is_made_from_what_it_says_now() {
+    let page = |slug: &str, body: &str| format!("+++\ntitle = \"T\"\nslug = \"{slug}\"\n+++\n{body}\n");
+    let renderer = Renderer::new(8 << 20);
+    let mut draft = Draft::new();
+    draft.set("content/docs/x.md", &page("x", "One."));
+    draft.set("content/docs/y.md", &page("y", "Two."));
+    let (taken, mut outputs) = (Taken::default(), Outputs::new());
+    let first = renderer.render(&draft.input(), None, &taken).unwrap();
+    taken.hand_over(&first, &mut outputs, "");
+    draft.set("content/docs/y.md", &page("x", "Two, in the place of one."));
+    renderer.render(&draft.input(), Some(first.render), &Taken::default()).unwrap_err();
+    draft.files.remove("content/docs/x.md");
+    let (input, taken) = (draft.input(), Taken::default());
+    let last = renderer.render(&input, Some(first.render), &taken).unwrap();
+    taken.hand_over(&last, &mut outputs, "");
+    let (_, expected) = clean(&input).unwrap();
+    assert_eq!(differing(&expected, &outputs), []);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: SITES, failure_persistence: None, max_shrink_iters: 150, ..ProptestConfig::default() })]
 
