@@ -132,19 +132,23 @@ fn find_taxonomy(kwargs: &Kwargs, state: &State<'_>, site: &Arc<Site>) -> TeraRe
     }
 }
 
+/// Nothing in place of an error, where what was looked for is not required.
+fn unless_required(required: bool, found: TeraResult<Value>) -> TeraResult<Value> {
+    if required { found } else { Ok(found.unwrap_or_else(|_| Value::none())) }
+}
+
 pub(super) fn get_taxonomy(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
-    Scope::with(|scope| match find_taxonomy(&kwargs, state, &scope.site) {
-        Ok(index) => {
+    Scope::with(|scope| {
+        let found = find_taxonomy(&kwargs, state, &scope.site).map(|index| {
             let taxonomy = &scope.site.library.taxonomies[index];
             note(|| {
                 let path = taxonomy.path.as_str().into();
                 Node::Taxonomy(path, Pages::Counted, Fields::default(), false)
             });
-            Ok(scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages))
-        }
-        Err(_) if !required => Ok(Value::none()),
-        Err(e) => Err(e),
+            scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages)
+        });
+        unless_required(required, found)
     })
 }
 
@@ -156,20 +160,14 @@ pub(super) fn get_taxonomy_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<
     let required = kwargs.get::<bool>("required")?.unwrap_or(true);
     Scope::with(|scope| {
         let site = &scope.site;
-        let index = match find_taxonomy(&kwargs, state, site) {
-            Ok(index) => index,
-            Err(_) if !required => return Ok(Value::none()),
-            Err(e) => return Err(e),
-        };
-        match site.term_named(index, name) {
-            Some(term) => Ok(Value::from(
-                site.permalink(&site.library.taxonomies[index].terms[term].path, scope.absolute),
-            )),
-            None if !required => Ok(Value::none()),
-            None => {
-                fail(format!("there is no term `{name}` in `{}`", site.library.taxonomies[index].config.name))
+        let found = find_taxonomy(&kwargs, state, site).and_then(|index| {
+            let taxonomy = &site.library.taxonomies[index];
+            match site.term_named(index, name) {
+                Some(term) => Ok(Value::from(site.permalink(&taxonomy.terms[term].path, scope.absolute))),
+                None => fail(format!("there is no term `{name}` in `{}`", taxonomy.config.name)),
             }
-        }
+        });
+        unless_required(required, found)
     })
 }
 
@@ -179,19 +177,15 @@ pub(super) fn get_taxonomy_term(kwargs: Kwargs, state: &State<'_>) -> TeraResult
     let include_pages = kwargs.get::<bool>("include_pages")?.unwrap_or(true);
     Scope::with(|scope| {
         let site = &scope.site;
-        let index = match find_taxonomy(&kwargs, state, site) {
-            Ok(index) => index,
-            Err(_) if !required => return Ok(Value::none()),
-            Err(e) => return Err(e),
-        };
-        match site.term_named(index, name) {
-            Some(term) => {
-                let term = &site.library.taxonomies[index].terms[term];
-                let pages = if include_pages { Pages::All } else { Pages::None };
-                Ok(site.term_value(term, scope.fields, scope.absolute, pages))
-            }
-            None if !required => Ok(Value::none()),
-            None => fail(format!("there is no term `{name}`")),
-        }
+        let found =
+            find_taxonomy(&kwargs, state, site).and_then(|index| match site.term_named(index, name) {
+                Some(term) => {
+                    let term = &site.library.taxonomies[index].terms[term];
+                    let pages = if include_pages { Pages::All } else { Pages::None };
+                    Ok(site.term_value(term, scope.fields, scope.absolute, pages))
+                }
+                None => fail(format!("there is no term `{name}`")),
+            });
+        unless_required(required, found)
     })
 }

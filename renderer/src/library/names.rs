@@ -20,7 +20,7 @@ pub(super) fn without_language(source: &str, lang: &str) -> String {
 
 /// The path of a content as links and functions name it: the default language has no part in it, also where the
 /// file's name says it.
-pub(crate) fn canonical<'a>(relative: &'a str, config: &Config) -> std::borrow::Cow<'a, str> {
+pub(crate) fn canonical<'a>(relative: &'a str, config: &Config) -> Cow<'a, str> {
     let suffix = format!(".{}.md", config.default_language);
     match relative.strip_suffix(&suffix).filter(|_| config.names_language(&config.default_language)) {
         Some(stem) => format!("{stem}.md").into(),
