@@ -7,7 +7,7 @@ use renderer::check::{Finding, Report, Rule, Severity};
 use renderer::{BaseUrl, Renderer};
 use serde::Serialize;
 
-use crate::failure::HintExt;
+use crate::failure::{Content, HintExt};
 use crate::print;
 use crate::render::{self, Folder};
 
@@ -45,29 +45,14 @@ pub struct CheckArgs {
 
 /// Runs the command.
 pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
-    let base_url = args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given);
-    let folder = Folder::open(&args.folder, args.config.as_deref())?;
-    let (data, failed) = folder.fetch_data().await;
-    if !failed.is_empty() {
-        return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {
-            "a check has no earlier data to fall back on: see that the source can be reached".into()
-        });
-    }
-    let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts);
-    input.options.config = args.config;
-    let check = move || Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).check(&input);
-    let mut report = tokio::task::spawn_blocking(check).await?;
-    let mut others = format!("{} to other hosts were not asked for", report.external.len());
-    if (args.external || report.asks_for_external) && !args.skip_external_links {
-        let number = report.external.len();
-        if number > 0 && !args.json {
-            eprintln!("asking for {number} addresses of other hosts");
-        }
-        let unasked = report.ask_outside(cache().as_deref()).await.map_err(anyhow::Error::msg)?;
-        others = format!("{} to other hosts", number - unasked);
-    }
+    let (is_json, deny_warnings) = (args.json, args.deny_warnings);
+    let (report, others) = match Folder::open(&args.folder, args.config.as_deref()) {
+        Ok(folder) => look(folder, args).await?,
+        // Without a configuration there is nothing else to look at.
+        Err(error) => (Report::from(&error.downcast::<Content>()?.0), "none to other hosts".to_owned()),
+    };
     let (errors, warnings) = report.counts();
-    if args.json {
+    if is_json {
         print::json(&Shown::of(&report))?;
     } else {
         show(&report)?;
@@ -79,13 +64,37 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
         counted(report.links, "link"),
     );
     let found = format!("{}, {}", counted(errors as u64, "error"), counted(warnings as u64, "warning"));
-    if errors > 0 || (args.deny_warnings && warnings > 0) {
+    if errors > 0 || (deny_warnings && warnings > 0) {
         anyhow::bail!("{found} in {looked_at}");
     }
-    if !args.json {
+    if !is_json {
         println!("{found} in {looked_at}");
     }
     Ok(())
+}
+
+/// Looks at a site, and says what became of the links to other hosts.
+async fn look(folder: Folder, args: CheckArgs) -> anyhow::Result<(Report, String)> {
+    let base_url = args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given);
+    let (data, failed) = folder.fetch_data().await;
+    if !failed.is_empty() {
+        return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {
+            "a check has no earlier data to fall back on: see that the source can be reached".into()
+        });
+    }
+    let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts);
+    input.options.config = args.config;
+    let check = move || Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).check(&input);
+    let mut report = tokio::task::spawn_blocking(check).await?;
+    let number = report.external.len();
+    if !(args.external || report.asks_for_external) || args.skip_external_links {
+        return Ok((report, format!("{number} to other hosts were not asked for")));
+    }
+    if number > 0 && !args.json {
+        eprintln!("asking for {number} addresses of other hosts");
+    }
+    let unasked = report.ask_outside(cache().as_deref()).await.map_err(anyhow::Error::msg)?;
+    Ok((report, format!("{} to other hosts", number - unasked)))
 }
 
 /// `1 page`, `2 pages`.

@@ -134,6 +134,15 @@ impl Report {
     }
 }
 
+/// Of a site whose configuration says nothing that could be looked at.
+impl From<&Errors> for Report {
+    fn from(errors: &Errors) -> Self {
+        let mut report = Self::default();
+        report.add_errors(errors);
+        report
+    }
+}
+
 fn counts(findings: &[Finding]) -> (usize, usize) {
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     (errors, findings.len() - errors)

@@ -49,6 +49,11 @@ fn a_site_is_checked_and_nothing_is_written() {
     world.bake("site", &["check", "--deny-warnings"]).run().code(1).says(&["0 errors, 1 warning in"]);
     world.bake("site", &["check", "--external", "--skip-external-links"]).run().code(2);
     world.bake(".", &["check", "nowhere"]).run().code(1).says(&["nowhere", "hint:"]);
+
+    // A configuration that says nothing is in the report like all else.
+    world.write("site/bakehouse.toml", "[edge]\nmemroy = \"1 GiB\"\n");
+    let report = world.bake("site", &["check", "--json"]).run().code(1).json();
+    assert_eq!((&report["errors"], &report["findings"][0]["line"]), (&1.into(), &2.into()), "{report}");
 }
 
 #[test]
