@@ -252,7 +252,7 @@ pub(crate) fn remember(site: &Site, content: Content, rendered: &Rendered) {
             let (page, matter) = (library.page(id), library.page(id).matter());
             (&page.lang, matter.in_search_index && matter.render && !page.hidden)
         }
-        Content::Section(id) => (&library.section(id).lang, is_section_searched(library, id)),
+        Content::Section(id) => (&library.section(id).lang, is_section_searched(site, id)),
     };
     if !is_searched || !site.config.search_index_for(lang) {
         // What it adds later may not be what it added.
@@ -264,10 +264,12 @@ pub(crate) fn remember(site: &Site, content: Content, rendered: &Rendered) {
     site.memory.fragments.put(site, &source, &Arc::new(source.make(site, config, rendered)));
 }
 
-fn is_section_searched(library: &Library, id: SectionId) -> bool {
-    let section = library.section(id);
+/// Whether an index has a section. A front page that no file describes has no words: only Zola's index has it.
+fn is_section_searched(site: &Site, id: SectionId) -> bool {
+    let section = site.library.section(id);
     let matter = &section.matter;
-    matter.in_search_index && matter.redirect_to.is_none() && section.parsed.is_some() && !section.hidden
+    let has_words = section.parsed.is_some() || !site.beyond_zola;
+    matter.in_search_index && matter.redirect_to.is_none() && has_words && !section.hidden
 }
 
 /// The pages that a language's index holds: those that sections list. A page that no section holds is none of them.
@@ -287,7 +289,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
     let config = site.config.search_for(lang);
     let library = &site.library;
     let sections = (0..library.sections.len() as SectionId)
-        .filter(|id| *library.section(*id).lang == *lang && is_section_searched(library, *id))
+        .filter(|id| *library.section(*id).lang == *lang && is_section_searched(site, *id))
         .map(Content::Section);
     let contents: Vec<Content> =
         sections.chain(pages(library, lang).into_iter().map(Content::Page)).collect();

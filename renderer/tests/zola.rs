@@ -258,6 +258,29 @@ fn pages_that_are_not_rendered_are_in_no_list() {
 }
 
 #[test]
+fn only_beside_a_bakehouse_toml_does_all_lead_somewhere() {
+    let config = "base_url = \"https://x.example\"\nbuild_search_index = true\ntaxonomies = [{name = \"tags\"}]\n\
+                  [search]\nindex_format = \"fuse_json\"\n";
+    let site = with(&[
+        ("zola.toml", config),
+        ("content/s/_index.md", "+++\nsort_by = \"date\"\n+++\n"),
+        ("content/s/undated.md", "+++\n+++\n"),
+        ("content/s/silent/index.md", "+++\nrender = false\n+++\n"),
+        ("content/s/silent/c.txt", "c"),
+    ]);
+    let front = "{\"url\":\"https://x.example/\",\"title\":\"\",\"body\":\"\"}";
+    for beyond in [false, true] {
+        let mut site = site.clone();
+        site.extend(beyond.then_some(("bakehouse.toml", "")));
+        let (_, files) = render(&site).unwrap();
+        assert_eq!(files.contains_key("s/silent/c.txt"), beyond);
+        assert_eq!(text(&files, "sitemap.xml").contains("https://x.example/tags/"), !beyond);
+        assert_eq!(text(&files, "search_index.en.json").contains(front), !beyond);
+        assert!(files.contains_key("s/undated/index.html"));
+    }
+}
+
+#[test]
 fn an_address_that_two_claim() {
     let files = |bakehouse| {
         let mut files = with(&[
@@ -945,7 +968,7 @@ fn templates_know_the_version_of_zola() {
 }
 
 #[test]
-fn taxonomies_without_terms_are_found_and_not_in_the_sitemap() {
+fn taxonomies_without_terms_are_found_and_in_the_sitemap() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}, {name = \"My Kinds\"}, {name = \"none\", render = false}]\n"),
         ("content/p.md", "+++\n[taxonomies]\n\"My Kinds\" = [\"a\"]\n+++\n"),
@@ -958,7 +981,7 @@ fn taxonomies_without_terms_are_found_and_not_in_the_sitemap() {
     .unwrap();
     assert_eq!(
         text(&files, "sitemap.xml"),
-        "https://x.example/ https://x.example/my-kinds/ https://x.example/my-kinds/a/ https://x.example/p/ "
+        "https://x.example/ https://x.example/my-kinds/ https://x.example/my-kinds/a/ https://x.example/p/ https://x.example/tags/ "
     );
     assert_eq!(
         text(&files, "p/index.html"),

@@ -127,7 +127,10 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
             }
         }
     }
-    for taxonomy in library.taxonomies.iter().filter(|t| t.config.render && !t.terms.is_empty()) {
+    // Zola names the list of a taxonomy that no page is in, though there is none.
+    let named =
+        library.taxonomies.iter().filter(|t| t.config.render && !(site.beyond_zola && t.terms.is_empty()));
+    for taxonomy in named {
         add(&taxonomy.path, None, None);
         for term in &taxonomy.terms {
             add(&term.path, None, None);

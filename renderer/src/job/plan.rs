@@ -274,7 +274,9 @@ impl Planner<'_> {
     fn copies(&mut self) -> BTreeMap<String, String> {
         let site = self.site;
         let mut copies: BTreeMap<String, String> = BTreeMap::new();
-        let pages = site.library.pages.iter().map(|p| (&p.assets, &p.source, &p.path));
+        // As with Zola, the files of a page that is not rendered stay where they are.
+        let pages = site.library.pages.iter().filter(|page| site.beyond_zola || page.matter().render);
+        let pages = pages.map(|page| (&page.assets, &page.source, &page.path));
         let sections = site.library.sections.iter().map(|s| (&s.assets, &s.source, &s.path));
         for (assets, source, path) in pages.chain(sections) {
             let folder = &source[..source.rfind('/').map_or(0, |i| i + 1)];
