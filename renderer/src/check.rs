@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::config::Level;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::headings::Checks;
-use crate::job::{self, Job};
+use crate::job::{self, Job, Plan};
 use crate::library::{Content, pagers_path};
 use crate::markup::names_the_top;
 use crate::reads::{self, Node};
@@ -162,7 +162,8 @@ impl Renderer {
         match self.prepare(input, &mut errors) {
             Ok((site, lacks_templates)) => {
                 let site = Arc::new(if lacks_templates { site } else { site.for_check() });
-                let (jobs, _) = job::plan(&site, &mut errors);
+                let Plan { jobs, warnings, .. } = job::plan(&site, &mut errors);
+                lock(&site.warnings).extend(warnings);
                 match lacks_templates {
                     true => errors = and_in_contents(&site, &jobs, errors),
                     false => report = Check::new(&site).run(&jobs),

@@ -113,7 +113,7 @@ pub(crate) type KeptGraph = (
     Vec<Option<(Node, Option<Whole<16>>)>>,
     Vec<(ContentName, Parts, Arc<Facts>, Reads)>,
     Vec<(JobName, u32, Reads, Vec<Arc<str>>)>,
-    Vec<Arc<str>>,
+    (Vec<Arc<str>>, bool),
 );
 
 /// Why an output was rendered, or was not.
@@ -137,8 +137,9 @@ pub(crate) struct Graph {
     records: HashMap<JobName, Record>,
     /// What finds what a save touches; only while nothing but saves follows.
     index: Option<Index>,
-    /// Copies of images by output, and which render made them.
+    /// Copies of images by output, and which render made them; and whether these are immutable.
     copies: HashMap<Arc<str>, u64>,
+    immutable_copies: bool,
     /// All outputs of the last render that ended well, and since which render they are there.
     outputs: HashMap<Arc<str>, u64>,
     gone: Vec<Gone>,
@@ -336,12 +337,12 @@ impl Graph {
             records.map(|(name, record)| (name, record.place, &record.reads, &record.outputs))
         });
         let copies = Rows(self.copies.len(), || self.copies.keys());
-        (nodes, contents, records, copies)
+        (nodes, contents, records, (copies, self.immutable_copies))
     }
 
     /// A graph as it was kept: the render that it knows has the number 0. None where it contradicts itself.
     pub(crate) fn restore(kept: KeptGraph, key: Key) -> Option<Self> {
-        let (nodes, contents, records, copies) = kept;
+        let (nodes, contents, records, (copies, immutable_copies)) = kept;
         // By how much each node is held more often than the one before it: a run of many then takes no longer than one of few.
         let mut uses = vec![0_u32; nodes.len() + 1];
         let mut hold = |reads: Reads| {
@@ -356,6 +357,7 @@ impl Graph {
         let mut graph = Self {
             key,
             ended: vec![0],
+            immutable_copies,
             contents: HashMap::with_capacity(contents.len()),
             records: HashMap::with_capacity(records.len()),
             outputs: HashMap::with_capacity(records.len() + copies.len()),
@@ -490,8 +492,17 @@ impl Graph {
         }
     }
 
-    /// The copies of images that outputs ask for, by output, which the render `since` did not make.
-    pub(crate) fn wanted_copies(&mut self, since: Option<u64>) -> Vec<(Arc<str>, Arc<Wish>)> {
+    /// The copies of images that outputs ask for, by output, which the render `since` did not make; all, where they are
+    /// immutable now and were not, or the other way round.
+    pub(crate) fn wanted_copies(
+        &mut self,
+        since: Option<u64>,
+        immutable: bool,
+    ) -> Vec<(Arc<str>, Arc<Wish>)> {
+        if std::mem::replace(&mut self.immutable_copies, immutable) != immutable {
+            self.copies.clear();
+            self.outputs_differ = true;
+        }
         let wishes = self.said().filter_map(|node| match node {
             Node::Copy(wish) => Some((Arc::from(wish.path()), wish.clone())),
             _ => None,

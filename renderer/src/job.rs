@@ -30,7 +30,7 @@ use crate::value::{self, key};
 
 use feeds::{feed, sitemap};
 use plan::job_output;
-pub(crate) use plan::plan;
+pub(crate) use plan::{Plan, plan};
 
 /// The template of what leads elsewhere.
 const REDIRECT: &str = "internal/alias.html";
@@ -119,7 +119,15 @@ impl Job {
             Self::TermPager(index, term, n) => {
                 (Kind::TermPager, Arc::from(&*library.taxonomies[*index].terms[*term].path), *n)
             }
-            Self::Feed(_, path, _) => (Kind::Feed, Arc::from(path.as_str()), 0),
+            Self::Feed(of, path, _) => {
+                // A section and a term may have one address.
+                let n = match of {
+                    FeedOf::Language(_) => 0,
+                    FeedOf::Section(_) => 1,
+                    FeedOf::Term(..) => 2,
+                };
+                (Kind::Feed, Arc::from(path.as_str()), n)
+            }
             Self::Generated(path) => (Kind::Generated, Arc::from(path.as_str()), 0),
             Self::Sitemap => (Kind::Sitemap, Arc::from(""), 0),
             Self::Robots => (Kind::Robots, Arc::from(""), 0),

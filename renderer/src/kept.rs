@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataSet, RowPage};
 use crate::graph::Value;
-use crate::job::Job;
+use crate::job::Plan;
 use crate::library::{self, CONTENT, Content, Library, Making, ParsedFiles, Taken};
 use crate::memo;
 use crate::reads::Node;
@@ -28,9 +28,7 @@ const FILES_MAX: usize = 64;
 /// What a render that ended well was made from.
 pub(crate) struct Kept {
     pub(crate) site: Site,
-    /// The plan of outputs, and how many of them are copies.
-    pub(crate) jobs: Vec<Job>,
-    pub(crate) assets: usize,
+    pub(crate) plan: Plan,
     pub(crate) values: Values,
     pub(crate) data: Arc<DataSet>,
     pub(crate) rows: Arc<Vec<RowPage>>,

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use blake3::Hash;
-use bytes::Bytes;
 use jiff::Timestamp;
 use rayon::prelude::*;
 use release::File;
@@ -26,13 +25,14 @@ use crate::graph::{Explanation, Graph, Planned};
 use crate::headings::Checks;
 use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
-use crate::job::{self, Job};
+use crate::job::{self, Job, Plan};
 use crate::kept::{Before, Kept, Touched};
 use crate::library::{Content, ParsedFiles, Taken};
 use crate::limits::Limits;
 use crate::memo::{self, Readers};
 use crate::places::{Place, places};
 use crate::reads;
+use crate::sass::Sheets;
 use crate::schemas::Schemas;
 use crate::site::{Memory, Site};
 use crate::sources::{Sources, Stamp};
@@ -194,7 +194,7 @@ pub struct Renderer {
     style: Mutex<Option<(Hash, bool, CodeStyle)>>,
     engine: Mutex<Option<(Hash, Arc<Engine>)>>,
     schemas: Mutex<Option<(Hash, Arc<Schemas>)>>,
-    sass: Mutex<Option<(Hash, BTreeMap<String, Bytes>)>>,
+    sass: Mutex<Sheets>,
     /// The state of the render that the graph is of.
     kept: Mutex<Option<Kept>>,
     /// What that render was made from, where another process made it.
@@ -208,8 +208,7 @@ type Late<T> = LazyCell<T, Box<dyn FnOnce() -> T + Send>>;
 /// What a render begins with.
 struct State {
     site: Arc<Site>,
-    jobs: Vec<Job>,
-    assets: usize,
+    plan: Plan,
     /// What is known of them from the render before.
     values: Option<Values>,
     touched: Option<Touched>,
@@ -311,7 +310,7 @@ impl Renderer {
             style: Mutex::new(None),
             engine: Mutex::new(None),
             schemas: Mutex::new(None),
-            sass: Mutex::new(None),
+            sass: Mutex::default(),
             kept: Mutex::new(None),
             before: Mutex::new(None),
             renders: AtomicU64::new(0),
@@ -390,9 +389,10 @@ impl Renderer {
         let begin = || self.begin(input, render, tracked, kept, before);
         // What another process knew is read meanwhile.
         let (state, mut graph) = rayon::join(begin, || graph.map(|graph| &mut **graph));
-        let State { site, jobs, assets, values, touched, errors: known, is_hopeless } = state?;
+        let State { site, plan, values, touched, errors: known, is_hopeless } = state?;
+        let jobs = &*plan.jobs;
         if is_hopeless {
-            return Err(and_in_contents(&site, &jobs, known));
+            return Err(and_in_contents(&site, jobs, known));
         }
         // Pages that go and come again would be worse than those of before.
         let keep_going = input.options.keep_going && input.faults.is_empty();
@@ -403,11 +403,11 @@ impl Renderer {
         let is_again = values.is_some();
         let view = graph.as_ref().map(|graph| {
             let values = values.unwrap_or_else(|| Values::of(&site));
-            View::new(&site, &jobs, graph.key, values)
+            View::new(&site, jobs, graph.key, values)
         });
         let mut wanted = match (&mut graph, &view) {
             (Some(graph), Some(view)) => {
-                let planned = Planned { site: &site, jobs: &jobs, view, touched, is_again };
+                let planned = Planned { site: &site, jobs, view, touched, is_again };
                 graph.begin(planned, render, since, explained.as_deref_mut())
             }
             _ => vec![true; jobs.len()],
@@ -503,7 +503,7 @@ impl Renderer {
         let copies: Vec<_> = match &mut graph {
             Some(graph) if keep_going || lock(&errors).is_empty() => {
                 graph.settle(&site, render);
-                graph.wanted_copies(since)
+                graph.wanted_copies(since, site.beyond_zola)
             }
             _ => site.images.take().into_iter().map(|(path, wish)| (path.into(), wish)).collect(),
         };
@@ -525,7 +525,8 @@ impl Renderer {
             return closed_now();
         }
         let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut warnings = site.warnings.lock().map(|mut w| std::mem::take(&mut *w)).unwrap_or_default();
+        let mut warnings = std::mem::take(&mut *lock(&site.warnings));
+        warnings.extend_from_slice(&plan.warnings);
         let mut checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
         let only_warns = site.config.link_checker.internal_level == config::Level::Warn;
         if let Some(graph) = graph.as_ref().filter(|graph| only_warns || graph.headings_differ()) {
@@ -578,7 +579,7 @@ impl Renderer {
             rendered,
             highlighted: self.memory.blocks.highlighted(),
             postponed,
-            assets,
+            assets: plan.assets,
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
             places: if site.source_lines { places(&site, &input.row_pages) } else { Vec::new() },
@@ -590,7 +591,7 @@ impl Renderer {
         {
             site.forget();
             let (data, rows) = (input.data.clone(), input.row_pages.clone());
-            *lock(&self.kept) = Some(Kept { site, jobs, assets, values, data, rows });
+            *lock(&self.kept) = Some(Kept { site, plan, values, data, rows });
         }
         Ok(summary)
     }
@@ -617,10 +618,10 @@ impl Renderer {
         let parsed = before.is_some().then(|| basis.known.clone());
         let (mut errors, is_hopeless) = (std::mem::take(&mut basis.errors), basis.lacks_templates);
         let site = Arc::new(self.make(input, basis, render, tracked, &mut errors));
-        let (jobs, assets) = job::plan(&site, &mut errors);
+        let plan = job::plan(&site, &mut errors);
         let known = before.zip(parsed).filter(|_| errors.is_empty());
         let touched = known.and_then(|(before, parsed)| before.touched(input, &site, &parsed));
-        Ok(State { site, jobs, assets, values: None, touched, errors, is_hopeless })
+        Ok(State { site, plan, values: None, touched, errors, is_hopeless })
     }
 
     /// The state that the last render left, with what differs now taken over; none where that is not all there is to it.
@@ -637,12 +638,12 @@ impl Renderer {
             return None;
         }
         let (touched, taken) = kept.take(input, &basis.making(input))?;
-        let Kept { site, jobs, assets, values, .. } = kept;
+        let Kept { site, plan, values, .. } = kept;
         let site = site.again(input.sources.clone(), input.now, render);
         warn_of_whole(&site, &basis.schemas, input);
         let site = Arc::new(site);
         let (values, touched, errors) = (Some(values), Some(touched), Errors::default());
-        Some((State { site, jobs, assets, values, touched, errors, is_hopeless: false }, taken))
+        Some((State { site, plan, values, touched, errors, is_hopeless: false }, taken))
     }
 }
 
@@ -679,9 +680,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in these locks is whole between any two statements that can panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// The kinds of outputs, counted: what `plan` promises `run` makes.
-pub(crate) type Plan = (Vec<Job>, usize);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Style sheets from `sass/`, the site's and its theme's.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,31 @@ use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::sources::Sources;
 
-/// Sources as the compiler sees them.
+/// Sources as the compiler sees them, and the paths that it has asked for.
 #[derive(Debug)]
-struct Tree<'a>(&'a Sources);
+struct Tree<'a> {
+    sources: &'a Sources,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl Tree<'_> {
+    /// A path as sources name it, noted.
+    fn ask(&self, path: &Path) -> String {
+        let path = text_of(path);
+        self.asked.borrow_mut().insert(path.clone());
+        path
+    }
+}
+
+/// What style sheets were made, of what.
+#[derive(Default)]
+pub(crate) struct Sheets {
+    digest: Option<Hash>,
+    /// Paths beyond the folders of style sheets that were looked at, whether or not anything is there.
+    beyond: BTreeSet<String>,
+    /// By output path.
+    made: BTreeMap<String, Bytes>,
+}
 
 fn text_of(path: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -31,16 +54,15 @@ fn text_of(path: &Path) -> String {
 
 impl grass::Fs for Tree<'_> {
     fn is_dir(&self, path: &Path) -> bool {
-        let folder = format!("{}/", text_of(path));
-        self.0.under(&folder).next().is_some()
+        is_folder(self.sources, &self.ask(path))
     }
 
     fn is_file(&self, path: &Path) -> bool {
-        self.0.get(&text_of(path)).is_some()
+        self.sources.get(&self.ask(path)).is_some()
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        match self.0.get(&text_of(path)) {
+        match self.sources.get(&self.ask(path)) {
             Some(file) => Ok(file.read()?.to_vec()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -63,30 +85,65 @@ fn folders(config: &Config) -> Vec<String> {
     folders
 }
 
-/// What the style sheets are made from.
-pub(crate) fn digest(sources: &Sources, config: &Config) -> Result<Hash, Diagnostic> {
+fn is_folder(sources: &Sources, path: &str) -> bool {
+    sources.under(&format!("{path}/")).next().is_some()
+}
+
+/// What the style sheets are made from: all files of their folders, and what lies at the paths `beyond` these.
+fn digest(sources: &Sources, config: &Config, beyond: &BTreeSet<String>) -> Result<Hash, Diagnostic> {
     let mut hasher = blake3::Hasher::new();
-    for folder in folders(config) {
-        for (path, file) in sources.under(&folder) {
-            hasher.update(path.as_bytes());
-            let digest = file
-                .digest()
-                .map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
-            hasher.update(digest.as_bytes());
-        }
+    let folders = folders(config);
+    let within = folders.iter().flat_map(|folder| sources.under(folder));
+    let beyond_files = beyond.iter().filter_map(|path| Some((path.as_str(), sources.get(path)?)));
+    for (path, file) in within.chain(beyond_files) {
+        hasher.update(path.as_bytes());
+        let digest =
+            file.digest().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
+        hasher.update(digest.as_bytes());
+    }
+    for path in beyond {
+        hasher.update(&[u8::from(is_folder(sources, path))]);
     }
     Ok(hasher.finalize())
 }
 
-/// Compiles all style sheets but partials, by output path; the site's take the place of its theme's. Adds to `errors` what
-/// is wrong with them; a style sheet that cannot be compiled is what it is in `before`, or empty.
-pub(crate) fn compile(
+impl Sheets {
+    /// All style sheets but partials, by output path, made anew where anything differs of what these were made from; the
+    /// site's take the place of its theme's. Adds to `errors` what is wrong with them; one that cannot be compiled is as it
+    /// was before, or empty.
+    pub(crate) fn make(
+        &mut self,
+        sources: &Sources,
+        config: &Config,
+        errors: &mut Errors,
+    ) -> BTreeMap<String, Bytes> {
+        match digest(sources, config, &self.beyond) {
+            Ok(now) if self.digest == Some(now) => return self.made.clone(),
+            Ok(_) => {}
+            Err(wrong) => {
+                errors.push(wrong);
+                return self.made.clone();
+            }
+        }
+        let mut wrong = Errors::default();
+        let (made, beyond) = compile(sources, config, &self.made, &mut wrong);
+        if wrong.is_empty() {
+            let digest = digest(sources, config, &beyond).map_err(|unread| wrong.push(unread)).ok();
+            *self = Self { digest, beyond, made: made.clone() };
+        }
+        errors.append(wrong);
+        made
+    }
+}
+
+/// Compiles all style sheets, and says which paths beyond their folders the compiler has asked for.
+fn compile(
     sources: &Sources,
     config: &Config,
     before: &BTreeMap<String, Bytes>,
     errors: &mut Errors,
-) -> BTreeMap<String, Bytes> {
-    let tree = Tree(sources);
+) -> (BTreeMap<String, Bytes>, BTreeSet<String>) {
+    let tree = Tree { sources, asked: RefCell::default() };
     let mut made = BTreeMap::new();
     for folder in folders(config) {
         for (path, _) in sources.under(&folder) {
@@ -127,7 +184,10 @@ pub(crate) fn compile(
             }
         }
     }
-    made
+    let mut beyond = tree.asked.into_inner();
+    let folders = folders(config);
+    beyond.retain(|path| !folders.iter().any(|folder| path.starts_with(folder)));
+    (made, beyond)
 }
 
 #[cfg(test)]
@@ -143,7 +203,8 @@ mod tests {
         ]);
         let config = Config { compile_sass: true, ..Config::default() };
         let mut errors = Errors::default();
-        let made = compile(&sources, &config, &BTreeMap::new(), &mut errors);
+        let mut sheets = Sheets::default();
+        let made = sheets.make(&sources, &config, &mut errors);
         assert_eq!(&made["style.css"][..], b".a .b{color:#123456}");
         assert_eq!((made.len(), errors.list().len()), (1, 0));
         let broken = Sources::from_files([
@@ -151,7 +212,7 @@ mod tests {
             file("sass/x.scss", "a { b: 1; }"),
             file("sass/y.scss", "a { b: $no; }"),
         ]);
-        let last = compile(&broken, &config, &made, &mut errors);
+        let last = sheets.make(&broken, &config, &mut errors);
         assert_eq!((&last["style.css"], &last["x.css"][..]), (&made["style.css"], &b"a{b:1}"[..]));
         assert_eq!(&last["y.css"][..], b"");
         let places: Vec<_> = errors.list().iter().map(|e| (e.path.as_deref(), e.line)).collect();

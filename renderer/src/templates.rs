@@ -25,6 +25,9 @@ pub(crate) use explain::{explain_content, explain_render};
 pub(crate) use scan::{BY_NAME, assigned};
 use scan::{Scan, digest, mentioned_fields, reachable};
 
+/// Templates that are rendered within contents, whether or not these are templates themselves.
+pub(crate) const WITHIN_CONTENT: [&str; 2] = ["anchor-link.html", "summary-cutoff.html"];
+
 /// The Zola whose sites are built.
 const ZOLA_VERSION: &str = "0.23.6";
 
@@ -180,6 +183,8 @@ pub(crate) struct Needs {
     pub(crate) all_data: bool,
     /// Whether it says `extra`.
     pub(crate) extra: bool,
+    /// Whether it may ask a function, or a filter, for what is not handed to it.
+    pub(crate) asks: bool,
     /// What it is made of, with all it extends, includes and calls.
     pub(crate) digest: Hash,
 }
@@ -197,6 +202,7 @@ impl Needs {
             data: Vec::new(),
             all_data: true,
             extra: true,
+            asks: true,
             digest,
         }
     }
@@ -217,6 +223,8 @@ pub(crate) struct Engine {
     pub(crate) assigned: HashSet<String>,
     /// The fields of pages and sections that any template may read.
     pub(crate) mentioned: Fields,
+    /// Whether what the templates within contents give may be another with the same text.
+    pub(crate) asks_within_content: bool,
     /// Whether pages without templates of their own look like the built-in theme.
     pub(crate) built_in_look: bool,
     /// What all templates are made of.
@@ -294,11 +302,14 @@ impl Engine {
             .collect();
         let scan = Scan::new(&texts, &prefixes);
         let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
+        let asks = |name: &&str| scan.needs(name).asks;
+        let asks_within_content = WITHIN_CONTENT.iter().any(asks);
         let reads_any = texts.values().any(|text| scan::reads_any(text));
         let mentions = |word: &str| reads_any || texts.values().any(|text| text.contains(word));
         Ok(Self {
             needs,
             warnings,
+            asks_within_content,
             counts_words: ["word_count", "reading_time"].into_iter().any(mentions),
             backlinks: mentions("backlinks"),
             assigned: texts.values().flat_map(|text| assigned(text)).map(str::to_owned).collect(),

@@ -366,7 +366,9 @@ impl<'a> View<'a> {
             }
         }
         for section in site.library.sections.iter().filter(|s| s.matter.render && !s.hidden) {
-            mark.text(&section.path).number(section.pagers() as u64);
+            // The pager of a list without pages is not among them.
+            let pagers = if section.pages.is_empty() { 0 } else { section.pagers() };
+            mark.text(&section.path).number(pagers as u64);
             mark.value(section.parsed.as_ref().map_or(ABSENT, |p| p.matter_value));
         }
         for taxonomy in &site.library.taxonomies {

@@ -859,6 +859,107 @@ fn a_page_whose_place_another_took_for_a_while_is_made_from_what_it_says_now() {
     assert_eq!(differing(&expected, &outputs), []);
 }
 
+/// Holds that each edit, one after the other, gives what a clean render gives.
+fn holds(mut draft: Draft, edits: &[&dyn Fn(&mut Draft)]) {
+    let renderer = Renderer::new(8 << 20);
+    let (mut since, mut outputs) = (None, Outputs::new());
+    for n in 0..=edits.len() {
+        if let Some(edit) = n.checked_sub(1).map(|n| edits[n]) {
+            edit(&mut draft);
+        }
+        let (input, taken) = (draft.input(), Taken::default());
+        let summary = renderer.render(&input, since, &taken).unwrap();
+        taken.hand_over(&summary, &mut outputs, "");
+        since = Some(summary.render);
+        let (expected, files) = clean(&input).unwrap();
+        assert_eq!(differing(&files, &outputs), [], "after edit {n}");
+        assert_eq!(said(&summary), said(&expected), "after edit {n}");
+    }
+}
+
+#[test]
+fn a_template_within_contents_is_followed_with_all_that_it_reads() {
+    let mut draft = Draft::new();
+    draft.config(4, 0);
+    draft.set("templates/page.html", "{{ page.summary }}{{ page.content }}");
+    let text = "## A heading\n\nWords.\n\n<!-- more -->\n\nMore.";
+    draft.set("content/docs/b.md", &format!("+++\ntitle = \"B\"\nweight = 1\n+++\n{text}\n"));
+    draft.set("templates/anchor-link.html", "{% include \"foot.html\" %}");
+    draft.set("templates/summary-cutoff.html", "{% include \"foot.html\" %}");
+    let reads = "{% set d = load_data(path=\"data.toml\") %}{{ d.x }}";
+    holds(
+        draft,
+        &[
+            &|d| d.set("templates/foot.html", "another foot"),
+            &|d| {
+                d.set("data.toml", "x = 1");
+                d.set("templates/foot.html", reads);
+            },
+            &|d| d.set("data.toml", "x = 2"),
+        ],
+    );
+}
+
+#[test]
+fn the_sitemap_has_a_pager_as_soon_as_its_list_has_a_page() {
+    let page = |matter: &str| format!("+++\ntitle = \"Z\"\n{matter}+++\n");
+    let mut draft = Draft::new();
+    draft.set("content/notes/_index.md", "+++\nsort_by = \"weight\"\npaginate_by = 2\n+++\n");
+    draft.set("content/notes/z.md", &page(""));
+    holds(draft, &[&|d| d.set("content/notes/z.md", &page("weight = 1\n"))]);
+}
+
+#[test]
+fn what_is_not_right_with_a_plan_is_said_after_a_save_too() {
+    let mut draft = Draft::new();
+    draft.set("content/notes/z.md", "+++\ntitle = \"Z\"\npath = \"tags\"\n+++\n");
+    let edit = |d: &mut Draft| {
+        d.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n\nMore.\n");
+    };
+    holds(draft, &[&edit]);
+}
+
+#[test]
+fn a_copy_of_an_image_is_immutable_as_soon_as_there_is_a_bakehouse_toml() {
+    let mut draft = Draft::new();
+    let copy = "{% set copy = resize_image(path=\"pic.png\", width=2, height=2) %}{{ copy.url }}";
+    draft.set("templates/404.html", copy);
+    draft.set("static/pic.png", &picture(8));
+    for text in draft.files.values_mut() {
+        *text = text.replace("![y](photo.png)", "no other");
+    }
+    holds(draft, &[&|d| d.set("bakehouse.toml", ""), &|d| drop(d.files.remove("bakehouse.toml"))]);
+}
+
+#[test]
+fn a_style_sheet_follows_what_it_reads_beyond_its_folder() {
+    let mut draft = Draft::new();
+    let config = draft.files["zola.toml"].replace("title", "compile_sass = true\ntitle");
+    draft.set("zola.toml", &config);
+    draft.set("sass/a.scss", "@import \"../design/colours\"; a { color: $c }");
+    draft.set("design/_colours.scss", "$c: red;");
+    holds(
+        draft,
+        &[&|d| d.set("design/_colours.scss", "$c: blue;"), &|d| {
+            d.files.remove("design/_colours.scss");
+            d.set("design/colours/_index.scss", "$c: green;");
+        }],
+    );
+}
+
+#[test]
+fn a_feed_is_of_a_section_as_soon_as_that_has_one() {
+    let mut draft = Draft::new();
+    draft.files.retain(|path, _| !path.starts_with("content/"));
+    draft.set("templates/atom.xml", "{% if section %}section{% endif %}{% if term %}term{% endif %}");
+    draft.set(
+        "content/tags/x/z.md",
+        "+++\ntitle = \"Z\"\ndate = 2026-01-01\ntaxonomies = {tags=[\"x\"]}\n+++\n",
+    );
+    draft.set("content/tags/x/_index.md", "+++\n+++\n");
+    holds(draft, &[&|d| d.set("content/tags/x/_index.md", "+++\ngenerate_feeds = true\n+++\n")]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: SITES, failure_persistence: None, max_shrink_iters: 150, ..ProptestConfig::default() })]
 

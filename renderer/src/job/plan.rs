@@ -12,14 +12,23 @@ use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter;
 use crate::library::{CONTENT, Content, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
-use crate::render::{Plan, ignored_static};
+use crate::render::ignored_static;
 use crate::search;
 use crate::site::Site;
 
+/// All outputs of a site.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) jobs: Vec<Job>,
+    /// How many of them are copies.
+    pub(crate) assets: usize,
+    /// What is not right with it, which must be said as long as it stands.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
 struct Planner<'a> {
     site: &'a Site,
-    jobs: Vec<Job>,
-    assets: usize,
+    plan: Plan,
     /// Output → what makes it, for content.
     taken: HashMap<String, String>,
     errors: &'a mut Errors,
@@ -27,10 +36,10 @@ struct Planner<'a> {
 
 /// Lists all outputs. Adds to `errors` each path that two contents claim; the first of them has it.
 pub(crate) fn plan(site: &Arc<Site>, errors: &mut Errors) -> Plan {
-    let mut planner = Planner { site, jobs: Vec::new(), assets: 0, taken: HashMap::new(), errors };
+    let mut planner = Planner { site, plan: Plan::default(), taken: HashMap::new(), errors };
     // It holds every address at once: first, while little else is in memory.
     if site.config.generate_sitemap {
-        planner.jobs.push(Job::Sitemap);
+        planner.plan.jobs.push(Job::Sitemap);
     }
     planner.content();
     planner.taxonomies();
@@ -39,7 +48,7 @@ pub(crate) fn plan(site: &Arc<Site>, errors: &mut Errors) -> Plan {
     planner.single_files();
     let copies = planner.copies();
     planner.copy(copies);
-    (planner.jobs, planner.assets)
+    planner.plan
 }
 
 impl Planner<'_> {
@@ -66,7 +75,7 @@ impl Planner<'_> {
                 if self.site.beyond_zola || (is_claim(by) && is_claim(other)) {
                     self.errors.push(found);
                 } else {
-                    self.site.warn(found);
+                    self.plan.warnings.push(found);
                 }
                 false
             }
@@ -99,15 +108,15 @@ impl Planner<'_> {
         let (last, first): (Vec<_>, Vec<_>) = pages.partition(|(_, page)| self.stands_in(&page.source));
         for (id, page) in first.into_iter().chain(last) {
             if !page.matter().render || self.take(output_of(&page.path), &page.source) {
-                self.jobs.push(Job::Page(id as PageId));
+                self.plan.jobs.push(Job::Page(id as PageId));
             } else {
-                self.jobs.push(Job::Check(Content::Page(id as PageId)));
+                self.plan.jobs.push(Job::Check(Content::Page(id as PageId)));
             }
         }
         for (id, section) in site.library.sections.iter().enumerate() {
             let id = id as SectionId;
             if !section.matter.render {
-                self.jobs.push(Job::Check(Content::Section(id)));
+                self.plan.jobs.push(Job::Check(Content::Section(id)));
                 continue;
             }
             // A list in parts is one, whatever else is said.
@@ -138,15 +147,15 @@ impl Planner<'_> {
                 };
                 let path = output_of(&section.path);
                 if self.take(path.clone(), &section.source) {
-                    self.jobs.push(moved(path, to));
+                    self.plan.jobs.push(moved(path, to));
                 }
-                self.jobs.push(Job::Check(Content::Section(id)));
+                self.plan.jobs.push(Job::Check(Content::Section(id)));
                 continue;
             }
             if self.take(output_of(&section.path), &section.source) {
-                self.jobs.push(Job::Section(id));
+                self.plan.jobs.push(Job::Section(id));
             } else {
-                self.jobs.push(Job::Check(Content::Section(id)));
+                self.plan.jobs.push(Job::Check(Content::Section(id)));
             }
             if section.matter.paginate_by.is_some() {
                 let base = pagers_path(&section.path, &section.matter.paginate_path);
@@ -155,7 +164,7 @@ impl Planner<'_> {
                     if !self.take(path.clone(), &format!("pager {n} of {}", section.source)) {
                         continue;
                     }
-                    self.jobs.push(match n {
+                    self.plan.jobs.push(match n {
                         1 => moved(path, site.permalink(&section.path, false)),
                         n => Job::SectionPager(id, n),
                     });
@@ -172,12 +181,12 @@ impl Planner<'_> {
             }
             let by = format!("the taxonomy `{}` ({})", taxonomy.config.name, taxonomy.lang);
             if self.take(output_of(&taxonomy.path), &by) {
-                self.jobs.push(Job::TaxonomyList(index));
+                self.plan.jobs.push(Job::TaxonomyList(index));
             }
             for (number, term) in taxonomy.terms.iter().enumerate() {
                 let by = format!("the term `{}` of {by}", term.name);
                 if self.take(output_of(&term.path), &by) {
-                    self.jobs.push(Job::Term(index, number));
+                    self.plan.jobs.push(Job::Term(index, number));
                 }
                 if let Some(size) = taxonomy.config.paginate_by.filter(|n| *n > 0) {
                     let base = pagers_path(&term.path, taxonomy.config.paginate_path());
@@ -186,7 +195,7 @@ impl Planner<'_> {
                         if !self.take(path.clone(), &format!("pager {n} of {by}")) {
                             continue;
                         }
-                        self.jobs.push(match n {
+                        self.plan.jobs.push(match n {
                             1 => moved(path, site.permalink(&term.path, false)),
                             n => Job::TermPager(index, number, n),
                         });
@@ -226,7 +235,7 @@ impl Planner<'_> {
             for name in config.feed_filenames_for(&lang) {
                 let path = format!("{folder}{name}");
                 if self.take(path.clone(), &format!("{FEED}{path}")) {
-                    self.jobs.push(Job::Feed(of.clone(), path, entries.clone()));
+                    self.plan.jobs.push(Job::Feed(of.clone(), path, entries.clone()));
                 }
             }
         }
@@ -242,7 +251,7 @@ impl Planner<'_> {
                 // Where a content is it need not lead to.
                 let by = format!("{ALIAS_IN}{source}");
                 if path != output_of(target) && self.take_as(path.clone(), &by, alias) {
-                    self.jobs.push(moved(path, site.permalink(target, false)));
+                    self.plan.jobs.push(moved(path, site.permalink(target, false)));
                 }
             }
         }
@@ -250,22 +259,22 @@ impl Planner<'_> {
 
     fn single_files(&mut self) {
         let config = &self.site.config;
-        self.jobs.push(Job::NotFound);
+        self.plan.jobs.push(Job::NotFound);
         if config.generate_robots_txt {
-            self.jobs.push(Job::Robots);
+            self.plan.jobs.push(Job::Robots);
         }
         for lang in config.language_codes() {
             if config.search_index_for(lang) {
-                self.jobs.push(Job::Search(lang.to_owned()));
+                self.plan.jobs.push(Job::Search(lang.to_owned()));
             }
         }
         for path in self.site.generated.keys() {
-            self.jobs.push(Job::Generated(path.clone()));
+            self.plan.jobs.push(Job::Generated(path.clone()));
         }
         for (path, hashed) in &self.site.assets {
             if self.site.static_source(path).is_none() {
-                self.assets += 1;
-                self.jobs.push(Job::ThemeAsset { path: path.clone(), hashed: hashed.clone() });
+                self.plan.assets += 1;
+                self.plan.jobs.push(Job::ThemeAsset { path: path.clone(), hashed: hashed.clone() });
             }
         }
     }
@@ -314,7 +323,7 @@ impl Planner<'_> {
             }
         }
         // What is copied replaces what would be made.
-        self.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
+        self.plan.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
         self.folders(&copies);
         if listed {
             self.listed_redirects(&copies);
@@ -331,7 +340,7 @@ impl Planner<'_> {
     /// No output may be a file where others lie in a folder of its name.
     fn folders(&mut self, copies: &BTreeMap<String, String>) {
         let site = self.site;
-        let made = self.jobs.iter().filter_map(|job| job_output(site, job));
+        let made = self.plan.jobs.iter().filter_map(|job| job_output(site, job));
         let made: Vec<String> = made.filter(|path| !self.taken.contains_key(path)).collect();
         let all = || {
             let made = made.iter().map(|path| (path.as_str(), ITSELF));
@@ -368,8 +377,8 @@ impl Planner<'_> {
             let instead_of =
                 self.claimant(&path).map(String::as_str).or(site.colocated.get(&path).map(|s| &**s));
             let instead_of = instead_of.filter(|_| site.beyond_zola && is_static).map(Box::from);
-            self.assets += 1;
-            self.jobs.push(Job::Copy { source, path, instead_of });
+            self.plan.assets += 1;
+            self.plan.jobs.push(Job::Copy { source, path, instead_of });
         }
     }
 
@@ -386,13 +395,13 @@ impl Planner<'_> {
         };
         let redirects = redirects::parse(&bytes, self.errors);
         let text = String::from_utf8_lossy(&bytes);
-        let single: HashSet<String> = self.jobs.iter().filter_map(|job| job_output(site, job)).collect();
+        let single: HashSet<String> = self.plan.jobs.iter().filter_map(|job| job_output(site, job)).collect();
         let maker = |output: &str| {
             let content = self.taken.get(output).or_else(|| copies.get(output));
             content.map(String::as_str).or_else(|| single.contains(output).then_some(ITSELF))
         };
         let mut ways = Ways::default();
-        for job in &self.jobs {
+        for job in &self.plan.jobs {
             if let Job::Redirect { path, to, .. } = job {
                 ways.add(path, to, &site.base.links);
             }
@@ -412,7 +421,7 @@ impl Planner<'_> {
             ways.add(&redirect.output, &redirect.to, &site.base.absolute);
         }
         ways.circles(&redirects, &text, self.errors);
-        self.jobs.extend(redirects.into_iter().map(|Redirect { output, to, status, .. }| {
+        self.plan.jobs.extend(redirects.into_iter().map(|Redirect { output, to, status, .. }| {
             let to = if to.starts_with('/') { site.permalink(&to, false) } else { to };
             Job::Redirect { path: output, to, status }
         }));

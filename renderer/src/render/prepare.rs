@@ -16,12 +16,11 @@ use crate::highlight::CodeStyle;
 use crate::images::ImageOptions;
 use crate::job;
 use crate::library::{self, Library, Making, PageId, ParsedFiles};
-use crate::sass;
 use crate::schemas::{self, Schemas};
 use crate::search;
 use crate::site::{Base, Makings, Memory, Site};
 use crate::sources::Sources;
-use crate::templates::{Engine, Sheaf};
+use crate::templates::{self, Engine, Sheaf};
 use crate::theme;
 use crate::view::half;
 /// Parsed content, and the configuration and schemas under which it was parsed.
@@ -171,7 +170,7 @@ impl Renderer {
         **lock(&self.parsed) = (Some(rules), Arc::new(parsed));
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
-        generated.extend(self.sass(sources, &config, errors));
+        generated.extend(lock(&self.sass).make(sources, &config, errors));
         if config.loads_elasticlunr() {
             generated.insert("elasticlunr.min.js".to_owned(), Bytes::from_static(search::ELASTICLUNR));
         }
@@ -197,20 +196,8 @@ impl Renderer {
             hasher.update(code_style.fingerprint().as_bytes());
             let flags = [beyond_zola, code_style.strict, input.options.source_lines, math];
             hasher.update(&flags.map(u8::from));
-            for template in ["anchor-link.html", "summary-cutoff.html"] {
-                let theme = config.theme.as_deref().unwrap_or("");
-                for name in [format!("templates/{template}"), format!("themes/{theme}/templates/{template}")]
-                {
-                    let Some(file) = sources.get(&name) else { continue };
-                    match file.digest() {
-                        Ok(digest) => {
-                            hasher.update(digest.as_bytes());
-                        }
-                        Err(e) => {
-                            errors.push(Diagnostic::in_file(name, format!("the file cannot be read: {e}")));
-                        }
-                    }
-                }
+            for template in templates::WITHIN_CONTENT {
+                hasher.update(engine.needs(template).digest.as_bytes());
             }
             hasher.finalize()
         };
@@ -376,30 +363,6 @@ impl Renderer {
                 Default::default()
             }
         }
-    }
-
-    fn sass(&self, sources: &Sources, config: &Config, errors: &mut Errors) -> BTreeMap<String, Bytes> {
-        let mut kept = lock(&self.sass);
-        let name = match sass::digest(sources, config) {
-            Ok(name) => name,
-            Err(wrong) => {
-                errors.push(wrong);
-                return kept.as_ref().map(|(_, made)| made.clone()).unwrap_or_default();
-            }
-        };
-        if let Some((known, made)) = kept.as_ref()
-            && *known == name
-        {
-            return made.clone();
-        }
-        let before = kept.as_ref().map(|(_, made)| made.clone()).unwrap_or_default();
-        let mut wrong = Errors::default();
-        let made = sass::compile(sources, config, &before, &mut wrong);
-        if wrong.is_empty() {
-            *kept = Some((name, made.clone()));
-        }
-        errors.append(wrong);
-        made
     }
 }
 

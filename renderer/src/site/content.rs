@@ -139,7 +139,7 @@ impl Site {
 
     fn html(self: &Arc<Self>, of: &Of<'_>, parsed: &Parsed) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
         let mut name = self.text_digest(of, parsed);
-        if parsed.templated {
+        if parsed.templated || self.engine.asks_within_content {
             // What a template reads is not known here, so it is good for this render only.
             let mut hasher = blake3::Hasher::new();
             hasher.update(name.as_bytes()).update(&self.render.to_le_bytes());

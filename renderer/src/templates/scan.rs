@@ -11,7 +11,8 @@ use regex::Regex;
 use super::{Field, Needs, Sheaf};
 use crate::theme;
 use fields::{
-    counts_pages_only, counts_terms_only, fields_of_others, reads_all_data, reads_whole, where_paginated,
+    asks, counts_pages_only, counts_terms_only, fields_of_others, reads_all_data, reads_whole,
+    where_paginated,
 };
 pub(super) use fields::{mentioned_fields, reads_any};
 
@@ -243,6 +244,7 @@ impl<'a> Scan<'a> {
                 .any(|text| reads_whole(&where_paginated(text), "section", &all_but_pages)),
             all_data: texts.iter().any(|text| reads_all_data(text)),
             extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
+            asks: texts.iter().any(|text| asks(text)),
             // The order in which they were found says which is within which.
             digest: digest(closure.iter().map(String::as_str).chain(texts.iter().copied())),
             closure,

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{CALLS, references};
+use crate::functions;
 use crate::templates::pieces::{Piece, pieces};
 use crate::templates::{Field, Fields};
 
@@ -239,6 +240,12 @@ pub(super) fn reads_all_data(text: &str) -> bool {
                 || before.ends_with(|c| word(c) || c == '.')
                 || after.starts_with(|c| word(c) || matches!(c, '-' | '/')))
         })
+}
+
+/// Whether a text may call a function, or the filter that looks for what links lead to.
+pub(super) fn asks(text: &str) -> bool {
+    let code = code_of(text);
+    functions::NAMES.iter().chain(&["markdown"]).any(|name| code.contains(name))
 }
 
 /// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
