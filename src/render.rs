@@ -1,12 +1,13 @@
 //! Brings together what a render needs: the site's files, its configuration, its data.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use renderer::data::{self, DataSet, Faults, FileRows};
-use renderer::{BaseUrl, Diagnostic, Errors, Input, Limits, Memo, Options, Sources};
+use renderer::{BaseUrl, CONFIG_NAMES, Diagnostic, Errors, Input, Limits, Memo, Options, Sources};
 
 use crate::config::{self, Config};
 use crate::failure::{Content, HintExt};
@@ -95,11 +96,18 @@ pub fn input(
     Input { sources, data: Arc::new(data), row_pages: Arc::new(rows), faults, now, options }
 }
 
-/// Fails unless `root` holds a site.
+/// Fails unless `root` holds a site: content, or what says that there is one. Where nobody has written anything yet, a front
+/// page can be all of it.
 pub fn check_folder(root: &Path) -> anyhow::Result<()> {
     let content = root.join("content");
     match std::fs::metadata(&content) {
         Ok(meta) if meta.is_dir() => Ok(()),
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && CONFIG_NAMES.iter().any(|name| root.join(name).is_file()) =>
+        {
+            Ok(())
+        }
         Ok(_) => Err(anyhow::anyhow!("`{}` is not a folder", content.display())),
         Err(error) => Err(error)
             .with_context(|| format!("there is no site in `{}`: `{}`", root.display(), content.display())),

@@ -19,7 +19,7 @@ pub use load::config_errors;
 pub(crate) use parse::key_offset;
 
 /// The names a configuration may have, in the order they are looked for.
-pub(crate) const CONFIG_NAMES: [&str; 2] = ["zola.toml", "config.toml"];
+pub const CONFIG_NAMES: [&str; 2] = ["zola.toml", "config.toml"];
 
 /// The file whose presence turns on what Bakehouse does beyond Zola.
 pub(crate) const BAKEHOUSE_NAME: &str = "bakehouse.toml";

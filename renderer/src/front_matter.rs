@@ -195,6 +195,8 @@ mod tests {
         assert_eq!(a.taxonomies, b.taxonomies);
         assert_eq!(a.extra, b.extra);
         assert_eq!(a.date.unwrap().seconds, 1_767_954_600);
+        let indented = parse_page("\n  +++\n  title = \"T\"\n  +++\n  body").unwrap();
+        assert_eq!(indented.title, b.title);
     }
 
     #[test]

@@ -88,40 +88,40 @@ impl Fence {
     /// Reads `rust,linenos,hl_lines=1-2 4,name=src/main.rs`.
     pub(crate) fn parse(info: &str) -> Self {
         let mut fence = Self { first_line: 1, ..Self::default() };
-        let mut last_ranges: Option<bool> = None;
-        for (i, part) in info.split([',', ' ']).map(str::trim).filter(|p| !p.is_empty()).enumerate() {
-            let (key, value) =
-                part.split_once('=').map_or((part, None), |(k, v)| (k, Some(v.trim_matches('"'))));
-            match (key, value) {
-                ("linenos", None) => fence.line_numbers = true,
-                ("copy", None) => fence.copy = true,
-                ("linenostart", Some(n)) => fence.first_line = n.parse().unwrap_or(1),
-                ("name", Some(name)) => fence.name = Some(name.to_owned()),
-                ("hl_lines", Some(range)) => {
-                    fence.highlighted.extend(lines(range));
-                    last_ranges = Some(true);
-                    continue;
-                }
-                ("hide_lines", Some(range)) => {
-                    fence.hidden.extend(lines(range));
-                    last_ranges = Some(false);
-                    continue;
-                }
-                // `hl_lines=1 3-5`: further ranges follow their key.
-                (more, None) if last_ranges.is_some() && lines(more).is_some() => {
-                    if last_ranges == Some(true) {
-                        fence.highlighted.extend(lines(more));
-                    } else {
-                        fence.hidden.extend(lines(more));
+        for part in info.split(',') {
+            // Words before the sign are for themselves, but for the last, and so are those after ranges that are none.
+            let (words, value) =
+                part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value.trim())));
+            let mut words: Vec<&str> = words.split_whitespace().collect();
+            let key = value.and_then(|_| words.pop());
+            words.into_iter().for_each(|word| fence.word(word));
+            let Some((key, value)) = key.zip(value) else { continue };
+            match key {
+                "linenostart" => fence.first_line = value.parse().unwrap_or(1),
+                "name" => fence.name = Some(value.trim_matches('"').to_owned()),
+                "hl_lines" | "hide_lines" => {
+                    for word in value.trim_matches('"').split_whitespace() {
+                        match lines(word) {
+                            Some(range) if key == "hl_lines" => fence.highlighted.push(range),
+                            Some(range) => fence.hidden.push(range),
+                            None => fence.word(word),
+                        }
                     }
-                    continue;
                 }
-                (language, None) if i == 0 => fence.language = language.to_owned(),
                 _ => {}
             }
-            last_ranges = None;
         }
         fence
+    }
+
+    /// A word without a value: the first that is no option is the language.
+    fn word(&mut self, word: &str) {
+        match word {
+            "linenos" => self.line_numbers = true,
+            "copy" => self.copy = true,
+            language if self.language.is_empty() => language.clone_into(&mut self.language),
+            _ => {}
+        }
     }
 
     fn by_lines(&self) -> bool {
@@ -461,6 +461,10 @@ mod tests {
         assert_eq!(fence.name.as_deref(), Some("src/main.rs"));
         assert_eq!(fence.first_line, 10);
         assert_eq!(Fence::parse("linenos").language, "");
+        let fence = Fence::parse("linenos, rust, hide_lines = 2 4-3,name = a file.rs");
+        assert_eq!((&*fence.language, fence.line_numbers), ("rust", true));
+        assert_eq!((&*fence.hidden, fence.name.as_deref()), (&[(2, 2), (4, 3)][..], Some("a file.rs")));
+        assert_eq!(Fence::parse("rust hl_lines=1 3-5 linenos"), Fence::parse("rust,linenos,hl_lines=1 3-5"));
     }
 
     fn text_of(html: &str) -> String {

@@ -60,7 +60,7 @@ mod value;
 mod view;
 
 pub use blocks::{BlockStore, PACKS_BYTES_MAX, Pack, Stored};
-pub use config::config_errors;
+pub use config::{CONFIG_NAMES, config_errors};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
 pub use graph::Explanation;
 pub use images::{ImageFormat, ImageOptions};

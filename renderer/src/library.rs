@@ -31,9 +31,9 @@ use crate::schemas::{self, Schemas};
 use crate::sources::Sources;
 
 pub use self::names::dated_name;
-pub(crate) use self::names::{canonical, counterpart};
+pub(crate) use self::names::{canonical, counterpart, index_language};
 pub(crate) use self::order::{first, sort_pages};
-pub(crate) use self::parse::place_of_row;
+pub(crate) use self::parse::{comment, guard_heading_ids, is_templated, place_of_row};
 
 /// The folder of content.
 pub(crate) const CONTENT: &str = "content/";
@@ -236,6 +236,8 @@ pub(crate) struct Library {
     backlinks: HashMap<Content, Vec<Content>>,
     /// Pages that a sorted section leaves out for want of what it sorts by, and what that is.
     pub(crate) unsorted: BTreeMap<PageId, SortBy>,
+    /// Sections in what is no language of the site, which are left out.
+    pub(crate) foreign: Vec<Arc<str>>,
     /// The earliest moment at which a page appears or disappears by its dates.
     pub(crate) next_change: Option<i64>,
     /// Sources with whose front matter something is wrong. What of it is plain stands in for them, what they said last, or a
@@ -485,6 +487,7 @@ impl Library {
         let ignored = patterns(&making.config.ignored_content);
         let skipped = patterns(&making.config.skip_content_templating);
         let mut files = Vec::new();
+        let mut foreign = Vec::new();
         let mut others: BTreeMap<&str, Vec<Arc<str>>> = BTreeMap::new();
         for (path, _) in making.sources.under(CONTENT) {
             let inside = relative(path);
@@ -494,8 +497,12 @@ impl Library {
             }
             if name.ends_with(".md") {
                 // Editors keep files of their own beside those that they edit.
-                if !name.starts_with('.') {
-                    files.push(path);
+                if name.starts_with('.') {
+                    continue;
+                }
+                match index_language(name) {
+                    Some(code) if !making.config.names_language(code) => foreign.push(Arc::from(path)),
+                    _ => files.push(path),
                 }
             } else if is_asset(name) {
                 let folder = &path[..path.len() - name.len()];
@@ -559,7 +566,8 @@ impl Library {
                 }
             }
         }
-        let library = Builder::new(making, others, stand_ins, errors).build(found);
+        let mut library = Builder::new(making, others, stand_ins, errors).build(found);
+        library.foreign = foreign;
         (library, known)
     }
 }

@@ -758,20 +758,21 @@ impl<'a> Writer<'_, 'a> {
                 title: title.clone(),
                 id: id.clone(),
             }));
-            self.out.extend(inner.iter().map(|(event, _)| event.clone()));
+            let inner = inner.iter().map(|(event, _)| event);
+            let said: Vec<Event<'a>> = inner.filter_map(|event| self.said(event)).collect();
+            self.out.extend(said);
             self.out.push(Event::End(TagEnd::Image));
             return;
         }
         let mut html = String::from("<img src=\"");
         let _ = escape_href(&mut html, &target);
         html.push_str("\" alt=\"");
-        for (event, _) in inner {
+        for event in inner.iter().filter_map(|(event, _)| self.said(event)) {
             match event {
                 Event::Text(text)
                 | Event::Code(text)
-                | Event::InlineHtml(text)
                 | Event::InlineMath(text)
-                | Event::DisplayMath(text) => escape(&mut html, text),
+                | Event::DisplayMath(text) => escape(&mut html, &text),
                 Event::SoftBreak | Event::HardBreak => html.push(' '),
                 _ => {}
             }
@@ -790,6 +791,15 @@ impl<'a> Writer<'_, 'a> {
         }
         html.push_str(" />");
         self.out.push(Event::InlineHtml(html.into()));
+    }
+
+    /// What stands in for an image says of what is written for it: no markup.
+    fn said(&self, event: &Event<'a>) -> Option<Event<'a>> {
+        match event {
+            Event::InlineHtml(_) => None,
+            Event::Text(text) => Some(Event::Text(self.emoji(text))),
+            event => Some(event.clone()),
+        }
     }
 
     fn footnote_reference(&mut self, name: &CowStr<'a>, range: &Range<usize>) {
@@ -820,9 +830,9 @@ impl<'a> Writer<'_, 'a> {
                 }
                 back.push_str("</a>");
             }
-            // In the paragraph that ends the note, or else below what does.
-            let ends_in_text = matches!(inside.last(), Some(Event::End(TagEnd::Paragraph)));
-            inside.insert(inside.len() - usize::from(ends_in_text), Event::InlineHtml(back.into()));
+            // In the note's last paragraph, or else below all of it.
+            let paragraph = inside.iter().rposition(|event| *event == Event::End(TagEnd::Paragraph));
+            inside.insert(paragraph.unwrap_or(inside.len()), Event::InlineHtml(back.into()));
             self.result.anchors.push(format!("fn-{name}"));
             let mut open = String::from("<li id=\"fn-");
             escape(&mut open, &name);

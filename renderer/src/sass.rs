@@ -146,12 +146,20 @@ fn compile(
     let tree = Tree { sources, asked: RefCell::default() };
     let mut made = BTreeMap::new();
     for folder in folders(config) {
+        let mut sheets: BTreeMap<&str, &str> = BTreeMap::new();
         for (path, _) in sources.under(&folder) {
             let Some(stem) = path.strip_suffix(".scss").or_else(|| path.strip_suffix(".sass")) else {
                 continue;
             };
             // Partials, and what is in folders of such names.
             if path[folder.len()..].split('/').any(|part| part.starts_with('_')) {
+                continue;
+            }
+            if let Some(other) = sheets.insert(stem, path) {
+                let wrong = Diagnostic::in_file(path, format!("`{other}` becomes the same style sheet"));
+                errors.push(
+                    wrong.hint("rename one of the two, or begin its name with `_` if others import it"),
+                );
                 continue;
             }
             let options = grass::Options::default()
@@ -217,5 +225,10 @@ mod tests {
         assert_eq!(&last["y.css"][..], b"");
         let places: Vec<_> = errors.list().iter().map(|e| (e.path.as_deref(), e.line)).collect();
         assert_eq!(places, [(Some("sass/style.scss"), Some(1)), (Some("sass/y.scss"), Some(1))]);
+        let twice =
+            Sources::from_files([file("sass/a.sass", "a\n  b: 1"), file("sass/a.scss", "a { b: 2; }")]);
+        let mut errors = Errors::default();
+        compile(&twice, &config, &BTreeMap::new(), &mut errors);
+        assert_eq!(errors.list()[0].message, "`sass/a.sass` becomes the same style sheet");
     }
 }

@@ -128,7 +128,7 @@ fn photo(width: u16, height: u16) -> Bytes {
 
 #[test]
 fn images_of_content_have_their_size_and_copies_where_a_site_asks() {
-    let page = "+++\ntitle = \"P\"\n+++\n![up <b>](a%20b.jpg \"t\") ![](/wide.jpg?x) ![](https://y.example/i.png) ![](@/q/c.jpg)\n";
+    let page = "+++\ntitle = \"P\"\n+++\n![up \\<b>](a%20b.jpg \"t\") ![](/wide.jpg?x) ![](https://y.example/i.png) ![](@/q/c.jpg)\n";
     let site = |more: &[(&str, &str)]| {
         let texts = with(&[("content/p/index.md", page), ("content/q/index.md", "+++\n+++\n")]);
         let texts =

@@ -226,17 +226,78 @@ fn notes_are_numbered_as_they_are_written() {
     <p>See<sup class="footnote-reference" id="fr-b-1"><a href="#fn-b">[2]</a></sup>. <a href="#fr-a-1">↩</a> <a href="#fr-a-2">↩2</a> <a href="#fr-a-3">↩3</a></p>
     </li>
     <li id="fn-b">
-    <p>That's it.</p>
+    <p>That's it. <a href="#fr-b-1">↩</a></p>
     <ul>
     <li>and more</li>
     </ul>
-     <a href="#fr-b-1">↩</a></li>
+    </li>
     <li id="fn-c">
     <p>See<sup class="footnote-reference" id="fr-a-3"><a href="#fn-a">[1]</a></sup>. <a href="#fr-c-1">↩</a></p>
     </li>
     </ol>
     </section>
     "##);
+}
+
+#[test]
+fn content_is_a_template_where_one_begins_and_ends() {
+    for (content, expected) in [
+        ("a {# b #} c", "<p>a  c</p>"),
+        ("a {{ b", "<p>a {{ b</p>"),
+        ("a {% b }}", "<p>a {% b }}</p>"),
+        ("a }} {{ b {# c", "<p>a }} {{ b {# c</p>"),
+        (" ## A {#b}\n\n{{ 1 + 1 }}", "<h2 id=\"b\">A</h2>\n<p>2</p>"),
+        ("## A {#b#} {#c .d}\n\n{{ 2 }}", "<h2 id=\"c\" class=\"d\">A</h2>\n<p>2</p>"),
+        ("## A {#b}\n\n{# c #}d", "<h2 id=\"b\">A</h2>\n<p>d</p>"),
+    ] {
+        let content = format!("+++\n+++\n{content}").leak();
+        let made = shown("{{ page.content | safe }}", &[("content/p.md", content)]);
+        assert_eq!(made.trim(), expected, "{content}");
+    }
+}
+
+#[test]
+fn what_stands_in_for_an_image_is_plain_text() {
+    let page = ("content/p.md", "+++\n+++\n![*a* `b` <b>c</b> :smile: [d](/e)](https://i.example/i.png)");
+    for lazy in [false, true] {
+        let config = format!(
+            "base_url = \"https://x.example\"\n[markdown]\nrender_emoji = true\nlazy_async_image = {lazy}\n"
+        );
+        let made = shown("{{ page.content | safe }}", &[page, ("zola.toml", config.leak())]);
+        assert!(made.contains("alt=\"a b c 😄 d\""), "{made}");
+    }
+}
+
+#[test]
+fn files_of_languages_that_the_site_does_not_have() {
+    let sections = [("content/_index.de.md", "+++\ntitle = \"De\"\n+++\n"), ("content/s/_index.md", "")];
+    let both = |config: &'static str, more: &[(&'static str, &'static str)]| {
+        let mut files = with(&[("zola.toml", config), ("content/s/_index.de.md", "")]);
+        files.extend(sections.iter().chain(more));
+        files
+    };
+    let (summary, made) =
+        render(&both("base_url = \"https://x.example\"\n", &[("content/p.de.md", "")])).unwrap();
+    assert!(made.contains_key("s/index.html") && made.contains_key("p-de/index.html"));
+    assert_eq!(summary.warnings.len(), 2, "{:?}", summary.warnings);
+    assert_eq!(summary.warnings[0].message, "`de` is no language of the site: the section is left out");
+    let several = "base_url = \"https://x.example\"\n[languages.fr]\n";
+    assert!(render(&both(several, &[("content/v1.2.md", "")])).is_ok());
+    let said = errors(&both(several, &[("content/p.de.md", "")]));
+    assert!(said.contains("`de` is no language of the site") && said.contains("content/p.de.md"), "{said}");
+}
+
+#[test]
+fn patterns_leave_out_static_files_of_the_site_alone() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntheme = \"t\"\nignored_static = [\"*.psd\"]\n"),
+        ("themes/t/static/a.psd", ""),
+        ("static/b.psd", ""),
+        ("static/c/d.psd", ""),
+    ]))
+    .unwrap();
+    let made: Vec<&String> = files.keys().filter(|path| path.ends_with(".psd")).collect();
+    assert_eq!(made, ["a.psd"]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn breakages() -> Vec<Breakage> {
             "\n{% include \"about.html\" %}",
             &["content/about.md:5:12", "unknown template `about.html`", "templates/about.html"],
         ),
-        content("\n{{ page.title", &["content/about.md:5:14", "{% raw %}"]),
+        content("\n{{ 1 }} {{ page.title", &["content/about.md:5:22", "{% raw %}"]),
         of(
             &[("content/twin.md", b"+++\ntitle = \"Twin\"\npath = \"about\"\n+++\n")],
             &["content/twin.md", "content/about.md", "about/"],

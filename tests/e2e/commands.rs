@@ -40,6 +40,15 @@ fn a_folder_that_is_no_site_is_named() {
 }
 
 #[test]
+fn a_site_may_have_no_content_yet() {
+    let world = World::new();
+    world.write("site/zola.toml", "base_url = \"https://x.example\"\n");
+    world.write("site/templates/index.html", "{{ config.base_url }}");
+    world.bake("site", &["build", "--out", "../out"]).ok();
+    assert_eq!(std::fs::read_to_string(world.path("out/index.html")).unwrap(), "https://x.example");
+}
+
+#[test]
 fn a_new_site_builds_and_takes_pages() {
     let world = World::new();
     world.bake(".", &["new", "site", "bakery", "--title", "The \"Crumb\""]).ok();

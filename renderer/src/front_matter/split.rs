@@ -43,7 +43,7 @@ pub(crate) fn split<'a>(path: &str, text: &'a str) -> Result<Split<'a>, Diagnost
     }
     let mut offset = first_line_end;
     for line in rest[first_line_end..].split_inclusive('\n') {
-        if line.trim_end() == fence {
+        if line.trim() == fence {
             let matter = &rest[first_line_end..offset];
             if matter.len() > FRONT_MATTER_BYTES_MAX {
                 return Err(Diagnostic::in_file(

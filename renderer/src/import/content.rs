@@ -6,6 +6,7 @@ use super::expression::{self, Arguments, Token};
 use super::names::Given;
 use super::shortcode::NTH;
 use super::template;
+use crate::library::comment;
 use crate::templates::pieces::{Piece, content_pieces};
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
@@ -25,7 +26,7 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
     };
     for piece in content_pieces(body) {
         match piece {
-            Piece::Text(text) | Piece::Comment(text) | Piece::Open(text) => out.push_str(text),
+            Piece::Text(text) | Piece::Comment(text) | Piece::Open(text) => push_text(&mut out, text),
             Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
                 (Some(shown), _) => raw(&mut out, &format!("{{{{{shown}}}}}")),
                 (None, Some((name, arguments))) if shortcodes.contains_key(&name) => {
@@ -83,6 +84,16 @@ pub(super) fn note_given(body: &str, given: &mut Given) {
 /// `/* … */`: a shortcode that was to be shown, not called.
 fn escaped(inside: &str) -> Option<&str> {
     inside.trim().strip_prefix("/*")?.strip_suffix("*/")
+}
+
+/// Text in which comments of the template language were text too.
+fn push_text(out: &mut String, mut text: &str) {
+    while let Some(comment) = comment(text) {
+        out.push_str(&text[..comment.start]);
+        raw(out, &text[comment.clone()]);
+        text = &text[comment.end..];
+    }
+    out.push_str(text);
 }
 
 /// A body that was handed over as an argument.

@@ -24,7 +24,7 @@ use self::table::Loose;
 use self::tree::{Entry, Kind, Name, Places, urlized};
 use super::{Imported, Note};
 use crate::diagnostic::Errors;
-use crate::library::dated_name;
+use crate::library::{dated_name, is_templated};
 use crate::sources::Sources;
 
 /// Converts a site.
@@ -63,7 +63,7 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
     for entry in &mut site.entries {
         let text = body::convert(entry, &context, &mut made.notes);
         let matter = matter::convert(entry, &settings, &mut found, &mut made.notes);
-        if text.contains("{{") || text.contains("{%") {
+        if is_templated(&text) {
             found.templated.push(escaped(&entry.new));
         }
         if converted.insert(entry.new.clone(), (matter, text)).is_some() {

@@ -316,8 +316,9 @@ impl Planner<'_> {
         for folder in folders {
             for (source, _) in site.sources.under(&folder) {
                 let path = &source[folder.len()..];
+                let is_own = folder == "static/";
                 let is_read = listed && source == REDIRECTS;
-                if !is_read && !ignored.is_match(path) {
+                if !(is_read || is_own && ignored.is_match(path)) {
                     copies.insert(path.to_owned(), source.to_owned());
                 }
             }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::{self, SectionMatter, SortBy};
+use crate::locales;
 use crate::slugs;
 
 /// The sections above a folder's pages, and the one that holds them.
@@ -169,6 +170,17 @@ impl<'a> Builder<'a> {
             .iter()
             .any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && &**lang == name.lang)
         {
+            return;
+        }
+        if let Some((_, code)) = name.stem.rsplit_once('.')
+            && !config.languages.is_empty()
+            && locales::find(code).is_some()
+        {
+            let wrong =
+                Diagnostic::in_file(source.to_string(), format!("`{code}` is no language of the site"));
+            let hint =
+                format!("add [languages.{code}] to the configuration, or write the name without its dot");
+            self.wrong(&source, wrong.hint(hint));
             return;
         }
         let bundle = name.stem == "index";

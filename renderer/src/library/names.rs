@@ -44,6 +44,11 @@ pub(crate) fn counterpart<'a>(relative: &'a str, lang: &str, config: &'a Config)
     }
 }
 
+/// `de` of `_index.de.md`.
+pub(crate) fn index_language(name: &str) -> Option<&str> {
+    name.strip_prefix("_index.")?.strip_suffix(".md")
+}
+
 pub(super) struct Name<'a> {
     /// Folders below `content/`, with a slash at the end, or empty.
     pub(super) folder: &'a str,

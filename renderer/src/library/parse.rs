@@ -1,5 +1,7 @@
 //! What a content file, or a row that makes a page, says.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use globset::GlobSet;
@@ -184,10 +186,61 @@ pub(crate) fn place_of_row(sources: &Sources, row: &RowPage) -> Option<(Arc<str>
     })
 }
 
-/// Whether a body is a template at all: most are not, and are spared the engine.
-pub(super) fn is_templated(body: &str) -> bool {
-    memchr::memchr_iter(b'{', body.as_bytes())
-        .any(|i| matches!(body.as_bytes().get(i + 1), Some(b'{' | b'%')))
+/// Whether a body is a template at all: most are not, and are spared the engine. What begins and never ends is text.
+pub(crate) fn is_templated(body: &str) -> bool {
+    let has = |open, close| {
+        let open = memchr::memmem::find(body.as_bytes(), open);
+        open.is_some_and(|i| memchr::memmem::find(&body.as_bytes()[i + 2..], close).is_some())
+    };
+    has(b"{{", b"}}") || has(b"{%", b"%}") || (has(b"{#", b"#}") && comment(body).is_some())
+}
+
+/// The first comment of the template language that content has: `{#id}` after a heading begins none.
+pub(crate) fn comment(body: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in body.split_inclusive('\n') {
+        let id = heading_id(line);
+        if let Some((at, _)) = line.match_indices("{#").find(|(at, _)| Some(*at) != id) {
+            let open = start + at;
+            return body[open + 2..].find("#}").map(|length| open..open + length + 4);
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// Where `{#id}` begins in a line that is a heading: no sign of a comment is in the id, or ends it.
+fn heading_id(line: &str) -> Option<usize> {
+    let text = line.trim_start_matches(' ');
+    let level = text.len() - text.trim_start_matches('#').len();
+    if line.len() - text.len() > 3 || !(1..=6).contains(&level) || !text[level..].starts_with(' ') {
+        return None;
+    }
+    line.match_indices("{#").map(|(at, _)| at).find(|at| {
+        let after = &line[at + 2..];
+        let id = after.split(['{', '}', '\n']).next().unwrap_or_default();
+        let is_name = !id.is_empty() && !id.starts_with(|c: char| c.is_whitespace() || c == '#');
+        is_name && !id.ends_with('#') && after[id.len()..].starts_with('}')
+    })
+}
+
+/// Content as the engine may read it: ids of headings are printed.
+pub(crate) fn guard_heading_ids(body: &str) -> Cow<'_, str> {
+    if !body.contains("{#") {
+        return body.into();
+    }
+    let mut out = String::with_capacity(body.len() + 16);
+    for line in body.split_inclusive('\n') {
+        match heading_id(line) {
+            Some(at) => {
+                out.push_str(&line[..at]);
+                out.push_str("{{ \"{#\" }}");
+                out.push_str(&line[at + 2..]);
+            }
+            None => out.push_str(line),
+        }
+    }
+    out.into()
 }
 
 /// Whether a comment begins like the mark that ends a summary.
@@ -227,5 +280,26 @@ mod tests {
         assert!(is_templated("a {{ b }}"));
         assert!(is_templated("{% raw %}"));
         assert!(!is_templated("a { b } {#id}"));
+        assert!(is_templated("a {# b #}"));
+        for text in ["a {{ b", "a }} {{ b", "a {% b }}", "## A {#b}\n#", "a {# b"] {
+            assert!(!is_templated(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn heading_ids_are_no_comments() {
+        for (body, comments) in [
+            ("## A {#b}\n", None),
+            ("  ## A {#b #c .d} e\n", None),
+            ("## A {#b#}\n", Some("{#b#}")),
+            ("## A {# b #}\n", Some("{# b #}")),
+            ("## A {#b} {#c#}\n", Some("{#c#}")),
+            ("## A {#b#} {#c}\n", Some("{#b#}")),
+            ("A {#b}\n\nc #}\n", Some("{#b}\n\nc #}")),
+        ] {
+            assert_eq!(comment(body).map(|range| &body[range]), comments, "{body}");
+        }
+        assert_eq!(guard_heading_ids("## A {#b}\n{# c #}\n"), "## A {{ \"{#\" }}b}\n{# c #}\n");
+        assert_eq!(guard_heading_ids("# A {#b#} {#c}"), "# A {#b#} {{ \"{#\" }}c}");
     }
 }

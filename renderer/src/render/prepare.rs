@@ -393,6 +393,12 @@ pub(super) fn warn_of_whole(site: &Site, schemas: &Schemas, input: &Input) {
             );
         }
     }
+    for source in &site.library.foreign {
+        let code = source.rsplit('/').next().and_then(library::index_language).unwrap_or_default();
+        let message = format!("`{code}` is no language of the site: the section is left out");
+        let hint = format!("add [languages.{code}] to the configuration, or remove the file");
+        site.warn(Diagnostic::in_file(source.to_string(), message).hint(hint));
+    }
     for (id, by) in &site.library.unsorted {
         let page = site.library.page(*id);
         let message = format!("the page has no {}, by which its section is sorted", by.needed());

@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::graph;
 use crate::highlight::{self, Fence};
 use crate::images::{self, Shown};
-use crate::library::{CONTENT, Content, PageId, Parsed, SectionId};
+use crate::library::{CONTENT, Content, PageId, Parsed, SectionId, guard_heading_ids};
 use crate::lines::Lines;
 use crate::markdown::{self, ContentLink, Heading, Picture, Problem, Surroundings};
 use crate::reads::{Node, note, noted, unnoted};
@@ -539,26 +539,6 @@ pub(super) fn toc_value(headings: &[Heading], permalink: &str) -> Value {
     )
 }
 
-/// `{#id}` after a heading is no comment of the template language.
-fn guard_heading_ids(body: &str) -> std::borrow::Cow<'_, str> {
-    if !body.contains("{#") {
-        return body.into();
-    }
-    let mut out = String::with_capacity(body.len() + 16);
-    for line in body.split_inclusive('\n') {
-        let trimmed = line.trim_end();
-        match trimmed.rfind("{#") {
-            Some(at) if line.starts_with('#') && trimmed.ends_with('}') && !trimmed.ends_with("#}") => {
-                out.push_str(&line[..at]);
-                out.push_str("{{ \"{#\" }}");
-                out.push_str(&line[at + 2..]);
-            }
-            _ => out.push_str(line),
-        }
-    }
-    out.into()
-}
-
 /// A relative reference within a folder, without leaving the site.
 fn join(folder: &str, reference: &str) -> String {
     let mut parts: Vec<&str> = folder.split('/').filter(|p| !p.is_empty()).collect();
@@ -577,11 +557,6 @@ fn join(folder: &str, reference: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn heading_ids_are_no_comments() {
-        assert_eq!(guard_heading_ids("## A {#b}\n{# c #}\n"), "## A {{ \"{#\" }}b}\n{# c #}\n");
-    }
 
     #[test]
     fn references_stay_in_the_site() {
