@@ -31,7 +31,7 @@ impl Edge {
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS
                     && forward::is_to_websocket(&answer.headers) =>
             {
-                return self.tunnel(inbound, answer).await;
+                return self.tunnel(inbound, answer);
             }
             answer => answer,
         };
@@ -50,26 +50,17 @@ impl Edge {
         }
     }
 
-    async fn tunnel(&self, inbound: &Inbound, answer: Answer) -> Response<OutBody> {
-        let upgraded = match answer.upgraded {
-            Some(upgraded) => upgraded.await.map_err(|error| error.to_string()),
-            None => Err("the connection is not to be had".to_owned()),
+    fn tunnel(&self, inbound: &Inbound, answer: Answer) -> Response<OutBody> {
+        let Some(upgraded) = answer.upgraded else {
+            Counted::Failed.count();
+            return self.error(inbound, StatusCode::BAD_GATEWAY, UNREACHABLE);
         };
-        match upgraded {
-            Ok(upgraded) => {
-                let mut response = Response::new(OutBody::Tunnel(Tunnel::new(upgraded)));
-                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-                let mut headers = answer.headers;
-                forward::strip_connection(&mut headers);
-                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                *response.headers_mut() = headers;
-                response
-            }
-            Err(error) => {
-                Counted::Failed.count();
-                tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no tunnel");
-                self.error(inbound, StatusCode::BAD_GATEWAY, UNREACHABLE)
-            }
-        }
+        let mut response = Response::new(OutBody::Tunnel(Tunnel::new(upgraded)));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let mut headers = answer.headers;
+        forward::strip_connection(&mut headers);
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        *response.headers_mut() = headers;
+        response
     }
 }

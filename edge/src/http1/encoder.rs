@@ -144,7 +144,8 @@ fn status_line(out: &mut BytesMut, status: StatusCode) {
     out.put_slice(b"\r\n");
 }
 
-fn field(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+/// Writes a field.
+pub(crate) fn field(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
     out.put_slice(name.as_str().as_bytes());
     out.put_slice(b": ");
     out.put_slice(value.as_bytes());

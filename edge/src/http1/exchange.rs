@@ -70,7 +70,7 @@ impl Exchange<'_, '_> {
         }
         let (content, pump): (RequestBody, _) = if has_content {
             let (content, pump) = content::channel(wire.framing);
-            (content.boxed_unsync(), Some(pump))
+            (content.boxed(), Some(pump))
         } else {
             (no_content(), None)
         };

@@ -212,17 +212,8 @@ impl Head<'_, '_> {
 
     /// The fields as a map.
     pub(crate) fn map(&self) -> Result<HeaderMap, Refusal> {
-        let bad = |_| Refusal::bad("RFC 9110 §5.5", "The request has a field that is not valid.");
-        let mut map = HeaderMap::with_capacity(self.fields.len() + FIELDS_ADDED);
-        // All values share one block, so that neither they nor their copies are allocated one by one.
-        let mut values = BytesMut::with_capacity(self.fields.iter().map(|field| field.value.len()).sum());
-        for field in self.fields {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad(()))?;
-            values.extend_from_slice(field.value.trim_ascii());
-            let value = HeaderValue::from_maybe_shared(values.split().freeze()).map_err(|_| bad(()))?;
-            map.append(name, value);
-        }
-        Ok(map)
+        map(self.fields, FIELDS_ADDED)
+            .ok_or(Refusal::bad("RFC 9110 §5.5", "The request has a field that is not valid."))
     }
 
     /// The method.
@@ -230,6 +221,20 @@ impl Head<'_, '_> {
         Method::from_bytes(self.method.as_bytes())
             .map_err(|_| Refusal::bad("RFC 9110 §9.1", "The request's method is not valid."))
     }
+}
+
+/// Fields as a map with room for `more`; `None`: one of them is not valid.
+pub(crate) fn map(fields: &[Header<'_>], more: usize) -> Option<HeaderMap> {
+    let mut map = HeaderMap::with_capacity(fields.len() + more);
+    // All values share one block, so that neither they nor their copies are allocated one by one.
+    let mut values = BytesMut::with_capacity(fields.iter().map(|field| field.value.len()).sum());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        values.extend_from_slice(field.value.trim_ascii());
+        let value = HeaderValue::from_maybe_shared(values.split().freeze()).ok()?;
+        map.append(name, value);
+    }
+    Some(map)
 }
 
 /// `1*DIGIT`, no sign, no list (RFC 9110 §8.6).

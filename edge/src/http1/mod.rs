@@ -15,7 +15,7 @@ mod deadlines;
 pub(crate) mod decoder;
 #[cfg(test)]
 mod differential;
-mod encoder;
+pub(crate) mod encoder;
 mod exchange;
 pub(crate) mod head;
 mod interim;

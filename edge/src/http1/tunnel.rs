@@ -3,38 +3,43 @@
 use std::io;
 
 use bytes::BytesMut;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
 use super::deadlines::{Reading, Slot};
+use crate::upstream::Upgraded;
 
 /// Bytes that are under way in one direction.
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// An upstream's connection after its 101.
 #[derive(Debug)]
-pub(crate) struct Tunnel(Box<TokioIo<Upgraded>>);
+pub(crate) struct Tunnel(Upgraded);
 
 impl Tunnel {
     pub(crate) fn new(upgraded: Upgraded) -> Self {
-        Self(Box::new(TokioIo::new(upgraded)))
+        Self(upgraded)
     }
 
     /// Copies until both directions have ended, or one has broken. `early` is what the client has sent already.
     pub(crate) async fn run(self, client: &mut TcpStream, early: BytesMut, slot: &Slot) -> io::Result<()> {
         slot.reads(Reading::Tunnel);
-        let (mut from_upstream, mut to_upstream) = tokio::io::split(*self.0);
+        let Upgraded { io, early: told } = self.0;
+        let (mut from_upstream, mut to_upstream) = tokio::io::split(*io);
         let (mut from_client, mut to_client) = client.split();
         let up = async {
             to_upstream.write_all(&early).await?;
             drop(early);
             pass(&mut from_client, &mut to_upstream, slot, |_| {}).await
         };
-        let down = pass(&mut from_upstream, &mut to_client, slot, |bytes| slot.wrote(bytes));
+        let down = async {
+            to_client.write_all(&told).await?;
+            slot.wrote(told.len());
+            drop(told);
+            pass(&mut from_upstream, &mut to_client, slot, |bytes| slot.wrote(bytes)).await
+        };
         tokio::try_join!(up, down)?;
         Ok(())
     }

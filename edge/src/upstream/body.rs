@@ -10,20 +10,26 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Empty, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Empty, combinators::BoxBody};
 
-use super::{pool::Lease, upstream::Permit};
-use crate::error::EdgeError;
+use super::{
+    message::{Ending, Head},
+    pool::Lease,
+    upstream::Permit,
+};
+use crate::{
+    error::EdgeError,
+    http1::{decoder::Part, head::Framing},
+};
 
-/// Any error of a body, as hyper takes it.
+/// Any error of a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Content of a request to an upstream.
-pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+pub(crate) type RequestBody = BoxBody<Bytes, BoxError>;
 
 /// No content.
 pub(crate) fn no_content() -> RequestBody {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
+    Empty::new().map_err(|never| match never {}).boxed()
 }
 
 /// Content that can be offered to several upstreams, and is read by one.
@@ -35,7 +41,7 @@ pub(super) struct OnceBody {
 impl OnceBody {
     /// One more offer of the same content.
     pub(super) fn offer(shared: &Arc<Mutex<Option<RequestBody>>>) -> RequestBody {
-        Self { shared: Arc::clone(shared), taken: None }.boxed_unsync()
+        Self { shared: Arc::clone(shared), taken: None }.boxed()
     }
 }
 
@@ -61,21 +67,41 @@ impl Body for OnceBody {
 /// The content of an upstream's response, which may not stall longer than the deadline.
 #[derive(Debug)]
 pub(crate) struct TimedBody {
-    body: Incoming,
+    /// The connection that it comes on, until it has ended.
+    lease: Option<Lease>,
+    /// Bytes that have yet to come on it, where that is known.
+    left: Option<u64>,
     /// The first part, where it was waited for.
     first: Option<Bytes>,
     idle: Duration,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Whether the upstream is being waited for.
+    waits: bool,
     trailers: Option<HeaderMap>,
     /// Counts as a request under way until the content has ended.
     permit: Option<Permit>,
-    /// The connection that it comes on, until it has ended.
-    lease: Option<Lease>,
 }
 
 impl TimedBody {
-    pub(super) fn new(body: Incoming, idle: Duration, lease: Lease) -> Self {
-        Self { body, first: None, idle, timer: None, trailers: None, permit: None, lease: Some(lease) }
+    /// The content of the response with this head, which has just come.
+    pub(super) fn new(head: &Head, idle: Duration, lease: Lease) -> Self {
+        let left = match head.ending {
+            Ending::Framed(Framing::Sized(length)) => Some(length),
+            Ending::Framed(Framing::Chunked) | Ending::Close => None,
+        };
+        Self { lease: Some(lease), left, idle, ..Self::none() }
+    }
+
+    /// No content.
+    pub(super) fn none() -> Self {
+        Self {
+            lease: None,
+            left: Some(0),
+            first: None,
+            idle: Duration::ZERO,
+            waits: false,
+            trailers: None,
+            permit: None,
+        }
     }
 
     /// Waits for the first part of content that has a length: a response that breaks before is no response, and whoever asked
@@ -93,7 +119,7 @@ impl TimedBody {
     /// The same, keeping its upstream's permit until it has ended, and telling it how.
     pub(super) fn holding(mut self, permit: Permit) -> Self {
         self.permit = Some(permit);
-        if self.body.is_end_stream() {
+        if self.lease.as_mut().is_none_or(|lease| lease.link().is_end()) {
             self.completed();
         }
         self
@@ -124,12 +150,12 @@ impl TimedBody {
     /// What `Content-Length` promises, or the fact that there is none.
     pub(crate) fn exact(&self) -> Option<u64> {
         let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
-        self.body.size_hint().exact().map(|length| length + first)
+        self.left.map(|left| left + first)
     }
 
     /// Whether it has ended already.
     pub(crate) fn is_end(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
+        self.first.is_none() && self.lease.is_none()
     }
 
     /// The next part; trailers are kept aside.
@@ -138,31 +164,32 @@ impl TimedBody {
             return Poll::Ready(Some(Ok(first)));
         }
         loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.timer = None;
-                    match frame.into_data() {
-                        Ok(data) => {
-                            if self.body.is_end_stream() {
-                                self.completed();
-                            }
-                            return Poll::Ready(Some(Ok(data)));
-                        }
-                        Err(frame) => self.trailers = frame.into_trailers().ok(),
-                    }
+            let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
+            let link = lease.link();
+            let Poll::Ready(part) = link.poll_part(cx) else {
+                if !self.waits {
+                    self.waits = true;
+                    link.patience().lasts(self.idle);
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(self.broke()))),
-                Poll::Ready(None) => {
+                return link.patience().poll(cx).map(|()| Some(Err(self.broke())));
+            };
+            self.waits = false;
+            match part {
+                Ok(Part::Data(data)) => {
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    if link.is_end() {
+                        self.completed();
+                    }
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Ok(Part::Trailers(fields)) => self.trailers = Some(fields),
+                Ok(Part::End | Part::Wait) => {
                     self.completed();
                     return Poll::Ready(None);
                 }
-                Poll::Pending => {
-                    let idle = self.idle;
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-                    return match timer.as_mut().poll(cx) {
-                        Poll::Ready(()) => Poll::Ready(Some(Err(self.broke()))),
-                        Poll::Pending => Poll::Pending,
-                    };
+                Err(broke) => {
+                    tracing::debug!(%broke, "a response broke off");
+                    return Poll::Ready(Some(Err(self.broke())));
                 }
             }
         }
@@ -205,6 +232,6 @@ impl Body for TimedBody {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.exact().map_or_else(|| self.body.size_hint(), http_body::SizeHint::with_exact)
+        self.exact().map(http_body::SizeHint::with_exact).unwrap_or_default()
     }
 }

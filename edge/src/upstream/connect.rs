@@ -12,13 +12,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use metrics::Counter;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -234,7 +232,7 @@ impl Dial {
 }
 
 /// What all kinds of connections can do.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     /// The TCP connection that it goes through.
     fn tcp(&self) -> Option<&TcpStream>;
 }
@@ -257,8 +255,8 @@ impl Stream for TlsStream<Box<dyn Stream>> {
     }
 }
 
-/// A connection, as hyper takes it.
-pub(super) struct Io {
+/// A connection.
+pub(crate) struct Io {
     _watched: Option<Watched>,
     stream: Box<dyn Stream>,
     line: Line,
@@ -285,39 +283,37 @@ impl Io {
     pub(super) fn line(&self) -> &Line {
         &self.line
     }
-
-    fn io(&mut self) -> TokioIo<&mut Box<dyn Stream>> {
-        TokioIo::new(&mut self.stream)
-    }
 }
 
-impl Read for Io {
+impl AsyncRead for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let bytes_max = if self.books.is_short() { READ_BYTES_SHORT } else { u64::MAX };
-        Pin::new(&mut TokioIo::new((&mut self.stream).take(bytes_max))).poll_read(cx, buffer)
+        if self.books.is_short() {
+            return Pin::new(&mut (&mut self.stream).take(READ_BYTES_SHORT)).poll_read(cx, buffer);
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl Write for Io {
+impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.bound_where_short();
-        Pin::new(&mut self.io()).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io()).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io()).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        AsyncWrite::is_write_vectored(&*self.stream)
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -326,7 +322,7 @@ impl Write for Io {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.bound_where_short();
-        Pin::new(&mut self.io()).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }
 

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header, uri};
+use http::{HeaderValue, StatusCode};
 
 use super::{
     Answer, Ask, Deadlines,
-    body::{RequestBody, TimedBody, no_content},
+    body::{RequestBody, TimedBody},
     breaker::BreakerRules,
-    pool::SendError,
+    message::Head,
+    pool::{Lease, SendError},
     upstream::{Permit, Upstream},
 };
 use crate::{
@@ -51,8 +52,7 @@ impl Exchange {
         let mut tries = 0;
         loop {
             tries += 1;
-            let content = body.take().unwrap_or_else(no_content);
-            let failure = match self.attempt(upstream, ask, content, first_byte, permit).await {
+            let failure = match self.attempt(upstream, ask, body.take(), first_byte, permit).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -70,98 +70,83 @@ impl Exchange {
 
     /// Asks for the status alone, past the circuit breaker.
     pub(super) async fn check(&self, upstream: &Arc<Upstream>, ask: &Ask) -> Option<StatusCode> {
-        let request = self.request(ask, no_content()).ok()?;
-        let (response, lease) = upstream.pool.send(request).await.ok()?;
+        let (head, lease) = self.ask(upstream, ask, None, self.deadlines.first_byte).await.ok()?;
         lease.line().take();
-        let status = response.status();
-        let body = TimedBody::new(response.into_body(), self.deadlines.idle, lease);
+        let body = TimedBody::new(&head, self.deadlines.idle, lease);
         body.collect(CHECK_BYTES_MAX).await.ok()?;
-        Some(status)
+        Some(head.status)
     }
 
-    fn request(&self, ask: &Ask, body: RequestBody) -> Result<Request<RequestBody>, String> {
-        let target: uri::PathAndQuery = ask.target.parse().map_err(|_| "the target is no path".to_owned())?;
-        let mut request = Request::new(body);
-        *request.method_mut() = ask.method.clone();
-        *request.uri_mut() = target.into();
-        *request.headers_mut() = ask.headers.clone();
-        if let Some(host) = &self.host {
-            request.headers_mut().insert(header::HOST, host.clone());
-        }
-        if let Some(informational) = &ask.informational {
-            let informational = informational.clone();
-            hyper::ext::on_informational(&mut request, move |response| {
-                informational.call(response.status(), response.headers());
-            });
-        }
-        Ok(request)
+    async fn ask(
+        &self,
+        upstream: &Upstream,
+        ask: &Ask,
+        content: Option<RequestBody>,
+        first_byte: Duration,
+    ) -> Result<(Head, Lease), SendError> {
+        let authority = &upstream.address.authority;
+        upstream.pool.send(ask, self.host.as_ref(), authority, content, first_byte).await
     }
 
     async fn attempt(
         &self,
         upstream: &Arc<Upstream>,
         ask: &Ask,
-        body: RequestBody,
+        body: Option<RequestBody>,
         first_byte: Duration,
         mut permit: Permit,
     ) -> Result<Answer, Box<Failure>> {
         let bad = |reason: String| EdgeError::BadResponse { upstream: upstream.label().to_owned(), reason };
-        let mut request = match self.request(ask, body) {
-            Ok(request) => request,
-            Err(reason) => return Err(Failure::of_request(permit, bad(reason))),
-        };
-        if !request.headers().contains_key(header::HOST)
-            && let Ok(host) = HeaderValue::from_str(&upstream.address.authority)
-        {
-            request.headers_mut().insert(header::HOST, host);
-        }
         upstream.meters.requests.increment(1);
         let started = Instant::now();
-        let sent = tokio::time::timeout(first_byte, upstream.pool.send(request)).await;
-        let (mut response, lease) = match sent {
-            Err(_) => {
+        let (head, lease) = match self.ask(upstream, ask, body, first_byte).await {
+            Ok(answered) => answered,
+            Err(SendError::Late) => {
                 let ms = u64::try_from(first_byte.as_millis()).unwrap_or(u64::MAX);
                 let error = EdgeError::FirstByte { upstream: upstream.label().to_owned(), ms };
                 return Err(Failure::of_upstream(permit, error));
             }
-            Ok(Err(SendError::Connect(error))) => {
+            Err(SendError::Connect(error)) => {
                 let (upstream, reason) = (upstream.label().to_owned(), chain(&error));
                 return Err(Failure::of_upstream(permit, EdgeError::Connect { upstream, reason }));
             }
-            Ok(Err(SendError::Broke { error, was_used })) => {
-                let reason = chain(&error);
-                if error.is_user() {
-                    return Err(Failure::of_request(permit, EdgeError::RequestBroke { reason }));
-                }
+            Err(SendError::Request(reason)) => {
+                return Err(Failure::of_request(permit, bad(reason.to_owned())));
+            }
+            Err(SendError::Content(error)) => {
+                let reason = chain(&*error);
+                return Err(Failure::of_request(permit, EdgeError::RequestBroke { reason }));
+            }
+            Err(SendError::Broke { reason, was_used }) => {
                 let failure = Failure::of_upstream(permit, bad(reason));
                 return Err(Box::new(Failure { connection_was_dead: was_used, ..*failure }));
             }
-            Ok(Ok(answered)) => answered,
         };
-        if let Some(problem) = forward::misframed(response.headers()) {
+        if let Some(problem) = forward::misframed(&head.headers) {
             // Nobody knows where the next response begins: the connection ends here.
             return Err(Failure::of_upstream(permit, bad(problem.to_owned())));
         }
-        let upgraded =
-            (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
-        let (parts, body) = Response::into_parts(response);
         if !lease.line().take() {
             upstream.note_reuse();
         }
-        let mut body = TimedBody::new(body, self.deadlines.idle, lease);
+        let (mut body, upgraded) = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            (TimedBody::none(), Some(lease.into_upgraded()))
+        } else {
+            (TimedBody::new(&head, self.deadlines.idle, lease), None)
+        };
         if let Err(error) = body.begin().await {
             return Err(Failure::of_upstream(permit, error));
         }
         permit.succeeded();
         trace::note(|| {
-            let (label, status, ms) = (upstream.label(), parts.status, started.elapsed().as_millis());
+            let (label, status, ms) = (upstream.label(), head.status, started.elapsed().as_millis());
             Step::found(format!("{label} answered {} after {ms} ms", status.as_u16()))
         });
         upstream.meters.first_byte.record(started.elapsed().as_secs_f64());
         Ok(Answer {
-            status: parts.status,
-            version: parts.version,
-            headers: parts.headers,
+            status: head.status,
+            version: head.version,
+            headers: head.headers,
             body: body.holding(permit),
             upstream: upstream.label().to_owned(),
             upgraded,
@@ -189,7 +174,7 @@ impl Failure {
     }
 }
 
-/// The whole chain of causes, which hyper's own message leaves out.
+/// The whole chain of causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,7 +1,7 @@
 //! Upstreams: who is asked, in which order, how long, and what is asked of the next when one fails.
 //!
-//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `pool` keeps its connections, `exchange`
-//! sends one request to one of them, `breaker` and `health` say which are in trouble, `balance` which comes first; here requests go to as
+//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `link` is one connection
+//! and `message` what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in trouble, `balance` which comes first; here requests go to as
 //! many as it takes.
 
 mod address;
@@ -11,6 +11,8 @@ mod breaker;
 mod connect;
 mod exchange;
 mod health;
+mod link;
+mod message;
 mod pool;
 mod tls;
 #[expect(clippy::module_inception, reason = "the folder is about all of them, the file about one")]
@@ -29,11 +31,14 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::body::{BoxError, RequestBody, TimedBody, no_content};
 use self::{
     address::Address, balance::Draw, body::OnceBody, exchange::Exchange, tls::Trust, upstream::Upstream,
 };
 pub use self::{balance::Balance, breaker::BreakerRules, health::HealthCheck, upstream::UpstreamState};
+pub(crate) use self::{
+    body::{BoxError, RequestBody, TimedBody, no_content},
+    link::Upgraded,
+};
 use crate::{
     books::Books,
     clock,
@@ -183,7 +188,7 @@ pub(crate) struct Answer {
     pub(crate) body: TimedBody,
     pub(crate) upstream: String,
     /// After a 101: the connection itself.
-    pub(crate) upgraded: Option<hyper::upgrade::OnUpgrade>,
+    pub(crate) upgraded: Option<Upgraded>,
 }
 
 /// The upstreams of one configuration.

@@ -2,7 +2,8 @@
 //! first, so that those beyond what is needed grow old and end.
 
 use std::{
-    fmt, io,
+    future::poll_fn,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,23 +11,22 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{Builder, SendRequest},
-};
+use http::HeaderValue;
+use tokio::time::Instant;
 
 use super::{
-    body::RequestBody,
+    Ask,
+    body::{BoxError, RequestBody},
     connect::{Dialer, Line},
+    link::{Broke, Link, Upgraded},
+    message::Head,
 };
 use crate::{clock, policy::freshness::Millis};
 
 /// Connections that are kept.
 const KEPT_MAX: usize = 256;
-/// Bytes of a response's head; beyond, it is refused. So much is read of content at once, too, and there may be as many responses
-/// as clients.
-const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
+/// Looks at them in the time that one is kept.
+const LOOKS: u32 = 4;
 
 /// The connections to one upstream.
 #[derive(Debug)]
@@ -40,14 +40,9 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Kept {
+    /// On the heap, since it is handed from one response to the next.
     link: Box<Link>,
     since: Millis,
-}
-
-/// A connection and its record; on the heap, since it is handed from one response to the next.
-struct Link {
-    sender: SendRequest<RequestBody>,
-    line: Line,
 }
 
 /// A connection that carries a request. Dropped, it ends.
@@ -64,10 +59,16 @@ pub(super) enum SendError {
     Connect(io::Error),
     /// There was one, and it broke, or what was said on it cannot be understood.
     Broke {
-        error: hyper::Error,
+        reason: String,
         /// Whether it had carried a response before.
         was_used: bool,
     },
+    /// The request cannot be sent.
+    Request(&'static str),
+    /// Its content broke off.
+    Content(BoxError),
+    /// It took too long.
+    Late,
 }
 
 impl Pool {
@@ -79,62 +80,54 @@ impl Pool {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request. Where a kept connection turns out to be closed before the request was on its way, it goes out on
-    /// another.
+    /// Sends a request, and waits for the head of its response, for so long.
     pub(super) async fn send(
         self: &Arc<Self>,
-        mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
-        loop {
-            let mut lease = match self.take() {
-                Some(lease) => lease,
-                // On the heap, since it is rare: whatever waits for a response would be larger by it.
-                None => Box::pin(self.connect()).await?,
-            };
-            let was_used = lease.link.line.was_used();
-            match lease.link.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if was_used => request = unsent,
-                    _ => return Err(SendError::Broke { error: error.into_error(), was_used }),
-                },
-            }
+        ask: &Ask,
+        host: Option<&HeaderValue>,
+        authority: &str,
+        content: Option<RequestBody>,
+        first_byte: Duration,
+    ) -> Result<(Head, Lease), SendError> {
+        let end = Instant::now() + first_byte;
+        let mut lease = match self.take() {
+            Some(lease) => lease,
+            // On the heap, since it is rare: whatever waits for a response would be larger by it.
+            None => match Box::pin(tokio::time::timeout_at(end, self.dialer.connect())).await {
+                Ok(Ok(io)) => Lease { link: Box::new(Link::new(io)), pool: Arc::clone(self) },
+                Ok(Err(error)) => return Err(SendError::Connect(error)),
+                Err(_) => return Err(SendError::Late),
+            },
+        };
+        let was_used = lease.link.line().was_used();
+        lease.link.begin(ask, host, authority, content).map_err(SendError::Request)?;
+        lease.link.patience().ends(end);
+        let head = poll_fn(|cx| lease.link.poll_head(&ask.method, ask.informational.as_ref(), cx)).await;
+        match head {
+            Ok(head) => Ok((head, lease)),
+            Err(Broke::Late) => Err(SendError::Late),
+            Err(Broke::Request(error)) => Err(SendError::Content(error)),
+            Err(broke) => Err(SendError::Broke { reason: broke.to_string(), was_used }),
         }
     }
 
     fn take(self: &Arc<Self>) -> Option<Lease> {
         let mut kept = self.kept();
         let now = clock::boot_ms();
-        while let Some(Kept { link, since }) = kept.pop() {
-            if link.sender.is_ready() && !self.is_old(since, now) {
+        while let Some(Kept { mut link, since }) = kept.pop() {
+            if !self.is_old(since, now) && link.is_alive() {
                 return Some(Lease { link, pool: Arc::clone(self) });
             }
         }
         None
     }
 
-    async fn connect(self: &Arc<Self>) -> Result<Lease, SendError> {
-        let io = self.dialer.connect().await.map_err(SendError::Connect)?;
-        let line = io.line().clone();
-        let (sender, connection) = Builder::new()
-            .max_buf_size(RESPONSE_HEAD_BYTES_MAX)
-            .handshake(io)
-            .await
-            .map_err(|error| SendError::Broke { error, was_used: false })?;
-        tokio::spawn(async move {
-            // Whoever waits for something on it is told by itself.
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to an upstream broke");
-            }
-        });
-        Ok(Lease { link: Box::new(Link { sender, line }), pool: Arc::clone(self) })
-    }
-
     fn is_old(&self, since: Millis, now: Millis) -> bool {
         u128::from(now.saturating_sub(since)) >= self.idle.as_millis()
     }
 
-    fn keep(self: &Arc<Self>, link: Box<Link>) {
+    fn keep(self: &Arc<Self>, mut link: Box<Link>) {
+        link.rests();
         {
             let mut kept = self.kept();
             if kept.len() < KEPT_MAX {
@@ -147,11 +140,11 @@ impl Pool {
         let (pool, idle) = (Arc::downgrade(self), self.idle);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(idle).await;
+                tokio::time::sleep(idle / LOOKS).await;
                 let Some(pool) = pool.upgrade() else { return };
                 let now = clock::boot_ms();
                 let mut kept = pool.kept();
-                kept.retain(|kept| !kept.link.sender.is_closed() && !pool.is_old(kept.since, now));
+                kept.retain_mut(|kept| !pool.is_old(kept.since, now) && kept.link.is_alive());
                 if kept.is_empty() {
                     pool.is_tended.store(false, Ordering::Release);
                     return;
@@ -164,30 +157,34 @@ impl Pool {
 impl Lease {
     /// Its record.
     pub(super) fn line(&self) -> &Line {
-        &self.link.line
+        self.link.line()
+    }
+
+    pub(super) fn link(&mut self) -> &mut Link {
+        &mut self.link
     }
 
     /// Its response has come to its end: it is for the next request, unless it should not be used again.
     pub(super) fn keep(self) {
         let Self { mut link, pool } = self;
-        if pool.dialer.is_outdated(&link.line) || link.sender.is_closed() {
+        if !link.may_be_kept() || pool.dialer.is_outdated(link.line()) {
             return;
         }
-        if link.sender.is_ready() {
+        if link.is_sent() {
             return pool.keep(link);
         }
         // The rest of the request is still on its way.
         tokio::spawn(async move {
-            if link.sender.ready().await.is_ok() {
+            let sent = tokio::time::timeout(pool.idle, poll_fn(|cx| link.poll_sent(cx)));
+            if matches!(sent.await, Ok(Ok(()))) {
                 pool.keep(link);
             }
         });
     }
-}
 
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("line", &self.line).finish_non_exhaustive()
+    /// After a 101: the connection itself.
+    pub(super) fn into_upgraded(self) -> Upgraded {
+        self.link.into_upgraded()
     }
 }
 
@@ -195,15 +192,14 @@ impl fmt::Debug for Link {
 mod tests {
     use std::sync::Arc;
 
-    use http::HeaderValue;
-    use http_body_util::BodyExt as _;
+    use http::{HeaderMap, Method};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
     };
 
     use super::*;
-    use crate::upstream::{address::Address, body::no_content};
+    use crate::upstream::{address::Address, body::TimedBody};
 
     #[tokio::test]
     async fn connections_are_kept_for_a_while_and_no_longer() {
@@ -220,16 +216,13 @@ mod tests {
             Dialer::new(&Address::parse(&url).unwrap(), None, Duration::from_secs(5), Arc::default());
         let pool = Pool::new(dialer, Duration::from_secs(3));
         for used in [false, true] {
-            let mut request = Request::new(no_content());
-            request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("h"));
-            let (response, lease) = pool.send(request).await.unwrap();
+            let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
+            let patience = Duration::from_secs(5);
+            let (head, lease) = pool.send(&ask, None, "h", None, patience).await.unwrap();
             assert_eq!((lease.line().was_used(), lease.line().take()), (used, !used));
-            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
-            lease.keep();
-            // At once, or as soon as it can be used again.
-            while pool.kept().is_empty() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            let body = TimedBody::new(&head, patience, lease);
+            assert_eq!(body.collect(9).await.unwrap().unwrap(), "ok");
+            assert_eq!(pool.kept().len(), 1);
         }
         assert_eq!(pool.dialer.made(), 1);
         // The upstream sees it end.
