@@ -8,6 +8,7 @@ use origin::bucket::embedded::{self, Credentials, FolderStore};
 
 use crate::data_folder::DataFolder;
 use crate::failure::HintExt;
+use crate::print::say;
 use crate::up;
 
 /// Serve a folder as an S3-compatible bucket
@@ -51,7 +52,7 @@ pub async fn run(args: BucketArgs) -> anyhow::Result<()> {
     };
     let listener = up::bind(args.listen, "--listen").await?;
     let store = open_folder(&data.path().join("bucket"), &args.bucket_name)?;
-    println!(
+    say!(
         "bucket `{}` at {} (keys in {})",
         args.bucket_name,
         up::url(&listener)?,

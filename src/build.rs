@@ -23,6 +23,7 @@ use renderer::{
 use self::blocks::FolderBlocks;
 use self::record::Record;
 use crate::failure::{self, HintExt};
+use crate::print::{say, tell};
 use crate::render::{self, Folder};
 
 /// Render the site to a folder of files
@@ -77,7 +78,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let build = Build { args, folder, place, record, damaged };
     let (summary, explained) = tokio::task::spawn_blocking(move || build.run(sink, data, memo)).await??;
     for warning in &summary.warnings {
-        eprintln!("{}", warning.as_warning());
+        tell!("{}", warning.as_warning());
     }
     if let Some((output, explanation)) = &explained {
         explain(output, explanation);
@@ -86,9 +87,9 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     tracing::info!(rendered, outputs, highlighted, "rendered");
     let ms = began.elapsed().as_millis();
     match rendered {
-        0 => println!("{pages} pages, {outputs} files in {ms} ms: nothing to render"),
-        _ if rendered == outputs => println!("{pages} pages, {outputs} files in {ms} ms"),
-        _ => println!("{pages} pages, {outputs} files in {ms} ms: {rendered} rendered"),
+        0 => say!("{pages} pages, {outputs} files in {ms} ms: nothing to render"),
+        _ if rendered == outputs => say!("{pages} pages, {outputs} files in {ms} ms"),
+        _ => say!("{pages} pages, {outputs} files in {ms} ms: {rendered} rendered"),
     }
     Ok(())
 }
@@ -202,31 +203,31 @@ fn explain(output: &str, explanation: &Explanation) {
     let Explanation { known, changed, rendered } = explanation;
     let things = match (rendered, known) {
         (true, None) => {
-            println!("{output} was rendered: the last build did not make it, or is not remembered");
+            say!("{output} was rendered: the last build did not make it, or is not remembered");
             return;
         }
         (false, None) => {
-            println!("{output} is no output of this site");
+            say!("{output} is no output of this site");
             return;
         }
         (true, Some(_)) if changed.is_empty() => {
-            println!("{output} was rendered: the file was not as the last build had left it");
+            say!("{output} was rendered: the file was not as the last build had left it");
             return;
         }
         (true, Some(_)) => {
-            println!("{output} was rendered, because of what it read this is different now:");
+            say!("{output} was rendered, because of what it read this is different now:");
             changed
         }
         (false, Some(_)) if !changed.is_empty() => {
-            println!("{output} is made no more; of what it read this is different now:");
+            say!("{output} is made no more; of what it read this is different now:");
             changed
         }
         (false, Some(read)) => {
-            println!("{output} was not rendered: all that it read is as it was:");
+            say!("{output} was not rendered: all that it read is as it was:");
             read
         }
     };
-    things.iter().for_each(|thing| println!("  {thing}"));
+    things.iter().for_each(|thing| say!("  {thing}"));
 }
 
 /// Refuses an output folder whose files the next build would take for sources.

@@ -8,7 +8,7 @@ use renderer::{BaseUrl, Renderer};
 use serde::Serialize;
 
 use crate::failure::{Content, HintExt};
-use crate::print;
+use crate::print::{self, say, tell};
 use crate::render::{self, Folder};
 
 /// Look for broken links, missing and unused files, and other mistakes
@@ -68,7 +68,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
         anyhow::bail!("{found} in {looked_at}");
     }
     if !is_json {
-        println!("{found} in {looked_at}");
+        say!("{found} in {looked_at}");
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ async fn look(folder: Folder, args: CheckArgs) -> anyhow::Result<(Report, String
         return Ok((report, format!("{number} to other hosts were not asked for")));
     }
     if number > 0 && !args.json {
-        eprintln!("asking for {number} addresses of other hosts");
+        tell!("asking for {number} addresses of other hosts");
     }
     let unasked = report.ask_outside(cache().as_deref()).await.map_err(anyhow::Error::msg)?;
     Ok((report, format!("{} to other hosts", number - unasked)))

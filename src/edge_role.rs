@@ -16,6 +16,7 @@ use crate::edge_handover::{Handover, Sockets};
 use crate::edge_watch::{self, WatchCommand};
 use crate::failure::{HintExt, Usage, hinted};
 use crate::logs;
+use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::up;
 
@@ -206,15 +207,15 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         }
         Handover::offer(path, sockets, handed_over.clone())?;
     }
-    println!("edge at {url}");
+    say!("edge at {url}");
     if let Some(listener) = &admin_listener {
         let admin_url = format!("http://{}", listener.local_addr()?);
         let token = if let Some(token) = args.admin_token.take() {
-            println!("admin at {admin_url}");
+            say!("admin at {admin_url}");
             token
         } else {
             let token = format!("{:032x}", rand::random::<u128>());
-            println!("admin at {admin_url} with the token {token}");
+            say!("admin at {admin_url} with the token {token}");
             token
         };
         let admin = AdminConfig {

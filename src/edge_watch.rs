@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use crate::failure::HintExt;
-use crate::print;
+use crate::print::{self, say};
 use crate::system::{Client, DATA, UpFile};
 
 /// Where an edge offers this unless it is said.
@@ -120,7 +120,7 @@ pub async fn run(command: WatchCommand) -> anyhow::Result<()> {
             if args.admin.json {
                 return print::json(&done);
             }
-            println!("{}", done.done);
+            say!("{}", done.done);
             Ok(())
         }
     }
@@ -279,21 +279,18 @@ async fn top(args: TopArgs) -> anyhow::Result<()> {
         return print::json(&top);
     }
     let top: Top = args.admin.client()?.get(&path).await?;
-    println!("{} requests in {} ms, {} hits", top.requests, top.looked_ms, top.hits);
+    say!("{} requests in {} ms, {} hits", top.requests, top.looked_ms, top.hits);
     if top.missed > 0 {
-        println!("{} more came too fast to be looked at", top.missed);
+        say!("{} more came too fast to be looked at", top.missed);
     }
-    println!(
-        "live: {} fetches, {} copies, {} bytes in use",
-        top.live.fetches, top.live.entries, top.live.bytes
-    );
+    say!("live: {} fetches, {} copies, {} bytes in use", top.live.fetches, top.live.entries, top.live.bytes);
     for upstream in &top.live.upstreams {
         let state = match (upstream.up, upstream.circuit_open) {
             (_, true) => "circuit open",
             (true, false) => "up",
             (false, false) => "in trouble",
         };
-        println!(
+        say!(
             "  {}: {state}, {} under way, {} requests, {} failures, {} connections, {} on a kept one",
             upstream.url,
             upstream.in_flight,
@@ -304,9 +301,9 @@ async fn top(args: TopArgs) -> anyhow::Result<()> {
         );
     }
     for (title, list) in [("hot", &top.hot), ("missed", &top.misses), ("slow", &top.slow)] {
-        println!("{title}:");
+        say!("{title}:");
         for count in list {
-            println!(
+            say!(
                 "  {:>8} requests {:>8} misses {:>10} mean {:>10} max  {}",
                 count.requests,
                 count.misses,
@@ -316,11 +313,11 @@ async fn top(args: TopArgs) -> anyhow::Result<()> {
             );
         }
     }
-    println!("avoidable misses:");
+    say!("avoidable misses:");
     for avoidable in &top.avoidable {
-        println!("  {} x {}: {}", avoidable.count, avoidable.cause, avoidable.why);
-        println!("    such as {}", avoidable.example);
-        println!("    remedy: {}", avoidable.remedy);
+        say!("  {} x {}: {}", avoidable.count, avoidable.cause, avoidable.why);
+        say!("    such as {}", avoidable.example);
+        say!("    remedy: {}", avoidable.remedy);
     }
     Ok(())
 }
@@ -354,9 +351,9 @@ async fn why(args: WhyArgs) -> anyhow::Result<()> {
         return print::json(&answer);
     }
     let answer: Explanation = serde_json::from_value(answer).context("the edge answered something else")?;
-    println!("key {}", answer.key);
+    say!("key {}", answer.key);
     for variant in &answer.variants {
-        println!(
+        say!(
             "{} {}, {} B, {}{}",
             if variant.selected { "selected:" } else { "other fields:" },
             variant.status,
@@ -365,17 +362,17 @@ async fn why(args: WhyArgs) -> anyhow::Result<()> {
             variant.etag.as_ref().map(|etag| format!(", {etag}")).unwrap_or_default()
         );
         if !variant.vary.is_empty() {
-            println!("  chosen by {}", variant.vary);
+            say!("  chosen by {}", variant.vary);
         }
         if !variant.groups.is_empty() {
-            println!("  groups {}", variant.groups.join(" "));
+            say!("  groups {}", variant.groups.join(" "));
         }
-        println!("  {}", variant.freshness);
-        println!("  {} [{}]", variant.decision, variant.clause);
+        say!("  {}", variant.freshness);
+        say!("  {} [{}]", variant.decision, variant.clause);
     }
     match answer.clause {
-        Some(clause) => println!("{} [{clause}]", answer.verdict),
-        None => println!("{}", answer.verdict),
+        Some(clause) => say!("{} [{clause}]", answer.verdict),
+        None => say!("{}", answer.verdict),
     }
     Ok(())
 }

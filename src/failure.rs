@@ -1,6 +1,10 @@
 //! How a failure reaches a person: what failed, and on a line of its own what to do next.
 
+use crate::print::{self, tell};
 use std::fmt;
+
+/// The exit code where nobody reads what a command prints: that of a process which SIGPIPE ends.
+const UNREAD: u8 = 128 + 13;
 
 /// An error with a hint.
 #[derive(Debug)]
@@ -79,7 +83,10 @@ pub fn text(error: &anyhow::Error) -> String {
 
 /// Prints the error and returns the exit code.
 pub fn report(error: &anyhow::Error) -> u8 {
-    eprintln!("{}", text(error));
+    if print::is_unread(error) {
+        return UNREAD;
+    }
+    tell!("{}", text(error));
     if error.is::<Usage>() { 2 } else { 1 }
 }
 

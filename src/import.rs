@@ -10,6 +10,7 @@ use renderer::import::{self, Imported};
 use renderer::{BaseUrl, Input, Limits, Options, Renderer, Sink, SinkClosed, Sources};
 
 use crate::failure::HintExt;
+use crate::print::say;
 use crate::render;
 
 /// How many differing pages are shown; further ones are counted.
@@ -57,9 +58,9 @@ fn convert(args: &ImportArgs) -> anyhow::Result<()> {
     };
     write(&args.out, &made)?;
     for note in &made.notes {
-        println!("look at {}: {}", note.path, note.text);
+        say!("look at {}: {}", note.path, note.text);
     }
-    println!("{} files written to {}, {} to look at", made.files.len(), args.out.display(), made.notes.len());
+    say!("{} files written to {}, {} to look at", made.files.len(), args.out.display(), made.notes.len());
     match &args.compare {
         Some(old) => compare(old, made),
         None => Ok(()),
@@ -113,7 +114,7 @@ fn compare(old: &Path, made: Imported) -> anyhow::Result<()> {
     let mut differ = 0;
     let mut say = |line: String| {
         if shown < SHOWN_MAX {
-            println!("{line}");
+            say!("{line}");
         }
         shown += 1;
     };
@@ -139,7 +140,7 @@ fn compare(old: &Path, made: Imported) -> anyhow::Result<()> {
     for path in new.keys().filter(|path| !old_paths.contains(path.as_str())) {
         say(format!("+ {path}: is new"));
     }
-    println!("{} files before, {} now, {differ} differ", old_paths.len(), new.len());
+    say!("{} files before, {} now, {differ} differ", old_paths.len(), new.len());
     Ok(())
 }
 

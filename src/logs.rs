@@ -42,7 +42,8 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
         .parse()
         .with_context(|| format!("`{}` is not a log filter", args.log))?;
     let filtered = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // What cannot be written is not told there either, which would end whoever logs.
+    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(std::io::stderr);
     let started = match args.log_format {
         Format::Text => {
             filtered.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()

@@ -1,4 +1,9 @@
 //! `bake`: renders a site, releases it, serves it. Parses, dispatches, and says what failed.
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they end who prints where nobody reads: see `print`"
+)]
 #![expect(unreachable_pub, reason = "this is a binary: `pub` says what a module offers to the others")]
 
 mod bucket;

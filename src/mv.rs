@@ -10,6 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::failure::HintExt;
+use crate::print::say;
 use crate::render::{self, Folder};
 
 /// Move a page or a section: links to it are rewritten, and its old address becomes an alias
@@ -54,15 +55,15 @@ pub async fn run(args: MvArgs) -> anyhow::Result<()> {
     }
     carry_out(&args.folder, &plan)?;
     let (from, to) = plan.folder.as_ref().or(plan.renames.first()).context("nothing moves")?;
-    println!("moved {from} to {to}");
+    say!("moved {from} to {to}");
     for rewrite in &plan.rewrites {
-        println!(
+        say!(
             "rewrote {}",
             plan.renames.iter().find(|(from, _)| *from == rewrite.path).map_or(&rewrite.path, |(_, to)| to)
         );
     }
     for alias in &plan.aliases {
-        println!("{alias} leads to the new address");
+        say!("{alias} leads to the new address");
     }
     Ok(())
 }

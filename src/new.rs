@@ -8,6 +8,7 @@ use anyhow::Context;
 use jiff::civil::Date;
 
 use crate::failure::{HintExt, Usage};
+use crate::print::say;
 use crate::render;
 
 /// Begin a site, a section or a page
@@ -116,7 +117,7 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
     for (path, text) in files {
         write(&folder.join(path), &text)?;
     }
-    println!("next: bake up {shown}");
+    say!("next: bake up {shown}");
     Ok(())
 }
 
@@ -134,7 +135,7 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
     let draft = if draft { "draft = true\n" } else { "" };
     write(&file, &format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title)))?;
     if folder != args.site.join("content") && !folder.join("_index.md").exists() {
-        println!(
+        say!(
             "note: {} has no _index.md, so that no section lists this page; `bake new section` makes one",
             folder.display()
         );
@@ -194,7 +195,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error).with_context(failed),
     }
-    println!("made {}", path.display());
+    say!("made {}", path.display());
     Ok(())
 }
 

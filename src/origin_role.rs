@@ -10,6 +10,7 @@ use origin::{Origin, OriginConfig};
 use crate::config::Config;
 use crate::failure::HintExt;
 use crate::jobs::Jobs;
+use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::{logs, up};
 
@@ -64,7 +65,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     })?;
     origin.set_render(Arc::new(jobs));
     origin.follow();
-    println!("origin at {url}");
+    say!("origin at {url}");
     ::origin::http::serve(listener, origin, Box::pin(up::stop_signal())).await;
     Ok(())
 }

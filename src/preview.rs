@@ -8,7 +8,6 @@ mod output;
 mod problem;
 mod store;
 
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -31,6 +30,7 @@ use self::http::Preview;
 use self::output::Output;
 use self::store::Store;
 use crate::fetched::{Ask, Fetched};
+use crate::print::{say, tell};
 use crate::watch::{Change, Watch};
 use crate::{config, failure, print, render, up};
 
@@ -90,10 +90,10 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
     let editor = Editor::find(render::environment);
     let preview = Arc::new(Preview::new(Board::new(boot, base), root.clone(), editor, host));
     let url = format!("http://{}{}", reachable(at), preview.board().address("/"));
-    say(&format!(
+    say!(
         "\nYour preview is at {url}\n\n  Every save is shown at once; drafts and pages to come are marked; \
          Alt+click opens the source.\n  Nothing is published. Ctrl-C stops.\n"
-    ));
+    );
     let server = tokio::spawn(http::serve(listener, Arc::clone(&preview)));
     if args.open {
         open_browser(&url);
@@ -115,14 +115,6 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
         result = author.follow(watch) => result,
         () = up::stop_signal() => Ok(()),
         ended = server => ended.context("the preview's server ended badly"),
-    }
-}
-
-/// Prints a line, where somebody reads it.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-        tracing::debug!(%error, "standard output is closed");
     }
 }
 
@@ -161,8 +153,8 @@ fn open_browser(url: &str) {
         tokio::spawn(async move { child.wait().await });
     });
     if let Err(error) = started {
-        eprintln!("warning: the browser cannot be opened with `{program}`: {error}");
-        eprintln!("hint: open {url} yourself, or name a program in BROWSER");
+        tell!("warning: the browser cannot be opened with `{program}`: {error}");
+        tell!("hint: open {url} yourself, or name a program in BROWSER");
     }
 }
 
@@ -209,7 +201,7 @@ impl Author {
                     answer = self.fetched.next() => answer,
                 };
                 if let Some(problem) = problem {
-                    eprintln!("warning: {problem}; its last good data is used");
+                    tell!("warning: {problem}; its last good data is used");
                     self.next = self.next.into_iter().chain(self.fetched.next_try()).min();
                 }
                 if is_new {
@@ -229,13 +221,13 @@ impl Author {
         let (what, error, shown) = match self.try_render().await {
             Ok((summary, diff)) => {
                 for warning in summary.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
-                    eprintln!("{}", warning.as_warning());
+                    tell!("{}", warning.as_warning());
                 }
                 self.warned.clone_from(&summary.warnings);
                 let ms =
                     saved.and_then(|at| at.elapsed().ok()).unwrap_or_else(|| began.elapsed()).as_millis();
                 let is_first = self.since.replace(summary.render).is_none();
-                say(&match before.filter(|_| !is_first) {
+                let shown = match before.filter(|_| !is_first) {
                     Some(before) => {
                         let after = if saved.is_some() { "after the save" } else { "to render" };
                         format!(
@@ -246,7 +238,8 @@ impl Author {
                     None => {
                         format!("rendered {} pages, {} files in {ms} ms", summary.pages, summary.outputs)
                     }
-                });
+                };
+                say!("{shown}");
                 if summary.errors.is_empty() {
                     self.failed = None;
                     return;
@@ -267,12 +260,12 @@ impl Author {
         if saved.is_none() && self.failed.as_ref() == Some(&text) {
             return;
         }
-        eprintln!("{text}");
+        tell!("{text}");
         self.failed = Some(text);
         let (problems, more) = problem::problems(&error);
         let count = problems.len() + more;
         let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-        eprintln!("{what}, {errors}: {shown}; the next save tries again");
+        tell!("{what}, {errors}: {shown}; the next save tries again");
     }
 
     async fn try_render(&mut self) -> anyhow::Result<(Summary, Diff)> {
@@ -294,7 +287,7 @@ impl Author {
         let called = self.fetched.refresh(&config, &ask).await;
         self.next = self.fetched.next_try();
         for problem in self.fetched.problems(&config, &called)? {
-            eprintln!("warning: {problem}; its last good data is used");
+            tell!("warning: {problem}; its last good data is used");
         }
         let options = Options {
             drafts: self.drafts,

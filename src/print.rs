@@ -1,6 +1,10 @@
 //! What commands print.
+//!
+//! Whoever reads may leave, as `head` does, or a log that is started again. A command that only prints ends then; all else goes
+//! on with its work, which nobody has asked to end.
 
-use std::io::Write;
+use std::fmt;
+use std::io::{self, Write};
 
 use release::ReleaseId;
 use release::tree::Diff;
@@ -13,10 +17,34 @@ use crate::system::SystemArgs;
 /// Paths that are listed one by one; of more, only the number is said.
 const PATHS_SHOWN: usize = 8;
 
+/// Prints a line on standard output, as `println!` does, where somebody reads it.
+macro_rules! say {
+    ($($line:tt)*) => { $crate::print::line(&mut std::io::stdout().lock(), format_args!($($line)*)) };
+}
+
+/// Prints a line on standard error, as `eprintln!` does, where somebody reads it.
+macro_rules! tell {
+    ($($line:tt)*) => { $crate::print::line(&mut std::io::stderr().lock(), format_args!($($line)*)) };
+}
+
+pub(crate) use {say, tell};
+
+/// Writes a line, where somebody reads it.
+pub fn line(out: &mut impl Write, line: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::debug!(%error, "nobody reads what is printed");
+    }
+}
+
+/// Whether this is the end of a command because nobody reads what it prints.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Prints a value as JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(())
 }
@@ -49,13 +77,13 @@ pub fn diff(diff: &Diff) -> anyhow::Result<()> {
 pub fn changes(diff: &Diff) {
     for (sign, paths) in [('+', &diff.added), ('~', &diff.changed), ('-', &diff.removed)] {
         for path in paths.iter().take(PATHS_SHOWN) {
-            println!("  {sign} {path}");
+            say!("  {sign} {path}");
         }
         if paths.len() > PATHS_SHOWN {
-            println!("  {sign} and {} more", paths.len() - PATHS_SHOWN);
+            say!("  {sign} and {} more", paths.len() - PATHS_SHOWN);
         }
     }
-    println!("  {}", counts(diff));
+    say!("  {}", counts(diff));
 }
 
 /// `1 added, 3 changed, 0 removed`.
@@ -66,10 +94,7 @@ pub fn counts(diff: &Diff) -> String {
 /// Prints the receipt of a purge.
 pub fn receipt(receipt: &Receipt, soft: bool) {
     let kind = if soft { "soft purge" } else { "purge" };
-    println!(
-        "{kind} committed as journal entry {} of site `{}`",
-        receipt.committed.seq, receipt.committed.site
-    );
+    say!("{kind} committed as journal entry {} of site `{}`", receipt.committed.seq, receipt.committed.site);
     for line in &receipt.selectors {
         let meaning = match line.paths {
             Some(0) => "matches nothing of the active release".to_owned(),
@@ -77,16 +102,13 @@ pub fn receipt(receipt: &Receipt, soft: bool) {
             Some(n) => format!("{n} paths"),
             None => "committed".to_owned(),
         };
-        println!("  {}: {meaning}", line.selector);
+        say!("  {}: {meaning}", line.selector);
     }
     edges(&receipt.edges);
     if !receipt.complete {
-        println!("  not every origin answered: there may be edges that are not listed");
+        say!("  not every origin answered: there may be edges that are not listed");
     }
-    println!(
-        "{}",
-        if receipt.applied_everywhere { "applied everywhere" } else { "not yet applied everywhere" }
-    );
+    say!("{}", if receipt.applied_everywhere { "applied everywhere" } else { "not yet applied everywhere" });
 }
 
 /// Prints how far each edge is.
@@ -97,7 +119,7 @@ pub fn edges(edges: &[EdgeReceipt]) {
             EdgeProgress::Pending => "not yet".to_owned(),
             EdgeProgress::Lapsed => "silent for a whole lease".to_owned(),
         };
-        println!("  edge {}: {state}", edge.edge);
+        say!("  edge {}: {state}", edge.edge);
     }
 }
 

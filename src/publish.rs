@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::{self, HintExt, Usage};
-use crate::print;
+use crate::print::{self, say, tell};
 use crate::render::{self, Folder};
 use crate::stores::{self, StoreArgs};
 use crate::system::{Client, DATA, SystemArgs};
@@ -153,15 +153,15 @@ fn show(args: &PublishArgs, published: &Published) -> anyhow::Result<()> {
         return print::json(published);
     }
     for warning in &published.warnings {
-        eprintln!("{warning}");
+        tell!("{warning}");
     }
     let release = print::release(published.release.as_ref());
     match &published.committed {
         _ if args.plan => {
-            println!("a publish would replace {release} ({} objects to upload)", published.uploaded)
+            say!("a publish would replace {release} ({} objects to upload)", published.uploaded)
         }
-        Some(committed) => println!("published {release} as journal entry {}", committed.seq),
-        None => println!("nothing changed: {release} stays"),
+        Some(committed) => say!("published {release} as journal entry {}", committed.seq),
+        None => say!("nothing changed: {release} stays"),
     }
     print::changes(&published.diff);
     print::edges(&published.edges);

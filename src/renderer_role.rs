@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
 use crate::worker::{self, Event, From, Reason, Setup, Tell, Worker};
@@ -62,7 +63,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
         },
         stop.clone(),
     );
-    println!("renderer of site `{site}`");
+    say!("renderer of site `{site}`");
     let work = tokio::spawn(worker.run());
     handle.give(Reason::Start).await?;
     let jobs = Jobs::new(stores.bucket);
@@ -85,7 +86,7 @@ impl Tell for Lines {
     async fn published(&self, event: &Event) {
         if event.committed.is_some() {
             let release = print::release(event.release.as_ref());
-            println!("published {release} ({}): {}", event.trigger, print::counts(&event.diff));
+            say!("published {release} ({}): {}", event.trigger, print::counts(&event.diff));
             for origin in &self.wake {
                 // An origin that is not woken looks by itself within a second.
                 if let Err(error) = origin.poke("/v1/wake").await {

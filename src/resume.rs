@@ -2,7 +2,7 @@
 
 use release::wire::Committed;
 
-use crate::print;
+use crate::print::{self, say};
 use crate::system::SystemArgs;
 
 /// Let saves and schedules publish again after a rollback
@@ -25,6 +25,6 @@ pub async fn run(args: ResumeArgs) -> anyhow::Result<()> {
     if args.json {
         return print::json(&committed);
     }
-    println!("resumed at journal entry {}: saves and schedules publish again", committed.seq);
+    say!("resumed at journal entry {}: saves and schedules publish again", committed.seq);
     Ok(())
 }

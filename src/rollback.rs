@@ -3,7 +3,7 @@
 use release::ReleaseId;
 use release::wire::{Published, RollbackRequest};
 
-use crate::print;
+use crate::print::{self, say};
 use crate::system::SystemArgs;
 
 /// Serve an earlier release again, and hold back publishes that nobody asked for
@@ -38,10 +38,10 @@ pub async fn run(args: RollbackArgs) -> anyhow::Result<()> {
     if args.json {
         print::json(&published)?;
     } else {
-        println!("rolled back to {}", print::release(published.release.as_ref()));
+        say!("rolled back to {}", print::release(published.release.as_ref()));
         print::changes(&published.diff);
         print::edges(&published.edges);
-        println!("saves, schedules and restarts are held back until `bake publish` or `bake resume`");
+        say!("saves, schedules and restarts are held back until `bake publish` or `bake resume`");
     }
     print::all_applied(args.wait, &published.edges)
 }

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Secret, Store};
 use crate::data_folder::{DataFolder, Keys};
 use crate::failure::HintExt;
+use crate::print::{say, tell};
 use crate::stores::{self, Stores};
 use crate::system::{DATA, UpBucket, UpFile};
 use crate::watch::{Change, Watch};
@@ -365,12 +366,7 @@ struct Out {
 
 impl Out {
     fn line(&self, text: &str, event: &serde_json::Value) {
-        use std::io::Write;
-        let mut out = std::io::stdout().lock();
-        let written = if self.json { writeln!(out, "{event}") } else { writeln!(out, "{text}") };
-        if let Err(error) = written.and_then(|()| out.flush()) {
-            tracing::debug!(%error, "standard output is closed");
-        }
+        if self.json { say!("{event}") } else { say!("{text}") }
     }
 
     fn ready(&self, folder: &Path, up: &UpFile) {
@@ -486,7 +482,7 @@ impl Tell for Teller {
             }),
         );
         if !self.out.json {
-            event.vanished.warnings().for_each(|warning| eprintln!("{warning}"));
+            event.vanished.warnings().for_each(|warning| tell!("{warning}"));
         }
     }
 
@@ -498,10 +494,10 @@ impl Tell for Teller {
         if logs::are_json() {
             tracing::error!(%trigger, error = format!("{error:#}"), next, "not published");
         } else if self.is_known(Some(error)) && *trigger != Trigger::Watch {
-            eprintln!("still not published ({trigger}), for the same reason; {next}");
+            tell!("still not published ({trigger}), for the same reason; {next}");
         } else {
             failure::report(error);
-            eprintln!("not published ({trigger}): what was live before still is; {next}");
+            tell!("not published ({trigger}): what was live before still is; {next}");
         }
         if self.out.json {
             self.out.line(

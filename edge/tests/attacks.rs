@@ -319,38 +319,3 @@ async fn upstreams_that_are_passed_over_are_counted() {
     edge.edge.refresh_gauges();
     assert_eq!(meters::gauge("upstreams_up"), 0.0);
 }
-
-/// Each metric is in the table of the documentation, and nothing else is.
-#[test]
-fn every_metric_has_its_line() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(folder.join("../content/run/observing.md")).unwrap();
-    let mut known: Vec<String> = Vec::new();
-    let mut folders = vec![folder.join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                known.extend(names(&std::fs::read_to_string(path).unwrap(), '"'));
-            }
-        }
-    }
-    let mut told = names(&page, '`');
-    // A histogram comes in three parts, of which the page need not tell.
-    known.retain(|name| !["_bucket", "_sum", "_count"].iter().any(|part| name.ends_with(part)));
-    for names in [&mut known, &mut told] {
-        names.sort_unstable();
-        names.dedup();
-    }
-    assert_eq!(known, told);
-}
-
-/// The metrics that a text names, each after a quote.
-fn names(text: &str, quote: char) -> Vec<String> {
-    let begin = format!("{quote}bakehouse_edge_");
-    let rests = text.split(&begin).skip(1);
-    let is_part = |c: &char| c.is_ascii_lowercase() || *c == '_';
-    rests.map(|rest| rest.chars().take_while(is_part).collect()).collect()
-}

@@ -1,5 +1,7 @@
 //! The command line: help, exit codes, a plain folder of files.
 
+use std::path::Path;
+
 use crate::harness::{World, files, site};
 
 #[test]
@@ -294,4 +296,40 @@ fn a_build_that_fails_leaves_what_was_there() {
     world.write("site/content/about.md", "+++\ntitle = \n+++\n");
     world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&["content/about.md:2", "hint:"]);
     assert!(files(&world.path("out")) == before);
+}
+
+/// Each metric is in the tables of the documentation, and nothing else is.
+#[test]
+fn every_metric_has_its_line() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("content/run/observing.md")).unwrap();
+    let mut known: Vec<String> = Vec::new();
+    let mut folders =
+        ["src", "origin/src", "renderer/src", "edge/src"].map(|folder| root.join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                known.extend(metrics(&std::fs::read_to_string(path).unwrap(), '"'));
+            }
+        }
+    }
+    let mut told = metrics(&page, '`');
+    // A histogram comes in three parts, of which the page need not tell.
+    known.retain(|name| !["_bucket", "_sum", "_count"].iter().any(|part| name.ends_with(part)));
+    for names in [&mut known, &mut told] {
+        names.sort_unstable();
+        names.dedup();
+    }
+    assert_eq!(known, told);
+}
+
+/// The metrics that a text names, each after a quote.
+fn metrics(text: &str, quote: char) -> Vec<String> {
+    let begin = format!("{quote}bakehouse_");
+    let rests = text.split(&begin).skip(1);
+    let is_part = |c: &char| c.is_ascii_lowercase() || *c == '_';
+    rests.map(|rest| format!("bakehouse_{}", rest.chars().take_while(is_part).collect::<String>())).collect()
 }

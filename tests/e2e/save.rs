@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Command;
 
-use crate::harness::{SOON, World, site, wait_until};
+use crate::harness::{SOON, Up, World, site, wait_until};
 
 #[test]
 fn a_save_in_place_is_live() {
@@ -240,6 +240,22 @@ fn a_publish_changes_exactly_what_differs() {
     assert_eq!(diff["removed"], serde_json::json!([]), "{diff}");
     let changed: Vec<&str> = diff["changed"].as_array().unwrap().iter().filter_map(|p| p.as_str()).collect();
     assert_eq!(changed, ["about/index.html"]);
+}
+
+/// As after `bake up 2>&1 | head`, or where a log is started again.
+#[test]
+fn saves_go_live_where_nobody_reads_what_is_printed() {
+    let world = World::new();
+    site::small(&world, "site");
+    let process = Up::command(&world, "site", &["--log", "debug"], &[]).unread().start();
+    let up = Up::attach(&world, "site", process);
+    up.wait_text("/about/", "Two ovens");
+    world.write("site/content/about.md", "+++\ntitle = \"About\n+++\nBroken.\n");
+    wait_until("the failure", SOON, || up.metric("bakehouse_publish_failures_total", &[]) > 0.0);
+    world.write("site/content/about.md", site::page("About", "Mended."));
+    up.wait_text("/about/", "Mended.");
+    // What only prints ends, as if by SIGPIPE.
+    assert_eq!(world.bake("site", &["check", "--json"]).unread().run().status.code(), Some(141));
 }
 
 #[test]

@@ -80,10 +80,12 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn start(command: &mut Command, log: Rc<Log>) -> Self {
-        command.stdin(Stdio::null());
-        command.stdout(File::create(&log.stdout).unwrap());
-        command.stderr(File::create(&log.stderr).unwrap());
+    pub(super) fn start(command: &mut Command, log: Rc<Log>, is_read: bool) -> Self {
+        let stream = |path: &Path| match is_read {
+            true => Stdio::from(File::create(path).unwrap()),
+            false => Stdio::from(std::io::pipe().unwrap().1),
+        };
+        command.stdin(Stdio::null()).stdout(stream(&log.stdout)).stderr(stream(&log.stderr));
         let child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", log.command));
         Self { child, log }
     }

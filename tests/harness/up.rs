@@ -29,8 +29,13 @@ impl<'w> Up<'w> {
         Self::attach(world, site, process)
     }
 
-    /// Starts it without waiting; `--data` is `data` beside the site, not in it.
+    /// Starts it without waiting.
     pub fn launch(world: &World, site: &str, args: &[&str], vars: &[(&str, &str)]) -> Process {
+        Self::command(world, site, args, vars).start()
+    }
+
+    /// Its command; `--data` is `data` beside the site, not in it.
+    pub fn command<'a>(world: &'a World, site: &str, args: &[&str], vars: &[(&str, &str)]) -> Run<'a> {
         let site_path = world.path(site);
         let data = data_of(world, site);
         let mut all = vec!["up", site_path.to_str().unwrap(), "--data", data.to_str().unwrap()];
@@ -40,7 +45,7 @@ impl<'w> Up<'w> {
             }
         }
         all.extend(args);
-        world.bake(".", &all).vars(vars).start()
+        world.bake(".", &all).vars(vars)
     }
 
     /// Waits until a launched process serves.

@@ -60,7 +60,7 @@ impl World {
         command.args(args).current_dir(self.path(folder)).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.folder()).env("LANG", "C.UTF-8").env("RUST_BACKTRACE", "1");
-        Run { world: self, command }
+        Run { world: self, command, is_read: true }
     }
 
     /// Starts `bake up` on the site in this folder, and waits until it serves.
@@ -100,6 +100,7 @@ impl Drop for World {
 pub struct Run<'w> {
     world: &'w World,
     command: Command,
+    is_read: bool,
 }
 
 impl Run<'_> {
@@ -117,10 +118,16 @@ impl Run<'_> {
         self
     }
 
+    /// Nobody reads what it writes: its streams are pipes that are closed at their other end.
+    pub fn unread(mut self) -> Self {
+        self.is_read = false;
+        self
+    }
+
     /// Starts it and leaves it running.
     pub fn start(mut self) -> Process {
         let log = self.world.log(&self.command);
-        Process::start(&mut self.command, log)
+        Process::start(&mut self.command, log, self.is_read)
     }
 
     /// Runs it to its end.
