@@ -8,6 +8,7 @@ use crate::library::{Library, Making, ParsedFiles};
 use crate::limits::Limits;
 use crate::schemas::Schemas;
 use crate::sources::Sources;
+use crate::templates::Wants;
 
 /// Bytes of the shortest text by which a page is recognised: many pages say next to nothing.
 const TEXT_BYTES_MIN: usize = 40;
@@ -45,8 +46,7 @@ pub fn identities(sources: &Sources) -> Vec<Identity> {
         schemas: &Schemas::default(),
         drafts: true,
         now: None,
-        count_words: false,
-        backlinks: false,
+        wants: Wants::default(),
         known: &ParsedFiles::new(),
     };
     let mut errors = Errors::default();

@@ -91,7 +91,7 @@ impl Before<Vec<Stamp>> {
             return None;
         }
         let files = input.sources.differing_from(&self.files, FILES_MAX)?;
-        let taken = site.library.taken(site.engine.backlinks, parsed, contents(&files)?)?;
+        let taken = site.library.taken(parsed, contents(&files)?)?;
         Some(Touched::of(site, &taken))
     }
 }

@@ -29,6 +29,7 @@ use crate::limits::Limits;
 use crate::locales;
 use crate::schemas::{self, Schemas};
 use crate::sources::Sources;
+use crate::templates::Wants;
 
 pub use self::names::dated_name;
 pub(crate) use self::names::{canonical, counterpart, index_language};
@@ -53,6 +54,8 @@ pub(crate) struct Parsed {
     pub(crate) body: u32,
     /// Whether the body holds template syntax.
     pub(crate) templated: bool,
+    /// What it asks for as a template.
+    pub(crate) wants: Wants,
     /// Whether the body may have the mark that ends a summary.
     pub(crate) may_have_summary: bool,
     /// Words of the body; 0 where no template asks for them.
@@ -83,6 +86,7 @@ impl Parsed {
             matter,
             body: 0,
             templated: false,
+            wants: Wants::default(),
             may_have_summary: false,
             words: 0,
             characters: 0,
@@ -232,6 +236,8 @@ pub(crate) struct Library {
     section_by_path: AHashMap<Arc<str>, SectionId>,
     /// Files of one content in several languages, by path without the language; only where there are several.
     translations: HashMap<Box<str>, Vec<Content>>,
+    /// What templates and contents ask for.
+    wants: Wants,
     /// What links to a content.
     backlinks: HashMap<Content, Vec<Content>>,
     /// Pages that a sorted section leaves out for want of what it sorts by, and what that is.
@@ -267,6 +273,7 @@ pub(crate) struct Taken {
 }
 
 /// What a library is made from, beside files.
+#[derive(Clone, Copy)]
 pub(crate) struct Making<'a> {
     pub(crate) sources: &'a Sources,
     pub(crate) rows: &'a [RowPage],
@@ -276,8 +283,8 @@ pub(crate) struct Making<'a> {
     pub(crate) drafts: bool,
     /// Seconds since 1970, where dates publish and withdraw pages.
     pub(crate) now: Option<i64>,
-    pub(crate) count_words: bool,
-    pub(crate) backlinks: bool,
+    /// What templates ask for; contents that are templates may ask for more.
+    pub(crate) wants: Wants,
     pub(crate) known: &'a HashMap<Arc<str>, Arc<Parsed>>,
 }
 
@@ -394,6 +401,7 @@ impl Library {
     /// address, list and order stays as it is. Otherwise nothing is done. Says what differs now.
     pub(crate) fn take(&mut self, making: &Making<'_>, files: &[&str]) -> Option<Vec<Taken>> {
         let skipped = globs("zola.toml", &making.config.skip_content_templating).ok()?;
+        let making = &Making { wants: self.wants, ..*making };
         let mut taken = Vec::new();
         let mut same_unknown = true;
         for path in files {
@@ -403,7 +411,7 @@ impl Library {
             if Arc::ptr_eq(&parsed, before) {
                 continue;
             }
-            let same_matter = self.moves_nothing(making.backlinks, before, &parsed)?;
+            let same_matter = self.moves_nothing(before, &parsed)?;
             same_unknown &= same_matter || before.unknown() == parsed.unknown();
             taken.push(Taken { content, source: source.clone(), parsed, same_matter });
         }
@@ -433,13 +441,13 @@ impl Library {
 
     /// What of these files this library has taken, if it stands as the one did that was made of `before`, which knows them
     /// as they were; none where one of them may have moved an address, a list or an order.
-    pub(crate) fn taken(&self, backlinks: bool, before: &ParsedFiles, files: &[&str]) -> Option<Vec<Taken>> {
+    pub(crate) fn taken(&self, before: &ParsedFiles, files: &[&str]) -> Option<Vec<Taken>> {
         let mut taken = Vec::new();
         for path in files {
             let (content, source, parsed) = self.file(path)?;
             let before = before.get(*path)?;
             if !Arc::ptr_eq(parsed, before) {
-                let same_matter = self.moves_nothing(backlinks, before, parsed)?;
+                let same_matter = self.moves_nothing(before, parsed)?;
                 taken.push(Taken { content, source: source.clone(), parsed: parsed.clone(), same_matter });
             }
         }
@@ -458,8 +466,8 @@ impl Library {
 
     /// Whether the front matter is the same, letter for letter, where a file says `now` what it did not `before`; none where
     /// that may move an address, a list or an order.
-    fn moves_nothing(&self, backlinks: bool, before: &Parsed, now: &Parsed) -> Option<bool> {
-        if backlinks && now.linked != before.linked {
+    fn moves_nothing(&self, before: &Parsed, now: &Parsed) -> Option<bool> {
+        if now.wants != before.wants || (self.wants.backlinks && now.linked != before.linked) {
             return None;
         }
         let same_matter = now.matter_value == before.matter_value;
@@ -509,12 +517,21 @@ impl Library {
                 others.entry(folder).or_default().push(front_matter::shared(path));
             }
         }
-        let parsed: Vec<Result<ParsedFile, Unfit>> =
-            files.par_iter().map(|path| parse_file(making, &skipped, path)).collect();
+        let parse = |making: &Making<'_>| -> Vec<Result<ParsedFile, Unfit>> {
+            files.par_iter().map(|path| parse_file(making, &skipped, path)).collect()
+        };
+        let mut parsed = parse(making);
+        let asked = parsed.iter().flatten().map(|(_, parsed)| parsed.wants);
+        let wants = asked.fold(making.wants, Wants::or);
+        let counts = !making.wants.words && wants.words;
+        let making = &Making { wants, ..*making };
+        if counts {
+            parsed = parse(making);
+        }
         let mut known = ParsedFiles::with_capacity(parsed.len());
         let mut found = Vec::with_capacity(parsed.len() + making.rows.len());
         let mut stand_ins = HashSet::new();
-        for (path, result) in files.into_iter().zip(parsed) {
+        for (path, result) in files.iter().copied().zip(parsed) {
             match result {
                 Ok((path, parsed)) => {
                     known.insert(path.clone(), parsed.clone());

@@ -208,15 +208,36 @@ impl Needs {
     }
 }
 
+/// What takes long to know of contents, and is not made where no template and no content asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Wants {
+    /// How many words each has.
+    pub(crate) words: bool,
+    /// What links to each.
+    pub(crate) backlinks: bool,
+}
+
+impl Wants {
+    /// What a text that is a template may ask for.
+    pub(crate) fn of(text: &str) -> Self {
+        let reads_any = scan::reads_any(text);
+        let mentions = |word: &str| reads_any || text.contains(word);
+        Self { words: mentions("word_count") || mentions("reading_time"), backlinks: mentions("backlinks") }
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { words: self.words || other.words, backlinks: self.backlinks || other.backlinks }
+    }
+}
+
 /// A site's templates, parsed.
 pub(crate) struct Engine {
     pub(crate) tera: Tera,
     needs: HashMap<String, Arc<Needs>>,
     /// Where a name is looked for that no template of the site itself has, in this order.
     prefixes: Vec<String>,
-    /// Whether any template counts words.
-    pub(crate) counts_words: bool,
-    pub(crate) backlinks: bool,
+    /// What any template asks for.
+    pub(crate) wants: Wants,
     /// Arguments that nothing takes, in the templates of the site and its theme.
     pub(crate) warnings: Vec<Diagnostic>,
     /// Variables that any template sets.
@@ -304,14 +325,11 @@ impl Engine {
         let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
         let asks = |name: &&str| scan.needs(name).asks;
         let asks_within_content = WITHIN_CONTENT.iter().any(asks);
-        let reads_any = texts.values().any(|text| scan::reads_any(text));
-        let mentions = |word: &str| reads_any || texts.values().any(|text| text.contains(word));
         Ok(Self {
             needs,
             warnings,
             asks_within_content,
-            counts_words: ["word_count", "reading_time"].into_iter().any(mentions),
-            backlinks: mentions("backlinks"),
+            wants: texts.values().map(|text| Wants::of(text)).fold(Wants::default(), Wants::or),
             assigned: texts.values().flat_map(|text| assigned(text)).map(str::to_owned).collect(),
             mentioned: mentioned_fields(texts.values().map(String::as_str)).or(Fields::CONTENT),
             built_in_look,

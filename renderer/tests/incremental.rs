@@ -2,6 +2,8 @@
 //! outputs, what is gone, warnings and errors.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "support/draft.rs"]
+mod draft;
 #[path = "support/packs.rs"]
 mod packs;
 
@@ -11,17 +13,25 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
-use renderer::data::{self, DataSet, SourceConfig};
 use renderer::{
-    Errors, Handed, ImageOptions, Input, Memo, Options, Readers, RenderId, Renderer, Sink, SinkClosed,
-    Sources, Summary,
+    Errors, Handed, Input, Memo, Readers, RenderId, Renderer, Sink, SinkClosed, Sources, Summary,
 };
 
+use self::draft::{Draft, Edit, SCHEMAS, TEMPLATES, TITLES, picture};
 use self::packs::Packs;
 
-/// Sites that are edited in each of four tests, and edits of each site.
+/// Sites that are edited in each of five tests, unless `BAKE_TEST_SITES` says how many: more are worth their time when anything
+/// is changed that decides what is rendered again.
 const SITES: u32 = 24;
-const EDITS: usize = 40;
+/// How often each site is edited and rendered.
+const STEPS: usize = 40;
+/// Edits of one step.
+const EDITS_MAX: usize = 2;
+/// Renders of a site that cannot be rendered, before it is mended.
+const BROKEN_MAX: usize = 3;
+
+/// Edits between two renders, and what else is done.
+type Step = (Vec<Edit>, u8);
 
 type Outputs = BTreeMap<String, File>;
 
@@ -60,421 +70,6 @@ impl Sink for Taken {
     }
 }
 
-/// A picture, as text: a character for each byte.
-fn picture(width: u32) -> String {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, 4);
-    encoder.set_color(png::ColorType::Grayscale);
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(&vec![7; width as usize * 4]).unwrap();
-    writer.finish().unwrap();
-    bytes.into_iter().map(char::from).collect()
-}
-
-/// A site in the making: files by path, and what else a render is a function of.
-#[derive(Clone)]
-struct Draft {
-    files: BTreeMap<String, String>,
-    /// Whether the rows of the file of news make pages.
-    rows: bool,
-    day: i64,
-    drafts: bool,
-    images: u8,
-}
-
-/// One edit: what, and two choices within it.
-type Edit = (u8, u8, u8);
-
-const FOLDERS: &[&str] = &["", "blog/", "blog/deep/", "docs/", "notes/"];
-const NAMES: &[&str] = &["a", "b", "c", "d", "2026-03-04-dated", "bundle/index", "e.fr"];
-const TITLES: &[&str] = &["Alpha", "Beta", "Gamma", "Über <b>", "Zeta"];
-const BODIES: &[&str] = &[
-    "Plain words.",
-    "Other words, more of them.\n\n## A heading\n\nText.",
-    "Before.\n\n<!-- more -->\n\nAfter.",
-    "Before.\n\n<!-- more -->\n\nAfter, changed.",
-    "A [link](@/blog/a.md) and [one](@/blog/_index.md).",
-    "A [link](@/docs/b.md#a-heading).",
-    "A [heading](#a-heading).\n\n## A heading\n\n### Below",
-    "An image ![x](/pic.png) and ![y](photo.png).",
-    "```rust\nfn main() {}\n```\n",
-    "```python\nx = 1\n```\n",
-    "{{ <card p={page} /> }} and {{ get_url(path=\"/pic.png\") }}.",
-    "{% set s = get_section(path=\"blog/_index.md\") %}{{ s.title }}: {{ s.pages | length }}.",
-    "{{ load_data(path=\"data.toml\", required=false) }}",
-    "{{ data.news | length }} news, {{ config.title }}.",
-    "Note[^1].\n\n[^1]: A footnote.",
-];
-const TAGS: &[&str] = &["", "tags = [\"x\"]", "tags = [\"x\", \"y\"]", "tags = [\"Y\"]\nkinds = [\"k\"]"];
-const EXTRAS: &[&str] = &[
-    "",
-    "weight = 2\n",
-    "weight = 1\ndescription = \"d\"\ncolour = 1\n",
-    "date = 2026-01-02\n",
-    "date = 2026-01-03\nupdated = 2026-02-01\n",
-    "date = 2026-06-03\n",
-    "draft = true\n",
-    "slug = \"other\"\n",
-    "aliases = [\"old\", \"older/path\"]\n",
-    "template = \"other.html\"\n",
-    "in_search_index = false\n",
-    "hidden = true\n",
-    "render = false\n",
-    "expiry_date = 2026-06-02\n",
-    "authors = [\"me\"]\ncolour = 2\nshape = 3\n",
-];
-const RATINGS: &[&str] = &["extra.rating = 3", "extra.rating = \"high\"", "[extra]\nrating = 1"];
-const SCHEMAS: &[&str] = &[
-    "{}",
-    "{ \"properties\": { \"rating\": { \"type\": \"integer\" } } }",
-    "{ \"properties\": { \"rating\": { \"maximum\": 2 } }, \"additionalProperties\": false }",
-    "{ \"$ref\": \"/schemas/other.json\" }",
-    "{ \"type\": \"objekt\" }",
-];
-const SECTIONS: &[&str] = &[
-    "title = \"One\"\n",
-    "title = \"Two\"\nsort_by = \"date\"\n",
-    "title = \"Two\"\nsort_by = \"date\"\npaginate_by = 2\n",
-    "title = \"Three\"\nsort_by = \"title\"\npaginate_by = 1\npaginate_reversed = true\n",
-    "title = \"Four\"\nsort_by = \"weight\"\npage_template = \"other.html\"\n",
-    "title = \"Five\"\ntransparent = true\n",
-    "title = \"Six\"\ngenerate_feeds = true\nsort_by = \"slug\"\n",
-    "title = \"Seven\"\nredirect_to = \"docs\"\n",
-    "title = \"Eight\"\nrender = false\n",
-    "title = \"Nine\"\ninsert_anchor_links = \"left\"\n",
-    "title = \"Ten\"\nin_search_index = false\nweight = 3\n",
-    "title = \"Draft\"\ndraft = true\n",
-];
-const CONFIGS: &[&str] = &[
-    "title = \"Site\"\ngenerate_feeds = true\nfeed_limit = 3\n",
-    "title = \"Site\"\ngenerate_feeds = true\nbuild_search_index = true\n",
-    "title = \"Renamed\"\ntheme = \"t\"\n",
-    "title = \"Site\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\"]\n[languages.fr]\ngenerate_feeds = true\ntaxonomies = [{ name = \"tags\" }, { name = \"kinds\" }]\n",
-    "title = \"Site\"\n[markdown]\ninsert_anchor_links = \"right\"\n[markdown.highlighting]\ntheme = \"github-dark\"\n",
-    "title = \"Site\"\n[link_checker]\ninternal_level = \"warn\"\n",
-    "title = \"Site\"\nexclude_paginated_pages_in_sitemap = true\n[slugify]\npaths = \"safe\"\n[languages.fr]\n",
-];
-const TAXONOMIES: &[&str] = &[
-    "taxonomies = [{ name = \"tags\", paginate_by = 2, feed = true }, { name = \"kinds\" }]\n",
-    "taxonomies = [{ name = \"tags\" }, { name = \"kinds\", render = false }]\n",
-];
-
-/// Templates, each in some variants.
-const TEMPLATES: &[(&str, &[&str])] = &[
-    (
-        "base.html",
-        &[
-            "<html>{% block main %}{% endblock %}</html>",
-            "<html><nav>{% for p in get_section(path=\"_index.md\").subsections %}{% set s = get_section(path=p, metadata_only=true) %}{{ s.title }}{% endfor %}</nav>{% block main %}{% endblock %}</html>",
-            "<html><aside>{% set s = get_section(path=\"blog/_index.md\", allow_missing=true) %}{% if s %}{% for p in s.pages %}{{ p.title }}{% endfor %}{% endif %}</aside>{% block main %}{% endblock %}{{ now() | date(format=\"%Y-%m-%d\") }}</html>",
-            "<html>{% for t in get_taxonomy(kind=\"tags\").items %}{{ t.name }}{{ t.pages | length }}{% endfor %}{% block main %}{% endblock %}</html>",
-            "<html>{% set d = load_data(path=\"data.toml\", required=false) %}{% if d %}{{ d.x }}{% endif %}{% block main %}{% endblock %}{% include \"foot.html\" %}</html>",
-            "<html>{{ get_url(path=\"pic.png\", cachebust=false) }}{% block main %}{% endblock %}{{ data.news | length }}</html>",
-            "<html>{% set p = get_page(path=\"blog/a.md\", allow_missing=true) %}{% if p %}{{ p.title }}{{ p.summary }}{{ p.word_count }}{% endif %}{% block main %}{% endblock %}</html>",
-        ],
-    ),
-    (
-        "page.html",
-        &[
-            "{% extends \"base.html\" %}{% block main %}{{ page.title }}{{ page.content | safe }}{% endblock %}",
-            "{% extends \"base.html\" %}{% block main %}{{ page.content | safe }}{% if page.lower %}{{ page.lower.title }}{% endif %}{% if page.higher %}{{ page.higher.permalink }}{{ page.higher.summary }}{% endif %}{% endblock %}",
-            "{% extends \"base.html\" %}{% block main %}{{ page.title }}{% for h in page.toc %}{{ h.title }}{% endfor %}{{ page.reading_time }}{% for b in page.backlinks %}{{ b.title }}{% endfor %}{% for t in page.translations %}{{ t.permalink }}{% endfor %}{% endblock %}",
-            "{% extends \"base.html\" %}{% block main %}{{ <card p={page} /> }}{% for a in page.ancestors %}{{ get_section(path=a).title }}{% endfor %}{{ page.taxonomies | json_encode }}{% for a in page.assets %}{{ a }}{% endfor %}{% endblock %}",
-            "{{ page | json_encode }}{{ lang }}",
-        ],
-    ),
-    (
-        "section.html",
-        &[
-            "{% extends \"base.html\" %}{% block main %}{{ section.title }}{{ section.content | safe }}{% if paginator %}{{ paginator.current_index }}/{{ paginator.number_pagers }}{% for p in paginator.pages %}{{ <card p={p} /> }}{% endfor %}{% else %}{% for p in section.pages %}{{ <card p={p} /> }}{% endfor %}{% endif %}{% endblock %}",
-            "{% extends \"base.html\" %}{% block main %}{% for page in section.pages %}{{ page.content | safe }}{% endfor %}{% endblock %}",
-            "{% extends \"base.html\" %}{% block main %}{% for p in section.subsections %}{% set s = get_section(path=p) %}{{ s.title }}{% for p in s.pages %}{{ p.permalink }}{% endfor %}{% endfor %}{{ section.word_count }}{% endblock %}",
-        ],
-    ),
-    (
-        "index.html",
-        &[
-            "{% extends \"base.html\" %}{% block main %}{{ section.content | safe }}{% for p in section.pages %}{{ p.title }}{{ p.date }}{% endfor %}{% endblock %}",
-            "{% extends \"base.html\" %}{% block main %}{% set posts = get_section(path=\"blog/_index.md\") %}{% for p in posts.pages | slice(end=2) %}{{ p.summary | default(value=\"\") | safe }}{% endfor %}{% endblock %}",
-            "{% set s = get_section(path=\"blog/_index.md\", first=1, allow_missing=true) %}{% if s %}{{ s.title }}{% for p in s.pages %}{{ p.title }}{{ p.summary }}{% endfor %}{{ s.page_count }}{% endif %}",
-            "{{ config.title }} {{ get_taxonomy_url(kind=\"tags\", term=\"x\", required=false) }}",
-        ],
-    ),
-    (
-        "other.html",
-        &[
-            "other {{ page.title }} {{ page.path }}",
-            "{% extends \"page.html\" %}",
-            "{{ page.title }} {{ page.extra | length }}",
-        ],
-    ),
-    (
-        "foot.html",
-        &[
-            "foot",
-            "foot {{ config.title }}",
-            "{% set t = get_taxonomy_term(kind=\"tags\", term=\"x\", required=false) %}{% if t %}{{ t.page_count }}{% for p in t.pages %}{{ p.title }}{% endfor %}{% endif %}",
-        ],
-    ),
-    (
-        "card.html",
-        &[
-            "{% component card(p: map) %}<i>{{ p.title }}</i>{% endcomponent card %}",
-            "{% component card(p: map) %}<i>{{ p.title }}{{ p.summary }}</i>{% endcomponent card %}",
-            "{% component card(p: map) %}<i>{{ p.permalink }}{% include \"foot.html\" %}</i>{% endcomponent card %}",
-        ],
-    ),
-    (
-        "taxonomy_list.html",
-        &[
-            "{% for t in terms %}{{ t.name }}{{ t.pages | length }}{% endfor %}",
-            "{% for t in terms %}{{ t.name }}{% for p in t.pages %}{{ p.title }}{% endfor %}{% endfor %}",
-        ],
-    ),
-    (
-        "taxonomy_single.html",
-        &[
-            "{{ term.name }}{% if paginator %}{% for p in paginator.pages %}{{ p.title }}{% endfor %}{% endif %}",
-            "{{ term.name }}{% for p in term.pages %}{{ p.title }}{{ p.content }}{% endfor %}",
-            "{{ term.name }}{% if paginator %}{% for p in paginator.pages %}{{ p.title }}{% endfor %}{% else %}{% for p in term.pages %}{{ p.title }}{% endfor %}{% endif %}",
-        ],
-    ),
-    ("tags/single.html", &["tags only: {{ term.name }} {{ term.page_count }}"]),
-    ("404.html", &["lost", "{% extends \"base.html\" %}{% block main %}lost{% endblock %}"]),
-    (
-        "sitemap.xml",
-        &[
-            "{% for e in entries %}{{ e.permalink }}{{ e.updated }}\n{% endfor %}",
-            "{% for e in entries %}{{ e.permalink }}{{ e.extra | length }}{% endfor %}",
-        ],
-    ),
-    (
-        "anchor-link.html",
-        &[
-            "<a href=\"#{{ id }}\">{{ level }}</a>",
-            "<a href=\"#{{ id }}\">{{ get_url(path=\"pic.png\") }}</a>",
-        ],
-    ),
-];
-
-fn pick<T>(from: &[T], choice: u8) -> &T {
-    &from[choice as usize % from.len()]
-}
-
-impl Draft {
-    fn new() -> Self {
-        let mut draft = Self { files: BTreeMap::new(), rows: false, day: 0, drafts: false, images: 0 };
-        draft.config(0, 0);
-        for (name, variants) in TEMPLATES.iter().take(9) {
-            draft.set(&format!("templates/{name}"), variants[0]);
-        }
-        draft.set("content/_index.md", "+++\ntitle = \"Home\"\n+++\nWelcome.\n");
-        draft.section(1, 2);
-        draft.section(3, 4);
-        for (folder, name) in [(1, 0), (1, 1), (1, 5), (3, 1), (3, 2), (0, 3)] {
-            draft.page(folder, name, folder + name, name);
-        }
-        draft.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n");
-        draft.set("static/pic.png", "pic");
-        draft.news(1, 0);
-        draft.set("themes/t/theme.toml", "");
-        draft.set("themes/t/templates/foot.html", "theme's foot");
-        draft
-    }
-
-    fn set(&mut self, path: &str, text: &str) {
-        self.files.insert(path.to_owned(), text.to_owned());
-    }
-
-    fn config(&mut self, a: u8, b: u8) {
-        let text = format!("base_url = \"https://a.example\"\n{}{}", pick(TAXONOMIES, b), pick(CONFIGS, a));
-        self.set("zola.toml", &text);
-    }
-
-    fn page(&mut self, folder: u8, name: u8, a: u8, b: u8) {
-        let path = format!("content/{}{}.md", pick(FOLDERS, folder), pick(NAMES, name));
-        let (title, tags) = (pick(TITLES, a), pick(TAGS, b));
-        let text = format!(
-            "+++\ntitle = \"{title}\"\n{}[taxonomies]\n{tags}\n+++\n{}\n",
-            pick(EXTRAS, a.wrapping_mul(3).wrapping_add(b)),
-            pick(BODIES, b.wrapping_mul(5).wrapping_add(a))
-        );
-        self.set(&path, &text);
-    }
-
-    fn section(&mut self, folder: u8, a: u8) {
-        let path = format!("content/{}_index.md", pick(FOLDERS, folder));
-        self.set(&path, &format!("+++\n{}+++\nA section.\n", pick(SECTIONS, a)));
-    }
-
-    fn some(&self, prefix: &str, choice: u8) -> Option<String> {
-        let all: Vec<&String> = self.files.keys().filter(|path| path.starts_with(prefix)).collect();
-        (!all.is_empty()).then(|| (*pick(&all, choice)).clone())
-    }
-
-    fn toggle(&mut self, path: &str, text: &str, present: bool) {
-        if present {
-            self.set(path, text);
-        } else {
-            self.files.remove(path);
-        }
-    }
-
-    fn edit(&mut self, (what, a, b): Edit) {
-        match what % 25 {
-            // The text of a page, its front matter as it was.
-            0..=3 => {
-                if let Some(path) = self.some("content/", a)
-                    && let Some((head, _)) = self.files[&path].rsplit_once("+++\n")
-                {
-                    let text = format!("{head}+++\n{}\n", pick(BODIES, b));
-                    self.set(&path, &text);
-                }
-            }
-            // Its title, the rest as it was.
-            4 | 5 => {
-                if let Some(path) = self.some("content/", a) {
-                    let lines = self.files[&path].lines().map(|line| {
-                        if line.starts_with("title") {
-                            format!("title = \"{}\"", pick(TITLES, b))
-                        } else {
-                            line.to_owned()
-                        }
-                    });
-                    let text = lines.collect::<Vec<_>>().join("\n");
-                    self.set(&path, &text);
-                }
-            }
-            6 | 7 => self.page(a, b, a / 7, b / 7),
-            8 | 9 => self.section(a, b),
-            10 => {
-                if let Some(path) = self.some("content/", a)
-                    && let Some(text) = self.files.remove(&path)
-                {
-                    let to = format!("content/{}{}.md", pick(FOLDERS, b), pick(NAMES, b / 5));
-                    self.files.insert(to, text);
-                }
-            }
-            11 => {
-                if let Some(path) = self.some("content/", a)
-                    && path != "content/_index.md"
-                {
-                    self.files.remove(&path);
-                }
-            }
-            12..=14 => {
-                let (name, variants) = pick(TEMPLATES, a);
-                self.set(&format!("templates/{name}"), pick::<&str>(variants, b));
-            }
-            // A theme's template, and the absence of an override.
-            15 => {
-                let (name, variants) = pick(TEMPLATES, a);
-                self.set(&format!("themes/t/templates/{name}"), pick::<&str>(variants, b));
-            }
-            16 => {
-                let (name, _) = pick(&TEMPLATES[4..], a);
-                self.files.remove(&format!("templates/{name}"));
-            }
-            17 => self.config(a, b),
-            18 => self.toggle("data.toml", &format!("x = {b}"), a % 3 != 0),
-            19 => {
-                let path = *pick(
-                    &[
-                        "static/pic.png",
-                        "static/blog/a/index.html",
-                        "static/robots.txt",
-                        "content/blog/bundle/photo.png",
-                        "content/blog/photo.png",
-                        "static/sitemap.xml",
-                    ],
-                    a,
-                );
-                let is_picture = path.ends_with(".png") && b % 4 != 0;
-                let text = if is_picture { picture(u32::from(b % 16) + 1) } else { b.to_string() };
-                self.toggle(path, &text, b % 3 != 0);
-            }
-            20 => self.news(a % 4, b % 3),
-            21 => self.rows = b % 2 == 0,
-            22 if b % 3 == 0 => {
-                let lines =
-                    ["/gone /", "/gone /blog/ 301", "/gone / 301\n/away https://y.example/", "/a /", "?"];
-                self.toggle("static/_redirects", pick::<&str>(&lines, b / 3), a % 4 != 0);
-            }
-            22 => self.toggle("bakehouse.toml", "", a % 2 == 0),
-            23 if a % 2 == 0 => {
-                if let Some(path) = self.some("content/", a / 2)
-                    && let Some((head, body)) = self.files[&path].rsplit_once("+++\n")
-                {
-                    let text = match head.split_once("rating") {
-                        // What follows is its value, or lines of tables that were there before.
-                        Some((before, _)) => format!("{before}rating = {b}\n+++\n{body}"),
-                        None if head.contains("[taxonomies]") => {
-                            format!("{head}[extra]\nrating = {b}\n+++\n{body}")
-                        }
-                        None => format!("{head}{}\n+++\n{body}", pick(RATINGS, b)),
-                    };
-                    self.set(&path, &text);
-                }
-            }
-            23 => {
-                let path = *pick(
-                    &[
-                        "schemas/page.json",
-                        "schemas/blog/page.json",
-                        "schemas/nowhere/page.json",
-                        "schemas/section.json",
-                        "schemas/other.json",
-                        "themes/t/schemas/docs/page.json",
-                    ],
-                    a / 2,
-                );
-                self.toggle(path, pick::<&str>(SCHEMAS, b / 3), b % 3 != 0);
-            }
-            _ => match a % 3 {
-                0 => self.day = i64::from(b % 4),
-                1 => self.drafts = b % 2 == 0,
-                _ => self.images = b % 3,
-            },
-        }
-    }
-
-    /// So many rows, of some edition.
-    fn news(&mut self, rows: u8, edition: u8) {
-        let line = |i: u8| format!("row-{i},Row {i} of {rows},\"Body {i},\nedition {edition}.\"\n");
-        let lines: String = (0..rows).map(line).collect();
-        self.set("data/news.csv", &format!("slug,title,body\n{lines}"));
-    }
-
-    fn input(&self) -> Input {
-        let sources = Sources::from_files(self.files.iter().map(|(path, text)| {
-            let bytes: Vec<u8> = match path.ends_with(".png") {
-                true => text.chars().map(|c| c as u8).collect(),
-                false => text.as_bytes().to_vec(),
-            };
-            (path.clone(), Bytes::from(bytes))
-        }));
-        let page = "[page]\nsection = 'notes'\nslug = 'slug'\ntitle = 'title'\nbody = 'body'";
-        let source: SourceConfig = toml::from_str(&format!(
-            "name = 'news'\ntype = 'file'\npath = 'data/news.csv'\n{}",
-            if self.rows { page } else { "" }
-        ))
-        .unwrap();
-        let read = data::from_file(&source, source.file().unwrap(), &sources, false);
-        let data = DataSet::from_iter([("news".to_owned(), read.snapshot.unwrap())]);
-        let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
-        let widths = if self.images == 2 { vec![3, 6] } else { Vec::new() };
-        let images = ImageOptions { dimensions: self.images > 0, widths, ..ImageOptions::default() };
-        Input {
-            sources,
-            row_pages: Arc::new(read.pages),
-            faults: renderer::data::Faults::default(),
-            data: Arc::new(data),
-            now: now + jiff::SignedDuration::from_hours(24 * self.day),
-            options: Options { drafts: self.drafts, images, ..Options::default() },
-        }
-    }
-}
-
 fn clean(input: &Input) -> Result<(Summary, Outputs), Errors> {
     let taken = Taken::default();
     let summary = Renderer::for_one_render(1 << 20).render(input, None, &taken)?;
@@ -507,108 +102,179 @@ fn differing<'a>(
         .collect()
 }
 
-fn run(edits: &[Edit]) {
-    let packs = Arc::new(Packs::default());
-    let mut renderer = Renderer::new(8 << 20).with_blocks(packs.clone());
-    let mut draft = Draft::new();
-    let mut lost = String::new();
-    // What receivers have: the last, and one that lags behind.
-    let mut held: Vec<(Option<RenderId>, Outputs)> = vec![(None, Outputs::new()); 2];
-    let mut expected = clean(&draft.input());
-    for n in 0..=edits.len() {
-        let input = draft.input();
-        let which = usize::from(n % 3 == 2);
-        let (since, outputs) = &mut held[which];
-        let taken = Taken::default();
-        let found = renderer.render(&input, *since, &taken);
-        match (&expected, found) {
+/// A sink that does some work as soon as there is an output.
+struct Meanwhile<'a> {
+    taken: Taken,
+    work: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+}
+
+impl Sink for Meanwhile<'_> {
+    fn put(&self, file: File) -> Result<(), SinkClosed> {
+        let work = self.work.lock().unwrap().take();
+        work.into_iter().for_each(|work| work());
+        self.taken.put(file)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), SinkClosed> {
+        self.taken.remove(path)
+    }
+}
+
+/// What a receiver has: the outputs of a render.
+type Held = (Option<RenderId>, Outputs);
+
+/// A renderer and those for whom it renders.
+struct World {
+    renderer: Renderer,
+    packs: Arc<Packs>,
+    /// One that is always up to date, and one that lags behind.
+    held: Vec<Held>,
+    /// An output that the first has lost.
+    lost: String,
+    /// What a renderer knew at some time, and its outputs.
+    memo: Option<(Vec<u8>, Outputs)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let packs = Arc::new(Packs::default());
+        let renderer = Renderer::new(8 << 20).with_blocks(packs.clone());
+        Self { renderer, packs, held: vec![Held::default(); 2], lost: String::new(), memo: None }
+    }
+
+    /// Renders, and holds what comes of it against a clean render; another site, if any, is rendered at the same time.
+    fn render(
+        &mut self,
+        input: &Input,
+        expected: &Result<(Summary, Outputs), Errors>,
+        lags: bool,
+        other: Option<&Input>,
+    ) -> Option<Summary> {
+        let (since, outputs) = &mut self.held[usize::from(lags)];
+        let work = other.map(|other| -> Box<dyn FnOnce() + Send> {
+            Box::new(|| {
+                let taken = Taken::default();
+                let (Ok(_), Ok((_, expected))) = (self.renderer.render(other, None, &taken), clean(other))
+                else {
+                    return;
+                };
+                assert_eq!(differing(&expected, &taken.put.into_inner().unwrap()), []);
+            })
+        });
+        let sink = Meanwhile { taken: Taken::default(), work: Mutex::new(work) };
+        let found = self.renderer.render(input, *since, &sink);
+        match (expected, found) {
             (Ok((expected, files)), Ok(summary)) => {
-                taken.hand_over(&summary, outputs, &lost);
+                sink.taken.hand_over(&summary, outputs, &self.lost);
                 *since = Some(summary.render);
-                let differing = differing(files, outputs);
-                assert!(differing.is_empty(), "after {:?}: {differing:#?}", &edits[..n]);
-                assert_eq!(said(&summary), said(expected), "after {:?}", &edits[..n]);
-                if n % 5 == 4 {
-                    let readers = if n % 2 == 0 { Readers::All } else { Readers::Own };
-                    let mut memo = Vec::new();
-                    renderer.write_memo(&input, &summary, readers, &mut memo).unwrap();
-                    let memo = Memo::open(memo.into()).unwrap();
-                    let (next, render) = memo.renderer(8 << 20);
-                    renderer.keep_blocks().unwrap();
-                    if n % 3 == 0 {
-                        for bytes in packs.kept.lock().unwrap().values_mut() {
-                            let at = n * 7 % bytes.len();
-                            bytes[at] ^= 1;
-                        }
-                    }
-                    renderer = next.with_blocks(packs.clone());
-                    let known = std::mem::take(&mut held[which].1);
-                    // Nobody else can have what this renderer has never made.
-                    held = vec![(Some(render), known), (None, Outputs::new())];
-                }
-                if n % 4 == 1 {
-                    renderer.expect_saves();
-                }
-                if n % 6 == 5
-                    && let (Some(since), outputs) = &mut held[0]
-                {
-                    lost = outputs.keys().nth(n % outputs.len()).unwrap().clone();
-                    let file = outputs.remove(&lost).unwrap();
-                    outputs.insert("foreign.txt".to_owned(), file);
-                    renderer.distrust(*since, [lost.as_str(), "foreign.txt"]);
-                }
+                assert_eq!(differing(files, outputs), []);
+                assert_eq!(said(&summary), said(expected));
+                return Some(summary);
             }
-            (Err(expected), Err(found)) => assert_eq!(found, *expected, "after {:?}", &edits[..n]),
-            (expected, found) => panic!(
-                "after {:?}: a clean render {}, this one {}",
-                &edits[..n],
-                expected.as_ref().map_or_else(ToString::to_string, |_| "is well".to_owned()),
-                found.map_or_else(|e| e.to_string(), |_| "is well".to_owned())
-            ),
+            (Err(expected), Err(found)) => assert_eq!(found, *expected),
+            (Ok(_), Err(found)) => panic!("a clean render is well, this one {found}"),
+            (Err(expected), Ok(_)) => panic!("this render is well, a clean one {expected}"),
         }
-        // What cannot be rendered is taken back by the next edit but one, or sites would stay broken.
-        if let Some(edit) = edits.get(n) {
-            let before = draft.clone();
-            draft.edit(*edit);
-            let next = clean(&draft.input());
-            if n % 4 != 0 && next.is_err() {
-                draft = before;
-            } else {
-                expected = next;
+        None
+    }
+
+    /// What may come between two renders.
+    fn pass(&mut self, input: &Input, summary: &Summary, lags: bool, what: u8, n: usize) {
+        match what % 12 {
+            0 | 1 => {
+                let readers = if what % 12 == 0 { Readers::All } else { Readers::Own };
+                let mut memo = Vec::new();
+                self.renderer.write_memo(input, summary, readers, &mut memo).unwrap();
+                if n % 3 == 0 {
+                    for bytes in self.packs.kept.lock().unwrap().values_mut() {
+                        let at = n * 7 % bytes.len();
+                        bytes[at] ^= 1;
+                    }
+                }
+                let mut damaged = memo.clone();
+                damaged[n * 77 % memo.len()] ^= 1;
+                assert!(Memo::open(damaged.into()).is_none());
+                let known = self.held[usize::from(lags)].1.clone();
+                self.memo = Some((memo, known));
+                self.restart();
             }
+            // Another clone of the site, which begins with what is not the last that is known.
+            2 => self.restart(),
+            3 => self.renderer.expect_saves(),
+            4 => {
+                if let (Some(since), outputs) = &mut self.held[0] {
+                    self.lost = outputs.keys().nth(n % outputs.len()).unwrap().clone();
+                    let file = outputs.remove(&self.lost).unwrap();
+                    outputs.insert("foreign.txt".to_owned(), file);
+                    self.renderer.distrust(*since, [self.lost.as_str(), "foreign.txt"]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Goes on with a renderer that knows what is in the memo.
+    fn restart(&mut self) {
+        let Some((memo, known)) = &self.memo else { return };
+        self.renderer.keep_blocks().unwrap();
+        let (next, render) = Memo::open(memo.clone().into()).unwrap().renderer(8 << 20);
+        self.renderer = next.with_blocks(self.packs.clone());
+        // Nobody else can have what this renderer has never made.
+        self.held = vec![(Some(render), known.clone()), Held::default()];
+    }
+}
+
+fn run(steps: &[Step]) {
+    let (mut world, mut draft) = (World::new(), Draft::new());
+    let mut expected = clean(&draft.input());
+    let (mut good, mut broken) = (draft.clone(), 0);
+    for (n, (edits, what)) in steps.iter().enumerate() {
+        let (input, lags) = (draft.input(), what / 12 % 3 == 2);
+        let other = (what / 36 == 6).then(|| good.input());
+        if let Some(summary) = world.render(&input, &expected, lags, other.as_ref()) {
+            world.pass(&input, &summary, lags, *what, n);
+            (good, broken) = (draft.clone(), 0);
+        } else {
+            broken += 1;
+        }
+        let before = if broken < BROKEN_MAX { draft.clone() } else { good.clone() };
+        edits.iter().for_each(|edit| draft.edit(*edit));
+        expected = clean(&draft.input());
+        // What cannot be rendered is mostly taken back, or sites would stay broken.
+        if expected.is_err() && (what % 4 != 0 || broken >= BROKEN_MAX) {
+            draft = before;
+            expected = clean(&draft.input());
         }
     }
 }
 
 /// However a site is broken meanwhile: once nothing is wrong with it, a render that kept going gives what a clean one does.
-fn run_kept_going(edits: &[Edit]) {
+fn run_kept_going(steps: &[Step]) {
     let renderer = Renderer::new(8 << 20);
     let mut draft = Draft::new();
+    let mut good = draft.clone();
     let (mut since, mut outputs) = (None, Outputs::new());
-    for n in 0..=edits.len() {
+    for (edits, what) in steps {
         let mut input = draft.input();
         input.options.keep_going = true;
         let taken = Taken::default();
+        let is_well = |summary: &Summary| summary.errors.is_empty();
         if let Ok(summary) = renderer.render(&input, since, &taken) {
             taken.hand_over(&summary, &mut outputs, "");
             since = Some(summary.render);
             let clean = clean(&input).unwrap();
-            let errors = |summary: &Summary| summary.errors.is_empty();
-            assert_eq!(errors(&summary), errors(&clean.0), "after {:?}: {}", &edits[..n], summary.errors);
-            if errors(&summary) {
-                let differing = differing(&clean.1, &outputs);
-                assert!(differing.is_empty(), "after {:?}: {differing:#?}", &edits[..n]);
-                assert_eq!(said(&summary), said(&clean.0), "after {:?}", &edits[..n]);
+            assert_eq!(is_well(&summary), is_well(&clean.0), "{}", summary.errors);
+            if is_well(&summary) {
+                assert_eq!(differing(&clean.1, &outputs), []);
+                assert_eq!(said(&summary), said(&clean.0));
+                good = draft.clone();
             }
         }
-        if let Some(edit) = edits.get(n) {
-            let before = draft.clone();
-            draft.edit(*edit);
-            // What breaks it is taken back at times, or sites would stay broken.
-            if n % 4 == 3 && clean(&draft.input()).is_err() {
-                draft = before;
-            }
+        // What breaks it is taken back at times, or sites would stay broken.
+        if what % 3 == 0 && clean(&draft.input()).is_err() {
+            draft = good.clone();
         }
+        edits.iter().for_each(|edit| draft.edit(*edit));
     }
 }
 
@@ -636,7 +302,7 @@ fn put_after_in(mut draft: Draft, edit: impl FnOnce(&mut Draft)) -> Vec<String> 
 fn the_search_index_of_a_large_site_follows() {
     const INDEX: &str = "search_index.en.js";
     let mut draft = Draft::new();
-    draft.config(1, 0);
+    draft.configure("build_search_index = true");
     for number in 0..600 {
         draft.set(
             &format!("content/blog/p{number}.md"),
@@ -880,7 +546,7 @@ fn holds(mut draft: Draft, edits: &[&dyn Fn(&mut Draft)]) {
 #[test]
 fn a_template_within_contents_is_followed_with_all_that_it_reads() {
     let mut draft = Draft::new();
-    draft.config(4, 0);
+    draft.configure("markdown.insert_anchor_links = \"right\"");
     draft.set("templates/page.html", "{{ page.summary }}{{ page.content }}");
     let text = "## A heading\n\nWords.\n\n<!-- more -->\n\nMore.";
     draft.set("content/docs/b.md", &format!("+++\ntitle = \"B\"\nweight = 1\n+++\n{text}\n"));
@@ -896,6 +562,31 @@ fn a_template_within_contents_is_followed_with_all_that_it_reads() {
                 d.set("templates/foot.html", reads);
             },
             &|d| d.set("data.toml", "x = 2"),
+        ],
+    );
+}
+
+#[test]
+fn what_content_asks_for_is_known_where_no_template_asks() {
+    let mut draft = Draft::new();
+    draft.set("templates/other.html", "{{ page.content }}");
+    let asks = "{% set c = get_page(path=\"docs/c.md\") %}{{ c.word_count }} {{ c.backlinks | length }}";
+    let page = |text: &str| format!("+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n\n{text}\n");
+    draft.set("content/docs/b.md", &page("[c](@/docs/c.md)"));
+    draft.set("content/docs/z.md", &page(asks));
+    let (_, outputs) = clean(&draft.input()).unwrap();
+    let made = String::from_utf8_lossy(&outputs["docs/z/index.html"].body).into_owned();
+    assert!(made.contains("2 1"), "{made}");
+    holds(
+        draft,
+        &[
+            &|d| d.set("content/docs/z.md", &page("Words.")),
+            &|d| d.set("content/docs/z.md", &page(asks)),
+            &|d| d.set("content/docs/b.md", &page("No link.")),
+            &|d| d.set("templates/404.html", "{% set c = get_page(path=\"docs/c.md\") %}{{ c.word_count }}"),
+            &|d| d.set("content/docs/z.md", &page("Words.")),
+            &|d| d.set("templates/404.html", "lost"),
+            &|d| d.set("content/docs/z.md", &page(asks)),
         ],
     );
 }
@@ -934,8 +625,7 @@ fn a_copy_of_an_image_is_immutable_as_soon_as_there_is_a_bakehouse_toml() {
 #[test]
 fn a_style_sheet_follows_what_it_reads_beyond_its_folder() {
     let mut draft = Draft::new();
-    let config = draft.files["zola.toml"].replace("title", "compile_sass = true\ntitle");
-    draft.set("zola.toml", &config);
+    draft.configure("compile_sass = true");
     draft.set("sass/a.scss", "@import \"../design/colours\"; a { color: $c }");
     draft.set("design/_colours.scss", "$c: red;");
     holds(
@@ -960,32 +650,45 @@ fn a_feed_is_of_a_section_as_soon_as_that_has_one() {
     holds(draft, &[&|d| d.set("content/tags/x/_index.md", "+++\ngenerate_feeds = true\n+++\n")]);
 }
 
+/// How many sites, and how long what fails is made smaller.
+fn effort() -> ProptestConfig {
+    let given = std::env::var("BAKE_TEST_SITES").ok().map(|sites| sites.parse().unwrap());
+    let max_shrink_iters = if given.is_some() { 2_000 } else { 150 };
+    let cases = given.unwrap_or(SITES);
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters, ..ProptestConfig::default() }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let edits = prop::collection::vec(any::<Edit>(), 1..=EDITS_MAX);
+    prop::collection::vec((edits, any::<u8>()), 1..=STEPS)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: SITES, failure_persistence: None, max_shrink_iters: 150, ..ProptestConfig::default() })]
+    #![proptest_config(effort())]
 
     // Four times the same, so that they run side by side.
     #[test]
-    fn an_edit_gives_what_a_clean_render_gives_1(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
-        run(&edits);
+    fn an_edit_gives_what_a_clean_render_gives_1(steps in steps()) {
+        run(&steps);
     }
 
     #[test]
-    fn an_edit_gives_what_a_clean_render_gives_2(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
-        run(&edits);
+    fn an_edit_gives_what_a_clean_render_gives_2(steps in steps()) {
+        run(&steps);
     }
 
     #[test]
-    fn an_edit_gives_what_a_clean_render_gives_3(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
-        run(&edits);
+    fn an_edit_gives_what_a_clean_render_gives_3(steps in steps()) {
+        run(&steps);
     }
 
     #[test]
-    fn an_edit_gives_what_a_clean_render_gives_4(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
-        run(&edits);
+    fn an_edit_gives_what_a_clean_render_gives_4(steps in steps()) {
+        run(&steps);
     }
 
     #[test]
-    fn a_site_that_was_broken_gives_what_a_clean_render_gives(edits in prop::collection::vec(any::<Edit>(), EDITS)) {
-        run_kept_going(&edits);
+    fn a_site_that_was_broken_gives_what_a_clean_render_gives(steps in steps()) {
+        run_kept_going(&steps);
     }
 }

@@ -36,7 +36,13 @@ impl<'a> Builder<'a> {
         errors: &'a mut Errors,
     ) -> Self {
         let langs = making.config.language_codes().into_iter().map(|code| (code, Arc::from(code))).collect();
-        Self { making, others, langs, library: Library { stand_ins, ..Library::default() }, errors }
+        Self {
+            making,
+            others,
+            langs,
+            library: Library { stand_ins, wants: making.wants, ..Library::default() },
+            errors,
+        }
     }
 
     /// Says what is wrong with a content, unless another stands in for it: then what it says now is not known.
@@ -62,7 +68,7 @@ impl<'a> Builder<'a> {
         self.fill_sections();
         self.index_translations();
         self.add_taxonomies();
-        if self.making.backlinks {
+        if self.making.wants.backlinks {
             self.add_backlinks();
         }
         self.library.count_unknown();

@@ -14,6 +14,7 @@ use crate::diagnostic::{Diagnostic, Errors, line_and_column};
 use crate::front_matter::{self, Format, Place};
 use crate::schemas;
 use crate::sources::Sources;
+use crate::templates::Wants;
 use crate::value;
 use crate::view::half;
 
@@ -59,7 +60,7 @@ pub(super) fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> 
     let unreadable = |e: std::io::Error| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
     if let Some((shared, known)) = making.known.get_key_value(path)
         && known.digest == file.digest().map_err(unreadable)?
-        && (known.words > 0 || !making.count_words)
+        && (known.words > 0 || !making.wants.words)
     {
         return Ok((shared.clone(), known.clone()));
     }
@@ -94,13 +95,14 @@ pub(super) fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> 
     let body = &text[split.body..];
     let inside = relative(path);
     let templated = is_templated(body) && !skipped.is_match(inside) && !skipped.is_match(path);
-    let (words, characters) = if making.count_words { count_words(body) } else { (0, 0) };
+    let (words, characters) = if making.wants.words { count_words(body) } else { (0, 0) };
     let parsed = Parsed {
         digest: file.digest().map_err(unreadable)?,
         matter_value,
         matter,
         body: u32::try_from(split.body).unwrap_or(u32::MAX),
         templated,
+        wants: if templated { Wants::of(body) } else { Wants::default() },
         may_have_summary: templated || may_have_summary(body),
         words,
         characters,
@@ -148,7 +150,7 @@ pub(super) fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile
     hasher.update(written.as_bytes());
     hasher.update(&[0]);
     hasher.update(row.body.as_bytes());
-    let (words, characters) = if making.count_words { count_words(&row.body) } else { (0, 0) };
+    let (words, characters) = if making.wants.words { count_words(&row.body) } else { (0, 0) };
     let parsed = Parsed {
         digest: hasher.finalize(),
         matter_value,
@@ -156,6 +158,7 @@ pub(super) fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile
         body: 0,
         // Data is not trusted with templates: a row that says `{{` means just that.
         templated: false,
+        wants: Wants::default(),
         may_have_summary: may_have_summary(&row.body),
         words,
         characters,

@@ -55,8 +55,7 @@ impl Basis {
             schemas: &self.schemas,
             drafts: input.options.drafts,
             now: self.beyond_zola.then(|| input.now.as_second()),
-            count_words: self.engine.counts_words,
-            backlinks: self.engine.backlinks,
+            wants: self.engine.wants,
             known: &self.known,
         }
     }
