@@ -9,6 +9,7 @@
 mod index;
 mod look;
 mod nodes;
+mod past;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use self::index::{Index, Reader};
 use self::look::{Differing, depends_on_content};
 use self::nodes::{Nodes, Slot};
+use self::past::Past;
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::job::{Job, JobName};
@@ -33,12 +35,6 @@ use crate::view::{Contents, View};
 /// Contents that are rendered before outputs, to see whether their HTML is equal. More than that, as after a change of
 /// the configuration, would not stay in memory until their outputs are rendered, and be rendered twice.
 const EAGER_MAX: usize = 1_000;
-
-/// Outputs that are gone, as long as someone may ask from before they went.
-const GONE_MAX: usize = 100_000;
-
-/// Renders whose outputs a receiver may still have.
-const ENDED_MAX: usize = 64;
 
 /// The first half of a BLAKE3 digest: collisions are still out of anyone's reach by chance, and there are many.
 pub(crate) type Value = u128;
@@ -99,14 +95,6 @@ impl Reads {
     }
 }
 
-/// An output that is no more.
-struct Gone {
-    path: Arc<str>,
-    /// The first render that had it, and the first that had it no more.
-    from: u64,
-    until: u64,
-}
-
 /// A graph as it is kept outside of the process: nodes by number, with their values; contents; records, with their places in
 /// the plan; copies.
 pub(crate) type KeptGraph = (
@@ -140,11 +128,7 @@ pub(crate) struct Graph {
     /// Copies of images by output, and which render made them; and whether these are immutable.
     copies: HashMap<Arc<str>, u64>,
     immutable_copies: bool,
-    /// All outputs of the last render that ended well, and since which render they are there.
-    outputs: HashMap<Arc<str>, u64>,
-    gone: Vec<Gone>,
-    /// Renders that ended well, since which changes can be told.
-    ended: Vec<u64>,
+    past: Past,
     /// Whether the render under way has another plan than the one before.
     plan_differs: bool,
     /// Whether it has, or made other outputs.
@@ -184,7 +168,7 @@ impl Graph {
 
     /// Whether it is known what changed since a render.
     pub(crate) fn knows(&self, render: u64) -> bool {
-        self.ended.contains(&render)
+        self.past.knows(render)
     }
 
     /// Looks at everything that was read, and says which jobs must run: all without `since`.
@@ -307,9 +291,7 @@ impl Graph {
             record.valid &= !record.outputs.iter().any(|path| outputs.contains(&**path));
         }
         self.copies.retain(|path, _| !outputs.contains(&**path));
-        for path in outputs.iter().filter(|path| !self.outputs.contains_key(**path)) {
-            self.gone.push(Gone { path: Arc::from(*path), from: since, until: since + 1 });
-        }
+        self.past.add(since, outputs);
     }
 
     /// Everything that was read.
@@ -356,11 +338,9 @@ impl Graph {
         };
         let mut graph = Self {
             key,
-            ended: vec![0],
             immutable_copies,
             contents: HashMap::with_capacity(contents.len()),
             records: HashMap::with_capacity(records.len()),
-            outputs: HashMap::with_capacity(records.len() + copies.len()),
             ..Self::default()
         };
         for (name, parts, facts, reads) in contents {
@@ -373,7 +353,7 @@ impl Graph {
         }
         graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
         let made = graph.records.values().flat_map(|record| record.outputs.iter()).chain(graph.copies.keys());
-        graph.outputs.extend(made.map(|path| (path.clone(), 0)));
+        graph.past = Past::of(made.cloned());
         let mut held = 0_u32;
         for uses in &mut uses {
             held = held.wrapping_add(*uses);
@@ -535,40 +515,10 @@ impl Graph {
     pub(crate) fn end(&mut self, view: &View<'_>, render: u64, since: Option<u64>) -> Vec<Arc<str>> {
         self.value_new(view);
         if self.outputs_differ {
-            self.count_outputs(render);
+            let made = self.records.values().flat_map(|record| record.outputs.iter());
+            self.past.take(made.chain(self.copies.keys()), render);
         }
-        self.ended.push(render);
-        if self.ended.len() > ENDED_MAX {
-            self.ended.remove(0);
-        }
-        let oldest = self.ended.first().copied().unwrap_or(render);
-        self.gone.retain(|gone| gone.until > oldest);
-        let Some(since) = since else { return Vec::new() };
-        let mut gone: Vec<Arc<str>> = self
-            .gone
-            .iter()
-            .filter(|gone| (gone.from..gone.until).contains(&since) && !self.outputs.contains_key(&gone.path))
-            .map(|gone| gone.path.clone())
-            .collect();
-        gone.sort_unstable();
-        gone.dedup();
-        gone
-    }
-
-    /// Takes note of all outputs, and of those that are gone.
-    fn count_outputs(&mut self, render: u64) {
-        let mut outputs = HashMap::with_capacity(self.outputs.len());
-        let made = self.records.values().flat_map(|record| record.outputs.iter()).chain(self.copies.keys());
-        for path in made {
-            let from = self.outputs.remove(path).unwrap_or(render);
-            outputs.insert(path.clone(), from);
-        }
-        let before = std::mem::replace(&mut self.outputs, outputs);
-        self.gone.extend(before.into_iter().map(|(path, from)| Gone { path, from, until: render }));
-        if self.gone.len() > GONE_MAX {
-            self.gone.clear();
-            self.ended.clear();
-        }
+        self.past.end(render, since)
     }
 
     /// Whether a job has made its outputs, now or earlier.
@@ -578,7 +528,7 @@ impl Graph {
 
     /// How many outputs there are.
     pub(crate) fn outputs(&self) -> usize {
-        self.outputs.len()
+        self.past.outputs()
     }
 
     fn hold(&mut self, reads: &[Node], reader: Reader<'_>) -> Reads {

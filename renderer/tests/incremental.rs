@@ -592,6 +592,38 @@ fn what_content_asks_for_is_known_where_no_template_asks() {
 }
 
 #[test]
+fn code_that_a_filter_shows_looks_as_the_site_does() {
+    let mut draft = Draft::new();
+    draft.files.retain(|path, _| !path.starts_with("templates/"));
+    draft.files.remove("content/docs/_index.md");
+    draft.configure("description = \"```rust\\nfn main() {}\\n```\"");
+    draft.set("templates/404.html", "{{ config.description | markdown | safe }}");
+    holds(draft, &[&|d| d.set("templates/page.html", "{{ page.title }}")]);
+}
+
+#[test]
+fn a_memo_tells_nothing_of_another_render_at_the_same_time() {
+    let renderer = Renderer::new(8 << 20);
+    let mut draft = Draft::new();
+    let first = renderer.render(&draft.input(), None, &Taken::default()).unwrap();
+    draft.set("static/pic.png", "other");
+    let mut edited = draft.clone();
+    edited.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n\nMore.\n");
+    let (input, later) = (draft.input(), edited.input());
+    let work = || drop(renderer.render(&later, None, &Taken::default()).unwrap());
+    let sink = Meanwhile { taken: Taken::default(), work: Mutex::new(Some(Box::new(work))) };
+    let second = renderer.render(&input, Some(first.render), &sink).unwrap();
+    assert!(sink.work.lock().unwrap().is_none());
+    let mut memo = Vec::new();
+    renderer.write_memo(&input, &second, Readers::Own, &mut memo).unwrap();
+    let (mut outputs, taken) = (clean(&input).unwrap().1, Taken::default());
+    let (next, render) = Memo::open(memo.into()).unwrap().renderer(8 << 20);
+    let third = next.render(&later, Some(render), &taken).unwrap();
+    taken.hand_over(&third, &mut outputs, "");
+    assert_eq!(differing(&clean(&later).unwrap().1, &outputs), []);
+}
+
+#[test]
 fn the_sitemap_has_a_pager_as_soon_as_its_list_has_a_page() {
     let page = |matter: &str| format!("+++\ntitle = \"Z\"\n{matter}+++\n");
     let mut draft = Draft::new();

@@ -39,7 +39,7 @@ impl Graph {
         since: Option<u64>,
     ) -> Option<Vec<bool>> {
         // What was not valid when the index was made is among what it finds.
-        let index = self.index.as_mut().filter(|_| since.is_some() && self.ended.last().copied() == since)?;
+        let index = self.index.as_mut().filter(|_| since.is_some() && self.past.last() == since)?;
         for place in index.outputs()? {
             let record = self.records.get_mut(&jobs.get(place as usize)?.name(site))?;
             if record.place == place && record.reads.any_of(&index.changed) {

@@ -124,7 +124,9 @@ impl Renderer {
         let settings = {
             let mut hasher = blake3::Hasher::new();
             hasher.update(config_digest.as_bytes());
-            hasher.update(format!("{:?}{base:?}{beyond_zola}", input.options).as_bytes());
+            // How code looks that the filter `markdown` shows.
+            let look = engine.built_in_look;
+            hasher.update(format!("{:?}{base:?}{beyond_zola}{look}", input.options).as_bytes());
             half(&hasher.finalize())
         };
         Ok(Basis {
@@ -166,7 +168,10 @@ impl Renderer {
         } = basis;
         // What is rendered without the site's templates may not be what it is with them.
         let memory = if lacks_templates { Arc::new(Memory::new(0)) } else { self.memory.clone() };
-        **lock(&self.parsed) = (Some(rules), Arc::new(parsed));
+        // A memo tells of the render that is remembered, and of no other at the same time.
+        if tracked || self.graph.is_none() {
+            **lock(&self.parsed) = (Some(rules), Arc::new(parsed));
+        }
         let code_style = self.style(config_digest, &config, engine.built_in_look || beyond_zola);
         let mut generated = BTreeMap::new();
         generated.extend(lock(&self.sass).make(sources, &config, errors));
