@@ -624,6 +624,20 @@ fn a_memo_tells_nothing_of_another_render_at_the_same_time() {
 }
 
 #[test]
+fn blocks_say_the_file_that_they_are_of_after_a_rename() {
+    let mut draft = Draft::new();
+    draft.source_lines = true;
+    let rename = |from: &'static str, to: &'static str| {
+        move |d: &mut Draft| {
+            let text = d.files.remove(from).unwrap();
+            d.set(to, &text);
+        }
+    };
+    let (page, bundle) = ("content/blog/a.md", "content/blog/a/index.md");
+    holds(draft, &[&rename(page, bundle), &|d| drop(d.files.remove("content/d.md")), &rename(bundle, page)]);
+}
+
+#[test]
 fn the_sitemap_has_a_pager_as_soon_as_its_list_has_a_page() {
     let page = |matter: &str| format!("+++\ntitle = \"Z\"\n{matter}+++\n");
     let mut draft = Draft::new();

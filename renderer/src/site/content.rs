@@ -134,6 +134,8 @@ impl Site {
         let is_section = matches!(of.content, Content::Section(_));
         hasher.update(&[0, of.anchors as u8, u8::from(parsed.templated), u8::from(is_section)]);
         hasher.update(of.lang.as_bytes());
+        // Blocks and warnings say the file that they are of.
+        hasher.update(&[0]).update(of.source.as_bytes());
         hasher.finalize()
     }
 

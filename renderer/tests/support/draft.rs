@@ -32,7 +32,7 @@ pub struct Draft {
     pub images: u8,
     math: bool,
     base_url: u8,
-    source_lines: bool,
+    pub source_lines: bool,
 }
 
 /// One edit: what, and two choices within it.
