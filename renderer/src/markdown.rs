@@ -852,24 +852,13 @@ impl<'a> Writer<'_, 'a> {
     fn finish(mut self, length: usize) -> Html {
         self.write_footnotes();
         if let Some((at, open)) = &self.more {
-            let mut skipping = 0_usize;
-            let head = self.out[..*at]
-                .iter()
-                .filter(|event| match event {
-                    Event::FootnoteReference(_) => false,
-                    Event::InlineHtml(html) if html.starts_with("<sup class=\"footnote-reference\"") => false,
-                    Event::Start(Tag::FootnoteDefinition(_)) => {
-                        skipping += 1;
-                        false
-                    }
-                    Event::End(TagEnd::FootnoteDefinition) => {
-                        skipping = skipping.saturating_sub(1);
-                        false
-                    }
-                    _ => skipping == 0,
-                })
-                .cloned();
-            let mut head: Vec<Event<'a>> = head.collect();
+            let is_reference = |event: &Event<'_>| match event {
+                Event::FootnoteReference(_) => true,
+                Event::InlineHtml(html) => html.starts_with("<sup class=\"footnote-reference\""),
+                _ => false,
+            };
+            let mut head: Vec<Event<'a>> =
+                self.out[..*at].iter().filter(|event| !is_reference(event)).cloned().collect();
             if !open.is_empty() {
                 trim_end(&mut head);
             }

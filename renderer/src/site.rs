@@ -384,10 +384,13 @@ impl Site {
         let mut folder = target;
         while let Some(cut) = folder.rfind('/') {
             folder = &folder[..cut];
-            if let Some(id) = self.library.page_id(&format!("{folder}/index.md")) {
+            let page = self.in_any_language(&format!("{folder}/index.md"), |name| self.library.page_id(name));
+            if let Some(id) = page {
                 return Some(format!("{}{}", self.library.page(id).path, &target[cut + 1..]));
             }
-            if let Some(id) = self.library.section_id(&format!("{folder}/_index.md"))
+            let section =
+                self.in_any_language(&format!("{folder}/_index.md"), |name| self.library.section_id(name));
+            if let Some(id) = section
                 && !target[cut + 1..].contains('/')
             {
                 return Some(format!("{}{}", self.library.section(id).path, &target[cut + 1..]));
@@ -395,6 +398,14 @@ impl Site {
         }
         let front = self.library.section_id("_index.md")?;
         (!target.contains('/')).then(|| format!("{}{target}", self.library.section(front).path))
+    }
+
+    /// What is found of a content in the default language, or else in the first that has it.
+    fn in_any_language<T>(&self, relative: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        find(relative).or_else(|| {
+            let mut languages = self.config.language_codes().into_iter();
+            languages.find_map(|lang| find(&self.library.in_language(relative, lang, &self.config)))
+        })
     }
 
     /// What a broken link may have meant.

@@ -202,6 +202,9 @@ fn summaries_end_where_they_are_cut() {
     assert_eq!(shown("{{ page.summary | safe }}", &[page, own]), "<p>One <em>two[en!]</em></p>");
     let whole = ("content/p.md", "+++\n+++\nOne.\n\n<!-- more -->\n\nTwo.\n");
     assert_eq!(shown("{{ page.summary | safe }}", &[whole]), "<p>One.</p>");
+    let noted = ("content/p.md", "+++\n+++\nOne[^1].\n\n[^1]: Two[^1].\n\n<!-- more -->\n");
+    assert!(shown("{{ page.summary | safe }}", &[noted]).starts_with("<p>One.</p>\n<div"));
+    assert!(shown("{{ page.summary | safe }}", &[noted]).contains("<p>Two.</p>"));
     let in_a_block = ("content/p.md", "+++\n+++\n<p>One.</p>\n<!-- More -->\n<p>Two.</p>\n");
     assert_eq!(shown("{{ page.summary | safe }}", &[in_a_block]), "<p>One.</p>");
     assert_eq!(
@@ -285,6 +288,25 @@ fn files_of_languages_that_the_site_does_not_have() {
     assert!(render(&both(several, &[("content/v1.2.md", "")])).is_ok());
     let said = errors(&both(several, &[("content/p.de.md", "")]));
     assert!(said.contains("`de` is no language of the site") && said.contains("content/p.de.md"), "{said}");
+}
+
+#[test]
+fn files_beside_a_page_of_another_language_are_found() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\n[languages.fr]\n"),
+        ("content/b/index.fr.md", "[x](@/b/i.txt)"),
+        ("content/b/i.txt", ""),
+        ("content/s/_index.fr.md", ""),
+        ("content/s/i.txt", ""),
+        ("templates/page.html", "{{ page.content | safe }}{{ get_url(path='@/s/i.txt') }}"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(
+        text(&files, "fr/b/index.html"),
+        "<p><a href=\"https://x.example/fr/b/i.txt\">x</a></p>\nhttps://x.example/fr/s/i.txt"
+    );
+    assert!(files.contains_key("fr/b/i.txt") && files.contains_key("fr/s/i.txt"));
 }
 
 #[test]

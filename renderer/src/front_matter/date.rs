@@ -23,7 +23,7 @@ impl Date {
     /// Reads `YYYY-MM-DD`, RFC 3339 with or without offset, and the other ways in which YAML writes a timestamp.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let written = if text.len() > 10 { timestamp(text) } else { None };
+        let written = if text.len() == 10 { None } else { timestamp(text) };
         let text = written.as_deref().unwrap_or(text);
         let head = text.get(..10)?;
         let day: jiff::civil::Date = head.parse().ok()?;
@@ -60,18 +60,23 @@ impl Date {
 /// A timestamp of YAML as RFC 3339 writes it; none where it is written so, or where it is none.
 fn timestamp(text: &str) -> Option<String> {
     static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let form = r"^(\d{4})-(\d\d?)-(\d\d?)(?:[Tt]|[ \t]+)(\d\d?):(\d\d):(\d\d)(\.\d+)?[ \t]*(?:(Z)|([-+])(\d\d?)(?::?(\d\d))?)?$";
+        let form = r"^(\d{4})-(\d\d?)-(\d\d?)(?:([Tt]|[ \t]+)(\d\d?):(\d\d):(\d\d)(\.\d+)?[ \t]*(?:(Z)|([-+])(\d\d?)(?::?(\d\d))?)?)?$";
         Regex::new(form).ok()
     });
     let found = FORM.as_ref()?.captures(text)?;
     let part = |i: usize| found.get(i).map_or("", |part| part.as_str());
-    let offset = match part(9) {
-        "" => part(8).to_owned(),
-        sign => format!("{sign}{:0>2}:{:0>2}", part(10), part(11)),
+    let (year, minute, second) = (part(1), part(6), part(7));
+    let fraction = part(8).trim_end_matches('0').trim_end_matches('.');
+    // TOML writes it so too, and there it may have no offset.
+    let is_toml = [2, 3, 4, 5].map(|i| part(i).len()) == [2, 2, 1, 2];
+    let offset = match part(10) {
+        "" if part(9).is_empty() && is_toml => String::new(),
+        "" => "Z".to_owned(),
+        sign => format!("{sign}{:0>2}:{:0>2}", part(11), part(12)),
     };
-    let [month, day, hour] = [2, 3, 4].map(part);
-    let (year, minute, second, fraction) = (part(1), part(5), part(6), part(7));
-    let written = format!("{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute}:{second}{fraction}{offset}");
+    let [month, day, hour] = [2, 3, 5].map(part);
+    let written =
+        format!("{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second:0>2}{fraction}{offset}");
     (written != text).then_some(written)
 }
 
@@ -86,9 +91,11 @@ mod tests {
         assert_eq!(Date::parse("2026-01-05 00:00:00").unwrap().seconds, 1_767_571_200);
         for (yaml, written) in [
             ("2001-12-15T02:59:43.1Z", "2001-12-15T02:59:43.1Z"),
-            ("2001-12-14t21:59:43.10-05:00", "2001-12-14T21:59:43.10-05:00"),
-            ("2001-12-14 21:59:43.10 -5", "2001-12-14T21:59:43.10-05:00"),
-            ("2001-12-15 2:59:43.10", "2001-12-15T02:59:43.10"),
+            ("2001-12-14t21:59:43.10-05:00", "2001-12-14T21:59:43.1-05:00"),
+            ("2001-12-14 21:59:43.10 -5", "2001-12-14T21:59:43.1-05:00"),
+            ("2001-12-15 2:59:43.00", "2001-12-15T02:59:43Z"),
+            ("2001-12-15 02:59:43", "2001-12-15T02:59:43"),
+            ("2001-12-5", "2001-12-05T00:00:00Z"),
             ("2001-2-5 02:59:43 +02:00", "2001-02-05T02:59:43+02:00"),
         ] {
             assert_eq!(&*Date::parse(yaml).unwrap().text, written);
