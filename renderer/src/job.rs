@@ -225,7 +225,7 @@ pub(crate) fn run(site: &Arc<Site>, job: &Job) -> Result2<Done> {
         Job::Check(content) => {
             let rendered = match content {
                 Content::Page(id) => {
-                    site.note_page(*id, Fields::ALL, false);
+                    site.note_page(*id, Fields::ALL.alone(), false);
                     site.page_html(*id, false)?
                 }
                 Content::Section(id) => {
@@ -417,7 +417,7 @@ fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
 
 fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     let page = site.library.page(id);
-    site.note_page(id, Fields::ALL, false);
+    site.note_page(id, Fields::ALL.alone(), false);
     note(|| Node::Around(page.source.clone()));
     let rendered = site.page_html(id, false)?;
     search::remember(site, Content::Page(id), &rendered);
@@ -587,8 +587,7 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
         path = pager.path_of(n);
         context.insert_value("paginator", pager.value(site, needs.fields));
     }
-    context
-        .insert_value("section", site.own_section_value(id, &rendered, needs.fields, false, metadata_only));
+    context.insert_value("section", site.own_section_value(id, &rendered, &needs, false, metadata_only));
     site.place(&mut context, &path);
     let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };
     let body = render(site, template, &context, &name, false, &needs)?;

@@ -20,6 +20,7 @@ use crate::reads::Node;
 use crate::render::Input;
 use crate::site::{Pages, Site};
 use crate::sources::Stamp;
+use crate::templates::Fields;
 use crate::view::Values;
 
 /// Files whose contents are taken over one by one; after more, such as a checkout, everything is made anew.
@@ -131,8 +132,19 @@ impl Touched {
         touched
     }
 
-    /// Adds a content.
+    /// Adds a content, and the pages that have it beside them.
     pub(crate) fn add(&mut self, site: &Site, content: Content) {
+        self.add_alone(site, content);
+        if let Content::Page(id) = content
+            && site.engine.mentioned.any(Fields::BESIDE)
+        {
+            let page = site.library.page(id);
+            let beside = [page.lower, page.higher].into_iter().flatten();
+            beside.for_each(|id| self.add_alone(site, Content::Page(id)));
+        }
+    }
+
+    fn add_alone(&mut self, site: &Site, content: Content) {
         if !self.contents.insert(content) {
             return;
         }

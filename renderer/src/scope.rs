@@ -56,7 +56,7 @@ impl Scope {
 
     pub(crate) fn for_content(mut self) -> Self {
         self.in_content = true;
-        self.fields = Fields::FRONT;
+        self.fields = Fields::FRONT.alone();
         self.pages = Pages::All;
         self
     }

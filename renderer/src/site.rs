@@ -461,7 +461,7 @@ impl Site {
     /// Notes that these fields of a page are read.
     pub(crate) fn note_page(&self, id: PageId, fields: Fields, absolute: bool) {
         note(|| {
-            let fields = fields.body();
+            let fields = fields.beyond_front();
             Node::Page(self.library.page(id).source.clone(), fields, absolute && fields.any(Fields::CONTENT))
         });
     }
@@ -469,7 +469,7 @@ impl Site {
     /// Notes that these fields of a section are read.
     pub(crate) fn note_section(&self, id: SectionId, fields: Fields, absolute: bool) {
         note(|| {
-            let fields = fields.body();
+            let fields = fields.alone().beyond_front();
             let source = self.library.section(id).source.clone();
             Node::Section(source, fields, absolute && fields.any(Fields::CONTENT))
         });
@@ -477,7 +477,7 @@ impl Site {
 
     fn note_members(&self, id: SectionId, fields: Fields, absolute: bool) {
         note(|| {
-            let fields = fields.body();
+            let fields = fields.beyond_front();
             let source = self.library.section(id).source.clone();
             Node::Members(source, fields, absolute && fields.any(Fields::CONTENT))
         });

@@ -113,6 +113,8 @@ impl Fields {
     ]);
     /// Those that change with the text below the front matter.
     const BODY: Self = Self::CONTENT.or(Self::of(&[Field::WordCount, Field::ReadingTime]));
+    /// The pages and sections beside one.
+    pub(crate) const BESIDE: Self = Self::of(&[Field::Lower, Field::Higher]);
 
     pub(crate) const fn of(fields: &[Field]) -> Self {
         let mut bits = 0;
@@ -133,9 +135,14 @@ impl Fields {
         self.0 & of.0 != 0
     }
 
-    /// Of the set what changes with the text below the front matter.
-    pub(crate) const fn body(self) -> Self {
-        self.and(Self::BODY)
+    /// Of the set what changes with other things than the front matter and the names of one content.
+    pub(crate) const fn beyond_front(self) -> Self {
+        self.and(Self::BODY.or(Self::BESIDE))
+    }
+
+    /// All but those of the contents beside it: what these have of themselves.
+    pub(crate) const fn alone(self) -> Self {
+        Self(self.0 & !Self::BESIDE.0)
     }
 
     /// Those that pages have.
@@ -185,6 +192,8 @@ pub(crate) struct Needs {
     pub(crate) extra: bool,
     /// Whether it may ask a function, or a filter, for what is not handed to it.
     pub(crate) asks: bool,
+    /// Whether it says `lower` or `higher`.
+    pub(crate) beside: bool,
     /// What it is made of, with all it extends, includes and calls.
     pub(crate) digest: Hash,
 }
@@ -203,6 +212,7 @@ impl Needs {
             all_data: true,
             extra: true,
             asks: true,
+            beside: true,
             digest,
         }
     }

@@ -291,9 +291,20 @@ impl<'a> View<'a> {
         let page = self.site.library.page(id);
         // A summary that is not there costs nothing to know.
         let parsed = &page.parsed;
-        let fields = if parsed.may_have_summary { fields } else { fields.without(Field::Summary) };
-        let content = self.content(contents, Some(parsed), &page.source, fields, absolute)?;
-        Some(Mark::new().value(front).value(content).end())
+        let own = if parsed.may_have_summary { fields } else { fields.without(Field::Summary) };
+        let content = self.content(contents, Some(parsed), &page.source, own, absolute)?;
+        let mut mark = Mark::new();
+        mark.value(front).value(content);
+        for (_, id) in [(Field::Lower, page.lower), (Field::Higher, page.higher)]
+            .into_iter()
+            .filter(|(field, _)| fields.has(*field))
+        {
+            mark.value(match id {
+                Some(id) => self.page(contents, id, fields.alone(), absolute)?,
+                None => ABSENT,
+            });
+        }
+        Some(mark.end())
     }
 
     fn section(&self, contents: &Contents, id: SectionId, fields: Fields, absolute: bool) -> Option<Value> {

@@ -447,6 +447,67 @@ fn sections_have_neighbours_and_pages_tell_all_of_themselves() {
 }
 
 #[test]
+fn pages_and_sections_have_their_neighbours_wherever_they_are_shown() {
+    const BESIDE: &str = "{{ p.lower.title or '-' }}<{{ p.title }}<{{ p.higher.title or '-' }}";
+    let pages = |of: &str| format!("{{% for p in {of} %}}{BESIDE} {{% endfor %}}").leak() as &str;
+    let of = |get: &str| format!("{{% set p = {get} %}}{BESIDE} ");
+    let page = [
+        of("get_page(path='s/b.md')"),
+        of("get_section(path='s/y/_index.md')"),
+        "{{ p.lower.pages | length }}{{ p.lower.higher is defined }}".to_owned(),
+    ];
+    let files = with(&[
+        (
+            "zola.toml",
+            "base_url = \"https://x.example\"\ngenerate_feeds = true\nfeed_filenames = [\"f.json\"]\ntaxonomies = [{name = \"tags\"}]\n",
+        ),
+        (
+            "templates/section.html",
+            format!(
+                "{}{{% if section.higher %}}{{{{ section.higher.pages | length }}}}{{% endif %}}",
+                pages("section.pages")
+            )
+            .leak(),
+        ),
+        ("templates/page.html", page.concat().leak()),
+        ("templates/f.json", pages("pages")),
+        ("templates/taxonomy_list.html", pages("terms[0].pages")),
+        ("templates/taxonomy_single.html", pages("term.pages")),
+        ("content/s/_index.md", "+++\ntitle = \"S\"\nsort_by = \"weight\"\n+++\n"),
+        (
+            "content/s/a.md",
+            "+++\ntitle = \"A\"\nweight = 1\ndate = 2026-01-03\ntaxonomies.tags = [\"t\"]\n+++\n",
+        ),
+        ("content/s/b.md", "+++\ntitle = \"B\"\nweight = 2\ndate = 2026-01-02\n+++\n"),
+        ("content/s/c.md", "+++\ntitle = \"C\"\nweight = 3\ndate = 2026-01-01\n+++\n"),
+        ("content/s/x/_index.md", "+++\ntitle = \"X\"\nweight = 1\n+++\n"),
+        ("content/s/y/_index.md", "+++\ntitle = \"Y\"\nweight = 2\n+++\n"),
+        ("content/s/x/d.md", "+++\ntitle = \"D\"\n+++\n"),
+    ]);
+    let (_, files) = render(&files).map_err(|e| e.to_string()).unwrap();
+    assert_eq!(text(&files, "s/index.html"), "-<A<B A<B<C B<C<- ");
+    assert_eq!(text(&files, "s/x/index.html"), "-<D<- 0");
+    assert_eq!(text(&files, "f.json"), "-<A<B A<B<C B<C<- ");
+    for list in ["tags/index.html", "tags/t/index.html"] {
+        assert_eq!(text(&files, list), "-<A<B ", "{list}");
+    }
+    assert_eq!(text(&files, "s/a/index.html"), "A<B<C X<Y<- 1true");
+}
+
+#[test]
+fn backlinks_are_in_the_order_of_their_addresses() {
+    let link = "+++\ntitle = \"LINK\"\n+++\n[p](@/p.md)";
+    let named = |name: &str| link.replace("LINK", name).leak() as &'static str;
+    let links = [
+        ("content/s/_index.md", named("S")),
+        ("content/s/a.md", named("A")),
+        ("content/b.md", named("B").replace("+++\n[", "slug = \"z\"\n+++\n[").leak() as &str),
+        ("content/c.md", named("C")),
+    ];
+    assert_eq!(shown("{% for b in page.backlinks %}{{ b.title }} {% endfor %}", &links), "C S A B ");
+}
+
+#[test]
 fn subsections_stand_as_the_pages_beside_them_and_transparent_sections_name_no_neighbours() {
     let list = |sort: &str| {
         let (_, files) = render(&with(&[

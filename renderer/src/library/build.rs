@@ -581,6 +581,10 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+        let address = |content: &Content| self.library.address_and_title(*content).0;
+        for list in backlinks.values_mut() {
+            list.sort_by(|one, other| address(one).cmp(address(other)));
+        }
         self.library.backlinks = backlinks;
     }
 }

@@ -291,12 +291,13 @@ impl Site {
         self.place(&mut context, of.path);
         let scope =
             Scope::new(self.clone(), Arc::clone(of.source), of.absolute, Fields::default()).for_content();
+        let front = Fields::FRONT.alone();
         match of.content {
             Content::Page(id) => {
-                context.insert_value("page", unborn(self.page_value(id, Fields::FRONT, of.absolute)));
+                context.insert_value("page", unborn(self.page_value(id, front, of.absolute)));
             }
             Content::Section(id) => {
-                let section = self.section_value(id, Fields::FRONT, of.absolute, true);
+                let section = self.section_value(id, front, of.absolute, true);
                 context.insert_value("section", unborn(section));
             }
         }

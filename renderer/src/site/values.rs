@@ -9,7 +9,7 @@ use super::{PAGE_VALUE_BYTES, Rendered, SECTION_VALUE_BYTES, SUMMARY_BYTES, Site
 use crate::front_matter::Date;
 use crate::library::{self, CONTENT, Content, PageId, SectionId, Taxonomy, Term};
 use crate::reads::{Node, note, unnoted};
-use crate::templates::{Field, Fields};
+use crate::templates::{Field, Fields, Needs};
 use crate::value::{self, key};
 
 impl Site {
@@ -28,6 +28,11 @@ impl Site {
         let mut map = self.page_map(id, rendered.as_deref(), fields.or(ALWAYS), absolute);
         if rendered.is_none() && fields.has(Field::Summary) {
             map.insert(key("summary"), self.summary(id, absolute));
+        }
+        if fields.any(Fields::BESIDE) {
+            let page = self.library.page(id);
+            let value = |id| unnoted(|| self.page_value(id, fields.alone(), absolute));
+            beside(&mut map, fields, page.lower.map(value), page.higher.map(value));
         }
         let made = value::map(map);
         let content = rendered.as_ref().filter(|_| fields.has(Field::Content));
@@ -61,10 +66,8 @@ impl Site {
     ) -> Value {
         let mut map = self.page_map(id, Some(rendered), self.engine.mentioned, absolute);
         let page = self.library.page(id);
-        let neighbour =
-            |id: Option<PageId>| id.map_or_else(Value::none, |id| self.page_value(id, others, absolute));
-        map.insert(key("lower"), neighbour(page.lower));
-        map.insert(key("higher"), neighbour(page.higher));
+        let value = |id| self.page_value(id, others.alone(), absolute);
+        beside(&mut map, Fields::BESIDE, page.lower.map(value), page.higher.map(value));
         value::map(map)
     }
 
@@ -185,6 +188,25 @@ impl Site {
         absolute: bool,
         metadata_only: bool,
     ) -> Value {
+        let alone = |id| self.section_alone(id, fields, absolute, metadata_only);
+        if !fields.any(Fields::BESIDE) {
+            return alone(id);
+        }
+        let section = self.library.section(id);
+        note(|| Node::Around(section.source.clone()));
+        let mut map = alone(id).into_map().unwrap_or_default();
+        beside(&mut map, fields, section.lower.map(alone), section.higher.map(alone));
+        value::map(map)
+    }
+
+    /// The value of a section, which does not say what is beside it.
+    fn section_alone(
+        self: &Arc<Self>,
+        id: SectionId,
+        fields: Fields,
+        absolute: bool,
+        metadata_only: bool,
+    ) -> Value {
         self.note_section(id, fields, absolute);
         if !metadata_only && fields.has(Field::Pages) {
             self.note_members(id, fields, absolute);
@@ -224,21 +246,19 @@ impl Site {
         self: &Arc<Self>,
         id: SectionId,
         rendered: &Rendered,
-        others: Fields,
+        needs: &Needs,
         absolute: bool,
         metadata_only: bool,
     ) -> Value {
+        let others = needs.fields;
         if !metadata_only && self.engine.mentioned.has(Field::Pages) {
             self.note_members(id, others, absolute);
         }
         let mut map =
             self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, metadata_only);
         let section = self.library.section(id);
-        let neighbour = |id: Option<SectionId>| {
-            id.map_or_else(Value::none, |id| self.section_value(id, others, absolute, true))
-        };
-        map.insert(key("lower"), neighbour(section.lower));
-        map.insert(key("higher"), neighbour(section.higher));
+        let value = |id| self.section_alone(id, others, absolute, !needs.beside);
+        beside(&mut map, Fields::BESIDE, section.lower.map(value), section.higher.map(value));
         value::map(map)
     }
 
@@ -313,7 +333,7 @@ impl Site {
         pages: Pages,
     ) -> Value {
         note(|| {
-            let fields = if pages == Pages::All { fields.body() } else { Fields::default() };
+            let fields = if pages == Pages::All { fields.beyond_front() } else { Fields::default() };
             Node::Term((*term.path).into(), pages, fields, absolute && fields.any(Fields::CONTENT))
         });
         let mut map = Map::with_capacity(6);
@@ -412,7 +432,7 @@ impl Site {
 /// Notes that all terms of a taxonomy are read: which there are, and what each is.
 pub(crate) fn note_taxonomy(taxonomy: &Taxonomy, fields: Fields, absolute: bool, pages: Pages) {
     note(|| {
-        let fields = if pages == Pages::All { fields.body() } else { Fields::default() };
+        let fields = if pages == Pages::All { fields.beyond_front() } else { Fields::default() };
         let absolute = absolute && fields.any(Fields::CONTENT);
         Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, absolute)
     });
@@ -428,6 +448,15 @@ impl Fielded {
     fn insert(&mut self, field: Field, make: impl FnOnce() -> Value) {
         if self.fields.has(field) {
             self.map.insert(key(field.name()), make());
+        }
+    }
+}
+
+/// Adds what is beside a content, or that nothing is.
+fn beside(map: &mut Map, fields: Fields, lower: Option<Value>, higher: Option<Value>) {
+    for (field, value) in [(Field::Lower, lower), (Field::Higher, higher)] {
+        if fields.has(field) {
+            map.insert(key(field.name()), value.unwrap_or_else(Value::none));
         }
     }
 }

@@ -11,7 +11,7 @@ use regex::Regex;
 use super::{Field, Needs, Sheaf};
 use crate::theme;
 use fields::{
-    asks, counts_pages_only, counts_terms_only, fields_of_others, reads_all_data, reads_whole,
+    asks, counts_pages_only, counts_terms_only, fields_of_others, names, reads_all_data, reads_whole,
     where_paginated,
 };
 pub(super) use fields::{mentioned_fields, reads_any};
@@ -245,6 +245,9 @@ impl<'a> Scan<'a> {
             all_data: texts.iter().any(|text| reads_all_data(text)),
             extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
             asks: texts.iter().any(|text| asks(text)),
+            beside: texts.iter().any(|text| {
+                reads_any(text) || [Field::Lower, Field::Higher].iter().any(|field| names(text, field.name()))
+            }),
             // The order in which they were found says which is within which.
             digest: digest(closure.iter().map(String::as_str).chain(texts.iter().copied())),
             closure,

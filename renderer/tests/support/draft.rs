@@ -209,6 +209,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
             "{% extends \"base.html\" %}{% block main %}{{ page.title }}{% for h in page.toc %}{{ h.title }}{% endfor %}{{ page.reading_time }}{% for b in page.backlinks %}{{ b.title }}{% endfor %}{% for t in page.translations %}{{ t.permalink }}{% endfor %}{% endblock %}",
             "{% extends \"base.html\" %}{% block main %}{{ <card p={page} /> }}{% for a in page.ancestors %}{{ get_section(path=a).title }}{% endfor %}{{ page.taxonomies | json_encode }}{% for a in page.assets %}{{ a }}{% endfor %}{% endblock %}",
             "{{ page | json_encode }}{{ lang }}",
+            "{% set p = get_page(path=\"blog/a.md\", allow_missing=true) %}{% if p and p.higher %}{{ p.higher.title }}{{ p.higher.summary }}{% endif %}{% set s = get_section(path=\"blog/_index.md\", allow_missing=true) %}{% if s and s.lower %}{{ s.lower.title }}{{ s.lower.pages | length }}{% endif %}",
             "{% extends \"base.html\" %}{% block main %}{{ page.content | safe }}{% set i = resize_image(path=\"pic.png\", width=2, height=2) %}{{ i.url }}{% endblock %}",
             "{% extends \"base.html\" %}{% block main %}{{ page.description | default(value=\"\") | markdown | safe }}{{ page.extra.rating | default(value=0) }}{{ page.aliases | length }}{{ page.updated }}{% endblock %}",
             "{% extends \"t/templates/page.html\" %}",
@@ -220,6 +221,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "{% extends \"base.html\" %}{% block main %}{{ section.title }}{{ section.content | safe }}{% if paginator %}{{ paginator.current_index }}/{{ paginator.number_pagers }}{% for p in paginator.pages %}{{ <card p={p} /> }}{% endfor %}{% else %}{% for p in section.pages %}{{ <card p={p} /> }}{% endfor %}{% endif %}{% endblock %}",
             "{% extends \"base.html\" %}{% block main %}{% for page in section.pages %}{{ page.content | safe }}{% endfor %}{% endblock %}",
+            "{% for p in section.pages %}{% if p.lower %}{{ p.lower.title }}{{ p.lower.summary }}{% endif %}{% if p.higher %}{{ p.higher.word_count }}{% endif %}{% endfor %}{% if section.higher %}{% for p in section.higher.pages %}{{ p.title }}{% endfor %}{% endif %}",
             "{% extends \"base.html\" %}{% block main %}{% for p in section.subsections %}{% set s = get_section(path=p) %}{{ s.title }}{% for p in s.pages %}{{ p.permalink }}{% endfor %}{% endfor %}{{ section.word_count }}{% endblock %}",
             "{% extends \"base.html\" %}{% block main %}{{ section.title }}{% if paginator %}{{ paginator.first }}{{ paginator.last }}{{ paginator.base_url }}{% endif %}{{ section.extra.colour | default(value=0) }}{% if section.higher %}{{ section.higher.title }}{% endif %}{% for t in section.translations %}{{ t.title }}{% endfor %}{% for b in section.backlinks %}{{ b.title }}{% endfor %}{% endblock %}",
             "{{ section | json_encode }}",
@@ -266,6 +268,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "{% for t in terms %}{{ t.name }}{{ t.pages | length }}{% endfor %}",
             "{% for t in terms %}{{ t.name }}{% for p in t.pages %}{{ p.title }}{% endfor %}{% endfor %}",
+            "{% for t in terms %}{% for p in t.pages %}{% if p.higher %}{{ p.higher.title }}{% endif %}{% endfor %}{% endfor %}",
         ],
     ),
     (

@@ -55,7 +55,7 @@ pub(in crate::templates) fn mentioned_fields<'t>(texts: impl Iterator<Item = &'t
 }
 
 /// Whether a text reads `.field`, or has the name in quotes, as filters take it.
-fn names(text: &str, field: &str) -> bool {
+pub(super) fn names(text: &str, field: &str) -> bool {
     text.match_indices(field).any(|(i, found)| {
         let before = text[..i].trim_end().chars().next_back();
         let after = text[i + found.len()..].chars().next();
