@@ -315,7 +315,7 @@ impl Engine {
             sheaves.push(full);
             sheaves.push(small);
         }
-        let texts = reachable(&sheaves);
+        let texts = reachable(&sheaves, beyond_zola);
         let prefixes: Vec<String> =
             sheaves.iter().map(|s| s.prefix.clone()).filter(|p| !p.is_empty()).collect();
         let empty = || empty(&prefixes);
@@ -325,7 +325,11 @@ impl Engine {
         });
         let tera = built.map_err(|e| explain_build(&e, &texts, &sheaves, &empty))?;
         let written = sheaves.iter().filter(|sheaf| !sheaf.folder.is_empty()).flat_map(|sheaf| {
-            sheaf.templates.iter().map(|(name, text)| (format!("{}{name}", sheaf.folder), text))
+            let read = sheaf
+                .templates
+                .iter()
+                .filter(|(name, _)| texts.contains_key(&format!("{}{name}", sheaf.prefix)));
+            read.map(|(name, text)| (format!("{}{name}", sheaf.folder), text))
         });
         let warnings = written
             .flat_map(|(file, text)| arguments::warnings(&file, text, 0).collect::<Vec<_>>())

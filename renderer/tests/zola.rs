@@ -949,6 +949,44 @@ fn themes_lend_templates_styles_files_and_settings() {
 }
 
 #[test]
+fn static_files_are_ignored_in_the_site_alone() {
+    let config = "base_url = \"https://x.example\"\ntheme = \"t\"\nignored_static = [\"*.psd\"]\n";
+    let (_, files) = render(&[
+        ("zola.toml", config),
+        ("themes/t/templates/page.html", ""),
+        ("themes/t/static/theirs.psd", "theme"),
+        ("themes/t/static/both.psd", "theme"),
+        ("static/both.psd", "site"),
+        ("static/own.psd", "site"),
+        ("content/p.md", ""),
+    ])
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "theirs.psd"), "theme");
+    assert_eq!(text(&files, "both.psd"), "theme");
+    assert!(!files.contains_key("own.psd"));
+}
+
+#[test]
+fn files_that_zola_takes_for_no_templates_are_read_where_one_names_them() {
+    let site = |page: &'static str| {
+        with(&[
+            ("templates/page.html", page),
+            ("templates/app.js", "const a = `{{b}}`; {% c %}"),
+            ("templates/theme.css", "a{{{"),
+            ("templates/icon.svg", "<svg>{{ page.title }}</svg>"),
+            ("content/p.md", "+++\ntitle = \"P\"\n+++\n"),
+        ])
+    };
+    let (_, files) = render(&site("{% include 'icon.svg' %}")).map_err(|e| e.to_string()).unwrap();
+    assert_eq!(text(&files, "p/index.html"), "<svg>P</svg>");
+    assert!(errors(&site("{% include 'app.js' %}")).contains("templates/app.js:1:"));
+    let mut beyond = site("");
+    beyond.push(("bakehouse.toml", ""));
+    assert!(errors(&beyond).contains("templates/theme.css:1:"));
+}
+
+#[test]
 fn search_indexes_of_both_kinds() {
     let site = |format: &str| {
         let config = format!(

@@ -100,16 +100,23 @@ pub(crate) const BY_NAME: &[&str] = &[
     "search.html",
 ];
 
+/// Kinds of files that Zola does not read, and that may say `{{` for reasons of their own.
+const NOT_OF_ZOLA: &[&str] = &["css", "csv", "js", "svg", "toml", "yaml", "yml"];
+
 /// All templates of the site and its theme, and those built-in ones that are asked for.
 ///
 /// Built-in templates that nothing uses are left out, since the engine checks all it is given: a site's `base.html`
-/// need not have the blocks that a built-in page fills.
-pub(super) fn reachable(sheaves: &[Sheaf]) -> BTreeMap<String, String> {
+/// need not have the blocks that a built-in page fills. So are, in a site that is Zola's alone, files that Zola would not
+/// read.
+pub(super) fn reachable(sheaves: &[Sheaf], beyond_zola: bool) -> BTreeMap<String, String> {
+    let is_read = |name: &str| {
+        beyond_zola || !name.rsplit_once('.').is_some_and(|(_, kind)| NOT_OF_ZOLA.contains(&kind))
+    };
     let mut texts = BTreeMap::new();
     let mut wanted: Vec<String> = BY_NAME.iter().map(|name| (*name).to_owned()).collect();
     let mut open = Vec::new();
     for sheaf in sheaves.iter().filter(|sheaf| !sheaf.folder.is_empty()) {
-        for (name, text) in &sheaf.templates {
+        for (name, text) in sheaf.templates.iter().filter(|(name, _)| is_read(name)) {
             texts.insert(format!("{}{name}", sheaf.prefix), text.clone());
             open.push(text.clone());
         }
@@ -126,18 +133,13 @@ pub(super) fn reachable(sheaves: &[Sheaf]) -> BTreeMap<String, String> {
         }
         let found = sheaves.iter().find_map(|sheaf| {
             let full = format!("{}{name}", sheaf.prefix);
-            sheaf
-                .templates
-                .get(&name)
-                .map(|text| (full, text))
-                .or_else(|| {
-                    let bare = name.strip_prefix(&*sheaf.prefix).filter(|_| !sheaf.prefix.is_empty())?;
-                    sheaf.templates.get(bare).map(|text| (name.clone(), text))
-                })
-                .map(|(full, text)| (full, text, sheaf.folder.is_empty()))
+            sheaf.templates.get(&name).map(|text| (full, text)).or_else(|| {
+                let bare = name.strip_prefix(&*sheaf.prefix).filter(|_| !sheaf.prefix.is_empty())?;
+                sheaf.templates.get(bare).map(|text| (name.clone(), text))
+            })
         });
-        if let Some((full, text, built_in)) = found
-            && built_in
+        if let Some((full, text)) = found
+            && !texts.contains_key(&full)
         {
             uses_components |= text.contains("<theme.");
             wanted.extend(references(text));
