@@ -9,7 +9,7 @@ use crate::value::{self, key, owned_key};
 
 /// The formats that a template may name.
 pub(crate) const FORMATS: &[&str] =
-    &["toml", "json", "yaml", "yml", "csv", "xml", "bibtex", "bib", "plain", "text", "txt"];
+    &["toml", "json", "yaml", "yml", "csv", "xml", "bibtex", "plain", "text", "txt"];
 
 /// How deep elements of an XML file may nest.
 const XML_DEPTH_MAX: usize = 128;
@@ -94,7 +94,7 @@ pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, Refused> {
             Ok(value::map(map))
         }
         "xml" => Ok(xml(text(bytes)?)?),
-        "bibtex" | "bib" => Ok(crate::bibtex::parse(text(bytes)?)?),
+        "bibtex" => Ok(crate::bibtex::parse(text(bytes)?)?),
         _ => Ok(Value::from(text(bytes)?)),
     }
 }

@@ -4,7 +4,7 @@ use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime as Zoned};
 use num_format::{Locale, ToFormattedString};
-use tera::{Error, Kwargs, Map, Number, State, StringInput, Tera, TeraResult, Value};
+use tera::{Error, Kwargs, Map, Number, State, Tera, TeraResult, Value};
 use tera_contrib as contrib;
 
 use crate::config::{AnchorLinks, MarkdownConfig};
@@ -139,7 +139,7 @@ pub(crate) fn register(tera: &mut Tera) {
     tera.register_test("after", is_after);
 }
 
-fn markdown(text: StringInput<'_>, kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
+fn markdown(text: &str, kwargs: Kwargs, state: &State<'_>) -> TeraResult<String> {
     let inline = kwargs.get::<bool>("inline")?.unwrap_or(false);
     let permalink = ["page", "section"].iter().find_map(|name| {
         let of: Value = state.get(name).ok()??;
@@ -147,7 +147,7 @@ fn markdown(text: StringInput<'_>, kwargs: Kwargs, state: &State<'_>) -> TeraRes
     });
     let permalink = permalink.unwrap_or_default();
     let html = Scope::with(|scope| {
-        let html = markdown::render(text.as_str(), &Loose { scope, permalink });
+        let html = markdown::render(text, &Loose { scope, permalink });
         for problem in html.problems {
             if !scope.site.passes_over(&problem) {
                 return Err(Error::message(problem.message));
@@ -156,11 +156,10 @@ fn markdown(text: StringInput<'_>, kwargs: Kwargs, state: &State<'_>) -> TeraRes
         }
         Ok(html.body)
     })?;
-    let html = match html.strip_prefix("<p>").and_then(|rest| rest.trim_end().strip_suffix("</p>")) {
-        Some(inside) if inline => inside,
-        _ => &html,
-    };
-    Ok(Value::safe_string(html))
+    match html.strip_prefix("<p>").and_then(|rest| rest.trim_end().strip_suffix("</p>")) {
+        Some(inside) if inline => Ok(inside.to_owned()),
+        _ => Ok(html),
+    }
 }
 
 /// Markdown that is no content: links within it begin at the page or section that it stands on, if any.

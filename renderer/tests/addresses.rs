@@ -16,7 +16,8 @@ fn made(path: &str, more: &[(&'static str, &'static str)]) -> String {
 #[test]
 fn links_to_headings_of_the_page_itself_work_elsewhere_too() {
     let page = ("content/p.md", "+++\n+++\n[up](#top) [a](#a) ![](#b)\n\n<!-- more -->\n\n# Top\n\n# A\n");
-    let own = ("templates/page.html", "{{ page.summary | safe }}{{ '[x](#y)' | markdown(inline=true) }}");
+    let own =
+        ("templates/page.html", "{{ page.summary | safe }}{{ '[x](#y)' | markdown(inline=true) | safe }}");
     let page_alone = ("content/p.md", "+++\n+++\n[a](#a) [up](#)\n\n<!-- more -->\n\n# A\n");
     assert_eq!(
         made("p/index.html", &[page_alone, own]),

@@ -695,7 +695,8 @@ fn data_of_every_format() {
         ("d.yml", "a: 1", r#"{"a": 1}"#),
         ("d.csv", "n,t\n1,a b", r#"{"headers": ["n", "t"], "records": [["1", "a b"]]}"#),
         ("d.xml", "<r><i>1</i><i>2</i></r>", r#"{"r": {"i": [1, 2]}}"#),
-        ("d.bib", "@book{k, title = {T}}", "{\"preambles\""),
+        ("d.bibtex", "@book{k, title = {T}}", "{\"preambles\""),
+        ("d.bib", "@book{k}", "@book{k}"),
         ("d.txt", "{{ as is }}", "{{ as is }}"),
     ] {
         let template = template.replace("d.FORMAT", file).replace("{{ d }}", "{{ d | safe }}").leak();
@@ -848,7 +849,7 @@ fn filters_and_tests_of_templates() {
             "{{ 'a *b* [p](@/p.md)' | markdown(inline=true) | safe }}",
             "a <em>b</em> <a href=\"https://x.example/sub/p/\">p</a>",
         ),
-        ("{{ ':tada: a' | markdown }}", "<p>:tada: a</p>\n"),
+        ("{{ ':tada: a' | markdown }}", "&lt;p&gt;:tada: a&lt;/p&gt;\n"),
         ("{{ 'a?b' | base64_encode }} {{ 'YT9i' | base64_decode }}", "YT9i a?b"),
         (
             "{{ 'World Hello' | regex_replace(pattern=`(?P<s>[a-zA-Z]+) (?P<g>[a-zA-Z]+)`, rep=`$g $s`) }}",
