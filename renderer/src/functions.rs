@@ -5,6 +5,7 @@
 mod content;
 mod files;
 
+use jiff::tz::TimeZone;
 use tera::{ArgFromValue, Error, Kwargs, State, Tera, TeraResult, Value};
 
 use crate::diagnostic::nearest;
@@ -124,16 +125,18 @@ fn trans(kwargs: Kwargs, state: &State<'_>) -> TeraResult<String> {
 
 /// The render's recorded time, never the machine's.
 fn now(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
-    let zone = kwargs.get::<&str>("timezone")?.unwrap_or("UTC");
+    let asked = kwargs.get::<&str>("timezone")?;
     let timestamp = kwargs.get::<bool>("timestamp")?.unwrap_or(false);
-    let zone =
-        jiff::tz::TimeZone::get(zone).map_err(|_| Error::message(format!("`{zone}` is no time zone")))?;
+    let name = asked.unwrap_or("UTC");
+    let zone = TimeZone::get(name).map_err(|_| Error::message(format!("`{name}` is no time zone")))?;
     Scope::with(|scope| {
         note(|| Node::Day(zone.iana_name().unwrap_or("UTC").into()));
-        Ok(if timestamp {
-            Value::from(scope.site.now.as_second())
-        } else {
-            Value::from(scope.site.now.to_zoned_datetime(zone).to_string())
+        let now = scope.site.now;
+        Ok(match asked {
+            _ if timestamp => Value::from(now.as_second()),
+            Some(_) => Value::from(now.to_zoned_datetime(zone).to_string()),
+            // As RFC 3339 has it: feeds and scripts take no name of a zone.
+            None => Value::from(now.to_string()),
         })
     })
 }

@@ -888,6 +888,10 @@ fn filters_and_tests_of_templates() {
             "{{ now() | date(format='%Y') }} {{ now(timezone='Europe/Berlin') | date(format='%H') }}",
             "2026 14",
         ),
+        (
+            "{{ now() }} {{ now(timezone='Europe/Berlin') }} {{ now(timestamp=true) }}",
+            "2026-06-01T12:00:00Z 2026-06-01T14:00:00+02:00[Europe/Berlin] 1780315200",
+        ),
         ("{{ get_env(name='BAKE_NO_SUCH', default='d') }}", "d"),
         (
             "{{ get_url(path='x') }} {{ get_url(path='x', trailing_slash=true) }} {{ get_url(path='@/p.md#a') }}",
