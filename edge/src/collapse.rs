@@ -5,13 +5,13 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
+use ahash::RandomState;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::watch;
 
@@ -72,7 +72,7 @@ pub(crate) struct What {
 /// What flies, by what was asked for and how.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    map: Mutex<HashMap<What, Arc<Flight>>>,
+    map: Mutex<HashMap<What, Arc<Flight>, RandomState>>,
 }
 
 /// A request's part in a flight.
@@ -85,7 +85,7 @@ pub(crate) enum Role {
 }
 
 impl Flights {
-    fn map(&self) -> MutexGuard<'_, HashMap<What, Arc<Flight>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<What, Arc<Flight>, RandomState>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,6 +151,11 @@ impl Flight {
         }
     }
 
+    /// Whether there were interim responses.
+    pub(crate) fn has_interims(&self) -> bool {
+        self.interims.load(Ordering::Relaxed) > 0
+    }
+
     /// Tells all who wait.
     pub(crate) fn land(&self, landing: Landing) {
         self.landing.send_replace(Some(landing));
@@ -169,11 +174,11 @@ struct Hint {
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     hasher: RandomState,
-    map: Mutex<HashMap<u64, Hint>>,
+    map: Mutex<HashMap<u64, Hint, RandomState>>,
 }
 
 impl Hints {
-    fn map(&self) -> MutexGuard<'_, HashMap<u64, Hint>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<u64, Hint, RandomState>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -225,7 +230,7 @@ impl Hints {
         }
     }
 
-    fn add(map: &mut HashMap<u64, Hint>, hash: u64, hint: Hint) {
+    fn add(map: &mut HashMap<u64, Hint, RandomState>, hash: u64, hint: Hint) {
         if map.len() >= HINTS_MAX {
             map.clear();
         }

@@ -1,6 +1,6 @@
 //! What a 304, or the answer to a HEAD, says about stored responses (RFC 9111 §4.3.4, §4.3.5).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
@@ -169,7 +169,8 @@ impl Edge {
         let selection = Selection::of(names_known, renewal.request);
         metrics::counter!("bakehouse_edge_body_bytes_reused_total").increment(stored.body().len() as u64);
         let body = stored.stored_body();
-        let mut copy = self.copy(key, stored.status, head, body, freshness, selection, receipt.wall, began);
+        let mut copy =
+            self.copy(key, stored.status, Cow::Owned(head), body, freshness, selection, receipt.wall, began);
         copy.make_part(stored.part());
         if let Err(reason) = verdict {
             // This one answer was confirmed. What is held may not be used again, unless it is the request alone that forbids

@@ -1,7 +1,7 @@
 //! The edge as a whole: what it is made of, and which way a request takes through it.
 //!
-//! No lock is held across an await. A fetch that may be shared runs in a task of its own, so that a client that
-//! leaves neither aborts it nor slows the others.
+//! No lock is held across an await. A fetch that may be shared goes on in a task of its own as soon as the client that asked
+//! leaves, or has what it waited for, so that it neither aborts the fetch nor slows the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,6 +24,7 @@ use crate::{
     inbound::{Inbound, SERVER},
     journal::{Gate, Sites},
     key::Key,
+    observe::Observation,
     policy::{
         forward::{self, MaxForwards, Scheme},
         forwarded::Believed,
@@ -307,15 +308,15 @@ impl Edge {
         self: &Arc<Self>,
         inbound: Inbound,
         content: RequestBody,
-    ) -> Response<OutBody> {
+    ) -> (Response<OutBody>, Observation) {
         let begun = self.observe(&inbound);
         let trace = begun.trace.clone();
         // On the heap, as all that is seldom waited for: futures that are handed on by value are kept twice, and one that waits
         // for an upstream took 46 KiB.
         let answering = Box::pin(self.answer(inbound, content));
-        let mut response = trace::within(&trace, answering).await;
-        begun.answered(self, &mut response);
-        response
+        let response = trace::within(&trace, answering).await;
+        let observation = begun.answered(self, &response);
+        (response, observation)
     }
 
     async fn answer(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {

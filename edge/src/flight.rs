@@ -1,9 +1,11 @@
 //! One fetch: asked, decided by policy, told to all who wait, received.
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Context};
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     clock,
@@ -351,6 +353,8 @@ impl Edge {
             (StatusCode::OK, None, fields.clone())
         };
         storing::strip_for_storage(&mut fields, &control);
+        // It is told by whoever sends the content, or a part of it.
+        fields.remove(header::CONTENT_LENGTH);
         let fill = Arc::new(Fill::new(status, fields, freshness, selection, receipt.wall, length));
         fill.push(beginning.clone());
         // There is no reader yet that could have made it a stream, so this one can join.
@@ -456,6 +460,44 @@ fn continues(held: &Stored, reply: &Reply) -> bool {
         && part.joined(rest).is_some_and(ContentRange::is_whole)
         && reply.source.length().is_none_or(|length| length == rest.span.bytes())
         && range::combine(&held.head(), &reply.headers)
+}
+
+/// A flight that the one who asked for it leads: what comes at once needs no task of its own. When that one has what it waits for,
+/// or has left, the flight goes on in one.
+pub(crate) struct InHand<'a> {
+    tasks: &'a TaskTracker,
+    flying: Option<BoxFuture<'static, ()>>,
+}
+
+impl<'a> InHand<'a> {
+    pub(crate) fn new(tasks: &'a TaskTracker, flying: BoxFuture<'static, ()>) -> Self {
+        Self { tasks, flying: Some(flying) }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        // One that panics is not there any more.
+        if let Some(mut flying) = self.flying.take()
+            && flying.as_mut().poll(cx).is_pending()
+        {
+            self.flying = Some(flying);
+        }
+    }
+
+    /// Has it go on by itself.
+    pub(crate) fn let_go(&mut self) {
+        // At the end of the runtime there is nothing to go on in.
+        if let Some(flying) = self.flying.take()
+            && Handle::try_current().is_ok()
+        {
+            self.tasks.spawn(flying);
+        }
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 /// Takes a flight off the list when dropped.

@@ -114,7 +114,8 @@ pub fn response_fields(bytes: &[u8]) {
     strip_for_storage(&mut stored, &control);
     let key = Key::of_upstream(Scheme::Http, "h", "/");
     let common = Commons::default().of(&key, &stored, false);
-    let (own, places) = HeadBlock::write(&stored, false);
+    let mut own = Vec::new();
+    let places = HeadBlock::write(&stored, false, &mut own);
     assert_eq!(HeadBlock::new(&own, places, &common).map(), stored);
     let groups = groups_of(&stored, false);
     let joined = Groups::join(&groups);

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use ahash::RandomState;
 use bytes::BufMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use release::answer;
@@ -63,7 +64,7 @@ pub(crate) struct Common {
 
 impl Common {
     fn of(key: &Key, head: &HeaderMap, names_us: bool, books: &Arc<Books>) -> Self {
-        let mut fields = Vec::with_capacity(written_bytes_max(head));
+        let mut fields = Vec::with_capacity(written_bytes(head, |name| ALIKE.contains(name)));
         write(head, &mut fields, |name| ALIKE.contains(name) && !DESCRIBING.contains(name));
         let describing = place(&fields);
         write(head, &mut fields, |name| ALIKE.contains(name) && DESCRIBING.contains(name));
@@ -87,7 +88,7 @@ impl Common {
 /// What was common to copies of late. Copies keep what they share; this only finds it.
 #[derive(Debug, Default)]
 pub(crate) struct Commons {
-    known: Mutex<HashSet<Arc<Common>>>,
+    known: Mutex<HashSet<Arc<Common>, RandomState>>,
     books: Arc<Books>,
 }
 
@@ -121,9 +122,10 @@ fn at(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
 }
 
-/// Bytes of all fields as lines.
-fn written_bytes_max(head: &HeaderMap) -> usize {
-    head.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+/// Bytes of fields as lines.
+fn written_bytes(head: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool) -> usize {
+    let wanted = head.iter().filter(|(name, _)| wanted(name));
+    wanted.map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 fn write(head: &HeaderMap, bytes: &mut Vec<u8>, wanted: impl Fn(&HeaderName) -> bool) {
@@ -152,18 +154,23 @@ pub(crate) struct Places {
 }
 
 impl<'a> HeadBlock<'a> {
-    /// Writes a copy's own fields, without those of the connection, `Age` and `Content-Length`. Those of a site hide what our
-    /// origins tell us alone.
-    pub(crate) fn write(head: &HeaderMap, of_site: bool) -> (Vec<u8>, Places) {
+    /// Bytes of what [`HeadBlock::write`] writes.
+    pub(crate) fn own_bytes(head: &HeaderMap) -> usize {
+        written_bytes(head, |name| !ALIKE.contains(name))
+    }
+
+    /// Writes a copy's own fields, without those of the connection, `Age` and `Content-Length`, to the end of `bytes`. Those of a
+    /// site hide what our origins tell us alone.
+    pub(crate) fn write(head: &HeaderMap, of_site: bool, bytes: &mut Vec<u8>) -> Places {
         let is_hidden = |name: &HeaderName| of_site && HIDDEN.contains(&name.as_str());
         let is_own = |name: &HeaderName| !ALIKE.contains(name) && !is_hidden(name);
-        let mut bytes = Vec::with_capacity(written_bytes_max(head));
-        write(head, &mut bytes, is_hidden);
-        let seen = place(&bytes);
-        write(head, &mut bytes, |name| is_own(name) && DESCRIBING.contains(name));
-        let kept = place(&bytes);
-        write(head, &mut bytes, |name| is_own(name) && !DESCRIBING.contains(name));
-        (bytes, Places { seen, kept })
+        let begin = place(bytes);
+        write(head, bytes, is_hidden);
+        let seen = place(bytes) - begin;
+        write(head, bytes, |name| is_own(name) && DESCRIBING.contains(name));
+        let kept = place(bytes) - begin;
+        write(head, bytes, |name| is_own(name) && !DESCRIBING.contains(name));
+        Places { seen, kept }
     }
 
     /// What was written.
@@ -237,7 +244,13 @@ mod tests {
         let key = Key::of_site(&scope, "/");
         let common = commons.of(&key, &map, false);
         let text = |parts: [&[u8]; 2]| String::from_utf8(parts.concat()).unwrap();
-        let (own, places) = HeadBlock::write(&map, true);
+        let write = |map: &HeaderMap, of_site| {
+            let mut own = Vec::new();
+            let places = HeadBlock::write(map, of_site, &mut own);
+            assert_eq!(own.len(), HeadBlock::own_bytes(map));
+            (own, places)
+        };
+        let (own, places) = write(&map, true);
         let block = HeadBlock::new(&own, places, &common);
         let kept = "etag: \"a\"\r\nx-a: b: c\r\nx-a: \r\nvary: a\r\n";
         assert_eq!(text(block.seen_in_304()), kept);
@@ -246,10 +259,10 @@ mod tests {
         assert_eq!(block.map(), map);
         assert_eq!(block.get(&header::ETAG), Some(&b"\"a\""[..]));
         assert_eq!(block.get(&header::VARY), Some(&b"a"[..]));
-        let (own, places) = HeadBlock::write(&map, false);
+        let (own, places) = write(&map, false);
         assert!(text(HeadBlock::new(&own, places, &common).seen()).contains(answer::EDGE_CACHE_CONTROL));
         let none = commons.of(&key, &HeaderMap::new(), false);
-        let (own, places) = HeadBlock::write(&HeaderMap::new(), true);
+        let (own, places) = write(&HeaderMap::new(), true);
         assert!(HeadBlock::new(&own, places, &none).map().is_empty() && none.len() == 0);
     }
 

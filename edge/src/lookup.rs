@@ -1,6 +1,6 @@
 //! A GET or HEAD that may be answered from the store: look up, decide by policy, join or begin a fetch.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use crate::{
     edge::Edge,
     error::EdgeError,
     fill::{Fill, FillReader},
+    flight::InHand,
     inbound::Inbound,
     journal::{Gate, SiteHandle},
     key::Key,
@@ -348,9 +349,18 @@ impl Edge {
         let heard = Arc::clone(&flight);
         plan.ask.informational =
             Some(Informational::new(move |status, headers| heard.interim(status, headers)));
-        let (tell, told) = oneshot::channel();
-        let edge = Arc::clone(self);
-        self.tasks.spawn(trace::carried(async move { edge.fly(plan, listed, flight, tell).await }));
+        let (tell, mut told) = oneshot::channel();
+        let (edge, seen) = (Arc::clone(self), Arc::clone(&flight));
+        let flying = trace::carried(async move { edge.fly(plan, listed, flight, tell).await });
+        let mut in_hand = InHand::new(&self.tasks, flying);
+        let told = std::future::poll_fn(|cx| {
+            in_hand.poll(cx);
+            // The client that they are for may take its time, which the others do not have.
+            if seen.has_interims() {
+                in_hand.let_go();
+            }
+            Pin::new(&mut told).poll(cx)
+        });
         told.await.unwrap_or_else(|_| Outcome::Landing(Landing::Failed(Arc::new(EdgeError::UpstreamBroke))))
     }
 

@@ -44,9 +44,9 @@ pub(crate) struct Kept {
     pub(crate) id: HeaderValue,
 }
 
-/// A response on its way, in its extensions: when the last copy is dropped it counts as finished.
-#[derive(Debug, Clone)]
-pub(crate) struct Observation(Arc<Observed>);
+/// A response on its way: when this is dropped it counts as finished.
+#[derive(Debug)]
+pub(crate) struct Observation(Box<Observed>);
 
 #[derive(Debug)]
 struct Observed {
@@ -104,11 +104,10 @@ impl Edge {
 
 impl Begun {
     /// The response is known: from now on its end is waited for.
-    pub(crate) fn answered(self, edge: &Arc<Edge>, response: &mut Response<OutBody>) {
+    pub(crate) fn answered(self, edge: &Arc<Edge>, response: &Response<OutBody>) -> Observation {
         let result = response.extensions().get::<Counted>().copied().unwrap_or(Counted::Failed);
         let sent = response.body().size_hint().exact().unwrap_or(0);
-        let observation = Observation::new(edge, self, response.status(), result, sent);
-        response.extensions_mut().insert(observation);
+        Observation::new(edge, self, response.status(), result, sent)
     }
 
     /// What was begun behind an answer has ended, with this status. It is told to those who read the trace, and is no
@@ -141,7 +140,7 @@ impl Begun {
 impl Observation {
     fn new(edge: &Arc<Edge>, begun: Begun, status: StatusCode, result: Counted, sent: u64) -> Self {
         let (edge, status, sent) = (Arc::clone(edge), status.as_u16(), AtomicU64::new(sent));
-        Self(Arc::new(Observed { edge, begun, status, result, sent }))
+        Self(Box::new(Observed { edge, begun, status, result, sent }))
     }
 
     /// Notes what was decided later, where anybody reads.

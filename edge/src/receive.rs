@@ -1,6 +1,6 @@
 //! Receiving a body to its end: for all who read along, and for the store.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -162,7 +162,7 @@ impl Edge {
         memory: &mut Reservation,
     ) -> Option<Arc<Stored>> {
         let Receiving { key, fill, began, .. } = *what;
-        let copy = |status, head, body: StoredBody| {
+        let copy = |status, head: Cow<'_, HeaderMap>, body: StoredBody| {
             let (freshness, selection) = (fill.freshness.clone(), fill.selection.clone());
             self.copy(key, status, head, body, freshness, selection, fill.wall, began)
         };
@@ -173,7 +173,7 @@ impl Edge {
             return None;
         }
         let stored = match what.part {
-            None => copy(fill.status, fill.head.clone(), StoredBody::of(pieces)),
+            None => copy(fill.status, Cow::Borrowed(&fill.head), StoredBody::of(pieces)),
             Some(part) => {
                 let body = Bytes::from(pieces.concat());
                 if part.span.bytes() != body.len() as u64 {
@@ -186,9 +186,9 @@ impl Edge {
                 range::strip_of_content(&mut head);
                 if part.is_whole() {
                     // Nothing is missing any more (RFC 9111 §3.4).
-                    copy(StatusCode::OK, head, body)
+                    copy(StatusCode::OK, Cow::Owned(head), body)
                 } else {
-                    let mut stored = copy(StatusCode::PARTIAL_CONTENT, head, body);
+                    let mut stored = copy(StatusCode::PARTIAL_CONTENT, Cow::Owned(head), body);
                     stored.make_part(Some(part));
                     stored
                 }
@@ -250,7 +250,7 @@ impl Edge {
         &self,
         key: &Key,
         status: StatusCode,
-        mut head: HeaderMap,
+        mut head: Cow<'_, HeaderMap>,
         body: StoredBody,
         freshness: Freshness,
         selection: Selection,
@@ -262,9 +262,11 @@ impl Edge {
             && let Ok(date) = HeaderValue::from_str(&date::format(wall))
         {
             // A recipient with a clock supplies a missing Date (RFC 9110 §6.6.1).
-            head.insert(header::DATE, date);
+            head.to_mut().insert(header::DATE, date);
         }
-        head.remove(header::CONTENT_LENGTH);
+        if head.contains_key(header::CONTENT_LENGTH) {
+            head.to_mut().remove(header::CONTENT_LENGTH);
+        }
         let common = self.store.common(key, &head, forward::is_via_http_1_0(&head, &self.config.name));
         let target = &key.target;
         Stored::new(target, common, status, &head, body, &freshness, selection, wall, &groups, began.epoch)

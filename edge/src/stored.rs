@@ -154,14 +154,14 @@ impl Stored {
             StoredBody::File(file) => (Bytes::new(), Some(file)),
         };
         let groups = Groups::join(groups);
-        let (own, places) = HeadBlock::write(head, common.of_site);
-        let mut block = Vec::with_capacity(target.len() + groups.len() + own.len() + inline.len());
+        let own_bytes = HeadBlock::own_bytes(head);
+        let mut block = Vec::with_capacity(target.len() + groups.len() + own_bytes + inline.len());
         let place = |block: &Vec<u8>| u32::try_from(block.len()).unwrap_or(u32::MAX);
         block.extend_from_slice(target.as_bytes());
         let groups_at = place(&block);
         block.extend_from_slice(groups.as_bytes());
         let fields = place(&block);
-        block.extend_from_slice(&own);
+        let places = HeadBlock::write(head, common.of_site, &mut block);
         let content = place(&block);
         block.extend_from_slice(&inline);
         let class = selection.class();

@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -115,12 +116,13 @@ pub(crate) async fn within<F: Future>(trace: &Trace, future: F) -> F::Output {
     STEPS.scope(trace.0.clone(), future).await
 }
 
-/// The same for a task that works for the request of this one.
-pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let trace = Trace(STEPS.try_with(Clone::clone).ok().flatten());
-    // Handed on by value it would be kept four times, and all of it is moved when the task is made.
-    let future = Box::pin(future);
-    async move { within(&trace, future).await }
+/// The same for what works for the request of this task, in whichever task that is.
+pub(crate) fn carried<T>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+    match STEPS.try_with(Clone::clone).ok().flatten() {
+        None => Box::pin(future),
+        // Handed on by value it would be kept twice.
+        steps => Box::pin(STEPS.scope(steps, Box::pin(future))),
+    }
 }
 
 /// A request's steps so far, where anybody reads.

@@ -499,7 +499,7 @@ fn refused(refusal: Refusal, id: &HeaderValue) -> Response<OutBody> {
 
 /// 64 random bits in hexadecimal: enough to find a request in a log.
 pub(super) fn request_id() -> HeaderValue {
-    HeaderValue::from_str(&format!("{:016x}", rand::random::<u64>()))
+    HeaderValue::try_from(format!("{:016x}", rand::random::<u64>()))
         .unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 

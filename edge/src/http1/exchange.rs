@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::net::tcp::ReadHalf;
@@ -74,7 +74,7 @@ impl Exchange<'_, '_> {
         } else {
             (no_content(), None)
         };
-        let (interims, waiting) = interim::channel();
+        let (interims, mut waiting) = interim::channel();
         let inbound = Inbound {
             method: method.clone(),
             version,
@@ -94,10 +94,14 @@ impl Exchange<'_, '_> {
         let mut transfer =
             Transfer { decoder: Decoder::new(wire.framing), pump, runs: false, received: None };
         let handled = Box::pin(self.edge.handle(inbound, content));
-        let response = self.answer(handled, waiting, &mut transfer, wire.expects_continue).await?;
-        let (mut parts, body) = response.into_parts();
-        // Counts as finished when this is dropped.
-        let observation = parts.extensions.remove::<Observation>();
+        // The response counts as finished when the observation is dropped.
+        let (response, observation) =
+            self.answer(handled, &mut waiting, &mut transfer, wire.expects_continue).await?;
+        // What arrived with the response goes out before it, too.
+        while let Some(interim) = waiting.arrived() {
+            write_interim(self.writer, &interim).await?;
+        }
+        let (parts, body) = response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS
             && let OutBody::Tunnel(tunnel) = body
         {
@@ -107,7 +111,7 @@ impl Exchange<'_, '_> {
             return Ok(Next::Tunnel(tunnel));
         }
         let content_ended = transfer.settle(self.buffer);
-        if let (Some(Received::Refused(refusal)), Some(observation)) = (&transfer.received, &observation) {
+        if let Some(Received::Refused(refusal)) = &transfer.received {
             observation.note(Step::by(refusal.clause, format!("refused: {}", refusal.text)));
         }
         let ending =
@@ -123,9 +127,8 @@ impl Exchange<'_, '_> {
         let (reader, buffer, place) = (&mut *self.reader, &mut *self.buffer, self.place);
         {
             // The upstream may answer before it has all of the request.
-            let observed = observation.as_ref();
             place.slot.streams(matches!(body, OutBody::Fill(_) | OutBody::Upstream(_)));
-            let mut writing = pin!(write(self.writer, head, body, ending, wire.takes_trailers, observed));
+            let mut writing = pin!(write(self.writer, head, body, ending, wire.takes_trailers, &observation));
             let mut receiving = pin!(transfer.run(reader, buffer, place));
             loop {
                 tokio::select! {
@@ -142,13 +145,13 @@ impl Exchange<'_, '_> {
     }
 
     /// Waits for the response, while content goes one way and interim responses the other.
-    async fn answer(
+    async fn answer<T>(
         &mut self,
-        handled: impl Future<Output = Response<OutBody>>,
-        mut waiting: interim::Waiting,
+        handled: impl Future<Output = T>,
+        waiting: &mut interim::Waiting,
         transfer: &mut Transfer,
         expects_continue: bool,
-    ) -> io::Result<Response<OutBody>> {
+    ) -> io::Result<T> {
         let mut handled = pin!(handled);
         let Some(pump) = transfer.pump.take() else {
             loop {
@@ -247,11 +250,10 @@ async fn write(
     body: OutBody,
     ending: Ending,
     takes_trailers: bool,
-    observation: Option<&Observation>,
+    observation: &Observation,
 ) -> io::Result<()> {
-    let sent = |bytes: u64| observation.into_iter().for_each(|observation| observation.sent(bytes));
     let mut total = 0;
-    sent(total);
+    observation.sent(total);
     let mut body = pin!(body);
     let mut head = head;
     let mut left = match ending {
@@ -301,7 +303,7 @@ async fn write(
         }
         head.clear();
         total += length;
-        sent(total);
+        observation.sent(total);
     }
     match ending {
         Ending::Sized(_) if left > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),

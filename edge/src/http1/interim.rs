@@ -1,8 +1,14 @@
 //! Interim responses (1xx) on their way from an upstream to a client: passed on at once, never stored, bounded in
 //! number (RFC 9110 §15.2).
 
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
 use http::{HeaderMap, StatusCode};
-use tokio::sync::mpsc;
 
 use crate::policy::forward;
 
@@ -18,20 +24,30 @@ pub(crate) struct Interim {
 
 /// Where interim responses for one client go. A client of HTTP/1.0 takes none: it has no such thing.
 #[derive(Debug, Clone)]
-pub(crate) struct Interims(mpsc::Sender<Box<Interim>>);
+pub(crate) struct Interims(Arc<Mutex<Queue>>);
 
 /// The connection's end.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    /// On the heap: a channel begins with room for thirty-two, and hardly ever carries one.
-    receiver: mpsc::Receiver<Box<Interim>>,
+pub(crate) struct Waiting(Arc<Mutex<Queue>>);
+
+/// What waits to be sent. Hardly ever there is any, and then it takes nothing.
+#[derive(Debug)]
+struct Queue {
+    interims: VecDeque<Interim>,
+    /// How many may yet come.
     left: usize,
+    waker: Option<Waker>,
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Both ends.
 pub(crate) fn channel() -> (Interims, Waiting) {
-    let (sender, receiver) = mpsc::channel(INTERIM_MAX);
-    (Interims(sender), Waiting { receiver, left: INTERIM_MAX })
+    let queue = Queue { interims: VecDeque::new(), left: INTERIM_MAX, waker: None };
+    let queue = Arc::new(Mutex::new(queue));
+    (Interims(Arc::clone(&queue)), Waiting(queue))
 }
 
 impl Interims {
@@ -51,26 +67,45 @@ impl Interims {
         }
         let mut headers = headers.clone();
         forward::strip_connection(&mut headers);
-        if self.0.try_send(Box::new(Interim { status, headers })).is_err() {
-            Self::count_dropped();
+        let mut queue = lock(&self.0);
+        let Some(left) = queue.left.checked_sub(1) else { return Self::count_dropped() };
+        queue.left = left;
+        queue.interims.push_back(Interim { status, headers });
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
 
 impl Waiting {
-    /// The next one. Pending for ever once nobody can send any, or enough were sent.
-    pub(crate) async fn next(&mut self) -> Box<Interim> {
-        if self.left > 0
-            && let Some(interim) = self.receiver.recv().await
-        {
-            self.left -= 1;
-            if self.left == 0 {
-                // What comes from now on is dropped by who would send it.
-                self.receiver.close();
+    /// The next one, where it has come.
+    pub(crate) fn arrived(&mut self) -> Option<Interim> {
+        lock(&self.0).interims.pop_front()
+    }
+
+    /// The next one; pending for ever where none comes.
+    pub(crate) async fn next(&mut self) -> Interim {
+        poll_fn(|cx| {
+            let mut queue = lock(&self.0);
+            match queue.interims.pop_front() {
+                Some(interim) => Poll::Ready(interim),
+                None => {
+                    if !queue.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                        queue.waker = Some(cx.waker().clone());
+                    }
+                    Poll::Pending
+                }
             }
-            return interim;
-        }
-        self.left = 0;
-        std::future::pending().await
+        })
+        .await
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // What comes from now on is dropped by who would send it.
+        lock(&self.0).left = 0;
     }
 }

@@ -241,7 +241,7 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, name: &str) {
         Version::HTTP_3 => "3",
         _ => "1.1",
     };
-    if let Ok(value) = HeaderValue::from_str(&format!("{protocol} {name}")) {
+    if let Ok(value) = HeaderValue::try_from([protocol, " ", name].concat()) {
         headers.append(header::VIA, value);
     }
 }
