@@ -286,7 +286,7 @@ impl<'a> Writer<'_, 'a> {
                 Event::Start(Tag::Heading { level, id, classes, attrs }) => {
                     let end = skip_to_end(events, i);
                     self.mark(range);
-                    self.heading(*level, id.as_deref(), classes, attrs, &events[i + 1..end]);
+                    self.heading(*level, id.as_deref(), classes, attrs, &events[i + 1..end], &open);
                     i = end + 1;
                     continue;
                 }
@@ -382,6 +382,16 @@ impl<'a> Writer<'_, 'a> {
             }
             i += 1;
         }
+    }
+
+    /// What becomes of events that are not written yet; a summary that would end in them ends before them, where this is open.
+    fn walked(&mut self, events: &[Spanned<'a>], open: &[TagEnd]) -> Vec<Event<'a>> {
+        let (start, had_more) = (self.out.len(), self.more.is_some());
+        self.walk(events);
+        if !had_more && let Some(more) = &mut self.more {
+            *more = (start, open.to_vec());
+        }
+        self.out.drain(start..).collect()
     }
 
     fn problem(&mut self, at: usize, message: String) {
@@ -527,10 +537,9 @@ impl<'a> Writer<'_, 'a> {
         classes: &[CowStr<'a>],
         attrs: &[(CowStr<'a>, Option<CowStr<'a>>)],
         inner: &[Spanned<'a>],
+        open: &[TagEnd],
     ) {
-        let start = self.out.len();
-        self.walk(inner);
-        let inside: Vec<Event<'a>> = self.out.drain(start..).collect();
+        let inside = self.walked(inner, open);
         let mut title = String::new();
         let mut images = 0;
         for event in &inside {
@@ -817,9 +826,7 @@ impl<'a> Writer<'_, 'a> {
         let mut items: Vec<Event<'a>> = Vec::new();
         for Footnote { name, times, definition } in std::mem::take(&mut self.footnotes.used) {
             let Some(definition) = definition else { continue };
-            let start = self.out.len();
-            self.walk(&definition);
-            let mut inside: Vec<Event<'a>> = self.out.drain(start..).collect();
+            let mut inside = self.walked(&definition, &[]);
             let mut back = String::new();
             for n in 1..=times {
                 back.push_str(" <a href=\"#fr-");

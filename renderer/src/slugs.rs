@@ -24,11 +24,6 @@ pub(crate) fn path_component(name: &str, strategy: Slugify) -> String {
     }
 }
 
-/// A path of several components; slashes stay.
-pub(crate) fn path(name: &str, strategy: Slugify) -> String {
-    name.split('/').map(|part| path_component(part, strategy)).collect::<Vec<_>>().join("/")
-}
-
 /// An anchor: besides the strategy, white space always goes, since it ends an attribute's value.
 pub(crate) fn anchor(text: &str, strategy: Slugify) -> String {
     match strategy {
@@ -57,7 +52,6 @@ mod tests {
         assert_eq!(path_component("a (b) #c. ", Slugify::Safe), "a (b) #c");
         assert_eq!(path_component("a ?", Slugify::Safe), "a ");
         assert_eq!(path_component("Mixed Näme", Slugify::Off), "Mixed Näme");
-        assert_eq!(path("A b/C d", Slugify::On), "a-b/c-d");
         assert_eq!(anchor("Größe & co", Slugify::Safe), "Größe_&_co");
     }
 }

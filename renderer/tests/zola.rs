@@ -202,6 +202,8 @@ fn summaries_end_where_they_are_cut() {
     assert_eq!(shown("{{ page.summary | safe }}", &[page, own]), "<p>One <em>two[en!]</em></p>");
     let whole = ("content/p.md", "+++\n+++\nOne.\n\n<!-- more -->\n\nTwo.\n");
     assert_eq!(shown("{{ page.summary | safe }}", &[whole]), "<p>One.</p>");
+    let in_a_heading = ("content/p.md", "+++\n+++\nOne.\n\n# *Two <!-- more --> three*\n");
+    assert_eq!(shown("{{ page.summary | safe }}", &[in_a_heading]), "<p>One.</p>");
     let noted = ("content/p.md", "+++\n+++\nOne[^1].\n\n[^1]: Two[^1].\n\n<!-- more -->\n");
     assert!(shown("{{ page.summary | safe }}", &[noted]).starts_with("<p>One.</p>\n<div"));
     assert!(shown("{{ page.summary | safe }}", &[noted]).contains("<p>Two.</p>"));
@@ -647,14 +649,14 @@ fn a_terms_name_must_leave_an_address() {
 fn taxonomies_without_content() {
     let config = (
         "zola.toml",
-        "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}, {name = \"none\"}]\ntaxonomy_root = \"by\"\n",
+        "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}, {name = \"none\"}]\ntaxonomy_root = \"/By_All\"\n",
     );
     let tagged = ("content/p.md", "+++\n[taxonomies]\ntags = [\"A b\"]\n+++\n");
     let lists =
         [("templates/taxonomy_list.html", "list"), ("templates/taxonomy_single.html", "{{ term.name }}")];
     let template = "{% set tags = get_taxonomy(kind='tags') %}{{ get_taxonomy(kind='unknown', required=false) is none }} {{ tags.items | length }} {{ get_taxonomy_url(kind='tags', term='A b') }} {{ get_taxonomy_url(kind='tags', term='z', required=false) is none }} {% set t = get_taxonomy_term(kind='tags', term='A b', include_pages=false) %}{{ t.page_count }}{{ t.pages | length }}{{ t.slug }} {{ get_taxonomy_term(kind='tags', term='z', required=false) is none }}";
     let more = [config, tagged, lists[0], lists[1]];
-    assert_eq!(shown(template, &more), "true 1 https://x.example/by/tags/a-b/ true 10a-b true");
+    assert_eq!(shown(template, &more), "true 1 https://x.example/By_All/tags/a-b/ true 10a-b true");
     let empty = "{% set empty = get_taxonomy(kind='none') %}{{ empty.items | length }}";
     assert_eq!(shown(empty, &more), "0");
 }

@@ -505,12 +505,11 @@ impl<'a> Builder<'a> {
                     path.push_str(code);
                     path.push('/');
                 }
-                if let Some(root) = &config.taxonomy_root {
-                    let root = slugs::path(root.trim_matches('/'), config.slugify.taxonomies);
-                    if !root.is_empty() {
-                        path.push_str(&root);
-                        path.push('/');
-                    }
+                // As it is written.
+                let root = config.taxonomy_root.as_deref().unwrap_or_default().trim_matches('/');
+                if !root.is_empty() {
+                    path.push_str(root);
+                    path.push('/');
                 }
                 path.push_str(&slug);
                 path.push('/');
