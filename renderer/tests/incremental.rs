@@ -182,10 +182,10 @@ impl World {
     fn pass(&mut self, input: &Input, summary: &Summary, lags: bool, what: u8, n: usize) {
         match what % 12 {
             0 | 1 => {
-                let readers = if what % 12 == 0 { Readers::All } else { Readers::Own };
+                let readers = if what.is_multiple_of(12) { Readers::All } else { Readers::Own };
                 let mut memo = Vec::new();
                 self.renderer.write_memo(input, summary, readers, &mut memo).unwrap();
-                if n % 3 == 0 {
+                if n.is_multiple_of(3) {
                     for bytes in self.packs.kept.lock().unwrap().values_mut() {
                         let at = n * 7 % bytes.len();
                         bytes[at] ^= 1;

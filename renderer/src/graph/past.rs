@@ -96,17 +96,17 @@ mod tests {
 
     #[test]
     fn who_asks_last_is_told_of_all_that_is_gone() {
-        let path = Arc::from("a.html");
+        let paths = [Arc::from("a.html")];
         let mut past = Past::default();
-        past.take([&path].into_iter(), 1);
+        past.take(paths.iter(), 1);
         past.end(1, None);
-        past.take([].into_iter(), 2);
+        past.take([].iter(), 2);
         for render in 2..=ENDED_MAX as u64 {
-            assert_eq!(past.end(render, Some(1)), [path.clone()]);
+            assert_eq!(past.end(render, Some(1)), paths);
         }
         assert!(past.knows(1));
         let last = ENDED_MAX as u64 + 1;
-        assert_eq!(past.end(last, Some(1)), [path]);
+        assert_eq!(past.end(last, Some(1)), paths);
         assert!(!past.knows(1) && past.knows(2) && past.knows(last));
     }
 
@@ -114,7 +114,7 @@ mod tests {
     fn more_than_it_keeps_is_told_at_once() {
         let paths: Vec<Arc<str>> = (0..=GONE_MAX).map(|n| Arc::from(n.to_string())).collect();
         let mut past = Past::of(paths.iter().cloned());
-        past.take([].into_iter(), 1);
+        past.take([].iter(), 1);
         assert_eq!(past.end(1, Some(0)).len(), paths.len());
         assert!(!past.knows(0) && past.knows(1));
     }

@@ -346,8 +346,10 @@ const FILES: &[(&str, &[&str])] = &[
     ("themes/t/schemas/docs/page.json", SCHEMAS),
 ];
 
-/// What an edit may do, and how often it does.
-const EDITS: &[(u8, fn(&mut Draft, u8, u8))] = &[
+/// How often a kind of edits comes, and what it does.
+type Kind = (u8, fn(&mut Draft, u8, u8));
+
+const EDITS: &[Kind] = &[
     (4, Draft::edit_text),
     (2, Draft::edit_title),
     (6, Draft::edit_line),
@@ -577,12 +579,12 @@ impl Draft {
     fn edit_options(&mut self, a: u8, b: u8) {
         match a % 7 {
             0 => self.day = i64::from(b % 4),
-            1 => self.drafts = b % 2 == 0,
+            1 => self.drafts = b.is_multiple_of(2),
             2 => self.images = b % 3,
-            3 => self.rows = b % 2 == 0,
-            4 => self.math = b % 2 == 0,
+            3 => self.rows = b.is_multiple_of(2),
+            4 => self.math = b.is_multiple_of(2),
             5 => self.base_url = b,
-            _ => self.source_lines = b % 2 == 0,
+            _ => self.source_lines = b.is_multiple_of(2),
         }
     }
 
