@@ -14,6 +14,7 @@ use http::Method;
 use http_body::Body as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    runtime::{self, Handle},
     time::{Instant, Sleep},
 };
 use tokio_util::io::poll_read_buf;
@@ -42,6 +43,8 @@ const KEPT_OUT_BYTES_MAX: usize = 4 << 10;
 pub(super) struct Link {
     io: Io,
     line: Line,
+    /// In which it was made.
+    runtime: runtime::Id,
     /// What was read and not yet taken.
     read: BytesMut,
     /// Whether the last read brought as much as it could.
@@ -91,6 +94,7 @@ impl Link {
         Self {
             line: io.line().clone(),
             io,
+            runtime: Handle::current().id(),
             read: BytesMut::new(),
             is_full: false,
             out: Outgoing::default(),
@@ -104,6 +108,12 @@ impl Link {
     /// Its record.
     pub(super) fn line(&self) -> &Line {
         &self.line
+    }
+
+    /// Whose its socket and its timer are: in another, each of its events would be handed on from thread to thread, and at the end
+    /// of this one it would be of no use.
+    pub(super) fn runtime(&self) -> runtime::Id {
+        self.runtime
     }
 
     /// Begins to ask.
@@ -291,11 +301,13 @@ struct Outgoing {
     content: Option<RequestBody>,
     /// Bytes of the content to come; `None`: it goes out in chunks.
     left: Option<u64>,
+    /// Whether TLS may still hold some of what was written.
+    is_held: bool,
 }
 
 impl Outgoing {
     fn is_done(&self) -> bool {
-        self.content.is_none() && self.is_written()
+        self.content.is_none() && self.is_written() && !self.is_held
     }
 
     fn is_written(&self) -> bool {
@@ -312,6 +324,7 @@ impl Outgoing {
                     continue;
                 }
                 ready!(Pin::new(io).poll_flush(cx)).map_err(Broke::Line)?;
+                self.is_held = false;
                 return if is_waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let parts = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
@@ -319,6 +332,7 @@ impl Outgoing {
             if written == 0 {
                 return Poll::Ready(Err(Broke::Line(io::ErrorKind::WriteZero.into())));
             }
+            self.is_held = true;
             self.advance(written);
         }
     }

@@ -1,5 +1,5 @@
-//! Connections to one upstream: each carries one request at a time and is kept for the next, the one that was used last
-//! first, so that those beyond what is needed grow old and end.
+//! Connections to one upstream: each carries one request at a time and is kept for the next of its thread, the one that was used
+//! last first, so that those beyond what is needed grow old and end.
 
 use std::{
     future::poll_fn,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     Ask,
@@ -112,9 +112,10 @@ impl Pool {
     }
 
     fn take(self: &Arc<Self>) -> Option<Lease> {
+        let (now, here) = (clock::boot_ms(), Handle::current().id());
         let mut kept = self.kept();
-        let now = clock::boot_ms();
-        while let Some(Kept { mut link, since }) = kept.pop() {
+        while let Some(index) = kept.iter().rposition(|kept| kept.link.runtime() == here) {
+            let Kept { mut link, since } = kept.remove(index);
             if !self.is_old(since, now) && link.is_alive() {
                 return Some(Lease { link, pool: Arc::clone(self) });
             }
@@ -128,12 +129,11 @@ impl Pool {
 
     fn keep(self: &Arc<Self>, mut link: Box<Link>) {
         link.rests();
-        {
-            let mut kept = self.kept();
-            if kept.len() < KEPT_MAX {
-                kept.push(Kept { link, since: clock::boot_ms() });
-            }
-        }
+        let mut kept = self.kept();
+        let oldest = (kept.len() >= KEPT_MAX).then(|| kept.remove(0));
+        kept.push(Kept { link, since: clock::boot_ms() });
+        drop(kept);
+        drop(oldest);
         if self.is_tended.load(Ordering::Relaxed) || self.is_tended.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -228,5 +228,40 @@ mod tests {
         // The upstream sees it end.
         tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap();
         assert!(pool.kept().is_empty());
+    }
+
+    #[test]
+    fn a_connection_stays_with_the_thread_that_made_it() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut asked) = (stream.unwrap(), [0; 1 << 10]);
+                std::thread::spawn(move || {
+                    while stream.read(&mut asked).is_ok_and(|bytes| bytes > 0) {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+                    }
+                });
+            }
+        });
+        let patience = Duration::from_secs(5);
+        let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, patience, Arc::default());
+        let pool = Pool::new(dialer, Duration::from_secs(20));
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let is_first = |runtime: &tokio::runtime::Runtime| {
+            runtime.block_on(async {
+                let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
+                let (head, lease) = pool.send(&ask, None, "h", None, patience).await.unwrap();
+                let is_first = lease.line().take();
+                TimedBody::new(&head, patience, lease).collect(9).await.unwrap();
+                is_first
+            })
+        };
+        let (one, other) = (runtime(), runtime());
+        assert_eq!([&one, &other, &one, &other].map(is_first), [true, true, false, false]);
+        // What is left of a thread that has ended is no matter for another.
+        drop(one);
+        assert!(!is_first(&other) && pool.dialer.made() == 2);
     }
 }
