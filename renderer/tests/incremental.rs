@@ -201,7 +201,8 @@ impl World {
             // Another clone of the site, which begins with what is not the last that is known.
             2 => self.restart(),
             3 => self.renderer.expect_saves(),
-            4 => {
+            // What it lost before it has again, or it is gone.
+            4 if !lags => {
                 if let (Some(since), outputs) = &mut self.held[0] {
                     self.lost = outputs.keys().nth(n % outputs.len()).unwrap().clone();
                     let file = outputs.remove(&self.lost).unwrap();
