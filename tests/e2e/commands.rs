@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{World, files, site};
+use crate::harness::{World, files, paths, site};
 
 #[test]
 fn help_is_complete() {
@@ -304,16 +304,9 @@ fn every_metric_has_its_line() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("content/run/observing.md")).unwrap();
     let mut known: Vec<String> = Vec::new();
-    let mut folders =
-        ["src", "origin/src", "renderer/src", "edge/src"].map(|folder| root.join(folder)).to_vec();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                known.extend(metrics(&std::fs::read_to_string(path).unwrap(), '"'));
-            }
+    for folder in ["src", "origin/src", "renderer/src", "edge/src"] {
+        for path in paths(&root.join(folder)).into_values() {
+            known.extend(metrics(&std::fs::read_to_string(path).unwrap(), '"'));
         }
     }
     let mut told = metrics(&page, '`');

@@ -18,7 +18,9 @@ const IDLE: usize = 500;
 const ACTIVE: u64 = 6;
 /// What the last of each are at most: what a large one evicted as it came in is filled again.
 const LAST_LARGEST: u64 = 64 << 10;
-const LAST: u64 = 200;
+const LAST: u64 = 600;
+/// Between two of these: ten seconds after somebody has waited for memory, less is left free, and more is stored.
+const LAST_EVERY: Duration = Duration::from_millis(20);
 /// What is left to the process, its buffers and gaps, and to each open connection, as the documentation says.
 const REST: u64 = (48 << 20) + MEMORY / 8 + IDLE as u64 * (7 << 10);
 /// Between two looks at what the process takes: each goes through all of its open files.
@@ -185,7 +187,10 @@ fn memory_bounds_the_process_and_is_used() {
                         random ^= random >> 7;
                         random ^= random << 17;
                         let is_last = churned.load(Ordering::Relaxed) >= CHURNED;
-                        last += u64::from(is_last);
+                        if is_last {
+                            last += 1;
+                            std::thread::sleep(LAST_EVERY);
+                        }
                         let orders = (if is_last { LAST_LARGEST } else { LARGEST } / SMALLEST).ilog2();
                         let order = SMALLEST << (random % u64::from(orders));
                         let size = order + (random >> 32) % order;

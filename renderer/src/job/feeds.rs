@@ -9,7 +9,7 @@ use super::{Done, Entries, FeedOf, Result2, file, groups, one, render, template_
 use crate::config::ExcludePaginated;
 use crate::diagnostic::Diagnostic;
 use crate::front_matter::{Date, SortBy};
-use crate::library::{PageId, pagers_path, sort_pages};
+use crate::library::{PageId, Taxonomy, pagers_path, sort_pages};
 use crate::reads::{Node, note};
 use crate::site::{Pages, Site};
 use crate::templates::Fields;
@@ -127,10 +127,10 @@ pub(super) fn sitemap(site: &Arc<Site>) -> Result2<Done> {
             }
         }
     }
-    // Zola names the list of a taxonomy that no page is in, though there is none.
-    let named =
-        library.taxonomies.iter().filter(|t| t.config.render && !(site.beyond_zola && t.terms.is_empty()));
-    for taxonomy in named {
+    // Zola names the list of a taxonomy that no page is in, though there is none. Nobody could mend what a check says of that.
+    let leads =
+        |taxonomy: &Taxonomy| !taxonomy.terms.is_empty() || !(site.beyond_zola || site.found.is_some());
+    for taxonomy in library.taxonomies.iter().filter(|taxonomy| taxonomy.config.render && leads(taxonomy)) {
         add(&taxonomy.path, None, None);
         for term in &taxonomy.terms {
             add(&term.path, None, None);
