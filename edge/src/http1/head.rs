@@ -237,13 +237,16 @@ pub(crate) fn map(fields: &[Header<'_>], more: usize) -> Option<HeaderMap> {
     Some(map)
 }
 
+/// The number that `1*DIGIT` says; `None`: it is something else, or too large.
+pub(crate) fn digits(text: &[u8]) -> Option<u64> {
+    let is_digits = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| is_digits)?.parse().ok()
+}
+
 /// `1*DIGIT`, no sign, no list (RFC 9110 §8.6).
 fn sized(text: &[u8]) -> Result<Framing, Refusal> {
-    let digits = !text.is_empty() && text.len() <= LENGTH_DIGITS_MAX && text.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(text)
-        .ok()
-        .filter(|_| digits)
-        .and_then(|text| text.parse().ok())
+    digits(text)
+        .filter(|_| text.len() <= LENGTH_DIGITS_MAX)
         .map(Framing::Sized)
         .ok_or(Refusal::bad("RFC 9110 §8.6", "The request's length is not a number."))
 }

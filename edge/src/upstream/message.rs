@@ -60,8 +60,7 @@ pub(super) fn write(
 pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
     let mut said = None;
     for member in list_members(headers, &header::CONTENT_LENGTH) {
-        let digits = member.iter().all(u8::is_ascii_digit).then_some(member);
-        let length = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        let length = head::digits(member);
         match (length, said) {
             (None, _) => return Err("its length is no number"),
             (Some(length), Some(before)) if length != before => return Err("it has two lengths"),

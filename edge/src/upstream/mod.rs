@@ -1,8 +1,8 @@
 //! Upstreams: who is asked, in which order, how long, and what is asked of the next when one fails.
 //!
-//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `link` is one connection
-//! and `message` what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in trouble, `balance` which comes first; here requests go to as
-//! many as it takes.
+//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `link` is one connection and `message`
+//! what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in
+//! trouble, `balance` which comes first; here requests go to as many as it takes.
 
 mod address;
 mod balance;
