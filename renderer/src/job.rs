@@ -161,6 +161,11 @@ impl Job {
         }
     }
 
+    /// Whether it is put together from what all pages have left.
+    pub(crate) fn is_index(&self) -> bool {
+        matches!(self, Self::Search(_))
+    }
+
     /// The content that it renders, by its source: for the check of links to headings.
     pub(crate) fn content(&self, library: &Library) -> Option<(Content, Arc<str>)> {
         match self {

@@ -3,102 +3,46 @@
 //! Owns the order of things: configuration, templates, content, then all outputs in parallel, streamed to a [`Sink`].
 //! No rendered page is kept but in the bounded memory; what a site of many pages costs is its front matter.
 
+mod input;
+mod making;
+mod output;
 mod prepare;
 
 use std::cell::LazyCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use blake3::Hash;
 use jiff::Timestamp;
 use rayon::prelude::*;
-use release::File;
 
+use self::making::{Made, Making};
 use self::prepare::{Basis, Data, KnownFiles, warn_of_whole};
 use crate::blocks::BlockStore;
 use crate::config::{self, Config};
-use crate::data::{DataSet, Faults, RowPage};
+use crate::data::DataSet;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::graph::{Explanation, Graph, Planned};
 use crate::headings::Checks;
 use crate::highlight::CodeStyle;
-use crate::images::ImageOptions;
 use crate::job::{self, Job, Plan};
 use crate::kept::{Before, Kept, Touched};
 use crate::library::{Content, ParsedFiles, Taken};
-use crate::limits::Limits;
 use crate::memo::{self, Readers};
-use crate::places::{Place, places};
+use crate::places::places;
 use crate::reads;
 use crate::sass::Sheets;
 use crate::schemas::Schemas;
 use crate::site::{Memory, Site};
-use crate::sources::{Sources, Stamp};
+use crate::sources::Stamp;
 use crate::templates::Engine;
 use crate::view::{Values, View};
 
+pub use self::input::{BaseUrl, Input, Options};
+pub use self::output::{Handed, RenderId, Sink, SinkClosed, Summary};
 pub(crate) use self::prepare::{ignored_static, is_template};
-
-/// What a render is a function of.
-#[derive(Debug, Clone)]
-pub struct Input {
-    /// The site's files.
-    pub sources: Sources,
-    /// The recorded data of dynamic sources.
-    pub data: Arc<DataSet>,
-    /// The pages that rows of these sources make.
-    pub row_pages: Arc<Vec<RowPage>>,
-    /// What is wrong with the data, or with rows.
-    pub faults: Faults,
-    /// The render's time: `now()` in templates, and what dates of pages are compared with.
-    pub now: Timestamp,
-    /// How to render.
-    pub options: Options,
-}
-
-/// How to render.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Whether drafts are rendered, and pages whose time has not come or is over.
-    pub drafts: bool,
-    /// What links begin with.
-    pub base_url: BaseUrl,
-    /// Whether outputs are handed over although something is wrong with others, which then stay as they were:
-    /// [`Summary::errors`] says what. For previews.
-    pub keep_going: bool,
-    /// Whether blocks of content say which line of which file they come from, in the attribute `data-bake-source`,
-    /// and the summary where the outputs of pages do. For previews; nothing else of an output depends on it.
-    pub source_lines: bool,
-    /// The configuration's name, if not `zola.toml` or `config.toml`.
-    pub config: Option<String>,
-    /// Bounds.
-    pub limits: Limits,
-    /// What images in content are shown with; only where there is a `bakehouse.toml`.
-    pub images: ImageOptions,
-    /// Whether `$` and `$$` in content are around formulas in TeX; only where there is a `bakehouse.toml`.
-    pub math: bool,
-}
-
-/// What links begin with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum BaseUrl {
-    /// The configuration's `base_url`.
-    #[default]
-    Configured,
-    /// Nothing: links in pages are root-relative; feeds, the sitemap and canonical addresses keep `base_url`.
-    RootRelative,
-    /// This address.
-    Given(String),
-}
-
-/// Names a render of a [`Renderer`]: 1, 2, 3, …, those that failed included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct RenderId(u64);
-
-/// Outputs that a thread takes at once: what it has taken no other can, and at the end all others wait for the last.
-const JOBS_AT_ONCE: usize = 32;
 
 /// Pages of a site up to which its search indexes are made in the render of a save.
 const SEARCHED_AT_ONCE_MAX: usize = 500;
@@ -108,79 +52,6 @@ const SEARCHED_AT_ONCE_MAX: usize = 500;
 enum Pace {
     Whole,
     Soon,
-}
-
-/// What a render handed to its sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Handed {
-    /// Every output.
-    #[default]
-    All,
-    /// Outputs that may differ from those of the render that was named, and the paths that are gone.
-    Changes,
-}
-
-/// Where files go. Called from several threads, in no particular order; every path comes once.
-pub trait Sink: Sync {
-    /// Takes a file.
-    ///
-    /// # Errors
-    /// That no more files are wanted; the render stops.
-    fn put(&self, file: File) -> Result<(), SinkClosed>;
-
-    /// Takes a file that is a copy of the site's file `source`.
-    ///
-    /// # Errors
-    /// As for [`Sink::put`].
-    fn put_copy(&self, file: File, source: &str) -> Result<(), SinkClosed> {
-        let _ = source;
-        self.put(file)
-    }
-
-    /// The output at `path`, which the render that was named had, is no more. Called only where
-    /// [`Handed::Changes`] comes of it, and never for a path that is put in the same render.
-    ///
-    /// # Errors
-    /// As for [`Sink::put`].
-    fn remove(&self, path: &str) -> Result<(), SinkClosed>;
-}
-
-/// The receiver of files has gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the receiver of rendered files has gone")]
-pub struct SinkClosed;
-
-/// What a render made.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// This render, for a later one to say what has changed since.
-    pub render: RenderId,
-    /// What the sink was given.
-    pub handed: Handed,
-    /// Pages.
-    pub pages: usize,
-    /// Sections.
-    pub sections: usize,
-    /// Files of all kinds.
-    pub outputs: usize,
-    /// Of these, files that were made in this render, whether or not they differ.
-    pub rendered: usize,
-    /// Blocks of code that were highlighted in this render: not those that were known.
-    pub highlighted: usize,
-    /// Whether search indexes were left for a render to come: those that were handed over earlier are out of date.
-    pub postponed: bool,
-    /// Files that were copied: static ones, co-located ones, the theme's.
-    pub assets: usize,
-    /// When a date in the future makes the next render differ; only where there is a `bakehouse.toml`.
-    pub next_change: Option<Timestamp>,
-    /// What is not wrong enough to stop.
-    pub warnings: Vec<Diagnostic>,
-    /// Where the outputs of pages come from; only with [`Options::source_lines`].
-    pub places: Vec<Place>,
-    /// All that is wrong; only with [`Options::keep_going`].
-    pub errors: Errors,
-    /// Of that, what kept an output from being made, by output.
-    pub failed: BTreeMap<String, Vec<Diagnostic>>,
 }
 
 /// Renders sites, and remembers what the next render can use.
@@ -362,6 +233,19 @@ impl Renderer {
         Ok((summary, explained.1))
     }
 
+    /// What outputs read. Of two renders at a time the second gets none: it begins anew, and is not remembered.
+    fn claim_graph(&self) -> Option<MutexGuard<'_, Late<Graph>>> {
+        match self.graph.as_ref()?.try_lock() {
+            Ok(graph) => Some(graph),
+            Err(TryLockError::Poisoned(broken)) => {
+                let mut graph = broken.into_inner();
+                *graph = late(Graph::new);
+                Some(graph)
+            }
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn render_explained(
         &self,
         input: &Input,
@@ -371,16 +255,7 @@ impl Renderer {
         mut explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Result<Summary, Errors> {
         let render = self.renders.fetch_add(1, Ordering::Relaxed) + 1;
-        // Of two renders at a time the second begins anew, and is not remembered.
-        let mut guard = self.graph.as_ref().and_then(|graph| match graph.try_lock() {
-            Ok(graph) => Some(graph),
-            Err(TryLockError::Poisoned(broken)) => {
-                let mut graph = broken.into_inner();
-                *graph = late(Graph::new);
-                Some(graph)
-            }
-            Err(TryLockError::WouldBlock) => None,
-        });
+        let mut guard = self.claim_graph();
         let graph = guard.as_deref_mut();
         let tracked = graph.is_some();
         // What an explanation is about is looked at whether it can differ or not.
@@ -396,9 +271,6 @@ impl Renderer {
         }
         // Pages that go and come again would be worse than those of before.
         let keep_going = input.options.keep_going && input.faults.is_empty();
-        let is_good = known.is_empty();
-        // Then outputs are made only for what else is wrong with them.
-        let hands_over = is_good || keep_going;
         let since = since.map(|id| id.0).filter(|id| graph.as_ref().is_some_and(|graph| graph.knows(*id)));
         let is_again = values.is_some();
         let view = graph.as_ref().map(|graph| {
@@ -412,140 +284,23 @@ impl Renderer {
             }
             _ => vec![true; jobs.len()],
         };
-        if !hands_over {
-            for (job, wanted) in jobs.iter().zip(&mut wanted) {
-                *wanted &= !matches!(job, Job::Copy { .. });
-            }
+        let is_soon = pace == Pace::Soon && since.is_some();
+        let postponed = is_soon && postpone_indexes(&site, jobs, graph.as_deref(), &mut wanted);
+        let explained_output = explained.as_ref().map(|(output, _)| output.clone());
+        let making = Making::new(&site, sink, graph, known, render, keep_going, explained_output);
+        making.run_all(jobs, &wanted);
+        making.copy_images(since);
+        if making.is_closed() {
+            return Err(closed());
         }
-        let is_index = |job: &Job| matches!(job, Job::Search(_));
-        let mut postponed = false;
-        if let Some(graph) = graph.as_ref().filter(|_| pace == Pace::Soon && since.is_some())
-            && site.library.pages.len() > SEARCHED_AT_ONCE_MAX
-        {
-            for (job, wanted) in jobs.iter().zip(&mut wanted).filter(|(job, _)| is_index(job)) {
-                let postpones = *wanted && graph.has_made(&job.name(&site));
-                postponed |= postpones;
-                *wanted &= !postpones;
-            }
-        }
-        let closed = AtomicBool::new(false);
-        let put_files = AtomicU64::new(0);
-        let errors = Mutex::new(known);
-        let failed = Mutex::new(BTreeMap::new());
-        let checks: Mutex<Checks> = Mutex::new(Checks::default());
-        let asked = explained.as_ref().map(|(output, _)| output.clone());
-        let asked_for = AtomicBool::new(false);
-        let put = |file: File, copy_of: Option<&str>| {
-            if !hands_over {
-                return;
-            }
-            put_files.fetch_add(1, Ordering::Relaxed);
-            if asked.as_deref() == Some(file.path.as_str()) {
-                asked_for.store(true, Ordering::Relaxed);
-            }
-            let taken = match copy_of {
-                Some(source) => sink.put_copy(file, source),
-                None => sink.put(file),
-            };
-            if taken.is_err() {
-                closed.store(true, Ordering::Relaxed);
-            }
-        };
-        let shared = Mutex::new(graph);
-        let run = |(place, job): (usize, &Job)| {
-            if closed.load(Ordering::Relaxed) {
-                return;
-            }
-            // What is read tells what may be wrong only for what else is.
-            let (result, reads) = if tracked || !is_good {
-                reads::noted(|| job::run(&site, job))
-            } else {
-                (job::run(&site, job), Box::default())
-            };
-            match result {
-                Ok(done) => {
-                    if let Some((content, rendered)) = &done.content {
-                        lock(&checks).add(&site, *content, rendered.facts.clone());
-                    }
-                    if let Some(graph) = lock(&shared).as_mut() {
-                        let outputs = done.files.iter().map(|file| Arc::from(file.path.as_str())).collect();
-                        graph.made(&site, (place as u32, job.name(&site)), render, &reads, outputs);
-                    }
-                    let copy_of = match job {
-                        Job::Copy { source, .. } => Some(source.as_str()),
-                        _ => None,
-                    };
-                    done.files.into_iter().for_each(|file| put(file, copy_of));
-                }
-                Err(more) => {
-                    if let Some((content, _)) = job.content(&site.library) {
-                        lock(&checks).failed.insert(content);
-                    }
-                    if let Some(graph) = lock(&shared).as_mut() {
-                        graph.failed(&job.name(&site));
-                    }
-                    if keep_going && let Some(output) = job.output(&site) {
-                        lock(&failed).insert(output, more.clone());
-                    }
-                    lock(&errors).extend(more);
-                }
-            }
-        };
-        let wanted_jobs = jobs.iter().enumerate().filter(|(place, _)| wanted[*place]);
-        let (indexes, others): (Vec<_>, Vec<_>) = wanted_jobs.partition(|(_, job)| is_index(job));
-        others.into_par_iter().with_max_len(JOBS_AT_ONCE).for_each(run);
-        // Indexes are put together from what pages have left.
-        if keep_going || lock(&errors).is_empty() {
-            indexes.into_par_iter().for_each(run);
-        }
-        let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Copies of images are known when all templates have run.
-        let copies: Vec<_> = match &mut graph {
-            Some(graph) if keep_going || lock(&errors).is_empty() => {
-                graph.settle(&site, render);
-                graph.wanted_copies(since, site.beyond_zola)
-            }
-            _ => site.images.take().into_iter().map(|(path, wish)| (path.into(), wish)).collect(),
-        };
-        // Copies take longer than all else together, and of an image that none can be made of, its header mostly tells.
-        let copies = if hands_over { copies } else { Vec::new() };
-        let shared = Mutex::new(graph);
-        copies.into_par_iter().for_each(|(path, wish)| match job::image(&site, &path, &wish) {
-            Ok(file) => {
-                if let Some(graph) = lock(&shared).as_mut() {
-                    graph.made_copy(path, render);
-                }
-                put(file, None);
-            }
-            Err(diagnostic) => lock(&errors).push(diagnostic),
-        });
-        let mut graph = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let closed_now = || Err(Diagnostic::new(SinkClosed.to_string()).into());
-        if closed.load(Ordering::Relaxed) {
-            return closed_now();
-        }
-        let mut errors = errors.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Made { mut graph, mut errors, failed, checks, rendered, made_explained } = making.end();
         let mut warnings = std::mem::take(&mut *lock(&site.warnings));
         warnings.extend_from_slice(&plan.warnings);
-        let mut checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let only_warns = site.config.link_checker.internal_level == config::Level::Warn;
-        if let Some(graph) = graph.as_ref().filter(|graph| only_warns || graph.headings_differ()) {
-            for (job, _) in jobs.iter().zip(&wanted).filter(|(_, wanted)| !**wanted) {
-                if let Some((content, source)) = job.content(&site.library)
-                    && let Some(known) = graph.facts(&source)
-                {
-                    checks.add(&site, content, known);
-                }
-            }
+        let found = broken_headings(&site, jobs, &wanted, graph.as_deref(), checks);
+        match site.config.link_checker.internal_level {
+            config::Level::Warn => warnings.extend(found),
+            config::Level::Error => errors.extend(found),
         }
-        // Of a page that failed no heading is known, and none is missed.
-        let found = checks.broken(&site, |content| graph.as_ref()?.facts(site.source_of(content)));
-        if only_warns {
-            warnings.extend(found);
-        } else {
-            errors.extend(found);
-        }
-        let errors = errors;
         if !keep_going {
             errors.clone().into_result()?;
         }
@@ -557,16 +312,13 @@ impl Renderer {
         if jobs.iter().zip(&wanted).all(|(job, wanted)| *wanted || job.content(&site.library).is_none()) {
             self.memory.blocks.see_all();
         }
-        let rendered = usize::try_from(put_files.into_inner()).unwrap_or(usize::MAX);
         let mut outputs = rendered;
         if let Some((_, explanation)) = explained {
-            explanation.rendered = asked_for.into_inner();
+            explanation.rendered = made_explained;
         }
         if let (Some(graph), Some(view)) = (&mut graph, &view) {
             for path in graph.end(view, render, since) {
-                if sink.remove(&path).is_err() {
-                    return closed_now();
-                }
+                sink.remove(&path).map_err(|SinkClosed| closed())?;
             }
             outputs = graph.outputs();
         }
@@ -583,7 +335,7 @@ impl Renderer {
             next_change: site.library.next_change.and_then(|s| Timestamp::from_second(s).ok()),
             warnings,
             places: if site.source_lines { places(&site, &input.row_pages) } else { Vec::new() },
-            failed: failed.into_inner().unwrap_or_else(PoisonError::into_inner),
+            failed,
             errors,
         };
         if let Some(values) = view.map(View::into_values).filter(|_| summary.errors.is_empty())
@@ -647,6 +399,45 @@ impl Renderer {
     }
 }
 
+/// Leaves the search indexes of a large site that were made before as they are; whether it had to.
+fn postpone_indexes(site: &Site, jobs: &[Job], graph: Option<&Graph>, wanted: &mut [bool]) -> bool {
+    let Some(graph) = graph.filter(|_| site.library.pages.len() > SEARCHED_AT_ONCE_MAX) else { return false };
+    let mut postponed = false;
+    for (job, wanted) in jobs.iter().zip(wanted).filter(|(job, _)| job.is_index()) {
+        if *wanted && graph.has_made(&job.name(site)) {
+            *wanted = false;
+            postponed = true;
+        }
+    }
+    postponed
+}
+
+/// Links to headings that are not there. Contents that were not made are looked at where a heading of another may be gone.
+fn broken_headings(
+    site: &Arc<Site>,
+    jobs: &[Job],
+    wanted: &[bool],
+    graph: Option<&Graph>,
+    mut checks: Checks,
+) -> Vec<Diagnostic> {
+    let only_warns = site.config.link_checker.internal_level == config::Level::Warn;
+    if let Some(graph) = graph.filter(|graph| only_warns || graph.headings_differ()) {
+        for (job, _) in jobs.iter().zip(wanted).filter(|(_, wanted)| !**wanted) {
+            if let Some((content, source)) = job.content(&site.library)
+                && let Some(known) = graph.facts(&source)
+            {
+                checks.add(site, content, known);
+            }
+        }
+    }
+    // Of a page that failed no heading is known, and none is missed.
+    checks.broken(site, |content| graph?.facts(site.source_of(content)))
+}
+
+fn closed() -> Errors {
+    Diagnostic::new(SinkClosed.to_string()).into()
+}
+
 fn late<T>(make: impl FnOnce() -> T + Send + 'static) -> Late<T> {
     LazyCell::new(Box::new(make))
 }
@@ -683,7 +474,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use release::File;
+
     use super::*;
+    use crate::data::Faults;
+    use crate::sources::Sources;
 
     struct Nowhere;
 
