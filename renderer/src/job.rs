@@ -4,33 +4,36 @@
 //! anything. Two outputs that would have one path are an error; static files take the place of what has theirs.
 
 mod feeds;
+mod pager;
 mod plan;
+mod taxonomies;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use release::File;
 use serde::{Deserialize, Serialize};
-use tera::{Context, Map, Value};
+use tera::{Context, Value};
 
 use crate::diagnostic::Diagnostic;
 use crate::front_matter;
 use crate::images::Wish;
-use crate::library::{Content, Library, PageId, Section, SectionId, Taxonomy, Term, pagers_path};
+use crate::library::{Content, Library, PageId, Section, SectionId};
 use crate::mime;
 use crate::minify;
 use crate::reads::{Node, note, unnoted};
 use crate::redirects::{MOVED, in_field};
 use crate::scope::Scope;
 use crate::search;
-use crate::site::{Capped, Pages, Rendered, Site, encode_path, note_taxonomy};
+use crate::site::{Capped, Pages, Rendered, Site, encode_path};
 use crate::templates::{self, Fields, Needs};
 use crate::theme;
-use crate::value::{self, key};
 
 use feeds::{feed, sitemap};
+pub(crate) use pager::{section_pager, term_pager};
 use plan::job_output;
 pub(crate) use plan::{Plan, plan};
+use taxonomies::{taxonomy_list, taxonomy_term};
 
 /// The template of what leads elsewhere.
 const REDIRECT: &str = "internal/alias.html";
@@ -489,88 +492,6 @@ fn inheritance(library: &Library, id: PageId) -> impl Iterator<Item = (&Arc<str>
     above.filter_map(|section| Some((&section.source, section.matter.page_template.as_deref()?)))
 }
 
-/// What `paginator` is, on page `n` of some pages.
-pub(crate) struct Pager<'a> {
-    pub(crate) ids: &'a [PageId],
-    pub(crate) size: usize,
-    reversed: bool,
-    n: usize,
-    path: &'a str,
-    paginate_path: &'a str,
-}
-
-impl Pager<'_> {
-    fn number(&self) -> usize {
-        self.ids.len().div_ceil(self.size).max(1)
-    }
-
-    pub(crate) fn path_of(&self, n: usize) -> String {
-        if n == 1 {
-            self.path.to_owned()
-        } else {
-            format!("{}{n}/", pagers_path(self.path, self.paginate_path))
-        }
-    }
-
-    /// The pages of this pager.
-    pub(crate) fn slice(&self) -> Vec<PageId> {
-        let range = self.ids.iter().copied().skip((self.n - 1) * self.size).take(self.size);
-        if !self.reversed {
-            return range.collect();
-        }
-        self.ids.iter().rev().copied().skip((self.n - 1) * self.size).take(self.size).collect()
-    }
-
-    fn value(&self, site: &Arc<Site>, fields: Fields) -> Value {
-        note(|| Node::Pager(self.path.into(), self.n));
-        let number = self.number();
-        let slice = self.slice();
-        let link = |n: usize| Value::from(site.permalink(&self.path_of(n), false));
-        let mut map = Map::with_capacity(12);
-        map.insert(key("paginate_by"), Value::from(self.size));
-        map.insert(
-            key("base_url"),
-            Value::from(site.permalink(&pagers_path(self.path, self.paginate_path), false)),
-        );
-        map.insert(key("number_pagers"), Value::from(number));
-        map.insert(key("first"), link(1));
-        map.insert(key("last"), link(number));
-        map.insert(key("previous"), if self.n > 1 { link(self.n - 1) } else { Value::none() });
-        map.insert(key("next"), if self.n < number { link(self.n + 1) } else { Value::none() });
-        map.insert(
-            key("pages"),
-            Value::from(slice.iter().map(|id| site.page_value(*id, fields, false)).collect::<Vec<_>>()),
-        );
-        map.insert(key("current_index"), Value::from(self.n));
-        map.insert(key("total_pages"), Value::from(self.ids.len()));
-        value::map(map)
-    }
-}
-
-/// Pager `n` of a section that is paginated.
-pub(crate) fn section_pager(section: &Section, n: usize) -> Option<Pager<'_>> {
-    Some(Pager {
-        ids: &section.pages,
-        size: section.matter.paginate_by?,
-        reversed: section.matter.paginate_reversed,
-        n,
-        path: &section.path,
-        paginate_path: &section.matter.paginate_path,
-    })
-}
-
-/// Pager `n` of a term that is paginated.
-pub(crate) fn term_pager<'a>(taxonomy: &'a Taxonomy, term: &'a Term, n: usize) -> Option<Pager<'a>> {
-    Some(Pager {
-        ids: &term.pages,
-        size: taxonomy.config.paginate_by.filter(|n| *n > 0)?,
-        reversed: false,
-        n,
-        path: &term.path,
-        paginate_path: taxonomy.config.paginate_path(),
-    })
-}
-
 fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     let section = site.library.section(id);
     site.note_section(id, Fields::ALL, false);
@@ -604,65 +525,6 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
         files: vec![file(&output_of(&path), body, 200, &groups(names))],
         content: (n == 1).then_some((Content::Section(id), rendered)),
     })
-}
-
-fn taxonomy_template(site: &Site, taxonomy: &str, kind: &str) -> Result2<String> {
-    let own = format!("{taxonomy}/{kind}.html");
-    let common = format!("taxonomy_{kind}.html");
-    note(|| Node::Template(own.as_str().into()));
-    note(|| Node::Template(common.as_str().into()));
-    match site.engine.first(&[&own, &common]) {
-        Some(name) => Ok(name.to_owned()),
-        None => Err(vec![
-            Diagnostic::new(format!("there is no template for the taxonomy `{taxonomy}`"))
-                .hint(format!("create templates/{own} or templates/{common}")),
-        ]),
-    }
-}
-
-fn taxonomy_list(site: &Arc<Site>, index: usize) -> Result2<Done> {
-    let taxonomy = &site.library.taxonomies[index];
-    let template = taxonomy_template(site, &taxonomy.config.name, "list")?;
-    let needs = site.engine.needs(&template);
-    let mut context = site.context(&taxonomy.lang, false);
-    site.place(&mut context, &taxonomy.path);
-    let pages = if needs.terms_counted_only { Pages::Counted } else { Pages::All };
-    note_taxonomy(taxonomy, needs.fields, false, pages);
-    let terms: Vec<Value> = unnoted(|| {
-        taxonomy.terms.iter().map(|term| site.term_value(term, needs.fields, false, pages)).collect()
-    });
-    context.insert_value("terms", Value::from(terms));
-    context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
-    let name = format!("the list of the taxonomy `{}`", taxonomy.config.name);
-    let body = render(site, &template, &context, &name, false, &needs)?;
-    let mut names = vec![format!("term:{}", taxonomy.config.name)];
-    names.extend(template_groups(&needs));
-    Ok(one(file(&output_of(&taxonomy.path), body, 200, &groups(names))))
-}
-
-fn taxonomy_term(site: &Arc<Site>, index: usize, number: usize, n: usize) -> Result2<Done> {
-    let taxonomy = &site.library.taxonomies[index];
-    let term = &taxonomy.terms[number];
-    let template = taxonomy_template(site, &taxonomy.config.name, "single")?;
-    let needs = site.engine.needs(&template);
-    let mut context = site.context(&taxonomy.lang, false);
-    let mut path = term.path.to_string();
-    let mut pages = Pages::All;
-    if let Some(pager) = term_pager(taxonomy, term, n) {
-        if !needs.term_pages {
-            pages = Pages::Counted;
-        }
-        path = pager.path_of(n);
-        context.insert_value("paginator", pager.value(site, needs.fields));
-    }
-    context.insert_value("term", site.term_value(term, needs.fields, false, pages));
-    context.insert_value("taxonomy", value::map(site.taxonomy_map(taxonomy, false)));
-    site.place(&mut context, &path);
-    let name = format!("the term `{}` of `{}`", term.name, taxonomy.config.name);
-    let body = render(site, &template, &context, &name, false, &needs)?;
-    let mut names = vec![format!("term:{}/{}", taxonomy.config.name, term.slug)];
-    names.extend(template_groups(&needs));
-    Ok(one(file(&output_of(&path), body, 200, &groups(names))))
 }
 
 fn not_found(site: &Arc<Site>) -> Result2<Done> {
