@@ -26,8 +26,9 @@ use crate::{
     key::Key,
     observe::Observation,
     policy::{
-        forward::{self, MaxForwards, Scheme},
+        forward::{self, MaxForwards},
         forwarded::Believed,
+        same_origin::Scheme,
     },
     purge::{Applied, PurgeLog},
     store::{Found, Store},

@@ -18,13 +18,14 @@ use crate::{
     policy::{
         date,
         directives::{Control, RequestDirectives},
-        forward::{self, Scheme},
+        forward,
         forwarded::Believed,
         freshness::{Freshness, Receipt},
         query::QueryKey,
         range::{self, ContentRange, Onward, Ranged, ranged},
         reuse::{ClientValidation, reuse},
         rules::Rules,
+        same_origin::{self, Scheme},
         storing::{Asked, storing, strip_for_storage},
         validate::{self, Tag},
         vary::{self, Selection},
@@ -124,7 +125,7 @@ pub fn response_fields(bytes: &[u8]) {
     validate::update(&stored, &fields);
     validate::selected(&fields, &fields, &[&stored]);
     Tag::of(&fields);
-    forward::also_invalidated(&fields, Scheme::Http, "h", "/a");
+    same_origin::also_invalidated(&fields, Scheme::Http, "h", "/a");
     if let Some(part) = ContentRange::of(&fields) {
         assert!(part.span.start < part.span.end);
         if let Some(value) = part.to_value() {
@@ -192,7 +193,7 @@ pub fn selectors(bytes: &[u8]) {
         let own = release::journal::Selector::Url(target.to_owned());
         assert!(Applied::purge(None, &[own], None).mark(&Subject::new(key.borrowed(), None)).is_some());
     }
-    forward::same_origin(selector, Scheme::Http, "h", target);
+    same_origin::same_origin(selector, Scheme::Http, "h", target);
     date::parse(bytes, WALL);
 }
 

@@ -7,11 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use crate::{
     edge::Edge,
     http1::Interims,
-    policy::{
-        directives::RequestDirectives,
-        forward::{self, Scheme},
-        forwarded,
-    },
+    policy::{claims, directives::RequestDirectives, forward, forwarded, same_origin::Scheme},
     upstream::Informational,
 };
 
@@ -56,7 +52,7 @@ impl Inbound {
     /// by one of these was chosen by what its upstream was told, not by what the client claims.
     pub(crate) fn settle(&mut self) {
         let headers = Arc::make_mut(&mut self.headers);
-        let claims = forward::strip_claims(headers, self.is_trusted);
+        let claims = claims::strip_claims(headers, self.is_trusted);
         if claims > 0 {
             metrics::counter!("bakehouse_edge_claims_removed_total").increment(claims as u64);
         }

@@ -8,7 +8,7 @@ use std::{
 
 use release::url;
 
-use crate::policy::forward::Scheme;
+use crate::policy::same_origin::Scheme;
 
 /// A cache key: who answers (scheme and host, or a site) and what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -19,10 +19,11 @@ use crate::{
     metrics::Result as Counted,
     policy::{
         directives::{Control, RequestDirectives},
-        forward::{self, Scheme},
+        forward,
         freshness::{Freshness, Receipt},
         range::{self, Onward},
         reuse::{Failure, Forward, stale_on_failure},
+        same_origin::{self, Scheme},
         storing::{self, Asked, NoStore, storing},
         vary::{self, Codings, Selection},
     },
@@ -167,7 +168,7 @@ impl Edge {
             trace::note(|| Step::by("RFC 9111 §4.4", "what is stored for this URL is invalid from now on"));
             self.store.invalidate(&request.key, &self.log);
             let target = &request.key.target;
-            for also in forward::also_invalidated(&reply.headers, request.scheme, authority, target) {
+            for also in same_origin::also_invalidated(&reply.headers, request.scheme, authority, target) {
                 let also = settings.rules.query.target(&also);
                 self.store.invalidate(&Key::of_upstream(request.scheme, authority, &also), &self.log);
             }
@@ -185,7 +186,12 @@ impl Edge {
             method: &request.ask.method,
             authorized: request.request.contains_key(header::AUTHORIZATION),
             directives: request.directives,
-            is_located: forward::is_located(&reply.headers, request.scheme, authority, &request.key.target),
+            is_located: same_origin::is_located(
+                &reply.headers,
+                request.scheme,
+                authority,
+                &request.key.target,
+            ),
         };
         let length = reply.source.length();
         let fits = length.is_none_or(|length| length <= self.object_bytes_max() as u64);

@@ -410,7 +410,7 @@ impl PurgeLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::forward::Scheme;
+    use crate::policy::same_origin::Scheme;
 
     fn subject(key: &Key) -> Subject<'_> {
         Subject::new(key.borrowed(), Some((StatusCode::OK, Groups::default())))

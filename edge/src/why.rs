@@ -15,9 +15,10 @@ use crate::{
     metrics::Result as Counted,
     policy::{
         directives::RequestDirectives,
-        forward::{self, Scheme},
+        forward,
         freshness::{Freshness, Millis},
         reuse::reuse,
+        same_origin::Scheme,
     },
     store::Stored,
     trace::Step,

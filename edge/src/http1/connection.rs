@@ -37,7 +37,7 @@ use crate::{
     hit::{Rest, Sent},
     metrics::count,
     observe::{Kept, Observation},
-    policy::forward::Scheme,
+    policy::same_origin::Scheme,
     proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
 };
 

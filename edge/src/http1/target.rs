@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::{StatusCode, Version, uri};
 
 use super::{Refusal, head::Head};
-use crate::policy::forward::Scheme;
+use crate::policy::same_origin::Scheme;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! What a gateway changes in the fields it forwards: fields of the connection (RFC 9110 §7.6.1), `Max-Forwards` (§7.6.2),
-//! `Via` (§7.6.3), loops (RFC 8586), and client claims that nobody has verified.
+//! `Via` (§7.6.3), and loops (RFC 8586).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use super::directives::{is_token_byte, list_members};
+use super::{
+    claims::is_as_sent,
+    directives::{is_token_byte, list_members},
+};
 
 /// Fields that belong to one connection and end there (RFC 9110 §7.6.1), and those of a proxy, which this is not
 /// (RFC 9111 §3.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
+pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -35,67 +38,6 @@ const NEVER_BY_CONNECTION: [HeaderName; 13] = [
     HeaderName::from_static("cdn-loop"),
     HeaderName::from_static("max-forwards"),
 ];
-
-/// Fields that some frameworks believe over the request line, or over the scheme and host that are keyed: unkeyed, so they
-/// could poison the cache, also by way of a proxy that passes on what its clients send. `Proxy` is a variable of CGI.
-const OVERRIDES: [&str; 30] = [
-    "x-original-url",
-    "x-original-uri",
-    "x-original-host",
-    "x-original-method",
-    "x-original-proto",
-    "x-original-scheme",
-    "x-rewrite-url",
-    "x-rewrite-uri",
-    "x-forwarded-path",
-    "x-forwarded-prefix",
-    "x-forwarded-uri",
-    "x-forwarded-method",
-    "x-forwarded-server",
-    "x-forwarded-scheme",
-    "x-forwarded-protocol",
-    "x-forwarded-ssl",
-    "x-forwarded-port",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-http-host-override",
-    "x-host",
-    "x-scheme",
-    "x-url-scheme",
-    "x-script-name",
-    "x-envoy-original-path",
-    "x-envoy-original-host",
-    "front-end-https",
-    "base-url",
-    "proxy",
-];
-
-/// Fields in which those in front say who asks, and how, beside [`FORWARDED_PREFIX`].
-const WORDS_OF_PROXIES: [&str; 19] = [
-    "forwarded",
-    "forwarded-for",
-    "x-forwarded",
-    "x-real-ip",
-    "client-ip",
-    "x-client-ip",
-    "true-client-ip",
-    "x-cluster-client-ip",
-    "x-originating-ip",
-    "x-remote-ip",
-    "x-remote-addr",
-    "x-original-forwarded-for",
-    "x-envoy-external-address",
-    "x-azure-clientip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "cf-visitor",
-    "cloudfront-forwarded-proto",
-    "fastly-client-ip",
-];
-
-/// How the names of more such fields begin.
-const FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// Removes the fields of the connection and those that `Connection` names.
 pub fn strip_connection(headers: &mut HeaderMap) {
@@ -193,37 +135,6 @@ pub fn request_trailers(fields: HeaderMap) -> Option<HeaderMap> {
     (!fields.is_empty()).then_some(fields)
 }
 
-/// Whether a field claims something of its request that is not part of the key: what it asks for, whoever sent it, or, from
-/// those who are not trusted, who asks. CGI and its kin take `X_Host` for `X-Host`, and no proxy looks for it under that
-/// name, so a name with an underscore is a claim whoever sent it.
-fn is_claim(name: &str, trusted: bool) -> bool {
-    name.contains('_')
-        || OVERRIDES.contains(&name)
-        || (!trusted && (name.starts_with(FORWARDED_PREFIX) || WORDS_OF_PROXIES.contains(&name)))
-}
-
-/// Removes the fields by which a sender claims what nobody has verified, and says how many. The words of one who is
-/// `trusted` about its clients stay.
-pub fn strip_claims(headers: &mut HeaderMap, trusted: bool) -> usize {
-    let claims: Vec<HeaderName> =
-        headers.keys().filter(|name| is_claim(name.as_str(), trusted)).cloned().collect();
-    for name in &claims {
-        headers.remove(name);
-    }
-    claims.len()
-}
-
-/// Whether a client's field of this name reaches upstreams as it came, unless `Connection` names it: it is neither of the
-/// connection nor removed, replaced or added to on the way.
-pub fn is_as_sent(name: &HeaderName) -> bool {
-    const TOLD: [HeaderName; 4] =
-        [header::HOST, header::EXPECT, header::CONTENT_LENGTH, header::MAX_FORWARDS];
-    !(HOP_BY_HOP.contains(name)
-        || TOLD.contains(name)
-        || is_claim(name.as_str(), false)
-        || name == "x-request-id")
-}
-
 /// Whether a node may call itself so in `Via` and in `CDN-Loop`: a token, and perhaps a port (RFC 9110 §7.6.3, RFC 8586 §2).
 /// Anything else would be read back as something else, and a loop never found.
 pub fn is_name(name: &str) -> bool {
@@ -310,142 +221,10 @@ pub fn is_idempotent(method: &Method) -> bool {
     is_safe(method) || matches!(*method, Method::PUT | Method::DELETE)
 }
 
-/// Where a request's URI begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Scheme {
-    /// `http`
-    #[default]
-    Http,
-    /// `https`, as a trusted proxy says that it took the request.
-    Https,
-}
-
-impl Scheme {
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    /// By name, in any case.
-    pub fn named(name: &[u8]) -> Option<Self> {
-        [Self::Http, Self::Https].into_iter().find(|it| name.eq_ignore_ascii_case(it.as_str().as_bytes()))
-    }
-
-    /// A host in lower case, without this scheme's default port.
-    pub fn authority(self, host: &str) -> String {
-        let host = host.to_ascii_lowercase();
-        let port = match self {
-            Self::Http => ":80",
-            Self::Https => ":443",
-        };
-        match host.strip_suffix(port).or_else(|| host.strip_suffix(':')) {
-            Some(bare) => bare.to_owned(),
-            None => host,
-        }
-    }
-}
-
-/// The target (path and query) that a reference leads to from a request's own, where that is of the same origin: scheme,
-/// host and port (RFC 9110 §4.3.1, RFC 3986 §5.2). `authority` is normal (see [`Scheme::authority`]).
-pub fn same_origin(reference: &str, scheme: Scheme, authority: &str, target: &str) -> Option<String> {
-    let reference = reference.split('#').next().unwrap_or_default();
-    let path = target.split('?').next().unwrap_or_default();
-    let with_colon = reference.find(':').filter(|colon| {
-        let before = &reference.as_bytes()[..*colon];
-        before.first().is_some_and(u8::is_ascii_alphabetic)
-            && before.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
-    });
-    let rest = match with_colon {
-        Some(colon) => {
-            if Scheme::named(&reference.as_bytes()[..colon]) != Some(scheme) {
-                return None;
-            }
-            let rest = &reference[colon + 1..];
-            if !rest.starts_with("//") {
-                return None;
-            }
-            rest
-        }
-        None => reference,
-    };
-    let relative = if let Some(after) = rest.strip_prefix("//") {
-        let end = after.find(['/', '?']).unwrap_or(after.len());
-        if scheme.authority(&after[..end]) != authority {
-            return None;
-        }
-        &after[end..]
-    } else if rest.is_empty() {
-        return Some(target.to_owned());
-    } else if let Some(query) = rest.strip_prefix('?') {
-        return Some(format!("{path}?{query}"));
-    } else if rest.starts_with('/') {
-        rest
-    } else {
-        let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
-        return Some(without_dots(&format!("{folder}{rest}")));
-    };
-    if relative.starts_with('/') {
-        Some(without_dots(relative))
-    } else {
-        Some(without_dots(&format!("/{relative}")))
-    }
-}
-
-/// RFC 3986 §5.2.4, on the path of a target.
-fn without_dots(target: &str) -> String {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let mut out: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            "." if is_last => out.push(""),
-            "." => {}
-            ".." => {
-                out.pop();
-                if is_last {
-                    out.push("");
-                }
-            }
-            segment => out.push(segment),
-        }
-    }
-    match query {
-        Some(query) => format!("/{}?{query}", out.join("/")),
-        None => format!("/{}", out.join("/")),
-    }
-}
-
-/// The targets, beside the request's own, that a successful unsafe request makes invalid: `Location` and
-/// `Content-Location` of the same origin (RFC 9111 §4.4).
-pub fn also_invalidated(response: &HeaderMap, scheme: Scheme, authority: &str, target: &str) -> Vec<String> {
-    [header::LOCATION, header::CONTENT_LOCATION]
-        .iter()
-        .filter_map(|name| response.get(name)?.to_str().ok())
-        .filter_map(|reference| same_origin(reference, scheme, authority, target))
-        .collect()
-}
-
-/// Whether a response says that it is what a GET of the request's own URI would bring (RFC 9110 §8.7, §9.3.3).
-pub fn is_located(response: &HeaderMap, scheme: Scheme, authority: &str, target: &str) -> bool {
-    response
-        .get(header::CONTENT_LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|reference| same_origin(reference, scheme, authority, target))
-        .is_some_and(|located| located == target)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::map;
-    use proptest::prelude::*;
 
     #[test]
     fn connection_fields() {
@@ -512,57 +291,6 @@ mod tests {
         for (fields, expected) in rows {
             assert_eq!(is_to_websocket(&map(fields)), expected, "{fields:?}");
         }
-    }
-
-    #[test]
-    fn what_is_told_otherwise_than_sent() {
-        for name in ["accept", "origin", "cookie", "x-own", "user-agent"] {
-            assert!(is_as_sent(&HeaderName::from_static(name)), "{name}");
-        }
-        for name in [
-            "te",
-            "host",
-            "forwarded",
-            "x-forwarded-for",
-            "x-forwarded-anything",
-            "x-real-ip",
-            "true-client-ip",
-            "x-request-id",
-            "x-original-url",
-            "x_own",
-        ] {
-            assert!(!is_as_sent(&HeaderName::from_static(name)), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_is_claimed() {
-        let sent = map(&[
-            ("accept", "*/*"),
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-forwarded-for", "7.7.7.7"),
-            ("x-forwarded-user", "root"),
-            ("true-client-ip", "6.6.6.6"),
-            ("front-end-https", "on"),
-            ("x-forwarded-ssl", "on"),
-            ("x_forwarded_host", "evil"),
-            ("x-own", "1"),
-        ]);
-        let mut stripped = sent.clone();
-        assert_eq!(strip_claims(&mut stripped, false), 6);
-        assert_eq!(stripped, map(&[("accept", "*/*"), ("x-own", "1")]));
-        let mut stripped = sent;
-        assert_eq!(strip_claims(&mut stripped, true), 3);
-        let kept = [
-            ("accept", "*/*"),
-            ("x-forwarded-for", "6.6.6.6"),
-            ("x-forwarded-for", "7.7.7.7"),
-            ("x-forwarded-user", "root"),
-            ("true-client-ip", "6.6.6.6"),
-            ("x-own", "1"),
-        ];
-        assert_eq!(stripped, map(&kept));
-        assert_eq!(strip_claims(&mut stripped, true), 0);
     }
 
     #[test]
@@ -658,72 +386,6 @@ mod tests {
             (Method::GET, "0", Unlimited),
         ] {
             assert_eq!(max_forwards(&method, &map(&[("max-forwards", value)])), expected, "{method} {value}");
-        }
-    }
-
-    #[test]
-    fn references_resolve_within_the_origin() {
-        let rows: [(&str, Option<&str>); 29] = [
-            ("/a?b", Some("/a?b")),
-            ("/a#f", Some("/a")),
-            ("", Some("/dir/page?q")),
-            ("#f", Some("/dir/page?q")),
-            ("?r", Some("/dir/page?r")),
-            ("x", Some("/dir/x")),
-            ("x/y?z", Some("/dir/x/y?z")),
-            ("./x", Some("/dir/x")),
-            ("../x", Some("/x")),
-            ("../../x", Some("/x")),
-            (".", Some("/dir/")),
-            ("..", Some("/")),
-            ("/a/./b/../c", Some("/a/c")),
-            ("/a/..", Some("/")),
-            ("/a?x=../y", Some("/a?x=../y")),
-            ("//h/a", Some("/a")),
-            ("//h:80/a", Some("/a")),
-            ("//H", Some("/")),
-            ("//h?x", Some("/?x")),
-            ("//h:81/a", None),
-            ("http://h/a", Some("/a")),
-            ("HTTP://H:80/a", Some("/a")),
-            ("http://h:/a", Some("/a")),
-            ("https://h/a", None),
-            ("http://evil/a", None),
-            ("http://h@evil/a", None),
-            ("http:a", None),
-            ("mailto:a@h", None),
-            ("x:y", None),
-        ];
-        for (reference, expected) in rows {
-            let got = same_origin(reference, Scheme::Http, "h", "/dir/page?q");
-            assert_eq!(got.as_deref(), expected, "{reference}");
-        }
-        assert_eq!(same_origin("https://h:443/a", Scheme::Https, "h", "/").as_deref(), Some("/a"));
-        assert_eq!(same_origin("http://h/a", Scheme::Https, "h", "/"), None);
-    }
-
-    #[test]
-    fn invalidation_stays_within_the_origin() {
-        let also = |fields: &[(&str, &str)]| also_invalidated(&map(fields), Scheme::Http, "h", "/d/p");
-        assert_eq!(also(&[("location", "http://h:80/a"), ("content-location", "c")]), ["/a", "/d/c"]);
-        assert!(also(&[("location", "https://h/a"), ("content-location", "//evil/c")]).is_empty());
-        let located = |at: &str| is_located(&map(&[("content-location", at)]), Scheme::Http, "h", "/d/p?q");
-        assert!(located("/d/p?q") && located("http://h/d/p?q") && located("p?q"));
-        assert!(
-            !located("/d/p") && !located("https://h/d/p?q") && !is_located(&map(&[]), Scheme::Http, "h", "/")
-        );
-    }
-
-    proptest! {
-        /// What a reference leads to is a path of this origin without dot segments, whatever the reference.
-        #[test]
-        fn no_reference_leads_outside(reference in "[a-c./?#:]{0,12}") {
-            if let Some(target) = same_origin(&reference, Scheme::Http, "h", "/a/b") {
-                prop_assert!(target.starts_with('/'));
-                let path = target.split('?').next().unwrap_or_default();
-                let from_path = !path.is_empty();
-                prop_assert!(from_path && !path.split('/').any(|segment| segment == "." || segment == ".."));
-            }
         }
     }
 }

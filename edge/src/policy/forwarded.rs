@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{directives::list_members, forward::Scheme};
+use super::{directives::list_members, same_origin::Scheme};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -68,7 +68,7 @@ fn host(text: Vec<u8>) -> Option<String> {
 }
 
 /// Says who asked, how, and for which host: this hop is added to what those in front say, of which only the words of the
-/// trusted are left by now ([`super::forward::strip_claims`]). Scheme and host are those that are keyed, so that nothing
+/// trusted are left by now ([`super::claims::strip_claims`]). Scheme and host are those that are keyed, so that nothing
 /// unkeyed is told.
 pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host: &str) {
     let address = peer.map(|peer| peer.to_canonical());
@@ -110,7 +110,7 @@ fn add(headers: &mut HeaderMap, name: &HeaderName, member: impl FnOnce(&mut Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::forward::strip_claims;
+    use crate::policy::claims::strip_claims;
     use crate::policy::map;
 
     #[test]

@@ -3,10 +3,11 @@
 //! is also the reason, so that log, metric and `Cache-Status` say the same.
 //!
 //! The order of reading follows a request: [`directives`] and [`date`] turn fields into values, [`vary`] selects,
-//! [`freshness`] counts, [`reuse`] decides, [`validate`] and [`range`] answer, [`storing`] keeps, [`forward`] and [`forwarded`] send on,
-//! [`status`] tells. [`rules`] is what an operator may set, [`query`] a part of it.
+//! [`freshness`] counts, [`reuse`] decides, [`validate`] and [`range`] answer, [`storing`] keeps, [`forward`], [`claims`] and [`forwarded`]
+//! send on, [`same_origin`] finds what else a request makes invalid, [`status`] tells. [`rules`] is what an operator may set, [`query`] a part of it.
 //! Each decision names its clause, for the trace.
 
+pub mod claims;
 pub mod date;
 pub mod directives;
 pub mod forward;
@@ -16,6 +17,7 @@ pub mod query;
 pub mod range;
 pub mod reuse;
 pub mod rules;
+pub mod same_origin;
 pub mod status;
 pub mod storing;
 pub mod validate;

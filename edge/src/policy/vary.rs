@@ -5,8 +5,8 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
+    claims::is_as_sent,
     directives::{list_members, members_of},
-    forward::is_as_sent,
 };
 
 /// Members of a list that are compared one by one with those of another; of longer lists a normal form is made.
