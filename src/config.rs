@@ -12,12 +12,11 @@ use origin::policy::{self, CacheRule, Policies, ResponseRule, Rules};
 use release::keys::Site;
 use renderer::data::{DataError, SourceConfig};
 use renderer::schedule::{Schedule, ScheduleConfig, ScheduleError};
-use renderer::{Diagnostic, Errors, ImageOptions, TomlWords, from_toml, right_tables};
+use renderer::{Diagnostic, Errors, ImageOptions, TomlWords, Whole, from_toml, right_tables};
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::edge_flags::ClientFlags;
-use crate::failure::{HintExt, hinted};
 use crate::render::content;
 
 /// The file's name.
@@ -122,23 +121,28 @@ impl Store {
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of the largest page's source: 10 MiB.
-    pub page_bytes_max: u64,
+    pub page_bytes_max: Whole<u64, 1, { 1 << 40 }>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { page_bytes_max: 10 << 20 }
+        Self { page_bytes_max: whole(10 << 20) }
     }
 }
+
+/// Bytes that an edge may take: what is less holds nothing, and was meant as MiB.
+pub type MemoryBytes = Whole<u64, { 1 << 20 }, { 1 << 50 }>;
+/// Seconds of a lease: without one an edge is always cut off, and after a day nobody waits for its receipt.
+pub type LeaseSeconds = Whole<u64, 1, 86_400>;
 
 /// The edge.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EdgeTable {
     /// Bytes that the edge may take: stored responses, connections and itself: 256 MiB.
-    pub memory: u64,
+    pub memory: MemoryBytes,
     /// Seconds that an edge goes without news before it counts as cut off: 10.
-    pub lease_seconds: u64,
+    pub lease_seconds: LeaseSeconds,
     /// What it does then: `serve` (and say so), `validate` or `refuse`.
     pub on_lease_lapse: OnLeaseLapse,
     /// URLs of upstreams that know nothing of Bakehouse.
@@ -156,8 +160,8 @@ pub struct EdgeTable {
 impl Default for EdgeTable {
     fn default() -> Self {
         Self {
-            memory: 256 << 20,
-            lease_seconds: 10,
+            memory: whole(256 << 20),
+            lease_seconds: whole(10),
             on_lease_lapse: OnLeaseLapse::Serve,
             upstream: Vec::new(),
             upstream_host: None,
@@ -207,6 +211,12 @@ pub enum OnLeaseLapse {
     Validate,
     /// Answers 503.
     Refuse,
+}
+
+/// A default.
+#[expect(clippy::expect_used, reason = "a constant")]
+fn whole<T: Copy + TryFrom<u64>, const MIN: u64, const MAX: u64>(number: u64) -> Whole<T, MIN, MAX> {
+    Whole::new(number).expect("a number within the bounds of its key")
 }
 
 /// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
@@ -305,17 +315,25 @@ impl Config {
             return content(Err(wrong));
         }
         let mut table: Table = content(from_toml(&name, text, &elsewhere))?;
+        let mut wrong = Errors::default();
         let texts = TEXTS.map(|key| (key, true));
         for (key, is_text) in texts.into_iter().chain(VALUES.map(|key| (key, false))) {
             let variable = format!("BAKE_{}", key.replace('.', "_").to_uppercase());
             let Some(text) = env(&variable) else { continue };
-            let value = if is_text { Value::String(text) } else { value(&variable, &text)? };
-            set(&mut table, key, value);
+            match if is_text {
+                right(key, Value::String(text))
+            } else {
+                value(&text).and_then(|v| right(key, v))
+            } {
+                Ok(value) => set(&mut table, key, value),
+                Err(TomlWords { message, hint }) => {
+                    wrong.push(Diagnostic::new(format!("the variable {variable}: {message}")).hint(hint));
+                }
+            }
         }
-        let config: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| {
-            let TomlWords { message, hint } = TomlWords::of(e.message());
-            hinted(anyhow::anyhow!("the environment's BAKE_ variables: {message}"), Some(hint))
-        })?;
+        content(wrong.into_result())?;
+        let config: Self =
+            Value::Table(table).try_into().with_context(|| format!("`{name}` and the environment"))?;
         content(config.check(&name, text).into_result())?;
         Ok(config)
     }
@@ -417,11 +435,20 @@ pub fn text_of(bytes: Vec<u8>, file: &Path) -> anyhow::Result<String> {
 }
 
 /// Reads a value of the environment, which is written as in TOML.
-fn value(variable: &str, text: &str) -> anyhow::Result<Value> {
+fn value(text: &str) -> Result<Value, TomlWords> {
     let read = toml::from_str::<Table>(&format!("value = {text}")).ok().filter(|t| t.len() == 1);
-    read.and_then(|mut table| table.remove("value"))
-        .with_context(|| format!("the variable {variable} is `{text}`"))
-        .hint(|| "write a number, `true` or `false`, or a list such as `[\"a.example\"]`".into())
+    read.and_then(|mut table| table.remove("value")).ok_or_else(|| TomlWords {
+        message: format!("`{text}` is no value"),
+        hint: "write a number, `true` or `false`, or a list such as `[\"a.example\"]`".to_owned(),
+    })
+}
+
+/// A value of the environment, if its key takes it.
+fn right(key: &str, value: Value) -> Result<Value, TomlWords> {
+    let mut alone = Table::new();
+    set(&mut alone, key, value.clone());
+    let read: Result<Config, _> = Value::Table(alone).try_into();
+    read.map(|_| value).map_err(|error| TomlWords::of(error.message()))
 }
 
 /// Sets a dotted key.
@@ -480,12 +507,12 @@ mod tests {
 
     #[test]
     fn the_environment_beats_the_file() {
-        let text = "site = \"blog\"\n[edge]\nmemory = 1000\n";
+        let text = "site = \"blog\"\n[edge]\nmemory = 10000000\n";
         let env =
-            [("BAKE_EDGE_MEMORY", "2000"), ("BAKE_HOSTS", "[\"a.example\"]"), ("BAKE_BUCKET_NAME", "b")];
+            [("BAKE_EDGE_MEMORY", "20000000"), ("BAKE_HOSTS", "[\"a.example\"]"), ("BAKE_BUCKET_NAME", "b")];
         let config = parse(text, &env).unwrap();
         assert_eq!(config.site.as_str(), "blog");
-        assert_eq!(config.edge.memory, 2_000);
+        assert_eq!(config.edge.memory.get(), 20_000_000);
         assert_eq!(config.hosts, ["a.example"]);
         assert_eq!(config.bucket.name.as_deref(), Some("b"));
     }
@@ -507,8 +534,19 @@ mod tests {
             let error = parse("", &[("BAKE_EDGE_MEMORY", wrong)]).unwrap_err();
             assert!(format!("{error:#}").contains("BAKE_EDGE_MEMORY"), "{error:#}");
         }
-        let error = parse("", &[("BAKE_EDGE_MEMORY", "\"lots\"")]).unwrap_err();
-        assert!(format!("{error:#}").contains("BAKE_ variables"), "{error:#}");
+        let env = [
+            ("BAKE_EDGE_MEMORY", "\"lots\""),
+            ("BAKE_IMAGES_QUALITY", "400"),
+            ("BAKE_PUBLISH_VANISHED", "no"),
+        ];
+        let error = format!("{:#}", parse("", &env).unwrap_err());
+        for words in [
+            "the variable BAKE_EDGE_MEMORY: invalid type: string \"lots\", expected a whole number from 1048576 to",
+            "the variable BAKE_IMAGES_QUALITY: invalid value: integer `400`, expected a whole number from 1 to 100",
+            "the variable BAKE_PUBLISH_VANISHED: unknown variant `no`, expected one of `warn`, `fail`, `allow`",
+        ] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
     }
 
     /// What is said of a configuration that is wrong.
@@ -531,13 +569,42 @@ mod tests {
     #[test]
     fn images_are_checked() {
         let config = parse("[images]\nwidths = [480]\n", &[("BAKE_IMAGES_SIZES", "50vw")]).unwrap();
-        assert_eq!((&*config.images.widths, config.images.sizes.as_deref()), (&[480][..], Some("50vw")));
-        let error = said("[images]\nquality = 0\n");
-        assert!(
-            error.contains("`quality` in [images] is 0") && error.contains("bakehouse.toml:2:1"),
-            "{error}"
-        );
+        let widths: Vec<u32> = config.images.widths.iter().map(|width| width.get()).collect();
+        assert_eq!((&*widths, config.images.sizes.as_deref()), (&[480][..], Some("50vw")));
         assert!(said("[images]\nformat = \"heic\"\n").contains("bakehouse.toml:2:10\n"));
+    }
+
+    #[test]
+    fn a_number_that_a_key_does_not_take_is_told_the_bounds() {
+        for (line, bounds) in [
+            ("[images]\nquality = 400", "from 1 to 100"),
+            ("[images]\nwidths = [0]", "from 1 to 65535"),
+            ("[limits]\npage_bytes_max = 0", "from 1 to 1099511627776"),
+            ("[edge]\nmemory = 256", "from 1048576 to 1125899906842624"),
+            ("[edge]\nlease_seconds = 0", "from 1 to 86400"),
+            ("[edge.clients]\nconnections = 0", "from 1 to 4294967295"),
+            ("[edge.clients]\nhead_bytes = 5", "from 1024 to 1048576"),
+            ("[edge.clients]\nhead_bytes = 5000000000", "from 1024 to 1048576"),
+            ("[edge.clients]\ndrain_seconds = -1", "from 0 to 4294967295"),
+            ("[[source]]\nrows_max = 0", "from 1 to 4294967296"),
+            ("[[source]]\nbytes_max = -1", "from 1 to 4294967296"),
+            ("[[source]]\npaging = { next = \"/a\", pages_max = 0 }", "from 1 to 4294967296"),
+        ] {
+            let error = said(line);
+            assert!(
+                error.contains(&format!("expected a whole number {bounds}\n --> bakehouse.toml:2:")),
+                "{error}"
+            );
+            assert!(error.contains("within these bounds"), "{error}");
+        }
+        for wrong in ["-1", "1.5", "true"] {
+            let error = said(&format!("[[cache]]\npath = \"/**\"\nbrowser = {wrong}\n"));
+            assert!(error.contains("expected a length of time: seconds, or a text such as `90s`"), "{error}");
+            assert!(error.contains("bakehouse.toml:3:11"), "{error}");
+        }
+        assert!(
+            said("[edge]\nmemory = 99999999999999999999\n").contains("expected a whole number from 1048576")
+        );
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Flags of `bake edge`, and the typed values that they mean.
 
 use std::fmt::Display;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use edge::{
 };
 
 use http::HeaderName;
+use renderer::Whole;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -129,6 +129,9 @@ impl LogFlags {
     }
 }
 
+/// A number of things or of seconds, at least one.
+type Count = Whole<u32, 1, 4_294_967_295>;
+
 /// What clients may do, and where the RFCs leave a choice: flags, or `[edge.clients]` of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -136,36 +139,36 @@ impl LogFlags {
 pub struct ClientFlags {
     /// Open connections; beyond, new ones wait [default: 20000]
     #[arg(long, value_name = "N")]
-    connections: Option<NonZeroU32>,
+    connections: Option<Count>,
     /// Open connections of one client (an IPv4 address, or the first 64 bits of an IPv6 address); beyond, new ones are closed
     /// [default: 10000]
     #[arg(long, value_name = "N")]
-    connections_per_client: Option<NonZeroU32>,
+    connections_per_client: Option<Count>,
     /// Requests on one connection; the last is answered with `Connection: close` [default: 1000000]
     #[arg(long, value_name = "N")]
-    requests_per_connection: Option<NonZeroU32>,
+    requests_per_connection: Option<Count>,
     /// Seconds that a connection may rest between two requests [default: 60]
     #[arg(long, value_name = "SECONDS")]
-    client_idle_seconds: Option<NonZeroU32>,
+    client_idle_seconds: Option<Count>,
     /// Seconds between two parts of a request's content [default: 30]
     #[arg(long, value_name = "SECONDS")]
-    content_seconds: Option<NonZeroU32>,
+    content_seconds: Option<Count>,
     /// Network of load balancers that speak the PROXY protocol, version 1 or 2; others are served as they are
     #[arg(long, value_name = "NETWORK")]
     #[serde(deserialize_with = "networks")]
     proxy_protocol_from: Vec<Network>,
     /// Bytes of a request's head, between 1024 and 1048576; beyond, it is refused [default: 65536]
     #[arg(long, value_name = "BYTES")]
-    head_bytes: Option<HeadBytes>,
+    head_bytes: Option<Whole<u32, 1_024, { 1 << 20 }>>,
     /// Seconds that a request's head may take [default: 15]
     #[arg(long, value_name = "SECONDS")]
-    head_seconds: Option<NonZeroU32>,
+    head_seconds: Option<Count>,
     /// Seconds that a client may take no data [default: 60]
     #[arg(long, value_name = "SECONDS")]
-    stall_seconds: Option<NonZeroU32>,
+    stall_seconds: Option<Count>,
     /// Seconds that requests under way get once the edge is told to stop [default: 4]
     #[arg(long, value_name = "SECONDS")]
-    drain_seconds: Option<u32>,
+    drain_seconds: Option<Whole<u32, 0, 4_294_967_295>>,
     /// Whether clients may force validation with `no-cache`, `max-age` and `Pragma`: ignore or obey [default: ignore]
     #[arg(long, value_name = "WHAT")]
     client_validation: Option<Obey>,
@@ -212,32 +215,6 @@ enum Cookies {
 enum Strictness {
     Strict,
     Lifetime,
-}
-
-/// Bytes of a request's head: less would refuse browsers, more is what nobody sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u32")]
-struct HeadBytes(u32);
-
-impl TryFrom<u32> for HeadBytes {
-    type Error = String;
-
-    fn try_from(bytes: u32) -> Result<Self, String> {
-        let range = 1_024..=1 << 20;
-        if range.contains(&bytes) {
-            Ok(Self(bytes))
-        } else {
-            Err(format!("{bytes} is not in {}..={}", range.start(), range.end()))
-        }
-    }
-}
-
-impl FromStr for HeadBytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<u32>().map_err(|error| error.to_string())?.try_into()
-    }
 }
 
 /// Reads a list of texts.
@@ -291,9 +268,9 @@ impl ClientFlags {
 
     /// Puts what they say in the place of defaults.
     pub fn apply(&self, settings: &mut Settings) {
-        let count = |to: &mut usize, from: Option<NonZeroU32>| {
+        let count = |to: &mut usize, from: Option<u32>| {
             if let Some(from) = from {
-                *to = usize::try_from(from.get()).unwrap_or(usize::MAX);
+                *to = usize::try_from(from).unwrap_or(usize::MAX);
             }
         };
         let seconds = |to: &mut Duration, from: Option<u32>| {
@@ -302,15 +279,15 @@ impl ClientFlags {
             }
         };
         let limits = &mut settings.limits;
-        count(&mut limits.connections_max, self.connections);
-        count(&mut limits.connections_per_client_max, self.connections_per_client);
-        count(&mut limits.requests_per_connection_max, self.requests_per_connection);
-        count(&mut limits.header_bytes_max, self.head_bytes.and_then(|bytes| NonZeroU32::new(bytes.0)));
-        seconds(&mut limits.idle, self.client_idle_seconds.map(NonZeroU32::get));
-        seconds(&mut limits.content_idle, self.content_seconds.map(NonZeroU32::get));
-        seconds(&mut limits.header_read, self.head_seconds.map(NonZeroU32::get));
-        seconds(&mut limits.write_stall, self.stall_seconds.map(NonZeroU32::get));
-        seconds(&mut limits.drain, self.drain_seconds);
+        count(&mut limits.connections_max, self.connections.map(Whole::get));
+        count(&mut limits.connections_per_client_max, self.connections_per_client.map(Whole::get));
+        count(&mut limits.requests_per_connection_max, self.requests_per_connection.map(Whole::get));
+        count(&mut limits.header_bytes_max, self.head_bytes.map(Whole::get));
+        seconds(&mut limits.idle, self.client_idle_seconds.map(Whole::get));
+        seconds(&mut limits.content_idle, self.content_seconds.map(Whole::get));
+        seconds(&mut limits.header_read, self.head_seconds.map(Whole::get));
+        seconds(&mut limits.write_stall, self.stall_seconds.map(Whole::get));
+        seconds(&mut limits.drain, self.drain_seconds.map(Whole::get));
         let rules = &mut settings.rules;
         match self.client_validation {
             None => {}

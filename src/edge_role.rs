@@ -10,7 +10,7 @@ use edge::{AdminConfig, Edge, EdgeConfig, Mode, OnLapse, Settings, SitesConfig};
 use release::keys::Site;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, OnLeaseLapse};
+use crate::config::{Config, LeaseSeconds, MemoryBytes, OnLeaseLapse};
 use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
 use crate::edge_handover::{Handover, Sockets};
 use crate::edge_watch::{self, WatchCommand};
@@ -42,13 +42,13 @@ pub struct EdgeArgs {
     site: Vec<Site>,
     /// Bytes that the edge may take: stored responses, connections and itself
     #[arg(long, env = "BAKE_EDGE_MEMORY", value_name = "BYTES")]
-    memory: Option<u64>,
+    memory: Option<MemoryBytes>,
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Seconds without news after which this edge counts as cut off
     #[arg(long, env = "BAKE_EDGE_LEASE_SECONDS", value_name = "SECONDS")]
-    lease_seconds: Option<u64>,
+    lease_seconds: Option<LeaseSeconds>,
     /// What it does then
     #[arg(long, env = "BAKE_EDGE_ON_LEASE_LAPSE", value_name = "WHAT")]
     on_lease_lapse: Option<OnLeaseLapse>,
@@ -153,7 +153,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             origins: args.origin.clone(),
             token,
             sites: if args.site.is_empty() { vec![config.site.clone()] } else { args.site.clone() },
-            lease: Duration::from_secs(args.lease_seconds.unwrap_or(config.edge.lease_seconds)),
+            lease: Duration::from_secs(args.lease_seconds.unwrap_or(config.edge.lease_seconds).get()),
             on_lapse: on_lapse(args.on_lease_lapse.unwrap_or(config.edge.on_lease_lapse)),
         })
     };
@@ -170,7 +170,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         let (memory, clients, defaults) = (args.memory, args.clients.clone(), edge_config.settings.clone());
         move |config: &Config| {
             let mut settings = defaults.clone();
-            let memory = memory.unwrap_or(config.edge.memory);
+            let memory = memory.unwrap_or(config.edge.memory).get();
             settings.memory_bytes_max = usize::try_from(memory).unwrap_or(usize::MAX);
             clients.or(&config.edge.clients).apply(&mut settings);
             settings

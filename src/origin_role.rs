@@ -59,7 +59,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
         new_site: Some(config.site.clone()),
         edge_token: args.edge_token,
         fellows: args.fellow,
-        lease: Duration::from_secs(config.edge.lease_seconds),
+        lease: Duration::from_secs(config.edge.lease_seconds.get()),
         metrics: Some(Arc::new(move || metrics.render())),
         ..OriginConfig::new(name, stores.bucket, args.token)
     })?;

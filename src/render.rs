@@ -127,7 +127,7 @@ pub fn options(config: &Config) -> Options {
 
 /// The bounds that the configuration sets.
 pub fn limits(config: &Config) -> Limits {
-    Limits { page_bytes_max: config.limits.page_bytes_max, ..Limits::default() }
+    Limits { page_bytes_max: config.limits.page_bytes_max.get(), ..Limits::default() }
 }
 
 /// A variable of the environment, for secrets of sources.

@@ -106,7 +106,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         journal_bucket: Some(stores.journal.clone()),
         sites: Sites::Named(vec![config.site.clone()]),
         edge_token: keys.edge_token.clone(),
-        lease: Duration::from_secs(config.edge.lease_seconds),
+        lease: Duration::from_secs(config.edge.lease_seconds.get()),
         metrics: Some(Arc::clone(&all_metrics)),
         ..OriginConfig::new("up", stores.bucket.clone(), keys.token.clone())
     })?;
@@ -120,7 +120,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
                 origins: vec![urls.api.clone()],
                 token: keys.edge_token.clone(),
                 sites: vec![config.site.clone()],
-                lease: Duration::from_secs(config.edge.lease_seconds),
+                lease: Duration::from_secs(config.edge.lease_seconds.get()),
                 on_lapse: edge_role::on_lapse(config.edge.on_lease_lapse),
             }),
             "up",
@@ -130,7 +130,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         let defaults = edge_config.settings.clone();
         move |config: &Config| {
             let mut settings = defaults.clone();
-            settings.memory_bytes_max = usize::try_from(config.edge.memory).unwrap_or(usize::MAX);
+            settings.memory_bytes_max = usize::try_from(config.edge.memory.get()).unwrap_or(usize::MAX);
             config.edge.clients.apply(&mut settings);
             settings
         }

@@ -3,10 +3,12 @@
 
 mod fields;
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use release::{File, Policy};
+use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::Error;
@@ -97,18 +99,48 @@ impl Span {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Raw {
     Number(u64),
     Text(String),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawReader)
+    }
+}
+
+/// An untagged enum would only say that nothing matches.
+struct RawReader;
+
+impl Visitor<'_> for RawReader {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a length of time: seconds, or a text such as `90s`, `10m`, `12h`, `30d`")
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<Raw, E> {
+        Ok(Raw::Number(seconds))
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Raw, E> {
+        match u64::try_from(seconds) {
+            Ok(seconds) => self.visit_u64(seconds),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(seconds), &self)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Raw::deserialize(deserializer)? {
             Raw::Number(seconds) => Ok(Self(Duration::from_secs(seconds))),
-            Raw::Text(text) => Self::parse(&text).map_err(serde::de::Error::custom),
+            Raw::Text(text) => Self::parse(&text).map_err(de::Error::custom),
         }
     }
 }
@@ -118,7 +150,7 @@ impl<'de> Deserialize<'de> for Lifetime {
         match Raw::deserialize(deserializer)? {
             Raw::Number(seconds) => Ok(Self::For(Span(Duration::from_secs(seconds)))),
             Raw::Text(text) if text == "no-store" => Ok(Self::NoStore),
-            Raw::Text(text) => Span::parse(&text).map(Self::For).map_err(serde::de::Error::custom),
+            Raw::Text(text) => Span::parse(&text).map(Self::For).map_err(de::Error::custom),
         }
     }
 }

@@ -58,6 +58,7 @@ mod theme;
 mod toml_words;
 mod value;
 mod view;
+mod whole;
 
 pub use blocks::{BlockStore, PACKS_BYTES_MAX, Pack, Stored};
 pub use config::{CONFIG_NAMES, config_errors};
@@ -74,3 +75,4 @@ pub use relocate::{Relocation, Rewrite};
 pub use render::{BaseUrl, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Summary};
 pub use sources::{SourceFile, Sources};
 pub use toml_words::{TomlWords, from_toml, right_tables};
+pub use whole::Whole;

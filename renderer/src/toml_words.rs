@@ -262,15 +262,18 @@ pub struct TomlWords {
     pub hint: String,
 }
 
-/// How serde names what it expected, what that is called here, and how it is written.
-const EXPECTED: [(&str, &str, &str); 7] = [
+/// How serde names what it expected, what that is called here (just so, where there is nothing), and how it is written.
+const EXPECTED: [(&str, &str, &str); 10] = [
     ("a boolean", "true or false", "write `true` or `false`, without quotes"),
     ("a string", "a text", "write a text in quotes, such as \"bread\""),
     ("path string", "a text", "write a path in quotes"),
     ("a sequence", "a list", "write a list in brackets, such as [\"bread\", \"rolls\"]"),
     ("a map", "a table", TABLE),
     ("struct ", "a table", TABLE),
-    ("u", "a whole number", "write a whole number without quotes, such as 300"),
+    ("a whole number", "", "write a number within these bounds, without quotes"),
+    ("a length of time", "", "write seconds without quotes, or a text in quotes, such as \"10m\""),
+    ("any v", "a whole number below 2⁶³", "write a smaller number"),
+    ("u", "a whole number from 0 on", "write a whole number without quotes, such as 300"),
 ];
 const TABLE: &str =
     "write a table: its name in brackets on a line, its keys on lines below; or { key = \"value\" }";
@@ -278,12 +281,14 @@ const TABLE: &str =
 impl TomlWords {
     /// Reads a message of `toml`.
     pub fn of(message: &str) -> Self {
-        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Integers of 128 bits are how the parser says that one is too large for TOML.
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ").replace("` as i128,", "`,");
         let mistyped = ["invalid type: ", "invalid value: "].iter().any(|kind| message.starts_with(kind));
         if mistyped
             && let Some((found, expected)) = message.rsplit_once(", expected ")
             && let Some((_, name, hint)) = EXPECTED.iter().find(|(by, ..)| expected.starts_with(by))
         {
+            let name = if name.is_empty() { expected } else { name };
             return Self { message: format!("{found}, expected {name}"), hint: (*hint).to_owned() };
         }
         let key = message.split('`').nth(1).unwrap_or_default();
@@ -323,6 +328,7 @@ mod tests {
         loaves: Option<Vec<String>>,
         door: Option<Door>,
         kind: Option<Kind>,
+        batch: Option<crate::whole::Whole<u8, 1, 8>>,
     }
 
     #[derive(Debug, serde::Deserialize)]
@@ -359,8 +365,8 @@ mod tests {
         Some(1) Some(15): invalid type: integer `2`, expected a text (Some("write a text in quotes, such as \"bread\""))
         Some(1) Some(18): invalid type: integer `3`, expected a text (Some("write a text in quotes, such as \"bread\""))
         Some(2) Some(1): unknown key `host` (Some("ask the host"))
-        Some(4) Some(9): invalid type: string "x", expected a whole number (Some("write a whole number without quotes, such as 300"))
-        Some(5) Some(1): unknown key `hto` in [front] (Some("known are bread, hot, name, loaves, door, kind"))
+        Some(4) Some(9): invalid type: string "x", expected a whole number from 0 on (Some("write a whole number without quotes, such as 300"))
+        Some(5) Some(1): unknown key `hto` in [front] (Some("known are bread, hot, name, loaves, door, kind, batch"))
         Some(6) Some(10): unknown key `lock` in [front.door] (Some("remove the key"))
         Some(9) Some(8): unknown variant `dekc`, expected `deck` (Some("did you mean `deck`?"))
         Some(10) Some(1): missing field `bread` (Some("add `bread = …` to this table"))
@@ -388,7 +394,13 @@ mod tests {
     fn every_message_says_what_to_do_and_none_has_names_of_rust() {
         for (text, message, hint) in [
             ("bread = \"3\"", "expected a whole number", "without quotes"),
-            ("bread = -3", "expected a whole number", "300"),
+            ("bread = -3", "expected a whole number from 0 on", "300"),
+            (
+                "bread = 1\nbatch = 9",
+                "integer `9`, expected a whole number from 1 to 8",
+                "within these bounds",
+            ),
+            ("bread = 99999999999999999999", "integer `99999999999999999999`, expected a whole", "300"),
             ("bread = 1\nhot = 1", "expected true or false", "`true`"),
             ("bread = 1\nname = 1", "expected a text", "in quotes"),
             ("bread = 1\nloaves = 1", "expected a list", "in brackets"),

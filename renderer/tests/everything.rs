@@ -13,7 +13,7 @@ use std::sync::Arc;
 use regex::Regex;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{ImageOptions, Input, Limits, Renderer, Sources};
+use renderer::{ImageOptions, Input, Limits, Renderer, Sources, Whole};
 
 use support::{input, render_with};
 
@@ -24,8 +24,8 @@ fn everything() -> Input {
     input.options.math = true;
     input.options.images = ImageOptions {
         dimensions: true,
-        widths: vec![32, 64],
-        quality: Some(80),
+        widths: [32, 64].map(|width| Whole::new(width).unwrap()).to_vec(),
+        quality: Whole::new(80),
         sizes: Some("(max-width: 50rem) 100vw, 50rem".to_owned()),
         ..ImageOptions::default()
     };

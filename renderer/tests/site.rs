@@ -11,7 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use release::File;
 use renderer::data::{DataSet, RowPage, Snapshot};
-use renderer::{BaseUrl, ImageOptions, Input, Limits, Reason, Renderer, Sources};
+use renderer::{BaseUrl, ImageOptions, Input, Limits, Reason, Renderer, Sources, Whole};
 
 use support::{CONFIG, errors, input, render, render_with, sources, text, with};
 
@@ -140,7 +140,10 @@ fn images_of_content_have_their_size_and_copies_where_a_site_asks() {
         ];
         let mut input =
             input(Sources::from_files(texts.chain(photos.map(|(path, bytes)| (path.to_owned(), bytes)))));
-        input.options.images = ImageOptions { widths: vec![40, 70], ..ImageOptions::default() };
+        input.options.images = ImageOptions {
+            widths: [40, 70].map(|width| Whole::new(width).unwrap()).to_vec(),
+            ..ImageOptions::default()
+        };
         input
     };
     let (_, files) = render_with(&Renderer::new(16 << 20), &site(&[])).unwrap();
@@ -172,7 +175,7 @@ fn an_image_that_cannot_be_read_is_named() {
     let texts = with(&[("content/p.md", "+++\n+++\n![x](/a.jpg)\n"), ("bakehouse.toml", "")]);
     let texts = texts.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from(*text)));
     let mut input = input(Sources::from_files(texts.chain([("static/a.jpg".to_owned(), bytes.into())])));
-    input.options.images = ImageOptions { widths: vec![40], ..ImageOptions::default() };
+    input.options.images = ImageOptions { widths: vec![Whole::new(40).unwrap()], ..ImageOptions::default() };
     let error = render_with(&Renderer::new(1 << 20), &input).unwrap_err().to_string();
     assert!(error.contains("static/a.jpg") && error.contains("cannot be resized"), "{error}");
 }

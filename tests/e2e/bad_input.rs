@@ -92,7 +92,7 @@ fn breakages() -> Vec<Breakage> {
         bakehouse(b"[[schedul]]\nname = \"x\"\n", &["bakehouse.toml:1:3", "schedul", "`schedule`?"]),
         bakehouse(b"[edge]\nmemory = \"three\"\n", &["bakehouse.toml:2:10", "\"three\"", "a whole number"]),
         bakehouse(b"site = \"x\"\nhosts = [\"\xff\"]\n", &["bakehouse.toml:2", "UTF-8"]),
-        bakehouse(b"[images]\nquality = 0\n", &["bakehouse.toml", "`quality`", "1 to 100"]),
+        bakehouse(b"[images]\nquality = 0\n", &["bakehouse.toml", "quality = 0", "from 1 to 100"]),
         bakehouse(
             b"[[schedule]]\nname = \"x\"\ncron = \"61 * * * *\"\n",
             &["bakehouse.toml", "61 * * * *", "five fields"],

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::DataError;
 use crate::sources::is_listed;
+use crate::whole::Whole;
 
 /// Rows of a source unless `rows_max` says otherwise: a page each would make a render of ten thousand pages.
 pub const ROWS_MAX_DEFAULT: usize = 10_000;
@@ -20,6 +21,8 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// Pages that are followed unless `paging.pages_max` says otherwise.
 const PAGES_MAX_DEFAULT: usize = 20;
+/// What a bound may be at most: data is held in memory.
+const COUNT_MAX: u64 = 1 << 32;
 /// Longest name of a source: it is a file name of the bucket and a metric's label.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -127,12 +130,14 @@ pub struct Paging {
     /// JSON pointer to the address of the next page; it ends where that is missing, null or empty.
     pub next: String,
     /// The most pages: one more is an error, as what is there would be incomplete.
-    #[serde(default = "pages_max_default")]
-    pub pages_max: usize,
+    pages_max: Option<Whole<usize, 1, COUNT_MAX>>,
 }
 
-fn pages_max_default() -> usize {
-    PAGES_MAX_DEFAULT
+impl Paging {
+    /// The most pages.
+    pub fn pages_max(&self) -> usize {
+        self.pages_max.map_or(PAGES_MAX_DEFAULT, Whole::get)
+    }
 }
 
 /// `[source.page]`: one page a row. `slug`, `title`, `description` and `body` name a column, or are a pattern such as
@@ -180,8 +185,8 @@ struct RawSource {
     name: String,
     r#type: RawType,
     timeout: Option<String>,
-    rows_max: Option<usize>,
-    bytes_max: Option<usize>,
+    rows_max: Option<Whole<usize, 1, COUNT_MAX>>,
+    bytes_max: Option<Whole<usize, 1, COUNT_MAX>>,
     page: Option<PageConfig>,
     database: Option<PathBuf>,
     query: Option<String>,
@@ -248,13 +253,8 @@ impl TryFrom<RawSource> for SourceConfig {
                     )
                 })?,
         };
-        let rows_max = raw.rows_max.unwrap_or(ROWS_MAX_DEFAULT);
-        let bytes_max = raw.bytes_max.unwrap_or(BYTES_MAX_DEFAULT);
-        for (key, value) in [("rows_max", rows_max), ("bytes_max", bytes_max)] {
-            if value == 0 {
-                return Err(wrong(key, "must be at least 1".into()));
-            }
-        }
+        let rows_max = raw.rows_max.map_or(ROWS_MAX_DEFAULT, Whole::get);
+        let bytes_max = raw.bytes_max.map_or(BYTES_MAX_DEFAULT, Whole::get);
         // A key of another kind would have no effect, and its author would wonder.
         use RawType::{File, Http, Sql};
         let keys: [(&str, bool, &[RawType]); 10] = [
@@ -296,9 +296,6 @@ impl TryFrom<RawSource> for SourceConfig {
                 pointer("rows", &rows)?;
                 if let Some(paging) = &raw.paging {
                     pointer("paging.next", &paging.next)?;
-                }
-                if raw.paging.as_ref().is_some_and(|paging| paging.pages_max == 0) {
-                    return Err(wrong("paging.pages_max", "must be at least 1".into()));
                 }
                 SourceKind::Http(HttpConfig {
                     url,
@@ -437,7 +434,7 @@ mod tests {
         .unwrap();
         assert_eq!(http.timeout, Duration::from_millis(60_500));
         let SourceKind::Http(HttpConfig { paging: Some(paging), .. }) = http.kind else { panic!("not http") };
-        assert_eq!(paging.pages_max, PAGES_MAX_DEFAULT);
+        assert_eq!(paging.pages_max(), PAGES_MAX_DEFAULT);
     }
 
     #[test]
@@ -470,7 +467,7 @@ mod tests {
             (format!("name='x'\n{sql}timeout='0s'"), "`timeout` must be"),
             (format!("name='x'\n{sql}timeout='soon'"), "`timeout` must be"),
             (format!("name='x'\n{sql}timeout='2h'"), "`timeout` must be"),
-            (format!("name='x'\n{sql}rows_max=0"), "`rows_max` must be at least 1"),
+            (format!("name='x'\n{sql}rows_max=0"), "expected a whole number from 1 to 4294967296"),
             (format!("name='x'\n{sql}url='http://x'"), "`url` means nothing with type = \"sql\""),
             (format!("name='x'\n{http}query='q'"), "`query` means nothing with type = \"http\""),
             (format!("name='x'\n{sql}parameters=[[1]]"), "`parameters` number 1"),

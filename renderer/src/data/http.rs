@@ -87,11 +87,11 @@ pub(super) async fn get(
         if asked.contains(&following) {
             return Err(fetcher.bad_link(&url, &shown, "that page was read already"));
         }
-        if asked.len() >= paging.pages_max {
+        if asked.len() >= paging.pages_max() {
             return Err(fetcher.bad_link(
                 &url,
                 &shown,
-                &format!("it has more than {} pages (`pages_max`)", paging.pages_max),
+                &format!("it has more than {} pages (`pages_max`)", paging.pages_max()),
             ));
         }
         url = following;

@@ -7,6 +7,7 @@ use blake3::Hash;
 use serde::Deserialize;
 
 use super::{Change, Header, Wish};
+use crate::whole::Whole;
 
 /// How many widths a site may ask for: each is a copy of every image.
 const WIDTHS_MAX: usize = 16;
@@ -18,11 +19,11 @@ pub struct ImageOptions {
     /// Whether they say their width and height. With `widths` they always do.
     pub dimensions: bool,
     /// The widths of copies, in pixels. An image gets those that are less than its own.
-    pub widths: Vec<u32>,
+    pub widths: Vec<Whole<u32, 1, 65_535>>,
     /// What copies are written as.
     pub format: ImageFormat,
     /// The quality of copies in JPEG and AVIF, from 1 to 100: 75 and 80.
-    pub quality: Option<u8>,
+    pub quality: Option<Whole<u8, 1, 100>>,
     /// How wide images are shown, as in the attribute `sizes`. Without it: as wide as they are, if the window allows.
     pub sizes: Option<String>,
 }
@@ -55,17 +56,11 @@ impl ImageOptions {
     /// # Errors
     /// Which key is wrong, and what it may be.
     pub fn check(&self) -> Result<(), String> {
-        if self.widths.contains(&0) {
-            return Err("`widths` in [images] has a 0: each is a number of pixels above that".to_owned());
-        }
         if self.widths.len() > WIDTHS_MAX {
             let given = self.widths.len();
             return Err(format!("`widths` in [images] has {given} numbers, the limit is {WIDTHS_MAX}"));
         }
         match (self.quality, self.format) {
-            (Some(quality), _) if !(1..=100).contains(&quality) => {
-                Err(format!("`quality` in [images] is {quality}: it is a number from 1 to 100"))
-            }
             (Some(_), ImageFormat::Png | ImageFormat::Webp) => {
                 Err("`quality` in [images] is for JPEG and AVIF: PNG and WebP are written without loss"
                     .to_owned())
@@ -112,9 +107,9 @@ impl Shown {
             ImageFormat::Png => "png",
             ImageFormat::Avif => "avif",
         };
-        let widths: BTreeSet<u32> = options.widths.iter().copied().collect();
+        let widths: BTreeSet<u32> = options.widths.iter().map(|width| width.get()).collect();
         let copies = widths.range(..header.width).map(|width| {
-            let quality = options.quality.filter(|_| matches!(format, "jpg" | "avif"));
+            let quality = options.quality.map(Whole::get).filter(|_| matches!(format, "jpg" | "avif"));
             let (width, height, speed, filter) = (Some(*width), None, None, None);
             let change = Change { op: "fit_width", width, height, format, quality, speed, filter };
             Ok(Arc::new(Wish::new(&shown.source, header, &change)?.0))
@@ -130,8 +125,9 @@ impl Shown {
 mod tests {
     use super::*;
 
-    fn options(widths: &[u32]) -> ImageOptions {
-        ImageOptions { widths: widths.to_vec(), ..ImageOptions::default() }
+    fn options(widths: &[u64]) -> ImageOptions {
+        let widths = widths.iter().map(|width| Whole::new(*width).unwrap()).collect();
+        ImageOptions { widths, ..ImageOptions::default() }
     }
 
     /// A PNG of that size, as far as headers go.
@@ -164,7 +160,7 @@ mod tests {
         assert!(shown(&image, &options(&[480])).with_itself);
         let narrow = ImageOptions { sizes: Some("30rem".to_owned()), ..options(&[480]) };
         assert!(!shown(&image, &narrow).with_itself);
-        let jpeg = ImageOptions { format: ImageFormat::Jpg, quality: Some(60), ..options(&[480]) };
+        let jpeg = ImageOptions { format: ImageFormat::Jpg, quality: Whole::new(60), ..options(&[480]) };
         assert!(shown(&image, &jpeg).copies[0].path().ends_with(".jpg"));
         assert!(shown(&image, &options(&[1_440])).copies.is_empty());
     }
@@ -191,10 +187,8 @@ mod tests {
     #[test]
     fn wrong_values_are_named() {
         let wrong = |options: ImageOptions| options.check().unwrap_err();
-        assert!(wrong(options(&[480, 0])).starts_with("`widths` in [images] has a 0"));
         assert!(wrong(options(&[1; 17])).contains("the limit is 16"));
-        assert!(wrong(ImageOptions { quality: Some(101), ..options(&[]) }).contains("from 1 to 100"));
-        let webp = ImageOptions { quality: Some(80), format: ImageFormat::Webp, ..options(&[480]) };
+        let webp = ImageOptions { quality: Whole::new(80), format: ImageFormat::Webp, ..options(&[480]) };
         assert!(wrong(webp).contains("JPEG and AVIF"));
         options(&[480]).check().unwrap();
     }

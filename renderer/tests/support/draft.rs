@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use renderer::data::{self, DataSet, Faults, SourceConfig};
-use renderer::{BaseUrl, ImageOptions, Input, Options, Sources};
+use renderer::{BaseUrl, ImageOptions, Input, Options, Sources, Whole};
 
 /// A picture, as text: a character for each byte.
 pub fn picture(width: u32) -> String {
@@ -609,7 +609,8 @@ impl Draft {
         let given = BaseUrl::Given("https://b.example/sub".to_owned());
         let base_url = pick(&[BaseUrl::Configured, BaseUrl::RootRelative, given], self.base_url);
         let now: jiff::Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
-        let widths = if self.images == 2 { vec![3, 6] } else { Vec::new() };
+        let widths: &[u64] = if self.images == 2 { &[3, 6] } else { &[] };
+        let widths = widths.iter().map(|width| Whole::new(*width).unwrap()).collect();
         let images = ImageOptions { dimensions: self.images > 0, widths, ..ImageOptions::default() };
         Input {
             sources,
