@@ -107,10 +107,7 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
             let (new_path, converted) = match template.strip_prefix("shortcodes/") {
                 Some(file) => {
                     let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-                    let own = stem.rsplit('/').next().unwrap_or(stem);
-                    let is_markdown = file.ends_with(".md");
-                    let made = shortcode::shortcode(own, text, is_markdown, &names);
-                    (format!("{folder}components/{stem}.html"), made)
+                    (format!("{folder}components/{stem}.html"), shortcode::shortcode(file, text, &names))
                 }
                 None => (path.to_owned(), template::convert(template, text, &names)),
             };
@@ -196,6 +193,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
     let mut taken = BTreeSet::new();
     let mut files = BTreeSet::new();
     let mut frames: BTreeMap<String, names::Frame> = BTreeMap::new();
+    let mut includes: BTreeMap<String, names::Reads> = BTreeMap::new();
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut given = names::Given::default();
     // What macros read without being given it, by file; and which files each shortcode imports.
@@ -232,6 +230,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
                 expression::calls(&tokens).for_each(|call| given.add(&call.name, &call.arguments));
             }
         }
+        includes.entry(name.to_owned()).or_default().read(&pieces);
         let shortcode = name.strip_prefix("shortcodes/").and_then(|file| file.rsplit('/').next());
         for (file, alias) in tags().filter_map(template::import_of) {
             if let Some((shortcode, _)) = shortcode.and_then(|file| file.rsplit_once('.')) {
@@ -278,6 +277,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         frames,
         given,
         lent,
+        includes,
         languages: languages(sources),
     })
 }

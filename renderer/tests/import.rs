@@ -61,3 +61,32 @@ fn imported_macros_see_what_their_shortcode_is_given() {
         assert!(html.contains(part), "{part}: {html}");
     }
 }
+
+/// What a filter made of a part of a template stood as it was.
+#[test]
+fn imported_filters_of_parts_are_not_escaped() {
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        ("content/_index.md", "+++\n+++\n"),
+        ("templates/index.html", "{% filter markdown %}*x* {{ \"<\" }}{% endfilter %}"),
+    ]);
+    assert_eq!((text(&files, "index.html"), notes), ("<p><em>x</em> &lt;</p>\n".to_owned(), vec![]));
+}
+
+/// A template that a shortcode or a macro includes saw what these are given, and the page.
+#[test]
+fn imported_includes_see_what_includes_them_is_given() {
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        ("content/_index.md", "+++\n+++\n{{ card(name=\"Rye\", big=true) }}\n\n{{ card(name=\"Oat\") }}\n"),
+        ("templates/index.html", "{% import \"m.html\" as m %}{{ section.content | safe }}{{ m::lang() }}"),
+        ("templates/m.html", "{% macro lang() %}{% include \"lang.html\" %}{% endmacro %}"),
+        ("templates/lang.html", "in {{ lang }} {{ section.path }}"),
+        ("templates/card.html", "<b>{{ name }}{% if big %}!{% endif %}</b>{% include \"lang.html\" %}"),
+        ("templates/shortcodes/card.html", "<div>{% include \"card.html\" %}</div>"),
+    ]);
+    let html = text(&files, "index.html");
+    assert_eq!(notes, [""; 0]);
+    let expected = "<div><b>Rye!</b>in en /</div>\n<div><b>Oat</b>in en /</div>\nin en /";
+    assert_eq!(html, expected);
+}

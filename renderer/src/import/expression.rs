@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 
 use super::names::Languages;
 use filters::{end_of_filter, filters, term};
+pub(super) use token::has_outside;
 pub(super) use token::{Arguments, Call, Token, arguments, calls, read, replace_calls, separated, write};
-use token::{KEYWORDS, before, closing, has_outside, next};
+use token::{KEYWORDS, before, closing, next};
 
 /// Renamed tests, and the name that their argument has now.
 const TESTS: &[(&str, &str, &str)] = &[
@@ -264,6 +265,22 @@ fn tests(tokens: &mut Vec<Token>) {
                 && let Some(after) = next(tokens, at + 1)
             {
                 at = after;
+            }
+            // Texts could not be walked through then.
+            if tokens[at].is("iterable") {
+                let is_not = next(tokens, i + 1) != Some(at);
+                let start = term(tokens, i);
+                let operand = write(&tokens[start..i]);
+                let operand = operand.trim();
+                let asked = if is_not {
+                    format!("({operand} is not array and {operand} is not map)")
+                } else {
+                    format!("({operand} is array or {operand} is map)")
+                };
+                let asked = read(&asked);
+                i = start + asked.len();
+                tokens.splice(start..=at, asked);
+                continue;
             }
             if let Some((_, new, argument)) = TESTS.iter().find(|(old, ..)| tokens[at].is(old)) {
                 tokens[at] = Token::Word((*new).to_owned());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Arguments, Token};
+use super::variables::Variables;
 use crate::templates::pieces::Piece;
 
 /// What is known of a site while its templates are converted.
@@ -19,6 +20,8 @@ pub(super) struct Names {
     pub(super) given: Given,
     /// By a file of macros, what these read that a shortcode which imports it is given: they saw it.
     pub(super) lent: BTreeMap<String, BTreeSet<String>>,
+    /// What each template reads and includes: an included one sees what the macro or the shortcode is given that includes it.
+    pub(super) includes: BTreeMap<String, Reads>,
     /// The languages, where there are several.
     pub(super) languages: Option<Languages>,
 }
@@ -106,7 +109,47 @@ impl Frame {
     }
 }
 
+/// What a template reads that it does not set, and what it includes.
+#[derive(Default)]
+pub(super) struct Reads {
+    variables: BTreeSet<String>,
+    includes: BTreeSet<String>,
+}
+
+impl Reads {
+    pub(super) fn read(&mut self, pieces: &[Piece<'_>]) {
+        self.variables.extend(Variables::of(pieces, BTreeSet::new()).free.into_keys());
+        self.includes.extend(included(pieces));
+    }
+}
+
+/// The names of the templates that one includes, or may include.
+fn included(pieces: &[Piece<'_>]) -> impl Iterator<Item = String> {
+    let tags = pieces.iter().filter_map(|piece| piece.tag()?.trim().strip_prefix("include "));
+    let texts = tags.flat_map(|rest| {
+        expression::read(rest).into_iter().filter_map(|token| match token {
+            Token::Text(name) => Some(name.trim_matches(['"', '\'', '`']).to_owned()),
+            _ => None,
+        })
+    });
+    texts.collect::<Vec<_>>().into_iter()
+}
+
 impl Names {
+    /// What the templates read that a part of one includes, and those that these include.
+    pub(super) fn read_by_includes(&self, pieces: &[Piece<'_>]) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<String> = included(pieces).collect();
+        while let Some(name) = next.pop() {
+            if let Some(reads) = self.includes.get(&name).filter(|_| seen.insert(name.clone())) {
+                found.extend(reads.variables.iter().cloned());
+                next.extend(reads.includes.iter().cloned());
+            }
+        }
+        found
+    }
+
     /// Whether a block of a template that extends another is shown nowhere, since nothing that it extends has it. In doubt
     /// it is shown.
     pub(super) fn is_lost(&self, frame: &Frame, block: &str) -> bool {

@@ -20,10 +20,16 @@ pub(super) fn counts_calls(text: &str) -> bool {
     Variables::of(&pieces(text), BTreeSet::new()).free.contains_key(NTH)
 }
 
-/// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines.
-pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names) -> Converted {
+/// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines. Macros
+/// that it defines follow it: a component cannot hold others.
+pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let name = stem.rsplit('/').next().unwrap_or(stem);
+    let (text, macros) = without_macros(text);
+    let text = text.as_str();
     let found = Variables::of(&pieces(text), BTreeSet::new());
-    let mut converter = Converter::new(names, "");
+    let own = names.spaces.get(&format!("shortcodes/{file}")).map_or("", String::as_str);
+    let mut converter = Converter::new(names, own);
     let mut parameters = Vec::new();
     for (variable, default) in &found.free {
         if variable == "body" {
@@ -58,18 +64,45 @@ pub(super) fn shortcode(name: &str, text: &str, is_markdown: bool, names: &Names
         *variable != "body" && !found.free.contains_key(*variable) && names.given.has(name, variable)
     });
     parameters.extend(lent.map(|variable| format!("{variable} = none")));
+    // What only the templates read that it includes.
+    let included = names.read_by_includes(&pieces(text));
+    parameters.extend(included.into_iter().filter(|name| !found.free.contains_key(name)).filter_map(
+        |read| {
+            let around = AROUND.contains(&read.as_str());
+            (around || names.given.has(name, &read))
+                .then(|| format!("{}{read} = none", if around { "@" } else { "" }))
+        },
+    ));
+    parameters.dedup();
     // Those that must be given come first, to be read as such, and those that the page gives last.
     parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
     converter.run(text);
     let head = format!("component {name}({})", parameters.join(", "));
-    converter.out = if is_markdown {
+    converter.out = if file.ends_with(".md") {
         format!("{{% {head} %}}{}{{% endcomponent {name} %}}\n", converter.out)
     } else {
         // What may stand within a line brings none of its own.
         let (open, close) = if is_block(text) { ("%}", "{%") } else { ("-%}", "{%-") };
         format!("{{% {head} {open}\n{}\n{close} endcomponent {name} %}}\n", tighten(&converter.out))
     };
+    converter.run(&macros);
     converter.converted()
+}
+
+/// A shortcode, and the macros that it defines.
+fn without_macros(text: &str) -> (String, String) {
+    let (mut left, mut macros, mut in_macro) = (String::new(), String::new(), false);
+    for piece in pieces(text) {
+        let word = piece.tag().and_then(|tag| tag.split_whitespace().next());
+        in_macro |= word == Some("macro");
+        let out = if in_macro { &mut macros } else { &mut left };
+        out.push_str(piece.whole(text));
+        if word == Some("endmacro") {
+            macros.push('\n');
+            in_macro = false;
+        }
+    }
+    (left, macros)
 }
 
 /// Whether the first element of a shortcode is one that stands for itself. One of text or style is found within lines, too.

@@ -244,8 +244,9 @@ impl Converter<'_> {
             },
             "if" | "elif" => format!("{word} {}", self.expression(rest, true)),
             "filter" => {
+                // What a filter made of a part of a template was not escaped again.
                 let made = self.expression(&format!("x | {rest}"), false);
-                format!("filter {}", made.strip_prefix("x | ").unwrap_or(rest))
+                format!("filter {} | safe", made.strip_prefix("x | ").unwrap_or(rest))
             }
             "set" | "set_global" => {
                 let (variable, value) = rest.split_once('=').unwrap_or((rest, ""));
@@ -303,9 +304,21 @@ impl Converter<'_> {
         let (name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
         let name = name.trim();
         let parameters = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
+        let body = &after[..end_of_macro(after)];
         let (mut heads, mut within) = (Vec::new(), Vec::new());
-        for (parameter, value) in expression::arguments(&expression::read(parameters)) {
-            let default = expression::convert(value.clone(), false);
+        let parameters = expression::arguments(&expression::read(parameters));
+        let own: BTreeSet<String> = parameters
+            .iter()
+            .map(|(name, value)| name.clone().unwrap_or_else(|| expression::write(value)))
+            .collect();
+        for (parameter, value) in parameters {
+            let mut default = expression::convert(value.clone(), false);
+            // A field of a text was one that is missing, and is an error now.
+            if matches!(value.as_slice(), [Token::Text(text)] if text.len() == 2)
+                && parameter.as_ref().is_some_and(|parameter| is_only_asked_for_fields(body, parameter))
+            {
+                default = "{}".to_owned();
+            }
             match parameter {
                 None => heads.push(default),
                 Some(parameter) if self.names.given.is_like(name, &parameter, &value) => {
@@ -320,7 +333,9 @@ impl Converter<'_> {
             }
         }
         self.macro_name = name.to_owned();
-        let (mut seen, unknown) = seen(rest, after);
+        let (mut seen, unknown) = seen(rest, body);
+        let included = self.names.read_by_includes(body).into_iter();
+        seen.extend(included.filter(|name| SEEN.contains(&name.as_str()) && !own.contains(name)));
         let (lent, unknown): (Vec<_>, Vec<_>) =
             unknown.into_iter().partition(|(name, _)| self.lent.contains(name));
         seen.extend(lent.into_iter().map(|(name, _)| name));
@@ -340,6 +355,27 @@ impl Converter<'_> {
             self.put("{%", false, set, right && i + 1 == within.len(), "%}");
         }
     }
+}
+
+/// How many pieces there are before the end of the macro that they begin in.
+fn end_of_macro(pieces: &[Piece<'_>]) -> usize {
+    let is_end = |piece: &Piece<'_>| piece.tag().is_some_and(|tag| tag.trim().starts_with("endmacro"));
+    pieces.iter().position(is_end).unwrap_or(pieces.len())
+}
+
+/// Whether a macro asks for fields of a parameter, and does not compare it.
+fn is_only_asked_for_fields(body: &[Piece<'_>], parameter: &str) -> bool {
+    let (mut asked, mut compared) = (false, false);
+    for piece in body {
+        let (Piece::Tag(inside, ..) | Piece::Print(inside, ..)) = piece else { continue };
+        let tokens = expression::read(inside);
+        let solid: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Space(_))).collect();
+        for pair in solid.windows(2).filter(|pair| pair[0].is(parameter)) {
+            asked |= pair[1].is(".") || pair[1].is("[");
+            compared |= pair[1].is("==") || pair[1].is("!=") || pair[1].is("~");
+        }
+    }
+    asked && !compared
 }
 
 fn in_space(space: &str, name: &str) -> String {
@@ -392,13 +428,10 @@ pub(super) fn read_unseen(pieces: &[Piece<'_>]) -> BTreeSet<String> {
 /// What the macro whose first tag says `rest` takes from where it is called: what all could see, and all else, and whether
 /// it may be missing. `inside` begins with its body.
 fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<(String, bool)>) {
-    let length = inside
-        .iter()
-        .position(|piece| matches!(piece, Piece::Tag(tag, ..) if tag.trim().starts_with("endmacro")));
     let given = rest.split_once('(').map_or("", |(_, parameters)| parameters);
     let given = given.split([',', ')']).filter_map(|one| one.split('=').next());
     let given = given.map(|name| name.trim().to_owned()).collect();
-    let found = Variables::of(&inside[..length.unwrap_or(inside.len())], given);
+    let found = Variables::of(&inside[..end_of_macro(inside)], given);
     let (seen, unknown) =
         found.free.into_keys().partition::<BTreeSet<String>, _>(|name| SEEN.contains(&name.as_str()));
     let unknown = unknown.into_iter().map(|name| {

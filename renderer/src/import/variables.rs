@@ -35,7 +35,7 @@ impl Variables {
         let mut out = Self::default();
         for piece in pieces {
             match piece {
-                Piece::Print(inside, ..) => out.add(&expression::read(inside), &bound, false),
+                Piece::Print(inside, ..) => out.add_value(&expression::read(inside), &bound),
                 Piece::Tag(inside, ..) => {
                     let trimmed = inside.trim();
                     let word = trimmed.split(|c: char| c.is_whitespace()).next().unwrap_or("");
@@ -44,7 +44,7 @@ impl Variables {
                         "if" | "elif" => out.add(&expression::read(rest), &bound, true),
                         "set" | "set_global" => {
                             let (variable, value) = rest.split_once('=').unwrap_or((rest, ""));
-                            out.add(&expression::read(value), &bound, false);
+                            out.add_value(&expression::read(value), &bound);
                             bound.insert(variable.trim().to_owned());
                         }
                         "for" => {
@@ -60,6 +60,11 @@ impl Variables {
             }
         }
         out
+    }
+
+    /// Adds those of a value, in which `and`, `or` and `not` passed over what is missing.
+    fn add_value(&mut self, tokens: &[Token], bound: &BTreeSet<String>) {
+        self.add(tokens, bound, expression::has_outside(tokens, &["and", "or", "not"]));
     }
 
     fn add(&mut self, tokens: &[Token], bound: &BTreeSet<String>, condition: bool) {
@@ -84,10 +89,9 @@ impl Variables {
                 continue;
             }
             let asked = after == "is" && matches!(text(i + 2), "defined" | "undefined" | "not");
-            let whole = condition && after != ".";
             let has_default = after == "|" && text(i + 2) == "default";
             let default = if has_default { literal(&solid[i..]) } else { None };
-            if asked || whole || (has_default && default.is_none()) {
+            if asked || condition || (has_default && default.is_none()) {
                 self.optional.insert(word.clone());
             }
             let entry = self.free.entry(word.clone()).or_default();

@@ -184,6 +184,16 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
             let end = argument("end").map_or_else(String::new, |end| format!(", end={end}"));
             format!("{list} | truncate(length=255{end})")
         }
+        // Units of a thousand were those without a word.
+        "filesizeformat" if argument("binary").is_none() => format!("{list} | filesize_format(binary=false)"),
+        "indent" => {
+            let (sign, width) = repeated(argument("prefix")?.trim_matches(['"', '\'', '`']))?;
+            let others = given.iter().filter(|(key, _)| key.as_deref() != Some("prefix"));
+            let others =
+                others.filter_map(|(key, value)| Some(format!(", {}={}", key.as_ref()?, write(value))));
+            let others = others.collect::<String>();
+            format!("{list} | indent(width={width}, indentation=\"{sign}\"{others})")
+        }
         "addslashes" => ['\\', '"', '\'']
             .iter()
             .fold(list, |text, sign| format!("{text} | replace(from=\"\\{sign}\", to=\"\\\\\\{sign}\")")),
@@ -195,6 +205,12 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
         }
         _ => return None,
     })
+}
+
+/// The sign that a text is made of, and how many of it there are.
+fn repeated(text: &str) -> Option<(char, usize)> {
+    let first = text.chars().next()?;
+    text.chars().all(|sign| sign == first).then(|| (first, text.chars().count()))
 }
 
 /// Fields that are there and have no value where nothing is known, for which `default` stood in.

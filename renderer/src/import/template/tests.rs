@@ -10,6 +10,7 @@ fn names() -> Names {
         frames: BTreeMap::new(),
         given: Given::default(),
         lent: BTreeMap::new(),
+        includes: BTreeMap::new(),
         languages: None,
     }
 }
@@ -85,7 +86,7 @@ fn parameters_take_what_they_are_given() {
     {{ a }}{% endcomponent two %}
     "#);
     let text = "{% if b %}{{ b | default(value=\"x\") }}{{ n | default(value=\"x\") }}{% endif %}";
-    insta::assert_snapshot!(shortcode("two", text, false, &names).text, @r#"
+    insta::assert_snapshot!(shortcode("two.html", text, &names).text, @r#"
     {% component two(b = none, n = none) -%}
     {% if b -%}
     {{ (b if b is not none else "x") }}{{ (n if n is not none else "x") }}
@@ -98,7 +99,7 @@ fn parameters_take_what_they_are_given() {
 fn ends_have_the_names_of_what_they_end() {
     let text = "{% block a %}{%- block b -%}{% endblock a %}{% endblock wrong -%}{% filter linebreaksbr %}{% endfilter %}";
     let made = convert("x.html", text, &names());
-    insta::assert_snapshot!(made.text, @"{% block a %}{%- block b -%}{% endblock b %}{% endblock a -%}{% filter newlines_to_br %}{% endfilter %}");
+    insta::assert_snapshot!(made.text, @"{% block a %}{%- block b -%}{% endblock b %}{% endblock a -%}{% filter newlines_to_br | safe %}{% endfilter %}");
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn what_stands_outside_of_the_blocks_of_a_child_is_left_out() {
 #[test]
 fn shortcodes_of_markdown_keep_their_lines() {
     let text = "## A\n\n- {{ a }}\n\n    code\n";
-    insta::assert_snapshot!(shortcode("m", text, true, &names()).text, @"
+    insta::assert_snapshot!(shortcode("m.md", text, &names()).text, @"
     {% component m(a) %}## A
 
     - {{ a }}
@@ -140,9 +141,8 @@ fn what_a_parent_imports_or_may_include_is_known() {
 #[test]
 fn shortcodes_become_components() {
     let made = shortcode(
-        "image",
+        "image.html",
         "{% if not id %}\n{# none #}\n{% set id = 1 %}\n{% endif %}\n<figure>\n\n  <img src=\"{{ get_url(path=src) }}\" alt=\"{{ alt | default(value=\"\") }}\">\n  {% if caption is defined %}<p>{{ caption }}</p>{% endif %}\n  {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}\n</figure>\n",
-        false,
         &names(),
     );
     insta::assert_snapshot!(made.text, @r#"
@@ -163,10 +163,46 @@ fn shortcodes_become_components() {
 }
 
 #[test]
+fn macros_of_a_shortcode_follow_it() {
+    let mut names = names();
+    names.spaces.insert("shortcodes/team.html".to_owned(), "team".to_owned());
+    let text = "{% macro one(who) %}<i>{{ who }}</i>{% endmacro %}\n<div>{% for who in list %}{{ self::one(who=who) }}{% endfor %}</div>\n";
+    insta::assert_snapshot!(shortcode("team.html", text, &names).text, @r#"
+    {% component team(list) %}
+    <div>{% for who in list %}{{ <team.one who={who} /> }}{% endfor %}</div>
+    {% endcomponent team %}
+    {% component team.one(who) %}<i>{{ who }}</i>{% endcomponent team.one %}
+    "#);
+}
+
+#[test]
+fn what_conditions_pass_over_need_not_be_given() {
+    let text =
+        "{% if o.a %}{{ o.a }}{% elif p[0] is defined %}{{ p[0] }}{% endif %}{% set x = not q %}{{ r }}";
+    let head = "{% component a(r, o = none, p = none, q = none) -%}";
+    assert_eq!(shortcode("a.html", text, &names()).text.lines().next(), Some(head));
+}
+
+#[test]
+fn fields_of_a_parameter_that_is_no_map_are_missing() {
+    let text = "{% macro m(s=\"\", t=\"\") %}{{ s[k] }}{{ t.a }}{% if t == \"\" %}{% endif %}{% endmacro %}";
+    let mut names = names();
+    names.given.add(
+        "m",
+        &vec![(Some("s".to_owned()), expression::read("x")), (Some("t".to_owned()), expression::read("x"))],
+    );
+    let made = convert("a.html", text, &names).text;
+    assert!(
+        made.contains("{% set s = {} if s is none else s %}{% set t = \"\" if t is none else t %}"),
+        "{made}"
+    );
+}
+
+#[test]
 fn any_template_is_read() {
     let deep = format!("{{{{ {} }}}}", "m::a(b=x | default(value=".repeat(100_000));
     for text in ["", "{{", "{% if", "{# a", "a {{ '}}' }} b", "{% raw %}{{", "{%-%}", "{{-}}", &deep] {
         convert("a.html", text, &names());
-        shortcode("a", text, false, &names());
+        shortcode("a.html", text, &names());
     }
 }
