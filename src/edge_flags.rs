@@ -43,7 +43,7 @@ pub struct UpstreamFlags {
     /// Milliseconds to a connection, TLS included
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     connect_ms: u64,
-    /// Milliseconds from a request to the head of its response
+    /// Milliseconds from a request, or the last of its content, to the head of its response
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     first_byte_ms: u64,
     /// Milliseconds between two parts of a response

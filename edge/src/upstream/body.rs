@@ -13,6 +13,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, combinators::BoxBody};
 
 use super::{
+    link::Broke,
     message::{Ending, Head},
     pool::Lease,
     upstream::Permit,
@@ -134,7 +135,13 @@ impl TimedBody {
         }
     }
 
-    fn broke(&mut self) -> EdgeError {
+    fn broke(&mut self, broke: Broke) -> EdgeError {
+        tracing::debug!(%broke, "a response broke off");
+        if let Broke::Request(error) = broke {
+            // That says nothing about the upstream.
+            self.permit = None;
+            return EdgeError::RequestBroke { reason: error.to_string() };
+        }
         let error = EdgeError::UpstreamBroke;
         if let Some(permit) = self.permit.take() {
             permit.broke(&error);
@@ -167,11 +174,11 @@ impl TimedBody {
             let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
             let link = lease.link();
             let Poll::Ready(part) = link.poll_part(cx) else {
-                if !self.waits {
+                if link.has_its_time_anew() || !self.waits {
                     self.waits = true;
                     link.patience().lasts(self.idle);
                 }
-                return link.patience().poll(cx).map(|()| Some(Err(self.broke())));
+                return link.poll_late(cx).map(|()| Some(Err(self.broke(Broke::Late))));
             };
             self.waits = false;
             match part {
@@ -187,10 +194,7 @@ impl TimedBody {
                     self.completed();
                     return Poll::Ready(None);
                 }
-                Err(broke) => {
-                    tracing::debug!(%broke, "a response broke off");
-                    return Poll::Ready(Some(Err(self.broke())));
-                }
+                Err(broke) => return Poll::Ready(Some(Err(self.broke(broke)))),
             }
         }
     }

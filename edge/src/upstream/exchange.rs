@@ -135,7 +135,8 @@ impl Exchange {
             (TimedBody::new(&head, self.deadlines.idle, lease), None)
         };
         if let Err(error) = body.begin().await {
-            return Err(Failure::of_upstream(permit, error));
+            let is_requests = matches!(error, EdgeError::RequestBroke { .. });
+            return Err(if is_requests { Failure::of_request } else { Failure::of_upstream }(permit, error));
         }
         permit.succeeded();
         trace::note(|| {

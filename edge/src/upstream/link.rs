@@ -4,6 +4,7 @@
 use std::{
     fmt,
     io::{self, IoSlice},
+    mem,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -133,14 +134,19 @@ impl Link {
         Ok(())
     }
 
-    /// The head of the final response; those before it are told.
+    /// The head of the final response; those before it are told. It may take `first_byte` from the last of the content that went
+    /// out.
     pub(super) fn poll_head(
         &mut self,
         method: &Method,
         informational: Option<&Informational>,
+        first_byte: Duration,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, Broke>> {
         self.send(cx)?;
+        if self.has_its_time_anew() {
+            self.patience.lasts(first_byte);
+        }
         let mut looked_at = 0;
         loop {
             // A head ends with a line: without a new one there is nothing new to find.
@@ -177,12 +183,20 @@ impl Link {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broke::Line(error))),
-                Poll::Pending if self.patience.poll(cx).is_ready() => {
-                    return Poll::Ready(Err(Broke::Late));
-                }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.poll_late(cx).map(|()| Err(Broke::Late)),
             }
         }
+    }
+
+    /// Whether more of the request's content has gone out, or has yet to come: what a client takes to send it is not the
+    /// upstream's fault, and who takes it is alive.
+    pub(super) fn has_its_time_anew(&mut self) -> bool {
+        mem::take(&mut self.out.has_moved) || self.out.waits
+    }
+
+    /// Ready when it takes the upstream too long. The client whose content is waited for has a deadline of its own.
+    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.out.waits { Poll::Pending } else { self.patience.poll(cx) }
     }
 
     /// What comes next in the content, without an end to patience.
@@ -303,6 +317,10 @@ struct Outgoing {
     left: Option<u64>,
     /// Whether TLS may still hold some of what was written.
     is_held: bool,
+    /// Whether all that there is has gone out, and there is more of the content to come.
+    waits: bool,
+    /// Whether some of a request with content went out.
+    has_moved: bool,
 }
 
 impl Outgoing {
@@ -315,6 +333,7 @@ impl Outgoing {
     }
 
     fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), Broke>> {
+        self.waits = false;
         loop {
             // The first of the content goes out together with the head.
             let is_waiting =
@@ -325,6 +344,7 @@ impl Outgoing {
                 }
                 ready!(Pin::new(io).poll_flush(cx)).map_err(Broke::Line)?;
                 self.is_held = false;
+                self.waits = is_waiting;
                 return if is_waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let parts = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
@@ -333,6 +353,7 @@ impl Outgoing {
                 return Poll::Ready(Err(Broke::Line(io::ErrorKind::WriteZero.into())));
             }
             self.is_held = true;
+            self.has_moved |= self.content.is_some();
             self.advance(written);
         }
     }
@@ -408,7 +429,7 @@ impl Patience {
         self.ends(Instant::now() + time);
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.deadline() > self.end {
             self.timer.as_mut().reset(self.end);
         }

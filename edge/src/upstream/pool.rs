@@ -102,7 +102,8 @@ impl Pool {
         let was_used = lease.link.line().was_used();
         lease.link.begin(ask, host, authority, content).map_err(SendError::Request)?;
         lease.link.patience().ends(end);
-        let head = poll_fn(|cx| lease.link.poll_head(&ask.method, ask.informational.as_ref(), cx)).await;
+        let informational = ask.informational.as_ref();
+        let head = poll_fn(|cx| lease.link.poll_head(&ask.method, informational, first_byte, cx)).await;
         match head {
             Ok(head) => Ok((head, lease)),
             Err(Broke::Late) => Err(SendError::Late),
