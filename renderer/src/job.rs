@@ -113,23 +113,19 @@ impl Job {
             Self::Check(content) => (Kind::Check, site.source_of(*content).clone(), 0),
             Self::Section(id) => (Kind::Section, library.section(*id).source.clone(), 0),
             Self::SectionPager(id, n) => (Kind::SectionPager, library.section(*id).source.clone(), *n),
-            Self::TaxonomyList(index) => {
-                (Kind::TaxonomyList, Arc::from(library.taxonomies[*index].path.as_str()), 0)
-            }
-            Self::Term(index, term) => {
-                (Kind::Term, Arc::from(&*library.taxonomies[*index].terms[*term].path), 0)
-            }
+            Self::TaxonomyList(index) => (Kind::TaxonomyList, library.taxonomies[*index].id.clone(), 0),
+            Self::Term(index, term) => (Kind::Term, library.taxonomies[*index].terms[*term].id.clone(), 0),
             Self::TermPager(index, term, n) => {
-                (Kind::TermPager, Arc::from(&*library.taxonomies[*index].terms[*term].path), *n)
+                (Kind::TermPager, library.taxonomies[*index].terms[*term].id.clone(), *n)
             }
             Self::Feed(of, path, _) => {
-                // A section and a term may have one address.
-                let n = match of {
-                    FeedOf::Language(_) => 0,
-                    FeedOf::Section(_) => 1,
-                    FeedOf::Term(..) => 2,
+                // Several sections and terms may have one address.
+                let of: &str = match of {
+                    FeedOf::Language(lang) => lang,
+                    FeedOf::Section(id) => &library.section(*id).source,
+                    FeedOf::Term(index, term) => &library.taxonomies[*index].terms[*term].id,
                 };
-                (Kind::Feed, Arc::from(path.as_str()), n)
+                (Kind::Feed, Arc::from(format!("{path}\0{of}")), 0)
             }
             Self::Generated(path) => (Kind::Generated, Arc::from(path.as_str()), 0),
             Self::Sitemap => (Kind::Sitemap, Arc::from(""), 0),

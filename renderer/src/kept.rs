@@ -103,7 +103,7 @@ impl Before<Vec<Stamp>> {
 pub(crate) struct Touched {
     contents: HashSet<Content>,
     sources: BTreeSet<Arc<str>>,
-    /// Sections by source, terms and taxonomies by path.
+    /// Sections by source, terms and taxonomies by id.
     lists: BTreeSet<Arc<str>>,
     /// Whether front matter differs, and the sitemap shows it. Addresses and dates do not.
     sitemap: bool,
@@ -177,9 +177,9 @@ impl Touched {
         for taxonomy in &library.taxonomies {
             let terms = taxonomy.terms.iter().filter(|term| term.pages.contains(&id));
             let before = self.lists.len();
-            self.lists.extend(terms.map(|term| Arc::from(&*term.path)));
+            self.lists.extend(terms.map(|term| term.id.clone()));
             if self.lists.len() > before {
-                self.lists.insert(taxonomy.path.as_str().into());
+                self.lists.insert(taxonomy.id.clone());
             }
         }
     }

@@ -214,6 +214,8 @@ pub(crate) struct Taxonomy {
     pub(crate) lang: Arc<str>,
     pub(crate) slug: String,
     pub(crate) path: String,
+    /// What tells it from all others: its path, with its number where others may have that.
+    pub(crate) id: Arc<str>,
     pub(crate) terms: Vec<Term>,
 }
 
@@ -222,7 +224,9 @@ pub(crate) struct Taxonomy {
 pub(crate) struct Term {
     pub(crate) name: Box<str>,
     pub(crate) slug: Box<str>,
-    pub(crate) path: Box<str>,
+    pub(crate) path: Arc<str>,
+    /// What tells it from the terms of all taxonomies, in the same way.
+    pub(crate) id: Arc<str>,
     pub(crate) pages: Vec<PageId>,
 }
 

@@ -38,13 +38,13 @@ pub(crate) enum Node {
     Section(Arc<str>, Fields, bool),
     /// The pages of a section, in order, each as [`Node::Page`].
     Members(Arc<str>, Fields, bool),
-    /// A term, by its path, with its pages or only their number.
+    /// A term, by its id, with its pages or only their number.
     Term(Arc<str>, Pages, Fields, bool),
-    /// A taxonomy, by its path, with all its terms.
+    /// A taxonomy, by its id, with all its terms.
     Taxonomy(Arc<str>, Pages, Fields, bool),
-    /// The path of the term of that name, in the taxonomy of that path.
+    /// The path of the term of that name, in the taxonomy of that id.
     TermNamed(Arc<str>, Arc<str>),
-    /// Which pages one pager of a section or term has, by their path, and how many there are.
+    /// Which pages one pager has, of a section by its source or of a term by its id, and how many there are.
     Pager(Arc<str>, usize),
     /// The files of all contents: what a name that leads nowhere may have meant.
     Names,

@@ -188,9 +188,9 @@ struct Made {
     /// write what another thread reads.
     sections: Box<[SectionValues]>,
     /// The pages of terms, which each pager of a term has.
-    lists: Bounded<(Box<str>, Fields, bool, Pages), Value>,
+    lists: Bounded<(Arc<str>, Fields, bool, Pages), Value>,
     summaries: Bounded<(PageId, bool), Value>,
-    taxonomies: Mutex<HashMap<(String, Fields, bool, Pages), Value>>,
+    taxonomies: Mutex<HashMap<(Arc<str>, Fields, bool, Pages), Value>>,
 }
 
 impl Made {
@@ -448,7 +448,7 @@ impl Site {
     /// The term of that name or slug.
     pub(crate) fn term_named(&self, taxonomy: usize, name: &str) -> Option<usize> {
         let taxonomy = &self.library.taxonomies[taxonomy];
-        note(|| Node::TermNamed(taxonomy.path.as_str().into(), name.into()));
+        note(|| Node::TermNamed(taxonomy.id.clone(), name.into()));
         self.find_term(taxonomy, name)
     }
 

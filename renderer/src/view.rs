@@ -26,7 +26,6 @@ pub(crate) struct View<'a> {
     site: &'a Arc<Site>,
     values: Values,
     terms: HashMap<&'a str, (&'a Taxonomy, &'a Term)>,
-    paginated: HashMap<&'a str, SectionId>,
     feeds: HashMap<&'a str, &'a Entries>,
     /// Of the graph that the values are for.
     key: Key,
@@ -110,7 +109,6 @@ impl<'a> View<'a> {
     pub(crate) fn new(site: &'a Arc<Site>, jobs: &'a [Job], key: Key, values: Values) -> Self {
         let library = &site.library;
         let terms = library.taxonomies.iter().flat_map(|t| t.terms.iter().map(move |term| (t, term)));
-        let paginated = library.sections.iter().enumerate().filter(|(_, s)| s.matter.paginate_by.is_some());
         let feeds = jobs.iter().filter_map(|job| match job {
             Job::Feed(_, path, entries) => Some((path.as_str(), entries)),
             _ => None,
@@ -118,8 +116,7 @@ impl<'a> View<'a> {
         Self {
             site,
             values,
-            terms: terms.map(|(taxonomy, term)| (&*term.path, (taxonomy, term))).collect(),
-            paginated: paginated.map(|(id, section)| (&*section.path, id as SectionId)).collect(),
+            terms: terms.map(|(taxonomy, term)| (&*term.id, (taxonomy, term))).collect(),
             feeds: feeds.collect(),
             key,
         }
@@ -170,12 +167,12 @@ impl<'a> View<'a> {
                 Some(id) => self.list(contents, &library.section(id).pages, *fields, *absolute)?,
                 None => ABSENT,
             },
-            Node::Term(path, pages, fields, absolute) => match self.terms.get(&**path) {
+            Node::Term(id, pages, fields, absolute) => match self.terms.get(&**id) {
                 Some((_, term)) => self.term(contents, term, *pages, *fields, *absolute)?,
                 None => ABSENT,
             },
-            Node::Taxonomy(path, pages, fields, absolute) => {
-                let found = library.taxonomies.iter().find(|taxonomy| *taxonomy.path == **path);
+            Node::Taxonomy(id, pages, fields, absolute) => {
+                let found = library.taxonomies.iter().find(|taxonomy| taxonomy.id == *id);
                 let Some(taxonomy) = found else { return Some(ABSENT) };
                 let mut mark = Mark::new();
                 mark.number(taxonomy.terms.len() as u64);
@@ -184,15 +181,15 @@ impl<'a> View<'a> {
                 }
                 mark.end()
             }
-            Node::TermNamed(path, name) => {
+            Node::TermNamed(id, name) => {
                 let found = library
                     .taxonomies
                     .iter()
-                    .find(|taxonomy| *taxonomy.path == **path)
+                    .find(|taxonomy| taxonomy.id == *id)
                     .and_then(|taxonomy| Some(&*taxonomy.terms[site.find_term(taxonomy, name)?].path));
                 Mark::new().maybe(found).end()
             }
-            Node::Pager(path, n) => self.pager(path, *n),
+            Node::Pager(of, n) => self.pager(of, *n),
             Node::Names => {
                 let mut names: Vec<&str> = library.paths().collect();
                 names.sort_unstable();
@@ -350,10 +347,10 @@ impl<'a> View<'a> {
         Some(mark.end())
     }
 
-    fn pager(&self, path: &str, n: usize) -> Value {
-        let site = self.site;
-        let pager = match (self.paginated.get(path), self.terms.get(path)) {
-            (Some(id), _) => job::section_pager(site.library.section(*id), n),
+    fn pager(&self, of: &str, n: usize) -> Value {
+        let library = &self.site.library;
+        let pager = match (library.section_of(of), self.terms.get(of)) {
+            (Some(id), _) => job::section_pager(library.section(id), n),
             (None, Some((taxonomy, term))) => job::term_pager(taxonomy, term, n),
             (None, None) => None,
         };

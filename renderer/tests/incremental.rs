@@ -697,6 +697,59 @@ fn a_feed_is_of_a_section_as_soon_as_that_has_one() {
     holds(draft, &[&|d| d.set("content/tags/x/_index.md", "+++\ngenerate_feeds = true\n+++\n")]);
 }
 
+/// A site without a `bakehouse.toml`, which forgives that two things claim one address.
+fn forgiving(taxonomies: &str) -> Draft {
+    let mut draft = Draft::new();
+    draft.files.retain(|path, _| !path.starts_with("content/"));
+    draft.set("zola.toml", &format!("base_url = \"https://a.example\"\ntaxonomies = [{taxonomies}]\n"));
+    draft
+}
+
+#[test]
+fn taxonomies_of_one_slug_are_told_apart() {
+    let page = |title: &str, terms: &str| {
+        format!("+++\ntitle = \"{title}\"\ndate = 2026-01-01\n[taxonomies]\n{terms}\n+++\n")
+    };
+    let mut draft = forgiving("{ name = \"tags\", feed = true }, { name = \"Tags\", feed = true }");
+    let shows = |kind: &str| {
+        format!(
+            "{{% set found = get_taxonomy(kind=\"{kind}\") %}}{{% for t in found.items %}}{{% for p in t.pages %}}{{{{ p.title }}}}{{% endfor %}}{{% endfor %}}"
+        )
+    };
+    draft.set("templates/404.html", &format!("{}|{}", shows("tags"), shows("Tags")));
+    draft.set(
+        "templates/taxonomy_single.html",
+        "{{ taxonomy.name }}{% for p in term.pages %}{{ p.title }}{% endfor %}",
+    );
+    draft.set("content/a.md", &page("A", "tags = [\"x\"]"));
+    draft.set("content/b.md", &page("B", "Tags = [\"x\"]"));
+    let body = String::from_utf8_lossy(&clean(&draft.input()).unwrap().1["404.html"].body).into_owned();
+    assert_eq!(body, "A|B");
+    holds(
+        draft,
+        &[
+            &|d| d.set("content/b.md", &page("C", "Tags = [\"x\"]")),
+            &|d| drop(d.files.remove("content/a.md")),
+            &|d| d.set("content/a.md", &page("A", "tags = [\"x\"]")),
+        ],
+    );
+}
+
+#[test]
+fn pagers_of_a_section_and_a_term_at_one_address_are_told_apart() {
+    let page = |day: u8| {
+        format!("+++\ntitle = \"{day}\"\ndate = 2026-01-0{day}\ntaxonomies = {{ tags = [\"x\"] }}\n+++\n")
+    };
+    let mut draft = forgiving("{ name = \"tags\", paginate_by = 1 }");
+    draft.set("templates/taxonomy_single.html", "{% for p in paginator.pages %}{{ p.title }}{% endfor %}");
+    draft.set("content/tags/x/_index.md", "+++\npaginate_by = 1\n+++\n");
+    draft.set("content/tags/x/a.md", &page(1));
+    draft.set("content/b.md", &page(2));
+    draft.set("content/c.md", &page(4));
+    // The last becomes the first, and as many pages as before are in the term.
+    holds(draft, &[&|d| d.set("content/tags/x/a.md", &page(5))]);
+}
+
 /// How many sites, and how long what fails is made smaller.
 fn effort() -> ProptestConfig {
     let given = std::env::var("BAKE_TEST_SITES").ok().map(|sites| sites.parse().unwrap());

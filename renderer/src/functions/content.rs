@@ -142,10 +142,7 @@ pub(super) fn get_taxonomy(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Valu
     Scope::with(|scope| {
         let found = find_taxonomy(&kwargs, state, &scope.site).map(|index| {
             let taxonomy = &scope.site.library.taxonomies[index];
-            note(|| {
-                let path = taxonomy.path.as_str().into();
-                Node::Taxonomy(path, Pages::Counted, Fields::default(), false)
-            });
+            note(|| Node::Taxonomy(taxonomy.id.clone(), Pages::Counted, Fields::default(), false));
             scope.site.taxonomy_value(taxonomy, scope.fields, scope.absolute, scope.pages)
         });
         unless_required(required, found)

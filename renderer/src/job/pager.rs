@@ -16,6 +16,8 @@ pub(crate) struct Pager<'a> {
     pub(crate) size: usize,
     reversed: bool,
     n: usize,
+    /// The source of a section, or the id of a term.
+    of: &'a Arc<str>,
     path: &'a str,
     paginate_path: &'a str,
 }
@@ -44,7 +46,7 @@ impl Pager<'_> {
 
     /// What templates see of it.
     pub(super) fn value(&self, site: &Arc<Site>, fields: Fields) -> Value {
-        note(|| Node::Pager(self.path.into(), self.n));
+        note(|| Node::Pager(self.of.clone(), self.n));
         let number = self.number();
         let slice = self.slice();
         let link = |n: usize| Value::from(site.permalink(&self.path_of(n), false));
@@ -76,6 +78,7 @@ pub(crate) fn section_pager(section: &Section, n: usize) -> Option<Pager<'_>> {
         size: section.matter.paginate_by?,
         reversed: section.matter.paginate_reversed,
         n,
+        of: &section.source,
         path: &section.path,
         paginate_path: &section.matter.paginate_path,
     })
@@ -88,6 +91,7 @@ pub(crate) fn term_pager<'a>(taxonomy: &'a Taxonomy, term: &'a Term, n: usize) -
         size: taxonomy.config.paginate_by.filter(|n| *n > 0)?,
         reversed: false,
         n,
+        of: &term.id,
         path: &term.path,
         paginate_path: taxonomy.config.paginate_path(),
     })

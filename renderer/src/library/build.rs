@@ -519,9 +519,27 @@ impl<'a> Builder<'a> {
                     config: taxonomy.clone(),
                     lang: self.lang(code),
                     slug,
+                    id: path.as_str().into(),
                     path,
                     terms,
                 });
+            }
+        }
+        self.tell_taxonomies_apart();
+    }
+
+    /// Two taxonomies may have one slug, or one begin as the address of the other's term: then each of them gets its number.
+    /// That hangs on the configuration alone, so that no edit of contents gives one's name to another.
+    fn tell_taxonomies_apart(&mut self) {
+        let taxonomies = &mut self.library.taxonomies;
+        let paths: Vec<String> = taxonomies.iter().map(|taxonomy| taxonomy.path.clone()).collect();
+        for (number, taxonomy) in taxonomies.iter_mut().enumerate() {
+            let own = &paths[number];
+            let mut others = paths.iter().enumerate().filter(|(other, _)| *other != number);
+            if others.any(|(_, path)| path.starts_with(own) || own.starts_with(path)) {
+                let numbered = |path: &str| format!("{path} (taxonomy {})", number + 1).into();
+                taxonomy.id = numbered(own);
+                taxonomy.terms.iter_mut().for_each(|term| term.id = numbered(&term.path));
             }
         }
     }
@@ -553,12 +571,11 @@ impl<'a> Builder<'a> {
                     let known: HashSet<PageId> = last.pages.iter().copied().collect();
                     last.pages.extend(sorted.into_iter().filter(|id| !known.contains(id)));
                 }
-                None => terms.push(Term {
-                    path: format!("{path}{slug}/").into(),
-                    name,
-                    slug: slug.into(),
-                    pages: sorted,
-                }),
+                None => {
+                    let path: Arc<str> = format!("{path}{slug}/").into();
+                    let id = path.clone();
+                    terms.push(Term { name, slug: slug.into(), path, id, pages: sorted });
+                }
             }
         }
         terms

@@ -334,7 +334,7 @@ impl Site {
     ) -> Value {
         note(|| {
             let fields = if pages == Pages::All { fields.beyond_front() } else { Fields::default() };
-            Node::Term((*term.path).into(), pages, fields, absolute && fields.any(Fields::CONTENT))
+            Node::Term(term.id.clone(), pages, fields, absolute && fields.any(Fields::CONTENT))
         });
         let mut map = Map::with_capacity(6);
         map.insert(key("name"), Value::from(&*term.name));
@@ -373,7 +373,7 @@ impl Site {
 
     /// The pages of a term, or as many values that say nothing: kept, since each of its pagers asks.
     fn term_pages(self: &Arc<Self>, term: &Term, fields: Fields, absolute: bool, pages: Pages) -> Value {
-        let name = (term.path.clone(), fields, absolute, pages);
+        let name = (term.id.clone(), fields, absolute, pages);
         if let Some(known) = self.made.lists.get(&name) {
             return known;
         }
@@ -406,7 +406,7 @@ impl Site {
         pages: Pages,
     ) -> Value {
         note_taxonomy(taxonomy, fields, absolute, pages);
-        let name = (taxonomy.path.clone(), fields, absolute, pages);
+        let name = (taxonomy.id.clone(), fields, absolute, pages);
         if !fields.any(Fields::CONTENT)
             && let Some(known) =
                 self.made.taxonomies.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
@@ -434,7 +434,7 @@ pub(crate) fn note_taxonomy(taxonomy: &Taxonomy, fields: Fields, absolute: bool,
     note(|| {
         let fields = if pages == Pages::All { fields.beyond_front() } else { Fields::default() };
         let absolute = absolute && fields.any(Fields::CONTENT);
-        Node::Taxonomy(taxonomy.path.as_str().into(), pages, fields, absolute)
+        Node::Taxonomy(taxonomy.id.clone(), pages, fields, absolute)
     });
 }
 

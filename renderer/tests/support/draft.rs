@@ -38,7 +38,7 @@ pub struct Draft {
 /// One edit: what, and two choices within it.
 pub type Edit = (u8, u8, u8);
 
-const FOLDERS: &[&str] = &["", "blog/", "blog/deep/", "docs/", "notes/"];
+const FOLDERS: &[&str] = &["", "blog/", "blog/deep/", "docs/", "notes/", "tags/x/"];
 const NAMES: &[&str] = &["a", "b", "c", "d", "2026-03-04-dated", "bundle/index", "e.fr"];
 /// What may follow the name of a content.
 const FORMS: &[&str] = &[".md", "/index.md", "/_index.md", ".fr.md", ".en.md", "/index.fr.md"];
@@ -66,7 +66,14 @@ const BODIES: &[&str] = &[
     "## A heading\n\n## A heading\n\n[fr](@/blog/e.fr.md)",
     "",
 ];
-const TAGS: &[&str] = &["", "tags = [\"x\"]", "tags = [\"x\", \"y\"]", "tags = [\"Y\"]\nkinds = [\"k\"]"];
+/// Two taxonomies have one slug.
+const TAGS: &[&str] = &[
+    "",
+    "tags = [\"x\"]",
+    "tags = [\"x\", \"y\"]",
+    "tags = [\"Y\"]\nkinds = [\"k\"]",
+    "tags = [\"y\"]\nTags = [\"x\"]",
+];
 /// Lines of the front matter of pages; the last of all are of none that can be rendered.
 const PAGE_LINES: &[&str] = &[
     "weight = 2",
@@ -142,9 +149,9 @@ const CONFIG: &[&[&str]] = &[
     &["generate_feeds = true", ""],
     &["feed_limit = 3", "", "feed_limit = 1"],
     &[
-        "taxonomies = [{ name = \"tags\", paginate_by = 2, feed = true }, { name = \"kinds\" }]",
-        "taxonomies = [{ name = \"tags\" }, { name = \"kinds\", render = false }]",
-        "taxonomies = [{ name = \"tags\", paginate_by = 1, paginate_path = \"p\" }, { name = \"kinds\", feed = true }]",
+        "taxonomies = [{ name = \"tags\", paginate_by = 2, feed = true }, { name = \"kinds\" }, { name = \"Tags\" }]",
+        "taxonomies = [{ name = \"tags\" }, { name = \"kinds\", render = false }, { name = \"Tags\", paginate_by = 1, feed = true }]",
+        "taxonomies = [{ name = \"tags\", paginate_by = 1, paginate_path = \"p\" }, { name = \"kinds\", feed = true }, { name = \"Tags\", render = false }]",
     ],
     &["", "theme = \"t\""],
     &["", "feed_filenames = [\"atom.xml\", \"rss.xml\"]", "feed_filenames = [\"rss.xml\"]"],
