@@ -16,7 +16,7 @@ use std::sync::Arc;
 use blake3::Hash;
 use tera::{Tera, TeraResult};
 
-use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::theme;
 use crate::{filters, functions};
 
@@ -329,12 +329,9 @@ impl Engine {
                 .templates
                 .iter()
                 .filter(|(name, _)| texts.contains_key(&format!("{}{name}", sheaf.prefix)));
-            read.map(|(name, text)| (format!("{}{name}", sheaf.folder), text))
+            read.map(|(name, text)| (format!("{}{name}", sheaf.folder), &**text, 0))
         });
-        let warnings = written
-            .flat_map(|(file, text)| arguments::warnings(&file, text, 0).collect::<Vec<_>>())
-            .take(DIAGNOSTICS_MAX)
-            .collect();
+        let warnings = arguments::warnings(written);
         let scan = Scan::new(&texts, &prefixes);
         let needs = texts.keys().map(|name| (name.clone(), Arc::new(scan.needs(name)))).collect();
         let asks = |name: &&str| scan.needs(name).asks;

@@ -215,8 +215,8 @@ impl Site {
         let body = text.get(parsed.body as usize..).unwrap_or("");
         let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
         if parsed.templated {
-            let found = templates::arguments::warnings(of.source, text, text.len() - body.len());
-            found.for_each(|warning| self.warn(warning));
+            let found = templates::arguments::warnings([(of.source, text, text.len() - body.len())]);
+            found.into_iter().for_each(|warning| self.warn(warning));
         }
         let lines = (self.source_lines && parsed.text.is_none()).then(|| {
             let at = text.len() - body.len();

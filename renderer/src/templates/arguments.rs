@@ -71,24 +71,33 @@ struct Unknown<'t> {
     known: &'static [&'static str],
 }
 
-/// What is to be said of the first arguments that nothing takes in a part of a template or a content: `file` is its path,
-/// `text` all of it, and the part begins at `from`.
+/// What is to be said of arguments that nothing takes in parts of templates or a content, which are given by their path, the
+/// text of all of it, and where in that they begin. Of many the first are told, and then how many more there are.
 pub(crate) fn warnings<'t>(
-    file: &'t str,
-    text: &'t str,
-    from: usize,
-) -> impl Iterator<Item = Diagnostic> + 't {
-    unknown(&text[from..]).into_iter().take(DIAGNOSTICS_MAX).map(
-        move |Unknown { at, word, callee, known }| {
+    parts: impl IntoIterator<Item = (impl AsRef<str>, &'t str, usize)>,
+) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut more = 0;
+    for (file, text, from) in parts {
+        for Unknown { at, word, callee, known } in unknown(&text[from..]) {
+            if found.len() > DIAGNOSTICS_MAX {
+                more += 1;
+                continue;
+            }
             let message = format!("`{callee}` has no argument `{word}`, and passes over it");
             let hint = match nearest(word, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if known.is_empty() => "it takes none: leave it out".to_owned(),
                 None => format!("known are {}", known.join(", ")),
             };
-            Diagnostic::in_file(file, message).at(text, from + at).hint(hint)
-        },
-    )
+            found.push(Diagnostic::in_file(file.as_ref(), message).at(text, from + at).hint(hint));
+        }
+    }
+    if let Some(last) = found.last_mut().filter(|_| more > 0) {
+        last.message = format!("from here on, nothing takes {} more arguments", more + 1);
+        last.hint = Some("mend the ones that are named, and the next are told".to_owned());
+    }
+    found
 }
 
 fn unknown(text: &str) -> Vec<Unknown<'_>> {
@@ -179,9 +188,20 @@ mod tests {
                     {% filter indent(wdth=2) %}{% endfilter %}{{ x | upper(a=1) }}";
         assert_eq!(words(text), ["traling_slash", "ned", "pth", "frist", "wdth", "a"]);
         assert_eq!(words("## A heading {#id}\n{{ asset(pth=1) }}"), ["pth"], "an id begins no comment");
-        let warning = warnings("templates/a.html", text, 0).next().unwrap();
+        let warning = &warnings([("templates/a.html", text, 0)])[0];
         assert_eq!((warning.line, warning.column), (Some(1), Some(29)));
         assert_eq!(warning.hint.as_deref(), Some("did you mean `trailing_slash`?"));
+    }
+
+    #[test]
+    fn of_many_the_first_are_told_and_the_others_counted() {
+        let text = "{{ asset(pth=1) }}\n".repeat(150);
+        let told = |parts: usize| warnings(vec![("templates/a.html", &*text, 0); parts]);
+        assert_eq!(told(1).len(), 150);
+        let many = told(3);
+        assert_eq!((many.len(), many[DIAGNOSTICS_MAX].line), (DIAGNOSTICS_MAX + 1, Some(51)));
+        assert_eq!(many[DIAGNOSTICS_MAX].message, "from here on, nothing takes 250 more arguments");
+        assert!(many[..DIAGNOSTICS_MAX].iter().all(|warning| warning.message.contains("`pth`")));
     }
 
     #[test]
