@@ -176,6 +176,9 @@ pub(crate) struct Site {
     fresh: Option<Mutex<Fresh>>,
 }
 
+/// A taxonomy or a term by its id, and what is shown of its pages.
+type ListName = (Arc<str>, Fields, bool, Pages);
+
 /// Sections, each with or without its pages.
 type SectionValues = Bounded<(SectionId, Fields, bool, bool), Value>;
 
@@ -188,9 +191,9 @@ struct Made {
     /// write what another thread reads.
     sections: Box<[SectionValues]>,
     /// The pages of terms, which each pager of a term has.
-    lists: Bounded<(Arc<str>, Fields, bool, Pages), Value>,
+    lists: Bounded<ListName, Value>,
     summaries: Bounded<(PageId, bool), Value>,
-    taxonomies: Mutex<HashMap<(Arc<str>, Fields, bool, Pages), Value>>,
+    taxonomies: Mutex<HashMap<ListName, Value>>,
 }
 
 impl Made {
