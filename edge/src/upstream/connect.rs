@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
@@ -233,23 +234,38 @@ impl Dial {
 
 /// What all kinds of connections can do.
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
-    /// The TCP connection that it goes through.
+    /// What it goes through.
+    fn socket(&self) -> SockRef<'_>;
+
+    /// The same, if it is a TCP connection.
     fn tcp(&self) -> Option<&TcpStream>;
 }
 
 impl Stream for TcpStream {
+    fn socket(&self) -> SockRef<'_> {
+        self.into()
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         Some(self)
     }
 }
 
 impl Stream for UnixStream {
+    fn socket(&self) -> SockRef<'_> {
+        self.into()
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
 }
 
 impl Stream for TlsStream<Box<dyn Stream>> {
+    fn socket(&self) -> SockRef<'_> {
+        self.get_ref().0.socket()
+    }
+
     fn tcp(&self) -> Option<&TcpStream> {
         self.get_ref().0.tcp()
     }
@@ -282,6 +298,12 @@ impl Io {
     /// Its record.
     pub(super) fn line(&self) -> &Line {
         &self.line
+    }
+
+    /// Whether nothing has come on it, not even its end. The system is asked, since the runtime knows what it was told last.
+    pub(super) fn is_silent(&self) -> bool {
+        let peeked = self.stream.socket().peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

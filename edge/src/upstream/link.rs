@@ -34,9 +34,13 @@ use crate::http1::{
 
 /// Bytes of a response's head; beyond, it is refused.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Bytes of one read, and of one after a read that brought as much as it could.
+const HEAD_TOO_LARGE: &str = "its head is too large";
+/// Room for bytes that are read, and after a read that brought as much as it could.
 const READ_BYTES: usize = 16 << 10;
 const READ_BYTES_MAX: usize = 64 << 10;
+/// With less room left, there is new. What was read keeps all of the old for as long as anybody has some of it: with new room for each
+/// read, an upstream that sends single bytes would have each of them take a page.
+const READ_BYTES_MIN: usize = 4 << 10;
 /// What an idle connection keeps of its buffer for requests.
 const KEPT_OUT_BYTES_MAX: usize = 4 << 10;
 
@@ -128,6 +132,7 @@ impl Link {
         authority: &str,
         content: Option<RequestBody>,
     ) -> Result<(), &'static str> {
+        self.read.reserve(READ_BYTES);
         let left = if content.is_some() { message::length(&ask.headers)? } else { Some(0) };
         message::write(&mut self.out.head, ask, host, authority, left.is_none())?;
         (self.out.content, self.out.left) = (content, left);
@@ -153,6 +158,9 @@ impl Link {
             if memchr::memchr(b'\n', &self.read[looked_at..]).is_some()
                 && let Some(head) = message::parse(&self.read, method).map_err(Broke::Response)?
             {
+                if head.bytes > HEAD_BYTES_MAX {
+                    return Poll::Ready(Err(Broke::Response(HEAD_TOO_LARGE.into())));
+                }
                 self.read.advance(head.bytes);
                 looked_at = 0;
                 if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
@@ -173,7 +181,7 @@ impl Link {
                 return Poll::Ready(Ok(head));
             }
             if self.read.len() > HEAD_BYTES_MAX {
-                return Poll::Ready(Err(Broke::Response("its head is too large".into())));
+                return Poll::Ready(Err(Broke::Response(HEAD_TOO_LARGE.into())));
             }
             looked_at = self.read.len();
             match self.poll_fill(cx) {
@@ -215,11 +223,17 @@ impl Link {
             }
             match (ready!(self.poll_fill(cx)), &self.content) {
                 (Err(error), _) => return Poll::Ready(Err(Broke::Line(error))),
-                (Ok(0), Content::Close) => self.content = Content::Closed,
+                (Ok(0), Content::Close) if !self.was_reset() => self.content = Content::Closed,
                 (Ok(0), _) => return Poll::Ready(Err(Broke::Line(io::ErrorKind::UnexpectedEof.into()))),
                 (Ok(_), _) => {}
             }
         }
+    }
+
+    /// Whether the upstream broke it off before it had ended it. The system says so only once, and it may have been told to whoever
+    /// wrote; an end that comes before is told there as a broken pipe.
+    fn was_reset(&self) -> bool {
+        self.refused.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
     }
 
     /// Whether the content has come to its end.
@@ -265,6 +279,11 @@ impl Link {
         Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
+    /// Whether nothing has come on it, not even its end, that its thread has not been told of yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.io.is_silent()
+    }
+
     /// How long whoever asks waits.
     pub(super) fn patience(&mut self) -> &mut Patience {
         &mut self.patience
@@ -292,7 +311,9 @@ impl Link {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(if self.is_full { READ_BYTES_MAX } else { READ_BYTES });
+        if self.read.capacity() - self.read.len() < READ_BYTES_MIN {
+            self.read.reserve(if self.is_full { READ_BYTES_MAX } else { READ_BYTES });
+        }
         let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.read))?;
         self.is_full = self.read.len() == self.read.capacity();
         Poll::Ready(Ok(read))
@@ -457,5 +478,119 @@ pub(crate) struct Upgraded {
 impl fmt::Debug for Upgraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Upgraded")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use http::HeaderMap;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+    use crate::upstream::{address::Address, connect::Dialer};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Both ends of a connection.
+    async fn pair() -> (Link, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, PATIENCE, std::sync::Arc::default());
+        let link = Link::new(dialer.connect().await.unwrap());
+        (link, listener.accept().unwrap().0)
+    }
+
+    fn begin(link: &mut Link, content: Option<RequestBody>) {
+        let method = if content.is_some() { Method::POST } else { Method::GET };
+        let ask = Ask::new(method, "/".into(), HeaderMap::new());
+        link.begin(&ask, None, "h", content).unwrap();
+        link.patience().lasts(PATIENCE);
+    }
+
+    async fn head(link: &mut Link) -> Result<Head, Broke> {
+        poll_fn(|cx| link.poll_head(&Method::GET, None, PATIENCE, cx)).await
+    }
+
+    async fn part(link: &mut Link) -> Result<Part, Broke> {
+        tokio::time::timeout(PATIENCE, poll_fn(|cx| link.poll_part(cx))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_head_has_a_bound_however_it_comes() {
+        for (beyond, is_whole) in [(0, true), (1, false), (9 << 10, false)] {
+            let (mut link, mut upstream) = pair().await;
+            let (line, end) = ("HTTP/1.1 204 X\r\nx: ", "\r\n\r\n");
+            let filling = "x".repeat(HEAD_BYTES_MAX + beyond - line.len() - end.len());
+            let sending = std::thread::spawn(move || {
+                upstream.write_all(format!("{line}{filling}{end}").as_bytes()).unwrap();
+                upstream
+            });
+            let _upstream = sending.join().unwrap();
+            begin(&mut link, None);
+            assert_eq!(head(&mut link).await.is_ok(), is_whole, "{beyond}");
+        }
+    }
+
+    #[tokio::test]
+    async fn single_bytes_share_their_room() {
+        let (mut link, mut upstream) = pair().await;
+        upstream.set_nodelay(true).unwrap();
+        begin(&mut link, None);
+        upstream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n").unwrap();
+        head(&mut link).await.unwrap();
+        let mut parts = Vec::new();
+        for _ in 0..100 {
+            upstream.write_all(b"x").unwrap();
+            let Part::Data(data) = part(&mut link).await.unwrap() else { panic!("no content") };
+            assert_eq!(data, "x");
+            parts.push(data);
+        }
+        let places = || parts.iter().map(|part| part.as_ptr() as usize);
+        assert!(places().max().unwrap() - places().min().unwrap() < READ_BYTES);
+        assert!(link.may_be_kept());
+    }
+
+    /// Content that has a part whenever there is one in the channel.
+    fn content(parts: tokio::sync::mpsc::Receiver<&'static str>) -> RequestBody {
+        let parts = futures_util::stream::unfold(parts, async |mut parts| {
+            let part = parts.recv().await?;
+            Some((Ok::<_, BoxError>(Frame::data(Bytes::from_static(part.as_bytes()))), parts))
+        });
+        BodyExt::boxed(StreamBody::new(parts))
+    }
+
+    #[tokio::test]
+    async fn content_up_to_the_end_of_its_connection_is_whole_only_if_that_was_ended() {
+        for is_reset in [false, true] {
+            let (mut link, mut upstream) = pair().await;
+            let (send, parts) = tokio::sync::mpsc::channel(1);
+            begin(&mut link, Some(content(parts)));
+            // The request begins, and is waited for.
+            let first = poll_fn(|cx| Poll::Ready(link.poll_head(&Method::POST, None, PATIENCE, cx))).await;
+            assert!(first.is_pending());
+            assert!(upstream.read(&mut [0; 1 << 10]).unwrap() > 0);
+            upstream.write_all(b"HTTP/1.1 413 X\r\n\r\nsome").unwrap();
+            if is_reset {
+                socket2::SockRef::from(&upstream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            drop(upstream);
+            // What is written now is what is told of it.
+            send.send("more").await.unwrap();
+            let head = head(&mut link).await.unwrap();
+            send.send("more").await.ok();
+            assert_eq!(
+                (head.status.as_u16(), part(&mut link).await.unwrap()),
+                (413, Part::Data("some".into()))
+            );
+            let end = part(&mut link).await;
+            assert_eq!(end.is_err(), is_reset, "{end:?}");
+        }
     }
 }

@@ -112,7 +112,11 @@ pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<Head>, Strin
     };
     let keep_alive = !says(b"close") && (version == Version::HTTP_11 || says(b"keep-alive"));
     let ending = ending(status, version, &headers, method)?;
-    let keep_alive = keep_alive && ending != Ending::Close;
+    // Content that is promised where there can be none may come all the same (RFC 9110 §8.6).
+    let promises = |name| headers.get(name).is_some_and(|value: &HeaderValue| value != "0");
+    let is_misframed = status == StatusCode::NO_CONTENT
+        && (promises(header::CONTENT_LENGTH) || promises(header::TRANSFER_ENCODING));
+    let keep_alive = keep_alive && ending != Ending::Close && !is_misframed;
     Ok(Some(Head { status, version, headers, ending, keep_alive, bytes: length }))
 }
 
@@ -161,7 +165,13 @@ mod tests {
             ("GET", "1.1 200 OK", "x: y", close),
             ("HEAD", "1.1 200 OK", "content-length: 3", sized(0)),
             ("HEAD", "1.1 200 OK", "x: y", sized(0)),
-            ("GET", "1.1 204 No Content", "content-length: 3", sized(0)),
+            ("GET", "1.1 204 No Content", "content-length: 0", sized(0)),
+            (
+                "GET",
+                "1.1 204 No Content",
+                "content-length: 3",
+                Ok((Ending::Framed(Framing::Sized(0)), false)),
+            ),
             ("GET", "1.1 304 Not Modified", "content-length: 3", sized(0)),
             ("GET", "1.1 103 Early Hints", "link: </a>", sized(0)),
             (

@@ -21,12 +21,15 @@ use super::{
     link::{Broke, Link, Upgraded},
     message::Head,
 };
-use crate::{clock, policy::freshness::Millis};
+use crate::{
+    clock,
+    policy::{forward, freshness::Millis},
+};
 
 /// Connections that are kept.
 const KEPT_MAX: usize = 256;
-/// Looks at them in the time that one is kept.
-const LOOKS: u32 = 4;
+/// Between two looks at those, for what their upstream has ended or said unasked, or that is too old.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The connections to one upstream.
 #[derive(Debug)]
@@ -90,7 +93,8 @@ impl Pool {
         first_byte: Duration,
     ) -> Result<(Head, Lease), SendError> {
         let end = Instant::now() + first_byte;
-        let mut lease = match self.take() {
+        let is_repeatable = content.is_none() && forward::is_idempotent(&ask.method);
+        let mut lease = match self.take(is_repeatable) {
             Some(lease) => lease,
             // On the heap, since it is rare: whatever waits for a response would be larger by it.
             None => match Box::pin(tokio::time::timeout_at(end, self.dialer.connect())).await {
@@ -112,12 +116,13 @@ impl Pool {
         }
     }
 
-    fn take(self: &Arc<Self>) -> Option<Lease> {
+    /// One that is kept. A request that cannot be repeated gets none whose end has come by now, whether its thread was told or not.
+    fn take(self: &Arc<Self>, is_repeatable: bool) -> Option<Lease> {
         let (now, here) = (clock::boot_ms(), Handle::current().id());
         let mut kept = self.kept();
         while let Some(index) = kept.iter().rposition(|kept| kept.link.runtime() == here) {
             let Kept { mut link, since } = kept.remove(index);
-            if !self.is_old(since, now) && link.is_alive() {
+            if !self.is_old(since, now) && link.is_alive() && (is_repeatable || link.is_silent()) {
                 return Some(Lease { link, pool: Arc::clone(self) });
             }
         }
@@ -138,10 +143,10 @@ impl Pool {
         if self.is_tended.load(Ordering::Relaxed) || self.is_tended.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (pool, idle) = (Arc::downgrade(self), self.idle);
+        let pool = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(idle / LOOKS).await;
+                tokio::time::sleep(LOOK_EVERY).await;
                 let Some(pool) = pool.upgrade() else { return };
                 let now = clock::boot_ms();
                 let mut kept = pool.kept();
@@ -264,5 +269,42 @@ mod tests {
         // What is left of a thread that has ended is no matter for another.
         drop(one);
         assert!(!is_first(&other) && pool.dialer.made() == 2);
+    }
+    #[tokio::test]
+    async fn what_an_upstream_has_ended_carries_nothing_that_cannot_be_repeated() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut asked) = (stream.unwrap(), [0; 1 << 10]);
+                assert!(stream.read(&mut asked).unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+                ends.recv().unwrap();
+                drop(stream);
+                tell.send(()).unwrap();
+            }
+        });
+        let patience = Duration::from_secs(5);
+        let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, patience, Arc::default());
+        let pool = Pool::new(dialer, Duration::from_secs(600));
+        for made in 1..=3 {
+            let ask = Ask::new(Method::POST, "/".into(), HeaderMap::new());
+            let (head, lease) = pool.send(&ask, None, "h", None, patience).await.unwrap();
+            lease.line().take();
+            TimedBody::new(&head, patience, lease).collect(9).await.unwrap();
+            assert_eq!((pool.dialer.made(), pool.kept().len()), (made, 1));
+            // It ends while this thread, which would be told, does something else.
+            end.send(()).unwrap();
+            told.recv().unwrap();
+        }
+        // And it does not stay for as long as one may be kept.
+        let end = Instant::now() + patience;
+        while !pool.kept().is_empty() {
+            assert!(Instant::now() < end, "it is still there");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
