@@ -25,6 +25,9 @@ const WINDOW_BYTES: u64 = 1 << 20;
 /// And where memory is short: thousands that read slowly would come to more than there is.
 const WINDOW_BYTES_MIN: u64 = 16 << 10;
 
+/// What a piece takes beside its bytes: an upstream may send single ones.
+pub(crate) const PIECE_BYTES: usize = 2 * size_of::<Bytes>();
+
 /// A response in flight.
 #[derive(Debug)]
 pub(crate) struct Fill {
@@ -72,6 +75,10 @@ struct ReaderSlot {
 }
 
 impl State {
+    fn held(&self) -> u64 {
+        self.end - self.start + (self.chunks.len() * PIECE_BYTES) as u64
+    }
+
     fn slowest(&self) -> Option<u64> {
         self.readers.iter().flatten().map(|reader| reader.position).min()
     }
@@ -88,11 +95,7 @@ impl State {
             self.start += first.len() as u64;
             self.chunks.pop_front();
         }
-        if self.end - self.start < WINDOW_BYTES || self.slowest().is_none() {
-            self.writer.take()
-        } else {
-            None
-        }
+        if self.held() < WINDOW_BYTES || self.slowest().is_none() { self.writer.take() } else { None }
     }
 }
 
@@ -146,7 +149,7 @@ impl Fill {
             if state.slowest().is_none() {
                 return Poll::Ready(false);
             }
-            if state.end - state.start < window {
+            if state.held() < window {
                 return Poll::Ready(true);
             }
             state.writer = Some(cx.waker().clone());
@@ -179,10 +182,9 @@ impl Fill {
         self.state().chunks.iter().cloned().collect()
     }
 
-    /// Bytes that it holds.
+    /// Bytes that it takes.
     pub(crate) fn held(&self) -> usize {
-        let state = self.state();
-        usize::try_from(state.end - state.start).unwrap_or(usize::MAX)
+        usize::try_from(self.state().held()).unwrap_or(usize::MAX)
     }
 
     /// Has readers read on in what was stored, of which what it holds is the beginning, so that one content is not in memory
@@ -375,8 +377,9 @@ mod tests {
         );
         let stored = Bytes::from_static(b"onetwosix");
         fill.lean_on(&stored);
-        assert_eq!(fill.held(), 6);
+        assert_eq!(fill.held(), 6 + PIECE_BYTES);
         fill.push(stored.slice(6..));
+        assert_eq!(fill.held(), 9 + 2 * PIECE_BYTES, "what a piece takes is counted");
         fill.end(true);
         for (reader, expected) in readers.iter_mut().zip(["onetwosix", "twosix", "six"]) {
             let mut rest = Vec::new();

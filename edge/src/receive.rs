@@ -10,7 +10,7 @@ use crate::{
     books::Reservation,
     clock,
     edge::Edge,
-    fill::Fill,
+    fill::{Fill, PIECE_BYTES},
     flight::Listing,
     groups::groups_of,
     key::Key,
@@ -85,7 +85,7 @@ impl Edge {
             total += chunk.len() as u64;
             let is_too_large = total > object_bytes_max as u64
                 || (total > stored_body::FILE_BYTES_MIN as u64 && memory.is_crowded());
-            if is_kept && (is_too_large || !memory.grow(chunk.len())) {
+            if is_kept && (is_too_large || !memory.grow(chunk.len() + PIECE_BYTES)) {
                 is_kept = false;
                 fill.stream_only();
                 listing = None;
