@@ -423,6 +423,12 @@ async fn a_body_that_breaks_before_its_first_byte_is_no_response() {
         let seen = edge.raw(format!("{request}host: h\r\n\r\n").as_bytes(), false).await;
         assert_eq!((seen.status, seen.complete), (502, true), "{request}");
     }
+    // So is who would be sent a head together with chunks that are none.
+    let bad =
+        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\nno chunk\r\n";
+    let chunked = Upstream::start(move |_| Reply::Send(bad.into())).await;
+    let of_chunked = front(&[&chunked]).await;
+    assert_eq!([of_chunked.get("/").await.status, of_chunked.ask("POST", "/", &[]).await.status], [502, 502]);
     // A HEAD has all of it, and so has who is sent nothing.
     assert_eq!(edge.ask("HEAD", "/head", &[]).await.status, 200);
     // Another upstream is asked, where that changes nothing; the client sees nothing of it.

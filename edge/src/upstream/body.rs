@@ -106,14 +106,21 @@ impl TimedBody {
     }
 
     /// Waits for the first part of content that has a length: a response that breaks before is no response, and whoever asked
-    /// can still be told so, or ask another upstream. What has no length may be a stream of events, whose head is news.
+    /// can still be told so, or ask another upstream. What has no length may be a stream of events, whose head is news; of that
+    /// counts what has come with the head.
     ///
     /// # Errors
     /// Where it breaks before, or does not come in time.
     pub(super) async fn begin(&mut self) -> Result<(), EdgeError> {
-        if self.exact().is_some_and(|length| length > 0) && !self.is_end() {
-            self.first = self.chunk().await.transpose()?;
+        if self.exact() == Some(0) || self.is_end() {
+            return Ok(());
         }
+        let has_length = self.exact().is_some();
+        let first = std::future::poll_fn(|cx| match self.poll_chunk(cx) {
+            Poll::Pending if !has_length => Poll::Ready(None),
+            first => first,
+        });
+        self.first = first.await.transpose()?;
         Ok(())
     }
 
