@@ -90,3 +90,34 @@ fn imported_includes_see_what_includes_them_is_given() {
     let expected = "<div><b>Rye!</b>in en /</div>\n<div><b>Oat</b>in en /</div>\nin en /";
     assert_eq!(html, expected);
 }
+
+/// A shortcode escaped what it showed, and had a body without the white space around it; content escapes nothing.
+#[test]
+fn imported_shortcodes_escape_what_they_escaped() {
+    let content = "+++\n+++\n{{ fig(alt='a \"b\" <c>', width=5) }}\n\n{% pre() %}\na --> b\n{% end %}\n\n\
+                   {% pre() %}{{ fig(alt=\"x\", width=1) }}{% end %}\n";
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        ("content/_index.md", content),
+        (
+            "templates/index.html",
+            "{% import \"m.html\" as m %}{{ section.content | safe }}{{ m::b(t=\"<i>\") }}",
+        ),
+        ("templates/m.html", "{% macro b(t) %}<b>{{ t }}</b>{% endmacro %}"),
+        (
+            "templates/shortcodes/fig.html",
+            "{% import \"m.html\" as m %}<p><img alt=\"{{ alt }}\" width={{ width }}>{{ m::b(t=alt) }}</p>",
+        ),
+        ("templates/shortcodes/pre.html", "<pre>{{ body }}</pre>"),
+    ]);
+    let html = text(&files, "index.html");
+    assert_eq!(notes, [""; 0]);
+    for part in [
+        "<p><img alt=\"a &quot;b&quot; &lt;c&gt;\" width=5><b>a &quot;b&quot; &lt;c&gt;</b></p>",
+        "<pre>a --&gt; b</pre>",
+        "&lt;p&gt;&lt;img alt=&quot;x&quot; width=1&gt;&lt;b&gt;x&lt;/b&gt;",
+        "<b>&lt;i&gt;</b>",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+}

@@ -24,9 +24,10 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
         }
         arguments
     };
-    for piece in content_pieces(body) {
+    for piece in calls_apart(body) {
         match piece {
-            Piece::Text(text) | Piece::Comment(text) | Piece::Open(text) => push_text(&mut out, text),
+            Piece::Open(text) => raw(&mut out, text),
+            Piece::Text(text) | Piece::Comment(text) => push_text(&mut out, text),
             Piece::Print(inside, ..) => match (escaped(inside), shortcode(inside)) {
                 (Some(shown), _) => raw(&mut out, &format!("{{{{{shown}}}}}")),
                 (None, Some((name, arguments))) if shortcodes.contains_key(&name) => {
@@ -53,11 +54,12 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
                 (Some(shown), _) => raw(&mut out, &format!("{{%{shown}%}}")),
                 (None, Some((name, arguments))) if shortcodes.contains_key(&name) => {
                     let arguments = counted(&name, arguments);
-                    out.push_str(&format!("{{% {} %}}", template::call(&name, &arguments, ">")));
+                    out.push_str(&format!("{{% {} -%}}", template::call(&name, &arguments, ">")));
                     open.push(name);
                 }
                 (None, None) if inside.trim() == "end" => match open.pop() {
-                    Some(name) => out.push_str(&format!("{{% </{name}> %}}")),
+                    // The white space around a body was not part of it.
+                    Some(name) => out.push_str(&format!("{{%- </{name}> %}}")),
                     None => raw(&mut out, "{% end %}"),
                 },
                 (None, found) => {
@@ -70,9 +72,37 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
     (out, unknown)
 }
 
+/// How many braces that open nothing are told from calls that follow them before these end.
+const STRAY_MAX: usize = 16;
+
+/// The pieces of a content. What begins as one and is no call was text, and calls may follow within it.
+fn calls_apart(body: &str) -> Vec<Piece<'_>> {
+    let mut out = Vec::new();
+    push_calls_apart(&mut out, body, 0);
+    out
+}
+
+fn push_calls_apart<'t>(out: &mut Vec<Piece<'t>>, body: &'t str, depth: usize) {
+    for piece in content_pieces(body) {
+        let is_stray = match piece {
+            Piece::Print(inside, ..) | Piece::Tag(inside, ..) => {
+                escaped(inside).is_none() && shortcode(inside).is_none() && inside.trim() != "end"
+            }
+            piece => matches!(piece, Piece::Open(_)),
+        };
+        let whole = piece.whole(body);
+        if is_stray && depth < STRAY_MAX && ["{{", "{%"].iter().any(|open| whole[2..].contains(open)) {
+            out.push(Piece::Open(&whole[..2]));
+            push_calls_apart(out, &whole[2..], depth + 1);
+        } else {
+            out.push(piece);
+        }
+    }
+}
+
 /// Notes what the shortcodes of a page are given.
 pub(super) fn note_given(body: &str, given: &mut Given) {
-    for piece in content_pieces(body) {
+    for piece in calls_apart(body) {
         if let Piece::Print(inside, ..) | Piece::Tag(inside, ..) = piece
             && let Some((name, arguments)) = shortcode(inside)
         {
@@ -137,12 +167,13 @@ fn shortcode(inside: &str) -> Option<(String, Arguments)> {
 
 #[cfg(test)]
 mod tests {
-    use super::convert;
+    use super::{BTreeMap, convert};
 
     #[test]
     fn calls_are_rewritten_and_all_else_stays_text() {
         let known = [("youtube", false), ("quote", false), ("note", false), ("fig", true)];
-        let known = known.into_iter().map(|(name, counts)| (name.to_owned(), counts)).collect();
+        let known: BTreeMap<String, bool> =
+            known.into_iter().map(|(name, counts)| (name.to_owned(), counts)).collect();
         let (made, unknown) = convert(
             "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{ fig(a=1) }}{% fig() %}x{% end %}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n{% raw %}{{ a }}{% endraw %}\n",
             &known,
@@ -150,15 +181,20 @@ mod tests {
         insta::assert_snapshot!(made, @r#"
         ## A {#b}
         {{<youtube id="x" autoplay={true} n={3} list={[1, -2]} s="a\\b" />}}
-        {% <quote author={'V'}> %}
-        In {% <note> %}x{% </note> %}
-        {% </quote> %}
+        {% <quote author={'V'}> -%}
+        In {% <note> -%}x{%- </note> %}
+        {%- </quote> %}
         {% <note a={1}> %}*x* \y\
         {% </note> %}{% <note> %}{% raw %}{{ z }}{% endraw %}{% </note> %}{% <note> %}{{ 3 }}{% </note> %}
-        {{<fig a={1} nth={1} />}}{% <fig nth={2}> %}x{% </fig> %}
+        {{<fig a={1} nth={1} />}}{% <fig nth={2}> -%}x{%- </fig> %}
         {% raw %}{{ youtube(id=1) }}{% endraw %} ${% raw %}{{ secrets.X }}{% endraw %} {% raw %}{% if %}{% endraw %} {% raw %}{{ gone(a=1) }}{% endraw %}
         {% raw %}{% raw %}{% endraw %}{% raw %}{{ a }}{% endraw %}{{ `{% endraw %}` }}
         "#);
         assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["gone"]);
+        let (made, _) =
+            convert("`{{` and `{%`, {{ a {{ youtube(id=1) }} {% {{ youtube(id=2) }} {% b", &known);
+        insta::assert_snapshot!(made, @"`{% raw %}{{{% endraw %}` and `{% raw %}{%{% endraw %}`, {% raw %}{{{% endraw %} a {{<youtube id={1} />}} {% raw %}{%{% endraw %} {{<youtube id={2} />}} {% raw %}{% b{% endraw %}");
+        let deep = "{{ ".repeat(100_000);
+        assert!(convert(&deep, &known).0.len() > deep.len());
     }
 }

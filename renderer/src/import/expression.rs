@@ -204,6 +204,52 @@ fn asked(tokens: &[Token], at: usize, parameters: &BTreeSet<String>) -> Option<(
     Some((format!("({name} if {name} is not none else {value})"), end + 1))
 }
 
+/// Filters that leave nothing to escape, or say that nothing is to be.
+const ESCAPED: [&str; 14] = [
+    "safe",
+    "escape",
+    "escape_xml",
+    "slugify",
+    "urlencode",
+    "urlencode_strict",
+    "base64_encode",
+    "date",
+    "length",
+    "int",
+    "float",
+    "round",
+    "abs",
+    "wordcount",
+];
+
+/// Whether what an expression shows was escaped: no truth, no number, no result of a function or a macro.
+pub(super) fn is_escaped(tokens: &[Token]) -> bool {
+    const NO_TEXT: [&str; 15] =
+        ["and", "or", "not", "is", "in", "==", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/"];
+    let solid: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Space(_))).collect();
+    let is_call = match solid.as_slice() {
+        [Token::Word(_), open, .., close] if open.is("(") && close.is(")") => next(tokens, 0)
+            .and_then(|at| next(tokens, at + 1))
+            .is_some_and(|open| next(tokens, closing(tokens, open) + 1).is_none()),
+        _ => false,
+    };
+    let is_number = matches!(solid.as_slice(), [Token::Number(_)])
+        || solid.last().is_some_and(|last| {
+            ["width", "height", "nth", "index", "index0"].iter().any(|name| last.is(name))
+        });
+    let last_filter =
+        has_outside(tokens, &["|"]).then(|| tokens.iter().rposition(|token| token.is("|"))).flatten();
+    let by_filter = last_filter
+        .and_then(|bar| next(tokens, bar + 1))
+        .is_some_and(|name| ESCAPED.iter().any(|filter| tokens[name].is(filter)));
+    !(is_call
+        || is_number
+        || by_filter
+        || is_component(tokens)
+        || has_outside(tokens, &NO_TEXT)
+        || has_outside(tokens, &["safe"]))
+}
+
 /// Renamed keys of `config`.
 const CONFIG: &[(&str, &str)] = &[
     ("generate_feed", "generate_feeds"),

@@ -73,6 +73,14 @@ impl Given {
         }
     }
 
+    /// Whether a parameter is only ever given texts, or only what is no text; none where that is not known.
+    pub(super) fn is_text(&self, name: &str, parameter: &str) -> Option<bool> {
+        let given = self.0.get(&(name.to_owned(), parameter.to_owned()))?;
+        let mut are_texts = given.iter().map(|kind| kind.map(|kind| kind == Kind::Text));
+        let first = are_texts.next()??;
+        are_texts.all(|is_text| is_text == Some(first)).then_some(first)
+    }
+
     /// Whether a call of that name gives a parameter.
     pub(super) fn has(&self, name: &str, parameter: &str) -> bool {
         self.0.contains_key(&(name.to_owned(), parameter.to_owned()))

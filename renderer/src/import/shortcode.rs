@@ -30,6 +30,8 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
     let found = Variables::of(&pieces(text), BTreeSet::new());
     let own = names.spaces.get(&format!("shortcodes/{file}")).map_or("", String::as_str);
     let mut converter = Converter::new(names, own);
+    converter.escapes = !file.ends_with(".md");
+    converter.macro_name = name.to_owned();
     let mut parameters = Vec::new();
     for (variable, default) in &found.free {
         if variable == "body" {

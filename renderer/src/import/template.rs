@@ -52,7 +52,9 @@ pub(super) struct Converter<'a> {
     components: BTreeSet<String>,
     /// The blocks that are open, and the macro: their ends need not name them, or not rightly.
     blocks: Vec<String>,
-    macro_name: String,
+    pub(super) macro_name: String,
+    /// Whether it is shown in content, which escapes nothing, and so escapes itself what a shortcode escaped.
+    pub(super) escapes: bool,
 }
 
 impl<'a> Converter<'a> {
@@ -69,6 +71,7 @@ impl<'a> Converter<'a> {
             components: BTreeSet::new(),
             blocks: Vec::new(),
             macro_name: String::new(),
+            escapes: false,
         }
     }
 
@@ -81,6 +84,7 @@ impl<'a> Converter<'a> {
 pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
     let own = names.spaces.get(name).map_or("", String::as_str);
     let mut converter = Converter::new(names, own);
+    converter.escapes = names.lent.contains_key(name);
     converter.lent.extend(names.lent.get(name).into_iter().flatten().cloned());
     converter.run(text);
     converter.converted()
@@ -219,9 +223,32 @@ impl Converter<'_> {
         if expression::ends_safe(&tokens) {
             expression::keep_unsafe(&mut tokens, &self.components);
         }
-        let made = expression::convert_shown(tokens);
+        let escaping =
+            if self.escapes && expression::is_escaped(&tokens) { self.escaping(&tokens) } else { "" };
+        let is_joined = !escaping.is_empty() && expression::has_outside(&tokens, &["~"]);
+        let mut made = expression::convert_shown(tokens);
+        if is_joined {
+            made = format!("({})", made.trim());
+        }
+        if !escaping.is_empty() {
+            made = format!(" {}{escaping} ", made.trim());
+        }
         let spaced = if made.starts_with(char::is_whitespace) { made } else { format!(" {made} ") };
         self.put("{{", left, &spaced, right, "}}");
+    }
+
+    /// The filters that escape what an expression shows, and show what is no text as well.
+    fn escaping(&self, tokens: &[Token]) -> &'static str {
+        let mut solid = tokens.iter().filter(|token| !matches!(token, Token::Space(_)));
+        let is_text = match (solid.next(), solid.next()) {
+            (Some(Token::Word(name)), None) => self.names.given.is_text(&self.macro_name, name),
+            _ => None,
+        };
+        match is_text {
+            Some(true) => " | escape",
+            Some(false) => "",
+            None => " | str | escape",
+        }
     }
 
     fn tag(&mut self, inside: &str, left: bool, right: bool, after: &[Piece<'_>]) {

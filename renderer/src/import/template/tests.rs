@@ -89,7 +89,7 @@ fn parameters_take_what_they_are_given() {
     insta::assert_snapshot!(shortcode("two.html", text, &names).text, @r#"
     {% component two(b = none, n = none) -%}
     {% if b -%}
-    {{ (b if b is not none else "x") }}{{ (n if n is not none else "x") }}
+    {{ (b if b is not none else "x") | str | escape }}{{ (n if n is not none else "x") | str | escape }}
     {% endif -%}
     {%- endcomponent two %}
     "#);
@@ -152,11 +152,11 @@ fn shortcodes_become_components() {
     {% set id = 1 -%}
     {% endif -%}
     <figure>
-    <img src="{{ get_url(path=src) }}" alt="{{ alt | default(value="") }}">
+    <img src="{{ get_url(path=src) }}" alt="{{ alt | default(value="") | str | escape }}">
     {% if caption is not none -%}
-    <p>{{ caption }}</p>
+    <p>{{ caption | str | escape }}</p>
     {% endif -%}
-    {% for a in page.assets %}{{ a }}{% endfor %}{{ body }}
+    {% for a in page.assets %}{{ a | str | escape }}{% endfor %}{{ body | str | escape }}
     </figure>
     {% endcomponent image %}
     "#);
@@ -171,8 +171,34 @@ fn macros_of_a_shortcode_follow_it() {
     {% component team(list) %}
     <div>{% for who in list %}{{ <team.one who={who} /> }}{% endfor %}</div>
     {% endcomponent team %}
-    {% component team.one(who) %}<i>{{ who }}</i>{% endcomponent team.one %}
+    {% component team.one(who) %}<i>{{ who | str | escape }}</i>{% endcomponent team.one %}
     "#);
+}
+
+#[test]
+fn what_a_shortcode_shows_is_escaped() {
+    let mut names = names();
+    names.given.add(
+        "a",
+        &vec![(Some("t".to_owned()), expression::read("'x'")), (Some("n".to_owned()), expression::read("1"))],
+    );
+    for (old, new) in [
+        ("t", "t | escape"),
+        ("n", "n"),
+        ("t ~ n", "(t ~ n) | str | escape"),
+        ("body | safe", "body | safe"),
+        ("body | markdown", "body | markdown | str | escape"),
+        ("img.url", "img.url | str | escape"),
+        ("img.width", "img.width"),
+        ("get_url(path=t)", "get_url(path=t)"),
+        ("n + 1", "n + 1"),
+        ("m::a()", "<m.a />"),
+        ("t | slugify", "t | slugify"),
+    ] {
+        let made = shortcode("a.html", &format!("<b>{{{{ {old} }}}}</b>"), &names).text;
+        assert!(made.contains(&format!("<b>{{{{ {new} }}}}</b>")), "{old}: {made}");
+    }
+    assert!(shortcode("a.md", "{{ t }}", &names).text.contains("{{ t }}"));
 }
 
 #[test]
