@@ -464,7 +464,7 @@ impl Site {
     /// Notes that these fields of a page are read.
     pub(crate) fn note_page(&self, id: PageId, fields: Fields, absolute: bool) {
         note(|| {
-            let fields = fields.beyond_front();
+            let fields = fields.told_apart();
             Node::Page(self.library.page(id).source.clone(), fields, absolute && fields.any(Fields::CONTENT))
         });
     }
@@ -480,7 +480,7 @@ impl Site {
 
     fn note_members(&self, id: SectionId, fields: Fields, absolute: bool) {
         note(|| {
-            let fields = fields.beyond_front();
+            let fields = fields.told_apart();
             let source = self.library.section(id).source.clone();
             Node::Members(source, fields, absolute && fields.any(Fields::CONTENT))
         });

@@ -113,6 +113,12 @@ impl Fields {
     ]);
     /// Those that change with the text below the front matter.
     const BODY: Self = Self::CONTENT.or(Self::of(&[Field::WordCount, Field::ReadingTime]));
+    /// Of the front matter of pages what lists of others seldom show, told apart from the rest.
+    pub(crate) const APART: Self =
+        Self::of(&[Field::Date, Field::Taxonomies, Field::Description, Field::Authors, Field::Extra]);
+    const DATES: Self = Self::of(&[Field::Date, Field::Updated, Field::Year, Field::Month, Field::Day]);
+    /// Stands for a whole front matter.
+    pub(crate) const MATTER: Self = Self::of(&[Field::Extra]);
     /// The pages and sections beside one.
     pub(crate) const BESIDE: Self = Self::of(&[Field::Lower, Field::Higher]);
 
@@ -138,6 +144,17 @@ impl Fields {
     /// Of the set what changes with other things than the front matter and the names of one content.
     pub(crate) const fn beyond_front(self) -> Self {
         self.and(Self::BODY.or(Self::BESIDE))
+    }
+
+    /// Of the set what tells which changes of a page matter to who reads it: those of its text, those of the pages beside it, and of
+    /// its front matter the parts told apart. Who reads `extra` reads all of that, and who reads a part of a date all dates.
+    pub(crate) const fn told_apart(self) -> Self {
+        let beyond = self.beyond_front();
+        if self.any(Self::MATTER) {
+            return beyond.or(Self::MATTER);
+        }
+        let dates = if self.any(Self::DATES) { Self::of(&[Field::Date]) } else { Self(0) };
+        beyond.or(dates).or(self.without(Field::Date).and(Self::APART))
     }
 
     /// All but those of the contents beside it: what these have of themselves.

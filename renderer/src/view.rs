@@ -33,15 +33,18 @@ pub(crate) struct View<'a> {
 
 /// Front matter and what follows from names, of each page and section that was asked for.
 pub(crate) struct Values {
-    pages: Vec<OnceLock<Value>>,
+    /// Each with all front matter, and without what is told apart of it.
+    pages: Vec<OnceLock<[Value; 2]>>,
     sections: Vec<OnceLock<Value>>,
 }
 
 impl Values {
     /// Those of a site, of which nothing was asked yet.
     pub(crate) fn of(site: &Site) -> Self {
-        let unasked = |count| (0..count).map(|_| OnceLock::new()).collect();
-        Self { pages: unasked(site.library.pages.len()), sections: unasked(site.library.sections.len()) }
+        Self {
+            pages: std::iter::repeat_with(OnceLock::new).take(site.library.pages.len()).collect(),
+            sections: std::iter::repeat_with(OnceLock::new).take(site.library.sections.len()).collect(),
+        }
     }
 
     /// Forgets the values of some, which are others now.
@@ -78,6 +81,11 @@ impl Mark {
             Some(text) => self.number(1).text(text),
             None => self.number(0),
         }
+    }
+
+    fn texts(&mut self, texts: &[Box<str>]) -> &mut Self {
+        self.number(texts.len() as u64);
+        texts.iter().fold(self, |mark, text| mark.text(text))
     }
 
     fn number(&mut self, number: u64) -> &mut Self {
@@ -281,8 +289,8 @@ impl<'a> View<'a> {
     }
 
     fn page(&self, contents: &Contents, id: PageId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = *self.values.pages[id as usize].get_or_init(|| page(self.site, id));
-        if fields == Fields::default() {
+        let front = self.front(id, fields);
+        if fields.beyond_front() == Fields::default() {
             return Some(front);
         }
         let page = self.site.library.page(id);
@@ -304,9 +312,42 @@ impl<'a> View<'a> {
         Some(mark.end())
     }
 
+    /// A page's value but for its content, with those parts of its front matter that are among the fields.
+    fn front(&self, id: PageId, fields: Fields) -> Value {
+        let [whole, rest] = *self.values.pages[id as usize].get_or_init(|| page(self.site, id));
+        if fields.any(Fields::MATTER) {
+            return whole;
+        }
+        if !fields.any(Fields::APART) {
+            return rest;
+        }
+        let page = self.site.library.page(id);
+        let matter = page.matter();
+        let mut mark = Mark::new();
+        mark.value(rest);
+        if fields.has(Field::Date) {
+            for date in [page.date.as_ref(), matter.updated.as_ref()] {
+                mark.maybe(date.map(|date| &*date.text));
+            }
+        }
+        if fields.has(Field::Taxonomies) {
+            mark.number(matter.taxonomies.len() as u64);
+            for (kind, terms) in &matter.taxonomies {
+                mark.text(kind).texts(terms);
+            }
+        }
+        if fields.has(Field::Description) {
+            mark.maybe(matter.description.as_deref());
+        }
+        if fields.has(Field::Authors) {
+            mark.texts(&matter.authors);
+        }
+        mark.end()
+    }
+
     fn section(&self, contents: &Contents, id: SectionId, fields: Fields, absolute: bool) -> Option<Value> {
         let front = *self.values.sections[id as usize].get_or_init(|| section(self.site, id));
-        if fields == Fields::default() {
+        if fields.beyond_front() == Fields::default() {
             return Some(front);
         }
         let section = self.site.library.section(id);
@@ -390,16 +431,15 @@ impl<'a> View<'a> {
 
     fn search(&self, contents: &Contents, lang: &str) -> Option<Value> {
         let library = &self.site.library;
-        let fields = Fields::of(&[Field::Content]);
+        let (matter, words) = (Fields::MATTER, Fields::MATTER.or(Fields::of(&[Field::Content])));
         let mut mark = Mark::new();
         for (id, section) in library.sections.iter().enumerate().filter(|(_, s)| *s.lang == *lang) {
             let searched = section.matter.in_search_index && section.parsed.is_some() && !section.hidden;
-            let fields =
-                if searched && section.matter.redirect_to.is_none() { fields } else { Fields::default() };
+            let fields = if searched && section.matter.redirect_to.is_none() { words } else { matter };
             mark.value(self.section(contents, id as SectionId, fields, false)?);
         }
         for id in search::pages(library, lang) {
-            mark.value(self.page(contents, id, fields, false)?);
+            mark.value(self.page(contents, id, words, false)?);
         }
         Some(mark.end())
     }
@@ -421,17 +461,23 @@ pub(crate) fn day(zone: &str, now: Timestamp) -> Value {
     }
 }
 
-/// All of a page's value but its content, and what its own output says of it beside.
-fn page(site: &Site, id: PageId) -> Value {
+/// All of a page's value but its content, and what its own output says of it beside; then the same without the parts of its
+/// front matter that are told apart.
+fn page(site: &Site, id: PageId) -> [Value; 2] {
     let library = &site.library;
     let page = library.page(id);
+    let matter = page.matter();
     let mut mark = Mark::new();
     mark.text(&page.source).text(&page.path).text(&page.slug).text(&page.lang);
-    mark.value(page.parsed.matter_value).maybe(page.date.as_ref().map(|date| &*date.text));
     mark.number(page.bundle.into()).number(page.hidden.into()).maybe(page.made_by.as_deref());
     relatives(site, &mut mark, &page.ancestors, &page.assets, &page.source, &page.lang);
     linking(site, &mut mark, library::Content::Page(id));
-    mark.end()
+    mark.maybe(matter.title.as_deref()).maybe(matter.weight.map(|weight| weight.to_string()).as_deref());
+    mark.number(matter.draft.into()).texts(&matter.aliases);
+    mark.number(matter.in_search_index.into()).number(matter.include_in_feeds.into());
+    let rest = mark.end();
+    mark.value(page.parsed.matter_value).maybe(page.date.as_ref().map(|date| &*date.text));
+    [mark.end(), rest]
 }
 
 /// All of a section's value but its content and its pages.

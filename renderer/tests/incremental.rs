@@ -473,6 +473,12 @@ fn an_edit_renders_what_reads_it() {
         "{added:?}"
     );
     assert!(added.iter().all(|path| path.starts_with("docs/") || path == "sitemap.xml"), "{added:?}");
+    // What lists show of none but itself: its description, and its tags.
+    let described = |line: &str| format!("+++\ntitle = \"B\"\nweight = 1\n{line}\n+++\n## A heading\n");
+    let put = put_after(|d| d.set("content/docs/b.md", &described("description = \"New\"")));
+    assert_eq!(put, ["docs/b/index.html"]);
+    let put = put_after(|d| d.set("content/docs/b.md", &described("taxonomies.kinds = [\"new\"]")));
+    assert_eq!(put, ["docs/b/index.html", "kinds/index.html", "kinds/new/index.html", "sitemap.xml"]);
     // The title of a page that every page lists.
     let listed = put_after(|d| {
         let text = d.files["content/blog/a.md"].replace(TITLES[1], "Changed");

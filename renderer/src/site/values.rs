@@ -333,7 +333,7 @@ impl Site {
         pages: Pages,
     ) -> Value {
         note(|| {
-            let fields = if pages == Pages::All { fields.beyond_front() } else { Fields::default() };
+            let fields = if pages == Pages::All { fields.told_apart() } else { Fields::default() };
             Node::Term(term.id.clone(), pages, fields, absolute && fields.any(Fields::CONTENT))
         });
         let mut map = Map::with_capacity(6);
@@ -432,7 +432,7 @@ impl Site {
 /// Notes that all terms of a taxonomy are read: which there are, and what each is.
 pub(crate) fn note_taxonomy(taxonomy: &Taxonomy, fields: Fields, absolute: bool, pages: Pages) {
     note(|| {
-        let fields = if pages == Pages::All { fields.beyond_front() } else { Fields::default() };
+        let fields = if pages == Pages::All { fields.told_apart() } else { Fields::default() };
         let absolute = absolute && fields.any(Fields::CONTENT);
         Node::Taxonomy(taxonomy.id.clone(), pages, fields, absolute)
     });
