@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use renderer::data::{self, DataSet, Faults, SourceConfig};
-use renderer::{BaseUrl, ImageOptions, Input, Options, Sources, Whole};
+use renderer::{BaseUrl, ImageOptions, Input, Options, Renderer, Sources, Whole};
 
 /// A picture, as text: a character for each byte.
 pub fn picture(width: u32) -> String {
@@ -27,7 +27,7 @@ pub struct Draft {
     config: [u8; CONFIG.len()],
     /// Whether the rows of the file of news make pages.
     rows: bool,
-    day: i64,
+    hours: i64,
     drafts: bool,
     pub images: u8,
     math: bool,
@@ -39,7 +39,8 @@ pub struct Draft {
 pub type Edit = (u8, u8, u8);
 
 const FOLDERS: &[&str] = &["", "blog/", "blog/deep/", "docs/", "notes/", "tags/x/"];
-const NAMES: &[&str] = &["a", "b", "c", "d", "2026-03-04-dated", "bundle/index", "e.fr"];
+const NAMES: &[&str] =
+    &["a", "b", "c", "d", "2026-03-04-dated", "bundle/index", "e.fr", "A", "caf\u{e9}", "cafe\u{301}"];
 /// What may follow the name of a content.
 const FORMS: &[&str] = &[".md", "/index.md", "/_index.md", ".fr.md", ".en.md", "/index.fr.md"];
 pub const TITLES: &[&str] = &["Alpha", "Beta", "Gamma", "Über <b>", "Zeta"];
@@ -202,6 +203,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
             "<html>{% set d = load_data(path=\"data.toml\", required=false) %}{% if d %}{{ d.x }}{% endif %}{% block main %}{% endblock %}{% include \"foot.html\" %}</html>",
             "<html>{{ get_url(path=\"pic.png\", cachebust=false) }}{% block main %}{% endblock %}{{ data.news | length }}</html>",
             "<html>{% set p = get_page(path=\"blog/a.md\", allow_missing=true) %}{% if p %}{{ p.title }}{{ p.summary }}{{ p.word_count }}{% endif %}{% block main %}{% endblock %}</html>",
+            "<html>{{ load_data(path=\"data/news.csv\", format=\"plain\", required=false) }}{{ get_hash(path=\"data/news.csv\") }}{{ now(timezone=\"Asia/Tokyo\") | date(format=\"%Y-%m-%d\") }}{% block main %}{% endblock %}</html>",
             "<html>{{ trans(key=\"hello\") }}{% block main %}{% endblock %}{{ config.extra.colour | default(value=0) }}</html>",
             "<html>{% set i = get_image_metadata(path=\"pic.png\", allow_missing=true) %}{% if i %}{{ i.width }}{% endif %}{% block main %}{% endblock %}{{ get_url(path=\"style.css\", cachebust=true) }}</html>",
             "<html>{% set t = get_taxonomy(kind=\"kinds\", required=false) %}{% if t %}{% for t in t.items %}{{ t.name }}{{ t.page_count }}{% endfor %}{% endif %}{% block main %}{% endblock %}{% include \"late.html\" %}</html>",
@@ -335,6 +337,11 @@ const FILES: &[(&str, &[&str])] = &[
     ("static/style.css", &["1", "2"]),
     ("content/blog/bundle/deep/x.txt", &["1", "2"]),
     ("content/notes/x.txt", &["1", "2"]),
+    // A folder and a file of one name, and names that differ in their case alone.
+    ("static/notes", &["1"]),
+    ("content/blog/a/x.txt", &["1", "2"]),
+    ("static/Pic.png", &[]),
+    ("static/Style.css", &["1", "2"]),
     ("data.toml", &["x = 1", "x = 2", "x ="]),
     ("bakehouse.toml", &[""]),
     ("themes/t/theme.toml", &["", "[extra]\ncolour = 7", "[extra]\nother = 8"]),
@@ -364,6 +371,7 @@ const EDITS: &[Kind] = &[
     (1, Draft::edit_section),
     (1, Draft::edit_rating),
     (1, Draft::rename),
+    (1, Draft::relocate),
     (2, Draft::turn),
     (1, Draft::delete),
     (4, |draft, a, b| draft.edit_template("templates/", a, b)),
@@ -385,7 +393,7 @@ impl Draft {
             files: BTreeMap::new(),
             config: [0; CONFIG.len()],
             rows: false,
-            day: 0,
+            hours: 0,
             drafts: false,
             images: 0,
             math: false,
@@ -532,6 +540,27 @@ impl Draft {
         }
     }
 
+    /// Another place for a content, or for a folder of them, with all that leads there.
+    fn relocate(&mut self, a: u8, b: u8) {
+        let name = if a.is_multiple_of(5) { String::new() } else { format!("{}.md", pick(NAMES, b / 5)) };
+        let old = match name.as_str() {
+            "" => Some(format!("content/{}", pick(&FOLDERS[1..], a / 5))),
+            _ => self.some("content/", a),
+        };
+        let Some(old) = old else { return };
+        let new = format!("{}{name}", pick(FOLDERS, b));
+        let old = old.trim_start_matches("content/").trim_end_matches('/');
+        let Ok(plan) = Renderer::for_one_render(1 << 20).relocate(&self.input(), old, &new) else { return };
+        for rewrite in plan.rewrites {
+            self.set(&rewrite.path, &rewrite.after());
+        }
+        for (from, to) in plan.renames {
+            if let Some(text) = self.files.remove(&from) {
+                self.files.insert(to, text);
+            }
+        }
+    }
+
     /// Another form of a content: a page, a page in a folder of its own, a section, another language.
     fn turn(&mut self, a: u8, b: u8) {
         if let Some((path, ..)) = self.content(a)
@@ -585,7 +614,8 @@ impl Draft {
     /// What else a render is a function of.
     fn edit_options(&mut self, a: u8, b: u8) {
         match a % 7 {
-            0 => self.day = i64::from(b % 4),
+            // Days, and parts of them: not each step ends one.
+            0 => self.hours = i64::from(b % 4) * 24 + i64::from(b / 4 % 3) * 7,
             1 => self.drafts = b.is_multiple_of(2),
             2 => self.images = b % 3,
             3 => self.rows = b.is_multiple_of(2),
@@ -624,7 +654,7 @@ impl Draft {
             row_pages: Arc::new(read.pages),
             faults,
             data: Arc::new(data),
-            now: now + jiff::SignedDuration::from_hours(24 * self.day),
+            now: now + jiff::SignedDuration::from_hours(self.hours),
             options: Options {
                 drafts: self.drafts,
                 images,
