@@ -27,6 +27,7 @@ use super::{
     message::{self, Ending, Head},
 };
 use crate::http1::{
+    Refusal,
     decoder::{Decoder, Part},
     encoder,
     head::Framing,
@@ -41,6 +42,8 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// With less room left, there is new. What was read keeps all of the old for as long as anybody has some of it: with new room for each
 /// read, an upstream that sends single bytes would have each of them take a page.
 const READ_BYTES_MIN: usize = 4 << 10;
+/// Parts of a content that are here already become one up to so many bytes: each costs whoever passes it on as much as a large one.
+const JOINED_BYTES: usize = 4 << 10;
 /// What an idle connection keeps of its buffer for requests.
 const KEPT_OUT_BYTES_MAX: usize = 4 << 10;
 
@@ -58,6 +61,8 @@ pub(super) struct Link {
     /// Why no more of the request goes out; there may be a response for all that.
     refused: Option<io::Error>,
     content: Content,
+    /// What follows the part that was told last, where that is known.
+    next: Option<Result<Part, Refusal>>,
     keep_alive: bool,
     patience: Patience,
 }
@@ -105,6 +110,7 @@ impl Link {
             out: Outgoing::default(),
             refused: None,
             content: Content::Framed(Decoder::new(Framing::Sized(0))),
+            next: None,
             keep_alive: true,
             patience: Patience::new(),
         }
@@ -212,11 +218,18 @@ impl Link {
         self.send(cx)?;
         loop {
             match &mut self.content {
-                Content::Framed(decoder) => match decoder.decode(&mut self.read) {
-                    Ok(Part::Wait) => {}
-                    Ok(part) => return Poll::Ready(Ok(part)),
-                    Err(refusal) => return Poll::Ready(Err(Broke::Response(refusal.text.into()))),
-                },
+                Content::Framed(decoder) => {
+                    match self.next.take().unwrap_or_else(|| decoder.decode(&mut self.read)) {
+                        Ok(Part::Wait) => {}
+                        Ok(Part::Data(data)) if data.len() < JOINED_BYTES && !self.read.is_empty() => {
+                            let (data, next) = join(&data, decoder, &mut self.read);
+                            self.next = next;
+                            return Poll::Ready(Ok(Part::Data(data)));
+                        }
+                        Ok(part) => return Poll::Ready(Ok(part)),
+                        Err(refusal) => return Poll::Ready(Err(Broke::Response(refusal.text.into()))),
+                    }
+                }
                 Content::Close if self.read.is_empty() => {}
                 Content::Close => return Poll::Ready(Ok(Part::Data(self.read.split().freeze()))),
                 Content::Closed => return Poll::Ready(Ok(Part::End)),
@@ -239,7 +252,7 @@ impl Link {
     /// Whether the content has come to its end.
     pub(super) fn is_end(&self) -> bool {
         match &self.content {
-            Content::Framed(decoder) => decoder.is_end(),
+            Content::Framed(decoder) => decoder.is_end() && self.next.is_none(),
             Content::Close => false,
             Content::Closed => true,
         }
@@ -318,6 +331,19 @@ impl Link {
         self.is_full = self.read.len() == self.read.capacity();
         Poll::Ready(Ok(read))
     }
+}
+
+/// What was read of a content after its `first` part, together with that; and what follows, if it is no such part.
+fn join(first: &[u8], decoder: &mut Decoder, read: &mut BytesMut) -> (Bytes, Option<Result<Part, Refusal>>) {
+    let mut all = BytesMut::from(first);
+    while all.len() < JOINED_BYTES && !decoder.is_end() {
+        match decoder.decode(read) {
+            Ok(Part::Data(data)) => all.extend_from_slice(&data),
+            Ok(Part::Wait | Part::End) => break,
+            next @ (Ok(Part::Trailers(_)) | Err(_)) => return (all.freeze(), Some(next)),
+        }
+    }
+    (all.freeze(), None)
 }
 
 impl fmt::Debug for Link {
@@ -555,6 +581,32 @@ mod tests {
         let places = || parts.iter().map(|part| part.as_ptr() as usize);
         assert!(places().max().unwrap() - places().min().unwrap() < READ_BYTES);
         assert!(link.may_be_kept());
+    }
+
+    #[tokio::test]
+    async fn small_chunks_that_are_here_become_one_part() {
+        let chunks = "1\r\na\r\n2\r\nbc\r\n1\r\nd\r\n";
+        for (after, expected) in [
+            ("0\r\n\r\n", Some(None)),
+            ("0\r\nx: y\r\n\r\n", Some(Some("y"))),
+            ("no chunk\r\n", None),
+            ("0\r\nno field\r\n\r\n0\r\n\r\n", None),
+        ] {
+            let (mut link, mut upstream) = pair().await;
+            let text = format!("HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n{chunks}{after}");
+            upstream.write_all(text.as_bytes()).unwrap();
+            begin(&mut link, None);
+            head(&mut link).await.unwrap();
+            assert_eq!(part(&mut link).await.unwrap(), Part::Data("abcd".into()), "{after:?}");
+            assert_eq!(link.is_end(), expected == Some(None), "{after:?}");
+            match part(&mut link).await {
+                Ok(Part::End) => assert_eq!(expected, Some(None)),
+                Ok(Part::Trailers(fields)) => assert_eq!(expected, Some(Some(fields["x"].to_str().unwrap()))),
+                Ok(part) => panic!("{part:?}"),
+                Err(_) => assert_eq!(expected, None, "{after:?}"),
+            }
+            assert_eq!(link.may_be_kept(), expected.is_some(), "{after:?}");
+        }
     }
 
     /// Content that has a part whenever there is one in the channel.
