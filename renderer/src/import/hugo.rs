@@ -18,7 +18,7 @@ use bytes::Bytes;
 use toml::{Table, Value};
 
 use self::body::Context;
-use self::matter::MenuEntry;
+use self::matter::{MenuEntry, lost_of_menu};
 use self::settings::{Found, Settings};
 use self::table::Loose;
 use self::tree::{Entry, Kind, Name, Places, urlized};
@@ -81,7 +81,16 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
     }
     finish_sections(&mut converted, settings.has_feeds(), &mut made);
     let entries = settings.menu(&mut made.notes);
-    found.menu.extend(entries.iter().filter_map(|entry| menu_entry(entry, &site, &places)));
+    for entry in &entries {
+        lost_of_menu(entry).for_each(|lost| made.note(&settings.file, &lost));
+        match menu_entry(entry, &site, &places) {
+            Some(entry) => found.menu.push(entry),
+            None => made.note(
+                &settings.file,
+                "an entry of the main menu without a name, or without `url` and `pageRef`, is left out",
+            ),
+        }
+    }
     for (path, (matter, text)) in converted {
         made.files.insert(format!("content/{path}"), Bytes::from(format!("+++\n{matter}+++\n{text}")));
     }

@@ -79,6 +79,11 @@ pub(super) fn convert(
     if !aliases.is_empty() {
         out.insert("aliases".to_owned(), Value::Array(aliases));
     }
+    let of_menu = MenuEntry {
+        name: find(&matter, "linkTitle").or_else(|| out.get("title")).and_then(text).unwrap_or_default(),
+        path: format!("@/{}", entry.new),
+        weight: find(&matter, "weight").and_then(Value::as_integer).unwrap_or(0),
+    };
     let mut terms = Table::new();
     for (name, value) in matter {
         let lower = name.to_lowercase();
@@ -127,10 +132,12 @@ pub(super) fn convert(
                 for menu in menus(&value) {
                     match menu {
                         (menu, entry_of) if menu == "main" => {
-                            let title = out.get("title").and_then(text).unwrap_or_default();
-                            let name = find(&entry_of, "name").and_then(text).unwrap_or(title);
-                            let weight = find(&entry_of, "weight").and_then(Value::as_integer).unwrap_or(0);
-                            found.menu.push(MenuEntry { name, path: format!("@/{}", entry.new), weight });
+                            lost_of_menu(&entry_of).for_each(|lost| note(notes, &lost));
+                            let own = of_menu.clone();
+                            let name = find(&entry_of, "name").and_then(text).unwrap_or(own.name);
+                            let weight = find(&entry_of, "weight").and_then(Value::as_integer);
+                            let weight = weight.unwrap_or(own.weight);
+                            found.menu.push(MenuEntry { name, path: own.path, weight });
                         }
                         (menu, _) => note(notes, &format!("the menu `{menu}` is not converted")),
                     }
@@ -201,8 +208,14 @@ fn built(build: &Table) -> Built {
     }
 }
 
+/// What an entry of the main menu says that has no counterpart.
+pub(super) fn lost_of_menu(entry: &Table) -> impl Iterator<Item = String> {
+    let lost = ["parent", "pre", "post", "params"].into_iter().filter(|key| find(entry, key).is_some());
+    lost.map(|key| format!("`{key}` of an entry of the main menu is not converted"))
+}
+
 /// An entry of the main menu.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct MenuEntry {
     pub(super) name: String,
     pub(super) path: String,

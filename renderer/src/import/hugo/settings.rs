@@ -12,7 +12,7 @@ use crate::diagnostic::Errors;
 use crate::sources::Sources;
 
 /// Settings that say how Hugo works, and nothing of a site.
-const OF_HUGO: [&str; 16] = [
+const OF_HUGO: [&str; 15] = [
     "publishdir",
     "resourcedir",
     "cachedir",
@@ -27,7 +27,6 @@ const OF_HUGO: [&str; 16] = [
     "reflinkserrorlevel",
     "reflinksnotfoundurl",
     "archetypedir",
-    "theme",
     "nobuildlock",
 ];
 
@@ -264,7 +263,11 @@ impl Settings {
             let only = used.iter().any(|(table, key)| {
                 name.eq_ignore_ascii_case(table)
                     && self.rest[name].as_table().is_some_and(|t| t.len() == 1)
-                    && find(&self.rest, key).is_some()
+                    && find(&self.rest, key).is_some_and(|of_it| {
+                        texts(of_it)
+                            .iter()
+                            .all(|format| ["html", "rss"].contains(&format.to_lowercase().as_str()))
+                    })
             });
             if !only {
                 made.note(&self.file, &format!("the setting `{name}` is not converted"));
@@ -416,7 +419,8 @@ fn taxonomies(used: &BTreeSet<String>, feeds: bool, render: bool) -> Value {
 
 /// `[[extra.menu]]`, as the built-in theme reads it.
 fn menu(mut entries: Vec<MenuEntry>) -> Value {
-    entries.sort_by(|a, b| (a.weight, &a.name).cmp(&(b.weight, &b.name)));
+    // What has no weight comes last.
+    entries.sort_by(|a, b| (a.weight == 0, a.weight, &a.name).cmp(&(b.weight == 0, b.weight, &b.name)));
     let entry = |MenuEntry { name, path, .. }| {
         Value::Table(
             [("name".to_owned(), name.into()), ("path".to_owned(), path.into())].into_iter().collect(),

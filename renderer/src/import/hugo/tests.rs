@@ -236,7 +236,29 @@ fn front_matter_under_the_names_of_here() {
     );
     assert!(made.files.contains_key("bakehouse.toml"), "dates hold pages back only beside it");
     let config = text(&made, "zola.toml");
-    assert!(config.contains("[[extra.menu]]\nname = \"2024\"\npath = \"@/posts/a.md\""), "{config}");
+    assert!(config.contains("[[extra.menu]]\nname = \"A\"\npath = \"@/posts/a.md\""), "{config}");
+}
+
+#[test]
+fn the_main_menu_is_in_its_order_and_says_what_it_loses() {
+    let made = imported(
+        "theme = \"t\"\n[outputs]\nhome = [\"HTML\", \"RSS\", \"JSON\"]\n[[menus.main]]\nname = \"Last\"\nurl = \"/l\"\nparent = \"x\"\n\
+         [[menus.main]]\nname = \"Second\"\nurl = \"/s\"\nweight = 9\n[[menus.main]]\nname = \"Nowhere\"\n",
+        &[("content/a.md", "---\nmenu: main\nweight: 5\ntitle: First\n---\n")],
+    );
+    let config = text(&made, "zola.toml");
+    let names: Vec<&str> =
+        config.split("[[extra.menu]]\nname = ").skip(1).filter_map(|s| s.lines().next()).collect();
+    assert_eq!(names, ["\"First\"", "\"Second\"", "\"Last\""]);
+    let notes = notes(&made);
+    for note in [
+        "`parent` of an entry of the main menu",
+        "without `url` and `pageRef`, is left out",
+        "the setting `outputs`",
+        "the setting `theme`",
+    ] {
+        assert!(notes.iter().any(|said| said.contains(note)), "{note}: {notes:?}");
+    }
 }
 
 #[test]
