@@ -28,7 +28,7 @@ pub enum WatchCommand {
 #[derive(Debug, Args)]
 struct AdminArgs {
     /// URL of the edge's --admin address; otherwise the edge of the `bake up` of the site, or http://127.0.0.1:8090
-    #[arg(long, env = "BAKE_API", value_name = "URL")]
+    #[arg(long, visible_alias = "admin", env = "BAKE_API", value_name = "URL")]
     api: Option<String>,
     /// Its token
     #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]

@@ -18,7 +18,7 @@ pub struct PurgeArgs {
     /// All paths that begin with this
     #[arg(long, value_name = "PREFIX")]
     prefix: Vec<String>,
-    /// All members of a cache group, such as `section:blog`
+    /// All members of a cache group, such as `section:/blog/`
     #[arg(long, visible_alias = "tag", value_name = "GROUP")]
     group: Vec<String>,
     /// Everything of the site

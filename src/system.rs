@@ -15,6 +15,11 @@ use crate::failure::HintExt;
 
 /// The folder in a site where `bake up` keeps its work.
 pub const DATA: &str = ".bakehouse";
+/// Where the API of a `bake up` is unless it is said.
+const EXAMPLE: &str = "http://127.0.0.1:8081";
+/// What to do about an answer that is of no API.
+const NO_API: &str =
+    "give the address of an API, not that of a site: `bake up` and `bake edge --admin` print it";
 /// Longest that a call may take: a publish of a large site, rendered and uploaded.
 const CALL: Duration = Duration::from_secs(15 * 60);
 /// Longest that somebody may watch.
@@ -184,6 +189,10 @@ impl Client {
             .no_proxy()
             .build()
             .context("the HTTP client cannot be made")?;
+        let url = reqwest::Url::parse(api).ok();
+        url.filter(|url| matches!(url.scheme(), "http" | "https"))
+            .with_context(|| format!("`{api}` is no URL of an API"))
+            .hint(|| format!("write it with http:// or https://, such as {EXAMPLE}"))?;
         Ok(Self { http, api: api.trim_end_matches('/').to_owned(), token: Secret(token) })
     }
 
@@ -229,16 +238,20 @@ impl Client {
             .bearer_auth(&self.token.0)
             .send()
             .await
-            .with_context(|| format!("the API at {} cannot be reached", self.api))
-            .hint(|| "see whether `bake up` or `bake origin` still runs there".into())?;
+            // The first cause says it all: those before it are the layers of the client.
+            .map_err(|error| {
+                let cause = anyhow::Error::from(error).root_cause().to_string();
+                anyhow::anyhow!("the API at {} cannot be reached: {cause}", self.api)
+            })
+            .hint(|| "see whether `bake up`, `bake origin` or `bake edge --admin` still runs there".into())?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         let text = response.text().await.unwrap_or_default();
         let failure = serde_json::from_str::<Failure>(&text).unwrap_or_else(|_| Failure {
-            error: format!("the API at {} answered {status}", self.api),
-            hint: None,
+            error: format!("{} answered {status}, and not as an API does", self.api),
+            hint: Some(NO_API.to_owned()),
         });
         let hint = failure.hint.or_else(|| {
             (status.as_u16() == 401).then(|| "the token is wrong: see --token and BAKE_TOKEN".to_owned())
@@ -249,6 +262,7 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, response: reqwest::Response) -> anyhow::Result<T> {
         let bytes = response.bytes().await.context("the API's answer broke off")?;
         serde_json::from_slice(&bytes)
-            .with_context(|| format!("the API at {} answered something else", self.api))
+            .with_context(|| format!("{} answered, and not as an API does", self.api))
+            .hint(|| NO_API.to_owned())
     }
 }

@@ -17,6 +17,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use release::journal::check_selectors;
 use release::wire::{Committed, EdgeProgress, EdgeReceipt, PurgeRequest, Receipt, SelectorReceipt};
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -35,8 +36,6 @@ const HEADER_READ: Duration = Duration::from_secs(10);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Bytes of a request's content.
 const CONTENT_BYTES_MAX: usize = 1 << 20;
-/// Selectors of one purge.
-const SELECTORS_MAX: usize = 1_000;
 /// How long `top` may look.
 const TOP_SECONDS_MAX: u64 = 60;
 /// How long it looks unless told otherwise.
@@ -203,9 +202,8 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
             Some("send the purge to an origin's API"),
         );
     }
-    if request.selectors.is_empty() || request.selectors.len() > SELECTORS_MAX {
-        let text = format!("a purge has between 1 and {SELECTORS_MAX} selectors");
-        return failed(StatusCode::BAD_REQUEST, &text, None);
+    if let Err(error) = check_selectors(&request.selectors) {
+        return failed(StatusCode::BAD_REQUEST, &error.to_string(), None);
     }
     let Ok(site) = request.site.map_or_else(|| LOCAL_SITE.parse(), Ok) else {
         return failed(StatusCode::BAD_REQUEST, "this is no site", None);
@@ -328,7 +326,11 @@ async fn why(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
         });
         let Some((name, value)) = field else {
-            return failed(StatusCode::BAD_REQUEST, &format!("`{line}` is no request field"), None);
+            return failed(
+                StatusCode::BAD_REQUEST,
+                &format!("`{line}` is no request field"),
+                Some("write it as `Name: value`"),
+            );
         };
         fields.append(name, value);
     }

@@ -231,9 +231,16 @@ impl Query {
     /// forwarded), `method=GET`, `client=192.0.2.1`, `id=…`, `slower=100ms`.
     ///
     /// # Errors
-    /// A term that is none.
+    /// All terms that are none, and why.
     pub fn parse<'a>(terms: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
-        terms.into_iter().map(Term::parse).collect::<Result<_, _>>().map(Self)
+        let (mut right, mut wrong) = (Vec::new(), Vec::new());
+        for text in terms {
+            match Term::parse(text) {
+                Ok(term) => right.push(term),
+                Err(why) => wrong.push(format!("`{text}` is no term of a query: {why}")),
+            }
+        }
+        if wrong.is_empty() { Ok(Self(right)) } else { Err(wrong.join("; ")) }
     }
 
     /// Whether a record is wanted.
@@ -242,10 +249,25 @@ impl Query {
     }
 }
 
+/// What `result=` may name: how a request was answered, or why it was forwarded.
+const RESULTS: [&str; 12] = [
+    "hit",
+    "miss",
+    "stale",
+    "failed",
+    "local",
+    BEHIND,
+    "bypass",
+    "method",
+    "uri-miss",
+    "vary-miss",
+    "partial",
+    "request",
+];
+
 impl Term {
     fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no term of a query");
-        let (name, value) = text.split_once('=').ok_or_else(bad)?;
+        let (name, value) = text.split_once('=').ok_or("it is NAME=VALUE")?;
         let value = value.to_owned();
         Ok(match name {
             "host" => Self::Host(value.to_ascii_lowercase()),
@@ -253,19 +275,25 @@ impl Term {
             "method" => Self::Method(value),
             "client" => Self::Client(value),
             "id" => Self::Id(value),
-            "result" => Self::Result(value),
+            "result" if RESULTS.contains(&value.as_str()) => Self::Result(value),
+            "result" => return Err(format!("a result is one of {}", RESULTS.join(", "))),
             "status" => {
                 let digits = value.trim_end_matches(['x', 'X']);
                 if value.len() != 3 || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                    return Err(bad());
+                    return Err("a status is such as 404 or 5xx".to_owned());
                 }
                 Self::Status(digits.to_owned())
             }
             "slower" => {
-                let ms = value.strip_suffix("ms").and_then(|ms| ms.parse::<u64>().ok()).ok_or_else(bad)?;
+                let ms = value.strip_suffix("ms").and_then(|ms| ms.parse::<u64>().ok());
+                let ms = ms.ok_or("a time is such as 100ms")?;
                 Self::SlowerThanUs(ms.saturating_mul(1_000))
             }
-            _ => return Err(bad()),
+            _ => {
+                return Err(
+                    "a name is one of host, path, method, client, id, result, status, slower".to_owned()
+                );
+            }
         })
     }
 
@@ -292,6 +320,7 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{metrics::Result as Counted, policy::reuse::Forward};
 
     fn record() -> Record {
         Record {
@@ -333,8 +362,21 @@ mod tests {
         ] {
             assert!(!takes(terms), "{terms:?}");
         }
-        for term in ["", "host", "status=6", "status=xxx", "slower=1", "color=red"] {
+        for term in ["", "host", "status=6", "status=xxx", "slower=1", "color=red", "result=mis"] {
             assert!(Query::parse([term]).is_err(), "{term}");
+        }
+        let wrong = Query::parse(["host=h", "color=red", "result=mis"]).unwrap_err();
+        assert!(wrong.contains("`color=red`") && wrong.contains("a result is one of hit, miss,"), "{wrong}");
+    }
+
+    #[test]
+    fn every_result_can_be_asked_for() {
+        use Forward::{Bypass, Method, Partial, Request, Stale, UriMiss, VaryMiss};
+        let forwarded = [Bypass, Method, UriMiss, VaryMiss, Partial, Request, Stale].map(Counted::Forwarded);
+        let all =
+            [Counted::Hit, Counted::Stale, Counted::Failed, Counted::Local].into_iter().chain(forwarded);
+        for result in all {
+            assert!(Query::parse([&*format!("result={}", result.as_str())]).is_ok(), "{result:?}");
         }
     }
 

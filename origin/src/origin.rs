@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, select_all};
 use release::bucket::{Bucket, BucketError};
-use release::journal::{Effect, Purge, SELECTORS_MAX, Selector};
+use release::journal::{Effect, Purge, check_selectors};
 use release::keys::{SITES_PREFIX, Site, site_of};
 use release::log;
 use release::reader::Reader;
-use release::url::{Target, same_host};
+use release::url::same_host;
 use release::wire::{self, Committed, EdgeProgress, EdgeReceipt, Failure, Poll, PublishRequest, Published};
 use release::wire::{PurgeRequest, Receipt, RollbackRequest, SelectorReceipt, SiteStatus, Status};
 use tokio::sync::Notify;
@@ -412,7 +412,7 @@ impl Origin {
     /// committed, or that this is unknown.
     pub async fn purge(&self, request: PurgeRequest) -> Result<Receipt, Error> {
         let site = self.site(request.site.as_ref())?;
-        check_selectors(&request.selectors)?;
+        check_selectors(&request.selectors).map_err(|error| Error::BadRequest(error.to_string()))?;
         if request.reason.as_ref().is_some_and(|r| r.len() > REASON_BYTES_MAX) {
             return Err(Error::BadRequest(format!("the reason has more than {REASON_BYTES_MAX} bytes")));
         }
@@ -573,32 +573,6 @@ fn receipt_of(
 ) -> Receipt {
     let applied_everywhere = complete && edges.iter().all(|e| e.state == EdgeProgress::Applied);
     wire::Receipt { committed, selectors, edges, applied_everywhere, complete }
-}
-
-/// Refuses selectors that no edge could understand.
-fn check_selectors(selectors: &[Selector]) -> Result<(), Error> {
-    if selectors.is_empty() {
-        return Err(Error::BadRequest("the purge names nothing: a selector is expected".into()));
-    }
-    if selectors.len() > SELECTORS_MAX {
-        let count = selectors.len();
-        return Err(Error::BadRequest(format!(
-            "the purge has {count} selectors, and {SELECTORS_MAX} are allowed"
-        )));
-    }
-    for selector in selectors {
-        match selector {
-            Selector::Url(text) | Selector::Prefix(text) => {
-                let target: Result<Target, _> = text.parse();
-                target.map_err(|error| Error::BadRequest(error.to_string()))?;
-            }
-            Selector::Group(group) if group.is_empty() || group.len() > 1_024 => {
-                return Err(Error::BadRequest("a cache group has 1 to 1,024 bytes".into()));
-            }
-            Selector::Group(_) | Selector::All => {}
-        }
-    }
-    Ok(())
 }
 
 /// The names of all sites in a bucket, by one request for each.

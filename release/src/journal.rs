@@ -18,7 +18,9 @@ pub const ENTRY_BYTES_MAX: u64 = 1 << 20;
 /// Entries between two checkpoints.
 pub const CHECKPOINT_EVERY: u64 = 64;
 /// Selectors that one purge may have.
-pub const SELECTORS_MAX: usize = 1_000;
+const SELECTORS_MAX: usize = 1_000;
+/// Bytes of a cache group's name.
+const GROUP_BYTES_MAX: usize = 1_024;
 
 /// An entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,6 +177,38 @@ impl fmt::Display for Selector {
             Self::All => f.write_str("all"),
         }
     }
+}
+
+/// Selectors that no edge could understand: all that is wrong with them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSelectors(String);
+
+/// Looks at what a purge names, before anything is done about it.
+///
+/// # Errors
+/// Each selector that can mean nothing; that there are none, or too many.
+pub fn check_selectors(selectors: &[Selector]) -> Result<(), BadSelectors> {
+    if selectors.is_empty() {
+        return Err(BadSelectors("the purge names nothing: a selector is expected".to_owned()));
+    }
+    if selectors.len() > SELECTORS_MAX {
+        let count = selectors.len();
+        return Err(BadSelectors(format!(
+            "the purge has {count} selectors, and {SELECTORS_MAX} are allowed"
+        )));
+    }
+    let wrong = selectors.iter().filter_map(|selector| match selector {
+        Selector::Url(text) | Selector::Prefix(text) => {
+            text.parse::<Target>().err().map(|error| error.to_string())
+        }
+        Selector::Group(group) if group.is_empty() || group.len() > GROUP_BYTES_MAX => {
+            Some(format!("a cache group has 1 to {GROUP_BYTES_MAX} bytes, not {}", group.len()))
+        }
+        Selector::Group(_) | Selector::All => None,
+    });
+    let wrong: Vec<String> = wrong.collect();
+    if wrong.is_empty() { Ok(()) } else { Err(BadSelectors(wrong.join("; "))) }
 }
 
 /// Something to know that drops nothing.

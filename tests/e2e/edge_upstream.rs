@@ -92,7 +92,8 @@ fn operators_see_and_purge_behind_a_token() {
             if asked.target() == "/cookie" { &[("set-cookie", "a=b"), FRESH[0]][..] } else { &FRESH[..] };
         Answer::Send(response(200, fields, "hello"))
     });
-    let edge = Edge::front(&world, &[&upstream], &[]);
+    // Each thread keeps its own connections.
+    let edge = Edge::front(&world, &[&upstream], &["--threads", "1"]);
     assert_eq!(
         edge.get("/a").field("cache-status").unwrap(),
         "Bakehouse; fwd=uri-miss; fwd-status=200; ttl=600; stored"
@@ -127,7 +128,7 @@ fn operators_see_and_purge_behind_a_token() {
     assert_eq!(upstream.connections(), 1);
 
     let done = edge.bake(&["purge", "--url", "http://site.test/a", "--reason", "a test"]).success();
-    // What a busy machine did not count within a second is told as that.
+    // What a busy machine did not count soon is told as that.
     let receipts = [": applied, 1 dropped", ": applied, at least "];
     assert!(receipts.iter().any(|receipt| done.stdout.contains(receipt)), "{}", done.stdout);
     assert!(edge.get("/a").field("cache-status").unwrap().contains("fwd=uri-miss"));
@@ -143,6 +144,30 @@ fn operators_see_and_purge_behind_a_token() {
         .var("BAKE_TOKEN", "no")
         .run()
         .code(1);
+
+    // What no edge understands covers nothing, and all of it is told.
+    edge.get("/kept");
+    let wrong = ["--url", "a b", "--url", "kept", "--prefix", "blog/", "--group", "", "--url", "/kept/other"];
+    let refused = edge.bake(&[&["purge"], &wrong[..]].concat()).code(1);
+    for text in
+        ["`a b` is neither", "`kept` is neither", "`blog/` is neither", "a cache group has 1 to 1024 bytes"]
+    {
+        assert!(refused.stderr.contains(text), "{text}: {}", refused.stderr);
+    }
+    assert!(edge.get("/kept").field("cache-status").unwrap().starts_with("Bakehouse; hit"));
+    for (api, text) in [
+        ("127.0.0.1:8090", "`127.0.0.1:8090` is no URL of an API\nhint: write it with http://"),
+        ("localhost:8090", "`localhost:8090` is no URL of an API"),
+        (&edge.address, "and not as an API does"),
+    ] {
+        let refused =
+            edge.world.bake(".", &["edge", "top", "--admin", api]).var("BAKE_TOKEN", "t").run().code(1);
+        assert!(
+            refused.stderr.contains(text) && refused.stderr.contains("\nhint: "),
+            "{text}: {}",
+            refused.stderr
+        );
+    }
 
     let top = edge.bake(&["edge", "top", "--seconds", "1"]).success();
     for text in ["avoidable misses:", "1 x set-cookie", "site.test/cookie", "remedy:"] {
