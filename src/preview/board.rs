@@ -18,6 +18,8 @@ const CHANGES_MAX: usize = 64;
 const ASSETS_MAX: usize = 1_000;
 /// Errors that a list in a page has; the terminal has all.
 const ERRORS_MAX: usize = 50;
+/// Pages that went and came at once, by pairs, that are compared to see which moved.
+const COMPARED_MAX: usize = 1_000_000;
 /// Links to withheld pages that are marked.
 const MARKS_MAX: usize = 1_000;
 
@@ -220,7 +222,8 @@ impl Board {
         diff
     }
 
-    /// Pages that have another address: those whose file has, and the one that took the place of the only one that went.
+    /// Pages that have another address: those whose file has; those whose folder has another name, or is elsewhere; and the one
+    /// that took the place of the only one that went.
     fn moved(&self, before: &HashMap<String, Place>, diff: &Diff) -> HashMap<String, String> {
         let mut gone = diff.removed.iter().filter_map(|path| before.get(path)).peekable();
         if gone.peek().is_none() {
@@ -240,8 +243,19 @@ impl Board {
         let unclaimed: Vec<&&Place> =
             added.iter().filter(|new| !moved.values().any(|to| *to == new.output)).collect();
         if let ([lost], [found]) = (&lost[..], &unclaimed[..]) {
-            moved.insert(lost.output.clone(), found.output.clone());
+            return moved.into_iter().chain([(lost.output.clone(), found.output.clone())]).collect();
         }
+        if lost.len().saturating_mul(unclaimed.len()) > COMPARED_MAX {
+            return moved;
+        }
+        let found = lost.iter().filter_map(|lost| {
+            let most = unclaimed.iter().map(|new| in_common(&lost.source, &new.source)).max()?;
+            let mut nearest = unclaimed.iter().filter(|new| in_common(&lost.source, &new.source) == most);
+            let found = nearest.next().filter(|_| most > 0 && nearest.next().is_none())?;
+            Some((lost.output.clone(), found.output.clone()))
+        });
+        let found: Vec<_> = found.collect();
+        moved.extend(found);
         moved
     }
 
@@ -420,6 +434,11 @@ fn badge(mark: Mark) -> Badge {
     Badge { label, detail }
 }
 
+/// How many names at their ends two paths have in common.
+fn in_common(one: &str, other: &str) -> usize {
+    one.rsplit('/').zip(other.rsplit('/')).take_while(|(one, other)| one == other).count()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -461,6 +480,31 @@ mod tests {
                 })
                 .collect(),
             ..Batch::default()
+        }
+    }
+
+    #[test]
+    fn the_pages_of_a_folder_with_another_name_are_followed() {
+        let before = [
+            ("b/index.html", "b/_index.md"),
+            ("b/x/index.html", "b/x.md"),
+            ("b/y/index.html", "b/y/index.md"),
+        ];
+        let to = [
+            ("n/x/index.html", "n/x.md"),
+            ("n/index.html", "n/_index.md"),
+            ("n/new/index.html", "n/new/index.md"),
+            ("n/y/index.html", "n/y/index.md"),
+        ];
+        let (mut board, store) = board();
+        let made =
+            |pages: &[(&'static str, &str)]| pages.iter().map(|(path, _)| (*path, "x")).collect::<Vec<_>>();
+        board.show(batch(&store, &made(&before), &before));
+        let seen = board.seen(Some("/b/x/"));
+        board.show(batch(&store, &made(&to), &to));
+        for page in ["/b/", "/b/x/", "/b/y/"] {
+            let news = board.news(Some(page), &seen);
+            assert_eq!((news.page, news.to), (Fate::Moved, Some(page.replacen("/b/", "/n/", 1))), "{page}");
         }
     }
 
