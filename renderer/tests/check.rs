@@ -259,7 +259,7 @@ fn links_are_mended_in_the_words_that_they_are_in() {
 #[test]
 fn a_broken_link_hides_nothing_else_of_its_page() {
     let page = "+++\ntitle = \"B\"\n+++\n[a](@/no.md) [b](/sub/nowhere/)\n\n![c](/sub/no.png) [d](/c/)\n\n\
-                ![e](e.svg) <img src=\"e.svg\">\n";
+                ![e](e.svg) <img src=\"e.svg\">\n\n![f](f.png)\n";
     let report = check(&with(&[
         ("zola.toml", "base_url = \"https://x.example/sub\"\ncompile_sass = true\n"),
         ("bakehouse.toml", ""),
@@ -302,6 +302,13 @@ fn a_broken_link_hides_nothing_else_of_its_page() {
     8 | ![e](e.svg) <img src="e.svg">
       |                  ^
     hint: say in `alt` what it shows, or alt="" if it only decorates
+
+    error: the image `f.png` does not exist
+      --> content/b.md:10:1
+       |
+    10 | ![f](f.png)
+       | ^
+    hint: put it into the page's folder, or into `static/` and begin its address with `/`
 
     error: the file `/sub/no.png` does not exist, on /look.css
      --> sass/look.scss:2:20

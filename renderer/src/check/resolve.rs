@@ -1,6 +1,7 @@
 //! Where all links lead, said at each place in the sources that has them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::judge::{Judge, Judgement, Wrong};
 use super::links::Named;
@@ -119,10 +120,12 @@ impl Check<'_> {
         let mut lost: Vec<String> = Vec::new();
         let mut shared: BTreeMap<Diagnostic, Vec<String>> = BTreeMap::new();
         for (origin, written) in &named.first {
-            if origin.source.as_ref().is_some_and(|source| said.has(source, written)) {
+            let spellings = self.spellings(origin, written);
+            let is_said = |source: &Arc<str>| spellings.iter().any(|spelling| said.has(source, spelling));
+            if origin.source.as_ref().is_some_and(is_said) {
                 continue;
             }
-            match places.of(origin, &self.spellings(origin, written)) {
+            match places.of(origin, &spellings) {
                 Some(place) => {
                     let mut diagnostic = place.point(template.diagnostic.message.clone());
                     diagnostic.hint.clone_from(&template.diagnostic.hint);
