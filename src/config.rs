@@ -608,6 +608,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_source_is_told_where_it_stands() {
+        let source = |name: &str, more: &str| {
+            format!("[[source]]\nname = \"{name}\"\ntype = \"http\"\nurl = \"https://a.example/\"\n{more}\n")
+        };
+        let text = [source("a", ""), source("b", "timeout = \"1h\""), source("c", "rows = \"x\"")].concat();
+        let error = said(&text);
+        for words in [
+            "source `b`: `timeout` must be",
+            "bakehouse.toml:10:1\n",
+            "source `c`: `rows`",
+            "bakehouse.toml:15:1\n",
+        ] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
     fn formulas_are_asked_for() {
         assert!(!parse("", &[]).unwrap().markdown.math);
         assert!(parse("[markdown]\nmath = true\n", &[]).unwrap().markdown.math);

@@ -50,19 +50,39 @@ pub(crate) fn read_partly<T: DeserializeOwned>(
             errors.push(Diagnostic::in_file(path, message).hint("correct those first"));
             return (None, errors);
         }
-        let place = error.span().and_then(|at| take(document.get_mut(), &at, ""));
+        let at = item_at_fault::<T>(&document, &error).or_else(|| error.span());
+        let place = at.as_ref().and_then(|at| take(document.get_mut(), at, ""));
         let missing = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         // What is there under a wrong name, or with a wrong value, is not missing.
         let inside = place.as_ref().map(Written::path).unwrap_or_default();
         let others = taken.iter().filter(|taken| taken.within == inside).map(|taken| taken.key.as_str());
         if missing.is_none_or(|key| nearest(key, others).is_none()) {
-            errors.push(told(path, text, &error, place.as_ref(), instead));
+            errors.push(told(path, text, &error, at, place.as_ref(), instead));
         }
         match place {
             Some(place) => taken.push(place),
             None => return (None, errors),
         }
     }
+}
+
+/// Where the table of a list is written that an error is of, if all that the error says is where the list begins: so it is with
+/// what a table's own check finds.
+fn item_at_fault<T: DeserializeOwned>(
+    document: &toml::Spanned<DeTable<'_>>,
+    error: &Error,
+) -> Option<Range<usize>> {
+    let at = error.span()?;
+    let is_here = |(_, value): &(&_, &toml::Spanned<DeValue<'_>>)| value.span() == at;
+    let (key, value) = document.get_ref().iter().find(is_here)?;
+    let DeValue::Array(list) = value.get_ref() else { return None };
+    let is_at_fault = |item: &&toml::Spanned<DeValue<'_>>| {
+        let mut alone = document.clone();
+        let list = DeValue::Array(std::iter::once((*item).clone()).collect());
+        alone.get_mut().insert(key.clone(), toml::Spanned::new(at.clone(), list));
+        T::deserialize(Deserializer::from(alone)).is_err_and(|of_item| of_item.message() == error.message())
+    };
+    list.iter().find(is_at_fault).map(toml::Spanned::span)
 }
 
 /// Of what a configuration has under a key, a table or a list of them, those tables that are a `T` each; none where the text is
@@ -202,6 +222,7 @@ fn told(
     path: &str,
     text: &str,
     error: &Error,
+    at: Option<Range<usize>>,
     place: Option<&Written>,
     instead: &dyn Fn(&str) -> Option<String>,
 ) -> Diagnostic {
@@ -223,7 +244,7 @@ fn told(
         }
     }
     let diagnostic = Diagnostic::in_file(path, message).hint(instead(error.message()).unwrap_or(hint));
-    match error.span() {
+    match at {
         Some(span) => {
             let at = key_in_table(text, span.start, error.message()).unwrap_or(span.start);
             diagnostic.at(text, at)
