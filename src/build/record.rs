@@ -63,12 +63,12 @@ impl Record {
         outputs: &Outputs,
         write_memo: impl Fn(&mut (dyn Write + Send)) -> io::Result<()>,
     ) {
+        let new = place.with_extension(format!("{}.new", std::process::id()));
         let save = || -> io::Result<()> {
             if let Some(folder) = place.parent() {
                 fs::create_dir_all(folder)?;
                 folder.parent().into_iter().for_each(keep_out_of_git);
             }
-            let new = place.with_extension(format!("{}.new", std::process::id()));
             // Digests of the environment are nobody else's business.
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             let mut file = BufWriter::new(file);
@@ -80,7 +80,28 @@ impl Record {
             fs::rename(&new, place)
         };
         if let Err(error) = save() {
+            // Not there at all, if that is what failed.
+            fs::remove_file(&new).ok();
             tracing::warn!(file = %place.display(), %error, "what this build knows was not kept");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_kept_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("builds").join("0123");
+        fs::create_dir_all(place.join("a folder in its place")).unwrap();
+        Record::save(&place, &Outputs::default(), |out| out.write_all(b"memo"));
+        let names = fs::read_dir(place.parent().unwrap()).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["0123"]);
+        fs::remove_dir_all(&place).unwrap();
+        Record::save(&place, &Outputs::default(), |out| out.write_all(b"memo"));
+        assert_eq!(Record::load(&place).memo_bytes(), "memo");
     }
 }
