@@ -294,7 +294,10 @@ pub fn describe() {
         "bakehouse_edge_connections_waited_total",
         "Connections that had to wait because as many as may be were open."
     );
-    gauge!("bakehouse_edge_unsent_bytes", "What the kernel holds of responses that clients have not taken.");
+    gauge!(
+        "bakehouse_edge_unsent_bytes",
+        "What the kernel holds of responses that clients have not taken, and of content that upstreams have not."
+    );
     counter!(
         "bakehouse_edge_memory_files_refused_total",
         "Large bodies that got no file in memory, and are copied for each client."

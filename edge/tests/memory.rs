@@ -6,7 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Reply, Upstream, eventually, front, read_response, response, run, send, upstream_config};
+use support::{
+    Reply, Upstream, eventually, front, meters, read_response, response, run, send, upstream_config,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Mutex,
@@ -41,6 +43,30 @@ fn held(edge: &support::Running, client: Option<u16>) -> usize {
         usize::try_from(bytes.ok()?).ok()
     });
     queues.sum()
+}
+
+/// What the kernel has received of content that an upstream does not take is counted.
+#[tokio::test]
+async fn content_that_nobody_takes_is_counted() {
+    meters::install();
+    let upstream = Upstream::start(|_| Reply::Silence).await;
+    let edge = front(&[&upstream]).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    // Until nothing of it is taken any more.
+    let sending = async {
+        loop {
+            stream.write_all(chunk.as_bytes()).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(2), sending).await.is_err());
+    let end = tokio::time::Instant::now() + support::DEADLINE;
+    while meters::gauge("unsent_bytes") < f64::from(16 << 10) {
+        assert!(tokio::time::Instant::now() < end, "it is not counted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        edge.edge.refresh_gauges();
+    }
 }
 
 /// However much there is for a client that reads nothing, the kernel takes little of it.

@@ -299,7 +299,9 @@ impl Entry {
         let socket = unsafe { BorrowedFd::borrow_raw(socket) };
         self.queue.note(written, unsent::queued(socket), now);
         let before = self.queue.taken_bytes;
-        self.queue.taken_bytes = if self.queue.bytes == 0 { 0 } else { buffer_bytes(socket) };
+        // Where nothing is waited for, content may have come that its upstream has yet to take.
+        let has_some = self.queue.bytes > 0 || read == NEVER;
+        self.queue.taken_bytes = if has_some { buffer_bytes(socket) } else { 0 };
         all.found(before, self.queue.taken_bytes);
         if self.bound.allows(self.queue.bytes) {
             self.slot.settle(all);
