@@ -6,7 +6,7 @@ use super::expression::{self, Arguments, Token};
 use super::names::Given;
 use super::shortcode::NTH;
 use super::template;
-use crate::library::comment;
+use crate::library::comment_open;
 use crate::templates::pieces::{Piece, content_pieces};
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
@@ -118,10 +118,12 @@ fn escaped(inside: &str) -> Option<&str> {
 
 /// Text in which comments of the template language were text too.
 fn push_text(out: &mut String, mut text: &str) {
-    while let Some(comment) = comment(text) {
-        out.push_str(&text[..comment.start]);
-        raw(out, &text[comment.clone()]);
-        text = &text[comment.end..];
+    while let Some(open) = comment_open(text) {
+        // One that does not end would be an error.
+        let end = text[open + 2..].find("#}").map_or(open + 2, |length| open + length + 4);
+        out.push_str(&text[..open]);
+        raw(out, &text[open..end]);
+        text = &text[end..];
     }
     out.push_str(text);
 }
@@ -194,6 +196,12 @@ mod tests {
         let (made, _) =
             convert("`{{` and `{%`, {{ a {{ youtube(id=1) }} {% {{ youtube(id=2) }} {% b", &known);
         insta::assert_snapshot!(made, @"`{% raw %}{{{% endraw %}` and `{% raw %}{%{% endraw %}`, {% raw %}{{{% endraw %} a {{<youtube id={1} />}} {% raw %}{%{% endraw %} {{<youtube id={2} />}} {% raw %}{% b{% endraw %}");
+        let (made, _) = convert("a {# b #} {# c\n# D {#d}\n{{ youtube(id=1) }} {#", &known);
+        insta::assert_snapshot!(made, @r"
+        a {% raw %}{# b #}{% endraw %} {% raw %}{#{% endraw %} c
+        # D {#d}
+        {{<youtube id={1} />}} {% raw %}{#{% endraw %}
+        ");
         let deep = "{{ ".repeat(100_000);
         assert!(convert(&deep, &known).0.len() > deep.len());
     }

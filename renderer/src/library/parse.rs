@@ -200,12 +200,17 @@ pub(crate) fn is_templated(body: &str) -> bool {
 
 /// The first comment of the template language that content has: `{#id}` after a heading begins none.
 pub(crate) fn comment(body: &str) -> Option<Range<usize>> {
+    let open = comment_open(body)?;
+    body[open + 2..].find("#}").map(|length| open..open + length + 4)
+}
+
+/// Where it begins, whether or not it ends.
+pub(crate) fn comment_open(body: &str) -> Option<usize> {
     let mut start = 0;
     for line in body.split_inclusive('\n') {
         let id = heading_id(line);
         if let Some((at, _)) = line.match_indices("{#").find(|(at, _)| Some(*at) != id) {
-            let open = start + at;
-            return body[open + 2..].find("#}").map(|length| open..open + length + 4);
+            return Some(start + at);
         }
         start += line.len();
     }
