@@ -34,7 +34,7 @@ pub struct Options {
     /// What links begin with.
     pub base_url: BaseUrl,
     /// Whether outputs are handed over although something is wrong with others, which then stay as they were:
-    /// [`Summary::errors`] says what. For previews.
+    /// [`Summary::errors`](super::Summary::errors) says what. For previews.
     pub keep_going: bool,
     /// Whether blocks of content say which line of which file they come from, in the attribute `data-bake-source`,
     /// and the summary where the outputs of pages do. For previews; nothing else of an output depends on it.

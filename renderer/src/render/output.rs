@@ -8,7 +8,7 @@ use release::File;
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::places::Place;
 
-/// Names a render of a [`Renderer`]: 1, 2, 3, …, those that failed included.
+/// Names a render of a [`Renderer`](super::Renderer): 1, 2, 3, …, those that failed included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RenderId(pub(super) u64);
 
@@ -77,9 +77,9 @@ pub struct Summary {
     pub next_change: Option<Timestamp>,
     /// What is not wrong enough to stop.
     pub warnings: Vec<Diagnostic>,
-    /// Where the outputs of pages come from; only with [`Options::source_lines`].
+    /// Where the outputs of pages come from; only with [`Options::source_lines`](super::Options::source_lines).
     pub places: Vec<Place>,
-    /// All that is wrong; only with [`Options::keep_going`].
+    /// All that is wrong; only with [`Options::keep_going`](super::Options::keep_going).
     pub errors: Errors,
     /// Of that, what kept an output from being made, by output.
     pub failed: BTreeMap<String, Vec<Diagnostic>>,
