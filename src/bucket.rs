@@ -9,7 +9,7 @@ use origin::bucket::embedded::{self, Credentials, FolderStore};
 use crate::data_folder::DataFolder;
 use crate::failure::HintExt;
 use crate::print::say;
-use crate::up;
+use crate::{listen, up};
 
 /// Serve a folder as an S3-compatible bucket
 ///
@@ -21,7 +21,7 @@ pub struct BucketArgs {
     #[arg(long, env = "BAKE_DATA", default_value = ".bakehouse", value_name = "DIR")]
     data: PathBuf,
     /// Where to listen; port 0 takes any
-    #[arg(long, env = "BAKE_BUCKET_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_BUCKET_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR", value_parser = listen::address)]
     listen: SocketAddr,
     /// Name of the bucket, made where it is missing
     #[arg(long, env = "BAKE_BUCKET_NAME", default_value = "bakehouse", value_name = "NAME")]
@@ -50,12 +50,12 @@ pub async fn run(args: BucketArgs) -> anyhow::Result<()> {
             Credentials { access_key_id: keys.access_key_id, secret_access_key: keys.secret_access_key }
         }
     };
-    let listener = up::bind(args.listen, "--listen").await?;
+    let listener = listen::bind(args.listen, "--listen").await?;
     let store = open_folder(&data.path().join("bucket"), &args.bucket_name)?;
     say!(
         "bucket `{}` at {} (keys in {})",
         args.bucket_name,
-        up::url(&listener)?,
+        listen::url(&listener)?,
         data.path().join("keys.json").display()
     );
     embedded::serve(listener, store, credentials, Box::pin(up::stop_signal())).await;

@@ -15,10 +15,10 @@ use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
 use crate::edge_handover::{Handover, Sockets};
 use crate::edge_watch::{self, WatchCommand};
 use crate::failure::{HintExt, Usage, hinted};
-use crate::logs;
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::up;
+use crate::{listen, logs};
 
 /// Cache and serve: in front of Bakehouse origins, or of any HTTP upstream
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct EdgeArgs {
     #[command(subcommand)]
     watch: Option<WatchCommand>,
     /// Where browsers find it; port 0 takes any
-    #[arg(long, env = "BAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = listen::address)]
     listen: SocketAddr,
     #[command(flatten)]
     upstreams: UpstreamFlags,
@@ -59,7 +59,7 @@ pub struct EdgeArgs {
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
     /// Where operators find it: purge, metrics, health, trace; never the address of --listen
-    #[arg(long, env = "BAKE_ADMIN", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_ADMIN", value_name = "ADDR", value_parser = listen::address)]
     admin: Option<SocketAddr>,
     /// Token for --admin; without one, on loopback only, one is made and printed
     #[arg(long, env = "BAKE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -118,9 +118,9 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             sockets
         }
         None => {
-            let listener = up::bind(args.listen, "--listen").await?.into_std()?;
+            let listener = listen::bind(args.listen, "--listen").await?.into_std()?;
             let admin = match args.admin {
-                Some(admin) => Some(up::bind(admin, "--admin").await?.into_std()?),
+                Some(admin) => Some(listen::bind(admin, "--admin").await?.into_std()?),
                 None => None,
             };
             Sockets { listener, admin }

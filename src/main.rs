@@ -20,6 +20,7 @@ mod failure;
 mod fetched;
 mod import;
 mod jobs;
+mod listen;
 mod logs;
 mod memo;
 mod mv;

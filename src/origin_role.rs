@@ -12,7 +12,7 @@ use crate::failure::HintExt;
 use crate::jobs::Jobs;
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
-use crate::{logs, up};
+use crate::{listen, logs, up};
 
 /// Answer edges from the bucket, and offer the API
 ///
@@ -20,7 +20,7 @@ use crate::{logs, up};
 #[derive(Debug, clap::Args)]
 pub struct OriginArgs {
     /// Where to listen; port 0 takes any
-    #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR", value_parser = listen::address)]
     listen: SocketAddr,
     /// Token for the API
     #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -49,9 +49,9 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     }
     let config = Config::load(args.config.as_deref())?;
     let metrics = logs::metrics()?;
-    let listener = up::bind(args.listen, "--listen").await?;
+    let listener = listen::bind(args.listen, "--listen").await?;
     let stores = stores::open(&args.store.merge(&config), &config, true).await?;
-    let url = up::url(&listener)?;
+    let url = listen::url(&listener)?;
     let jobs = Jobs::new(stores.bucket.clone());
     let name = args.name.unwrap_or_else(|| url.clone());
     let origin = Origin::new(OriginConfig {

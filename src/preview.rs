@@ -32,7 +32,7 @@ use self::store::Store;
 use crate::fetched::{Ask, Fetched};
 use crate::print::{say, tell};
 use crate::watch::{Change, Watch};
-use crate::{config, failure, print, render, up};
+use crate::{config, failure, listen, print, render, up};
 
 /// The port, beside those of `bake up`.
 const PORT: u16 = 8083;
@@ -59,7 +59,7 @@ pub struct PreviewArgs {
     #[arg(long, short, conflicts_with = "listen", value_name = "N")]
     port: Option<u16>,
     /// Where to listen, for browsers on other machines too
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen::address)]
     listen: Option<SocketAddr>,
     /// Open the site in the browser
     #[arg(long)]
@@ -82,7 +82,7 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
         (Some(address), _) => (address, "--listen"),
         (None, port) => (SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.unwrap_or(PORT)), "--port"),
     };
-    let listener = up::bind(address, flag).await?;
+    let listener = listen::bind(address, flag).await?;
     let at = listener.local_addr()?;
     // What is saved from here on is seen.
     let watch = Watch::start(&root)?;

@@ -14,20 +14,18 @@ use release::keys::Site;
 use release::record::Trigger;
 use renderer::BaseUrl;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Secret, Store};
 use crate::data_folder::{DataFolder, Keys};
-use crate::failure::HintExt;
 use crate::print::{say, tell};
 use crate::stores::{self, Stores};
 use crate::system::{DATA, UpBucket, UpFile};
 use crate::watch::{Change, Watch};
 use crate::worker::{self, Event, From, Handle, Reason, Setup, Tell, Worker};
-use crate::{edge_role, failure, logs, print, render};
+use crate::{edge_role, failure, listen, logs, print, render};
 
 /// Name of the bucket that `bake up` brings.
 const BUCKET: &str = "bakehouse";
@@ -47,13 +45,13 @@ pub struct UpArgs {
     #[arg(default_value = ".", value_name = "SITE")]
     folder: PathBuf,
     /// Where browsers find the site; port 0 takes any
-    #[arg(long, env = "BAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = listen::address)]
     listen: SocketAddr,
     /// Where the API listens
-    #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR", value_parser = listen::address)]
     api: SocketAddr,
     /// Where the embedded bucket listens
-    #[arg(long, env = "BAKE_BUCKET_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR")]
+    #[arg(long, env = "BAKE_BUCKET_LISTEN", default_value = "127.0.0.1:8082", value_name = "ADDR", value_parser = listen::address)]
     bucket_listen: SocketAddr,
     /// Folder for the embedded bucket and the keys [default: SITE/.bakehouse]
     #[arg(long, env = "BAKE_DATA", value_name = "DIR")]
@@ -80,11 +78,15 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let out = Arc::new(Out { json: args.json });
 
     // Every address is taken before anything is started, so that a port in use costs nothing.
-    let edge_listener = bind(args.listen, "--listen").await?;
-    let api_listener = bind(args.api, "--api").await?;
+    let edge_listener = listen::bind(args.listen, "--listen").await?;
+    let api_listener = listen::bind(args.api, "--api").await?;
     // For commands of this machine alone, which find it in `up.json`.
-    let admin_listener = bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").await?;
-    let urls = Urls { edge: url(&edge_listener)?, api: url(&api_listener)?, admin: url(&admin_listener)? };
+    let admin_listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").await?;
+    let urls = Urls {
+        edge: listen::url(&edge_listener)?,
+        api: listen::url(&api_listener)?,
+        admin: listen::url(&admin_listener)?,
+    };
 
     // What others need stops after them.
     let [stop_work, stop_edge, stop_origin, stop_bucket] = [(); 4].map(|()| CancellationToken::new());
@@ -265,8 +267,8 @@ async fn open_bucket(
         };
         return Ok((bucket, stores));
     }
-    let listener = bind(args.bucket_listen, "--bucket-listen").await?;
-    let endpoint = url(&listener)?;
+    let listener = listen::bind(args.bucket_listen, "--bucket-listen").await?;
+    let endpoint = listen::url(&listener)?;
     let folder = data.path().join("bucket");
     let store = crate::bucket::open_folder(&folder, BUCKET)?;
     let credentials = Credentials {
@@ -292,19 +294,6 @@ async fn open_bucket(
         secret_access_key: keys.secret_access_key.clone(),
     };
     Ok((bucket, stores))
-}
-
-/// Takes an address.
-pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))
-        .hint(|| format!("another program may use it: choose another address with {flag}, or port 0 for any"))
-}
-
-/// The URL of a listener.
-pub fn url(listener: &TcpListener) -> anyhow::Result<String> {
-    Ok(format!("http://{}", listener.local_addr()?))
 }
 
 /// Ready when the process is asked to stop: Ctrl-C, or SIGTERM.

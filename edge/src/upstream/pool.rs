@@ -270,6 +270,7 @@ mod tests {
         drop(one);
         assert!(!is_first(&other) && pool.dialer.made() == 2);
     }
+
     #[tokio::test]
     async fn what_an_upstream_has_ended_carries_nothing_that_cannot_be_repeated() {
         use std::io::{Read as _, Write as _};
