@@ -756,6 +756,25 @@ fn pagers_of_a_section_and_a_term_at_one_address_are_told_apart() {
     holds(draft, &[&|d| d.set("content/tags/x/a.md", &page(5))]);
 }
 
+#[test]
+fn contents_that_another_render_made_meanwhile_are_noted_by_this_one() {
+    // With one thread, the other makes all contents but the first before this one gets to them.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| {
+        let (mut world, mut draft) = (World::new(), Draft::new());
+        for n in 0..3 {
+            draft.set(&format!("content/link{n}.md"), "+++\n+++\nTo [b](@/docs/b.md).\n");
+        }
+        let mut render = |draft: &Draft, is_twice: bool| {
+            let input = draft.input();
+            world.render(&input, &clean(&input), false, is_twice.then_some(&input)).unwrap();
+        };
+        render(&draft, true);
+        draft.set("content/docs/b.md", "+++\ntitle = \"B\"\nslug = \"elsewhere\"\n+++\n");
+        render(&draft, false);
+    });
+}
+
 /// How many sites, and how long what fails is made smaller.
 fn effort() -> ProptestConfig {
     let given = std::env::var("BAKE_TEST_SITES").ok().map(|sites| sites.parse().unwrap());

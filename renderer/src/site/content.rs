@@ -140,9 +140,11 @@ impl Site {
     }
 
     fn html(self: &Arc<Self>, of: &Of<'_>, parsed: &Parsed) -> Result<Arc<Rendered>, Vec<Diagnostic>> {
+        let is_noted = self.is_tracked() || self.lacks_content();
         let mut name = self.text_digest(of, parsed);
-        if parsed.templated || self.engine.asks_within_content {
-            // What a template reads is not known here, so it is good for this render only.
+        if parsed.templated || self.engine.asks_within_content || !is_noted {
+            // What a template reads is not known here, so it is good for this render only, and so is what was rendered while
+            // nobody noted what it read.
             let mut hasher = blake3::Hasher::new();
             hasher.update(name.as_bytes()).update(&self.render.to_le_bytes());
             name = hasher.finalize();
@@ -161,7 +163,6 @@ impl Site {
             return Err(Vec::new());
         }
         let render = || self.render_content(of, parsed, &self.permalink(of.path, of.absolute));
-        let is_noted = self.is_tracked() || self.lacks_content();
         let (rendered, reads) = if is_noted { noted(render) } else { (render(), Box::default()) };
         let rendered = Arc::new(Rendered { reads, ..rendered? });
         self.memory.html.insert(name, rendered.clone(), rendered.bytes());
