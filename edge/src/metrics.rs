@@ -35,6 +35,11 @@ impl Result {
         }
     }
 
+    /// Each that there is.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Hit).chain(SELDOM)
+    }
+
     /// One word: `hit`, `stale`, `failed`, `local`, or why it was forwarded.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

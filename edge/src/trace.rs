@@ -14,6 +14,8 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::metrics::Result as Counted;
+
 /// Readers at the same time; each costs every request some work.
 const READERS_MAX: usize = 8;
 /// Records that a reader may lag behind; beyond, it misses some and is told how many.
@@ -250,20 +252,15 @@ impl Query {
 }
 
 /// What `result=` may name: how a request was answered, or why it was forwarded.
-const RESULTS: [&str; 12] = [
-    "hit",
-    "miss",
-    "stale",
-    "failed",
-    "local",
-    BEHIND,
-    "bypass",
-    "method",
-    "uri-miss",
-    "vary-miss",
-    "partial",
-    "request",
-];
+fn results() -> Vec<&'static str> {
+    let mut names = vec!["hit", "miss", BEHIND];
+    for name in Counted::all().map(Counted::as_str) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
 
 impl Term {
     fn parse(text: &str) -> Result<Self, String> {
@@ -275,8 +272,8 @@ impl Term {
             "method" => Self::Method(value),
             "client" => Self::Client(value),
             "id" => Self::Id(value),
-            "result" if RESULTS.contains(&value.as_str()) => Self::Result(value),
-            "result" => return Err(format!("a result is one of {}", RESULTS.join(", "))),
+            "result" if results().contains(&value.as_str()) => Self::Result(value),
+            "result" => return Err(format!("a result is one of {}", results().join(", "))),
             "status" => {
                 let digits = value.trim_end_matches(['x', 'X']);
                 if value.len() != 3 || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -320,7 +317,7 @@ impl Term {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{metrics::Result as Counted, policy::reuse::Forward};
+    use crate::policy::reuse::Forward;
 
     fn record() -> Record {
         Record {

@@ -163,8 +163,8 @@ fn escaped(bytes: &[u8], at: usize) -> Option<u8> {
     if digits.starts_with('+') { None } else { u8::from_str_radix(digits, 16).ok() }
 }
 
-/// Removes dot segments (RFC 3986 §5.2.4).
-fn without_dots(path: &str) -> String {
+/// Removes dot segments from a path (RFC 3986 §5.2.4).
+pub fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
     while let Some(segment) = segments.next() {

@@ -34,7 +34,7 @@ use crate::templates::Wants;
 pub use self::names::dated_name;
 pub(crate) use self::names::{canonical, counterpart, index_language};
 pub(crate) use self::order::{first, sort_pages};
-pub(crate) use self::parse::{comment_open, guard_heading_ids, is_templated, place_of_row};
+pub(crate) use self::parse::{comment, guard_heading_ids, is_templated, place_of_row};
 
 /// The folder of content.
 pub(crate) const CONTENT: &str = "content/";

@@ -243,7 +243,8 @@ impl Board {
         let unclaimed: Vec<&&Place> =
             added.iter().filter(|new| !moved.values().any(|to| *to == new.output)).collect();
         if let ([lost], [found]) = (&lost[..], &unclaimed[..]) {
-            return moved.into_iter().chain([(lost.output.clone(), found.output.clone())]).collect();
+            moved.insert(lost.output.clone(), found.output.clone());
+            return moved;
         }
         if lost.len().saturating_mul(unclaimed.len()) > COMPARED_MAX {
             return moved;

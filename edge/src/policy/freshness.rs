@@ -313,6 +313,22 @@ pub fn heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
+/// Fresh for so long by `max-age`, for tests.
+#[cfg(test)]
+pub(crate) fn lasting(seconds: u64) -> Freshness {
+    Freshness {
+        lifetime_ms: seconds * 1_000,
+        source: LifetimeSource::MaxAge,
+        initial_age_ms: 0,
+        got: 0,
+        no_cache: false,
+        immutable: false,
+        stale_refused: None,
+        stale_while_revalidate_ms: None,
+        stale_if_error_ms: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -271,22 +271,8 @@ fn within(left_ms: i64, window: Millis) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::freshness::LifetimeSource;
+    use crate::policy::freshness::lasting;
     use proptest::prelude::*;
-
-    fn lasting(seconds: u64) -> Freshness {
-        Freshness {
-            lifetime_ms: seconds * 1_000,
-            source: LifetimeSource::MaxAge,
-            initial_age_ms: 0,
-            got: 0,
-            no_cache: false,
-            immutable: false,
-            stale_refused: None,
-            stale_while_revalidate_ms: None,
-            stale_if_error_ms: None,
-        }
-    }
 
     #[test]
     fn a_row_for_each_clause() {

@@ -1,6 +1,7 @@
 //! References that lead to another resource of the same origin: what an unsafe request makes invalid beside its target.
 
 use http::{HeaderMap, header};
+use release::url;
 
 /// Where a request's URI begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -86,32 +87,10 @@ pub fn same_origin(reference: &str, scheme: Scheme, authority: &str, target: &st
     }
 }
 
-/// RFC 3986 §5.2.4, on the path of a target.
+/// A target without the dot segments of its path.
 fn without_dots(target: &str) -> String {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    let mut out: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            "." if is_last => out.push(""),
-            "." => {}
-            ".." => {
-                out.pop();
-                if is_last {
-                    out.push("");
-                }
-            }
-            segment => out.push(segment),
-        }
-    }
-    match query {
-        Some(query) => format!("/{}?{query}", out.join("/")),
-        None => format!("/{}", out.join("/")),
-    }
+    let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+    format!("{}{query}", url::without_dots(path))
 }
 
 /// The targets, beside the request's own, that a successful unsafe request makes invalid: `Location` and

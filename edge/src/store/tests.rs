@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    policy::freshness::{Freshness, LifetimeSource},
-    purge::Applied,
-};
+use crate::{policy::freshness::lasting, purge::Applied};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use proptest::prelude::*;
@@ -11,17 +8,7 @@ use release::{journal::Selector, tree::Diff};
 pub(crate) fn copy(store: &Store, key: &Key, tag: &str, size: usize) -> Stored {
     let mut head = HeaderMap::new();
     head.insert(header::ETAG, HeaderValue::from_str(tag).unwrap());
-    let freshness = Freshness {
-        lifetime_ms: 1_000_000,
-        source: LifetimeSource::MaxAge,
-        initial_age_ms: 0,
-        got: 0,
-        no_cache: false,
-        immutable: false,
-        stale_refused: None,
-        stale_while_revalidate_ms: None,
-        stale_if_error_ms: None,
-    };
+    let freshness = lasting(1_000);
     let body = Bytes::from(vec![b'x'; size]).into();
     let groups = ["g".into()];
     let common = store.common(key, &head, false);

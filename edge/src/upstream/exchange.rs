@@ -45,7 +45,7 @@ impl Exchange {
         first_byte: Option<Duration>,
     ) -> Result<Answer, EdgeError> {
         let first_byte = first_byte.unwrap_or(self.deadlines.first_byte);
-        let again = body.is_none() && forward::is_idempotent(&ask.method);
+        let again = ask.is_repeatable(body.as_ref());
         let mut body = body;
         let mut permit = upstream.enter(self.breaker, ask)?;
         let began = Instant::now();

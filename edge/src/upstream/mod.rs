@@ -170,6 +170,12 @@ impl Ask {
         Self { method, target, headers, informational: None, turn: None, is_own: false }
     }
 
+    /// Whether the request may be sent again after a failure: it is idempotent (RFC 9110 §9.2.2), and has no content that is
+    /// gone by then.
+    fn is_repeatable(&self, content: Option<&RequestBody>) -> bool {
+        content.is_none() && forward::is_idempotent(&self.method)
+    }
+
     /// A number of the URL, the same on every edge.
     fn hash(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();

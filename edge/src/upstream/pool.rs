@@ -21,10 +21,7 @@ use super::{
     link::{Broke, Link, Upgraded},
     message::Head,
 };
-use crate::{
-    clock,
-    policy::{forward, freshness::Millis},
-};
+use crate::{clock, policy::freshness::Millis};
 
 /// Connections that are kept.
 const KEPT_MAX: usize = 256;
@@ -93,8 +90,7 @@ impl Pool {
         first_byte: Duration,
     ) -> Result<(Head, Lease), SendError> {
         let end = Instant::now() + first_byte;
-        let is_repeatable = content.is_none() && forward::is_idempotent(&ask.method);
-        let mut lease = match self.take(is_repeatable) {
+        let mut lease = match self.take(ask.is_repeatable(content.as_ref())) {
             Some(lease) => lease,
             // On the heap, since it is rare: whatever waits for a response would be larger by it.
             None => match Box::pin(tokio::time::timeout_at(end, self.dialer.connect())).await {

@@ -6,7 +6,7 @@ use super::expression::{self, Arguments, Token};
 use super::names::Given;
 use super::shortcode::NTH;
 use super::template;
-use crate::library::comment_open;
+use crate::library::comment;
 use crate::templates::pieces::{Piece, content_pieces};
 
 /// Converts the body of a page; the second are the names of shortcodes that no template defines.
@@ -118,9 +118,9 @@ fn escaped(inside: &str) -> Option<&str> {
 
 /// Text in which comments of the template language were text too.
 fn push_text(out: &mut String, mut text: &str) {
-    while let Some(open) = comment_open(text) {
+    while let Some((open, end)) = comment(text) {
         // One that does not end would be an error.
-        let end = text[open + 2..].find("#}").map_or(open + 2, |length| open + length + 4);
+        let end = end.unwrap_or(open + 2);
         out.push_str(&text[..open]);
         raw(out, &text[open..end]);
         text = &text[end..];

@@ -1,7 +1,6 @@
 //! What a content file, or a row that makes a page, says.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use globset::GlobSet;
@@ -195,22 +194,19 @@ pub(crate) fn is_templated(body: &str) -> bool {
         let open = memchr::memmem::find(body.as_bytes(), open);
         open.is_some_and(|i| memchr::memmem::find(&body.as_bytes()[i + 2..], close).is_some())
     };
-    has(b"{{", b"}}") || has(b"{%", b"%}") || (has(b"{#", b"#}") && comment(body).is_some())
+    let has_comment = || comment(body).is_some_and(|(_, end)| end.is_some());
+    has(b"{{", b"}}") || has(b"{%", b"%}") || (has(b"{#", b"#}") && has_comment())
 }
 
-/// The first comment of the template language that content has: `{#id}` after a heading begins none.
-pub(crate) fn comment(body: &str) -> Option<Range<usize>> {
-    let open = comment_open(body)?;
-    body[open + 2..].find("#}").map(|length| open..open + length + 4)
-}
-
-/// Where it begins, whether or not it ends.
-pub(crate) fn comment_open(body: &str) -> Option<usize> {
+/// Where the first comment of the template language that content has begins, and where it ends, if it does: `{#id}` after a
+/// heading begins none.
+pub(crate) fn comment(body: &str) -> Option<(usize, Option<usize>)> {
     let mut start = 0;
     for line in body.split_inclusive('\n') {
         let id = heading_id(line);
         if let Some((at, _)) = line.match_indices("{#").find(|(at, _)| Some(*at) != id) {
-            return Some(start + at);
+            let open = start + at;
+            return Some((open, body[open + 2..].find("#}").map(|length| open + length + 4)));
         }
         start += line.len();
     }
@@ -305,7 +301,8 @@ mod tests {
             ("## A {#b#} {#c}\n", Some("{#b#}")),
             ("A {#b}\n\nc #}\n", Some("{#b}\n\nc #}")),
         ] {
-            assert_eq!(comment(body).map(|range| &body[range]), comments, "{body}");
+            let found = comment(body).and_then(|(open, end)| body.get(open..end?));
+            assert_eq!(found, comments, "{body}");
         }
         assert_eq!(guard_heading_ids("## A {#b}\n{# c #}\n"), "## A {{ \"{#\" }}b}\n{# c #}\n");
         assert_eq!(guard_heading_ids("# A {#b#} {#c}"), "# A {#b#} {{ \"{#\" }}c}");
