@@ -26,6 +26,7 @@ mod memo;
 mod mv;
 mod new;
 mod origin_role;
+mod parts;
 mod preview;
 mod print;
 mod publish;

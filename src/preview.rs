@@ -85,7 +85,7 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
     let listener = listen::bind(address, flag).await?;
     let at = listener.local_addr()?;
     // What is saved from here on is seen.
-    let watch = Watch::start(&root)?;
+    let watch = Watch::start(&root);
     let boot = format!("{:x}", rand::random::<u64>());
     let editor = Editor::find(render::environment);
     let preview = Arc::new(Preview::new(Board::new(boot, base), root.clone(), editor, host));
@@ -182,14 +182,8 @@ impl Author {
     /// Renders now, and then after each save.
     async fn follow(&mut self, mut watch: Watch) -> anyhow::Result<()> {
         let (sender, mut changes) = mpsc::channel::<Change>(CHANGES_MAX);
-        let mut watching = tokio::spawn(async move {
-            loop {
-                let change = watch.changed().await?;
-                if sender.send(change).await.is_err() {
-                    return anyhow::Ok(());
-                }
-            }
-        });
+        let mut watching =
+            tokio::spawn(async move { while sender.send(watch.changed().await).await.is_ok() {} });
         let mut saved = None;
         loop {
             self.render(saved).await;
@@ -197,7 +191,7 @@ impl Author {
                 let (is_new, problem) = tokio::select! {
                     Some(change) = changes.recv() => break Some(change.saved),
                     () = until(self.next) => break None,
-                    ended = &mut watching => return ended?,
+                    ended = &mut watching => return ended.context("what watches the folder ended badly"),
                     answer = self.fetched.next() => answer,
                 };
                 if let Some(problem) = problem {

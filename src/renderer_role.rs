@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use release::keys::Site;
 use release::record::Trigger;
 use renderer::BaseUrl;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::parts::Parts;
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
@@ -64,16 +66,17 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
         stop.clone(),
     );
     say!("renderer of site `{site}`");
-    let work = tokio::spawn(worker.run());
+    let mut parts = Parts::new();
+    parts.begin("the renderer", stop, worker.run().map(Ok));
     handle.give(Reason::Start).await?;
     let jobs = Jobs::new(stores.bucket);
-    tokio::select! {
-        () = up::stop_signal() => {}
-        () = jobs.serve(&site, &publisher, &handle) => {}
-    }
-    stop.cancel();
-    work.await?;
-    Ok(())
+    let result = tokio::select! {
+        () = up::stop_signal() => Ok(()),
+        () = jobs.serve(&site, &publisher, &handle) => Ok(()),
+        error = parts.failure() => Err(error),
+    };
+    parts.end().await;
+    result
 }
 
 /// A line for each publish; and origins hear of it at once.

@@ -6,6 +6,7 @@
 //! nothing has happened for a moment.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use crate::failure::HintExt;
+use crate::failure::{self, HintExt, hinted};
+use crate::print::tell;
 
 /// Quiet after which a change is over.
 const QUIET: Duration = Duration::from_millis(15);
@@ -35,8 +37,70 @@ const PATHS_MAX: usize = 256;
 /// Folders at the top of a site that hold no sources, and may be huge.
 const NOT_SOURCES: [&str; 3] = ["target", "node_modules", "public"];
 
-/// Watches a site's folder.
+/// How long it takes until a folder that cannot be watched is tried again: twice as long after each try that fails.
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Watches a site's folder, for as long as it lives: a folder that cannot be watched is tried again and again.
 pub struct Watch {
+    root: PathBuf,
+    /// None while the folder cannot be watched.
+    folder: Option<Folder>,
+    again: Duration,
+    /// Why not, as it was told last.
+    told: Option<String>,
+}
+
+impl Watch {
+    /// Begins to watch `root`. Hidden folders at its top, such as our own, are left out. Why it cannot be watched, if it
+    /// cannot, is said on standard error.
+    pub fn start(root: &Path) -> Self {
+        let mut watch = Self { root: root.to_owned(), folder: None, again: AGAIN_MIN, told: None };
+        match Folder::watch(root) {
+            Ok(folder) => watch.folder = Some(folder),
+            Err(error) => watch.lose(&error),
+        }
+        watch
+    }
+
+    /// Waits for the next change and until it is over. After a time in which the folder could not be watched, that anything
+    /// may have changed is a change.
+    pub async fn changed(&mut self) -> Change {
+        loop {
+            if let Some(folder) = &mut self.folder {
+                match folder.changed().await {
+                    Ok(change) => return change,
+                    Err(error) => self.lose(&error),
+                }
+            }
+            tokio::time::sleep(self.again).await;
+            match Folder::watch(&self.root) {
+                Ok(folder) => {
+                    tell!("`{}` is watched again", self.root.display());
+                    (self.folder, self.again, self.told) = (Some(folder), AGAIN_MIN, None);
+                    return Change { saved: SystemTime::now(), paths: None };
+                }
+                Err(error) => {
+                    self.again = (self.again * 2).min(AGAIN_MAX);
+                    self.lose(&error);
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, error: &anyhow::Error) {
+        self.folder = None;
+        let text = failure::text(error);
+        if self.told.as_ref() != Some(&text) {
+            tell!("{text}");
+            tell!("saves are not noticed until the folder can be watched, which is tried again and again");
+            self.told = Some(text);
+        }
+    }
+}
+
+/// A folder that is watched.
+struct Folder {
     root: PathBuf,
     watcher: RecommendedWatcher,
     watched: HashSet<PathBuf>,
@@ -54,9 +118,8 @@ pub struct Change {
     pub paths: Option<BTreeSet<String>>,
 }
 
-impl Watch {
-    /// Begins to watch `root`. Hidden folders at its top, such as our own, are left out.
-    pub fn start(root: &Path) -> anyhow::Result<Self> {
+impl Folder {
+    fn watch(root: &Path) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let lost = Arc::new(AtomicBool::new(false));
         let full = Arc::clone(&lost);
@@ -67,15 +130,16 @@ impl Watch {
                 tracing::debug!("more changes at once than are told apart");
             }
         })
-        .context("the system's file notification cannot be used")?;
-        let mut watch = Self { root: root.to_owned(), watcher, watched: HashSet::new(), events, lost };
-        watch
-            .watcher
-            .watch(root, RecursiveMode::NonRecursive)
-            .with_context(|| format!("`{}` cannot be watched", root.display()))
-            .hint(limit_hint)?;
-        watch.watch_folders()?;
-        Ok(watch)
+        .context("the system's file notification cannot be used")
+        .hint(|| "where too many programs use it, raise fs.inotify.max_user_instances with sysctl".into())?;
+        let mut folder = Self { root: root.to_owned(), watcher, watched: HashSet::new(), events, lost };
+        folder.add(root, RecursiveMode::NonRecursive)?;
+        folder.watch_folders()?;
+        Ok(folder)
+    }
+
+    fn add(&mut self, folder: &Path, mode: RecursiveMode) -> anyhow::Result<()> {
+        self.watcher.watch(folder, mode).map_err(|error| unwatched(folder, error))
     }
 
     /// Watches the folders at the top that may hold sources.
@@ -94,17 +158,21 @@ impl Watch {
                 // A folder of program sources, as beside this project's own content, holds no content.
                 continue;
             }
-            self.watcher
-                .watch(&folder, RecursiveMode::Recursive)
-                .with_context(|| format!("`{}` cannot be watched", folder.display()))
-                .hint(limit_hint)?;
+            match std::fs::read_dir(&folder) {
+                // It holds nothing that could be rendered, such as `lost+found`.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+                // It has just gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                _ => {}
+            }
+            self.add(&folder, RecursiveMode::Recursive)?;
             self.watched.insert(folder);
         }
         Ok(())
     }
 
-    /// Waits for the next change and until it is over.
-    pub async fn changed(&mut self) -> anyhow::Result<Change> {
+    /// As [`Watch::changed`]; fails where changes may go unnoticed from here on.
+    async fn changed(&mut self) -> anyhow::Result<Change> {
         let mut burst = Burst::default();
         loop {
             let event = if burst.touched.is_empty() && !burst.rescan {
@@ -118,8 +186,7 @@ impl Watch {
             match event {
                 Some(Ok(event)) => self.note(&mut burst, event)?,
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "file notification failed; the whole folder is looked at");
-                    burst.rescan = true;
+                    return Err(unwatched(&self.root, error));
                 }
                 None => anyhow::bail!("file notification has ended"),
             }
@@ -134,6 +201,10 @@ impl Watch {
         }
         for path in event.paths {
             let Ok(inside) = path.strip_prefix(&self.root) else { continue };
+            let is_gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+            if is_gone && inside.as_os_str().is_empty() {
+                anyhow::bail!("`{}` is no longer where it was", self.root.display());
+            }
             let mut names = inside.components().map(|c| c.as_os_str().to_string_lossy());
             let top = names.next().unwrap_or_default();
             let hidden = top.starts_with('.') || names.any(|n| n.starts_with(".#") || n == ".git");
@@ -187,8 +258,11 @@ fn may_be_source(name: &Path) -> bool {
     name.extension().is_some_and(|e| ENDINGS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
-fn limit_hint() -> String {
-    "the system's limit of watches may be reached: raise fs.inotify.max_user_watches with sysctl".into()
+fn unwatched(folder: &Path, error: notify::Error) -> anyhow::Error {
+    let hint = matches!(error.kind, notify::ErrorKind::MaxFilesWatch).then(|| {
+        "the system's limit of watches is reached: raise fs.inotify.max_user_watches with sysctl".into()
+    });
+    hinted(anyhow::Error::new(error).context(format!("`{}` cannot be watched", folder.display())), hint)
 }
 
 /// A change that may not be over.
@@ -247,9 +321,9 @@ mod tests {
         let content = folder.path().join("content");
         std::fs::create_dir(&content).unwrap();
         std::fs::write(content.join("a.md"), "before").unwrap();
-        let mut watch = Watch::start(folder.path()).unwrap();
+        let mut watch = Watch::start(folder.path());
         let work = tokio::task::spawn_blocking(move || act(&content));
-        watch.changed().await.unwrap();
+        watch.changed().await;
         work.await.unwrap();
         let mut more = 0;
         while tokio::time::timeout(QUIET_OPEN * 2, watch.changed()).await.is_ok() {
@@ -263,13 +337,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let content = folder.path().join("content");
         std::fs::create_dir(&content).unwrap();
-        let mut watch = Watch::start(folder.path()).unwrap();
+        let mut watch = Watch::start(folder.path());
         std::fs::write(content.join("a.md"), "text").unwrap();
-        let change = watch.changed().await.unwrap();
+        let change = watch.changed().await;
         assert_eq!(change.paths.unwrap().into_iter().collect::<Vec<_>>(), ["content/a.md"]);
         std::fs::create_dir(content.join("new")).unwrap();
         std::fs::write(content.join("new/b.md"), "text").unwrap();
-        assert_eq!(watch.changed().await.unwrap().paths, None);
+        assert_eq!(watch.changed().await.paths, None);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_away_is_watched_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, away) = (parent.path().join("site"), parent.path().join("away"));
+        std::fs::create_dir_all(folder.join("content")).unwrap();
+        let mut watch = Watch::start(&folder);
+        std::fs::rename(&folder, &away).unwrap();
+        let back = async {
+            tokio::time::sleep(AGAIN_MIN / 2).await;
+            std::fs::rename(&away, &folder).unwrap();
+        };
+        let (change, ()) = tokio::join!(watch.changed(), back);
+        assert_eq!(change.paths, None);
+        std::fs::write(folder.join("content/a.md"), "text").unwrap();
+        assert_eq!(watch.changed().await.paths.unwrap().into_iter().collect::<Vec<_>>(), ["content/a.md"]);
     }
 
     #[tokio::test]
@@ -281,9 +372,9 @@ mod tests {
         std::fs::write(&old, "text").unwrap();
         let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
         std::fs::File::options().write(true).open(&old).unwrap().set_modified(hour_ago).unwrap();
-        let mut watch = Watch::start(folder.path()).unwrap();
+        let mut watch = Watch::start(folder.path());
         std::fs::rename(&old, content.join("a.md")).unwrap();
-        let age = watch.changed().await.unwrap().saved.elapsed().unwrap();
+        let age = watch.changed().await.saved.elapsed().unwrap();
         assert!(age < Duration::from_secs(60), "{age:?}");
     }
 
