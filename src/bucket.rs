@@ -50,6 +50,7 @@ pub async fn run(args: BucketArgs) -> anyhow::Result<()> {
             Credentials { access_key_id: keys.access_key_id, secret_access_key: keys.secret_access_key }
         }
     };
+    listen::raise_open_files();
     let listener = listen::bind(args.listen, "--listen").await?;
     let store = open_folder(&data.path().join("bucket"), &args.bucket_name)?;
     say!(

@@ -102,7 +102,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             "an admin address that is not loopback needs a token: give --admin-token or BAKE_ADMIN_TOKEN";
         return Err(Usage(text.into()).into());
     }
-    raise_open_files();
+    listen::raise_open_files();
     let metrics = logs::metrics()?;
     edge::describe_metrics();
 
@@ -315,16 +315,6 @@ async fn reload_on_hangup(reload: Reload) {
                 tracing::error!(error, "the configuration cannot be read again; all stays as it was")
             }
         }
-    }
-}
-
-/// A connection is an open file: takes as many as the system allows.
-fn raise_open_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the number of open files cannot be raised");
     }
 }
 

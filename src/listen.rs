@@ -1,11 +1,12 @@
 //! Addresses to listen at: as they are written, taken, and shown.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
-use crate::failure::HintExt;
+use crate::failure::hinted;
 
 /// Reads an address; `localhost` is this machine alone, by IPv4.
 ///
@@ -24,10 +25,30 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Takes an address.
 pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))
-        .hint(|| format!("another program may use it: choose another address with {flag}, or port 0 for any"))
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("another program uses it: choose another address with {flag}, or port 0 for any")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 are for root and who has CAP_NET_BIND_SERVICE: choose another with {flag}")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("this machine has no such address: choose another with {flag}; 0.0.0.0 is every one")
+            }
+            _ => format!("choose another address with {flag}"),
+        };
+        hinted(anyhow::Error::new(error).context(format!("cannot listen on {address}")), Some(hint))
+    })
+}
+
+/// Lets as many connections be open as the system allows: each is an open file.
+pub fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the number of open files cannot be raised");
+    }
 }
 
 /// The URL of a listener.
@@ -38,6 +59,20 @@ pub fn url(listener: &TcpListener) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure;
+
+    #[tokio::test]
+    async fn what_cannot_be_taken_says_why() {
+        let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), "--listen").await.unwrap();
+        let elsewhere = "192.0.2.1:0".parse().unwrap();
+        for (address, hint) in [
+            (taken.local_addr().unwrap(), "another program uses it"),
+            (elsewhere, "this machine has no such"),
+        ] {
+            let text = failure::text(&bind(address, "--listen").await.unwrap_err());
+            assert!(text.contains(&format!("cannot listen on {address}")) && text.contains(hint), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

@@ -48,6 +48,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
             .hint(|| "give edges a token of their own: theirs must not allow to publish".into());
     }
     let config = Config::load(args.config.as_deref())?;
+    listen::raise_open_files();
     let metrics = logs::metrics()?;
     let listener = listen::bind(args.listen, "--listen").await?;
     let stores = stores::open(&args.store.merge(&config), &config, true).await?;

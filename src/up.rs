@@ -70,6 +70,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let data = DataFolder::open(&args.data.clone().unwrap_or_else(|| root.join(DATA)))?;
     data.remove_up_file()?;
     let keys = data.keys()?;
+    listen::raise_open_files();
     let metrics = Metrics::new()?;
     let out = Arc::new(Out { json: args.json });
 

@@ -33,7 +33,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// From a connection, or the last request on it, to the end of a request's head.
 const HEADER_READ: Duration = Duration::from_secs(10);
 /// After a failed accept (too many open files), so that the loop does not spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// Bytes of a request's content.
 const CONTENT_BYTES_MAX: usize = 1 << 20;
 /// How long `top` may look.

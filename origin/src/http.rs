@@ -85,7 +85,7 @@ async fn serve_until(listener: TcpListener, origin: Arc<Origin>, mut shutdown: B
             Some((Err(error), _)) => {
                 // For want of file descriptors, for instance: others must end before this goes on.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
             None => break,
         }

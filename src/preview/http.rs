@@ -103,7 +103,7 @@ pub async fn serve(listener: TcpListener, preview: Arc<Preview>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
     }

@@ -117,7 +117,7 @@ async fn serve_until(
                 tracing::warn!(%error, "the embedded bucket cannot accept a connection");
                 tokio::select! {
                     () = &mut shutdown => break,
-                    () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
                 }
             }
         }
