@@ -32,7 +32,7 @@ const BUCKET: &str = "bakehouse";
 /// Its region, which means nothing and has to be something.
 const REGION: &str = "us-east-1";
 /// Longest that stopping takes: what is in flight may end, within the 5 s that are promised.
-const STOP_MAX: Duration = Duration::from_millis(4_500);
+const STOP_MAX: Duration = Duration::from_secs(4);
 
 /// Render, store and serve the site, all in one process; publish whenever a file is saved
 ///
