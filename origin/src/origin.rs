@@ -38,6 +38,8 @@ const DISCOVER_EVERY: Duration = Duration::from_secs(10);
 pub const SITES_MAX: usize = 1_000;
 /// How long `--wait` waits for edges that go on polling without saying that they applied an entry.
 const APPLIED_LIMIT: Duration = Duration::from_secs(30);
+/// How long the receipt of a purge waits for them without it: edges that are well have applied it by then.
+const APPLIED_GLANCE: Duration = Duration::from_millis(500);
 /// How often fellows are asked while someone waits.
 const FELLOWS_EVERY: Duration = Duration::from_millis(200);
 /// Milliseconds without a look at the bucket after which an origin is not ready.
@@ -430,19 +432,20 @@ impl Origin {
         let receipt = site.journal().commit(vec![Effect::Purge(purge)]).await?;
         metrics::counter!("bakehouse_purges_total").increment(1);
         let committed = receipt.committed(site.name());
-        let (edges, complete) = self.applied(&committed, expected, request.wait).await;
+        let limit = if request.wait { APPLIED_LIMIT } else { APPLIED_GLANCE };
+        let (edges, complete) = self.applied(&committed, expected, limit).await;
         Ok(receipt_of(committed, selectors, edges, complete))
     }
 
-    /// How far the edges are with an entry; with `wait`, once each has applied it or fallen silent
-    /// for its lease. Also whether that is all edges.
+    /// How far the edges are with an entry: once each has applied it or fallen silent for its lease, and no later than
+    /// after `limit`. Also whether that is all edges.
     pub async fn applied(
         &self,
         committed: &Committed,
         expected: Vec<String>,
-        wait: bool,
+        limit: Duration,
     ) -> (Vec<EdgeReceipt>, bool) {
-        let deadline = Instant::now() + APPLIED_LIMIT;
+        let deadline = Instant::now() + limit;
         let mut polls = self.edges.watch();
         loop {
             polls.borrow_and_update();
@@ -450,10 +453,12 @@ impl Origin {
             let (theirs, complete) = self.fellows.progress(&committed.site, committed.seq).await;
             let edges = merge(own.into_iter().chain(theirs));
             let is_over = edges.iter().all(|e| e.state != EdgeProgress::Pending);
-            if is_over || !wait || Instant::now() >= deadline || self.stop.is_cancelled() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_over || left.is_zero() || self.stop.is_cancelled() {
                 return (edges, complete);
             }
-            let pause = if self.fellows.is_empty() { Duration::from_secs(1) } else { FELLOWS_EVERY };
+            let pause =
+                if self.fellows.is_empty() { Duration::from_secs(1) } else { FELLOWS_EVERY }.min(left);
             tokio::select! {
                 // A lease can also end without a poll.
                 _ = tokio::time::timeout(pause, polls.changed()) => {}
@@ -484,7 +489,7 @@ impl Origin {
         let (edges, complete) = if local {
             (self.edges.progress(site.name(), seq, &[], Moment::now()), true)
         } else {
-            self.applied(&committed, Vec::new(), false).await
+            self.applied(&committed, Vec::new(), Duration::ZERO).await
         };
         Ok(receipt_of(committed, selectors, edges, complete))
     }
@@ -501,7 +506,7 @@ impl Origin {
         tracing::info!(site = %site.name(), release = %done.release, why = request.message, "rolled back");
         let committed = done.receipt.committed(site.name());
         let edges = match request.wait {
-            true => self.applied(&committed, expected, true).await.0,
+            true => self.applied(&committed, expected, APPLIED_LIMIT).await.0,
             false => Vec::new(),
         };
         Ok(Published {
@@ -544,7 +549,7 @@ impl Origin {
         let published = render.publish(site.name(), request, sources).await;
         let mut published = published.map_err(|failure| (422, failure))?;
         if let Some(committed) = published.committed.as_ref().filter(|_| wait) {
-            published.edges = self.applied(committed, expected, true).await.0;
+            published.edges = self.applied(committed, expected, APPLIED_LIMIT).await.0;
         }
         Ok(published)
     }

@@ -8,7 +8,7 @@ use release::bucket::Bucket;
 use release::bucket::memory::MemoryBucket;
 use release::keys::Site;
 use release::record::Trigger;
-use release::wire::{Failure, Poll, PublishRequest, Published, Receipt};
+use release::wire::{EdgeProgress, Failure, Poll, PublishRequest, Published, Receipt};
 use release::{Digest, File, ReleaseId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -375,6 +375,31 @@ async fn a_purge_says_what_it_means_and_who_has_applied_it() {
     let again = world.call("GET", "/v1/receipts/2", Value::Null).await;
     assert_eq!(again.json()["edges"][0]["dropped"], 7);
     assert_eq!(world.call("GET", "/v1/receipts/9", Value::Null).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_receipt_that_waits_for_nobody_tells_of_edges_that_are_quick() {
+    let world = world().await;
+    world.publish(vec![page("index.html", "1")]).await;
+    world.poll("edge=e1&after=main:1&wait_ms=0").await;
+    let purge = || world.call("POST", "/v1/purge", json!({"selectors": ["all"]}));
+    // On a busy machine the edge may be late.
+    let mut seq = 1;
+    let told = loop {
+        let edge = async {
+            world.poll(&format!("edge=e1&after=main:{seq}&wait_ms=3000")).await;
+            world.poll(&format!("edge=e1&after=main:{0}&ack=main:{0}:7&wait_ms=0", seq + 1)).await;
+        };
+        let (reply, ()) = tokio::join!(purge(), edge);
+        seq += 1;
+        let receipt: Receipt = serde_json::from_slice(&reply.body).unwrap();
+        if receipt.applied_everywhere || seq > 10 {
+            break receipt;
+        }
+    };
+    assert_eq!((told.applied_everywhere, told.edges[0].dropped.dropped), (true, 7));
+    let receipt: Receipt = serde_json::from_slice(&purge().await.body).unwrap();
+    assert_eq!((receipt.applied_everywhere, receipt.edges[0].state), (false, EdgeProgress::Pending));
 }
 
 #[tokio::test]
