@@ -5,8 +5,13 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Reply, Running, Upstream, eventually, read_head, read_response, run, send, upstream_config};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use support::{
+    Reply, Running, Upstream, eventually, field, read_head, read_response, run, send, upstream_config,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 /// What an upstream may take for a step.
 const STEP: Duration = Duration::from_millis(300);
@@ -74,7 +79,7 @@ async fn a_response_may_wait_for_the_rest_of_the_content() {
     upstream.permit(1);
     let mut whole = Vec::new();
     while !whole.ends_with(b"0\r\n\r\n") {
-        let read = tokio::io::AsyncReadExt::read_buf(&mut client, &mut whole);
+        let read = client.read_buf(&mut whole);
         assert!(tokio::time::timeout(support::DEADLINE, read).await.unwrap().unwrap() > 0, "it broke off");
     }
 }
@@ -90,4 +95,68 @@ async fn content_that_breaks_off_is_not_the_upstreams_failure() {
         upstream.permit(1);
     }
     assert_eq!(edge.edge.upstreams()[0].failures, 0);
+}
+
+/// An edge in front of an upstream that the test itself is, and their first connection once a request with this content is on
+/// its way: with as much of it as fits, which nobody has read.
+async fn stuck(content: Vec<u8>) -> (Running, TcpStream, TcpStream, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
+    let edge = run(edge::EdgeConfig::new(edge::Mode::Upstream { urls }, "test-edge")).await;
+    let client = edge.connect().await.into_std().unwrap();
+    let sending = TcpStream::from_std(client.try_clone().unwrap()).unwrap();
+    let length = content.len();
+    let sent = tokio::spawn(async move {
+        let mut sending = sending;
+        let head = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n");
+        sending.write_all(head.as_bytes()).await.unwrap();
+        // The other end may have had enough.
+        sending.write_all(&content).await.ok();
+    });
+    let (upstream, _) = listener.accept().await.unwrap();
+    upstream.readable().await.unwrap();
+    // All who hand it on wait for room.
+    tokio::time::sleep(STEP).await;
+    assert!(!sent.is_finished(), "there is more room than content");
+    (edge, TcpStream::from_std(client).unwrap(), upstream, sent)
+}
+
+/// Content of which each part can be told from all others.
+fn numbers(bytes: usize) -> Vec<u8> {
+    (0..bytes / 8).flat_map(|n| format!("{n:07}\n").into_bytes()).collect()
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_early_still_gets_all_of_the_content() {
+    let content = numbers(32 << 20);
+    let (_edge, mut client, mut upstream, sent) = stuck(content.clone()).await;
+    // The whole response, or the beginning of one.
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    let seen = read_response(&mut client, false).await;
+    assert_eq!((seen.text(), seen.field("connection")), ("ok", None));
+    let (_, mut received) = read_head(&mut upstream).await;
+    while received.len() < content.len() {
+        let read = tokio::time::timeout(support::DEADLINE, upstream.read_buf(&mut received)).await;
+        assert!(read.unwrap().unwrap() > 0, "it broke off after {} bytes", received.len());
+    }
+    assert!(received == content, "some of it was lost or changed");
+    sent.await.unwrap();
+    // And both connections go on.
+    client.write_all(b"GET /next HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let (head, _) = read_head(&mut upstream).await;
+    assert!(head.starts_with("GET /next "), "{head}");
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\non").await.unwrap();
+    assert_eq!(read_response(&mut client, false).await.text(), "on");
+}
+
+#[tokio::test]
+async fn who_sends_what_nobody_takes_any_more_is_told_that_the_connection_ends() {
+    for answer in ["", "HTTP/1.1 413 X\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"] {
+        let (_edge, mut client, mut upstream, _sent) = stuck(numbers(32 << 20)).await;
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        drop(upstream);
+        let (head, _) = read_head(&mut client).await;
+        let told = (&head[9..12], field(&head, "connection"));
+        assert_eq!(told, (if answer.is_empty() { "502" } else { "413" }, Some("close".into())), "{head}");
+    }
 }

@@ -157,7 +157,13 @@ impl Pump {
         self.wanted.notified().await;
     }
 
-    /// Reads and hands on to the end.
+    /// Whether nobody takes what is handed on any more.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.parts.is_closed()
+    }
+
+    /// Reads and hands on to the end. Dropped on the way and run anew, it goes on where it was: nothing is taken out of the
+    /// stream before there is room to hand it on.
     pub(crate) async fn run(
         &self,
         reader: &mut ReadHalf<'_>,
@@ -167,6 +173,7 @@ impl Pump {
     ) -> Received {
         let mut pace = Pace::new(slot.content_ms());
         loop {
+            let Ok(room) = self.parts.reserve().await else { return Received::Unwanted };
             let mut refusal = None;
             let item = match decoder.decode(buffer) {
                 Ok(Part::Data(bytes)) => Ok(Some(Frame::data(bytes))),
@@ -197,11 +204,10 @@ impl Pump {
                 }
             };
             let (is_end, is_broken) = (matches!(item, Ok(None)), item.is_err());
-            let unwanted = self.parts.send(item).await.is_err();
+            room.send(item);
             match (is_end, is_broken) {
                 (true, _) => return Received::Whole,
                 (_, true) => return refusal.map_or(Received::Broken, Received::Refused),
-                _ if unwanted => return Received::Unwanted,
                 _ => {}
             }
         }

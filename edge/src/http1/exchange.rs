@@ -139,6 +139,11 @@ impl Exchange<'_, '_> {
             }
         }
         self.place.slot.streams(false);
+        drop(observation);
+        if keep_alive {
+            // An upstream may answer and still take the rest.
+            transfer.finish(self.reader, self.buffer, self.place).await;
+        }
         // Idle begins when the response has been written.
         self.place.slot.reads(Reading::Idle);
         Ok(if keep_alive && transfer.settle(self.buffer) { Next::Request } else { Next::Linger })
@@ -209,18 +214,24 @@ struct Transfer {
 impl Transfer {
     /// Hands on what comes, to its end; then pending for ever.
     async fn run(&mut self, reader: &mut ReadHalf<'_>, buffer: &mut BytesMut, place: &Place) {
+        self.finish(reader, buffer, place).await;
+        std::future::pending().await
+    }
+
+    /// Hands on what comes, to its end.
+    async fn finish(&mut self, reader: &mut ReadHalf<'_>, buffer: &mut BytesMut, place: &Place) {
         if self.runs
             && self.received.is_none()
             && let Some(pump) = &self.pump
         {
             self.received = Some(pump.run(reader, buffer, &mut self.decoder, &place.slot).await);
         }
-        std::future::pending().await
     }
 
     /// Whether more of it is taken.
     fn is_under_way(&self) -> bool {
-        self.runs && self.received.is_none()
+        let is_wanted = self.pump.as_ref().is_some_and(|pump| !pump.is_unwanted());
+        self.runs && self.received.is_none() && is_wanted
     }
 
     /// Whether the content is out of the stream, once what has arrived of it is passed over. Not while somebody
