@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -38,16 +38,24 @@ pub struct Sockets {
     pub admin: Option<TcpListener>,
 }
 
+impl Sockets {
+    /// The same sockets once more.
+    pub fn try_clone(&self) -> anyhow::Result<Self> {
+        let text = "a listening socket cannot be kept for a successor";
+        Ok(Self {
+            listener: self.listener.try_clone().context(text)?,
+            admin: self.admin.as_ref().map(TcpListener::try_clone).transpose().context(text)?,
+        })
+    }
+}
+
 /// The conversation with the process that runs, until its successor serves.
 #[derive(Debug)]
-pub struct Handover {
-    stream: UnixStream,
-    sockets: Sockets,
-}
+pub struct Handover(UnixStream);
 
 impl Handover {
     /// Takes the sockets of the process that offers them at `path`; `None`: there is none.
-    pub fn take(path: &Path) -> anyhow::Result<Option<Self>> {
+    pub fn take(path: &Path) -> anyhow::Result<Option<(Self, Sockets)>> {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
             Err(error)
@@ -65,61 +73,73 @@ impl Handover {
         let sockets = receive(&stream)
             .with_context(|| format!("the process at `{}` does not hand over its sockets", path.display()))
             .hint(|| "end it, or start with another --handover".into())?;
-        Ok(Some(Self { stream, sockets }))
+        Ok(Some((Self(stream), sockets)))
     }
 
-    /// The sockets that were taken.
-    pub fn sockets(&self) -> anyhow::Result<Sockets> {
-        let text = "a listening socket cannot be kept";
-        Ok(Sockets {
-            listener: self.sockets.listener.try_clone().context(text)?,
-            admin: self.sockets.admin.as_ref().map(TcpListener::try_clone).transpose().context(text)?,
-        })
-    }
-
-    /// Tells the process that runs to take no more connections.
+    /// Tells the process that runs to take no more connections, of operators neither.
     pub fn finish(mut self) -> anyhow::Result<()> {
         let mut answer = [0];
-        self.stream
+        self.0
             .write_all(&[READY])
-            .and_then(|()| self.stream.read_exact(&mut answer))
+            .and_then(|()| self.0.read_exact(&mut answer))
             .context("the process that ran before did not let go")?;
         anyhow::ensure!(answer == [YOURS], "the process that ran before did not let go");
         Ok(())
     }
+}
 
-    /// Offers sockets at `path` to a successor, in the background; `handed_over` once it serves.
-    pub fn offer(path: &Path, sockets: Sockets, handed_over: CancellationToken) -> anyhow::Result<()> {
+/// The sockets of this process, for a successor.
+#[derive(Debug)]
+pub struct Offer {
+    /// Where it is prepared.
+    prepared: PathBuf,
+    path: PathBuf,
+}
+
+impl Offer {
+    /// Prepares to offer sockets at `path`, in the background; `handed_over` once a successor is about to serve.
+    pub fn prepare(path: &Path, sockets: Sockets, handed_over: CancellationToken) -> anyhow::Result<Self> {
         let failed = || format!("no successor can be waited for at `{}`", path.display());
-        match std::fs::remove_file(path) {
+        let mut prepared = path.as_os_str().to_owned();
+        prepared.push(".new");
+        let prepared = PathBuf::from(prepared);
+        match std::fs::remove_file(&prepared) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(failed),
         }
-        let listener = UnixListener::bind(path).with_context(failed)?;
+        let listener = UnixListener::bind(&prepared).with_context(failed)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(path, mode).with_context(failed)?;
+        std::fs::set_permissions(&prepared, mode).with_context(failed)?;
         // A thread of its own: it waits in calls that block, and ends with the process.
         std::thread::Builder::new()
             .name("handover".into())
             .spawn(move || {
                 for stream in listener.incoming() {
-                    match stream.map_err(anyhow::Error::from).and_then(|stream| hand_over(stream, &sockets)) {
-                        Ok(()) => {
-                            handed_over.cancel();
-                            return;
-                        }
+                    let handing = stream.map_err(anyhow::Error::from);
+                    match handing.and_then(|stream| hand_over(stream, &sockets, &handed_over)) {
+                        Ok(()) => return,
                         Err(error) => tracing::warn!(error = format!("{error:#}"), "a handover failed"),
                     }
                 }
             })
             .with_context(failed)?;
-        Ok(())
+        Ok(Self { prepared, path: path.to_owned() })
+    }
+
+    /// From now on a successor finds it. Until then it finds the offer of the process before, where there is one.
+    pub fn begin(self) -> anyhow::Result<()> {
+        std::fs::rename(&self.prepared, &self.path)
+            .with_context(|| format!("no successor can be waited for at `{}`", self.path.display()))
     }
 }
 
 /// One successor: sockets out, and its word that it serves.
-fn hand_over(mut stream: UnixStream, sockets: &Sockets) -> anyhow::Result<()> {
+fn hand_over(
+    mut stream: UnixStream,
+    sockets: &Sockets,
+    handed_over: &CancellationToken,
+) -> anyhow::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(&stream).context("who asks cannot be told")?;
     anyhow::ensure!(peer.uid == rustix::process::geteuid(), "another user asks for the sockets");
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -134,8 +154,9 @@ fn hand_over(mut stream: UnixStream, sockets: &Sockets) -> anyhow::Result<()> {
     let mut word = [0];
     stream.read_exact(&mut word).context("the successor did not start")?;
     anyhow::ensure!(word == [READY], "the successor did not start");
-    stream.write_all(&[YOURS])?;
-    Ok(())
+    // Before the answer: from then on, what operators ask is for the successor.
+    handed_over.cancel();
+    stream.write_all(&[YOURS]).context("the successor did not start")
 }
 
 /// Sockets of one process.

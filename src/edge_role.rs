@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, LeaseSeconds, MemoryBytes, OnLeaseLapse};
 use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
-use crate::edge_handover::{Handover, Sockets};
+use crate::edge_handover::{Handover, Offer, Sockets};
 use crate::edge_watch::{self, WatchCommand};
 use crate::failure::{HintExt, Usage, hinted};
 use crate::print::say;
@@ -111,11 +111,10 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         Some(path) => Handover::take(path)?,
         None => None,
     };
-    let Sockets { listener, admin: admin_listener } = match taken.as_ref() {
-        Some(taken) => {
-            let sockets = taken.sockets()?;
+    let (taken, sockets) = match taken {
+        Some((taken, sockets)) => {
             warn_of_ignored(&args, &sockets)?;
-            sockets
+            (Some(taken), sockets)
         }
         None => {
             let listener = listen::bind(args.listen, "--listen").await?.into_std()?;
@@ -123,10 +122,10 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
                 Some(admin) => Some(listen::bind(admin, "--admin").await?.into_std()?),
                 None => None,
             };
-            Sockets { listener, admin }
+            (None, Sockets { listener, admin })
         }
     };
-    let url = format!("http://{}", listener.local_addr()?);
+    let url = format!("http://{}", sockets.listener.local_addr()?);
 
     let store = args.store.merge(&config);
     let mut bucket = None;
@@ -192,23 +191,22 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     };
     // Before anything is said: whoever reads it may start a successor at once.
     let handed_over = CancellationToken::new();
-    if let Some(path) = &args.handover {
-        let sockets = Sockets {
-            listener: listener.try_clone().context("a listening socket cannot be kept for a successor")?,
-            admin: match &admin_listener {
-                Some(admin) => {
-                    Some(admin.try_clone().context("a listening socket cannot be kept for a successor")?)
-                }
-                None => None,
-            },
-        };
-        if let Some(taken) = taken {
-            taken.finish()?;
-        }
-        Handover::offer(path, sockets, handed_over.clone())?;
+    let offer = match &args.handover {
+        Some(path) => Some(Offer::prepare(path, sockets.try_clone()?, handed_over.clone())?),
+        None => None,
+    };
+    let Sockets { listener, admin: admin_listener } = sockets;
+    let listener = tokio_listener(listener)?;
+    let admin_listener = admin_listener.map(tokio_listener).transpose()?;
+    // Nothing that may fail comes after the process before has let go.
+    if let Some(taken) = taken {
+        taken.finish()?;
+    }
+    if let Some(offer) = offer {
+        offer.begin()?;
     }
     say!("edge at {url}");
-    if let Some(listener) = &admin_listener {
+    if let Some(listener) = admin_listener {
         let admin_url = format!("http://{}", listener.local_addr()?);
         let token = if let Some(token) = args.admin_token.take() {
             say!("admin at {admin_url}");
@@ -223,8 +221,8 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             metrics: Arc::new(move || format!("{}{}", metrics.render(), edge::metrics_text())),
             reload: Arc::clone(&reload),
         };
-        let listener = tokio_listener(listener)?;
-        tokio::spawn(edge::serve_admin(listener, edge.clone(), admin, stop.clone()));
+        // Until the end, or the successor takes these connections too.
+        tokio::spawn(edge::serve_admin(listener, edge.clone(), admin, handed_over.clone()));
     }
     tokio::spawn(reload_on_hangup(reload));
 
@@ -234,7 +232,6 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             () = handed_over.cancelled() => tracing::info!("another process has taken over"),
         }
     };
-    let listener = tokio_listener(&listener)?;
     ::edge::serve(listener, edge.clone(), Box::pin(until))
         .await
         .context("the edge cannot accept connections")?;
@@ -267,9 +264,8 @@ fn warn_of_ignored(args: &EdgeArgs, sockets: &Sockets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A listener of the runtime; the socket itself stays with who lends it.
-fn tokio_listener(listener: &TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
-    let listener = listener.try_clone().context("a listening socket cannot be used")?;
+/// A listener of the runtime.
+fn tokio_listener(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true).context("a listening socket cannot be used")?;
     tokio::net::TcpListener::from_std(listener).context("a listening socket cannot be used")
 }

@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Edge,
+    http1::head::FIELDS_MAX,
     trace::{Query, Reader},
 };
 
@@ -32,6 +33,8 @@ use crate::{
 const CONNECTIONS_MAX: usize = 64;
 /// From a connection, or the last request on it, to the end of a request's head.
 const HEADER_READ: Duration = Duration::from_secs(10);
+/// Until a peer has taken what was sent to it, in milliseconds.
+const UNSENT_MS_MAX: u32 = 20_000;
 /// After a failed accept (too many open files), so that the loop does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// Bytes of a request's content.
@@ -108,6 +111,8 @@ async fn serve_until(
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
+            // First: from then on another process may take them.
+            biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
@@ -123,6 +128,9 @@ async fn serve_until(
             tracing::warn!("too many connections to the admin address; one is closed");
             continue;
         };
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNSENT_MS_MAX) {
+            tracing::debug!(%error, "a connection of an operator has no end if it takes nothing");
+        }
         let service = TowerToHyperService::new(router.clone());
         let stop = stop.clone();
         connections.spawn(async move {
@@ -319,6 +327,10 @@ async fn why(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
         Ok(request) => request,
         Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no question: {error}"), None),
     };
+    if request.fields.len() > FIELDS_MAX {
+        let error = format!("a request has at most {FIELDS_MAX} fields");
+        return failed(StatusCode::BAD_REQUEST, &error, None);
+    }
     let mut fields = HeaderMap::new();
     for line in &request.fields {
         let field = line.split_once(':').and_then(|(name, value)| {

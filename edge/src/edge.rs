@@ -3,7 +3,10 @@
 //! No lock is held across an await. A fetch that may be shared goes on in a task of its own as soon as the client that asked
 //! leaves, or has what it waited for, so that it neither aborts the fetch nor slows the others.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, Guard};
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -97,6 +100,8 @@ pub struct Edge {
     pub(crate) hints: Hints,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// Whether it takes no more connections.
+    pub(crate) is_ending: AtomicBool,
     /// What the kernel holds of responses.
     pub(crate) unsent: Arc<Unsent>,
 }
@@ -159,6 +164,7 @@ impl Edge {
             hints: Hints::default(),
             tasks: TaskTracker::new(),
             stop: shutdown,
+            is_ending: AtomicBool::new(false),
             unsent: Arc::default(),
             config,
         });

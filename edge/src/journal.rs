@@ -241,10 +241,11 @@ fn keep_last(acks: &mut Vec<Ack>) {
 }
 
 impl Edge {
-    /// Whether the edge may answer requests: always in front of upstreams; behind origins, once it has looked at the
-    /// journal.
+    /// Whether the edge takes connections and may answer requests: in front of upstreams always, and behind origins once it has
+    /// looked at the journal, until it is told to stop.
     pub fn is_ready(&self) -> bool {
-        self.sites.as_ref().is_none_or(|sites| sites.is_ready(clock::boot_ms()))
+        !self.is_ending.load(Ordering::Relaxed)
+            && self.sites.as_ref().is_none_or(|sites| sites.is_ready(clock::boot_ms()))
     }
 
     /// Waits until the edge has applied entry `seq` of a site's journal, and may serve the site. Never ends in front

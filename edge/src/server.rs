@@ -148,6 +148,7 @@ async fn serve_until(
         let task = connections.spawn_on(serving, &worker.runtime);
         deadlines.watch(index, &its_slot, task.abort_handle());
     }
+    edge.is_ending.store(true, Ordering::Relaxed);
     drop(listener);
     deadlines.drain();
     connections.close();

@@ -962,6 +962,59 @@ fn the_end_loses_no_request_of_a_kept_connection() {
 }
 
 #[test]
+fn what_operators_ask_is_for_the_successor_while_the_one_before_still_ends() {
+    let world = World::new();
+    let upstream = Upstream::start(|_| Answer::Held(Vec::new(), response(200, &FRESH, "hello")));
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60"];
+    let mut before = Edge::front(&world, &[&upstream], &args);
+    let mut client = http::connect(&before.address).unwrap();
+    client.write_all(b"GET /held HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").unwrap();
+    wait_until("the request", SOON, || !upstream.asked().is_empty());
+
+    // One that cannot start leaves it alone.
+    let in_the_way = world.path("handover.sock.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let failing = ["edge", "--upstream", &upstream.url, "--listen", "127.0.0.1:0"];
+    let failed = world.bake(".", &[&failing[..], &args].concat()).run().code(1);
+    assert!(failed.stderr.contains("no successor can be waited for at"), "{}", failed.stderr);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(Request::get("/readyz").send(&before.admin).unwrap().status, 200);
+
+    let after = Edge::front(&world, &[&upstream], &[&args[..], &["--name", "successor"]].concat());
+    for _ in 0..20 {
+        let done = after.bake(&["purge", "--all"]).success();
+        assert!(done.stdout.contains("edge successor: applied"), "{}", done.stdout);
+    }
+    assert!(before.process.ended().is_none(), "it has a request under way");
+    upstream.release();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    assert!(before.process.wait(SOON).success());
+}
+
+#[test]
+fn who_comes_while_the_edge_ends_is_not_kept_waiting() {
+    let world = World::new();
+    let upstream = Upstream::start(|_| Answer::Held(Vec::new(), response(200, &FRESH, "hello")));
+    let mut edge = Edge::front(&world, &[&upstream], &["--drain-seconds", "60"]);
+    let mut client = http::connect(&edge.address).unwrap();
+    client.write_all(b"GET /held HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").unwrap();
+    wait_until("the request", SOON, || !upstream.asked().is_empty());
+    edge.process.signal(Signal::TERM);
+    wait_until("the end of connections", SOON, || TcpStream::connect(&edge.address).is_err());
+    // Operators are told so, and see what is still under way.
+    assert_eq!(Request::get("/readyz").send(&edge.admin).unwrap().status, 503);
+    assert_eq!(edge.metric("bakehouse_edge_connections", &[]), 1.0);
+    upstream.release();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    assert!(edge.process.wait(SOON).success());
+}
+
+#[test]
 fn addresses_of_a_successor_that_differ_are_said_to_be_ignored() {
     let world = World::new();
     let upstream = answers("hello");
