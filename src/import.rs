@@ -58,7 +58,7 @@ fn convert(args: &ImportArgs) -> anyhow::Result<()> {
     };
     write(&args.out, &made)?;
     for note in &made.notes {
-        say!("look at {}: {}", note.path, note.text);
+        say!("look at {note}");
     }
     say!("{} files written to {}, {} to look at", made.files.len(), args.out.display(), made.notes.len());
     match &args.compare {

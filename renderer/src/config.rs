@@ -16,7 +16,7 @@ use crate::slugs::Slugify;
 use crate::sources::Sources;
 
 pub use load::config_errors;
-pub(crate) use parse::key_offset;
+pub(crate) use parse::{UnknownKey, key_offset, unknown_keys};
 
 /// The names a configuration may have, in the order they are looked for.
 pub const CONFIG_NAMES: [&str; 2] = ["zola.toml", "config.toml"];

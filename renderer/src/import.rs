@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::config::CONFIG_NAMES;
-use crate::diagnostic::{Diagnostic, Errors};
+use crate::diagnostic::{Diagnostic, Errors, line_and_column};
 use crate::front_matter;
 use crate::sources::Sources;
 use crate::templates::pieces::{Piece, pieces};
@@ -36,13 +36,29 @@ pub struct Imported {
 pub struct Note {
     /// The file, by its old path.
     pub path: String,
+    /// Its line, from 1, where one is meant.
+    pub line: Option<usize>,
     /// What about it.
     pub text: String,
 }
 
 impl Note {
     fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        Self { path: path.to_owned(), line: None, text: text.to_owned() }
+    }
+
+    /// A note on the line of a byte of a file.
+    fn at(path: &str, file: &str, offset: usize, text: &str) -> Self {
+        Self { line: Some(line_and_column(file, offset).0), ..Self::new(path, text) }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.path, self.text),
+            None => write!(f, "{}: {}", self.path, self.text),
+        }
     }
 }
 
@@ -92,9 +108,9 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
             let (new, notes) = if name == "theme.toml" {
                 (table.clone(), Vec::new())
             } else {
-                config::convert(table.clone())
+                config::convert(table.clone(), text)
             };
-            notes.iter().for_each(|note| made.note(path, note));
+            made.notes.extend(notes.iter().map(|(at, note)| Note::at(path, text, *at, note)));
             let written = if new == table {
                 text.to_owned()
             } else {
@@ -111,7 +127,10 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
                 }
                 None => (path.to_owned(), template::convert(template, text, &names)),
             };
-            converted.notes.iter().for_each(|note| made.note(path, note));
+            made.notes.extend(converted.notes.iter().map(|(part, note)| match text.find(part.as_str()) {
+                Some(at) => Note::at(path, text, at, note),
+                None => Note::new(path, note),
+            }));
             for name in &converted.empty {
                 made.files.insert(format!("{folder}{name}"), Bytes::new());
             }
@@ -119,12 +138,11 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
         } else {
             let body = front_matter::split(path, text)?.body;
             let (converted, unknown) = content::convert(&text[body..], &shortcodes);
-            for name in unknown {
-                made.note(
-                    path,
-                    &format!("no template defines the shortcode `{name}`: it is shown as it is written"),
-                );
-            }
+            made.notes.extend(unknown.into_iter().map(|(name, at)| {
+                let said =
+                    format!("no template defines the shortcode `{name}`: it is shown as it is written");
+                Note::at(path, text, body + at, &said)
+            }));
             let head = if name.starts_with("_index.") {
                 section_head(&text[..body])
             } else {
@@ -294,7 +312,7 @@ mod tests {
             ("themes/t/templates/own.html", "{% macro home(n=\"\") %}{{ n }}{% endmacro %}"),
             (
                 "templates/index.html",
-                "{% extends \"t/templates/index.html\" %}{% import \"t/templates/own.html\" as m %}{% block a %}{{ m::home(n=page.x) }}{{ get_url(path=\"@/a.md\") }}{% endblock %}{% block lost %}{% endblock %}",
+                "{% extends \"t/templates/index.html\" %}{% import \"t/templates/own.html\" as m %}{% block a %}{{ m::home(n=page.x) }}\n{{ get_url(path=\"@/a.md\") }}\n{% endblock %}\n{% block lost %}{% endblock %}",
             ),
             ("templates/shortcodes/fig.html", "<b>{{ nth }}</b>"),
             ("content/a.md", "+++\n+++\n{{ fig() }}{{ fig() }}"),
@@ -304,13 +322,14 @@ mod tests {
         let text = |path: &str| std::str::from_utf8(&made.files[path]).unwrap().to_owned();
         assert_eq!(
             text("templates/index.html"),
-            "{% extends \"t/templates/index.html\" %}{% block a %}{{ <own.home n={page.x} /> }}{{ get_url(path=\"@/a.md\", lang=\"en\") }}{% endblock %}"
+            "{% extends \"t/templates/index.html\" %}{% block a %}{{ <own.home n={page.x} /> }}\n{{ get_url(path=\"@/a.md\", lang=\"en\") }}\n{% endblock %}\n"
         );
         assert_eq!(
             text("themes/t/templates/own.html"),
             "{% component own.home(n=none) %}{% set n = \"\" if n is none else n %}{{ n }}{% endcomponent own.home %}"
         );
         assert_eq!(text("content/a.md"), "+++\n+++\n{{<fig nth={1} />}}{{<fig nth={2} />}}");
-        assert!(made.notes.iter().any(|note| note.text.contains("the block `lost`")), "{:?}", made.notes);
+        let lost = made.notes.iter().find(|note| note.text.contains("the block `lost`"));
+        assert_eq!(lost.and_then(|note| note.line), Some(4), "{:?}", made.notes);
     }
 }

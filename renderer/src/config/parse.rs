@@ -209,26 +209,39 @@ impl Config {
 }
 
 fn check_keys(path: &str, text: &str, table: &toml::Table, is_strict: bool, errors: &mut Errors) {
-    let mut check = |table: &toml::Table, known: &[&str], within: &str| {
-        for name in table.keys() {
-            if known.contains(&name.as_str()) {
-                continue;
-            }
-            let place = key_offset(text, within, name);
-            let shown = if within.is_empty() {
-                format!("unknown key `{name}`")
-            } else {
-                format!("unknown key `{name}` in [{within}]")
-            };
-            let hint = match GONE.iter().find(|(gone, _)| gone == name) {
-                Some((_, instead)) => Some((*instead).to_owned()),
-                None => match nearest(name, known.iter().copied()) {
-                    Some(near) => Some(format!("did you mean `{near}`?")),
-                    None => Some("data of your own goes into [extra]".to_owned()),
-                },
-            };
-            errors.push(Diagnostic::in_file(path, shown).at(text, place).maybe_hint(hint));
-        }
+    for unknown in unknown_keys(table, is_strict) {
+        let UnknownKey { within, name, known } = unknown;
+        let place = key_offset(text, &within, &name);
+        let shown = if within.is_empty() {
+            format!("unknown key `{name}`")
+        } else {
+            format!("unknown key `{name}` in [{within}]")
+        };
+        let hint = match GONE.iter().find(|(gone, _)| *gone == name) {
+            Some((_, instead)) => Some((*instead).to_owned()),
+            None => match nearest(&name, known.iter().copied()) {
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None => Some("data of your own goes into [extra]".to_owned()),
+            },
+        };
+        errors.push(Diagnostic::in_file(path, shown).at(text, place).maybe_hint(hint));
+    }
+}
+
+/// A key that a table cannot have.
+pub(crate) struct UnknownKey {
+    /// The table, its parts joined with dots; empty for the root.
+    pub(crate) within: String,
+    pub(crate) name: String,
+    known: &'static [&'static str],
+}
+
+/// The keys of a configuration that nothing reads. Unless `is_strict`, tables that Zola leaves unchecked may have others.
+pub(crate) fn unknown_keys(table: &toml::Table, is_strict: bool) -> Vec<UnknownKey> {
+    let mut out = Vec::new();
+    let mut check = |table: &toml::Table, known: &'static [&'static str], within: &str| {
+        let unknown = table.keys().filter(|name| !known.contains(&name.as_str()));
+        out.extend(unknown.map(|name| UnknownKey { within: within.to_owned(), name: name.clone(), known }));
     };
     check(table, ROOT_KEYS, "");
     for (within, known) in TABLE_KEYS.iter().filter(|(within, _)| is_strict || !UNCHECKED.contains(within)) {
@@ -258,6 +271,7 @@ fn check_keys(path: &str, text: &str, table: &toml::Table, is_strict: bool, erro
             }
         }
     }
+    out
 }
 
 /// Where a key is written, as nearly as text tells: the first line after its table's header that begins with it.

@@ -2,23 +2,23 @@
 
 use toml::{Table, Value};
 
-/// Converts a configuration, and says what could not be kept.
-pub(super) fn convert(mut config: Table) -> (Table, Vec<String>) {
-    let mut notes = Vec::new();
+use crate::config::{UnknownKey, key_offset, unknown_keys};
+
+/// What could not be kept, and where the text says it.
+type Notes = Vec<(usize, String)>;
+
+/// Converts a configuration, whose text is `text`, and says what could not be kept.
+pub(super) fn convert(mut config: Table, text: &str) -> (Table, Notes) {
+    let mut notes = Notes::new();
     let mut highlighting = Table::new();
     feeds(&mut config);
-    move_highlighting(&mut config, &mut highlighting, &mut notes);
+    move_highlighting(&mut config, &mut highlighting, &mut notes, text);
     if let Some(Value::Table(markdown)) = config.get_mut("markdown") {
-        move_highlighting(markdown, &mut highlighting, &mut notes);
+        move_highlighting(markdown, &mut highlighting, &mut notes, text);
     }
     for (old, new) in [("rss_limit", "feed_limit"), ("language_code", "default_language")] {
         if let Some(value) = config.remove(old) {
             config.entry(new.to_owned()).or_insert(value);
-        }
-    }
-    for gone in ["extra_syntaxes", "extra_syntaxes_and_themes"] {
-        if config.remove(gone).is_some() {
-            notes.push(format!("`{gone}` is dropped: grammars and themes of Sublime Text are not read"));
         }
     }
     languages(&mut config);
@@ -37,6 +37,21 @@ pub(super) fn convert(mut config: Table) -> (Table, Vec<String>) {
             markdown.entry("highlighting").or_insert(Value::Table(highlighting));
         }
     }
+    for UnknownKey { within, name, .. } in unknown_keys(&config, false) {
+        let mut table = Some(&mut config);
+        for part in within.split('.').filter(|part| !part.is_empty()) {
+            table = table.and_then(|table| table.get_mut(part)?.as_table_mut());
+        }
+        table.map(|table| table.remove(&name));
+        let at = key_offset(text, &within, &name);
+        let within = if within.is_empty() { within } else { format!(" in [{within}]") };
+        notes.push((
+            at,
+            format!(
+                "the key `{name}`{within} is dropped: nothing reads it; data of your own goes into [extra]"
+            ),
+        ));
+    }
     (config, notes)
 }
 
@@ -52,23 +67,26 @@ fn feeds(table: &mut Table) {
     }
 }
 
-fn move_highlighting(table: &mut Table, to: &mut Table, notes: &mut Vec<String>) {
-    let on = table.remove("highlight_code").is_none_or(|value| value == Value::Boolean(true));
-    let theme = table.remove("highlight_theme");
+fn move_highlighting(table: &mut Table, to: &mut Table, notes: &mut Notes, text: &str) {
+    let mut say = |key: &str, words: &str| notes.push((key_offset(text, "", key), words.to_owned()));
+    let asked = table.remove("highlight_code");
+    let on = asked.as_ref().is_none_or(|value| *value == Value::Boolean(true));
+    // The theme of who asked for none.
+    let usual = asked.filter(|_| on).map(|_| "base16-ocean-dark".into());
+    let theme = table.remove("highlight_theme").or(usual);
     let css = table.remove("highlight_themes_css");
-    if table.remove("extra_syntaxes_and_themes").is_some() {
-        notes.push(
-            "`extra_syntaxes_and_themes` is dropped: grammars and themes of Sublime Text are not read"
-                .to_owned(),
-        );
+    for gone in ["extra_syntaxes", "extra_syntaxes_and_themes"] {
+        if table.remove(gone).is_some() {
+            say(gone, &format!("`{gone}` is dropped: grammars and themes of Sublime Text are not read"));
+        }
     }
     match theme {
         Some(Value::String(name)) if on && name == "css" => {
             to.insert("style".to_owned(), "class".into());
             to.insert("theme".to_owned(), "github-light".into());
-            notes.push(
-                "code had classes without a theme: `giallo.css` is made now, link it or choose colours in it"
-                    .to_owned(),
+            say(
+                "highlight_theme",
+                "code had classes without a theme: `giallo.css` is made now, link it or choose colours in it",
             );
         }
         Some(Value::String(name)) if on => {
@@ -77,9 +95,9 @@ fn move_highlighting(table: &mut Table, to: &mut Table, notes: &mut Vec<String>)
         _ => {}
     }
     if css.is_some() {
-        notes.push(
-            "`highlight_themes_css` is dropped: with `style = \"class\"` one style sheet a theme is made"
-                .to_owned(),
+        say(
+            "highlight_themes_css",
+            "`highlight_themes_css` is dropped: with `style = \"class\"` one style sheet a theme is made",
         );
     }
 }
@@ -135,7 +153,7 @@ mod tests {
     #[test]
     fn old_keys_become_new_ones() {
         let old = "base_url = \"https://x.example\"\ngenerate_feed = true\nfeed_filename = \"rss.xml\"\nlanguages = [{code = \"fr\", feed = true}]\ntaxonomies = [{name = \"tags\", rss = true, lang = \"en\"}]\n[markdown]\nhighlight_code = true\nhighlight_theme = \"monokai\"\nrender_emoji = true\n[translations.en]\na = \"b\"\n[translations.fr]\na = \"c\"\n";
-        let (made, notes) = convert(toml::from_str(old).unwrap());
+        let (made, notes) = convert(toml::from_str(old).unwrap(), old);
         insta::assert_snapshot!(toml::to_string(&made).unwrap(), @r#"
         base_url = "https://x.example"
         generate_feeds = true
@@ -161,5 +179,41 @@ mod tests {
         a = "b"
         "#);
         assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn highlighting_without_a_theme_had_one() {
+        for (old, theme) in [("true", Some("base16-ocean-dark")), ("false", None)] {
+            let old = format!("[markdown]\nhighlight_code = {old}\n");
+            let (made, _) = convert(toml::from_str(&old).unwrap(), &old);
+            let highlighting = made["markdown"].get("highlighting");
+            assert_eq!(highlighting.and_then(|table| table["theme"].as_str()), theme);
+        }
+    }
+
+    #[test]
+    fn keys_that_nothing_reads_are_dropped_and_named() {
+        let old = "base_url = \"https://x.example\"\nplugins = [\"a\"]\n[markdown]\nsafe = false\nextra_syntaxes = []\n[languages.fr]\nbase_url = \"https://x.example/fr\"\n[extra]\nplugins = 1\n";
+        let (made, notes) = convert(toml::from_str(old).unwrap(), old);
+        insta::assert_snapshot!(toml::to_string(&made).unwrap(), @r#"
+        base_url = "https://x.example"
+
+        [markdown]
+
+        [languages.fr]
+
+        [extra]
+        plugins = 1
+        "#);
+        let notes: Vec<String> = notes
+            .into_iter()
+            .map(|(at, text)| format!("{}: {text}", old[..at].lines().count() + 1))
+            .collect();
+        insta::assert_snapshot!(notes.join("\n"), @"
+        5: `extra_syntaxes` is dropped: grammars and themes of Sublime Text are not read
+        2: the key `plugins` is dropped: nothing reads it; data of your own goes into [extra]
+        4: the key `safe` in [markdown] is dropped: nothing reads it; data of your own goes into [extra]
+        7: the key `base_url` in [languages.fr] is dropped: nothing reads it; data of your own goes into [extra]
+        ");
     }
 }

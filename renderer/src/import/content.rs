@@ -1,19 +1,24 @@
 //! Content with shortcodes as content with components.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::expression::{self, Arguments, Token};
 use super::names::Given;
 use super::shortcode::NTH;
 use super::template;
 use crate::library::comment;
-use crate::templates::pieces::{Piece, content_pieces};
+use crate::templates::pieces::{Piece, content_pieces, offset};
 
-/// Converts the body of a page; the second are the names of shortcodes that no template defines.
+/// Converts the body of a page; the second are the shortcodes that no template defines, and where each is called first.
 /// `shortcodes` says of each whether it looks at the number of its call.
-pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (String, BTreeSet<String>) {
+pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (String, BTreeMap<String, usize>) {
     let mut out = String::with_capacity(body.len());
-    let mut unknown = BTreeSet::new();
+    let mut unknown = BTreeMap::new();
+    let mut miss = |found: Option<(String, Arguments)>, inside: &str| {
+        if let Some((name, _)) = found {
+            unknown.entry(name).or_insert_with(|| offset(body, inside));
+        }
+    };
     let mut open: Vec<String> = Vec::new();
     let mut calls: BTreeMap<String, usize> = BTreeMap::new();
     let mut counted = |name: &str, mut arguments: Arguments| {
@@ -46,7 +51,7 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
                     }
                 }
                 (None, found) => {
-                    unknown.extend(found.map(|(name, _)| name));
+                    miss(found, inside);
                     raw(&mut out, &format!("{{{{{inside}}}}}"));
                 }
             },
@@ -63,7 +68,7 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
                     None => raw(&mut out, "{% end %}"),
                 },
                 (None, found) => {
-                    unknown.extend(found.map(|(name, _)| name));
+                    miss(found, inside);
                     raw(&mut out, &format!("{{%{inside}%}}"));
                 }
             },
@@ -192,7 +197,7 @@ mod tests {
         {% raw %}{{ youtube(id=1) }}{% endraw %} ${% raw %}{{ secrets.X }}{% endraw %} {% raw %}{% if %}{% endraw %} {% raw %}{{ gone(a=1) }}{% endraw %}
         {% raw %}{% raw %}{% endraw %}{% raw %}{{ a }}{% endraw %}{{ `{% endraw %}` }}
         "#);
-        assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["gone"]);
+        assert_eq!(unknown.into_keys().collect::<Vec<_>>(), ["gone"]);
         let (made, _) =
             convert("`{{` and `{%`, {{ a {{ youtube(id=1) }} {% {{ youtube(id=2) }} {% b", &known);
         insta::assert_snapshot!(made, @"`{% raw %}{{{% endraw %}` and `{% raw %}{%{% endraw %}`, {% raw %}{{{% endraw %} a {{<youtube id={1} />}} {% raw %}{%{% endraw %} {{<youtube id={2} />}} {% raw %}{% b{% endraw %}");

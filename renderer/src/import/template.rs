@@ -30,7 +30,8 @@ pub(super) fn call(name: &str, arguments: &[(Option<String>, Vec<Token>)], close
 /// A converted template, and what a person should look at.
 pub(super) struct Converted {
     pub(super) text: String,
-    pub(super) notes: Vec<String>,
+    /// Each with the part of the template that it is about.
+    pub(super) notes: Vec<(String, String)>,
     /// Templates that it may include and that do not exist: now they must, if only as empty ones.
     pub(super) empty: Vec<String>,
 }
@@ -44,7 +45,7 @@ pub(super) struct Converter<'a> {
     /// Imported name → name space.
     imports: BTreeMap<String, String>,
     pub(super) out: String,
-    pub(super) notes: Vec<String>,
+    notes: Vec<(String, String)>,
     empty: Vec<String>,
     /// Parameters that are `none` where they are not given.
     pub(super) parameters: BTreeSet<String>,
@@ -132,24 +133,24 @@ impl Converter<'_> {
         if frame.parent.is_none() {
             return;
         }
-        let (mut depth, mut lost, mut in_macro, mut loose) = (0_usize, false, false, false);
+        let (mut depth, mut lost, mut in_macro, mut loose) = (0_usize, false, false, None);
         all.retain(|piece| {
             let Piece::Tag(tag, ..) = piece else {
                 let is_blank = match piece {
                     Piece::Text(text) => text.trim().is_empty(),
                     piece => matches!(piece, Piece::Comment(_)),
                 };
-                loose |= depth == 0 && !in_macro && !is_blank;
+                if depth == 0 && !in_macro && !is_blank {
+                    loose.get_or_insert(piece.inside());
+                }
                 return !lost && (depth > 0 || in_macro || is_blank);
             };
             let (word, name) = tag.trim().split_once(char::is_whitespace).unwrap_or((tag.trim(), ""));
             match word {
                 "block" => {
                     if depth == 0 && self.names.is_lost(&frame, name.trim()) {
-                        self.notes.push(format!(
-                            "the block `{}`, which nothing above has, was never shown and is left out",
-                            name.trim()
-                        ));
+                        let said = "which nothing above has, was never shown and is left out";
+                        self.note(tag, format!("the block `{}`, {said}", name.trim()));
                         lost = true;
                     }
                     depth += 1;
@@ -167,14 +168,23 @@ impl Converter<'_> {
                 }
                 "extends" | "import" => !lost,
                 _ => {
-                    loose |= depth == 0 && !in_macro;
+                    if depth == 0 && !in_macro {
+                        loose.get_or_insert(*tag);
+                    }
                     !lost && (depth > 0 || in_macro)
                 }
             }
         });
-        if loose {
-            self.notes.push("what stands outside of its blocks was never shown and is left out".to_owned());
+        if let Some(first) = loose {
+            self.note(
+                first.trim(),
+                "what stands outside of its blocks was never shown and is left out".to_owned(),
+            );
         }
+    }
+
+    fn note(&mut self, part: &str, text: String) {
+        self.notes.push((part.to_owned(), text));
     }
 
     fn put(&mut self, open: &str, left: bool, inside: &str, right: bool, close: &str) {
@@ -303,7 +313,7 @@ impl Converter<'_> {
             .collect();
         let found = names.iter().find(|name| self.names.files.contains(*name)).or_else(|| names.first());
         let Some(found) = found else {
-            self.notes.push(format!("`include {rest}` names no template"));
+            self.note(rest, format!("`include {rest}` names no template"));
             return format!("include {rest}");
         };
         if !self.names.files.contains(found) {
@@ -369,10 +379,11 @@ impl Converter<'_> {
         let unknown: Vec<String> =
             unknown.into_iter().filter(|(_, is_optional)| !is_optional).map(|(name, _)| name).collect();
         if !unknown.is_empty() {
-            self.notes.push(format!(
-                "the macro `{name}` reads `{}`, which it is not given: what calls it must",
-                unknown.join("`, `")
-            ));
+            let unknown = unknown.join("`, `");
+            self.note(
+                rest,
+                format!("the macro `{name}` reads `{unknown}`, which it is not given: what calls it must"),
+            );
         }
         self.parameters = seen;
         heads.extend(self.parameters.iter().map(|name| format!("@{name} = none")));

@@ -41,6 +41,17 @@ impl<'t> Piece<'t> {
         }
     }
 
+    /// Its text, without the signs around code.
+    pub(crate) fn inside(&self) -> &'t str {
+        match *self {
+            Self::Text(inside)
+            | Self::Comment(inside)
+            | Self::Open(inside)
+            | Self::Print(inside, ..)
+            | Self::Tag(inside, ..) => inside,
+        }
+    }
+
     /// The code of a tag, also of one without an end.
     pub(crate) fn tag(&self) -> Option<&'t str> {
         match *self {

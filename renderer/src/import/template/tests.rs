@@ -53,7 +53,7 @@ fn macros_become_components() {
 #[test]
 fn macros_take_what_they_could_see() {
     let blind = convert("x.html", "{% macro m() %}{{ title }}{% if x %}{% endif %}{% endmacro %}", &names());
-    assert!(blind.notes[0].contains("the macro `m` reads `title`,"), "{:?}", blind.notes);
+    assert!(blind.notes[0].1.contains("the macro `m` reads `title`,"), "{:?}", blind.notes);
     let made = convert(
         "pager.html",
         "{% macro pager() %}{{ paginator.current_index }} {{ lang }}{% endmacro pager %}{% macro one(page, s=\"x\") %}{{ page.title }}{% set config = 1 %}{{ config }}{{ section.title }}{% endmacro %}",
