@@ -7,18 +7,22 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use release::Digest;
-use release::bucket::{Bucket, OBJECT_BYTES_MAX};
+use release::bucket::{Bucket, BucketError, OBJECT_BYTES_MAX};
 use release::keys::Site;
 use renderer::{BlockStore, PACKS_BYTES_MAX, Pack, Stored};
 use tokio::runtime::Handle;
 
-use super::LEVEL;
+use super::{LEVEL, in_time};
 
 /// Objects that are read: there are fewer, unless many published at once.
 const PACKS_MAX: usize = 64;
+/// Objects that are read at the same time.
+const READ_AT_ONCE: usize = 4;
+/// Bytes of all packs that are read: half of them leave room for those of many who published at once.
+const READ_BYTES_MAX: u64 = 2 * PACKS_BYTES_MAX;
 
 /// The packs of a site in its bucket.
 #[derive(Debug)]
@@ -42,14 +46,20 @@ impl BucketBlocks {
             let object = self.bucket.get(&key, OBJECT_BYTES_MAX).await;
             (key, object)
         };
-        let mut objects: FuturesOrdered<_> = listing.keys.into_iter().map(read).collect();
-        let mut packs = Vec::new();
+        let mut objects = stream::iter(listing.keys).map(read).buffered(READ_AT_ONCE);
+        let (mut packs, mut room) = (Vec::new(), READ_BYTES_MAX);
         while let Some((key, object)) = objects.next().await {
-            // Another publisher has put it into one of its own.
-            let Some(object) = object? else { continue };
+            let object = match object {
+                Ok(Some(object)) => object.bytes,
+                // Another publisher has put it into one of its own.
+                Ok(None) => continue,
+                Err(BucketError::TooLarge { .. }) => Bytes::new(),
+                Err(error) => return Err(error.into()),
+            };
             let name = key.strip_prefix(&prefix).unwrap_or_default().to_owned();
-            let is_itself = Digest::of(&object.bytes).to_string() == name;
-            let bytes = if is_itself { unpacked(&object.bytes).unwrap_or_default() } else { Vec::new() };
+            let is_itself = Digest::of(&object).to_string() == name;
+            let bytes = if is_itself { unpacked(&object, room).unwrap_or_default() } else { Vec::new() };
+            room -= bytes.len() as u64;
             packs.push(Pack::open(name, self.stored(bytes)));
         }
         Ok(packs)
@@ -62,17 +72,16 @@ impl BucketBlocks {
     }
 }
 
-/// The pack in an object.
-fn unpacked(object: &[u8]) -> io::Result<Vec<u8>> {
+/// The pack in an object; damaged where it is cut, because it has more than so many bytes.
+fn unpacked(object: &[u8], bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut pack = Vec::new();
-    // What is longer is no pack of ours, and damaged where it is cut.
-    zstd::Decoder::new(object)?.take(2 * PACKS_BYTES_MAX).read_to_end(&mut pack)?;
+    zstd::Decoder::new(object)?.take(bytes_max).read_to_end(&mut pack)?;
     Ok(pack)
 }
 
 impl BlockStore for BucketBlocks {
     fn packs(&self) -> Vec<Pack> {
-        self.runtime.block_on(self.read()).unwrap_or_else(|error| {
+        self.runtime.block_on(in_time(self.read())).unwrap_or_else(|error| {
             tracing::warn!(%error, "highlighted code of earlier publishes cannot be read; it is highlighted again");
             Vec::new()
         })

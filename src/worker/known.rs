@@ -70,17 +70,28 @@ impl Worker {
             self.recall(seq).await;
         }
         let Some(known) = self.known.take() else { return Ok(None) };
-        if known.seq == seq {
+        // The number alone says nothing where the bucket was begun anew, or restored from another one.
+        if (known.seq, known.root) == (seq, root) {
             return Ok(Some(known));
         }
-        let differing = draft.differing(known.root).await.map_err(Stop::of)?;
+        let differing = match draft.differing(known.root).await {
+            Ok(differing) => differing,
+            Err(error) if error.is_transient() => {
+                self.known = Some(known);
+                return Err(Stop::of(error));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what is known is of a release that cannot be read; everything is rendered");
+                return Ok(None);
+            }
+        };
         self.renderer.distrust(known.render, differing.iter().map(String::as_str));
         Ok(Some(Known { seq, root, recorded: None, ..known }))
     }
 
     /// Takes over what another renderer knew of release `seq`, or of one before it.
     pub(super) async fn recall(&mut self, seq: u64) {
-        let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
+        let memos = Memos::new(&*self.setup.bucket, &self.setup.site);
         match memos.load(seq, &self.rules, self.setup.memory_bytes_max).await {
             Ok(Some(memo)) => {
                 self.renderer = Arc::new(memo.renderer.with_blocks(self.blocks.clone()));
@@ -118,7 +129,7 @@ impl Worker {
         let renderer = Arc::clone(&self.renderer);
         let write =
             move |out: &mut (dyn Write + Send)| renderer.write_memo(&input, &summary, Readers::All, out);
-        let memos = Memos { bucket: &self.setup.bucket, site: &self.setup.site };
+        let memos = Memos::new(&*self.setup.bucket, &self.setup.site);
         if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
             tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");
         }

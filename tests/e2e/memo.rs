@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
 use std::time::SystemTime;
 
-use crate::harness::{World, files, paths, settle, site};
+use crate::harness::{Fate, Proxy, SOON, World, files, paths, settle, site};
 use crate::roles::Roles;
 
 /// Files below a folder, by path, with their bytes and when they were modified.
@@ -241,6 +242,118 @@ fn a_fresh_checkout_publishes_what_it_changes() {
     }
     world.write("behind/content/about.md", site::page("About", "Four ovens."));
     assert!(publish("behind") > 10);
+}
+
+/// Holds that what is live is what a publish makes that nobody ever published before.
+fn is_live(world: &World, roles: &Roles<'_>, site: &str, name: &str) {
+    world.bake(site, &["publish"]).vars(&roles.bucket.vars()).var("BAKE_SITE", name).ok();
+    let root = |name: &str| roles.bucket.journal_of(name).0.active.unwrap().root;
+    assert_eq!(root("main"), root(name), "{name}");
+}
+
+#[test]
+fn a_bucket_that_fails_over_what_renderers_know_costs_time_alone() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let code = "```rust\nfn oven() {}\n```";
+    world.write("site/content/code.md", site::page("Code", code));
+    roles.publish("site", &[]).success();
+    let proxy = Proxy::start(&roles.bucket.endpoint, |_, _| Fate::Pass);
+    let through = roles.bucket.at(proxy.address());
+    let fates = [
+        ("GET", Fate::Refuse(500)),
+        ("GET", Fate::Refuse(403)),
+        ("GET", Fate::Refuse(404)),
+        ("GET", Fate::HalfReply),
+        ("GET", Fate::LoseReply),
+        ("PUT", Fate::Refuse(403)),
+        ("PUT", Fate::LoseReply),
+        ("DELETE", Fate::Refuse(403)),
+    ];
+    for (n, (of, fate)) in fates.into_iter().enumerate() {
+        proxy.decide(move |method, target| match method == of && target.contains("memo") {
+            true => fate,
+            false => Fate::Pass,
+        });
+        world.write("site/content/about.md", site::page("About", &format!("{n} ovens.")));
+        world.write("site/templates/page.html", format!("{n} {{{{ page.content | safe }}}}"));
+        let done = world.bake("site", &["publish", "--log", "info"]).vars(&through.vars()).ok();
+        if of == "GET" && !matches!(fate, Fate::Refuse(404)) {
+            done.says(&["what other renderers know cannot be read; everything is rendered"]);
+        }
+        is_live(&world, &roles, "site", &format!("clean{n}"));
+    }
+}
+
+#[test]
+fn a_publish_that_is_killed_while_it_keeps_what_it_knows_costs_time_alone() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let (asked, asks) = mpsc::channel();
+    let (go_on, waits) = mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    let proxy = Proxy::start(&roles.bucket.endpoint, move |method, target| {
+        if method == "PUT" && target.contains("/memo/") {
+            asked.send(()).unwrap();
+            waits.lock().unwrap().recv().ok();
+            return Fate::LoseRequest;
+        }
+        Fate::Pass
+    });
+    world.write("site/templates/page.html", "{{ page.title }}");
+    std::fs::remove_dir_all(world.path("site/content/blog")).unwrap();
+    // Nobody begins with what is there, so that there is much to keep.
+    for key in roles.bucket.keys(&world, "sites/main/memo/") {
+        roles.bucket.aws(&world, &["s3", "rm", &format!("s3://{}/{key}", roles.bucket.name)]).success();
+    }
+    let vars = roles.bucket.at(proxy.address()).vars();
+    let mut publish = world.bake("site", &["publish"]).vars(&vars).start();
+    asks.recv_timeout(SOON).unwrap();
+    publish.kill();
+    drop(go_on);
+    is_live(&world, &roles, "site", "clean");
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    roles.publish("site", &[]).success();
+    is_live(&world, &roles, "site", "cleaner");
+}
+
+#[test]
+fn what_another_site_or_an_earlier_life_of_the_bucket_left_is_not_believed() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    let copy = |from: &str, to: &str| {
+        let place = |path: &str| format!("s3://{}/sites/{path}", roles.bucket.name);
+        roles.bucket.aws(&world, &["s3", "cp", "--recursive", &place(from), &place(to)]).success();
+    };
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    copy("main/memo/", "kept/memo/");
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    world.bake("site", &["publish"]).vars(&roles.bucket.vars()).var("BAKE_SITE", "second").ok();
+    let publish = || {
+        let done = world.bake("site", &["publish", "--log", "info"]).vars(&roles.bucket.vars());
+        done.var("BAKE_SITE", "second").ok()
+    };
+    // Of the first activation too, and of a release with the very page that is to be published now.
+    copy("kept/memo/", "second/memo/");
+    site::small(&world, "site");
+    publish().says(&["it is of another site or another release"]);
+    world.bake("site", &["publish"]).vars(&roles.bucket.vars()).var("BAKE_SITE", "clean").ok();
+    let root = |name: &str| roles.bucket.journal_of(name).0.active.unwrap().root;
+    assert_eq!(root("second"), root("clean"));
+    // All but what renderers know is begun anew: the number of the first activation is that of another release.
+    world.write("site/content/about.md", site::page("About", "Four ovens."));
+    let everything = format!("s3://{}/sites/main/", roles.bucket.name);
+    roles.bucket.aws(&world, &["s3", "rm", "--recursive", &everything]).success();
+    roles.publish("site", &[]).success();
+    copy("kept/memo/", "main/memo/");
+    site::small(&world, "site");
+    let done = roles.publish("site", &["--log", "info"]).success();
+    done.says(&["of a release that cannot be read; everything is rendered"]);
+    is_live(&world, &roles, "site", "cleaner");
 }
 
 #[test]

@@ -84,6 +84,14 @@ impl Bucket {
     /// # Panics
     /// Where it has forked.
     pub fn journal(&self) -> (State, Vec<JournalEntry>) {
+        self.journal_of("main")
+    }
+
+    /// The same of another site.
+    ///
+    /// # Panics
+    /// Where it has forked.
+    pub fn journal_of(&self, site: &str) -> (State, Vec<JournalEntry>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let bucket = S3Bucket::new(Config {
@@ -100,7 +108,7 @@ impl Bucket {
             .unwrap();
             let (mut state, mut entries) = (State::default(), Vec::new());
             loop {
-                let more = log::advance(&bucket, &"main".parse().unwrap(), &mut state).await;
+                let more = log::advance(&bucket, &site.parse().unwrap(), &mut state).await;
                 let more = more.expect("the journal never forks");
                 if more.is_empty() {
                     return (state, entries);

@@ -17,6 +17,10 @@ pub enum Fate {
     LoseReply,
     /// The bucket never hears of it; the client sees its connection close.
     LoseRequest,
+    /// The bucket never hears of it; the client is told this status.
+    Refuse(u16),
+    /// The bucket does the work; the client gets the head of the reply and half of its content.
+    HalfReply,
 }
 
 type Decide = dyn FnMut(&str, &str) -> Fate + Send;
@@ -108,6 +112,12 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
         if fate == Fate::LoseRequest {
             return client.shutdown(Shutdown::Both);
         }
+        if let Fate::Refuse(status) = fate {
+            let mut client = client;
+            let said = format!("HTTP/1.1 {status} Refused\r\nContent-Length: 0\r\n\r\n");
+            client.write_all(said.as_bytes())?;
+            continue;
+        }
         let mut upstream = connect(&shared.upstream)?;
         upstream.write_all(&head)?;
         upstream.write_all(&body)?;
@@ -126,6 +136,10 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
             continue;
         }
         client.write_all(&head)?;
+        if fate == Fate::HalfReply {
+            client.write_all(&body[..body.len() / 2])?;
+            return client.shutdown(Shutdown::Both);
+        }
         client.write_all(&body)?;
     }
 }

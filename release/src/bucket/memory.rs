@@ -66,6 +66,11 @@ impl MemoryBucket {
         };
     }
 
+    /// An object, without a request.
+    pub fn object(&self, key: &str) -> Option<Bytes> {
+        self.lock().objects.get(key).cloned()
+    }
+
     /// All keys.
     pub fn keys(&self) -> Vec<String> {
         self.lock().objects.keys().cloned().collect()
