@@ -57,7 +57,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     render::check_folder(&args.folder)?;
     refuse_sources(&args.folder, &args.out)?;
-    let sink = FolderSink::new(&args.out)?;
+    make_folder(&args.out)?;
     let place = record::place(&args.folder, &args.out)?;
     let record = Record::load(&place);
     let memo = if args.no_memo { None } else { record.memo() };
@@ -76,7 +76,7 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
         });
     }
     let build = Build { args, folder, place, record, damaged };
-    let (summary, explained) = tokio::task::spawn_blocking(move || build.run(sink, data, memo)).await??;
+    let (summary, explained) = tokio::task::spawn_blocking(move || build.run(data, memo)).await??;
     for warning in &summary.warnings {
         tell!("{}", warning.as_warning());
     }
@@ -108,7 +108,6 @@ struct Build {
 impl Build {
     fn run(
         mut self,
-        sink: FolderSink,
         data: DataSet,
         memo: Option<Memo>,
     ) -> anyhow::Result<(Summary, Option<(String, Explanation)>)> {
@@ -127,6 +126,8 @@ impl Build {
         if let Some(since) = since {
             renderer.distrust(since, self.damaged.iter().map(String::as_str));
         }
+        let mut files = std::mem::take(&mut self.record.outputs.files);
+        let sink = FolderSink { out: &self.args.out, former: &files, changes: Mutex::default() };
         let result = match &output {
             Some(output) => renderer
                 .explain(&input, since, &sink, output)
@@ -138,7 +139,6 @@ impl Build {
             tracing::warn!(%error, "code that this build has highlighted was not kept");
         }
         let Changes { written, removed, failed } = sink.close();
-        let mut files = std::mem::take(&mut self.record.outputs.files);
         let done = match failed {
             Some(error) => Err(error),
             None => render::content(result),
@@ -155,7 +155,7 @@ impl Build {
         };
         if summary.handed == Handed::All {
             for gone in files.keys().filter(|path| !written.contains_key(*path)) {
-                remove(&self.args.out, gone)?;
+                remove(&self.args.out, gone, &self.args.out)?;
             }
             files = written;
         } else {
@@ -265,8 +265,10 @@ struct Changes {
 }
 
 /// Writes files below a folder.
-struct FolderSink {
-    out: PathBuf,
+struct FolderSink<'a> {
+    out: &'a Path,
+    /// What the last build has put there.
+    former: &'a BTreeMap<String, Written>,
     changes: Mutex<Changes>,
 }
 
@@ -286,26 +288,33 @@ fn in_the_way(out: &Path, path: &Path) -> Option<String> {
     Some(format!("`{}` is a file, and a folder is needed there", file.display()))
 }
 
-impl FolderSink {
-    fn new(out: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(out)
-            .with_context(|| format!("the folder `{}` cannot be made", out.display()))
-            .hint(|| "choose another place with --out".into())?;
-        Ok(Self { out: out.to_owned(), changes: Mutex::default() })
-    }
+/// Makes the folder that is written to, if it is not there.
+fn make_folder(out: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("the folder `{}` cannot be made", out.display()))
+        .hint(|| "choose another place with --out".into())
+}
 
+impl FolderSink<'_> {
     fn write(&self, file: &File) -> anyhow::Result<Written> {
         release::file::check_path(&file.path)?;
         let path = self.out.join(&file.path);
-        let folder = path.parent().unwrap_or(&self.out);
-        let written = std::fs::create_dir_all(folder).and_then(|()| {
+        let put = || {
+            std::fs::create_dir_all(path.parent().unwrap_or(self.out))?;
             let mut out = std::fs::File::create(&path)?;
             out.write_all(&file.body)?;
             out.metadata()
-        });
+        };
+        let written = match put() {
+            Err(_) if in_the_way(self.out, &path).is_some() => {
+                self.clear(&file.path)?;
+                put()
+            }
+            written => written,
+        };
         let meta = written.map_err(|error| {
             let failed = format!("`{}` cannot be written", path.display());
-            if let Some(thing) = in_the_way(&self.out, &path) {
+            if let Some(thing) = in_the_way(self.out, &path) {
                 let hint = "move it away or remove it, or choose another place with --out; then build again";
                 return failure::hinted(anyhow::anyhow!("{failed}: {thing}"), Some(hint.into()));
             }
@@ -313,6 +322,24 @@ impl FolderSink {
             failure::hinted(anyhow::Error::new(error).context(failed), hint)
         })?;
         Ok(Written::of(&meta))
+    }
+
+    /// Removes what the last build has put where a file, or a folder above it, is to be now, and this one has not.
+    fn clear(&self, path: &str) -> anyhow::Result<()> {
+        let below = format!("{path}/");
+        let formers = self.former.range(below.clone()..).map(|(former, _)| former.as_str());
+        let formers = formers.take_while(|former| former.starts_with(&below));
+        let above = path.match_indices('/').map(|(end, _)| &path[..end]);
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        for former in above.chain(formers) {
+            if self.former.contains_key(former) && !changes.written.contains_key(former) {
+                // Folders above it may be about to get other files.
+                let place = if former.len() < path.len() { former } else { path };
+                let stays = place.rsplit_once('/').map_or("", |(folder, _)| folder);
+                remove(self.out, former, &self.out.join(stays))?;
+            }
+        }
+        Ok(())
     }
 
     fn note(&self, note: impl FnOnce(&mut Changes) -> anyhow::Result<()>) -> Result<(), SinkClosed> {
@@ -328,7 +355,7 @@ impl FolderSink {
     }
 }
 
-impl Sink for FolderSink {
+impl Sink for FolderSink<'_> {
     fn put(&self, file: File) -> Result<(), SinkClosed> {
         let written = self.write(&file);
         self.note(|changes| {
@@ -338,7 +365,7 @@ impl Sink for FolderSink {
     }
 
     fn remove(&self, path: &str) -> Result<(), SinkClosed> {
-        let removed = remove(&self.out, path);
+        let removed = remove(self.out, path, self.out);
         self.note(|changes| {
             changes.removed.insert(path.to_owned());
             removed
@@ -346,18 +373,24 @@ impl Sink for FolderSink {
     }
 }
 
-/// Removes a file, and folders that are empty without it.
-fn remove(out: &Path, path: &str) -> anyhow::Result<()> {
+/// Removes a file, and folders below `stays` that are empty without it.
+fn remove(out: &Path, path: &str, stays: &Path) -> anyhow::Result<()> {
     release::file::check_path(path)?;
     let file = out.join(path);
     match std::fs::remove_file(&file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+        // A folder may be in its place by now, or a file in that of a folder above it.
+        Err(e)
+            if !matches!(
+                e.kind(),
+                ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory
+            ) =>
+        {
             return Err(e).with_context(|| format!("`{}` cannot be removed", file.display()));
         }
         _ => {}
     }
     let mut folder = file.parent();
-    while let Some(parent) = folder.filter(|p| *p != out && std::fs::remove_dir(p).is_ok()) {
+    while let Some(parent) = folder.filter(|p| *p != stays && std::fs::remove_dir(p).is_ok()) {
         folder = parent.parent();
     }
     Ok(())

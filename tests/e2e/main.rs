@@ -9,6 +9,7 @@ mod blocks;
 mod broken;
 mod browser;
 mod bucket;
+mod builds;
 mod check;
 mod commands;
 mod edge_memory;

@@ -98,6 +98,29 @@ fn a_file_that_comes_and_goes_between_builds_leaves_nothing() {
 }
 
 #[test]
+fn a_file_that_becomes_a_folder_is_one_in_the_output_too() {
+    let world = World::new();
+    site::small(&world, "site");
+    let build = || world.bake("site", &["build", "--out", "../out"]).ok();
+    let (file, within) = ("site/static/shop", "site/static/shop/deep/list.txt");
+    for _ in 0..2 {
+        world.write(file, "a file");
+        build();
+        is_clean(&world);
+        std::fs::remove_file(world.path(file)).unwrap();
+        world.write(within, "a file in a folder");
+        build();
+        is_clean(&world);
+        std::fs::remove_dir_all(world.path(file)).unwrap();
+    }
+    // What somebody else has put there stays.
+    world.write("out/shop/mine.txt", "of somebody else");
+    world.write(file, "a file");
+    world.bake("site", &["build", "--out", "../out"]).run().failure().says(&["a folder is there"]);
+    assert_eq!(world.read("out/shop/mine.txt"), "of somebody else");
+}
+
+#[test]
 fn what_a_build_that_failed_has_written_is_made_good_by_the_next() {
     let world = World::new();
     site::small(&world, "site");
