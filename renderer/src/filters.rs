@@ -10,7 +10,7 @@ use tera_contrib as contrib;
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::diagnostic::Diagnostic;
 use crate::front_matter::in_words;
-use crate::functions::random_index;
+use crate::functions::{note_day, random_index, zone_named};
 use crate::highlight::Fence;
 use crate::markdown::Surroundings;
 use crate::scope::Scope;
@@ -273,14 +273,11 @@ fn moment(value: &Value, zone: Option<&TimeZone>) -> TeraResult<Zoned> {
 
 fn date(value: &Value, kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     let format = kwargs.get::<&str>("format")?;
-    let zone = match kwargs.get::<&str>("timezone")? {
-        Some(name) => {
-            Some(TimeZone::get(name).map_err(|_| Error::message(format!("`{name}` is no time zone")))?)
-        }
-        None => None,
-    };
+    let asked = kwargs.get::<&str>("timezone")?;
+    let zone = asked.map(zone_named).transpose()?;
     let mut when = moment(value, zone.as_ref())?;
-    if let Some(zone) = zone {
+    if let Some((name, zone)) = asked.zip(zone) {
+        note_day(when.timestamp(), name);
         when = when.with_time_zone(zone);
     }
     if let Some(locale) = kwargs.get::<&str>("locale")? {

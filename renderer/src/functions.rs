@@ -5,6 +5,7 @@
 mod content;
 mod files;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tera::{ArgFromValue, Error, Kwargs, State, Tera, TeraResult, Value};
 
@@ -128,9 +129,9 @@ fn now(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
     let asked = kwargs.get::<&str>("timezone")?;
     let timestamp = kwargs.get::<bool>("timestamp")?.unwrap_or(false);
     let name = asked.unwrap_or("UTC");
-    let zone = TimeZone::get(name).map_err(|_| Error::message(format!("`{name}` is no time zone")))?;
+    let zone = zone_named(name)?;
     Scope::with(|scope| {
-        note(|| Node::Day(zone.iana_name().unwrap_or("UTC").into()));
+        note(|| Node::Day(name.into()));
         let now = scope.site.now;
         Ok(match asked {
             _ if timestamp => Value::from(now.as_second()),
@@ -139,6 +140,20 @@ fn now(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             None => Value::from(now.to_string()),
         })
     })
+}
+
+pub(crate) fn zone_named(name: &str) -> TeraResult<TimeZone> {
+    TimeZone::get(name).map_err(|_| Error::message(format!("`{name}` is no time zone")))
+}
+
+/// Notes that the day of `when` is looked at in a time zone, if it is the render's time: there the day may begin at another hour
+/// than where that was asked for.
+pub(crate) fn note_day(when: Timestamp, zone: &str) {
+    // In seconds, as `now(timestamp=true)` has it. Another date that happens to be the same costs a look once a day.
+    let is_now = |scope: &Scope| Ok(when.as_second() == scope.site.now.as_second());
+    if Scope::with(is_now).unwrap_or(false) {
+        note(|| Node::Day(zone.into()));
+    }
 }
 
 fn get_env(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {

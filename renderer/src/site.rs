@@ -472,7 +472,7 @@ impl Site {
     /// Notes that these fields of a section are read.
     pub(crate) fn note_section(&self, id: SectionId, fields: Fields, absolute: bool) {
         note(|| {
-            let fields = fields.alone().beyond_front();
+            let fields = fields.alone().told_apart();
             let source = self.library.section(id).source.clone();
             Node::Section(source, fields, absolute && fields.any(Fields::CONTENT))
         });

@@ -113,9 +113,15 @@ impl Fields {
     ]);
     /// Those that change with the text below the front matter.
     const BODY: Self = Self::CONTENT.or(Self::of(&[Field::WordCount, Field::ReadingTime]));
-    /// Of the front matter of pages what lists of others seldom show, told apart from the rest.
-    pub(crate) const APART: Self =
-        Self::of(&[Field::Date, Field::Taxonomies, Field::Description, Field::Authors, Field::Extra]);
+    /// Of the front matter what others seldom show, or change often, told apart from the rest.
+    pub(crate) const APART: Self = Self::of(&[
+        Field::Title,
+        Field::Date,
+        Field::Taxonomies,
+        Field::Description,
+        Field::Authors,
+        Field::Extra,
+    ]);
     const DATES: Self = Self::of(&[Field::Date, Field::Updated, Field::Year, Field::Month, Field::Day]);
     /// Stands for a whole front matter.
     pub(crate) const MATTER: Self = Self::of(&[Field::Extra]);
@@ -146,8 +152,8 @@ impl Fields {
         self.and(Self::BODY.or(Self::BESIDE))
     }
 
-    /// Of the set what tells which changes of a page matter to who reads it: those of its text, those of the pages beside it, and of
-    /// its front matter the parts told apart. Who reads `extra` reads all of that, and who reads a part of a date all dates.
+    /// Of the set what tells which changes of a content matter to who reads it: those of its text, those of what is beside it, and
+    /// of its front matter the parts told apart. Who reads `extra` reads all of that, and who reads a part of a date all dates.
     pub(crate) const fn told_apart(self) -> Self {
         let beyond = self.beyond_front();
         if self.any(Self::MATTER) {

@@ -31,11 +31,11 @@ pub(crate) struct View<'a> {
     key: Key,
 }
 
-/// Front matter and what follows from names, of each page and section that was asked for.
+/// Front matter and what follows from names, of each page and section that was asked for: with all front matter, and without
+/// what is told apart of it.
 pub(crate) struct Values {
-    /// Each with all front matter, and without what is told apart of it.
     pages: Vec<OnceLock<[Value; 2]>>,
-    sections: Vec<OnceLock<Value>>,
+    sections: Vec<OnceLock<[Value; 2]>>,
 }
 
 impl Values {
@@ -289,7 +289,7 @@ impl<'a> View<'a> {
     }
 
     fn page(&self, contents: &Contents, id: PageId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = self.front(id, fields);
+        let front = self.front(library::Content::Page(id), fields);
         if fields.beyond_front() == Fields::default() {
             return Some(front);
         }
@@ -312,41 +312,58 @@ impl<'a> View<'a> {
         Some(mark.end())
     }
 
-    /// A page's value but for its content, with those parts of its front matter that are among the fields.
-    fn front(&self, id: PageId, fields: Fields) -> Value {
-        let [whole, rest] = *self.values.pages[id as usize].get_or_init(|| page(self.site, id));
+    /// A value but for the content, with those parts of the front matter that are among the fields.
+    fn front(&self, of: library::Content, fields: Fields) -> Value {
+        let library = &self.site.library;
+        let [whole, rest] = *match of {
+            library::Content::Page(id) => self.values.pages[id as usize].get_or_init(|| page(self.site, id)),
+            library::Content::Section(id) => {
+                self.values.sections[id as usize].get_or_init(|| section(self.site, id))
+            }
+        };
         if fields.any(Fields::MATTER) {
             return whole;
         }
         if !fields.any(Fields::APART) {
             return rest;
         }
-        let page = self.site.library.page(id);
-        let matter = page.matter();
         let mut mark = Mark::new();
         mark.value(rest);
-        if fields.has(Field::Date) {
-            for date in [page.date.as_ref(), matter.updated.as_ref()] {
-                mark.maybe(date.map(|date| &*date.text));
+        let (title, description) = match of {
+            library::Content::Page(id) => {
+                let page = library.page(id);
+                let matter = page.matter();
+                if fields.has(Field::Date) {
+                    for date in [page.date.as_ref(), matter.updated.as_ref()] {
+                        mark.maybe(date.map(|date| &*date.text));
+                    }
+                }
+                if fields.has(Field::Taxonomies) {
+                    mark.number(matter.taxonomies.len() as u64);
+                    for (kind, terms) in &matter.taxonomies {
+                        mark.text(kind).texts(terms);
+                    }
+                }
+                if fields.has(Field::Authors) {
+                    mark.texts(&matter.authors);
+                }
+                (&matter.title, &matter.description)
             }
-        }
-        if fields.has(Field::Taxonomies) {
-            mark.number(matter.taxonomies.len() as u64);
-            for (kind, terms) in &matter.taxonomies {
-                mark.text(kind).texts(terms);
+            library::Content::Section(id) => {
+                let matter = &library.section(id).matter;
+                (&matter.title, &matter.description)
             }
-        }
-        if fields.has(Field::Description) {
-            mark.maybe(matter.description.as_deref());
-        }
-        if fields.has(Field::Authors) {
-            mark.texts(&matter.authors);
+        };
+        for (field, text) in [(Field::Title, title), (Field::Description, description)] {
+            if fields.has(field) {
+                mark.maybe(text.as_deref());
+            }
         }
         mark.end()
     }
 
     fn section(&self, contents: &Contents, id: SectionId, fields: Fields, absolute: bool) -> Option<Value> {
-        let front = *self.values.sections[id as usize].get_or_init(|| section(self.site, id));
+        let front = self.front(library::Content::Section(id), fields);
         if fields.beyond_front() == Fields::default() {
             return Some(front);
         }
@@ -416,9 +433,12 @@ impl<'a> View<'a> {
         }
         for section in site.library.sections.iter().filter(|s| s.matter.render && !s.hidden) {
             // The pager of a list without pages is not among them.
-            let pagers = if section.pages.is_empty() { 0 } else { section.pagers() };
-            mark.text(&section.path).number(pagers as u64);
-            mark.value(section.parsed.as_ref().map_or(ABSENT, |p| p.matter_value));
+            let has_pagers = section.matter.paginate_by.is_some() && !section.pages.is_empty();
+            let pagers = if has_pagers { section.pagers() } else { 0 };
+            mark.text(&section.path).number(pagers as u64).text(&section.matter.paginate_path);
+            if whole {
+                mark.value(section.parsed.as_ref().map_or(ABSENT, |p| p.matter_value));
+            }
         }
         for taxonomy in &site.library.taxonomies {
             mark.text(&taxonomy.path).number(taxonomy.terms.len() as u64);
@@ -472,7 +492,7 @@ fn page(site: &Site, id: PageId) -> [Value; 2] {
     mark.number(page.bundle.into()).number(page.hidden.into()).maybe(page.made_by.as_deref());
     relatives(site, &mut mark, &page.ancestors, &page.assets, &page.source, &page.lang);
     linking(site, &mut mark, library::Content::Page(id));
-    mark.maybe(matter.title.as_deref()).maybe(matter.weight.map(|weight| weight.to_string()).as_deref());
+    mark.maybe(matter.weight.map(|weight| weight.to_string()).as_deref());
     mark.number(matter.draft.into()).texts(&matter.aliases);
     mark.number(matter.in_search_index.into()).number(matter.include_in_feeds.into());
     let rest = mark.end();
@@ -480,20 +500,25 @@ fn page(site: &Site, id: PageId) -> [Value; 2] {
     [mark.end(), rest]
 }
 
-/// All of a section's value but its content and its pages.
-fn section(site: &Site, id: SectionId) -> Value {
+/// The same of a section; its pages are a value of their own.
+fn section(site: &Site, id: SectionId) -> [Value; 2] {
     let library = &site.library;
     let section = library.section(id);
+    let matter = &section.matter;
     let mut mark = Mark::new();
     mark.text(&section.source).text(&section.path).text(&section.lang);
-    mark.value(section.parsed.as_ref().map_or(ABSENT, |parsed| parsed.matter_value));
     mark.number(section.hidden.into()).number(section.subsections.len() as u64);
     for id in &section.subsections {
         mark.text(&library.section(*id).source);
     }
     relatives(site, &mut mark, &section.ancestors, &section.assets, &section.source, &section.lang);
     linking(site, &mut mark, library::Content::Section(id));
-    mark.end()
+    mark.number(matter.weight.cast_unsigned()).number(matter.draft.into()).texts(&matter.aliases);
+    mark.number(matter.transparent.into()).number(matter.generate_feeds.into());
+    mark.number(matter.paginate_by.map_or(0, |by| by as u64)).number(matter.paginate_reversed.into());
+    let rest = mark.end();
+    mark.value(section.parsed.as_ref().map_or(ABSENT, |parsed| parsed.matter_value));
+    [mark.end(), rest]
 }
 
 fn relatives(

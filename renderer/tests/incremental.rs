@@ -479,6 +479,25 @@ fn an_edit_renders_what_reads_it() {
     assert_eq!(put, ["docs/b/index.html"]);
     let put = put_after(|d| d.set("content/docs/b.md", &described("taxonomies.kinds = [\"new\"]")));
     assert_eq!(put, ["docs/b/index.html", "kinds/index.html", "kinds/new/index.html", "sitemap.xml"]);
+    // The same of a section whose pages every page lists: its own output, and what shows its title.
+    let section = |line: &str| {
+        format!("+++\ntitle = \"Two\"\nsort_by = \"date\"\npaginate_by = 2\n{line}\n+++\nA section.\n")
+    };
+    for line in ["description = \"New\"", "extra.colour = 1"] {
+        assert_eq!(put_after(|d| d.set("content/blog/_index.md", &section(line))), ["blog/index.html"]);
+    }
+    let renamed = |shows: &str| {
+        let mut draft = Draft::new();
+        draft.set(
+            "templates/404.html",
+            &format!("{{% set s = get_section(path=\"blog/_index.md\") %}}{shows}"),
+        );
+        let text = section("").replace("Two", "New");
+        let put = put_after_in(draft, |d| d.set("content/blog/_index.md", &text));
+        put.contains(&"404.html".to_owned())
+    };
+    assert!(renamed("{{ s.title }}"));
+    assert!(!renamed("{% for p in s.pages %}{{ p.permalink }}{% endfor %}"));
     // The title of a page that every page lists.
     let listed = put_after(|d| {
         let text = d.files["content/blog/a.md"].replace(TITLES[1], "Changed");
@@ -701,6 +720,19 @@ fn a_feed_is_of_a_section_as_soon_as_that_has_one() {
     );
     draft.set("content/tags/x/_index.md", "+++\n+++\n");
     holds(draft, &[&|d| d.set("content/tags/x/_index.md", "+++\ngenerate_feeds = true\n+++\n")]);
+}
+
+#[test]
+fn the_day_begins_at_its_own_hour_in_each_time_zone() {
+    // From noon in UTC: 21:00 in Tokyo, 18:00 in Dhaka.
+    for (now, zone, hours) in [("now()", "Asia/Tokyo", 3), ("now(timestamp=true)", "Asia/Dhaka", 6)] {
+        let mut draft = Draft::new();
+        draft.set("templates/404.html", &format!("{{{{ {now} | date(timezone=\"{zone}\") }}}}"));
+        let later = move |hours: i64| move |d: &mut Draft| d.hours = hours;
+        assert_eq!(put_after_in(draft.clone(), later(hours)), ["404.html"], "{zone}");
+        assert_eq!(put_after_in(draft.clone(), later(hours - 2)), [""; 0], "{zone}");
+        holds(draft, &[&later(hours)]);
+    }
 }
 
 /// A site without a `bakehouse.toml`, which forgives that two things claim one address.
