@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use slab::Slab;
 
 use crate::{
     body::Piece,
@@ -56,7 +57,7 @@ struct State {
     ended: Option<Ended>,
     /// What followed the content, for those who read along; it is not stored.
     trailers: Option<HeaderMap>,
-    readers: Vec<Option<ReaderSlot>>,
+    readers: Slab<ReaderSlot>,
     writer: Option<Waker>,
     /// What its chunks take, where nobody else counts them.
     memory: Option<Reservation>,
@@ -79,8 +80,13 @@ impl State {
         self.end - self.start + (self.chunks.len() * PIECE_BYTES) as u64
     }
 
+    /// Those who wait for more.
+    fn wakers(&mut self) -> Vec<Waker> {
+        self.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()).collect()
+    }
+
     fn slowest(&self) -> Option<u64> {
-        self.readers.iter().flatten().map(|reader| reader.position).min()
+        self.readers.iter().map(|(_, reader)| reader.position).min()
     }
 
     /// Lets go what all readers have passed, and wakes the writer where there is room again.
@@ -129,7 +135,7 @@ impl Fill {
         let mut state = self.state();
         state.end += chunk.len() as u64;
         state.chunks.push_back(chunk);
-        let wakers = state.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()).collect();
+        let wakers = state.wakers();
         drop(state);
         Self::wake(wakers);
     }
@@ -172,7 +178,7 @@ impl Fill {
     pub(crate) fn end(&self, complete: bool) {
         let mut state = self.state();
         state.ended.get_or_insert(if complete { Ended::Complete } else { Ended::Broken });
-        let wakers = state.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()).collect();
+        let wakers = state.wakers();
         drop(state);
         Self::wake(wakers);
     }
@@ -204,18 +210,7 @@ impl Fill {
         if state.streaming {
             return None;
         }
-        let slot = Some(ReaderSlot { position: from, waker: None });
-        let free = state.readers.iter().position(Option::is_none);
-        let id = match free {
-            Some(id) => {
-                state.readers[id] = slot;
-                id
-            }
-            None => {
-                state.readers.push(slot);
-                state.readers.len() - 1
-            }
-        };
+        let id = state.readers.insert(ReaderSlot { position: from, waker: None });
         drop(state);
         Some(FillReader {
             fill: Arc::clone(self),
@@ -285,7 +280,7 @@ impl FillReader {
                 Some(Ended::Complete) => Poll::Ready(None),
                 Some(Ended::Broken) => Poll::Ready(Some(Err(EdgeError::UpstreamBroke))),
                 None => {
-                    if let Some(Some(slot)) = state.readers.get_mut(this.id) {
+                    if let Some(slot) = state.readers.get_mut(this.id) {
                         slot.waker = Some(cx.waker().clone());
                     }
                     Poll::Pending
@@ -313,7 +308,7 @@ impl FillReader {
             out.truncate(usize::try_from(to - this.position).unwrap_or(usize::MAX));
         }
         this.position += out.len() as u64;
-        if let Some(Some(slot)) = state.readers.get_mut(this.id) {
+        if let Some(slot) = state.readers.get_mut(this.id) {
             slot.position = this.position;
         }
         let writer = state.trim();
@@ -328,9 +323,7 @@ impl FillReader {
 impl Drop for FillReader {
     fn drop(&mut self) {
         let mut state = self.fill.state();
-        if let Some(slot) = state.readers.get_mut(self.id) {
-            *slot = None;
-        }
+        state.readers.try_remove(self.id);
         let writer = state.trim();
         drop(state);
         if let Some(waker) = writer {

@@ -1,7 +1,9 @@
 //! Accepting connections: limits, and the drain at the end. What is said on them is the business of `http1`.
 
 use std::{
+    future::poll_fn,
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,6 +12,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use metrics::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
@@ -53,6 +56,7 @@ async fn serve_until(
     mut shutdown: BoxFuture<'static, ()>,
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
+    let open = metrics::gauge!("bakehouse_edge_connections");
     let mut resettled = edge.resettled.subscribe();
     let slots = Arc::new(Semaphore::new(0));
     let mut slots_made = 0;
@@ -80,7 +84,7 @@ async fn serve_until(
         };
         let Ok(slot) = slot else { break };
         // What is there at once has waited while there was no room.
-        let waited = if is_full { listener.accept().now_or_never() } else { None };
+        let waited = if is_full { workers.accept(&listener).now_or_never() } else { None };
         match &waited {
             Some(_) => metrics::counter!("bakehouse_edge_connections_waited_total").increment(1),
             None => is_full = false,
@@ -91,10 +95,10 @@ async fn serve_until(
                 () = &mut shutdown => break,
                 () = &mut looking => continue,
                 Ok(()) = resettled.changed() => continue,
-                accepted = listener.accept() => accepted,
+                accepted = workers.accept(&listener) => accepted,
             },
         };
-        let (stream, peer) = match accepted {
+        let (worker, stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -118,24 +122,9 @@ async fn serve_until(
         let place = deadlines.place(limits);
         let (index, its_slot) = (place.index(), Arc::clone(&place.slot));
         let (edge, clients) = (Arc::clone(&edge), Arc::clone(&clients));
-        let stream = match stream.into_std() {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "a connection could not be handed over");
-                continue;
-            }
-        };
-        let worker = workers.least_busy();
-        let busy = Arc::clone(&worker.connections);
+        let counted = Counted::one(Arc::clone(&worker.connections), open.clone());
         let serving = async move {
-            let _held = (slot, seat, memory, Counted::one(busy));
-            let stream = match TcpStream::from_std(stream) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::debug!(%peer, %error, "a connection could not be taken over");
-                    return;
-                }
-            };
+            let _held = (slot, seat, memory, counted);
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "an option of the connection could not be set");
             }
@@ -208,6 +197,16 @@ impl Workers {
         Ok(Self { list, _stop: stop.drop_guard() })
     }
 
+    /// Accepts a connection for one of them, whose runtime alone knows of it: to tell another first takes longer than to accept.
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(&Worker, TcpStream, SocketAddr)> {
+        poll_fn(|cx| {
+            let worker = self.least_busy();
+            let _runtime = worker.runtime.enter();
+            listener.poll_accept(cx).map_ok(|(stream, peer)| (worker, stream, peer))
+        })
+        .await
+    }
+
     fn least_busy(&self) -> &Worker {
         let least = self.list.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         // There is at least one.
@@ -216,19 +215,22 @@ impl Workers {
 }
 
 /// An open connection, in the gauge and among those of its thread.
-struct Counted(Arc<AtomicUsize>);
+struct Counted {
+    of_thread: Arc<AtomicUsize>,
+    open: Gauge,
+}
 
 impl Counted {
-    fn one(connections: Arc<AtomicUsize>) -> Self {
-        metrics::gauge!("bakehouse_edge_connections").increment(1.0);
-        connections.fetch_add(1, Ordering::Relaxed);
-        Self(connections)
+    fn one(of_thread: Arc<AtomicUsize>, open: Gauge) -> Self {
+        open.increment(1.0);
+        of_thread.fetch_add(1, Ordering::Relaxed);
+        Self { of_thread, open }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        metrics::gauge!("bakehouse_edge_connections").decrement(1.0);
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.decrement(1.0);
+        self.of_thread.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -48,7 +48,7 @@ impl Sockets {
                 )]
                 // SAFETY: it is taken out of here before it is closed, and that waits for our lock.
                 let socket = unsafe { BorrowedFd::borrow_raw(*socket) };
-                bytes += RECORD_BYTES + buffer_bytes(socket);
+                bytes += RECORD_BYTES + buffers(socket).bytes;
             }
             if end == list.capacity() {
                 return bytes;
@@ -64,13 +64,23 @@ impl Drop for Watched {
     }
 }
 
-/// What the buffers of a TCP connection take, in bytes (`SO_MEMINFO`, socket(7)).
+/// What the buffers of a TCP connection take, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Buffers {
+    /// All of them.
+    pub(crate) bytes: usize,
+    /// Of what was sent and not acknowledged: none exactly while there is nothing such.
+    pub(crate) sent: usize,
+}
+
+/// They, as the kernel has them (`SO_MEMINFO`, socket(7)).
 #[cfg(target_os = "linux")]
-pub(crate) fn buffer_bytes(socket: BorrowedFd<'_>) -> usize {
+pub(crate) fn buffers(socket: BorrowedFd<'_>) -> Buffers {
     const SOL_SOCKET: i32 = 1;
     const SO_MEMINFO: i32 = 55;
     /// Of the numbers that are told (`linux/sock_diag.h`): received, reserved, and to be sent.
-    const COUNTED: [usize; 3] = [0, 4, 5];
+    const COUNTED: [usize; 3] = [0, 4, SENT];
+    const SENT: usize = 5;
     #[expect(unsafe_code, reason = "no library used here knows the option")]
     unsafe extern "C" {
         fn getsockopt(socket: i32, level: i32, name: i32, value: *mut i32, length: *mut u32) -> i32;
@@ -84,14 +94,15 @@ pub(crate) fn buffer_bytes(socket: BorrowedFd<'_>) -> usize {
         unsafe { getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_MEMINFO, told.as_mut_ptr(), &raw mut length) };
     // A socket that has gone takes nothing.
     if result != 0 {
-        return 0;
+        return Buffers::default();
     }
-    COUNTED.iter().map(|index| usize::try_from(told[*index]).unwrap_or(0)).sum()
+    let bytes = |index: usize| usize::try_from(told[index]).unwrap_or(0);
+    Buffers { bytes: COUNTED.into_iter().map(bytes).sum(), sent: bytes(SENT) }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn buffer_bytes(_: BorrowedFd<'_>) -> usize {
-    0
+pub(crate) fn buffers(_: BorrowedFd<'_>) -> Buffers {
+    Buffers::default()
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -118,7 +129,7 @@ mod tests {
         while let Ok(bytes) = server.write(&[0; 64 << 10]) {
             sent += bytes;
         }
-        let (received, unsent) = (sockets.bytes(), buffer_bytes(server.as_fd()));
+        let (received, unsent) = (sockets.bytes(), buffers(server.as_fd()).bytes);
         assert!(received > RECORD_BYTES && received + unsent >= sent, "{received} + {unsent}, {sent}");
         drop(server);
         client.read_to_end(&mut Vec::new()).unwrap();

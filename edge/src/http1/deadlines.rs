@@ -23,9 +23,7 @@ use super::{
     unsent::{self, Bound, Unsent},
     writer::PROGRESS_BYTES_MIN,
 };
-use crate::{
-    Edge, clock, config::Limits, policy::freshness::Millis, sockets::buffer_bytes, turns::TURN_BYTES,
-};
+use crate::{Edge, clock, config::Limits, policy::freshness::Millis, sockets::buffers, turns::TURN_BYTES};
 
 /// Between two looks, and so how late a deadline can be.
 const TICK: Duration = Duration::from_millis(250);
@@ -297,11 +295,14 @@ impl Entry {
         #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
         // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
         let socket = unsafe { BorrowedFd::borrow_raw(socket) };
-        self.queue.note(written, unsent::queued(socket), now);
+        let buffers = buffers(socket);
+        // Mostly nothing is held, and to ask how much costs as much again.
+        let held = if buffers.sent > 0 { unsent::queued(socket) } else { 0 };
+        self.queue.note(written, held, now);
         let before = self.queue.taken_bytes;
         // Where nothing is waited for, content may have come that its upstream has yet to take.
         let has_some = self.queue.bytes > 0 || read == NEVER;
-        self.queue.taken_bytes = if has_some { buffer_bytes(socket) } else { 0 };
+        self.queue.taken_bytes = if has_some { buffers.bytes } else { 0 };
         all.found(before, self.queue.taken_bytes);
         if self.bound.allows(self.queue.bytes) {
             self.slot.settle(all);
