@@ -1,6 +1,8 @@
 //! What is counted, under which names. Through the `metrics` facade: the shell decides where it goes.
 
 use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -96,6 +98,11 @@ impl Count {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// The same for any thread.
+    fn add_among_others(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -106,18 +113,28 @@ const BUCKETS: usize = 22;
 /// The first upper bound, in microseconds, as a power of two.
 const FIRST_BUCKET_BITS: u32 = 4;
 
-/// How long responses took.
+/// How long something took.
 #[derive(Debug, Default)]
-struct Histogram {
+pub(crate) struct Histogram {
     buckets: [Count; BUCKETS],
     sum_us: Count,
 }
 
 impl Histogram {
+    /// Notes one; for the thread that it belongs to.
     fn add(&self, duration: Duration) {
+        self.note(duration, Count::add);
+    }
+
+    /// The same for any thread.
+    pub(crate) fn add_among_others(&self, duration: Duration) {
+        self.note(duration, Count::add_among_others);
+    }
+
+    fn note(&self, duration: Duration, add: impl Fn(&Count, u64)) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[bucket(us)].add(1);
-        self.sum_us.add(us);
+        add(&self.buckets[bucket(us)], 1);
+        add(&self.sum_us, us);
     }
 }
 
@@ -182,32 +199,62 @@ fn sum(of: impl Fn(&Counts) -> u64) -> u64 {
     THREADS.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|counts| of(counts)).sum()
 }
 
-/// The histograms, as Prometheus reads them: what the facade cannot take, since they are counted by each thread.
+/// How long it took to the heads of responses, by the upstream's label.
+static FIRST_BYTES: Mutex<BTreeMap<String, Arc<Histogram>>> = Mutex::new(BTreeMap::new());
+
+/// That of an upstream; the same one whenever there is an upstream with this label.
+pub(crate) fn first_bytes(label: &str) -> Arc<Histogram> {
+    let mut all = FIRST_BYTES.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(label.to_owned()).or_default())
+}
+
+/// The histograms, as Prometheus reads them. They do not go through the facade: it cannot take those that each thread counts, and
+/// keeps each observation until somebody asks, which costs more than all else that is counted of a miss.
 pub fn metrics_text() -> String {
-    use std::fmt::Write as _;
-    const NAME: &str = "bakehouse_edge_response_seconds";
-    let mut text = format!(
-        "# HELP {NAME} From the end of a request's head to the end of its response.\n# TYPE {NAME} histogram\n"
-    );
+    const RESPONSES: &str = "bakehouse_edge_response_seconds";
+    const UPSTREAMS: &str = "bakehouse_edge_upstream_first_byte_seconds";
+    let mut text = String::new();
+    begin(&mut text, RESPONSES, "From the end of a request's head to the end of its response.");
     for (index, result) in LATENCIES.iter().enumerate() {
-        let mut total = 0;
-        for bucket in 0..BUCKETS {
-            total += sum(|counts| counts.latency[index].buckets[bucket].get());
-            let bound = if bucket + 1 == BUCKETS {
-                "+Inf".to_owned()
-            } else {
-                #[expect(clippy::cast_precision_loss, reason = "a power of two is exact")]
-                let seconds = (1u64 << (bucket as u32 + FIRST_BUCKET_BITS)) as f64 / 1e6;
-                seconds.to_string()
-            };
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{NAME}_bucket{{result=\"{result}\",le=\"{bound}\"}} {total}");
-        }
-        let us = sum(|counts| counts.latency[index].sum_us.get());
-        let _ = writeln!(text, "{NAME}_sum{{result=\"{result}\"}} {}.{:06}", us / 1_000_000, us % 1_000_000);
-        let _ = writeln!(text, "{NAME}_count{{result=\"{result}\"}} {total}");
+        let of = |count: fn(&Histogram, usize) -> u64, at| sum(|counts| count(&counts.latency[index], at));
+        write_histogram(&mut text, RESPONSES, ("result", result), of);
+    }
+    begin(&mut text, UPSTREAMS, "From a request sent to an upstream to the head of its response.");
+    for (label, held) in FIRST_BYTES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        write_histogram(&mut text, UPSTREAMS, ("upstream", label), |count, at| count(held, at));
     }
     text
+}
+
+/// Says what the histograms of a name mean. Writing to a string cannot fail.
+fn begin(text: &mut String, name: &str, meaning: &str) {
+    let _ = writeln!(text, "# HELP {name} {meaning}\n# TYPE {name} histogram");
+}
+
+/// Writes the histogram with a label, whose escapes are those of Rust's texts; `of` asks it, or several of them together, for a
+/// number.
+fn write_histogram(
+    text: &mut String,
+    name: &str,
+    (label, value): (&str, &str),
+    of: impl Fn(fn(&Histogram, usize) -> u64, usize) -> u64,
+) {
+    let mut total = 0;
+    for bucket in 0..BUCKETS {
+        total += of(|held, bucket| held.buckets[bucket].get(), bucket);
+        let bound = if bucket + 1 == BUCKETS {
+            "+Inf".to_owned()
+        } else {
+            #[expect(clippy::cast_precision_loss, reason = "a power of two is exact")]
+            let seconds = (1u64 << (bucket as u32 + FIRST_BUCKET_BITS)) as f64 / 1e6;
+            seconds.to_string()
+        };
+        let _ = writeln!(text, "{name}_bucket{{{label}={value:?},le=\"{bound}\"}} {total}");
+    }
+    let us = of(|held, _| held.sum_us.get(), 0);
+    let (seconds, rest) = (us / 1_000_000, us % 1_000_000);
+    let _ = writeln!(text, "{name}_sum{{{label}={value:?}}} {seconds}.{rest:06}");
+    let _ = writeln!(text, "{name}_count{{{label}={value:?}}} {total}");
 }
 
 /// Content that is not what its name says is neither sent nor stored; it is told of.
@@ -249,10 +296,6 @@ pub fn describe() {
         "Share of the requests to an upstream that a connection used before served."
     );
     gauge!("bakehouse_edge_upstream_in_flight", "Requests under way at an upstream.");
-    metrics::describe_histogram!(
-        "bakehouse_edge_upstream_first_byte_seconds",
-        "From a request sent to an upstream to the head of its response."
-    );
     counter!("bakehouse_edge_sent_bytes_total", "Content sent from the store, in bytes.");
     counter!("bakehouse_edge_body_bytes_reused_total", "Content that a 304 spared fetching, in bytes.");
     counter!("bakehouse_edge_dropped_total", "Copies that activations and purges dropped or marked.");
@@ -410,6 +453,9 @@ mod tests {
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for _ in 0..2 {
+            first_bytes("http://up.test").add_among_others(Duration::from_micros(17));
+        }
         let text = metrics_text();
         for line in [
             "bakehouse_edge_response_seconds_bucket{result=\"stale\",le=\"0.000016\"} 0",
@@ -417,6 +463,9 @@ mod tests {
             "bakehouse_edge_response_seconds_bucket{result=\"stale\",le=\"+Inf\"} 4000",
             "bakehouse_edge_response_seconds_sum{result=\"stale\"} 0.080000",
             "bakehouse_edge_response_seconds_count{result=\"stale\"} 4000",
+            "bakehouse_edge_upstream_first_byte_seconds_bucket{upstream=\"http://up.test\",le=\"0.000016\"} 0",
+            "bakehouse_edge_upstream_first_byte_seconds_bucket{upstream=\"http://up.test\",le=\"0.000032\"} 2",
+            "bakehouse_edge_upstream_first_byte_seconds_count{upstream=\"http://up.test\"} 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

@@ -143,7 +143,7 @@ impl Exchange {
             let (label, status, ms) = (upstream.label(), head.status, started.elapsed().as_millis());
             Step::found(format!("{label} answered {} after {ms} ms", status.as_u16()))
         });
-        upstream.meters.first_byte.record(started.elapsed().as_secs_f64());
+        upstream.meters.first_byte.add_among_others(started.elapsed());
         Ok(Answer {
             status: head.status,
             version: head.version,

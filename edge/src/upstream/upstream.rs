@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Histogram};
+use metrics::Counter;
 use serde::Serialize;
 
 use super::{
@@ -20,7 +20,14 @@ use super::{
     connect::Dialer,
     pool::Pool,
 };
-use crate::{books::Books, clock, error::EdgeError, policy::freshness::Millis, turns::Turn};
+use crate::{
+    books::Books,
+    clock,
+    error::EdgeError,
+    metrics::{Histogram, first_bytes},
+    policy::freshness::Millis,
+    turns::Turn,
+};
 
 /// A failure that was found out so late has cost whoever asked more than to ask another.
 const SLOW_FAILURE_MIN: Duration = Duration::from_secs(1);
@@ -32,7 +39,7 @@ pub(super) struct Meters {
     pub(super) retries: Counter,
     errors: Counter,
     reused: Counter,
-    pub(super) first_byte: Histogram,
+    pub(super) first_byte: Arc<Histogram>,
 }
 
 impl Meters {
@@ -43,7 +50,7 @@ impl Meters {
             retries: counter("bakehouse_edge_upstream_retries_total"),
             errors: counter("bakehouse_edge_upstream_errors_total"),
             reused: counter("bakehouse_edge_upstream_reused_total"),
-            first_byte: metrics::histogram!("bakehouse_edge_upstream_first_byte_seconds", "upstream" => label.to_owned()),
+            first_byte: first_bytes(label),
         }
     }
 }
