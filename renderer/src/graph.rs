@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use blake3::Hash;
 use rayon::prelude::*;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
@@ -101,7 +102,7 @@ pub(crate) type KeptGraph = (
     Vec<Option<(Node, Option<Whole<16>>)>>,
     Vec<(ContentName, Parts, Arc<Facts>, Reads)>,
     Vec<(JobName, u32, Reads, Vec<Arc<str>>)>,
-    (Vec<Arc<str>>, bool),
+    (Vec<(Arc<str>, Whole<32>)>, bool),
 );
 
 /// Why an output was rendered, or was not.
@@ -125,8 +126,8 @@ pub(crate) struct Graph {
     records: HashMap<JobName, Record>,
     /// What finds what a save touches; only while nothing but saves follows.
     index: Option<Index>,
-    /// Copies of images by output, and which render made them; and whether these are immutable.
-    copies: HashMap<Arc<str>, u64>,
+    /// Copies of images by output, what they are made from, and which render made them; and whether these are immutable.
+    copies: HashMap<Arc<str>, (Hash, u64)>,
     immutable_copies: bool,
     past: Past,
     /// Whether the render under way has another plan than the one before.
@@ -318,7 +319,9 @@ impl Graph {
             let records = self.records.iter().filter(|(_, record)| record.valid);
             records.map(|(name, record)| (name, record.place, &record.reads, &record.outputs))
         });
-        let copies = Rows(self.copies.len(), || self.copies.keys());
+        let copies = Rows(self.copies.len(), || {
+            self.copies.iter().map(|(path, (name, _))| (path, Whole(*name.as_bytes())))
+        });
         (nodes, contents, records, (copies, self.immutable_copies))
     }
 
@@ -351,7 +354,8 @@ impl Graph {
             let record = Record { place, made: 0, planned: 0, valid: true, reads, outputs };
             graph.records.insert(name, record);
         }
-        graph.copies = copies.into_iter().map(|path| (path, 0)).collect();
+        let copies = copies.into_iter().map(|(path, Whole(name))| (path, (Hash::from_bytes(name), 0)));
+        graph.copies = copies.collect();
         let made = graph.records.values().flat_map(|record| record.outputs.iter()).chain(graph.copies.keys());
         graph.past = Past::of(made.cloned());
         let mut held = 0_u32;
@@ -491,15 +495,16 @@ impl Graph {
         let before = self.copies.len();
         self.copies.retain(|path, _| wishes.contains_key(path));
         self.outputs_differ |= self.copies.len() != before;
-        let known = |path: &Arc<str>| {
-            self.copies.get(path).is_some_and(|made| since.is_some_and(|since| *made <= since))
+        let known = |path: &Arc<str>, wish: &Wish| {
+            let known = self.copies.get(path).filter(|(name, _)| *name == wish.name());
+            known.is_some_and(|(_, made)| since.is_some_and(|since| *made <= since))
         };
-        wishes.into_iter().filter(|(path, _)| !known(path)).collect()
+        wishes.into_iter().filter(|(path, wish)| !known(path, wish)).collect()
     }
 
     /// A copy of an image was made.
-    pub(crate) fn made_copy(&mut self, path: Arc<str>, render: u64) {
-        self.outputs_differ |= self.copies.insert(path, render).is_none();
+    pub(crate) fn made_copy(&mut self, path: Arc<str>, wish: &Wish, render: u64) {
+        self.outputs_differ |= self.copies.insert(path, (wish.name(), render)).is_none();
     }
 
     /// What was said while outputs were made that are as they were.

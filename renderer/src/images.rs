@@ -1,13 +1,15 @@
 //! Images: what their headers say, and copies of them in other sizes and formats.
 //!
 //! A template asks for a copy and gets its address at once; the copy itself is made when all pages are. Its name holds
-//! a digest of all that it depends on, so that a name stands for the same bytes for ever.
+//! a digest of all that it depends on, so that a name stands for the same bytes for ever; in a site that is all Zola's, the
+//! digest of what was asked for, as there.
 
 mod picture;
 mod resample;
 mod shown;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -212,6 +214,8 @@ pub(crate) struct Change<'a> {
     pub(crate) quality: Option<u8>,
     pub(crate) speed: Option<u8>,
     pub(crate) filter: Option<&'a str>,
+    /// The path that a template asks with, where the copy has the name and the format that Zola gives it.
+    pub(crate) asked: Option<&'a str>,
 }
 
 const OPERATIONS: [&str; 5] = ["scale", "fit_width", "fit_height", "fit", "fill"];
@@ -231,6 +235,8 @@ pub(crate) struct Wish {
     pub(crate) height: u32,
     encoding: Encoding,
     kernel: Kernel,
+    /// What its name holds instead of its digest.
+    asked: Option<u64>,
 }
 
 impl Wish {
@@ -302,7 +308,8 @@ impl Wish {
         if change.speed.is_some_and(|speed| !(1..=10).contains(&speed)) {
             return Err("`speed` is a number from 1 to 10".to_owned());
         }
-        let lossy = kind.is_lossy();
+        // Zola takes all WebP and GIF for lossy.
+        let lossy = kind.is_lossy() || change.asked.is_some() && kind != Kind::Png;
         let mut warning = None;
         let encoding = match change.format {
             "auto" if lossy => Encoding::Jpeg(change.quality.unwrap_or(JPEG_QUALITY)),
@@ -335,6 +342,7 @@ impl Wish {
                 }
             }
         };
+        let asked = change.asked.map(|path| asked(path, change, encoding, kernel));
         let wish = Self {
             source: source.to_owned(),
             digest: header.digest,
@@ -344,6 +352,7 @@ impl Wish {
             height,
             encoding,
             kernel,
+            asked,
         };
         Ok((wish, warning))
     }
@@ -352,8 +361,11 @@ impl Wish {
     pub(crate) fn path(&self) -> String {
         let name = self.source.rsplit('/').next().unwrap_or(&self.source);
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        let digest = self.name();
-        format!("{FOLDER}{stem}.{}.{}", &digest.to_hex()[..16], self.encoding.extension())
+        let digest = match self.asked {
+            Some(asked) => format!("{asked:016x}"),
+            None => self.name().to_hex()[..16].to_owned(),
+        };
+        format!("{FOLDER}{stem}.{digest}.{}", self.encoding.extension())
     }
 
     /// A digest of all that the copy depends on.
@@ -381,6 +393,39 @@ impl Wish {
         };
         resample::resize(&picture, self.width, self.height, self.kernel).encode(self.encoding)
     }
+}
+
+/// The digest that Zola names a copy by: of the path, operation, format and filter that are asked for. Its hasher is the
+/// standard library's, whose algorithm may change there as here: a test holds what it is.
+fn asked(path: &str, change: &Change<'_>, encoding: Encoding, kernel: Kernel) -> u64 {
+    let path = match path.strip_prefix("@/") {
+        Some(inside) => format!("content/{inside}"),
+        None => path.trim_start_matches('/').to_owned(),
+    };
+    let place = |of: Option<usize>| of.unwrap_or_default() as u64;
+    let (width, height) = (change.width.unwrap_or_default(), change.height.unwrap_or_default());
+    let sides = match change.op {
+        "fit_width" => vec![width],
+        "fit_height" => vec![height],
+        _ => vec![width, height],
+    };
+    let (quality, speed) = match encoding {
+        Encoding::Png => (None, None),
+        Encoding::Jpeg(quality) => (Some(quality), None),
+        Encoding::Webp => (change.quality, None),
+        Encoding::Avif { quality, speed } => (Some(quality), Some(speed)),
+    };
+    let mut hasher = DefaultHasher::new();
+    hasher.write(path.as_bytes());
+    hasher.write_u64(place(OPERATIONS.iter().position(|op| *op == change.op)));
+    sides.into_iter().for_each(|side| hasher.write_u32(side));
+    hasher.write(encoding.extension().as_bytes());
+    hasher.write_i16(quality.map_or(-1, i16::from));
+    hasher.write_i16(speed.map_or(-1, i16::from));
+    if kernel != Kernel::Lanczos3 {
+        hasher.write_u64(place(Kernel::NAMES.iter().position(|(_, known)| *known == kernel)));
+    }
+    hasher.finish()
 }
 
 /// The middle of an image that has the shape of another.
@@ -456,7 +501,29 @@ mod tests {
     fn change(op: &str, width: u32, height: u32) -> Change<'_> {
         let given = |n| Some(n).filter(|n| *n > 0);
         let (width, height) = (given(width), given(height));
-        Change { op, width, height, format: "auto", quality: None, speed: None, filter: None }
+        let (quality, speed, filter, asked) = (None, None, None, None);
+        Change { op, width, height, format: "auto", quality, speed, filter, asked }
+    }
+
+    #[test]
+    fn names_that_zola_gives() {
+        let named = |path: &str, change: Change<'_>, encoding, kernel| {
+            format!("{:016x}", asked(path, &change, encoding, kernel))
+        };
+        let jpeg = |path: &str| named(path, change("fill", 40, 40), Encoding::Jpeg(75), Kernel::Lanczos3);
+        assert_eq!(jpeg("static/gutenberg.jpg"), "e99218b5a3185c99");
+        assert_eq!(jpeg("@/gutenberg.jpg"), "155d032b1aae0133");
+        assert_eq!(jpeg("/content/gutenberg.jpg"), "155d032b1aae0133");
+        assert_eq!(jpeg("gallery/asset.jpg"), "160461e0d0be19e6");
+        let png = |change: Change<'_>, kernel| {
+            named("/documentation/content/image-processing/01-zola.png", change, Encoding::Png, kernel)
+        };
+        assert_eq!(png(change("fit_width", 150, 0), Kernel::Lanczos3), "7c678f94a2743d43");
+        assert_eq!(png(change("scale", 150, 150), Kernel::Lanczos3), "782c862031f6b2d5");
+        assert_eq!(png(change("fit", 5000, 5000), Kernel::Lanczos3), "766fcd939b56ba4d");
+        assert_eq!(png(change("fill", 226, 285), Kernel::Lanczos3), "74f3603e2bd9dab0");
+        assert_eq!(png(change("fill", 226, 285), Kernel::Nearest), "c7b689f48c777e9c");
+        assert_eq!(png(change("fill", 226, 285), Kernel::Gaussian), "a067671f181b0c66");
     }
 
     #[test]

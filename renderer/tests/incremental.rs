@@ -695,6 +695,20 @@ fn a_copy_of_an_image_is_immutable_as_soon_as_there_is_a_bakehouse_toml() {
 }
 
 #[test]
+fn a_copy_of_an_image_follows_its_image_though_its_name_stays() {
+    let mut draft = Draft::new();
+    let copy = "{% set copy = resize_image(path=\"pic.png\", width=2, height=2) %}{{ copy.url }}";
+    draft.set("templates/404.html", copy);
+    draft.set("static/pic.png", &picture(8));
+    for text in draft.files.values_mut() {
+        *text = text.replace("![y](photo.png)", "no other");
+    }
+    let put = put_after_in(draft.clone(), |d| d.set("static/pic.png", &picture(9)));
+    assert!(put.iter().any(|path| path.starts_with("processed_images/pic.")), "{put:?}");
+    holds(draft, &[&|d| d.set("static/pic.png", &picture(9)), &|d| d.set("static/pic.png", &picture(8))]);
+}
+
+#[test]
 fn a_style_sheet_follows_what_it_reads_beyond_its_folder() {
     let mut draft = Draft::new();
     draft.configure("compile_sass = true");

@@ -830,6 +830,26 @@ fn images_of_other_sizes() {
 }
 
 #[test]
+fn copies_of_images_have_the_names_that_zola_gives_them() {
+    let mut sources = image_files("{{ resize_image(path='p/i.png', width=240, height=180) }}");
+    for name in ["i.0123456789abcdef.png", "i.png"] {
+        sources.push((format!("static/processed_images/{name}"), png(1, 1)));
+    }
+    let copies = |sources: &[(String, Bytes)]| {
+        let (_, files) = render_with(&Renderer::new(1 << 20), &input(Sources::from_files(sources.to_vec())))
+            .map_err(|e| e.to_string())
+            .unwrap();
+        files.into_keys().filter(|path| path.starts_with("processed_images/")).collect::<Vec<_>>()
+    };
+    // What Zola made earlier lies in `static/`, and it takes away what nothing asks for.
+    assert_eq!(copies(&sources), ["processed_images/i.e56439cae39cc6a6.png"]);
+    sources.push(("bakehouse.toml".to_owned(), Bytes::new()));
+    let copies = copies(&sources);
+    assert_eq!(copies.len(), 3, "{copies:?}");
+    assert!(!copies.contains(&"processed_images/i.e56439cae39cc6a6.png".to_owned()), "{copies:?}");
+}
+
+#[test]
 fn what_cannot_be_resized_is_told() {
     for (template, problem) in [
         ("{{ resize_image(path='d.svg', width=1, height=1) }}", "cannot be resized: PNG, JPEG, WebP and GIF"),

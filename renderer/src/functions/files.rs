@@ -107,7 +107,7 @@ pub(super) fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
             Some(n) => fail(format!("`{name}` is a number of pixels, not {n}")),
         }
     };
-    let change = images::Change {
+    let mut change = images::Change {
         op: kwargs.get::<&str>("op")?.unwrap_or("fill"),
         width: side("width")?,
         height: side("height")?,
@@ -115,11 +115,13 @@ pub(super) fn resize_image(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
         quality: kwargs.get::<u8>("quality")?,
         speed: kwargs.get::<u8>("speed")?,
         filter: kwargs.get::<&str>("filter")?,
+        asked: None,
     };
     Scope::with(|scope| {
         let site = &scope.site;
         let Some((source, bytes)) = site.data_bytes(path) else { return no_file(site, "image", path) };
         let header = image_header(site, path, &bytes)?;
+        change.asked = Some(path).filter(|_| !site.beyond_zola);
         let (wish, warning) = Wish::new(&source, &header, &change).map_err(Error::message)?;
         if let Some(warning) = warning {
             site.warn(Diagnostic::in_file(source, warning));

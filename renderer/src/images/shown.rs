@@ -110,8 +110,8 @@ impl Shown {
         let widths: BTreeSet<u32> = options.widths.iter().map(|width| width.get()).collect();
         let copies = widths.range(..header.width).map(|width| {
             let quality = options.quality.map(Whole::get).filter(|_| matches!(format, "jpg" | "avif"));
-            let (width, height, speed, filter) = (Some(*width), None, None, None);
-            let change = Change { op: "fit_width", width, height, format, quality, speed, filter };
+            let (width, height, speed, filter, asked) = (Some(*width), None, None, None, None);
+            let change = Change { op: "fit_width", width, height, format, quality, speed, filter, asked };
             Ok(Arc::new(Wish::new(&shown.source, header, &change)?.0))
         });
         shown.copies = copies.collect::<Result<_, String>>()?;

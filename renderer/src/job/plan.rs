@@ -10,6 +10,7 @@ use super::feeds::entries;
 use super::{FeedOf, Job, moved, output_of, section_pager, term_pager};
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter;
+use crate::images;
 use crate::library::{CONTENT, Content, PageId, SectionId, pagers_path};
 use crate::redirects::{self, REDIRECTS, Redirect, Ways, output_at};
 use crate::render::ignored_static;
@@ -318,7 +319,9 @@ impl Planner<'_> {
                 let path = &source[folder.len()..];
                 let is_own = folder == "static/";
                 let is_read = listed && source == REDIRECTS;
-                if !(is_read || is_own && ignored.is_match(path)) {
+                // Zola keeps its copies of images there, and none that nothing asks for any more.
+                let is_kept = is_own && !site.beyond_zola && path.starts_with(images::FOLDER);
+                if !(is_read || is_kept || is_own && ignored.is_match(path)) {
                     copies.insert(path.to_owned(), source.to_owned());
                 }
             }

@@ -164,7 +164,7 @@ impl<'a> Making<'a> {
         copies.into_par_iter().for_each(|(path, wish)| match job::image(self.site, &path, &wish) {
             Ok(file) => {
                 if let Some(graph) = lock(&self.graph).as_mut() {
-                    graph.made_copy(path, self.render);
+                    graph.made_copy(path, &wish, self.render);
                 }
                 self.put(file, None);
             }
