@@ -140,6 +140,62 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
+/// Bytes both ways through each of many WebSockets, which then say nothing.
+const TUNNELS: usize = 1_000;
+const MESSAGE: usize = 15_000;
+/// What the edge's own side of a silent one takes at most; the buffers of both ways would be 32 KiB.
+const TUNNEL: u64 = 16 << 10;
+
+/// An upstream that sends back what comes through WebSockets.
+fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let accepting = "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let talk = move || {
+                answer(&mut stream, Some(0));
+                stream.write_all(accepting.as_bytes())?;
+                let mut bytes = [0; MESSAGE];
+                while stream.read_exact(&mut bytes).is_ok() {
+                    stream.write_all(&bytes)?;
+                }
+                std::io::Result::Ok(())
+            };
+            std::thread::Builder::new().stack_size(64 << 10).spawn(talk).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn a_silent_websocket_takes_little() {
+    let world = World::new();
+    let upstream = echo();
+    let args = ["edge", "--listen", "127.0.0.1:0", "--threads", "1", "--upstream", &upstream];
+    let mut process = world.bake(".", &args).start();
+    process.wait_for_text("edge at ", SOON);
+    let said = process.stdout();
+    let address = said.lines().find_map(|line| line.strip_prefix("edge at ")).unwrap();
+    let before = taken(process.pid());
+    let tunnels: Vec<TcpStream> = (0..TUNNELS)
+        .map(|_| {
+            let mut client = connect(address);
+            ask(&mut client, "GET", "/", "Connection: upgrade\r\nUpgrade: websocket\r\n");
+            let head = answer(&mut client, Some(0));
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            client
+        })
+        .collect();
+    for mut client in &tunnels {
+        client.write_all(&[b'x'; MESSAGE]).unwrap();
+        client.read_exact(&mut [0; MESSAGE]).unwrap();
+    }
+    let each = (taken(process.pid()) - before) / TUNNELS as u64;
+    println!("{each} bytes each");
+    assert!(each <= TUNNEL, "{each} bytes each");
+}
+
 /// The peak of the process is at most what `--memory` says, whatever goes through it, and nearly all of what may be stored within
 /// that is stored: with a gigabyte, of which the 48 MiB are a small part, more than four fifths of the memory.
 #[test]

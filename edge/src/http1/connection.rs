@@ -98,7 +98,7 @@ enum Event {
 thread_local! {
     /// What one read brings. Nearly always that is one whole request, which is answered at once: then a connection needs
     /// no buffer of its own, and one that idles has none.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+    pub(super) static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
 /// Serves a connection to its end.

@@ -1,18 +1,23 @@
 //! What is left of a connection after a 101: bytes, both ways, until one side ends or both are silent for too long.
 
-use std::io;
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Poll, ready},
+};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 
-use super::deadlines::{Reading, Slot};
+use super::{
+    connection::SCRATCH,
+    deadlines::{Reading, Slot},
+};
 use crate::upstream::Upgraded;
-
-/// Bytes that are under way in one direction.
-const BUFFER_BYTES: usize = 16 << 10;
 
 /// An upstream's connection after its 101.
 #[derive(Debug)]
@@ -51,16 +56,26 @@ async fn pass(
     slot: &Slot,
     wrote: impl Fn(usize),
 ) -> io::Result<()> {
-    let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(BUFFER_BYTES);
-        if from.read_buf(&mut buffer).await? == 0 {
+        let part = next(from).await?;
+        if part.is_empty() {
             return to.shutdown().await;
         }
-        to.write_all(&buffer).await?;
-        wrote(buffer.len());
+        to.write_all(&part).await?;
+        wrote(part.len());
         // Bytes that have arrived are the sign of life; bytes that nobody takes are not.
         slot.reads(Reading::Tunnel);
-        buffer.clear();
     }
+}
+
+/// What comes next; empty at the end. Whoever waits for it needs no room: nearly all tunnels are silent at any time.
+async fn next(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut into = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *from).poll_read(cx, &mut into))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(into.filled())))
+        })
+    })
+    .await
 }
