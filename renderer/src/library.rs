@@ -320,12 +320,14 @@ pub(crate) fn is_asset(name: &str) -> bool {
     })
 }
 
-/// Whether patterns leave out a file of `content/`: by its path, its name, or a folder that it is in.
+/// Whether patterns leave out a file of `content/`: by its path, with the folders above the site too, its name, or a folder
+/// that it is in.
 pub(crate) fn is_ignored(patterns: &GlobSet, inside: &str) -> bool {
     let name = inside.rsplit('/').next().unwrap_or(inside);
     let mut folders = inside.match_indices('/').map(|(end, _)| &inside[..end]);
     !patterns.is_empty()
         && (patterns.is_match(inside)
+            || patterns.is_match(format!("/{CONTENT}{inside}"))
             || patterns.is_match(name)
             || folders.any(|folder| patterns.is_match(folder)))
 }

@@ -395,6 +395,15 @@ fn an_address_that_two_claim() {
     let (_, files) =
         render(&with(&[config, ("content/a/old/b/p.md", ""), ("content/a/older.md", "")])).unwrap();
     assert!(files.contains_key("a/older/index.html") && !files.contains_key("a/old/b/p/index.html"));
+    // Patterns are matched with whole paths there.
+    let config = (
+        "zola.toml",
+        "base_url = \"https://x.example\"\nignored_content = [\"*/p.md\", \"**/content/a/*\", \"/b/*\"]\n",
+    );
+    let contents = ["content/p.md", "content/a/q.md", "content/b/r.md", "content/c/content/a/s.md"];
+    let (_, files) = render(&with(&[&[config], &contents.map(|path| (path, ""))[..]].concat())).unwrap();
+    let left: Vec<&String> = files.keys().filter(|path| path.ends_with("/index.html")).collect();
+    assert_eq!(left, ["b/r/index.html"]);
     assert!(render(&with(&[("content/p.md", ""), ("content/.p.md", "")])).is_ok());
     let twice = ("content/q.md", "+++\naliases = [\"p\"]\n+++\n");
     assert!(
