@@ -817,7 +817,7 @@ fn a_processed_image_is_immutable_where_there_is_a_bakehouse_toml() {
 
 #[test]
 fn images_of_other_sizes() {
-    let template = "{% for asset in page.assets %}{% set i = resize_image(path=asset, width=100, height=100) %}{{ i.url }} {{ i.static_path }} {{ i.width }}x{{ i.height }} of {{ i.orig_width }}x{{ i.orig_height }}\n{% endfor %}{% set w = resize_image(path='p/i.png', width=30, op='fit_width', format='webp', filter='triangle') %}{{ w.url }}\n{% set j = resize_image(path='@/p/i.png', height=20, op='fit_height', format='jpg', quality=90) %}{{ j.url }}{% set a = resize_image(path='p/i.png', height=20, op='fit_height', format='avif', quality=60, speed=10) %}{{ a.url }}{% set s = get_image_metadata(path='d.svg') %}{% set m = get_image_metadata(path='p/i.png') %}\n{{ m.width }}x{{ m.height }} {{ m.format }} {{ m.mime }} {{ s.width }} {{ get_image_metadata(path='no.png', allow_missing=true) is none }}";
+    let template = "{% for asset in page.assets %}{% set i = resize_image(path=asset, width=100, height=100) %}{{ i.url }} {{ i.static_path }} {{ i.width }}x{{ i.height }} of {{ i.orig_width }}x{{ i.orig_height }}\n{% endfor %}{% set w = resize_image(path='p/i.png', width=30, op='fit_width', format='webp', filter='triangle') %}{{ w.url }}\n{% set j = resize_image(path='@/p/i.png', height=20, op='fit_height', format='jpg', quality=90) %}{{ j.url }}{% set a = resize_image(path='p/i.png', height=20, op='fit_height', format='avif', quality=60, speed=10) %}{{ a.url }}{% set s = get_image_metadata(path='d.svg') %}{% set m = get_image_metadata(path='p/i.png') %}\n{{ m.width }}x{{ m.height }} {{ m.format }} {{ m.mime }} {{ s.width }} {{ s.mime }} {{ get_image_metadata(path='no.png', allow_missing=true) is none }}";
     let (_, files) = render_with(&Renderer::new(1 << 20), &input(with_images(template)))
         .map_err(|e| e.to_string())
         .unwrap();
@@ -835,7 +835,7 @@ fn images_of_other_sizes() {
         assert_eq!((size.width, size.height), expected, "{path}");
     }
     assert!(page.contains(" static/processed_images/i.") && page.contains(" 100x100 of 300x200"), "{page}");
-    assert!(page.ends_with("\n300x200 png image/png 30 true"), "{page}");
+    assert!(page.ends_with("\n300x200 png image/png 30 text/svg+xml true"), "{page}");
 }
 
 #[test]

@@ -78,7 +78,12 @@ pub(super) fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Va
         map.insert(key("width"), Value::from(header.width));
         map.insert(key("height"), Value::from(header.height));
         map.insert(key("format"), Value::from(header.format));
-        map.insert(key("mime"), Value::from(crate::mime::of(&format!("x.{}", header.format))));
+        let mime = match header.format {
+            // As Zola has it.
+            "svg" if !site.beyond_zola => "text/svg+xml",
+            format => crate::mime::of(&format!("x.{format}")),
+        };
+        map.insert(key("mime"), Value::from(mime));
         map.insert(key("description"), text(&header.description));
         map.insert(key("created"), text(&header.created));
         Ok(value::map(map))
