@@ -158,7 +158,11 @@ impl Flight {
 
     /// Tells all who wait.
     pub(crate) fn land(&self, landing: Landing) {
-        self.landing.send_replace(Some(landing));
+        self.landing.send_if_modified(|landed| {
+            *landed = Some(landing);
+            // Who comes to wait from now on looks at it first.
+            self.landing.receiver_count() > 0
+        });
     }
 }
 

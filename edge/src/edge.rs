@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use release::{bucket::Bucket, journal::Selector, keys::Site, wire::Dropped};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,7 +17,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access_log::AccessLog,
     avoidable::Misses,
-    body::OutBody,
     clock,
     collapse::{Flights, Hints},
     config::{EdgeConfig, Mode, Settings},
@@ -34,6 +33,7 @@ use crate::{
         same_origin::Scheme,
     },
     purge::{Applied, PurgeLog},
+    respond::Response,
     store::{Found, Store},
     sweep::Sweeper,
     trace::{self, Step, Tracer},
@@ -315,7 +315,7 @@ impl Edge {
         self: &Arc<Self>,
         inbound: Inbound,
         content: RequestBody,
-    ) -> (Response<OutBody>, Observation) {
+    ) -> (Response, Observation) {
         let begun = self.observe(&inbound);
         let trace = begun.trace.clone();
         // On the heap, as all that is seldom waited for: futures that are handed on by value are kept twice, and one that waits
@@ -326,7 +326,7 @@ impl Edge {
         (response, observation)
     }
 
-    async fn answer(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
+    async fn answer(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response {
         let mut inbound = inbound;
         if forward::is_loop(&inbound.headers, &self.config.name) {
             trace::note(|| {
@@ -369,7 +369,7 @@ impl Edge {
         }
     }
 
-    async fn handle_upstream(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response<OutBody> {
+    async fn handle_upstream(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response {
         let bypass = Bypass::of(&inbound);
         if let Some(bypass) = bypass {
             trace::note(|| bypass.step());
@@ -393,12 +393,12 @@ impl Edge {
         self.cached(&inbound, key, None, Gate::Open).await
     }
 
-    async fn handle_site(self: &Arc<Self>, sites: &Sites, inbound: Inbound) -> Response<OutBody> {
+    async fn handle_site(self: &Arc<Self>, sites: &Sites, inbound: Inbound) -> Response {
         if !matches!(inbound.method, Method::GET | Method::HEAD) {
             trace::note(|| Step::by("RFC 9110 §15.5.6", "405: a site answers GET and HEAD"));
             let mut response =
                 self.error(&inbound, StatusCode::METHOD_NOT_ALLOWED, "This site answers GET and HEAD only.");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         let now = clock::boot_ms();

@@ -1,16 +1,11 @@
 //! A page of our own.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::body::OutBody;
+use crate::{body::OutBody, metrics::Result as Counted, policy::forward::REQUEST_ID, respond::Response};
 
 /// An error page, readable and small.
-pub(crate) fn error_page(
-    code: StatusCode,
-    text: &str,
-    is_head: bool,
-    id: Option<&HeaderValue>,
-) -> Response<OutBody> {
+pub(crate) fn error_page(code: StatusCode, text: &str, is_head: bool, id: Option<&HeaderValue>) -> Response {
     let reason = code.canonical_reason().unwrap_or("Error");
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
@@ -20,14 +15,13 @@ pub(crate) fn error_page(
         code = code.as_u16(),
     );
     let length = page.len();
-    let mut response = Response::new(if is_head { OutBody::empty() } else { OutBody::whole(page.into()) });
-    *response.status_mut() = code;
-    let headers = response.headers_mut();
+    let body = if is_head { OutBody::empty() } else { OutBody::whole(page.into()) };
+    let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(id) = id {
-        headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+        headers.insert(REQUEST_ID, id.clone());
     }
-    response
+    Response { status: code, headers, body, result: Counted::Failed }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, task::Context};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -417,7 +417,7 @@ impl Edge {
     async fn fetch(&self, plan: &Plan) -> Result<Reply, EdgeError> {
         match &plan.site {
             Some(site) => {
-                let via = self.via(plan.ask.headers.get("x-request-id"));
+                let via = self.via(plan.ask.headers.get(forward::REQUEST_ID));
                 let ask = Ask { turn: plan.ask.turn.clone(), ..Ask::new(Method::GET, String::new(), via) };
                 // Larger than the rest together, and for sites alone.
                 let (key, codings) = (plan.key(), plan.accept_encoding.as_deref());
@@ -436,7 +436,7 @@ impl Edge {
         forward::add_via(&mut headers, Version::HTTP_11, &self.config.name);
         forward::add_cdn_loop(&mut headers, &self.config.name);
         if let Some(id) = id {
-            headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+            headers.insert(forward::REQUEST_ID, id.clone());
         }
         headers
     }

@@ -8,6 +8,11 @@ use crate::{inbound::joined, policy::directives::structured};
 /// Groups of one response that are kept or invalidated; RFC 9875 §2 and §3 ask for at least 32 of 32 characters.
 const GROUPS_MAX: usize = 256;
 
+const CACHE_GROUPS: HeaderName = HeaderName::from_static(answer::CACHE_GROUPS);
+const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
 /// The groups of a stored response, as they are kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Groups<'a>(&'a str);
@@ -44,15 +49,18 @@ impl<'a> Groups<'a> {
 
 /// The groups that a response to an unsafe request invalidates (RFC 9875 §3).
 pub(crate) fn invalidated_groups(head: &HeaderMap) -> Vec<Box<str>> {
-    let mut groups = strings(head, "cache-group-invalidation");
+    let mut groups = strings(head, &CACHE_GROUP_INVALIDATION);
     groups.truncate(GROUPS_MAX);
     groups
 }
 
 /// The strings of a structured list; one that cannot be read counts as absent (RFC 9651 §4.2).
-fn strings(head: &HeaderMap, name: &'static str) -> Vec<Box<str>> {
+fn strings(head: &HeaderMap, name: &HeaderName) -> Vec<Box<str>> {
     let mut strings: Vec<Box<str>> = Vec::new();
-    let text = structured(head, &HeaderName::from_static(name));
+    let text = structured(head, name);
+    if text.is_empty() {
+        return strings;
+    }
     if let Ok(list) = sfv::Parser::new(&text).parse::<sfv::List>() {
         for member in list {
             if let sfv::ListEntry::Item(item) = member
@@ -68,11 +76,11 @@ fn strings(head: &HeaderMap, name: &'static str) -> Vec<Box<str>> {
 /// The cache groups of a response: `Cache-Groups` (RFC 9875 §2); of an upstream's also `Surrogate-Key` (by spaces)
 /// and `Cache-Tag` (by commas).
 pub(crate) fn groups_of(head: &HeaderMap, of_site: bool) -> Vec<Box<str>> {
-    let mut groups = strings(head, answer::CACHE_GROUPS);
+    let mut groups = strings(head, &CACHE_GROUPS);
     if !of_site {
-        let keys = joined(head, &HeaderName::from_static("surrogate-key")).unwrap_or_default();
+        let keys = joined(head, &SURROGATE_KEY).unwrap_or_default();
         groups.extend(keys.split_ascii_whitespace().map(|key| key.trim_end_matches(',').into()));
-        let tags = joined(head, &HeaderName::from_static("cache-tag")).unwrap_or_default();
+        let tags = joined(head, &CACHE_TAG).unwrap_or_default();
         groups.extend(tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(Into::into));
     }
     groups.truncate(GROUPS_MAX);

@@ -15,35 +15,8 @@ use release::answer;
 
 use crate::{books::Books, key::Key};
 
-/// Fields that a 304 leaves out (RFC 9110 §15.4.5).
-const DESCRIBING: [HeaderName; 7] = [
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_RANGE,
-    header::CONTENT_LENGTH,
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
-];
 /// Fields of our origins that clients do not see.
 const HIDDEN: [&str; 2] = [answer::EDGE_CACHE_CONTROL, answer::CHUNKS_FIELD];
-/// Fields that have few values in all responses of a server.
-const ALIKE: [HeaderName; 14] = [
-    header::ACCEPT_RANGES,
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ALT_SVC,
-    header::CACHE_CONTROL,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_TYPE,
-    header::REFERRER_POLICY,
-    header::SERVER,
-    header::STRICT_TRANSPORT_SECURITY,
-    header::VARY,
-    header::X_CONTENT_TYPE_OPTIONS,
-    header::X_FRAME_OPTIONS,
-    header::X_XSS_PROTECTION,
-];
 /// What is alike that is remembered, for copies to share.
 const COMMONS_MAX: usize = 4_096;
 
@@ -62,12 +35,46 @@ pub(crate) struct Common {
     pub(crate) books: Arc<Books>,
 }
 
+/// Whether a 304 leaves it out (RFC 9110 §15.4.5).
+fn is_describing(name: &HeaderName) -> bool {
+    // By patterns, which for names that all know is one look: each field is asked about several times.
+    matches!(
+        *name,
+        header::CONTENT_TYPE
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LANGUAGE
+            | header::CONTENT_RANGE
+            | header::CONTENT_LENGTH
+    ) || matches!(name.as_str(), "content-digest" | "content-md5")
+}
+
+/// Whether it has few values in all responses of a server.
+fn is_alike(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT_RANGES
+            | header::ACCESS_CONTROL_ALLOW_ORIGIN
+            | header::ALT_SVC
+            | header::CACHE_CONTROL
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LANGUAGE
+            | header::CONTENT_TYPE
+            | header::REFERRER_POLICY
+            | header::SERVER
+            | header::STRICT_TRANSPORT_SECURITY
+            | header::VARY
+            | header::X_CONTENT_TYPE_OPTIONS
+            | header::X_FRAME_OPTIONS
+            | header::X_XSS_PROTECTION
+    )
+}
+
 impl Common {
     fn of(key: &Key, head: &HeaderMap, names_us: bool, books: &Arc<Books>) -> Self {
-        let mut fields = Vec::with_capacity(written_bytes(head, |name| ALIKE.contains(name)));
-        write(head, &mut fields, |name| ALIKE.contains(name) && !DESCRIBING.contains(name));
+        let mut fields = Vec::with_capacity(written_bytes(head, is_alike));
+        write(head, &mut fields, |name| is_alike(name) && !is_describing(name));
         let describing = place(&fields);
-        write(head, &mut fields, |name| ALIKE.contains(name) && DESCRIBING.contains(name));
+        write(head, &mut fields, |name| is_alike(name) && is_describing(name));
         Self {
             scope: Arc::clone(&key.scope),
             of_site: key.of_site,
@@ -156,20 +163,20 @@ pub(crate) struct Places {
 impl<'a> HeadBlock<'a> {
     /// Bytes of what [`HeadBlock::write`] writes.
     pub(crate) fn own_bytes(head: &HeaderMap) -> usize {
-        written_bytes(head, |name| !ALIKE.contains(name))
+        written_bytes(head, |name| !is_alike(name))
     }
 
     /// Writes a copy's own fields, without those of the connection, `Age` and `Content-Length`, to the end of `bytes`. Those of a
     /// site hide what our origins tell us alone.
     pub(crate) fn write(head: &HeaderMap, of_site: bool, bytes: &mut Vec<u8>) -> Places {
         let is_hidden = |name: &HeaderName| of_site && HIDDEN.contains(&name.as_str());
-        let is_own = |name: &HeaderName| !ALIKE.contains(name) && !is_hidden(name);
+        let is_own = |name: &HeaderName| !is_alike(name) && !is_hidden(name);
         let begin = place(bytes);
         write(head, bytes, is_hidden);
         let seen = place(bytes) - begin;
-        write(head, bytes, |name| is_own(name) && DESCRIBING.contains(name));
+        write(head, bytes, |name| is_own(name) && is_describing(name));
         let kept = place(bytes) - begin;
-        write(head, bytes, |name| is_own(name) && !DESCRIBING.contains(name));
+        write(head, bytes, |name| is_own(name) && !is_describing(name));
         Places { seen, kept }
     }
 

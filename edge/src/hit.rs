@@ -27,7 +27,7 @@ use crate::{
     journal::Gate,
     key::KeyRef,
     metrics::{Result as Counted, count},
-    observe::{Kept, Observation},
+    observe::{Kept, Observation, request_id},
     policy::{
         date,
         directives::RequestDirectives,
@@ -357,12 +357,7 @@ impl Answering<'_> {
         };
         let is_304 = status == StatusCode::NOT_MODIFIED;
         let started = Instant::now();
-        let id = rand::random::<u64>();
-        let mut id_text = [0; 16];
-        for (index, digit) in id_text.iter_mut().enumerate() {
-            let nibble = usize::try_from((id >> (60 - 4 * index)) & 0xf).unwrap_or(0);
-            *digit = b"0123456789abcdef"[nibble];
-        }
+        let id = request_id();
         let mut tail = Tail::new();
         if !is_304 {
             tail.put(b"content-length: ");
@@ -389,7 +384,7 @@ impl Answering<'_> {
             tail.put(detail.as_bytes());
         }
         tail.put(b"\r\nx-request-id: ");
-        tail.put(&id_text);
+        tail.put(&id);
         tail.put(b"\r\n");
         if !tail.is_complete {
             return None;
@@ -422,7 +417,7 @@ impl Answering<'_> {
         });
         // What is left is waited for, and counts once it has gone out.
         let rest = rest.map(|rest| {
-            let kept = || self.kept(&id_text);
+            let kept = || self.kept(&id);
             (rest, self.edge.observe_rest(started, status, sent, kept))
         });
         if rest.is_none() {
@@ -442,7 +437,7 @@ impl Answering<'_> {
                     user_agent: self.plain.user_agent,
                     result: Counted::Hit.as_str(),
                     duration,
-                    id: &id_text,
+                    id: &id,
                 });
             }
         }

@@ -60,7 +60,7 @@ impl Inbound {
         if let Ok(host) = HeaderValue::from_str(&self.host) {
             headers.insert(header::HOST, host);
         }
-        headers.insert(HeaderName::from_static("x-request-id"), self.id.clone());
+        headers.insert(forward::REQUEST_ID, self.id.clone());
     }
 }
 

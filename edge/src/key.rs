@@ -1,11 +1,8 @@
 //! What a stored response is found by, and how purges name it.
 
-use std::{
-    borrow::Cow,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{borrow::Cow, sync::Arc};
 
+use ahash::RandomState;
 use release::url;
 
 use crate::policy::same_origin::Scheme;
@@ -62,7 +59,7 @@ impl Key {
 
     /// The key of an upstream's URL. `host` is lower-cased, its default port dropped.
     pub(crate) fn of_upstream(scheme: Scheme, host: &str, target: &str) -> Self {
-        let scope = format!("{}://{}", scheme.as_str(), scheme.authority(host));
+        let scope = [scheme.as_str(), "://", &scheme.authority(host)].concat();
         Self { scope: scope.into(), target: target.into(), of_site: false }
     }
 

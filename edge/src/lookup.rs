@@ -2,11 +2,10 @@
 
 use std::{fmt, pin::Pin, sync::Arc};
 
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use crate::{
-    body::OutBody,
     clock,
     collapse::{Flight, Landing, Role, What},
     cut::Cut,
@@ -28,6 +27,7 @@ use crate::{
         vary::Selection,
     },
     reply::Reply,
+    respond::Response,
     store::{Found, Stored},
     trace::{self, Step},
     upstream::{Informational, no_content},
@@ -99,7 +99,7 @@ impl Edge {
         key: Key,
         site: Option<Arc<SiteHandle>>,
         gate: Gate,
-    ) -> Response<OutBody> {
+    ) -> Response {
         let authorized = inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none();
         let wants_part = decide::wants_part(inbound, site.is_some());
         let lapsed = (gate == Gate::Lapsed).then_some("lease-expired");
@@ -239,13 +239,7 @@ impl Edge {
         reuse(freshness, stale_from, inbound.directives, self.current().rules.clients, now)
     }
 
-    fn answer_hit(
-        &self,
-        inbound: &Inbound,
-        stored: &Arc<Stored>,
-        left_ms: i64,
-        told: Told,
-    ) -> Response<OutBody> {
+    fn answer_hit(&self, inbound: &Inbound, stored: &Arc<Stored>, left_ms: i64, told: Told) -> Response {
         Counted::Hit.count();
         self.answer_stored(inbound, stored, hit_status(left_ms, told))
     }
@@ -282,7 +276,7 @@ impl Edge {
         found: &Found,
         failure: Failure,
         told: Told,
-    ) -> Option<Response<OutBody>> {
+    ) -> Option<Response> {
         let now = clock::boot_ms();
         let (cut, left_ms) = Cut::of_parts(&inbound.headers, &found.parts, |stored| {
             let (freshness, stale_from) = (stored.freshness(), stored.stale_from());
@@ -351,7 +345,7 @@ impl Edge {
             Some(Informational::new(move |status, headers| heard.interim(status, headers)));
         let (tell, mut told) = oneshot::channel();
         let (edge, seen) = (Arc::clone(self), Arc::clone(&flight));
-        let flying = trace::carried(async move { edge.fly(plan, listed, flight, tell).await });
+        let flying = trace::carried(Box::pin(edge.fly(plan, listed, flight, tell)));
         let mut in_hand = InHand::new(&self.tasks, flying);
         let told = std::future::poll_fn(|cx| {
             in_hand.poll(cx);

@@ -9,17 +9,16 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Response, StatusCode, Version, header};
-use http_body::Body as _;
+use http::{HeaderValue, StatusCode, Version, header};
 
 use crate::{
     Edge,
     access_log::Line,
-    body::OutBody,
     clock,
     http1::Refusal,
     inbound::Inbound,
     metrics::{Result as Counted, count},
+    respond::Response,
     trace::{BEHIND, Record, Step, Trace},
 };
 
@@ -55,6 +54,20 @@ struct Observed {
     status: u16,
     result: Counted,
     sent: AtomicU64,
+}
+
+/// 64 random bits in hexadecimal: enough to find a request in a log.
+pub(crate) fn request_id() -> [u8; 16] {
+    let bits = rand::random::<u64>();
+    std::array::from_fn(|index| {
+        let nibble = usize::try_from((bits >> (60 - 4 * index)) & 0xf).unwrap_or(0);
+        b"0123456789abcdef"[nibble]
+    })
+}
+
+/// The same, as a field's value.
+pub(crate) fn request_id_value() -> HeaderValue {
+    HeaderValue::from_bytes(&request_id()).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 impl Edge {
@@ -104,10 +117,9 @@ impl Edge {
 
 impl Begun {
     /// The response is known: from now on its end is waited for.
-    pub(crate) fn answered(self, edge: &Arc<Edge>, response: &Response<OutBody>) -> Observation {
-        let result = response.extensions().get::<Counted>().copied().unwrap_or(Counted::Failed);
-        let sent = response.body().size_hint().exact().unwrap_or(0);
-        Observation::new(edge, self, response.status(), result, sent)
+    pub(crate) fn answered(self, edge: &Arc<Edge>, response: &Response) -> Observation {
+        let sent = response.body.exact_bytes().unwrap_or(0);
+        Observation::new(edge, self, response.status, response.result, sent)
     }
 
     /// What was begun behind an answer has ended, with this status. It is told to those who read the trace, and is no

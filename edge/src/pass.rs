@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     purge::Applied,
     receive::Receiving,
     reply::Reply,
+    respond::Response,
     store::Found,
     trace::{self, Step},
     upstream::{Answer, Ask, RequestBody},
@@ -54,7 +55,7 @@ impl Edge {
         content: RequestBody,
         forward: Forward,
         found: &Found,
-    ) -> Response<OutBody> {
+    ) -> Response {
         Counted::Forwarded(forward).count();
         let mut headers = self.onward_fields(inbound);
         if inbound.method == Method::GET {
@@ -115,7 +116,8 @@ impl Edge {
             };
             let (tell, told) = oneshot::channel();
             let edge = Arc::clone(self);
-            self.tasks.spawn(trace::carried(async move { edge.change(request, content, tell).await }));
+            self.tasks
+                .spawn(trace::carried(Box::pin(async move { edge.change(request, content, tell).await })));
             told.await.unwrap_or_else(|_| Outcome::failed(EdgeError::UpstreamBroke))
         };
         let told = Told { forward: Some(forward), ..Told::default() };
@@ -221,7 +223,7 @@ impl Edge {
     }
 
     /// OPTIONS about this server, or that no further node is to answer (RFC 9110 §7.6.2).
-    pub(crate) fn answer_options(&self, inbound: &Inbound) -> Response<OutBody> {
+    pub(crate) fn answer_options(&self, inbound: &Inbound) -> Response {
         let mut headers = HeaderMap::new();
         let allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         let clause = if inbound.target == SERVER { "RFC 9110 §9.3.7" } else { "RFC 9110 §7.6.2" };

@@ -8,13 +8,13 @@ use std::{
     borrow::Cow,
     cell::OnceCell,
     collections::{HashMap, HashSet, VecDeque},
-    hash::RandomState,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use ahash::RandomState;
 use http::StatusCode;
 use release::{answer, journal::Selector, tree::Diff, url};
 

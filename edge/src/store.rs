@@ -75,6 +75,9 @@ impl Found {
 /// Where in a list, the newest last, a new copy belongs: before those that are fresh and of a later `Date`, since of several
 /// that a request selects it is the latest that answers (RFC 9111 §4).
 fn place(new: &Stored, list: &[Arc<Stored>], log: &PurgeLog) -> usize {
+    if list.is_empty() {
+        return 0;
+    }
     let (key, date, now) = (new.key(), new.date(), new.freshness().got);
     let is_later = |held: &Arc<Stored>| {
         held.key() == key
@@ -274,14 +277,16 @@ impl Store {
             if log.invalidated(began, key) {
                 return false;
             }
-            let tag = stored.strong_tag();
             list.retain(|held| {
                 let same_selection = held.selects_as(&stored);
                 let keep = held.key() != key
                     || match held.life(log) {
                         // A part gives way to what holds all of it; a whole copy to a whole one alone.
                         Life::Live | Life::Unverified => !same_selection || !replaces(&stored, held),
-                        Life::Superseded | Life::Removed => tag.is_none() || held.strong_tag() != tag,
+                        Life::Superseded | Life::Removed => {
+                            let tag = stored.strong_tag();
+                            tag.is_none() || held.strong_tag() != tag
+                        }
                         Life::Dropped => false,
                     };
                 if !keep {

@@ -6,11 +6,11 @@
 //! reader is done, so that what is evicted gives its memory back.
 
 use std::{
-    hash::RandomState,
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use ahash::RandomState;
 use arc_swap::ArcSwapOption;
 
 use crate::{key::KeyRef, stored::Stored};
@@ -111,7 +111,10 @@ impl Table {
         let first = &self.lists[index];
         if let Some(at) = list.iter().position(|held| !before.contains(&Arc::as_ptr(held))) {
             let (new, link) = (&list[at], list.get(at + 1).map_or(first, |newer| &newer.next));
-            new.next.store(link.load_full());
+            // Most lists have one copy, and to set a link costs more than to look at it.
+            if let Some(older) = link.load_full() {
+                new.next.store(Some(older));
+            }
             link.store(Some(Arc::clone(new)));
         }
         let mut link = first;

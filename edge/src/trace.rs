@@ -119,11 +119,10 @@ pub(crate) async fn within<F: Future>(trace: &Trace, future: F) -> F::Output {
 }
 
 /// The same for what works for the request of this task, in whichever task that is.
-pub(crate) fn carried<T>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+pub(crate) fn carried<T: 'static>(future: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
     match STEPS.try_with(Clone::clone).ok().flatten() {
-        None => Box::pin(future),
-        // Handed on by value it would be kept twice.
-        steps => Box::pin(STEPS.scope(steps, Box::pin(future))),
+        None => future,
+        steps => Box::pin(STEPS.scope(steps, future)),
     }
 }
 
@@ -384,7 +383,7 @@ mod tests {
         let trace = Trace::begin();
         within(&trace, async {
             note(|| Step::found("first"));
-            let task = tokio::spawn(carried(async { note(|| Step::by("RFC 9111 §4", "second")) }));
+            let task = tokio::spawn(carried(Box::pin(async { note(|| Step::by("RFC 9111 §4", "second")) })));
             task.await.unwrap();
         })
         .await;

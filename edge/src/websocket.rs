@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::{
     body::OutBody,
@@ -12,12 +12,13 @@ use crate::{
     metrics::Result as Counted,
     policy::{forward, reuse::Forward, status::CacheStatus},
     reply::Reply,
+    respond::Response,
     upstream::{Answer, Ask},
 };
 
 impl Edge {
     /// Sends the client's wish on; where the upstream agrees, both get each other's connection.
-    pub(crate) async fn websocket(self: &Arc<Self>, inbound: &Inbound) -> Response<OutBody> {
+    pub(crate) async fn websocket(self: &Arc<Self>, inbound: &Inbound) -> Response {
         Counted::Forwarded(Forward::Bypass).count();
         let mut headers = self.onward_fields(inbound);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -50,17 +51,15 @@ impl Edge {
         }
     }
 
-    fn tunnel(&self, inbound: &Inbound, answer: Answer) -> Response<OutBody> {
+    fn tunnel(&self, inbound: &Inbound, answer: Answer) -> Response {
         let Some(upgraded) = answer.upgraded else {
             Counted::Failed.count();
             return self.error(inbound, StatusCode::BAD_GATEWAY, UNREACHABLE);
         };
-        let mut response = Response::new(OutBody::Tunnel(Tunnel::new(upgraded)));
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let mut headers = answer.headers;
         forward::strip_connection(&mut headers);
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        *response.headers_mut() = headers;
-        response
+        let (status, body) = (StatusCode::SWITCHING_PROTOCOLS, OutBody::Tunnel(Tunnel::new(upgraded)));
+        Response { status, headers, body, result: Counted::Forwarded(Forward::Bypass) }
     }
 }

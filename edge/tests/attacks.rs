@@ -297,6 +297,22 @@ async fn what_is_abandoned_is_logged_as_it_was() {
     assert!(after[0] - before[0] < 2, "one took longer: {before:?} {after:?}");
 }
 
+#[tokio::test]
+async fn a_websocket_is_logged_as_sent_on() {
+    let changed = "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    let upstream = Upstream::start(move |_| Reply::Send(changed.into())).await;
+    let log = log_of("websocket.log");
+    let mut config = upstream_config(&[&upstream]);
+    config.access_log = Some((LogTarget::File(log.clone()), LogFormat::Json));
+    let edge = run(config).await;
+    let asked = "GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    let mut stream = opened(&edge, asked.as_bytes()).await;
+    assert!(read_head(&mut stream).await.0.starts_with("HTTP/1.1 101 "));
+    drop(stream);
+    let line = &logged(&log, 1).await[0];
+    assert_eq!((&line["status"], &line["result"]), (&101.into(), &"bypass".into()));
+}
+
 /// Hits that took at most 262 ms, and all.
 fn hits_within() -> [u64; 2] {
     let text = edge::metrics_text();

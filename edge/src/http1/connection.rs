@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt, AsyncWriteExt as _, ReadBuf},
@@ -30,15 +30,15 @@ use super::{
 };
 use crate::{
     Edge,
-    body::OutBody,
     clients::{Clients, Seat},
     clock,
     error_page::error_page,
     hit::{Rest, Sent},
     metrics::count,
-    observe::{Kept, Observation},
+    observe::{Kept, Observation, request_id_value},
     policy::same_origin::Scheme,
     proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
+    respond::Response,
 };
 
 /// Bytes of one read of heads.
@@ -266,16 +266,15 @@ async fn refuse(
     refusal: Refusal,
     understood: &Understood,
 ) -> io::Result<()> {
-    let id = request_id();
+    let id = request_id_value();
     let observation = edge.observe_refused(refusal, understood.kept(client, &id));
-    let (parts, body) = refused(refusal, &id).into_parts();
+    let Response { status, headers, body, .. } = refused(refusal, &id);
     let is_head = understood.method == Method::HEAD.as_str();
     let bytes = match body.collect().await {
         Ok(all) if !is_head => all.to_bytes(),
         _ => Bytes::new(),
     };
-    let length =
-        parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let frame = encoder::Frame {
         version: Version::HTTP_11,
         ending: Ending::Sized(length.unwrap_or(0)),
@@ -283,7 +282,7 @@ async fn refuse(
         is_head,
     };
     let mut head = BytesMut::new();
-    encoder::head(&mut head, parts.status, &parts.headers, frame);
+    encoder::head(&mut head, status, &headers, frame);
     writer.write(&mut [IoSlice::new(&head), IoSlice::new(&bytes)]).await?;
     observation.sent(bytes.len() as u64);
     Ok(())
@@ -488,19 +487,13 @@ impl Request {
 }
 
 /// A page for a request that is not served.
-fn refused(refusal: Refusal, id: &HeaderValue) -> Response<OutBody> {
+fn refused(refusal: Refusal, id: &HeaderValue) -> Response {
     let mut response = error_page(refusal.status, refusal.text, false, Some(id));
     if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
         let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        response.headers_mut().insert(header::ALLOW, allow);
+        response.headers.insert(header::ALLOW, allow);
     }
     response
-}
-
-/// 64 random bits in hexadecimal: enough to find a request in a log.
-pub(super) fn request_id() -> HeaderValue {
-    HeaderValue::try_from(format!("{:016x}", rand::random::<u64>()))
-        .unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// Whether a request lies in the socket that this task has not been told of: to close it then would reset the connection.

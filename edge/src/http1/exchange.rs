@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use tokio::net::tcp::ReadHalf;
 
 use super::{
-    connection::{Client, Next, Request, request_id},
+    connection::{Client, Next, Request},
     content::{self, Pump, Received},
     deadlines::{Place, Reading},
     decoder::{Decoder, Part},
@@ -28,8 +28,9 @@ use crate::{
     Edge,
     body::OutBody,
     inbound::{self, Inbound},
-    observe::Observation,
+    observe::{Observation, request_id_value},
     policy::{directives::RequestDirectives, forward},
+    respond::Response,
     trace::Step,
     upstream::{RequestBody, no_content},
 };
@@ -83,7 +84,7 @@ impl Exchange<'_, '_> {
             host,
             directives: RequestDirectives::parse(&headers),
             headers: Arc::new(headers),
-            id: request_id(),
+            id: request_id_value(),
             peer: Some(self.client.peer.ip()),
             is_trusted: false,
             has_content,
@@ -101,12 +102,12 @@ impl Exchange<'_, '_> {
         while let Some(interim) = waiting.arrived() {
             write_interim(self.writer, &interim).await?;
         }
-        let (parts, body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS
+        let Response { status, headers, body, .. } = response;
+        if status == StatusCode::SWITCHING_PROTOCOLS
             && let OutBody::Tunnel(tunnel) = body
         {
             let mut head = BytesMut::new();
-            encoder::interim(&mut head, parts.status, &parts.headers);
+            encoder::interim(&mut head, status, &headers);
             self.writer.write(&mut [IoSlice::new(&head)]).await?;
             return Ok(Next::Tunnel(tunnel));
         }
@@ -114,8 +115,7 @@ impl Exchange<'_, '_> {
         if let Some(Received::Refused(refusal)) = &transfer.received {
             observation.note(Step::by(refusal.clause, format!("refused: {}", refusal.text)));
         }
-        let ending =
-            encoder::ending(&method, version, parts.status, &parts.headers, body.size_hint().exact());
+        let ending = encoder::ending(&method, version, status, &headers, body.size_hint().exact());
         let keep_alive = wire.keep_alive
             && !self.is_last
             && ending != Ending::Close
@@ -123,7 +123,7 @@ impl Exchange<'_, '_> {
             && !self.place.is_draining();
         let mut head = BytesMut::with_capacity(1 << 10);
         let frame = encoder::Frame { version, ending, keep_alive, is_head: method == Method::HEAD };
-        encoder::head(&mut head, parts.status, &parts.headers, frame);
+        encoder::head(&mut head, status, &headers, frame);
         let (reader, buffer, place) = (&mut *self.reader, &mut *self.buffer, self.place);
         {
             // The upstream may answer before it has all of the request.

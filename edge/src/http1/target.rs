@@ -69,6 +69,11 @@ pub(crate) fn of(head: &Head<'_, '_>, local: SocketAddr) -> Result<(Scheme, Targ
 
 /// An origin-form that can be sent on as it is: no fragment, nothing that a URI cannot hold.
 fn path(text: &str) -> Result<Target, Refusal> {
+    // What most are.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%?=&+".contains(&byte);
+    if text.starts_with('/') && text.bytes().all(is_plain) {
+        return Ok(Target::Path(text.to_owned()));
+    }
     if text.contains('#') {
         return Err(NO_PATH);
     }
@@ -81,6 +86,13 @@ fn path(text: &str) -> Result<Target, Refusal> {
 fn valid_host(value: &[u8]) -> Result<String, Refusal> {
     let bad = Refusal::bad("RFC 9110 §7.2", "The request's host is not valid.");
     let text = std::str::from_utf8(value).map_err(|_| bad)?;
+    // What most are: a name or an address of IPv4, perhaps with a port.
+    let (name, port) = text.split_once(':').unwrap_or((text, "0"));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if !name.is_empty() && name.bytes().all(is_plain) && is_number && port.parse::<u16>().is_ok() {
+        return Ok(text.to_ascii_lowercase());
+    }
     let authority: uri::Authority = text.parse().map_err(|_| bad)?;
     let port = authority.as_str().rsplit_once(':').map(|(_, port)| port);
     let port_is_valid =
@@ -95,12 +107,26 @@ fn valid_host(value: &[u8]) -> Result<String, Refusal> {
 mod tests {
     use super::*;
     use crate::http1::head;
+    use proptest::prelude::*;
 
     fn asked(line: &str, fields: &str) -> Result<(Scheme, Target, String), u16> {
         let text = format!("{line}\r\n{fields}\r\n");
         let mut room = head::room();
         let head = head::parse(text.as_bytes(), &mut room).unwrap().expect("whole");
         of(&head, ([127, 0, 0, 1], 80).into()).map_err(|refusal| refusal.status.as_u16())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_is_what_a_parser_takes(
+            host in "[A-Za-z0-9.-]{1,30}(:[0-9]{1,4})?",
+            target in "/[A-Za-z0-9/._~%?=&+-]{0,60}",
+        ) {
+            prop_assert!(host.parse::<uri::Authority>().is_ok_and(|it| it.as_str() == host && !it.host().is_empty()));
+            prop_assert!(target.parse::<uri::PathAndQuery>().is_ok_and(|it| it.as_str() == target));
+            let asked = asked(&format!("GET {target} HTTP/1.1"), &format!("host: {host}\r\n"));
+            prop_assert_eq!(asked, Ok((Scheme::Http, Target::Path(target), host.to_ascii_lowercase())));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::forward::HOP_BY_HOP;
+use super::forward::{REQUEST_ID, is_hop_by_hop};
 
 /// Fields that some frameworks believe over the request line, or over the scheme and host that are keyed: unkeyed, so they
 /// could poison the cache, also by way of a proxy that passes on what its clients send. `Proxy` is a variable of CGI.
@@ -90,10 +90,7 @@ pub fn strip_claims(headers: &mut HeaderMap, trusted: bool) -> usize {
 pub fn is_as_sent(name: &HeaderName) -> bool {
     const TOLD: [HeaderName; 4] =
         [header::HOST, header::EXPECT, header::CONTENT_LENGTH, header::MAX_FORWARDS];
-    !(HOP_BY_HOP.contains(name)
-        || TOLD.contains(name)
-        || is_claim(name.as_str(), false)
-        || name == "x-request-id")
+    !(is_hop_by_hop(name) || TOLD.contains(name) || is_claim(name.as_str(), false) || *name == REQUEST_ID)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `Cache-Control` of requests and responses (RFC 9111 §5.2, RFC 5861, RFC 8246) and its targeted kin (RFC 9213):
 //! from field lines to typed values.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// A number of seconds as directives carry it. What overflows is 2³¹ (RFC 9111 §1.2.2).
@@ -31,7 +33,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn widen(&mut self, argument: Option<Argument>) {
+    fn widen(&mut self, argument: Option<Argument<'_>>) {
         let names: Option<Vec<HeaderName>> = match argument {
             None | Some(Argument::Broken) => None,
             Some(Argument::Text(text)) => text
@@ -93,9 +95,9 @@ impl ResponseDirectives {
         this
     }
 
-    fn take(&mut self, name: &[u8], argument: Option<Argument>) {
+    fn take(&mut self, name: &[u8], argument: Option<Argument<'_>>) {
         // Of duplicates the first counts (RFC 9111 §4.2.1), an invalid number is 0.
-        let number = |slot: &mut Option<DeltaSeconds>, argument: Option<Argument>| {
+        let number = |slot: &mut Option<DeltaSeconds>, argument: Option<Argument<'_>>| {
             if slot.is_none() {
                 *slot = Some(match argument {
                     Some(Argument::Text(text)) => delta_seconds(&text).unwrap_or(0),
@@ -160,9 +162,11 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
                 sfv::BareItem::Boolean(true) => None,
                 // `directive=?0` says that the directive does not apply.
                 sfv::BareItem::Boolean(false) => continue,
-                sfv::BareItem::Integer(number) => Some(Argument::Text(number.to_string().into_bytes())),
-                sfv::BareItem::String(text) => Some(Argument::Text(text.as_str().as_bytes().to_vec())),
-                sfv::BareItem::Token(text) => Some(Argument::Text(text.as_str().as_bytes().to_vec())),
+                sfv::BareItem::Integer(number) => {
+                    Some(Argument::Text(number.to_string().into_bytes().into()))
+                }
+                sfv::BareItem::String(text) => Some(Argument::Text(text.as_str().as_bytes().into())),
+                sfv::BareItem::Token(text) => Some(Argument::Text(text.as_str().as_bytes().into())),
                 _ => Some(Argument::Broken),
             },
             sfv::ListEntry::InnerList(_) => Some(Argument::Broken),
@@ -179,6 +183,9 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
 
 /// All lines of a structured field as one: what is wrong with one of them is wrong with all (RFC 9651 §4.2).
 pub(crate) fn structured(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+    if !headers.contains_key(name) {
+        return Vec::new();
+    }
     let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(&b", "[..])
 }
@@ -223,7 +230,7 @@ impl RequestDirectives {
                     Some(Argument::Text(text)) => delta_seconds(text),
                     _ => None,
                 };
-                match name.as_slice() {
+                match &*name {
                     b"no-cache" => this.no_cache = true,
                     b"no-store" => this.no_store = true,
                     b"only-if-cached" => this.only_if_cached = true,
@@ -247,7 +254,7 @@ impl RequestDirectives {
             this.no_cache = headers
                 .get_all(header::PRAGMA)
                 .iter()
-                .any(|line| members(line.as_bytes()).any(|(name, _)| name == b"no-cache"));
+                .any(|line| members(line.as_bytes()).any(|(name, _)| *name == *b"no-cache"));
         }
         this
     }
@@ -255,13 +262,13 @@ impl RequestDirectives {
 
 /// A directive's argument: its text without quotes, or something that is neither token nor quoted string.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Argument {
-    Text(Vec<u8>),
+enum Argument<'a> {
+    Text(Cow<'a, [u8]>),
     Broken,
 }
 
 /// The members of one field line, names in lower case. Quoted strings hide commas.
-fn members(line: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Argument>)> + '_ {
+fn members(line: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Option<Argument<'_>>)> {
     split_outside_quotes(line).filter_map(|member| {
         let member = member.trim_ascii();
         if member.is_empty() {
@@ -272,7 +279,10 @@ fn members(line: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Argument>)> + '
             Some(at) => (&member[..at], Some(&member[at + 1..])),
         };
         let spaced = name.len() != name.trim_ascii().len();
-        let name = name.trim_ascii().to_ascii_lowercase();
+        let name = match name.trim_ascii() {
+            name if name.iter().any(u8::is_ascii_uppercase) => Cow::Owned(name.to_ascii_lowercase()),
+            name => Cow::Borrowed(name),
+        };
         if name.is_empty() || !name.iter().all(|b| is_token_byte(*b)) {
             return None;
         }
@@ -281,10 +291,10 @@ fn members(line: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<Argument>)> + '
     })
 }
 
-fn unquote(text: &[u8]) -> Argument {
+fn unquote(text: &[u8]) -> Argument<'_> {
     let Some(inner) = text.strip_prefix(b"\"") else {
         let whole = !text.is_empty() && text.iter().all(|b| is_token_byte(*b));
-        return if whole { Argument::Text(text.to_vec()) } else { Argument::Broken };
+        return if whole { Argument::Text(text.into()) } else { Argument::Broken };
     };
     let mut out = Vec::with_capacity(inner.len());
     let mut bytes = inner.iter().copied();
@@ -299,7 +309,7 @@ fn unquote(text: &[u8]) -> Argument {
             None => return Argument::Broken,
         }
     }
-    if bytes.next().is_some() { Argument::Broken } else { Argument::Text(out) }
+    if bytes.next().is_some() { Argument::Broken } else { Argument::Text(out.into()) }
 }
 
 /// Splits a field line at commas that are not inside a quoted string.

@@ -8,19 +8,23 @@ use super::{
     directives::{is_token_byte, list_members},
 };
 
-/// Fields that belong to one connection and end there (RFC 9110 §7.6.1), and those of a proxy, which this is not
+/// What a request is called, here, in its response, and at upstreams.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+/// Whether a field belongs to one connection and ends there (RFC 9110 §7.6.1), or is of a proxy, which this is not
 /// (RFC 9111 §3.1).
-pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-authentication-info"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+            | header::TE
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authentication-info")
+}
 
 /// Fields that `Connection` cannot name: removing them would change who is asked or who asks.
 const NEVER_BY_CONNECTION: [HeaderName; 13] = [
@@ -35,21 +39,23 @@ const NEVER_BY_CONNECTION: [HeaderName; 13] = [
     header::SET_COOKIE,
     header::VARY,
     header::VIA,
-    HeaderName::from_static("cdn-loop"),
+    CDN_LOOP,
     HeaderName::from_static("max-forwards"),
 ];
 
 /// Removes the fields of the connection and those that `Connection` names.
 pub fn strip_connection(headers: &mut HeaderMap) {
-    // Those that go in any case, as `keep-alive` mostly does, need not be made names.
-    let goes =
-        |member: &[u8]| HOP_BY_HOP.iter().any(|hop| member.eq_ignore_ascii_case(hop.as_str().as_bytes()));
     let named: Vec<HeaderName> = list_members(headers, &header::CONNECTION)
-        .filter(|member| !goes(member))
+        // It goes in any case, and need not be made a name for each of those who say so.
+        .filter(|member| !member.eq_ignore_ascii_case(b"keep-alive"))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !NEVER_BY_CONNECTION.contains(name))
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+    // One look at all that there are costs less than to look for each that could be: mostly there is one of them, or none.
+    while let Some(hop) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(hop);
+    }
+    for name in &named {
         headers.remove(name);
     }
 }
@@ -126,7 +132,7 @@ pub fn request_trailers(fields: HeaderMap) -> Option<HeaderMap> {
     let mut fields = trailers(fields)?;
     let told: Vec<HeaderName> = fields
         .keys()
-        .filter(|name| !is_as_sent(name) || **name == header::VIA || name.as_str() == "cdn-loop")
+        .filter(|name| !is_as_sent(name) || **name == header::VIA || **name == CDN_LOOP)
         .cloned()
         .collect();
     for name in told {
@@ -167,7 +173,7 @@ pub fn is_via_http_1_0(headers: &HeaderMap, name: &str) -> bool {
 /// Appends this node to `CDN-Loop` (RFC 8586 §2), where no client can remove it by naming it in `Connection`.
 pub fn add_cdn_loop(headers: &mut HeaderMap, name: &str) {
     if let Ok(value) = HeaderValue::from_str(name) {
-        headers.append(HeaderName::from_static("cdn-loop"), value);
+        headers.append(CDN_LOOP, value);
     }
 }
 
@@ -205,7 +211,7 @@ pub fn is_loop(headers: &HeaderMap, name: &str) -> bool {
     let via = list_members(headers, &header::VIA)
         .filter_map(|member| member.split(|b| b.is_ascii_whitespace()).filter(|part| !part.is_empty()).nth(1))
         .any(|by| by.eq_ignore_ascii_case(name.as_bytes()));
-    let cdn = list_members(headers, &HeaderName::from_static("cdn-loop"))
+    let cdn = list_members(headers, &CDN_LOOP)
         .filter_map(|member| member.split(|b| *b == b';').next())
         .any(|id| id.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
     via || cdn

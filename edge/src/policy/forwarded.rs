@@ -1,12 +1,9 @@
 //! What proxies in front say about a request (`Forwarded`, RFC 7239, and the older `X-Forwarded-*`): believed from those
 //! that an operator trusts, replaced for everybody else.
 
-use std::{
-    io::{self, Write as _},
-    net::IpAddr,
-};
+use std::{fmt::Write as _, net::IpAddr};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{directives::list_members, same_origin::Scheme};
@@ -14,8 +11,8 @@ use super::{directives::list_members, same_origin::Scheme};
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// What a line mostly fits into.
-const LINE_BYTES: usize = 96;
+/// What all lines mostly fit into.
+const LINES_BYTES: usize = 256;
 
 /// What the proxy nearest to us says of the request that it took: the last member of each field is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,39 +68,54 @@ fn host(text: Vec<u8>) -> Option<String> {
 /// trusted are left by now ([`super::claims::strip_claims`]). Scheme and host are those that are keyed, so that nothing
 /// unkeyed is told.
 pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host: &str) {
+    let mut lines = Lines { headers, block: BytesMut::with_capacity(LINES_BYTES) };
     let address = peer.map(|peer| peer.to_canonical());
-    let quote = if host.bytes().all(super::directives::is_token_byte) { "" } else { "\"" };
-    let scheme = scheme.as_str();
-    add(headers, &header::FORWARDED, |line| {
-        match address {
-            Some(IpAddr::V6(v6)) => write!(line, "for=\"[{v6}]\"")?,
-            Some(IpAddr::V4(v4)) => write!(line, "for={v4}")?,
-            None => line.write_all(b"for=unknown")?,
-        }
-        write!(line, ";host={quote}{host}{quote};proto={scheme}")
-    });
+    let mut client = Bytes::from_static(b"unknown");
     if let Some(address) = address {
-        add(headers, &FOR, |line| write!(line, "{address}"));
+        lines.begin(&FOR);
+        let at = lines.block.len();
+        // Writing to memory cannot fail.
+        let _ = write!(lines.block, "{address}");
+        client = lines.end(FOR).slice(at..);
     }
-    for (name, value) in [(PROTO, scheme), (HOST, host)] {
-        match HeaderValue::from_str(value) {
-            Ok(value) => headers.insert(name, value),
-            Err(_) => headers.remove(name),
-        };
-    }
+    let (open, close) = if matches!(address, Some(IpAddr::V6(_))) { ("\"[", "]\"") } else { ("", "") };
+    let quote = if host.bytes().all(super::directives::is_token_byte) { "" } else { "\"" };
+    lines.begin(&header::FORWARDED);
+    lines.add(&[b"for=", open.as_bytes(), &client, close.as_bytes(), b";host=", quote.as_bytes()]);
+    lines.add(&[host.as_bytes(), quote.as_bytes(), b";proto=", scheme.as_str().as_bytes()]);
+    lines.end(header::FORWARDED);
+    lines.add(&[host.as_bytes()]);
+    lines.end(HOST);
+    lines.headers.insert(PROTO, HeaderValue::from_static(scheme.as_str()));
 }
 
-/// Adds a member to a list, on one line.
-fn add(headers: &mut HeaderMap, name: &HeaderName, member: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
-    let mut line = Vec::with_capacity(LINE_BYTES);
-    for held in headers.get_all(name) {
-        line.extend_from_slice(held.as_bytes());
-        line.extend_from_slice(b", ");
+/// Lines of fields as they are written: all in one block, so that neither they nor their copies are allocated one by one.
+struct Lines<'a> {
+    headers: &'a mut HeaderMap,
+    block: BytesMut,
+}
+
+impl Lines<'_> {
+    /// Begins the one line of a list with what stands in it.
+    fn begin(&mut self, name: &HeaderName) {
+        for held in self.headers.get_all(name) {
+            self.block.extend_from_slice(held.as_bytes());
+            self.block.extend_from_slice(b", ");
+        }
     }
-    if member(&mut line).is_ok()
-        && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(line))
-    {
-        headers.insert(name, value);
+
+    fn add(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.block.extend_from_slice(part));
+    }
+
+    /// Puts a line in the place of what there is; one that is not valid says nothing.
+    fn end(&mut self, name: HeaderName) -> Bytes {
+        let line = self.block.split().freeze();
+        match HeaderValue::from_maybe_shared(line.clone()) {
+            Ok(value) => self.headers.insert(name, value),
+            Err(_) => self.headers.remove(name),
+        };
+        line
     }
 }
 

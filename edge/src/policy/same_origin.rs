@@ -29,15 +29,12 @@ impl Scheme {
 
     /// A host in lower case, without this scheme's default port.
     pub fn authority(self, host: &str) -> String {
-        let host = host.to_ascii_lowercase();
         let port = match self {
             Self::Http => ":80",
             Self::Https => ":443",
         };
-        match host.strip_suffix(port).or_else(|| host.strip_suffix(':')) {
-            Some(bare) => bare.to_owned(),
-            None => host,
-        }
+        let bare = host.strip_suffix(port).or_else(|| host.strip_suffix(':'));
+        bare.unwrap_or(host).to_ascii_lowercase()
     }
 }
 

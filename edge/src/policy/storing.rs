@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::{
     directives::{Control, RequestDirectives, Scope, list_members},
+    forward::REQUEST_ID,
     freshness::{Freshness, LifetimeSource, heuristically_cacheable},
     range::ContentRange,
     rules::{Rules, SetCookie},
@@ -213,7 +214,7 @@ pub fn strip_for_storage(headers: &mut HeaderMap, control: &Control) {
     headers.remove(header::AGE);
     headers.remove(header::TRAILER);
     // Each answer carries the id of the request that it answers.
-    headers.remove("x-request-id");
+    headers.remove(REQUEST_ID);
 }
 
 /// The targeted fields a Bakehouse edge obeys: its own first, then the CDNs' common one (RFC 9213 §3.1).
