@@ -6,6 +6,7 @@ mod bare;
 mod body;
 mod embedded;
 mod gather;
+mod i18n;
 mod matter;
 mod settings;
 mod shortcode;
@@ -58,7 +59,7 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
         places.add_file(format!("/{}", address.unwrap_or(path)));
     }
     let context = Context { settings: &settings, places: &places, own: &site.shortcodes };
-    let mut found = Found::default();
+    let mut found = Found { texts: std::mem::take(&mut site.texts), ..Found::default() };
     let mut converted: BTreeMap<String, (Table, String)> = BTreeMap::new();
     for entry in &mut site.entries {
         let text = body::convert(entry, &context, &mut made.notes);
@@ -74,23 +75,16 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
         }
     }
     for (language, folder) in sections {
+        if language.is_none() {
+            found.titles.insert(format!("@/{folder}/_index.md"), titled(&folder));
+        }
         let suffix = language.map(|code| format!(".{code}")).unwrap_or_default();
         let mut matter = Table::new();
         matter.insert("title".to_owned(), titled(&folder).into());
         converted.insert(format!("{folder}/_index{suffix}.md"), (matter, String::new()));
     }
     finish_sections(&mut converted, settings.has_feeds(), &mut made);
-    let entries = settings.menu(&mut made.notes);
-    for entry in &entries {
-        lost_of_menu(entry).for_each(|lost| made.note(&settings.file, &lost));
-        match menu_entry(entry, &site, &places) {
-            Some(entry) => found.menu.push(entry),
-            None => made.note(
-                &settings.file,
-                "an entry of the main menu without a name, or without `url` and `pageRef`, is left out",
-            ),
-        }
-    }
+    main_menu(&mut settings, &site, &places, &mut found, &mut made);
     for (path, (matter, text)) in converted {
         made.files.insert(format!("content/{path}"), Bytes::from(format!("+++\n{matter}+++\n{text}")));
     }
@@ -114,6 +108,8 @@ struct Site {
     /// Names of the site's own shortcodes.
     shortcodes: BTreeSet<String>,
     themes: BTreeSet<String>,
+    /// Texts of templates, by language.
+    texts: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Site {
@@ -146,6 +142,8 @@ impl Site {
             if self.themes.insert(theme.to_owned()) {
                 made.note(&format!("themes/{theme}"), "themes of Hugo are not converted");
             }
+        } else if let Some((code, extension)) = path.strip_prefix("i18n/").and_then(i18n::language) {
+            self.texts_of(path, (&code, extension), &bytes, settings, made);
         } else if ["assets/", "i18n/", "archetypes/"].iter().any(|folder| path.starts_with(folder)) {
             made.note(path, "not converted");
         }
@@ -186,6 +184,29 @@ impl Site {
                     &format!("the front matter cannot be read, and the page is left out: {problem}"),
                 );
             }
+        }
+    }
+
+    /// Takes texts for templates.
+    fn texts_of(
+        &mut self,
+        path: &str,
+        (code, extension): (&str, &str),
+        bytes: &Bytes,
+        settings: &Settings,
+        made: &mut Imported,
+    ) {
+        if code != settings.language && settings.other_languages().all(|other| other != code) {
+            made.note(path, &format!("not converted: the site has no language `{code}`"));
+            return;
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not valid UTF-8".to_owned());
+        match text.and_then(|text| i18n::texts(extension, text)) {
+            Ok(texts) => {
+                texts.notes.iter().for_each(|note| made.note(path, note));
+                self.texts.entry(code.to_owned()).or_default().extend(texts.texts);
+            }
+            Err(problem) => made.note(path, &format!("the texts cannot be read: {problem}")),
         }
     }
 
@@ -323,12 +344,44 @@ fn finish_sections(converted: &mut BTreeMap<String, (Table, String)>, has_feeds:
     }
 }
 
+/// The main menu: what the settings say, and what pages say of themselves under names that those have not.
+fn main_menu(settings: &mut Settings, site: &Site, places: &Places, found: &mut Found, made: &mut Imported) {
+    let mut menu: Vec<MenuEntry> = Vec::new();
+    for entry in &settings.menu(&mut made.notes) {
+        lost_of_menu(entry).for_each(|lost| made.note(&settings.file, &lost));
+        match menu_entry(entry, site, places, &found.titles) {
+            Some(entry) => menu.push(entry),
+            None => made.note(
+                &settings.file,
+                "an entry of the main menu without a name, or without `url` and `pageRef`, is left out",
+            ),
+        }
+    }
+    let mut all = std::mem::take(&mut found.menu);
+    all.retain(|entry| menu.iter().all(|other| other.name != entry.name));
+    all.extend(menu);
+    all.retain(|entry| {
+        let is_published = !found.unpublished.contains(&entry.path);
+        if !is_published {
+            let what = "leads to a page that is not published: it is left out";
+            made.note(&settings.file, &format!("the entry {:?} of the main menu {what}", entry.name));
+        }
+        is_published
+    });
+    found.menu = all;
+}
+
 /// An entry of the main menu as the built-in theme reads it.
-fn menu_entry(entry: &Table, site: &Site, places: &Places) -> Option<MenuEntry> {
+fn menu_entry(
+    entry: &Table,
+    site: &Site,
+    places: &Places,
+    titles: &BTreeMap<String, String>,
+) -> Option<MenuEntry> {
     let get = |key: &str| table::find(entry, key).and_then(table::text);
-    let name = get("name").or_else(|| get("title")).or_else(|| get("identifier"))?;
     let weight = table::find(entry, "weight").and_then(Value::as_integer).unwrap_or(0);
-    let home = site.entries.first()?;
+    // A menu of the settings is that of the default language.
+    let home = site.entries.iter().find(|entry| entry.language.is_none()).or(site.entries.first())?;
     let path = match (get("pageRef"), get("url")) {
         (Some(page), _) => {
             places.content(home, &page).map(|target| format!("@/{}", target.file)).unwrap_or(page)
@@ -340,6 +393,8 @@ fn menu_entry(entry: &Table, site: &Site, places: &Places) -> Option<MenuEntry> 
         }
         (None, None) => return None,
     };
+    let of_page = || titles.get(&path).cloned();
+    let name = get("name").or_else(of_page).or_else(|| get("title")).or_else(|| get("identifier"))?;
     Some(MenuEntry { name, path, weight })
 }
 

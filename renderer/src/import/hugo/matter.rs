@@ -73,8 +73,10 @@ pub(super) fn convert(
         }
     }
     let aliases = take(&mut matter, "aliases").iter().flat_map(texts).collect::<Vec<_>>();
-    let aliases =
-        aliases.iter().map(|alias| rooted(entry, alias, settings)).chain(entry.placed.alias.clone());
+    let below_language = (settings.in_folder_of_language && entry.language.is_none())
+        .then(|| format!("/{}{}", settings.language, entry.address));
+    let aliases = aliases.iter().map(|alias| rooted(entry, alias, settings));
+    let aliases = aliases.chain(entry.placed.alias.clone()).chain(below_language);
     let aliases: Vec<Value> = aliases.map(Value::from).collect();
     if !aliases.is_empty() {
         out.insert("aliases".to_owned(), Value::Array(aliases));
@@ -84,6 +86,9 @@ pub(super) fn convert(
         path: format!("@/{}", entry.new),
         weight: find(&matter, "weight").and_then(Value::as_integer).unwrap_or(0),
     };
+    if entry.language.is_none() {
+        found.titles.insert(of_menu.path.clone(), of_menu.name.clone());
+    }
     let mut terms = Table::new();
     for (name, value) in matter {
         let lower = name.to_lowercase();
@@ -131,6 +136,12 @@ pub(super) fn convert(
             ("menu" | "menus", value) => {
                 for menu in menus(&value) {
                     match menu {
+                        (menu, _) if menu == "main" && entry.language.is_some() => {
+                            note(
+                                notes,
+                                "the main menu is that of the default language: this entry is left out",
+                            );
+                        }
                         (menu, entry_of) if menu == "main" => {
                             lost_of_menu(&entry_of).for_each(|lost| note(notes, &lost));
                             let own = of_menu.clone();
@@ -163,6 +174,10 @@ pub(super) fn convert(
                 extra.insert(name, value);
             }
         }
+    }
+    let is = |key: &str, value: bool| out.get(key) == Some(&Value::Boolean(value));
+    if is("draft", true) || is("render", false) {
+        found.unpublished.insert(of_menu.path);
     }
     if !terms.is_empty() {
         out.insert("taxonomies".to_owned(), Value::Table(terms));

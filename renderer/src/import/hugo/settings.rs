@@ -69,6 +69,8 @@ pub(super) struct Settings {
     pub(super) params: Table,
     /// What descends to all pages.
     pub(super) cascade: Option<Value>,
+    /// Whether the pages of the default language were below its code.
+    pub(super) in_folder_of_language: bool,
 }
 
 impl Settings {
@@ -106,6 +108,15 @@ impl Settings {
         let linkify = !is("markup.goldmark.extensions.linkify", false);
         let ugly = take(&mut rest, "uglyURLs").filter(|value| *value != Value::Boolean(false));
         let cascade = take(&mut rest, "cascade");
+        let in_folder_of_language = take(&mut rest, "defaultContentLanguageInSubdir")
+            == Some(Value::Boolean(true))
+            && !languages.is_empty();
+        if in_folder_of_language {
+            let said = format!(
+                "addresses were below /{language}/ and are at the root now: those of pages are aliases, and those of terms, of their feeds and of files are not"
+            );
+            notes.push(Note::new(&file, &said));
+        }
         Ok(Self {
             file,
             base_url: base_url
@@ -125,6 +136,7 @@ impl Settings {
             linkify,
             params,
             cascade,
+            in_folder_of_language,
             rest,
         })
     }
@@ -225,6 +237,12 @@ impl Settings {
             out.insert("slugify".to_owned(), Value::Table(slugify));
         }
         out.insert("markdown".to_owned(), Value::Table(self.markdown()));
+        let mut texts = found.texts;
+        let mut translations = |code: &str| {
+            let texts = texts.remove(code).filter(|texts| !texts.is_empty())?;
+            Some(Value::Table(texts.into_iter().map(|(name, text)| (name, text.into())).collect()))
+        };
+        let own_texts = translations(&self.language);
         for (code, mut table) in std::mem::take(&mut self.languages) {
             let mut language = Table::new();
             if let Some(title) = take(&mut table, "title").as_ref().and_then(text) {
@@ -237,6 +255,9 @@ impl Settings {
             if !used(&code).is_empty() {
                 language.insert("taxonomies".to_owned(), taxonomies(used(&code)));
             }
+            if let Some(texts) = translations(&code) {
+                language.insert("translations".to_owned(), texts);
+            }
             for name in table.keys().filter(|name| !OF_LANGUAGE.contains(&name.to_lowercase().as_str())) {
                 made.note(&self.file, &format!("the setting `languages.{code}.{name}` is not converted"));
             }
@@ -244,6 +265,9 @@ impl Settings {
             if let Value::Table(all) = all {
                 all.insert(code, Value::Table(language));
             }
+        }
+        if let Some(texts) = own_texts {
+            out.insert("translations".to_owned(), texts);
         }
         let mut extra = std::mem::take(&mut self.params);
         if !found.menu.is_empty() {
@@ -372,6 +396,15 @@ fn content_folders(
 fn say_of_all(settings: &mut Table, own: Table) {
     for (key, value) in own {
         match (key.to_lowercase().as_str(), value) {
+            ("menus" | "menu", Value::Table(mut own)) => {
+                let of_all = take(settings, "menus").or_else(|| take(settings, "menu"));
+                if let Some(Value::Table(of_all)) = of_all {
+                    for (name, menu) in of_all {
+                        own.entry(name).or_insert(menu);
+                    }
+                }
+                settings.insert("menus".to_owned(), Value::Table(own));
+            }
             ("params", Value::Table(own)) => {
                 let mut params = table(settings, "params");
                 params.extend(own);
@@ -394,6 +427,12 @@ pub(super) struct Found {
     /// Globs of pages with braces that are text.
     pub(super) templated: Vec<String>,
     pub(super) menu: Vec<MenuEntry>,
+    /// What menus call pages of the default language, by `@/` and their files.
+    pub(super) titles: BTreeMap<String, String>,
+    /// Drafts, and pages without an address, by the same.
+    pub(super) unpublished: BTreeSet<String>,
+    /// Texts of templates, by language.
+    pub(super) texts: BTreeMap<String, BTreeMap<String, String>>,
     /// Whether a page says when it is to come or to go.
     pub(super) has_times: bool,
 }

@@ -236,7 +236,8 @@ fn front_matter_under_the_names_of_here() {
     );
     assert!(made.files.contains_key("bakehouse.toml"), "dates hold pages back only beside it");
     let config = text(&made, "zola.toml");
-    assert!(config.contains("[[extra.menu]]\nname = \"A\"\npath = \"@/posts/a.md\""), "{config}");
+    assert!(!config.contains("[[extra.menu]]"), "{config}");
+    assert!(notes(&made).iter().any(|note| note.contains("the entry \"A\" of the main menu")));
 }
 
 #[test]
@@ -259,6 +260,85 @@ fn the_main_menu_is_in_its_order_and_says_what_it_loses() {
     ] {
         assert!(notes.iter().any(|said| said.contains(note)), "{note}: {notes:?}");
     }
+}
+
+#[test]
+fn the_menu_is_that_of_the_default_language_and_of_what_is_published() {
+    let made = imported(
+        "defaultContentLanguage = \"en\"\n[[menus.side]]\nname = \"S\"\nurl = \"/s/\"\n[languages.en]\nweight = 1\n\
+         [[languages.en.menus.main]]\nname = \"Posts\"\npageRef = \"/posts\"\n[[languages.en.menus.main]]\nidentifier = \"n\"\npageRef = \"notes\"\n\
+         [[languages.en.menus.main]]\nname = \"Later\"\nurl = \"/later/\"\n[languages.de]\nweight = 2\n",
+        &[
+            ("content/_index.de.md", "---\ntitle: Start\nmenu: main\n---\n"),
+            ("content/posts/_index.md", "---\ntitle: Posts\nmenu: main\n---\n"),
+            ("content/posts/_index.de.md", "---\ntitle: Beiträge\n---\n"),
+            ("content/notes/a.md", "---\ntitle: A\n---\n"),
+            ("content/later.md", "---\ntitle: Later\ndraft: true\n---\n"),
+            ("content/soon.md", "---\ntitle: Soon\nmenu: main\ndraft: true\n---\n"),
+        ],
+    );
+    let config = text(&made, "zola.toml");
+    let menu = config.split("[[extra.menu]]\n").skip(1).map(|entry| entry.trim().replace('\n', ", "));
+    insta::assert_snapshot!(menu.collect::<Vec<_>>().join("\n"), @r#"
+    name = "Notes", path = "@/notes/_index.md"
+    name = "Posts", path = "@/posts/_index.md"
+    "#);
+    let notes = notes(&made);
+    for note in [
+        "content/_index.de.md: the main menu is that of the default language",
+        "the entry \"Later\" of the main menu leads to a page that is not published",
+        "the entry \"Soon\" of the main menu leads to a page that is not published",
+        "the menu `side` is not converted",
+    ] {
+        assert!(notes.iter().any(|said| said.contains(note)), "{note}: {notes:?}");
+    }
+}
+
+#[test]
+fn texts_of_templates_are_kept_by_language() {
+    let made = imported(
+        "[languages.en]\nweight = 1\n[languages.de]\nweight = 2\n",
+        &[
+            ("i18n/en.toml", "[more]\nother = \"More\"\n"),
+            ("i18n/de.yaml", "more: Mehr\n"),
+            ("i18n/fr.json", "{\"more\": \"Plus\"}"),
+            ("content/a.md", "x"),
+        ],
+    );
+    let config: Table = toml::from_str(&text(&made, "zola.toml")).unwrap();
+    assert_eq!(config["translations"]["more"].as_str(), Some("More"));
+    assert_eq!(config["languages"]["de"]["translations"]["more"].as_str(), Some("Mehr"));
+    assert_eq!(
+        notes(&made).iter().filter(|note| note.contains("i18n")).collect::<Vec<_>>(),
+        ["i18n/fr.json: not converted: the site has no language `fr`"]
+    );
+}
+
+#[test]
+fn addresses_below_the_default_language_are_aliases() {
+    let made = imported(
+        "defaultContentLanguageInSubdir = true\n[languages.en]\nweight = 1\n[languages.de]\nweight = 2\n",
+        &[
+            ("content/posts/a.md", "---\ntitle: A\naliases: [/b/]\n---\n"),
+            ("content/posts/a.de.md", "---\ntitle: A\n---\n"),
+            ("content/posts/_index.md", "---\ntitle: P\n---\n"),
+        ],
+    );
+    let page = text(&made, "content/posts/a.md");
+    assert!(page.contains("aliases = [\"/b/\", \"/en/posts/a/\"]"), "{page}");
+    assert!(text(&made, "content/posts/_index.md").contains("aliases = [\"/en/posts/\"]"));
+    assert!(!text(&made, "content/posts/a.de.md").contains("aliases"));
+    assert!(notes(&made).iter().any(|note| note.contains("addresses were below /en/")));
+}
+
+#[test]
+fn a_date_in_a_name_leaves_the_slug_behind_it() {
+    let made = imported(
+        "[frontmatter]\ndate = [\":filename\", \":default\"]\n[permalinks]\nblog = \"/:year/:slugorfilename/\"\n",
+        &[("content/blog/2024-02-03-named.md", "---\ntitle: T\n---\n")],
+    );
+    let page = text(&made, "content/blog/2024-02-03-named.md");
+    assert!(page.contains("path = \"2024/named\""), "{page}");
 }
 
 #[test]

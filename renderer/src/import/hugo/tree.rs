@@ -129,7 +129,9 @@ impl Entry {
         let pattern = settings.permalinks.get(section).filter(|_| !folder.is_empty());
         let mut noted = None;
         let mut by_pattern = |pattern: &str| {
-            let path = self.by_pattern(pattern, name, own.as_deref(), settings, sections);
+            // A date in the name leaves a slug behind it.
+            let slug = own.as_deref().or(from_name);
+            let path = self.by_pattern(pattern, name, slug, settings, sections);
             if path.is_none() {
                 noted = Some(format!("its address by the pattern {pattern:?} is not converted"));
             }
