@@ -82,14 +82,23 @@ pub fn hugo(sources: &Sources) -> Result<Imported, Errors> {
 /// Files that cannot be read, and a configuration that is no TOML.
 pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
     let mut made = Imported::default();
-    let shortcodes = shortcodes(sources);
+    let mut shortcodes = shortcodes(sources);
     let names = names(sources)?;
+    for (name, text) in shortcode::BROUGHT {
+        if names.called.contains(name) && !shortcodes.contains_key(name) {
+            let path = format!("templates/{}", shortcode::component_file(name, &names));
+            shortcodes.insert(name.to_owned(), false);
+            made.note(
+                &path,
+                "older versions of Zola brought this shortcode along: it is a file of the site now",
+            );
+            made.files.insert(path, Bytes::from(text));
+        }
+    }
     for (path, file) in sources.iter() {
-        let unreadable =
-            |e: &dyn std::fmt::Display| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
-        let bytes = file.read().map_err(|e| unreadable(&e))?;
+        let bytes = file.read().map_err(|e| unreadable(path, &e))?;
         let name = path.rsplit('/').next().unwrap_or(path);
-        let is_config = CONFIG_NAMES.contains(&path) || name == "theme.toml";
+        let is_config = CONFIG_NAMES.contains(&path);
         let in_templates = template_name(path);
         if !is_config && in_templates.is_none() && !is_content(path) {
             made.files.insert(path.to_owned(), bytes);
@@ -101,40 +110,9 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
             continue;
         };
         if is_config {
-            let table: toml::Table = toml::from_str(text).map_err(|e| {
-                let at = e.span().map_or(0, |span| span.start);
-                Diagnostic::in_file(path, e.message().to_owned()).at(text, at)
-            })?;
-            let (new, notes) = if name == "theme.toml" {
-                (table.clone(), Vec::new())
-            } else {
-                config::convert(table.clone(), text)
-            };
-            made.notes.extend(notes.iter().map(|(at, note)| Note::at(path, text, *at, note)));
-            let written = if new == table {
-                text.to_owned()
-            } else {
-                made.note(path, "it was written anew: its comments are gone");
-                toml::to_string(&new).map_err(|e| unreadable(&e))?
-            };
-            let path = if path == "config.toml" { "zola.toml" } else { path };
-            made.files.insert(path.to_owned(), Bytes::from(written));
+            configuration(path, text, &mut made)?;
         } else if let Some((folder, template)) = in_templates {
-            let (new_path, converted) = match template.strip_prefix("shortcodes/") {
-                Some(file) => {
-                    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-                    (format!("{folder}components/{stem}.html"), shortcode::shortcode(file, text, &names))
-                }
-                None => (path.to_owned(), template::convert(template, text, &names)),
-            };
-            made.notes.extend(converted.notes.iter().map(|(part, note)| match text.find(part.as_str()) {
-                Some(at) => Note::at(path, text, at, note),
-                None => Note::new(path, note),
-            }));
-            for name in &converted.empty {
-                made.files.insert(format!("{folder}{name}"), Bytes::new());
-            }
-            made.files.insert(new_path, Bytes::from(converted.text));
+            convert_template(path, text, (folder, template), &names, &mut made);
         } else {
             let body = front_matter::split(path, text)?.body;
             let (converted, unknown) = content::convert(&text[body..], &shortcodes);
@@ -152,6 +130,62 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
         }
     }
     Ok(made)
+}
+
+fn unreadable(path: &str, e: &dyn std::fmt::Display) -> Diagnostic {
+    Diagnostic::in_file(path, format!("the file cannot be read: {e}"))
+}
+
+fn configuration(path: &str, text: &str, made: &mut Imported) -> Result<(), Errors> {
+    let table: toml::Table = toml::from_str(text).map_err(|e| {
+        let at = e.span().map_or(0, |span| span.start);
+        Diagnostic::in_file(path, e.message().to_owned()).at(text, at)
+    })?;
+    let (new, notes) = config::convert(table.clone(), text);
+    made.notes.extend(notes.iter().map(|(at, note)| Note::at(path, text, *at, note)));
+    let written = if new == table {
+        text.to_owned()
+    } else {
+        made.note(path, "it was written anew: its comments are gone");
+        toml::to_string(&new).map_err(|e| unreadable(path, &e))?
+    };
+    let path = if path == "config.toml" { "zola.toml" } else { path };
+    made.files.insert(path.to_owned(), Bytes::from(written));
+    Ok(())
+}
+
+/// Converts a template, of which the folder of templates and its name in there are given.
+fn convert_template(
+    path: &str,
+    text: &str,
+    (folder, template): (&str, &str),
+    names: &names::Names,
+    made: &mut Imported,
+) {
+    let (new_path, converted) = match template.strip_prefix("shortcodes/") {
+        Some(file) if file.ends_with(".html") || file.ends_with(".md") => {
+            let (_, name) = shortcode::name_of(file);
+            let new_path = format!("{folder}{}", shortcode::component_file(file, names));
+            if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+                made.note(path, &format!("no content can call a shortcode `{name}`: it is left out"));
+                return;
+            }
+            if made.files.contains_key(&new_path) {
+                made.note(path, &format!("another file is the shortcode `{name}`: this one is left out"));
+                return;
+            }
+            (new_path, shortcode::shortcode(file, text, names))
+        }
+        _ => (path.to_owned(), template::convert(template, text, names)),
+    };
+    made.notes.extend(converted.notes.iter().map(|(part, note)| match text.find(part.as_str()) {
+        Some(at) => Note::at(path, text, at, note),
+        None => Note::new(path, note),
+    }));
+    for name in &converted.empty {
+        made.files.insert(format!("{folder}{name}"), Bytes::new());
+    }
+    made.files.insert(new_path, Bytes::from(converted.text));
 }
 
 /// The front matter of a section with the keys of today.
@@ -197,7 +231,7 @@ fn shortcodes(sources: &Sources) -> BTreeMap<String, bool> {
         .iter()
         .filter_map(|(path, source)| {
             let file = template_name(path)?.1.strip_prefix("shortcodes/")?;
-            let name = file.rsplit('/').next()?.rsplit_once('.')?.0;
+            let (_, name) = shortcode::name_of(file);
             let bytes = source.read().unwrap_or_default();
             Some((name.to_owned(), shortcode::counts_calls(&String::from_utf8_lossy(&bytes))))
         })
@@ -214,6 +248,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
     let mut includes: BTreeMap<String, names::Reads> = BTreeMap::new();
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut given = names::Given::default();
+    let mut called = BTreeSet::new();
     // What macros read without being given it, by file; and which files each shortcode imports.
     let mut unseen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut of_shortcodes: Vec<(String, String)> = Vec::new();
@@ -222,11 +257,13 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         if template.is_none() && !is_content(path) {
             continue;
         }
-        let bytes =
-            file.read().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
+        let bytes = file.read().map_err(|e| unreadable(path, &e))?;
         let text = String::from_utf8_lossy(&bytes);
         let Some((_, name)) = template else {
-            content::note_given(&text, &mut given);
+            for (name, arguments) in content::calls(&text) {
+                given.add(&name, &arguments);
+                called.insert(name);
+            }
             continue;
         };
         files.insert(name.to_owned());
@@ -249,9 +286,9 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
             }
         }
         includes.entry(name.to_owned()).or_default().read(&pieces);
-        let shortcode = name.strip_prefix("shortcodes/").and_then(|file| file.rsplit('/').next());
+        let shortcode = name.strip_prefix("shortcodes/").map(shortcode::name_of);
         for (file, alias) in tags().filter_map(template::import_of) {
-            if let Some((shortcode, _)) = shortcode.and_then(|file| file.rsplit_once('.')) {
+            if let Some((_, shortcode)) = shortcode {
                 of_shortcodes.push((shortcode.to_owned(), file.clone()));
             }
             imports.entry(alias).or_default().insert(file);
@@ -294,7 +331,9 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         files,
         frames,
         given,
+        called,
         lent,
+        shown_in_content: names::shown_in_content(&includes),
         includes,
         languages: languages(sources),
     })
@@ -304,9 +343,18 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
 mod tests {
     use super::*;
 
+    fn imported(files: &[(&str, &'static str)]) -> Imported {
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from(*text)));
+        zola(&Sources::from_files(files)).unwrap()
+    }
+
+    fn text(made: &Imported, path: &str) -> String {
+        std::str::from_utf8(&made.files[path]).unwrap().to_owned()
+    }
+
     #[test]
     fn a_site_and_its_theme_are_one() {
-        let files = [
+        let made = imported(&[
             ("config.toml", "base_url = \"https://x.example\"\ntheme = \"t\"\n[languages.de]\n"),
             ("themes/t/templates/index.html", "{% import \"own.html\" as m %}{% block a %}{% endblock %}"),
             ("themes/t/templates/own.html", "{% macro home(n=\"\") %}{{ n }}{% endmacro %}"),
@@ -316,20 +364,88 @@ mod tests {
             ),
             ("templates/shortcodes/fig.html", "<b>{{ nth }}</b>"),
             ("content/a.md", "+++\n+++\n{{ fig() }}{{ fig() }}"),
-        ];
-        let files = files.into_iter().map(|(path, text)| (path.to_owned(), Bytes::from(text)));
-        let made = zola(&Sources::from_files(files)).unwrap();
-        let text = |path: &str| std::str::from_utf8(&made.files[path]).unwrap().to_owned();
+        ]);
         assert_eq!(
-            text("templates/index.html"),
+            text(&made, "templates/index.html"),
             "{% extends \"t/templates/index.html\" %}{% block a %}{{ <own.home n={page.x} /> }}\n{{ get_url(path=\"@/a.md\", lang=\"en\") }}\n{% endblock %}\n"
         );
         assert_eq!(
-            text("themes/t/templates/own.html"),
+            text(&made, "themes/t/templates/own.html"),
             "{% component own.home(n=none) %}{% set n = \"\" if n is none else n %}{{ n }}{% endcomponent own.home %}"
         );
-        assert_eq!(text("content/a.md"), "+++\n+++\n{{<fig nth={1} />}}{{<fig nth={2} />}}");
+        assert_eq!(text(&made, "content/a.md"), "+++\n+++\n{{<fig nth={1} />}}{{<fig nth={2} />}}");
         let lost = made.notes.iter().find(|note| note.text.contains("the block `lost`"));
         assert_eq!(lost.and_then(|note| note.line), Some(4), "{:?}", made.notes);
+    }
+
+    #[test]
+    fn what_shortcodes_include_is_escaped_as_they_are() {
+        let made = imported(&[
+            ("templates/shortcodes/card.html", "<p>{% include \"parts/card.html\" %}</p>"),
+            ("templates/shortcodes/plain.md", "{% include \"parts/plain.html\" %}"),
+            (
+                "templates/parts/card.html",
+                "{% import \"m.html\" as m %}<b>{{ title }}</b>{{ m::name(n=title) }}",
+            ),
+            ("templates/parts/plain.html", "{{ title }}"),
+            ("templates/m.html", "{% macro name(n) %}<i>{{ n }}</i>{% endmacro %}"),
+            ("content/a.md", "+++\n+++\n{{ card(title=\"a\") }}"),
+        ]);
+        assert_eq!(
+            text(&made, "templates/parts/card.html"),
+            "<b>{{ title | str | escape }}</b>{{ <m.name n={title} /> }}"
+        );
+        assert_eq!(
+            text(&made, "templates/m.html"),
+            "{% component m.name(n) %}<i>{{ n | str | escape }}</i>{% endcomponent m.name %}"
+        );
+        assert_eq!(text(&made, "templates/parts/plain.html"), "{{ title }}");
+    }
+
+    #[test]
+    fn shortcodes_that_zola_brought_along_are_files_of_the_site() {
+        let made = imported(&[
+            ("templates/shortcodes/vimeo.html", "<i>{{ id }}</i>"),
+            ("content/a.md", "+++\n+++\n{{ youtube(id=\"x\") }}\n{{ vimeo(id=1) }}\n{{ gone() }}"),
+        ]);
+        assert_eq!(
+            text(&made, "content/a.md"),
+            "+++\n+++\n{{<youtube id=\"x\" />}}\n{{<vimeo id={1} />}}\n{% raw %}{{ gone() }}{% endraw %}"
+        );
+        assert!(text(&made, "templates/components/youtube.html").contains("youtube-nocookie.com/embed/"));
+        assert!(text(&made, "templates/components/vimeo.html").contains("<i>"));
+        assert!(!made.files.contains_key("templates/components/gist.html"));
+        let notes: Vec<String> = made.notes.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(notes.join("\n"), @"
+        templates/components/youtube.html: older versions of Zola brought this shortcode along: it is a file of the site now
+        content/a.md:5: no template defines the shortcode `gone`: it is shown as it is written
+        ");
+    }
+
+    #[test]
+    fn a_component_takes_no_file_or_name_from_another() {
+        let made = imported(&[
+            ("templates/shortcodes/my-note.html", "<b>{{ a }}</b>"),
+            ("templates/shortcodes/two.html", "<i>{{ a }}</i>"),
+            ("templates/shortcodes/two.md", "*{{ a }}*"),
+            ("templates/shortcodes/head.html", "<u>{{ a }}</u>"),
+            ("templates/components/head.html", "{{ page.title }}"),
+            ("templates/shortcodes/README.txt", "{{ a }}"),
+        ]);
+        assert_eq!(
+            made.files.keys().collect::<Vec<_>>(),
+            [
+                "templates/components/head.html",
+                "templates/components/shortcodes/head.html",
+                "templates/components/two.html",
+                "templates/shortcodes/README.txt",
+            ]
+        );
+        assert_eq!(text(&made, "templates/components/head.html"), "{{ page.title }}");
+        let notes: Vec<String> = made.notes.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(notes.join("\n"), @"
+        templates/shortcodes/my-note.html: no content can call a shortcode `my-note`: it is left out
+        templates/shortcodes/two.md: another file is the shortcode `two`: this one is left out
+        ");
     }
 }

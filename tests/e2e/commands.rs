@@ -95,6 +95,10 @@ fn an_old_zola_site_is_imported_and_compared() {
         "+++\ntitle = \"A\"\ndate = 2026-01-02\n+++\n{{ image(src=\"/i.png\", alt=\"An i\") }}\n\n`${{ secrets.X }}` {{ gone(a=1) }}\n",
     );
     write(
+        "content/seen.md",
+        "+++\ntitle = \"Seen\"\ndate = 2026-01-01\n+++\n{{ youtube(id=\"y\", autoplay=true, playlist=\"p&q\") }}\n{{ vimeo(id=1, class=\"wide\") }}\n{{ streamable(id=\"s\") }}\n{{ gist(url=\"https://gist.github.com/a/b\", file=\"c d.rs\") }}\n",
+    );
+    write(
         "templates/shortcodes/image.html",
         "<figure>\n\n    <img src=\"{{ src }}\" alt=\"{{ alt | default(value=\"\") }}\">{% if caption is defined %}{{ caption }}{% endif %}\n</figure>\n",
     );
@@ -112,7 +116,7 @@ fn an_old_zola_site_is_imported_and_compared() {
     world.write("output/atom.xml", "");
     let done = world.bake(".", &["import", "zola", "old", "--out", "new", "--compare", "output"]).ok();
     for line in [
-        "look at content/a.md: no template defines the shortcode `gone`",
+        "look at content/a.md:7: no template defines the shortcode `gone`",
         "~ index.html: words differ: `B` was, `A` is",
         "+ robots.txt: is new",
     ] {
@@ -125,6 +129,16 @@ fn an_old_zola_site_is_imported_and_compared() {
             .read("new/templates/components/image.html")
             .contains("{% component image(src, alt = \"\", caption = none) %}")
     );
+    world.bake(".", &["build", "new", "--out", "built"]).ok();
+    let seen = world.read("built/seen/index.html");
+    for part in [
+        "<div><iframe src=\"https://www.youtube-nocookie.com/embed/y?list=p&amp;q&amp;autoplay=1\"",
+        "<div class=\"wide\"><iframe src=\"https://player.vimeo.com/video/1\"",
+        "<div><iframe src=\"https://streamable.com/e/s\"",
+        "<div><script src=\"https://gist.github.com/a/b.js?file=c%20d%2Ers\"></script></div>",
+    ] {
+        assert!(seen.contains(part), "{part} is missing:\n{seen}");
+    }
     world.bake(".", &["import", "zola", "old", "--out", "new"]).run().code(1).says(&["not empty", "hint:"]);
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::expression::{self, Arguments, Token};
-use super::names::Given;
 use super::shortcode::NTH;
 use super::template;
 use crate::library::comment;
@@ -105,15 +104,12 @@ fn push_calls_apart<'t>(out: &mut Vec<Piece<'t>>, body: &'t str, depth: usize) {
     }
 }
 
-/// Notes what the shortcodes of a page are given.
-pub(super) fn note_given(body: &str, given: &mut Given) {
-    for piece in calls_apart(body) {
-        if let Piece::Print(inside, ..) | Piece::Tag(inside, ..) = piece
-            && let Some((name, arguments)) = shortcode(inside)
-        {
-            given.add(&name, &arguments);
-        }
-    }
+/// The shortcodes that a page calls, with what they are given.
+pub(super) fn calls(body: &str) -> impl Iterator<Item = (String, Arguments)> {
+    calls_apart(body).into_iter().filter_map(|piece| match piece {
+        Piece::Print(inside, ..) | Piece::Tag(inside, ..) => shortcode(inside),
+        _ => None,
+    })
 }
 
 /// `/* … */`: a shortcode that was to be shown, not called.

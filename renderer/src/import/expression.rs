@@ -8,7 +8,7 @@ mod token;
 use std::collections::BTreeSet;
 
 use super::names::Languages;
-use filters::{end_of_filter, filters, term};
+use filters::{end_of_filter, filters, is_fraction, term};
 pub(super) use token::has_outside;
 pub(super) use token::{Arguments, Call, Token, arguments, calls, read, replace_calls, separated, write};
 use token::{KEYWORDS, before, closing, next};
@@ -43,12 +43,31 @@ pub(super) fn convert_value(tokens: Vec<Token>) -> String {
     if joined { format!("true if {} else false", text.trim()) } else { text }
 }
 
-/// An expression that is shown. A quotient that is a whole number was shown without `.0`.
+/// An expression that is shown. A whole number was shown without `.0`.
 pub(super) fn convert_shown(tokens: Vec<Token>) -> String {
-    let is_quotient = has_outside(&tokens, &["/"])
-        && !has_outside(&tokens, &["|", "and", "or", "not", "is", "in", "==", "!="]);
+    let has_fraction = may_have_fraction(&tokens);
     let shown = convert_value(tokens);
-    if is_quotient { format!("({}) | str | trim_end(pat=\".0\")", shown.trim()) } else { shown }
+    if has_fraction { format!("({}) | str | trim_end(pat=\".0\")", shown.trim()) } else { shown }
+}
+
+/// What a variable is set to: a whole number is one where it is shown, too.
+pub(super) fn convert_set(tokens: Vec<Token>) -> String {
+    let has_fraction = may_have_fraction(&tokens) && tokens.len() > 1;
+    let value = convert_value(tokens);
+    let value = value.trim();
+    if has_fraction { format!("({value}) if ({value}) % 1 else ({value}) | int") } else { value.to_owned() }
+}
+
+/// Whether the value of an expression is reckoned and may have a fraction.
+fn may_have_fraction(tokens: &[Token]) -> bool {
+    let mut depth = 0_usize;
+    let has_fraction = tokens.iter().any(|token| {
+        depth += usize::from(token.is("(") || token.is("[") || token.is("{"));
+        depth = depth.saturating_sub(usize::from(token.is(")") || token.is("]") || token.is("}")));
+        depth == 0 && is_fraction(token)
+    });
+    has_fraction
+        && !has_outside(tokens, &["|", "and", "or", "not", "is", "in", "==", "!=", "<", ">", "<=", ">="])
 }
 
 /// Functions that took the default language where they were asked for none, and take that of what is rendered now.

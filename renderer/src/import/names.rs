@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Arguments, Token};
+use super::template;
 use super::variables::Variables;
 use crate::templates::pieces::Piece;
 
 /// What is known of a site while its templates are converted.
+#[derive(Default)]
 pub(super) struct Names {
     /// The name space of each file of macros, by its template name.
     pub(super) spaces: BTreeMap<String, String>,
@@ -18,10 +20,15 @@ pub(super) struct Names {
     pub(super) frames: BTreeMap<String, Frame>,
     /// What macros and shortcodes are given.
     pub(super) given: Given,
+    /// The shortcodes that content calls.
+    pub(super) called: BTreeSet<String>,
     /// By a file of macros, what these read that a shortcode which imports it is given: they saw it.
     pub(super) lent: BTreeMap<String, BTreeSet<String>>,
-    /// What each template reads and includes: an included one sees what the macro or the shortcode is given that includes it.
+    /// What each template reads, includes and imports: an included one sees what the macro or the shortcode is given that
+    /// includes it.
     pub(super) includes: BTreeMap<String, Reads>,
+    /// The templates that are shown in content, too, as parts of shortcodes.
+    pub(super) shown_in_content: BTreeSet<String>,
     /// The languages, where there are several.
     pub(super) languages: Option<Languages>,
 }
@@ -117,17 +124,20 @@ impl Frame {
     }
 }
 
-/// What a template reads that it does not set, and what it includes.
+/// What a template reads that it does not set, what it includes, and whose macros it imports.
 #[derive(Default)]
 pub(super) struct Reads {
     variables: BTreeSet<String>,
     includes: BTreeSet<String>,
+    imports: BTreeSet<String>,
 }
 
 impl Reads {
     pub(super) fn read(&mut self, pieces: &[Piece<'_>]) {
         self.variables.extend(Variables::of(pieces, BTreeSet::new()).free.into_keys());
         self.includes.extend(included(pieces));
+        let tags = pieces.iter().filter_map(Piece::tag);
+        self.imports.extend(tags.filter_map(template::import_of).map(|(file, _)| file));
     }
 }
 
@@ -141,6 +151,19 @@ fn included(pieces: &[Piece<'_>]) -> impl Iterator<Item = String> {
         })
     });
     texts.collect::<Vec<_>>().into_iter()
+}
+
+/// The templates that shortcodes of HTML include, or whose macros they call, and those that these do: content escapes
+/// nothing, and these were escaped as the shortcode was.
+pub(super) fn shown_in_content(reads: &BTreeMap<String, Reads>) -> BTreeSet<String> {
+    let is_shortcode = |name: &&String| name.starts_with("shortcodes/") && !name.ends_with(".md");
+    let mut found = BTreeSet::new();
+    let mut next: Vec<&String> = reads.keys().filter(is_shortcode).collect();
+    while let Some(read) = next.pop().and_then(|name| reads.get(name)) {
+        let others = read.includes.iter().chain(&read.imports);
+        next.extend(others.filter(|name| reads.contains_key(*name) && found.insert((*name).clone())));
+    }
+    found
 }
 
 impl Names {

@@ -20,11 +20,59 @@ pub(super) fn counts_calls(text: &str) -> bool {
     Variables::of(&pieces(text), BTreeSet::new()).free.contains_key(NTH)
 }
 
+/// Where the component of a shortcode is kept, below its folder and without an ending, and the shortcode's name. `file` is
+/// below `shortcodes/`.
+pub(super) fn name_of(file: &str) -> (&str, &str) {
+    let path = file.rsplit_once('.').map_or(file, |(path, _)| path);
+    (path, path.rsplit('/').next().unwrap_or(path))
+}
+
+/// The template that the component of a shortcode is, where no other template has that name.
+pub(super) fn component_file(file: &str, names: &Names) -> String {
+    let (path, _) = name_of(file);
+    let usual = format!("components/{path}.html");
+    if names.files.contains(&usual) { format!("components/shortcodes/{path}.html") } else { usual }
+}
+
+/// Shortcodes that older versions brought along, as components.
+pub(super) const BROUGHT: [(&str, &str); 4] = [
+    (
+        "gist",
+        "{% component gist(url, class = none, file = none) %}
+<div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><script src=\"{{ url | escape }}.js{% if file %}?file={{ file | urlencode_strict }}{% endif %}\"></script></div>
+{% endcomponent gist %}
+",
+    ),
+    (
+        "streamable",
+        "{% component streamable(id, class = none) %}
+<div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><iframe src=\"https://streamable.com/e/{{ id | str | escape }}\" title=\"Streamable video\" loading=\"lazy\" allowfullscreen></iframe></div>
+{% endcomponent streamable %}
+",
+    ),
+    (
+        "vimeo",
+        "{% component vimeo(id, class = none) %}
+<div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><iframe src=\"https://player.vimeo.com/video/{{ id | str | escape }}\" title=\"Vimeo video\" loading=\"lazy\" allowfullscreen></iframe></div>
+{% endcomponent vimeo %}
+",
+    ),
+    (
+        "youtube",
+        "{% component youtube(id, autoplay = none, class = none, playlist = none) %}
+{% set list = \"list=\" ~ playlist if playlist else none -%}
+{% set play = \"autoplay=1\" if autoplay else none -%}
+{% set query = [it for it in [list, play] if it] | join(sep=\"&\") -%}
+<div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><iframe src=\"https://www.youtube-nocookie.com/embed/{{ id | str | escape }}{% if query %}?{{ query | escape }}{% endif %}\" title=\"YouTube video\" loading=\"lazy\" allowfullscreen></iframe></div>
+{% endcomponent youtube %}
+",
+    ),
+];
+
 /// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines. Macros
 /// that it defines follow it: a component cannot hold others.
 pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
-    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-    let name = stem.rsplit('/').next().unwrap_or(stem);
+    let (_, name) = name_of(file);
     let (text, macros) = without_macros(text);
     let text = text.as_str();
     let found = Variables::of(&pieces(text), BTreeSet::new());

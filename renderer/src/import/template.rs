@@ -85,7 +85,7 @@ impl<'a> Converter<'a> {
 pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
     let own = names.spaces.get(name).map_or("", String::as_str);
     let mut converter = Converter::new(names, own);
-    converter.escapes = names.lent.contains_key(name);
+    converter.escapes = names.shown_in_content.contains(name);
     converter.lent.extend(names.lent.get(name).into_iter().flatten().cloned());
     converter.run(text);
     converter.converted()
@@ -332,7 +332,7 @@ impl Converter<'_> {
         } else {
             self.components.remove(variable);
         }
-        expression::convert_value(tokens)
+        expression::convert_set(tokens)
     }
 
     /// A macro's first tag. A parameter's default says which values it takes now: where others are given, or may be, it is

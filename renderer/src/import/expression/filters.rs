@@ -33,6 +33,16 @@ fn operand(tokens: &[Token], bar: usize) -> usize {
 
 const OPERATORS: [&str; 6] = ["~", "+", "-", "*", "/", "%"];
 
+/// Whether a token says that a value is a number that may have a fraction.
+fn is_reckoned(token: &Token) -> bool {
+    is_fraction(token) || ["+", "-", "*"].iter().any(|operator| token.is(operator))
+}
+
+/// Whether a token makes a number that may have a fraction out of whole ones.
+pub(super) fn is_fraction(token: &Token) -> bool {
+    token.is("/") || matches!(token, Token::Number(number) if number.contains('.'))
+}
+
 /// Where the value before `bar` begins, with its fields, calls and filters.
 pub(super) fn term(tokens: &[Token], bar: usize) -> usize {
     let mut start = bar;
@@ -79,9 +89,9 @@ pub(super) fn filters(tokens: &mut Vec<Token>) {
             i = start + 1;
             continue;
         }
-        // Of a quotient, its whole part was taken.
+        // Of what was reckoned, the whole part was taken.
         if tokens[name].is("int")
-            && tokens[start..i].iter().any(|token| token.is("/"))
+            && tokens[start..i].iter().any(is_reckoned)
             && !has_outside(&tokens[start..i], &["|"])
         {
             let round = read("| round(method=\"floor\") ");
@@ -180,12 +190,26 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
             }
             format!("[it for it in {list} if {}] | group_by(attribute=\"{attribute}\")", there(&attribute))
         }
+        "unique" if argument("attribute").is_some() => {
+            let attribute = field(argument("attribute"));
+            let those = format!("[it for it in {list} if {}]", there(&attribute));
+            format!("[it[0] for key, it in {those} | group_by(attribute=\"{attribute}\")]")
+        }
+        // What is no number stopped nothing.
+        "int" | "float" if argument("base").is_none() => {
+            let default = argument("default")?;
+            let asked = format!("{list} is number or {list} is matching(pat=\"{NUMBER}\")");
+            let whole = if name == "int" { " | round(method=\"floor\") | int" } else { "" };
+            format!("({list} | float{whole} if {asked} else {default})")
+        }
         "truncate" if argument("length").is_none() => {
             let end = argument("end").map_or_else(String::new, |end| format!(", end={end}"));
             format!("{list} | truncate(length=255{end})")
         }
-        // Units of a thousand were those without a word.
-        "filesizeformat" if argument("binary").is_none() => format!("{list} | filesize_format(binary=false)"),
+        // Without a word, units were of 1024 and had the names of others.
+        "filesizeformat" if argument("binary").is_none() => format!(
+            "{list} | filesize_format | replace(from=\"KiB\", to=\"kB\") | replace(from=\"iB\", to=\"B\")"
+        ),
         "indent" => {
             let (sign, width) = repeated(argument("prefix")?.trim_matches(['"', '\'', '`']))?;
             let others = given.iter().filter(|(key, _)| key.as_deref() != Some("prefix"));
@@ -206,6 +230,9 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
         _ => return None,
     })
 }
+
+/// Texts that are numbers.
+const NUMBER: &str = "^ *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *$";
 
 /// The sign that a text is made of, and how many of it there are.
 fn repeated(text: &str) -> Option<(char, usize)> {
@@ -343,7 +370,7 @@ fn changed_arguments(
     let gone: &[&str] = match tokens[name].as_str() {
         "int" | "float" => &["default"],
         "round" if given.iter().any(|(key, value)| is(key, &["method"]) && common(value)) => &["method"],
-        "unique" => &["attribute", "case_sensitive"],
+        "unique" => &["case_sensitive"],
         "date" | "default" | "split" => &[],
         _ => return,
     };

@@ -27,7 +27,17 @@ fn what_changed_is_changed() {
             "pages | map(attribute=\"date\")",
             "[it.date for it in pages if it?.date is defined and it?.date is not none]",
         ),
-        ("n | int(default=0)", "n | int"),
+        (
+            "a.b | int(default=0)",
+            "(a.b | float | round(method=\"floor\") | int if a.b is number or a.b is matching(pat=\"^ *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *$\") else 0)",
+        ),
+        ("n | int(base=16, default=0)", "n | int(base=16)"),
+        ("n + m | int", "(n + m) | round(method=\"floor\") | int"),
+        ("n * 1.5 | int", "(n * 1.5) | round(method=\"floor\") | int"),
+        (
+            "a | unique(attribute=\"b\")",
+            "[it[0] for key, it in [it for it in a if it?.b is defined and it?.b is not none] | group_by(attribute=\"b\")]",
+        ),
         ("n | round(method=\"common\", precision=1)", "n | round(precision=1)"),
         ("n | round(method=\"ceil\")", "n | round(method=\"ceil\") | int"),
         ("page.extra.a | default(value=\"x.y\")", "page?.extra?.a | default(value=\"x.y\")"),
@@ -65,13 +75,19 @@ fn values_are_what_they_were() {
             "a | addslashes",
             r#"a | replace(from="\\", to="\\\\") | replace(from="\"", to="\\\"") | replace(from="\'", to="\\\'")"#,
         ),
-        ("n | int(default=1) | f", "n | int | f"),
+        (
+            "n | trim | float(default=x) | f",
+            "(n | trim | float if n | trim is number or n | trim is matching(pat=\"^ *[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)? *$\") else x) | f",
+        ),
         ("p | filter(attribute=\"a.0\", value=1)", "[it for it in p if it?.a?[0] == 1]"),
-        ("n / 2 | int(default=0) | f", "(n / 2) | round(method=\"floor\") | int | f"),
+        ("n / 2 | int | f", "(n / 2) | round(method=\"floor\") | int | f"),
         ("a.b is defined", "a?.b is defined"),
         ("x.y is iterable and z", "true if (x?.y is array or x?.y is map) and z else false"),
         ("a or b | f is not iterable", "true if a or (b | f is not array and b | f is not map) else false"),
-        ("n | filesizeformat", "n | filesize_format(binary=false)"),
+        (
+            "n | filesizeformat",
+            "n | filesize_format | replace(from=\"KiB\", to=\"kB\") | replace(from=\"iB\", to=\"B\")",
+        ),
         ("n | filesizeformat(binary=true)", "n | filesizeformat(binary=true)"),
         ("a | indent(prefix='  ', first=true)", "a | indent(width=2, indentation=\" \", first=true)"),
         ("a | indent(prefix='> ')", "a | indent(prefix='> ')"),
@@ -110,6 +126,11 @@ fn quotients_are_shown_as_they_were() {
     assert_eq!(convert_shown(read(" n / 2 ")), "(n / 2) | str | trim_end(pat=\".0\")");
     assert_eq!(convert_shown(read("f(a=n / 2)")), "f(a=n / 2)");
     assert_eq!(convert_shown(read("n / 2 == 1")), "n / 2 == 1");
+    assert_eq!(convert_shown(read("n * 1.5")), "(n * 1.5) | str | trim_end(pat=\".0\")");
+    assert_eq!(convert_set(read("n / 2")), "(n / 2) if (n / 2) % 1 else (n / 2) | int");
+    for other in ["1.5", "[1.5]", "n / 2 < 1", "f(a=n / 2) - 1"] {
+        assert_eq!(convert_set(read(other)), other);
+    }
 }
 
 #[test]

@@ -1,5 +1,4 @@
 use super::*;
-use crate::import::names::Given;
 use crate::import::shortcode::shortcode;
 
 fn names() -> Names {
@@ -7,11 +6,7 @@ fn names() -> Names {
         spaces: [("macros/links.html".to_owned(), "links".to_owned())].into(),
         aliases: [("inherited".to_owned(), "links".to_owned())].into(),
         files: ["there.html".to_owned()].into(),
-        frames: BTreeMap::new(),
-        given: Given::default(),
-        lent: BTreeMap::new(),
-        includes: BTreeMap::new(),
-        languages: None,
+        ..Names::default()
     }
 }
 
