@@ -170,7 +170,7 @@ async fn log(args: LogArgs) -> anyhow::Result<()> {
         let told = serde_json::from_str::<Told>(&line).ok();
         left -= u64::from(matches!(told, Some(Told::Request(_))));
         let text = match told {
-            Some(Told::Request(record)) if !args.admin.json => record.to_string(),
+            Some(Told::Request(record)) if !args.admin.json => print::plain(&record.to_string()).into_owned(),
             Some(Told::Missed { missed }) if !args.admin.json => {
                 format!("{missed} more came too fast to be told\n")
             }

@@ -3,6 +3,7 @@
 //! Whoever reads may leave, as `head` does, or a log that is started again. A command that only prints ends then; all else goes
 //! on with its work, which nobody has asked to end.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -31,9 +32,23 @@ pub(crate) use {say, tell};
 
 /// Writes a line, where somebody reads it.
 pub fn line(out: &mut impl Write, line: fmt::Arguments<'_>) {
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+    let text = line.to_string();
+    if let Err(error) = writeln!(out, "{}", plain(&text)).and_then(|()| out.flush()) {
         tracing::debug!(%error, "nobody reads what is printed");
     }
+}
+
+/// Text in which what steers a terminal stands as what it is: commands print words of other people's requests and responses, too.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
+    }
+    plain.into()
 }
 
 /// Whether this is the end of a command because nobody reads what it prints.
@@ -142,4 +157,15 @@ pub fn release(release: Option<&ReleaseId>) -> String {
 /// The `site` of a query, to put behind others.
 pub fn site_query(system: &SystemArgs) -> String {
     system.site.as_ref().map(|site| format!("&site={site}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_shown() {
+        assert!(matches!(plain("säg\t\n\u{202e}"), Cow::Borrowed(_)));
+        assert_eq!(plain("a\x1b[2J\r\x7f\u{9b}b"), "a\\u{1b}[2J\\u{d}\\u{7f}\\u{9b}b");
+    }
 }

@@ -277,6 +277,32 @@ fn each_decision_is_told_with_its_clause() {
 }
 
 #[test]
+fn what_clients_and_upstreams_say_steers_no_operators_terminal() {
+    let world = World::new();
+    let upstream =
+        Upstream::start(|_| Answer::Send(response(200, &[FRESH[0], ("etag", "\"\u{9b}2J\"")], "hello")));
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    let admin = [("BAKE_API", edge.admin.as_str()), ("BAKE_TOKEN", TOKEN)];
+    let ask = |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        http::raw(&edge.address, request.as_bytes()).unwrap();
+    };
+    for args in [&["edge", "log", "status=400", "--count", "1"][..], &["edge", "top", "--seconds", "2"]] {
+        let mut reading = world.bake(".", args).vars(&admin).start();
+        wait_until("its end", SOON, || {
+            ask("/\u{1b}[2J");
+            reading.ended().is_some()
+        });
+        let said = reading.stdout();
+        assert!(said.contains("/\\u{1b}[2J"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+    ask("/a");
+    let why = edge.bake(&["edge", "why", "http://h/a"]).success().stdout;
+    assert!(why.contains("\\u{9b}2J") && !why.contains('\u{9b}'), "{why:?}");
+}
+
+#[test]
 fn what_the_trace_had_no_time_for_is_said() {
     let world = World::new();
     let record = r#"{"time_ms":0,"id":"1","client":"::1","method":"GET","host":"h","target":"/a","status":200,"result":"hit","us":9,"bytes":1,"steps":[{"what":"hit: it is fresh","clause":"RFC 9111 §4.2"}]}"#;
