@@ -17,13 +17,23 @@ use tokio::{
 /// Those take turns that look at the files in memory of the whole process.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// What the kernel holds of what an edge of this process has sent, in bytes; to one client, where its port is given. What
-/// `/proc/net/tcp` says is of all processes, and lacks lines while others come and go.
+/// The port of an address.
+fn port(address: &str) -> u16 {
+    address.parse::<std::net::SocketAddr>().unwrap().port()
+}
+
+/// What the kernel holds of what an edge of this process has sent, in bytes; to one client, where its port is given.
 fn held(edge: &support::Running, client: Option<u16>) -> usize {
+    let edge = port(&edge.address);
+    held_between(|from, to| from == edge && client.is_none_or(|client| client == to))
+}
+
+/// What it holds of what was sent between such ports of this process. What `/proc/net/tcp` says is of all processes, and lacks
+/// lines while others come and go.
+fn held_between(is_meant: impl Fn(u16, u16) -> bool) -> usize {
     use rustix::ioctl::{Getter, Opcode, ioctl};
     use std::os::fd::BorrowedFd;
     const OUT_QUEUE: Opcode = 0x5411;
-    let edge = edge.address.parse::<std::net::SocketAddr>().unwrap().port();
     let port = |address: rustix::net::SocketAddrAny| {
         std::net::SocketAddr::try_from(address).ok().map(|address| address.port())
     };
@@ -34,7 +44,7 @@ fn held(edge: &support::Running, client: Option<u16>) -> usize {
         // SAFETY: what was closed meanwhile, or is another by now, is only asked what it is.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let ends = (port(rustix::net::getsockname(fd).ok()?)?, port(rustix::net::getpeername(fd).ok()??)?);
-        if ends.0 != edge || client.is_some_and(|client| client != ends.1) {
+        if !is_meant(ends.0, ends.1) {
             return None;
         }
         #[expect(unsafe_code, reason = "there is no other way to ask for it")]
@@ -67,6 +77,36 @@ async fn content_that_nobody_takes_is_counted() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         edge.edge.refresh_gauges();
     }
+}
+
+/// And however much of it there is, the kernel takes little for an upstream that reads nothing.
+#[tokio::test]
+async fn a_slow_upstream_holds_little_of_the_kernels_memory() {
+    const HELD_MAX: usize = 1 << 20;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let urls = vec![format!("http://{upstream}")];
+    let edge = run(edge::EdgeConfig::new(edge::Mode::Upstream { urls }, "test-edge")).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000000\r\n\r\n").await.unwrap();
+    let (mut accepted, _) = listener.accept().await.unwrap();
+    // As fast as it can at first, so that the kernel would take much.
+    let sending = async { while stream.write_all(&[b'x'; 64 << 10]).await.is_ok() {} };
+    let reading = async {
+        let mut bytes = vec![0; 256 << 10];
+        let mut left = 64 << 20;
+        while left > 0 {
+            left -= accepted.read(&mut bytes).await.unwrap().min(left);
+        }
+    };
+    tokio::pin!(sending);
+    tokio::select! {
+        () = &mut sending => panic!("it broke off"),
+        () = reading => {}
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(2), sending).await.is_err());
+    let held = held_between(|_, to| to == upstream.port());
+    assert!(held > 0 && held <= HELD_MAX, "{held}");
 }
 
 /// However much there is for a client that reads nothing, the kernel takes little of it.

@@ -159,14 +159,18 @@ pub(super) fn set_lifted(stream: &TcpStream) -> io::Result<()> {
     set(stream, LIFTED_BYTES)
 }
 
+/// Bounds what the kernel takes of what is written before it is sent.
+///
+/// # Errors
+/// Where the system does not know the option.
 #[cfg(target_os = "linux")]
-fn set(stream: &TcpStream, bytes_max: usize) -> io::Result<()> {
+pub(crate) fn set(stream: &TcpStream, bytes_max: usize) -> io::Result<()> {
     let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
     socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes_max)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set(_: &TcpStream, _: usize) -> io::Result<()> {
+pub(crate) fn set(_: &TcpStream, _: usize) -> io::Result<()> {
     Ok(())
 }
 

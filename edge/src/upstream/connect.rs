@@ -23,7 +23,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::address::{Address, Place};
-use crate::{books::Books, clock, policy::freshness::Millis, sockets::Watched};
+use crate::{books::Books, clock, http1::unsent, policy::freshness::Millis, sockets::Watched};
 
 /// For how long the addresses of a name count as known. The system's resolver does not tell the record's own time; this
 /// is what clusters commonly set.
@@ -32,8 +32,11 @@ const NAME_MS: Millis = 10_000;
 const ADDRESSES_MAX: usize = 64;
 /// Bytes that are read at once where memory is short; thousands of connections may have as much in hand.
 const READ_BYTES_SHORT: u64 = 16 << 10;
-/// And that the kernel may hold of a response which is not read.
-const RECEIVED_BYTES_SHORT: usize = 32 << 10;
+/// And that the kernel may hold of a response which is not read, and of content that has yet to be sent.
+const HELD_BYTES_SHORT: usize = 32 << 10;
+/// What the kernel takes in any case of content that has yet to be sent. By itself it takes 4 MiB for an upstream that reads slowly,
+/// whatever clients send it.
+const UNSENT_BYTES_MAX: usize = 128 << 10;
 /// A connection is not used again after this, so that load moves to machines that have joined behind an address.
 const CONNECTION_MS_MAX: Millis = 5 * 60_000;
 /// An address that does not answer leaves the others at least this long.
@@ -199,6 +202,7 @@ impl Dial {
             Place::Tcp { host, port } => {
                 let stream = self.dial_tcp(host, *port).await?;
                 stream.set_nodelay(true)?;
+                bound_unsent(&stream, UNSENT_BYTES_MAX);
                 let peer = stream.peer_addr()?.ip();
                 (Box::new(stream), Some(peer))
             }
@@ -229,6 +233,12 @@ impl Dial {
             }
         }
         Err(last)
+    }
+}
+
+fn bound_unsent(stream: &TcpStream, bytes_max: usize) {
+    if let Err(error) = unsent::set(stream, bytes_max) {
+        tracing::debug!(%error, "what the kernel takes of content for an upstream could not be bounded");
     }
 }
 
@@ -288,9 +298,9 @@ impl Io {
             return;
         }
         self.is_bounded = true;
-        if let Some(stream) = self.stream.tcp()
-            && let Err(error) = SockRef::from(stream).set_recv_buffer_size(RECEIVED_BYTES_SHORT)
-        {
+        let Some(stream) = self.stream.tcp() else { return };
+        bound_unsent(stream, HELD_BYTES_SHORT);
+        if let Err(error) = SockRef::from(stream).set_recv_buffer_size(HELD_BYTES_SHORT) {
             tracing::debug!(%error, "what the kernel holds of an upstream's response could not be bounded");
         }
     }
