@@ -161,17 +161,17 @@ impl<'a> Memos<'a> {
         Ok(Err(Useless::Damaged))
     }
 
-    /// Keeps what a renderer knows of the release that activation `seq` has made active, and drops what is older.
+    /// A memo of the release that activation `seq` has made active, for [`Memos::put`].
     ///
     /// # Errors
-    /// Where the bucket does not take it, or not in time.
-    pub async fn store(
+    /// Where `write_memo` fails, or it is too large.
+    pub async fn pack(
         &self,
         seq: u64,
         root: Digest,
         rules: &Rules,
         write_memo: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()> + Send + 'static,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Bytes> {
         let head = Head { version: 2, site: self.site.to_string(), seq, root, rules: digest_of(rules) };
         let whole = tokio::task::spawn_blocking(move || write(&head, write_memo)).await??;
         anyhow::ensure!(
@@ -179,10 +179,18 @@ impl<'a> Memos<'a> {
             "a memo of {} bytes is too large to keep: {PACKED_BYTES_MAX} are the most",
             whole.len()
         );
-        in_time(self.put(seq, &whole)).await
+        Ok(whole)
     }
 
-    async fn put(&self, seq: u64, whole: &Bytes) -> anyhow::Result<()> {
+    /// Keeps a memo, and drops what is older. Whoever does not wait for the end leaves nothing that is taken for one.
+    ///
+    /// # Errors
+    /// Where the bucket does not take it, or not in time.
+    pub async fn put(&self, seq: u64, packed: &Bytes) -> anyhow::Result<()> {
+        in_time(self.replace(seq, packed)).await
+    }
+
+    async fn replace(&self, seq: u64, whole: &Bytes) -> anyhow::Result<()> {
         // The first part last: with it the memo is whole.
         for from in (0..whole.len()).step_by(self.part_bytes_max).rev() {
             let bytes = whole.slice(from..whole.len().min(from + self.part_bytes_max));

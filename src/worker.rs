@@ -30,6 +30,7 @@ use release::{Digest, ReleaseId};
 use renderer::schedule::{Firing, Runner};
 use renderer::{BaseUrl, Diagnostic, Renderer};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::folder::Folder;
@@ -185,6 +186,8 @@ pub struct Worker {
     /// Whether the bucket was asked what other renderers know.
     recalled: bool,
     unwritten: Option<Unwritten>,
+    /// Under way while the renderer is made ready for the next save.
+    ready: Option<JoinHandle<()>>,
     attempt: u32,
     retry: Option<(tokio::time::Instant, Trigger)>,
     schedules: Vec<renderer::schedule::ScheduleConfig>,
@@ -228,6 +231,7 @@ impl Worker {
             known: None,
             recalled: false,
             unwritten: None,
+            ready: None,
             attempt: 0,
             retry: None,
             schedules: Vec::new(),
@@ -271,7 +275,7 @@ impl Worker {
             self.serve(Batch::of(reasons, retry)).await;
         }
         if let Some(Unwritten { summary, .. }) = &self.unwritten {
-            self.write_memo(summary.outputs / 20).await;
+            self.write_memo(summary.outputs / 20, false).await;
         }
         self.aside = None;
         if let Some(runner) = self.runner.take() {
@@ -341,7 +345,7 @@ impl Worker {
         }
         // Nobody waits for this: whoever asked has the answer.
         if let Some(Unwritten { least, .. }) = self.unwritten {
-            self.write_memo(least).await;
+            self.write_memo(least, true).await;
         }
     }
 

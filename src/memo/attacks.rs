@@ -155,7 +155,9 @@ impl Publisher {
         let (renderer, input, summary) = (Arc::clone(renderer), input.clone(), summary.clone());
         let write =
             move |out: &mut (dyn Write + Send)| renderer.write_memo(&input, &summary, Readers::All, out);
-        self.memos().store(state, root(&self.site.to_string(), state), &Rules::default(), write).await
+        let memos = self.memos();
+        let root = root(&self.site.to_string(), state);
+        memos.put(state, &memos.pack(state, root, &Rules::default(), write).await?).await
     }
 }
 

@@ -62,6 +62,7 @@ impl Worker {
         let data = self.fetched.data_of(&config);
         let now = draft.now(Timestamp::now());
         let base = draft.base_seq().zip(draft.base_root());
+        self.be_ready().await;
         let known = self.base_known(&draft).await?;
         let recording = Recorded {
             sources: sources.clone(),
@@ -73,6 +74,7 @@ impl Worker {
         let summary = self.render(&draft, &input, known.as_ref(), &recording, soon).await;
         self.known.clone_from(&known);
         let summary = summary?;
+        self.expect_saves();
         self.note(&summary, batch);
         let render = began.elapsed();
         let about = about(request, &config, &summary, now);

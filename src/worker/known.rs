@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use origin::policy::Rules;
 use origin::publish::Draft;
 use release::Digest;
 use renderer::{Handed, Readers, RenderId, Sources};
 
+use tokio::sync::mpsc;
+
 use super::Worker;
+use super::reason::Reason;
 use super::stop::Stop;
 use crate::memo::Memos;
 
@@ -50,6 +54,9 @@ pub(super) struct Unwritten {
 /// Outputs that were rendered since a memo was written before another one is: writing it costs more than it spares
 /// where few are.
 pub(super) const MEMO_RENDERED_MIN: usize = 1_000;
+
+/// Pause between two looks for a reason while a memo is uploaded.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 impl Worker {
     pub(super) fn knows(
@@ -104,41 +111,100 @@ impl Worker {
         }
     }
 
+    /// Lets the renderer make ready what the next save asks for, while what it made is uploaded.
+    pub(super) fn expect_saves(&mut self) {
+        let renderer = Arc::clone(&self.renderer);
+        self.ready = Some(tokio::task::spawn_blocking(move || renderer.expect_saves()));
+    }
+
+    /// Waits for that: of two that work with what a renderer knows, one goes without.
+    pub(super) async fn be_ready(&mut self) {
+        if let Some(ready) = self.ready.take()
+            && let Err(error) = ready.await
+        {
+            tracing::warn!(%error, "the renderer is not ready for saves; the next one takes longer");
+        }
+    }
+
+    /// Waits until there is a reason to publish, which stays where it is.
+    async fn reason_waits(&self) {
+        while self.reasons.is_empty() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Notes what was rendered, for the next memo.
     pub(super) fn remember(&mut self, input: renderer::Input, summary: renderer::Summary) {
-        let first = self.unwritten.is_none() && summary.handed == Handed::All;
+        let least = match &self.unwritten {
+            None if summary.handed == Handed::All => 0,
+            // One that is due and was put off is still due.
+            Some(before) if before.rendered > before.least => before.least,
+            _ => MEMO_RENDERED_MIN.max(summary.outputs / 4),
+        };
         let rendered = self.unwritten.take().map_or(0, |before| before.rendered) + summary.rendered;
-        let least = if first { 0 } else { MEMO_RENDERED_MIN.max(summary.outputs / 4) };
         self.unwritten = Some(Unwritten { input, summary, rendered, least });
     }
 
     /// Writes what the renderer knows of the active release to the bucket, if more than `least` outputs were rendered
-    /// since that was done last.
-    pub(super) async fn write_memo(&mut self, least: usize) {
-        let (Some(unwritten), Some(known)) = (&mut self.unwritten, &self.known) else { return };
+    /// since that was done last. With `gives_way` it is put off as soon as there is a reason to publish.
+    pub(super) async fn write_memo(&mut self, least: usize, gives_way: bool) {
+        self.be_ready().await;
+        let (Some(unwritten), Some(known)) = (&self.unwritten, &self.known) else { return };
         if unwritten.rendered <= least || known.render != unwritten.summary.render {
             return;
         }
-        unwritten.rendered = 0;
-        let (input, summary) = (unwritten.input.clone(), unwritten.summary.clone());
         let renderer = Arc::clone(&self.renderer);
         let keep = tokio::task::spawn_blocking(move || renderer.keep_blocks());
         if let Err(error) = keep.await.unwrap_or_else(|ended| Err(io::Error::other(ended))) {
             tracing::warn!(%error, "highlighted code was not kept; the next one to start highlights it again");
         }
+        let (input, summary) = (unwritten.input.clone(), unwritten.summary.clone());
         let renderer = Arc::clone(&self.renderer);
-        let write =
-            move |out: &mut (dyn Write + Send)| renderer.write_memo(&input, &summary, Readers::All, out);
+        let reasons = gives_way.then(|| self.handle.reasons.clone());
+        let write = move |out: &mut (dyn Write + Send)| {
+            renderer.write_memo(&input, &summary, Readers::All, &mut GivesWay { out, reasons })
+        };
         let memos = Memos::new(&*self.setup.bucket, &self.setup.site);
-        if let Err(error) = memos.store(known.seq, known.root, &known.rules, write).await {
+        let stored = match memos.pack(known.seq, known.root, &known.rules, write).await {
+            Ok(packed) => tokio::select! {
+                stored = memos.put(known.seq, &packed) => stored,
+                () = self.reason_waits(), if gives_way => Ok(()),
+            },
+            packed => packed.map(drop),
+        };
+        if gives_way && !self.reasons.is_empty() {
+            tracing::debug!("what the renderer knows is kept later: there is something to publish");
+            return;
+        }
+        if let Err(error) = stored {
             tracing::warn!(%error, "what the renderer knows was not kept; the next one to start renders everything");
         }
-        let renderer = Arc::clone(&self.renderer);
-        let ready = tokio::task::spawn_blocking(move || renderer.expect_saves());
-        if let Err(error) = ready.await {
-            tracing::warn!(%error, "the renderer is not ready for saves; the next one takes longer");
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.rendered = 0;
         }
         // Many outputs at once leave gaps, as much again as what stays.
         tokio::task::spawn_blocking(edge::give_back);
+    }
+}
+
+/// Passes on what is written until there is a reason to publish.
+struct GivesWay<'a> {
+    out: &'a mut (dyn Write + Send),
+    /// None where it does not matter.
+    reasons: Option<mpsc::Sender<Reason>>,
+}
+
+impl Write for GivesWay<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.reasons {
+            Some(reasons) if reasons.capacity() < reasons.max_capacity() => {
+                Err(io::Error::other("there is something to publish"))
+            }
+            _ => self.out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

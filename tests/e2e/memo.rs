@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::harness::{Fate, Proxy, SOON, World, files, paths, settle, site};
-use crate::roles::Roles;
+use crate::harness::{Fate, Proxy, SOON, World, files, paths, settle, site, wait_until};
+use crate::roles::{Roles, TOKEN};
 
 /// Files below a folder, by path, with their bytes and when they were modified.
 fn dated(root: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
@@ -307,6 +307,37 @@ fn a_bucket_that_fails_over_what_renderers_know_costs_time_alone() {
         }
         is_live(&world, &roles, "site", &format!("clean{n}"));
     }
+}
+
+#[test]
+fn nobody_waits_for_what_a_renderer_keeps_for_others() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let origin = roles.origin();
+    let is_memo = |method: &str, target: &str| method == "PUT" && target.contains("/memo/");
+    let proxy = Proxy::start(&roles.bucket.endpoint, move |method, target| match is_memo(method, target) {
+        true => Fate::Hold,
+        false => Fate::Pass,
+    });
+    let _renderer = world
+        .bake("elsewhere", &["renderer"])
+        .vars(&roles.bucket.at(proxy.address()).vars())
+        .var("BAKE_ORIGINS", &origin.address)
+        .var("BAKE_TOKEN", TOKEN)
+        .start();
+    let publish = |limit: Duration| {
+        let run = world.bake("site", &["publish"]).var("BAKE_API", &origin.address).var("BAKE_TOKEN", TOKEN);
+        run.run_within(limit).success()
+    };
+    publish(Duration::from_secs(45));
+    wait_until("a memo that is uploaded", SOON, || {
+        proxy.seen().iter().any(|(asked, fate)| asked.contains("/memo/") && *fate == Fate::Hold)
+    });
+    // A request to the bucket that gets no answer is given up after half a minute.
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    publish(SOON);
+    is_live(&world, &roles, "site", "clean");
 }
 
 #[test]

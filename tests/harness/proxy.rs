@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::LOOK_EVERY;
 use super::http::connect;
 
 /// What becomes of an exchange.
@@ -21,6 +22,8 @@ pub enum Fate {
     Refuse(u16),
     /// The bucket does the work; the client gets the head of the reply and half of its content.
     HalfReply,
+    /// Nothing happens until the proxy ends.
+    Hold,
 }
 
 type Decide = dyn FnMut(&str, &str) -> Fate + Send;
@@ -110,6 +113,12 @@ fn serve(client: &TcpStream, shared: &Shared) -> io::Result<()> {
         let fate = (shared.decide.lock().unwrap())(method, target);
         shared.seen.lock().unwrap().push((format!("{method} {target}"), fate));
         if fate == Fate::LoseRequest {
+            return client.shutdown(Shutdown::Both);
+        }
+        if fate == Fate::Hold {
+            while !shared.stop.load(Ordering::SeqCst) {
+                std::thread::sleep(LOOK_EVERY);
+            }
             return client.shutdown(Shutdown::Both);
         }
         if let Fate::Refuse(status) = fate {
