@@ -59,8 +59,7 @@ impl Key {
 
     /// The key of an upstream's URL. `host` is lower-cased, its default port dropped.
     pub(crate) fn of_upstream(scheme: Scheme, host: &str, target: &str) -> Self {
-        let scope = [scheme.as_str(), "://", &scheme.authority(host)].concat();
-        Self { scope: scope.into(), target: target.into(), of_site: false }
+        Self { scope: scheme.origin(host).into(), target: target.into(), of_site: false }
     }
 
     /// The key of a site's path (see [`url::site_path`]).

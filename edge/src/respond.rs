@@ -271,7 +271,10 @@ impl Edge {
         }
         match body.exact_bytes() {
             Some(length) if code != StatusCode::NO_CONTENT => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                // Of content that goes out the length is told by whoever sends it.
+                if inbound.method == Method::HEAD {
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
             }
             _ => {
                 headers.remove(header::CONTENT_LENGTH);

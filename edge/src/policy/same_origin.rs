@@ -29,12 +29,22 @@ impl Scheme {
 
     /// A host in lower case, without this scheme's default port.
     pub fn authority(self, host: &str) -> String {
+        self.bare(host).to_ascii_lowercase()
+    }
+
+    /// The same behind the scheme: `scheme://authority`.
+    pub fn origin(self, host: &str) -> String {
+        let mut origin = [self.as_str(), "://", self.bare(host)].concat();
+        origin.make_ascii_lowercase();
+        origin
+    }
+
+    fn bare(self, host: &str) -> &str {
         let port = match self {
             Self::Http => ":80",
             Self::Https => ":443",
         };
-        let bare = host.strip_suffix(port).or_else(|| host.strip_suffix(':'));
-        bare.unwrap_or(host).to_ascii_lowercase()
+        host.strip_suffix(port).or_else(|| host.strip_suffix(':')).unwrap_or(host)
     }
 }
 

@@ -19,6 +19,7 @@ mod tls;
 mod upstream;
 
 use std::{
+    borrow::Cow,
     fmt, mem,
     path::PathBuf,
     sync::{
@@ -282,9 +283,9 @@ impl Upstreams {
     }
 
     /// The order in which to try: those that are up, as the balancing says, then the others.
-    fn order(&self, set: &Set, ask: &Ask, only_up: bool) -> Vec<Arc<Upstream>> {
-        if let ([only], false) = (&*set.list, only_up) {
-            return vec![Arc::clone(only)];
+    fn order<'a>(&self, set: &'a Set, ask: &Ask, only_up: bool) -> Cow<'a, [Arc<Upstream>]> {
+        if set.list.len() == 1 && !only_up {
+            return Cow::Borrowed(&set.list);
         }
         let now = clock::boot_ms();
         let balance = set.options.balance;
@@ -328,16 +329,16 @@ impl Upstreams {
         self.note_request();
         let mut last = EdgeError::NoUpstream;
         let mut tried = 0;
-        for upstream in self.order(&set, ask, false) {
+        for upstream in &*self.order(&set, ask, false) {
             if tried > 0 {
                 if upstream.refuses(set.options.breaker) {
                     continue;
                 }
-                if !self.may_retry(&set, &upstream, tried - 1) {
+                if !self.may_retry(&set, upstream, tried - 1) {
                     break;
                 }
             }
-            match set.exchange.send(&upstream, ask, Some(OnceBody::offer(&body)), None).await {
+            match set.exchange.send(upstream, ask, Some(OnceBody::offer(&body)), None).await {
                 Err(error @ EdgeError::CircuitOpen { .. }) => last = error,
                 // Without a connection nothing of the content was read, so the next may have it.
                 Err(error @ EdgeError::Connect { .. }) => (last, tried) = (error, tried + 1),
@@ -371,18 +372,18 @@ impl Upstreams {
         self.note_request();
         let mut last = Err(EdgeError::NoUpstream);
         let mut tried = 0;
-        for upstream in self.order(&set, ask, only_up) {
+        for upstream in &*self.order(&set, ask, only_up) {
             if tried > 0 {
                 // While the one before was waited for, this one may have been found to be down.
                 let is_down = only_up && !upstream.is_up(clock::boot_ms());
                 if is_down || upstream.refuses(set.options.breaker) {
                     continue;
                 }
-                if !self.may_retry(&set, &upstream, tried - 1) {
+                if !self.may_retry(&set, upstream, tried - 1) {
                     break;
                 }
             }
-            let answer = set.exchange.send(&upstream, ask, None, first_byte).await;
+            let answer = set.exchange.send(upstream, ask, None, first_byte).await;
             if !matches!(answer, Err(EdgeError::CircuitOpen { .. })) {
                 tried += 1;
             }
