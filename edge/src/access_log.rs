@@ -33,7 +33,7 @@ const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written when the process ends.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// Bytes of one text of a client's that are logged; what is longer is cut.
-const TEXT_BYTES_MAX: usize = 4 << 10;
+pub(crate) const TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

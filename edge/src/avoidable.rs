@@ -13,8 +13,8 @@ const PATHS_MAX: usize = 1_024;
 const QUERIES_MIN: u64 = 20;
 /// Causes that are kept: there are not that many.
 const CAUSES_MAX: usize = 64;
-/// Bytes of an example's URL.
-const EXAMPLE_BYTES_MAX: usize = 512;
+/// Bytes of a URL that is told of.
+const URL_BYTES_MAX: usize = 512;
 
 /// A cause of misses that an operator can remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -164,12 +164,10 @@ impl Misses {
     }
 }
 
-fn url(host: &str, target: &str) -> String {
+/// A URL as it is told of: what is longer is cut.
+pub(crate) fn url(host: &str, target: &str) -> String {
     let mut url = format!("{host}{target}");
-    if url.len() > EXAMPLE_BYTES_MAX {
-        let end = (0..=EXAMPLE_BYTES_MAX).rev().find(|at| url.is_char_boundary(*at)).unwrap_or(0);
-        url.truncate(end);
-    }
+    url.truncate(url.floor_char_boundary(URL_BYTES_MAX));
     url
 }
 

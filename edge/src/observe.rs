@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, Version, header};
 
 use crate::{
     Edge,
-    access_log::Line,
+    access_log::{Line, TEXT_BYTES_MAX},
     clock,
     http1::Refusal,
     inbound::Inbound,
@@ -137,9 +137,9 @@ impl Begun {
             time_ms,
             id: String::from_utf8_lossy(request.id.as_bytes()).into_owned(),
             client: request.client.to_string(),
-            method: request.method.clone(),
-            host: request.host.clone(),
-            target: request.target.clone(),
+            method: cut(&request.method),
+            host: cut(&request.host),
+            target: cut(&request.target),
             status,
             result,
             us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -147,6 +147,11 @@ impl Begun {
             steps,
         })
     }
+}
+
+/// What is told of a text: who reads may lag behind by many records.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }
 
 impl Observation {

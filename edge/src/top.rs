@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Edge,
-    avoidable::Avoidable,
+    avoidable::{self, Avoidable},
     trace::{BEHIND, Reader, Record},
     upstream::UpstreamState,
 };
@@ -14,7 +14,7 @@ use crate::{
 /// URLs that are told of in each list.
 const LISTED_MAX: usize = 20;
 /// URLs that are counted; requests for more are counted together.
-const URLS_MAX: usize = 50_000;
+const URLS_MAX: usize = 20_000;
 
 /// What one URL came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -83,7 +83,7 @@ impl Seen {
         self.requests += 1;
         let is_hit = record.result == "hit";
         self.hits += u64::from(is_hit);
-        let url = format!("{}{}", record.host, record.target);
+        let url = avoidable::url(&record.host, &record.target);
         let url = if self.urls.len() >= URLS_MAX && !self.urls.contains_key(&url) {
             "(others)".into()
         } else {
@@ -98,19 +98,15 @@ impl Seen {
     }
 
     fn most(&self, of: impl Fn(&UrlCount) -> u64) -> Vec<UrlCount> {
-        let mut list: Vec<UrlCount> = self
-            .urls
-            .iter()
-            .filter(|(_, count)| of(count) > 0)
-            .map(|(url, count)| UrlCount {
-                url: url.clone(),
-                us_mean: count.us_mean / count.requests.max(1),
-                ..count.clone()
-            })
-            .collect();
-        list.sort_by(|a, b| of(b).cmp(&of(a)).then_with(|| a.url.cmp(&b.url)));
+        let mut list: Vec<_> = self.urls.iter().filter(|(_, count)| of(count) > 0).collect();
+        list.sort_by(|(a, m), (b, n)| of(n).cmp(&of(m)).then_with(|| a.cmp(b)));
         list.truncate(LISTED_MAX);
-        list
+        let told = |(url, count): (&String, &UrlCount)| UrlCount {
+            url: url.clone(),
+            us_mean: count.us_mean / count.requests.max(1),
+            ..count.clone()
+        };
+        list.into_iter().map(told).collect()
     }
 }
 
@@ -148,5 +144,35 @@ impl Edge {
             live: self.live(),
             avoidable: self.misses.list(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_takes_little_whatever_is_asked_for() {
+        const BYTES_MAX: usize = 16 << 20;
+        let mut seen = Seen::default();
+        for n in 0..60_000 {
+            seen.add(&Record {
+                time_ms: 0,
+                id: "1".into(),
+                client: "192.0.2.1".into(),
+                method: "GET".into(),
+                host: "h".into(),
+                target: format!("/{n}{}", "a".repeat(8 << 10)),
+                status: 504,
+                result: "failed",
+                us: 1,
+                bytes: 5,
+                steps: Vec::new(),
+            });
+        }
+        let bytes: usize = seen.urls.keys().map(|url| url.len() + size_of::<UrlCount>()).sum();
+        assert!(bytes <= BYTES_MAX, "{bytes}");
+        let hot = seen.most(|count| count.requests);
+        assert_eq!((hot.len(), hot[0].url.as_str(), seen.requests), (LISTED_MAX, "(others)", 60_000));
     }
 }

@@ -84,3 +84,17 @@ async fn a_validation_behind_an_answer_has_a_record_of_its_own() {
     let said = behind["steps"].to_string();
     assert!(said.contains("answered 200"), "{said}");
 }
+
+/// Who reads may lag behind by a thousand records.
+#[tokio::test]
+async fn a_record_of_a_long_request_is_short() {
+    let upstream = Upstream::start(answer).await;
+    let edge = front(&[&upstream]).await;
+    let mut trace = edge.trace().await;
+    let long = "a".repeat(30_000);
+    let request = format!("{long} /{long} HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(edge.raw(request.as_bytes(), false).await.status, 414);
+    let record = trace.next().await;
+    let lengths = ["method", "target"].map(|name| record[name].as_str().unwrap().len());
+    assert!(lengths.iter().all(|length| (1..=4 << 10).contains(length)), "{lengths:?}");
+}
