@@ -234,3 +234,28 @@ impl Drop for Counted {
         self.of_thread.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_come_at_once_are_spread_over_the_threads() {
+        const CONNECTIONS: usize = 10;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let workers = Workers::start(2).unwrap();
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let client = TcpStream::connect(address).await.unwrap();
+            // None of them is served yet.
+            let (worker, stream, _) = workers.accept(&listener).await.unwrap();
+            let counted = Counted::one(Arc::clone(&worker.connections), Gauge::noop());
+            open.push((client, stream, counted));
+        }
+        let each = |worker: &Worker| worker.connections.load(Ordering::Relaxed);
+        assert!(workers.list.iter().all(|worker| each(worker) == CONNECTIONS / 2));
+        drop(open);
+        assert!(workers.list.iter().all(|worker| each(worker) == 0));
+    }
+}
