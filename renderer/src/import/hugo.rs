@@ -75,12 +75,16 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
         }
     }
     for (language, folder) in sections {
-        if language.is_none() {
-            found.titles.insert(format!("@/{folder}/_index.md"), titled(&folder));
-        }
-        let suffix = language.map(|code| format!(".{code}")).unwrap_or_default();
         let mut matter = Table::new();
         matter.insert("title".to_owned(), titled(&folder).into());
+        if language.is_none() {
+            found.titles.insert(format!("@/{folder}/_index.md"), titled(&folder));
+            if settings.in_folder_of_language {
+                let alias = format!("/{}/{folder}/", settings.language);
+                matter.insert("aliases".to_owned(), Value::Array(vec![alias.into()]));
+            }
+        }
+        let suffix = language.map(|code| format!(".{code}")).unwrap_or_default();
         converted.insert(format!("{folder}/_index{suffix}.md"), (matter, String::new()));
     }
     finish_sections(&mut converted, settings.has_feeds(), &mut made);

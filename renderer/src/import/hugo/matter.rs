@@ -259,13 +259,18 @@ pub(super) fn cascades(value: &Value) -> (Vec<&Table>, Vec<&Table>) {
 
 /// An alias from the root of the site on: what does not begin there is beside the page.
 fn rooted(entry: &Entry, alias: &str, settings: &Settings) -> String {
+    // What the address of a page does not begin with any more.
+    let below = match entry.language {
+        None if settings.in_folder_of_language => format!("/{}", settings.language),
+        _ => String::new(),
+    };
     let prefix = entry.language.as_ref().map(|code| format!("/{code}")).unwrap_or_default();
     let mut path = match alias.strip_prefix('/') {
-        Some(_) => format!("{prefix}{alias}"),
+        Some(_) => format!("{below}{prefix}{alias}"),
         None => {
             let address = entry.address.trim_matches('/');
             let above = address.rsplit_once('/').map_or("", |(above, _)| above);
-            format!("/{}", join(above, alias))
+            format!("{below}/{}", join(above, alias))
         }
     };
     let section = entry.folder.split('/').next().unwrap_or_default();

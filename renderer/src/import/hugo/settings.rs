@@ -113,7 +113,7 @@ impl Settings {
             && !languages.is_empty();
         if in_folder_of_language {
             let said = format!(
-                "addresses were below /{language}/ and are at the root now: those of pages are aliases, and those of terms, of their feeds and of files are not"
+                "addresses were below /{language}/ and are at the root now: those of pages and sections are aliases, and those of terms, of feeds and of files are not"
             );
             notes.push(Note::new(&file, &said));
         }

@@ -319,13 +319,15 @@ fn addresses_below_the_default_language_are_aliases() {
     let made = imported(
         "defaultContentLanguageInSubdir = true\n[languages.en]\nweight = 1\n[languages.de]\nweight = 2\n",
         &[
-            ("content/posts/a.md", "---\ntitle: A\naliases: [/b/]\n---\n"),
+            ("content/posts/a.md", "---\ntitle: A\naliases: [/b/, c]\n---\n"),
+            ("content/notes/n.md", "---\ntitle: N\n---\n"),
             ("content/posts/a.de.md", "---\ntitle: A\n---\n"),
             ("content/posts/_index.md", "---\ntitle: P\n---\n"),
         ],
     );
     let page = text(&made, "content/posts/a.md");
-    assert!(page.contains("aliases = [\"/b/\", \"/en/posts/a/\"]"), "{page}");
+    assert!(page.contains("aliases = [\"/en/b/\", \"/en/posts/c\", \"/en/posts/a/\"]"), "{page}");
+    assert!(text(&made, "content/notes/_index.md").contains("aliases = [\"/en/notes/\"]"));
     assert!(text(&made, "content/posts/_index.md").contains("aliases = [\"/en/posts/\"]"));
     assert!(!text(&made, "content/posts/a.de.md").contains("aliases"));
     assert!(notes(&made).iter().any(|note| note.contains("addresses were below /en/")));
@@ -354,6 +356,7 @@ fn addresses_stay() {
         ("content/news/n.md", page("date = 2026-04-05\nslug = \"s\"")),
         ("content/docs/_index.md", page("url = \"/handbook/\"\naliases = [\"manual\"]")),
         ("content/docs/sub/d.md", page("")),
+        ("content/docs/more/_index.md", page("slug = \"Even More\"")),
     ];
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let made = imported("[permalinks]\nnews = \"/n/:year/:month/:slug/\"\n", &files);
@@ -374,6 +377,7 @@ fn addresses_stay() {
     says("news/n.md", &["path = \"n/2026/04/s\""]);
     says("docs/_index.md", &["aliases = [\"/manual\", \"/handbook/\"]"]);
     says("docs/sub/d.md", &[]);
+    says("docs/more/_index.md", &["aliases = [\"/docs/even-more/\"]"]);
     assert!(text(&made, "content/some-folder/_index.md").contains("title = \"Some Folder\""));
     assert!(text(&made, "zola.toml").contains("paths_keep_dates = true"));
     for note in [

@@ -116,9 +116,17 @@ impl Entry {
         let url = take(&mut self.matter, "url").as_ref().and_then(text);
         if self.kind == Kind::Section {
             self.address = format!("/{prefix}{folder}");
-            let url = url.filter(|url| format!("/{}/", url.trim_matches('/')) != self.address)?;
+            let slug = find(&self.matter, "slug").and_then(text).filter(|slug| !slug.trim().is_empty());
+            let by_slug = slug.filter(|_| !folder.is_empty()).map(|slug| {
+                let above = split(folder.trim_end_matches('/')).0;
+                format!("{prefix}{above}{}/", urlized(&slug, settings.lowers))
+            });
+            let (key, url) = if let Some(url) = url { ("url", url) } else { ("slug", by_slug?) };
+            if format!("/{}/", url.trim_matches('/')) == self.address {
+                return None;
+            }
             self.placed.alias = Some(format!("/{}", url.trim_start_matches('/')));
-            return Some(format!("a section has the address of its folder: `url` is an alias, {url:?}"));
+            return Some(format!("a section has the address of its folder: `{key}` is an alias, {url:?}"));
         }
         // A bundle is a page in the folder above it.
         let (above, name) = self.above_and_name(&folder);
