@@ -66,6 +66,16 @@ impl Imported {
     fn note(&mut self, path: &str, text: &str) {
         self.notes.push(Note::new(path, text));
     }
+
+    /// The text of a file; one that is none is copied.
+    fn text<'b>(&mut self, path: &str, bytes: &'b Bytes) -> Option<&'b str> {
+        let text = std::str::from_utf8(bytes).ok();
+        if text.is_none() {
+            self.note(path, "it is not valid UTF-8 and was copied as it is");
+            self.files.insert(path.to_owned(), bytes.clone());
+        }
+        text
+    }
 }
 
 /// Converts a site for Hugo: configuration, front matter, text, the layout of content. Templates are not.
@@ -82,12 +92,27 @@ pub fn hugo(sources: &Sources) -> Result<Imported, Errors> {
 /// Files that cannot be read, and a configuration that is no TOML.
 pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
     let mut made = Imported::default();
-    let mut shortcodes = shortcodes(sources);
     let names = names(sources)?;
-    for (name, text) in shortcode::BROUGHT {
+    let mut shortcodes = content::Shortcodes::new();
+    for (path, file) in sources.iter().filter(|(path, _)| !is_content(path)) {
+        let bytes = file.read().map_err(|e| unreadable(path, &e))?;
+        let is_config = CONFIG_NAMES.contains(&path);
+        let in_templates = template_name(path);
+        if !is_config && in_templates.is_none() {
+            made.files.insert(path.to_owned(), bytes);
+            continue;
+        }
+        let Some(text) = made.text(path, &bytes) else { continue };
+        if is_config {
+            configuration(path, text, &mut made)?;
+        } else if let Some(inside) = in_templates {
+            convert_template(path, text, inside, &names, &mut shortcodes, &mut made);
+        }
+    }
+    for (name, takes, text) in shortcode::BROUGHT {
         if names.called.contains(name) && !shortcodes.contains_key(name) {
             let path = format!("templates/{}", shortcode::component_file(name, &names));
-            shortcodes.insert(name.to_owned(), false);
+            shortcodes.insert(name.to_owned(), takes.iter().map(|name| (*name).to_owned()).collect());
             made.note(
                 &path,
                 "older versions of Zola brought this shortcode along: it is a file of the site now",
@@ -95,41 +120,31 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
             made.files.insert(path, Bytes::from(text));
         }
     }
-    for (path, file) in sources.iter() {
+    for (path, file) in sources.iter().filter(|(path, _)| is_content(path)) {
         let bytes = file.read().map_err(|e| unreadable(path, &e))?;
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let is_config = CONFIG_NAMES.contains(&path);
-        let in_templates = template_name(path);
-        if !is_config && in_templates.is_none() && !is_content(path) {
-            made.files.insert(path.to_owned(), bytes);
-            continue;
-        }
-        let Ok(text) = std::str::from_utf8(&bytes) else {
-            made.note(path, "it is not valid UTF-8 and was copied as it is");
-            made.files.insert(path.to_owned(), bytes);
-            continue;
-        };
-        if is_config {
-            configuration(path, text, &mut made)?;
-        } else if let Some((folder, template)) = in_templates {
-            convert_template(path, text, (folder, template), &names, &mut made);
-        } else {
-            let body = front_matter::split(path, text)?.body;
-            let (converted, unknown) = content::convert(&text[body..], &shortcodes);
-            made.notes.extend(unknown.into_iter().map(|(name, at)| {
-                let said =
-                    format!("no template defines the shortcode `{name}`: it is shown as it is written");
-                Note::at(path, text, body + at, &said)
-            }));
-            let head = if name.starts_with("_index.") {
-                section_head(&text[..body])
-            } else {
-                text[..body].to_owned()
-            };
-            made.files.insert(path.to_owned(), Bytes::from(head + &converted));
+        if let Some(text) = made.text(path, &bytes) {
+            convert_content(path, text, &shortcodes, &mut made)?;
         }
     }
     Ok(made)
+}
+
+fn convert_content(
+    path: &str,
+    text: &str,
+    shortcodes: &content::Shortcodes,
+    made: &mut Imported,
+) -> Result<(), Errors> {
+    let body = front_matter::split(path, text)?.body;
+    let (converted, unknown) = content::convert(&text[body..], shortcodes);
+    made.notes.extend(unknown.into_iter().map(|(name, at)| {
+        let said = format!("no template defines the shortcode `{name}`: it is shown as it is written");
+        Note::at(path, text, body + at, &said)
+    }));
+    let is_section = path.rsplit('/').next().is_some_and(|name| name.starts_with("_index."));
+    let head = if is_section { section_head(&text[..body]) } else { text[..body].to_owned() };
+    made.files.insert(path.to_owned(), Bytes::from(head + &converted));
+    Ok(())
 }
 
 fn unreadable(path: &str, e: &dyn std::fmt::Display) -> Diagnostic {
@@ -160,6 +175,7 @@ fn convert_template(
     text: &str,
     (folder, template): (&str, &str),
     names: &names::Names,
+    shortcodes: &mut content::Shortcodes,
     made: &mut Imported,
 ) {
     let (new_path, converted) = match template.strip_prefix("shortcodes/") {
@@ -174,7 +190,10 @@ fn convert_template(
                 made.note(path, &format!("another file is the shortcode `{name}`: this one is left out"));
                 return;
             }
-            (new_path, shortcode::shortcode(file, text, names))
+            let (converted, takes) = shortcode::shortcode(file, text, names);
+            // That of the site comes before that of its theme.
+            shortcodes.entry(name.to_owned()).or_insert(takes);
+            (new_path, converted)
         }
         _ => (path.to_owned(), template::convert(template, text, names)),
     };
@@ -225,19 +244,6 @@ fn template_name(path: &str) -> Option<(&str, &str)> {
     Some((&path[..path.len() - name.len()], name))
 }
 
-/// All shortcodes, and whether each looks at the number of its call.
-fn shortcodes(sources: &Sources) -> BTreeMap<String, bool> {
-    sources
-        .iter()
-        .filter_map(|(path, source)| {
-            let file = template_name(path)?.1.strip_prefix("shortcodes/")?;
-            let (_, name) = shortcode::name_of(file);
-            let bytes = source.read().unwrap_or_default();
-            Some((name.to_owned(), shortcode::counts_calls(&String::from_utf8_lossy(&bytes))))
-        })
-        .collect()
-}
-
 /// A name space for each file that defines macros: components are known everywhere, macros were not. And what
 /// templates import these as.
 fn names(sources: &Sources) -> Result<names::Names, Errors> {
@@ -249,6 +255,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut given = names::Given::default();
     let mut called = BTreeSet::new();
+    let mut takes = BTreeMap::new();
     // What macros read without being given it, by file; and which files each shortcode imports.
     let mut unseen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut of_shortcodes: Vec<(String, String)> = Vec::new();
@@ -312,6 +319,11 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
             space = word(name.rsplit_once('.').map_or(name, |(whole, _)| whole));
             taken.insert(space.clone());
         }
+        for rest in tags().filter_map(|tag| tag.strip_prefix("macro ")) {
+            let (macro_name, parameters) = template::head_of_macro(rest);
+            let parameters = parameters.iter().map(template::parameter).collect();
+            takes.insert(template::in_space(&space, macro_name), parameters);
+        }
         spaces.insert(name.to_owned(), space);
     }
     let mut lent: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -332,6 +344,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         frames,
         given,
         called,
+        takes,
         lent,
         shown_in_content: names::shown_in_content(&includes),
         includes,
@@ -447,5 +460,21 @@ mod tests {
         templates/shortcodes/my-note.html: no content can call a shortcode `my-note`: it is left out
         templates/shortcodes/two.md: another file is the shortcode `two`: this one is left out
         ");
+    }
+
+    #[test]
+    fn what_a_macro_or_a_shortcode_does_not_read_is_not_given() {
+        let made = imported(&[
+            ("templates/m.html", "{% macro one(a, b=1) %}{{ a }}{{ lang }}{% endmacro %}"),
+            ("templates/page.html", "{% import \"m.html\" as m %}{{ m::one(a=2, c=3, lang=lang) }}"),
+            ("templates/shortcodes/fig.html", "<b>{{ src }}</b>{{ body }}"),
+            ("content/a.md", "+++\n+++\n{{ fig(src=1, alt=2) }}{% fig(src=3, x=5) %}y{% end %}"),
+        ]);
+        assert_eq!(text(&made, "templates/page.html"), "{{ <m.one a={2} /> }}");
+        assert_eq!(
+            text(&made, "content/a.md"),
+            "+++\n+++\n{{<fig src={1} />}}{% <fig src={3}> -%}y{%- </fig> %}"
+        );
+        assert_eq!(made.notes, []);
     }
 }

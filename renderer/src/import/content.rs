@@ -1,6 +1,6 @@
 //! Content with shortcodes as content with components.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{self, Arguments, Token};
 use super::shortcode::NTH;
@@ -8,9 +8,11 @@ use super::template;
 use crate::library::comment;
 use crate::templates::pieces::{Piece, content_pieces, offset};
 
+/// All shortcodes, with what each takes: what else it was given was passed over.
+pub(super) type Shortcodes = BTreeMap<String, BTreeSet<String>>;
+
 /// Converts the body of a page; the second are the shortcodes that no template defines, and where each is called first.
-/// `shortcodes` says of each whether it looks at the number of its call.
-pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (String, BTreeMap<String, usize>) {
+pub(super) fn convert(body: &str, shortcodes: &Shortcodes) -> (String, BTreeMap<String, usize>) {
     let mut out = String::with_capacity(body.len());
     let mut unknown = BTreeMap::new();
     let mut miss = |found: Option<(String, Arguments)>, inside: &str| {
@@ -21,7 +23,9 @@ pub(super) fn convert(body: &str, shortcodes: &BTreeMap<String, bool>) -> (Strin
     let mut open: Vec<String> = Vec::new();
     let mut calls: BTreeMap<String, usize> = BTreeMap::new();
     let mut counted = |name: &str, mut arguments: Arguments| {
-        if shortcodes.get(name) == Some(&true) {
+        let takes = &shortcodes[name];
+        arguments.retain(|(key, _)| key.as_ref().is_none_or(|key| key == "body" || takes.contains(key)));
+        if takes.contains(NTH) {
             let call = calls.entry(name.to_owned()).or_default();
             *call += 1;
             arguments.push((Some(NTH.to_owned()), vec![Token::Number(call.to_string())]));
@@ -170,13 +174,15 @@ fn shortcode(inside: &str) -> Option<(String, Arguments)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeMap, convert};
+    use super::{Shortcodes, convert};
 
     #[test]
     fn calls_are_rewritten_and_all_else_stays_text() {
-        let known = [("youtube", false), ("quote", false), ("note", false), ("fig", true)];
-        let known: BTreeMap<String, bool> =
-            known.into_iter().map(|(name, counts)| (name.to_owned(), counts)).collect();
+        let known =
+            [("youtube", "id autoplay n list s"), ("quote", "author"), ("note", "a"), ("fig", "a nth")];
+        let takes = |names: &str| names.split(' ').map(str::to_owned).collect();
+        let known: Shortcodes =
+            known.into_iter().map(|(name, names)| (name.to_owned(), takes(names))).collect();
         let (made, unknown) = convert(
             "## A {#b}\n{{ youtube(id=\"x\" autoplay=true, n=3 list=[1, -2] s=\"a\\b\") }}\n{% quote(author='V') %}\nIn {% note() %}x{% end %}\n{% end %}\n{{ note(body=\"*x* \\y\\\n\", a=1) }}{{ note(body='{{ z }}') }}{{ note(body=3) }}\n{{ fig(a=1) }}{% fig() %}x{% end %}\n{{/* youtube(id=1) */}} ${{ secrets.X }} {% if %} {{ gone(a=1) }}\n{% raw %}{{ a }}{% endraw %}\n",
             &known,

@@ -14,6 +14,8 @@ pub(super) struct Names {
     pub(super) spaces: BTreeMap<String, String>,
     /// What other templates import name spaces as: who extends one of these, or is included, need not import.
     pub(super) aliases: BTreeMap<String, String>,
+    /// The parameters of each macro, by the name of its component: what else it was given was passed over.
+    pub(super) takes: BTreeMap<String, BTreeSet<String>>,
     /// All templates.
     pub(super) files: BTreeSet<String>,
     /// What templates extend, and the blocks that they have.

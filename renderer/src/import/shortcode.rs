@@ -15,11 +15,6 @@ const AROUND: [&str; 5] = ["page", "section", "config", "lang", "taxonomy"];
 /// The number of a call on its page, which every shortcode was given.
 pub(super) const NTH: &str = "nth";
 
-/// Whether a shortcode looks at the number of its call.
-pub(super) fn counts_calls(text: &str) -> bool {
-    Variables::of(&pieces(text), BTreeSet::new()).free.contains_key(NTH)
-}
-
 /// Where the component of a shortcode is kept, below its folder and without an ending, and the shortcode's name. `file` is
 /// below `shortcodes/`.
 pub(super) fn name_of(file: &str) -> (&str, &str) {
@@ -34,10 +29,11 @@ pub(super) fn component_file(file: &str, names: &Names) -> String {
     if names.files.contains(&usual) { format!("components/shortcodes/{path}.html") } else { usual }
 }
 
-/// Shortcodes that older versions brought along, as components.
-pub(super) const BROUGHT: [(&str, &str); 4] = [
+/// Shortcodes that older versions brought along: what each takes, and its component.
+pub(super) const BROUGHT: [(&str, &[&str], &str); 4] = [
     (
         "gist",
+        &["url", "class", "file"],
         "{% component gist(url, class = none, file = none) %}
 <div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><script src=\"{{ url | escape }}.js{% if file %}?file={{ file | urlencode_strict }}{% endif %}\"></script></div>
 {% endcomponent gist %}
@@ -45,6 +41,7 @@ pub(super) const BROUGHT: [(&str, &str); 4] = [
     ),
     (
         "streamable",
+        &["id", "class"],
         "{% component streamable(id, class = none) %}
 <div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><iframe src=\"https://streamable.com/e/{{ id | str | escape }}\" title=\"Streamable video\" loading=\"lazy\" allowfullscreen></iframe></div>
 {% endcomponent streamable %}
@@ -52,6 +49,7 @@ pub(super) const BROUGHT: [(&str, &str); 4] = [
     ),
     (
         "vimeo",
+        &["id", "class"],
         "{% component vimeo(id, class = none) %}
 <div{% if class %} class=\"{{ class | str | escape }}\"{% endif %}><iframe src=\"https://player.vimeo.com/video/{{ id | str | escape }}\" title=\"Vimeo video\" loading=\"lazy\" allowfullscreen></iframe></div>
 {% endcomponent vimeo %}
@@ -59,6 +57,7 @@ pub(super) const BROUGHT: [(&str, &str); 4] = [
     ),
     (
         "youtube",
+        &["id", "autoplay", "class", "playlist"],
         "{% component youtube(id, autoplay = none, class = none, playlist = none) %}
 {% set list = \"list=\" ~ playlist if playlist else none -%}
 {% set play = \"autoplay=1\" if autoplay else none -%}
@@ -71,7 +70,9 @@ pub(super) const BROUGHT: [(&str, &str); 4] = [
 
 /// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines. Macros
 /// that it defines follow it: a component cannot hold others.
-pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
+///
+/// The second is what it takes.
+pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, BTreeSet<String>) {
     let (_, name) = name_of(file);
     let (text, macros) = without_macros(text);
     let text = text.as_str();
@@ -126,6 +127,11 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
     parameters.dedup();
     // Those that must be given come first, to be read as such, and those that the page gives last.
     parameters.sort_by_key(|parameter| (parameter.starts_with('@'), parameter.contains(" = ")));
+    let name_of = |parameter: &String| {
+        let own = parameter.trim_start_matches('@');
+        own.split_once(" = ").map_or(own, |(name, _)| name).to_owned()
+    };
+    let takes = parameters.iter().map(name_of).collect();
     converter.run(text);
     let head = format!("component {name}({})", parameters.join(", "));
     converter.out = if file.ends_with(".md") {
@@ -136,7 +142,7 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
         format!("{{% {head} {open}\n{}\n{close} endcomponent {name} %}}\n", tighten(&converter.out))
     };
     converter.run(&macros);
-    converter.converted()
+    (converter.converted(), takes)
 }
 
 /// A shortcode, and the macros that it defines.

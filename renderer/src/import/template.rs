@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::expression::{self, Call, Token};
+use super::expression::{self, Arguments, Call, Token};
 use super::names::{Frame, Names};
 use super::variables::Variables;
 use crate::templates::pieces::{Piece, pieces};
@@ -95,6 +95,7 @@ impl Converter<'_> {
     pub(super) fn run(&mut self, text: &str) {
         let mut all = pieces(text);
         self.leave_out_what_was_never_shown(&mut all);
+        self.name_old_fields(&all);
         for piece in &all {
             if let Piece::Tag(tag, ..) = piece {
                 let tokens = expression::read(tag.trim());
@@ -183,6 +184,19 @@ impl Converter<'_> {
         }
     }
 
+    /// Names the neighbours of pages that the versions of long ago had under other names, and later ones not at all.
+    fn name_old_fields(&mut self, pieces: &[Piece<'_>]) {
+        for (old, new) in
+            [("later", "lower"), ("lighter", "lower"), ("earlier", "higher"), ("heavier", "higher")]
+        {
+            let old = format!("page.{old}");
+            let is_code = |piece: &&Piece<'_>| matches!(piece, Piece::Tag(..) | Piece::Print(..));
+            if let Some(piece) = pieces.iter().filter(is_code).find(|piece| piece.inside().contains(&old)) {
+                self.note(piece.inside(), format!("there is no `{old}` any more: it is `page.{new}` now"));
+            }
+        }
+    }
+
     fn note(&mut self, part: &str, text: String) {
         self.notes.push((part.to_owned(), text));
     }
@@ -214,8 +228,14 @@ impl Converter<'_> {
     /// An expression with components in place of macros, and with other questions for what was not given.
     fn read(&self, tokens: &[Token]) -> Vec<Token> {
         let made = |found: Call| {
-            let given = found.arguments.iter().map(|(name, value)| (name.clone(), self.read(value)));
-            call(&self.component(&found), &given.collect::<Vec<_>>(), " />")
+            let component = self.component(&found);
+            let takes = self.names.takes.get(&component);
+            let given = found.arguments.iter().filter(|(name, _)| match (name, takes) {
+                (Some(name), Some(takes)) => takes.contains(name),
+                _ => true,
+            });
+            let given = given.map(|(name, value)| (name.clone(), self.read(value)));
+            call(&component, &given.collect::<Vec<_>>(), " />")
         };
         let mut tokens = expression::replace_calls(tokens, &made);
         if let Some(languages) = &self.names.languages {
@@ -338,16 +358,10 @@ impl Converter<'_> {
     /// A macro's first tag. A parameter's default says which values it takes now: where others are given, or may be, it is
     /// set within.
     fn open_macro(&mut self, rest: &str, left: bool, right: bool, after: &[Piece<'_>]) {
-        let (name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
-        let name = name.trim();
-        let parameters = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
+        let (name, parameters) = head_of_macro(rest);
         let body = &after[..end_of_macro(after)];
         let (mut heads, mut within) = (Vec::new(), Vec::new());
-        let parameters = expression::arguments(&expression::read(parameters));
-        let own: BTreeSet<String> = parameters
-            .iter()
-            .map(|(name, value)| name.clone().unwrap_or_else(|| expression::write(value)))
-            .collect();
+        let own: BTreeSet<String> = parameters.iter().map(parameter).collect();
         for (parameter, value) in parameters {
             let mut default = expression::convert(value.clone(), false);
             // A field of a text was one that is missing, and is an error now.
@@ -395,6 +409,18 @@ impl Converter<'_> {
     }
 }
 
+/// The name and the parameters of a macro, by what follows the word `macro` in its first tag.
+pub(super) fn head_of_macro(rest: &str) -> (&str, Arguments) {
+    let (name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
+    let parameters = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
+    (name.trim(), expression::arguments(&expression::read(parameters)))
+}
+
+/// The name of a parameter, with a default or without one.
+pub(super) fn parameter((name, value): &(Option<String>, Vec<Token>)) -> String {
+    name.clone().unwrap_or_else(|| expression::write(value))
+}
+
 /// How many pieces there are before the end of the macro that they begin in.
 fn end_of_macro(pieces: &[Piece<'_>]) -> usize {
     let is_end = |piece: &Piece<'_>| piece.tag().is_some_and(|tag| tag.trim().starts_with("endmacro"));
@@ -416,7 +442,7 @@ fn is_only_asked_for_fields(body: &[Piece<'_>], parameter: &str) -> bool {
     asked && !compared
 }
 
-fn in_space(space: &str, name: &str) -> String {
+pub(super) fn in_space(space: &str, name: &str) -> String {
     if space.is_empty() { name.to_owned() } else { format!("{space}.{name}") }
 }
 

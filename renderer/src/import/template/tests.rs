@@ -1,5 +1,9 @@
 use super::*;
-use crate::import::shortcode::shortcode;
+use crate::import::shortcode;
+
+fn shortcode(file: &str, text: &str, names: &Names) -> Converted {
+    shortcode::shortcode(file, text, names).0
+}
 
 fn names() -> Names {
     Names {
@@ -43,6 +47,20 @@ fn macros_become_components() {
         &names(),
     );
     insta::assert_snapshot!(made.text, @r#"{%- if page?.extra?.a %}{{ <links.one a={page.title} b={'y'} /> | safe }}{% endif %}{% set x = <links.two c={1} /> %}{% for p in s.pages[:3] %}{% raw %}{{ m::x() }}{% endraw %}{% endfor %}"#);
+}
+
+#[test]
+fn neighbours_under_their_old_names_are_told() {
+    let made = convert(
+        "page.html",
+        "page.later {% if page.later or page.heavier %}{{ page.later.title }}{% endif %}",
+        &names(),
+    );
+    let notes: Vec<String> = made.notes.iter().map(|(part, note)| format!("{part}: {note}")).collect();
+    insta::assert_snapshot!(notes.join("\n"), @"
+     if page.later or page.heavier : there is no `page.later` any more: it is `page.lower` now
+     if page.later or page.heavier : there is no `page.heavier` any more: it is `page.higher` now
+    ");
 }
 
 #[test]
