@@ -186,6 +186,8 @@ pub struct Worker {
     /// Whether the bucket was asked what other renderers know.
     recalled: bool,
     unwritten: Option<Unwritten>,
+    /// When that may be written: some time after the last publish.
+    memo_due: Option<tokio::time::Instant>,
     /// Under way while the renderer is made ready for the next save.
     ready: Option<JoinHandle<()>>,
     attempt: u32,
@@ -199,6 +201,10 @@ struct Aside {
     reasons: Vec<Reason>,
     called: BTreeSet<String>,
 }
+
+/// How long nothing must have been published before what the renderer knows is kept for others: while saves come one after the
+/// other, that is not begun.
+const MEMO_AFTER: Duration = Duration::from_secs(1);
 
 /// Bytes that the renderer of a worker may keep of rendered content and files: that of lists and feeds, which a save asks for
 /// again. After an edit of a template, to compress what is new takes longer by far than to render its content.
@@ -231,6 +237,7 @@ impl Worker {
             known: None,
             recalled: false,
             unwritten: None,
+            memo_due: None,
             ready: None,
             attempt: 0,
             retry: None,
@@ -256,6 +263,13 @@ impl Worker {
                 () = self.shutdown.cancelled() => break,
                 reason = self.reasons.recv() => reason,
                 () = sleep_until(retry) => None,
+                () = sleep_until(self.memo_due) => {
+                    self.memo_due = None;
+                    if let Some(Unwritten { least, .. }) = self.unwritten {
+                        self.write_memo(least, true).await;
+                    }
+                    continue;
+                }
                 () = sleep_until(self.postponed.map(|postponed| postponed.due)) => {
                     self.postponed.take().map(|postponed| Reason::Postponed(postponed.saved))
                 }
@@ -343,10 +357,7 @@ impl Worker {
             self.record(&firing).await;
             let _gone = done.send(());
         }
-        // Nobody waits for this: whoever asked has the answer.
-        if let Some(Unwritten { least, .. }) = self.unwritten {
-            self.write_memo(least, true).await;
-        }
+        self.memo_due = Some(tokio::time::Instant::now() + MEMO_AFTER);
     }
 
     /// Publishes, tells of it, and plans the next try where that makes sense. The error are the sources that are too slow
