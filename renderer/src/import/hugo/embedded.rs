@@ -102,13 +102,15 @@ pub(super) fn details(tag: &Tag<'_>, inner: &str) -> String {
     format!("<details{open}><summary>{summary}</summary>\n\n{}\n\n</details>", inner.trim_matches('\n'))
 }
 
-/// The address of a post elsewhere.
+/// A link to a post elsewhere: as HTML, since within that markdown is none.
 pub(super) fn post(tag: &Tag<'_>) -> Option<String> {
-    if tag.name == "instagram" {
-        return Some(format!("<https://www.instagram.com/p/{}/>", tag.argument("id", 0)?));
-    }
-    let (user, id) = (tag.named("user")?, tag.named("id")?);
-    Some(format!("<https://x.com/{user}/status/{id}>"))
+    let address = if tag.name == "instagram" {
+        format!("instagram.com/p/{}/", tag.argument("id", 0)?)
+    } else {
+        format!("x.com/{}/status/{}", tag.named("user")?, tag.named("id")?)
+    };
+    let address = escaped(&address);
+    Some(format!("<a href=\"https://{address}\">{address}</a>"))
 }
 
 /// `{{< highlight >}}` as a block of code, and the options that there is no word for; none where it is within a line.

@@ -155,7 +155,7 @@ fn shortcodes_become_what_they_stand_for_or_stay() {
     );
     assert_eq!(
         made,
-        "Hi <https://x.com/a/status/1> .\n\n\
+        "Hi <a href=\"https://x.com/a/status/1\">x.com/a/status/1</a> .\n\n\
          <details><summary>More <em>here</em></summary>\n\nA\n\n</details>\n\n\
          {{< gist a 1 >}} {{% note %}}**in**{{% /note %}} {{< ref \"y\" >}} {{ z }} {% raw %}\n"
     );
