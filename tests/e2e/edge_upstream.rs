@@ -1029,7 +1029,7 @@ fn who_comes_while_the_edge_ends_is_not_kept_waiting() {
     client.write_all(b"GET /held HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").unwrap();
     wait_until("the request", SOON, || !upstream.asked().is_empty());
     edge.process.signal(Signal::TERM);
-    wait_until("the end of connections", SOON, || TcpStream::connect(&edge.address).is_err());
+    wait_until("the end of connections", SOON, || http::connect(&edge.address).is_err());
     // Operators are told so, and see what is still under way.
     assert_eq!(Request::get("/readyz").send(&edge.admin).unwrap().status, 503);
     assert_eq!(edge.metric("bakehouse_edge_connections", &[]), 1.0);
