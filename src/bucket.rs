@@ -51,7 +51,7 @@ pub async fn run(args: BucketArgs) -> anyhow::Result<()> {
         }
     };
     listen::raise_open_files();
-    let listener = listen::bind(args.listen, "--listen").await?;
+    let listener = listen::bind(args.listen, "--listen")?;
     let store = open_folder(&data.path().join("bucket"), &args.bucket_name)?;
     say!(
         "bucket `{}` at {} (keys in {})",

@@ -117,9 +117,9 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             (Some(taken), sockets)
         }
         None => {
-            let listener = listen::bind(args.listen, "--listen").await?.into_std()?;
+            let listener = listen::bind(args.listen, "--listen")?.into_std()?;
             let admin = match args.admin {
-                Some(admin) => Some(listen::bind(admin, "--admin").await?.into_std()?),
+                Some(admin) => Some(listen::bind(admin, "--admin")?.into_std()?),
                 None => None,
             };
             (None, Sockets { listener, admin })

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::failure::hinted;
 
@@ -23,9 +23,20 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
+/// Connections that may wait to be accepted; the kernel has a bound of its own (`net.core.somaxconn`). With fewer, the crowd that
+/// a cold object draws would have to ask again after a second.
+const BACKLOG: u32 = 4_096;
+
 /// Takes an address.
-pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+pub fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Connections of the process before may not be over for the kernel.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("another program uses it: choose another address with {flag}, or port 0 for any")
@@ -63,13 +74,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_taken_says_why() {
-        let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), "--listen").await.unwrap();
+        let taken = bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), "--listen").unwrap();
         let elsewhere = "192.0.2.1:0".parse().unwrap();
         for (address, hint) in [
             (taken.local_addr().unwrap(), "another program uses it"),
             (elsewhere, "this machine has no such"),
         ] {
-            let text = failure::text(&bind(address, "--listen").await.unwrap_err());
+            let text = failure::text(&bind(address, "--listen").unwrap_err());
             assert!(text.contains(&format!("cannot listen on {address}")) && text.contains(hint), "{text}");
         }
     }

@@ -50,7 +50,7 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref())?;
     listen::raise_open_files();
     let metrics = logs::metrics()?;
-    let listener = listen::bind(args.listen, "--listen").await?;
+    let listener = listen::bind(args.listen, "--listen")?;
     let stores = stores::open(&args.store.merge(&config), &config, true).await?;
     let url = listen::url(&listener)?;
     let jobs = Jobs::new(stores.bucket.clone());

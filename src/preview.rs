@@ -82,7 +82,7 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
         (Some(address), _) => (address, "--listen"),
         (None, port) => (SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.unwrap_or(PORT)), "--port"),
     };
-    let listener = listen::bind(address, flag).await?;
+    let listener = listen::bind(address, flag)?;
     let at = listener.local_addr()?;
     // What is saved from here on is seen.
     let watch = Watch::start(&root);

@@ -75,10 +75,10 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let out = Arc::new(Out { json: args.json });
 
     // Every address is taken before anything is started, so that a port in use costs nothing.
-    let edge_listener = listen::bind(args.listen, "--listen").await?;
-    let api_listener = listen::bind(args.api, "--api").await?;
+    let edge_listener = listen::bind(args.listen, "--listen")?;
+    let api_listener = listen::bind(args.api, "--api")?;
     // For commands of this machine alone, which find it in `up.json`.
-    let admin_listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen").await?;
+    let admin_listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into(), "--listen")?;
 
     // What others need is begun before them, and stops after them.
     let mut parts = Parts::new();
@@ -264,7 +264,7 @@ async fn open_bucket(
         };
         return Ok((bucket, stores));
     }
-    let listener = listen::bind(args.bucket_listen, "--bucket-listen").await?;
+    let listener = listen::bind(args.bucket_listen, "--bucket-listen")?;
     let endpoint = listen::url(&listener)?;
     let folder = data.path().join("bucket");
     let store = crate::bucket::open_folder(&folder, BUCKET)?;
