@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Edge,
     http1::head::FIELDS_MAX,
+    server::ACCEPT_RETRY,
     trace::{Query, Reader},
 };
 
@@ -35,8 +36,6 @@ const CONNECTIONS_MAX: usize = 64;
 const HEADER_READ: Duration = Duration::from_secs(10);
 /// Until a peer has taken what was sent to it, in milliseconds.
 const UNSENT_MS_MAX: u32 = 20_000;
-/// After a failed accept (too many open files), so that the loop does not spin.
-const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// Bytes of a request's content.
 const CONTENT_BYTES_MAX: usize = 1 << 20;
 /// How long `top` may look.

@@ -27,6 +27,8 @@ use tokio::time::Sleep;
 /// (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 256 << 10;
+/// After a failed accept, for want of file descriptors for instance: others must end before it goes on.
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// Counts requests whose head is malformed or too large, by server.
 pub(crate) const UNREADABLE: &str = "bakehouse_unreadable_requests_total";
 /// What hyper writes of content that there is not.

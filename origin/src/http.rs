@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Origin;
-use crate::connection::{self, Refusals};
+use crate::connection::{self, ACCEPT_RETRY, Refusals};
 
 /// What this server is called beside others of the process.
 const SERVER: &str = "origin";
@@ -83,9 +83,8 @@ async fn serve_until(listener: TcpListener, origin: Arc<Origin>, mut shutdown: B
                 });
             }
             Some((Err(error), _)) => {
-                // For want of file descriptors, for instance: others must end before this goes on.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(ACCEPT_RETRY).await;
             }
             None => break,
         }

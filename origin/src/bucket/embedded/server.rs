@@ -26,7 +26,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::api::Api;
 use super::folder::FolderStore;
-use crate::connection::{self, Refusals};
+use crate::connection::{self, ACCEPT_RETRY, Refusals};
 
 /// From a connection's being free to the last byte of the next request's header. Longer than clients keep a
 /// connection in their pools, so that the server seldom closes one in which a request is on its way.
@@ -113,11 +113,10 @@ async fn serve_until(
                 });
             }
             Err(error) => {
-                // Out of file descriptors, or a peer that went away: neither is mended by trying again at once.
                 tracing::warn!(%error, "the embedded bucket cannot accept a connection");
                 tokio::select! {
                     () = &mut shutdown => break,
-                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                    () = tokio::time::sleep(ACCEPT_RETRY) => {}
                 }
             }
         }
