@@ -8,6 +8,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    body::Source,
     clock,
     collapse::{Flight, Landing, What},
     confirm::Confirmed,
@@ -28,6 +29,7 @@ use crate::{
         validate,
         vary::{self, Codings, Selection},
     },
+    purge::Began,
     receive::Receiving,
     reply::Reply,
     store::{Found, Stored},
@@ -71,6 +73,27 @@ impl Plan {
         }
     }
 
+    /// Whether a response of this status to a request for a range may be stored; `has_kin`: it goes with a part that is held.
+    fn of_range(&self, status: StatusCode, has_kin: bool) -> Result<(), NoStore> {
+        let asked_for = |name| self.ask.headers.contains_key(name);
+        match status {
+            // A part that was not asked for is nobody's.
+            StatusCode::PARTIAL_CONTENT if !asked_for(header::RANGE) => Err(NoStore::Status),
+            // One whose client said that it holds another need not say what it is a part of (RFC 9110 §15.3.7).
+            StatusCode::PARTIAL_CONTENT if asked_for(header::IF_RANGE) && !has_kin => Err(NoStore::Range),
+            // That a range does not exist says nothing about the whole.
+            StatusCode::RANGE_NOT_SATISFIABLE if asked_for(header::RANGE) => Err(NoStore::Range),
+            // An upstream in trouble over one part says nothing about those that are held, which it would replace, being a
+            // response to all requests for this; a cache need not store what it may (RFC 9111 §3).
+            status
+                if status.is_server_error() && asked_for(header::RANGE) && !self.found.parts.is_empty() =>
+            {
+                Err(NoStore::Range)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks for the whole, whatever is held.
     fn ask_whole(&mut self) {
         self.found = Found::default();
@@ -79,6 +102,34 @@ impl Plan {
         self.is_for_client = false;
         validate::strip_conditions(&mut self.ask.headers);
     }
+}
+
+/// What comes of a fetch.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a moment, and what most fetches come to is the largest"
+)]
+enum Ending {
+    /// The same for all who wait.
+    All(Landing),
+    /// Something for the one who asked; the others ask for themselves.
+    One(Outcome),
+    /// Content, which is to be stored.
+    Body(Coming),
+}
+
+/// Content that comes, for all who wait.
+struct Coming {
+    fill: Arc<Fill>,
+    /// The fields of the response itself, for the one who asked.
+    own: HeaderMap,
+    /// Which part of the content it is; `None`: all of it.
+    part: Option<ContentRange>,
+    /// Bytes at its beginning that were held, and are in the fill already.
+    beginning: usize,
+    /// What the whole must come to.
+    digest: Option<release::Digest>,
+    source: Source,
 }
 
 impl Edge {
@@ -177,99 +228,133 @@ impl Edge {
         // Whatever happens, the flight leaves the list; a panic included.
         let what = plan.what.clone();
         let listing = Listing { edge: &self, listed: listed.then_some(&what), flight: &flight };
-        let land = |landing: Landing, tell: oneshot::Sender<Outcome>| {
-            flight.land(landing.clone());
-            // The client may have left; the others have been told.
-            let _ = tell.send(Outcome::Landing(landing));
+        let coming = match self.ask_for(&mut plan, flight.began).await {
+            Ending::Body(coming) => coming,
+            Ending::All(landing) => {
+                drop(listing);
+                flight.land(landing.clone());
+                // The client may have left; the others have been told.
+                let _ = tell.send(Outcome::Landing(landing));
+                return;
+            }
+            Ending::One(outcome) => {
+                drop(listing);
+                flight.land(Landing::Released);
+                if tell.send(outcome).is_err() {
+                    tracing::debug!("nobody is left who wanted this response");
+                }
+                return;
+            }
         };
+        let Coming { fill, own, part, beginning, digest, source } = coming;
+        // There is no reader yet that could have made it a stream, so this one can join.
+        if let Some(reader) = fill.reader(0, None) {
+            flight.land(Landing::Body(Arc::clone(&fill)));
+            let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader, Some(own)));
+        }
+        let receiving =
+            Receiving { key: plan.key(), fill: &fill, part, beginning, digest, began: flight.began };
+        self.receive(receiving, source, Some(listing)).await;
+    }
+
+    /// Asks, and once more for the whole where what comes does not fit what is held.
+    async fn ask_for(&self, plan: &mut Plan, began: Began) -> Ending {
         let turn = self.turns.take().await;
         let mut asked = clock::boot_ms();
         let mut fetched = match turn {
             Ok(turn) => {
                 plan.ask.turn = Some(turn);
-                self.fetch(&plan).await
+                self.fetch(plan).await
             }
             Err(error) => Err(error),
         };
         let held = plan.found.live.clone();
-        match &fetched {
-            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED && !plan.is_for_client => {
+        if let Ok(reply) = &fetched {
+            let fits = if reply.status == StatusCode::NOT_MODIFIED && !plan.is_for_client {
                 let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-                let (confirmed, status) = (self.confirmed(&plan, reply, receipt, flight.began), reply.status);
-                if let Some(Confirmed { stored, refused }) = confirmed {
-                    trace::note(|| {
-                        Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated")
-                    });
-                    if let Some(reason) = refused {
-                        self.note_refused(&plan, reason, receipt.got);
-                        drop(listing);
-                        flight.land(Landing::Released);
-                        let _ = tell.send(Outcome::Renewed(stored, status, reason));
-                        return;
-                    }
-                    if !stored.freshness().is_fresh(receipt.got, stored.stale_from()) {
-                        self.hints.note_alone(plan.key(), plan.what.authorized, receipt.got);
-                    }
-                    drop(listing);
-                    return land(Landing::Stored(stored, status), tell);
+                if let Some(confirmed) = self.confirmed(plan, reply, receipt, began) {
+                    return self.of_confirmed(plan, confirmed, reply.status, receipt.got);
                 }
-                // It speaks of something that is not held: ask again, for the whole.
+                // It speaks of something that is not held.
+                false
+            } else {
+                // A whole is as good as the rest of what is held; a part that does not fit, or its absence, is no answer to
+                // one who asked for all.
+                plan.beginning.take_if(|held| !continues(held, reply)).is_none()
+                    || !matches!(
+                        reply.status,
+                        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+                    )
+            };
+            if !fits {
                 plan.ask_whole();
                 asked = clock::boot_ms();
-                fetched = Box::pin(self.fetch(&plan)).await;
+                fetched = Box::pin(self.fetch(plan)).await;
             }
-            Ok(reply) if plan.beginning.as_ref().is_some_and(|held| !continues(held, reply)) => {
-                plan.beginning = None;
-                // A whole is as good; a part that does not fit, or its absence, is no answer to one who asked for all.
-                if reply.status == StatusCode::PARTIAL_CONTENT
-                    || reply.status == StatusCode::RANGE_NOT_SATISFIABLE
-                {
-                    plan.ask_whole();
-                    asked = clock::boot_ms();
-                    fetched = Box::pin(self.fetch(&plan)).await;
-                }
-            }
-            Ok(_) | Err(_) => {}
         }
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
-        let reply = match fetched {
-            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED && plan.is_for_client => {
+        match fetched {
+            Ok(reply) => self.dispose(plan, reply, receipt, held.as_ref()).await,
+            Err(error) => match self.stand_in(plan, held.as_ref(), Failure::Disconnected) {
+                Some(stored) => {
+                    let clause = Failure::Disconnected.clause();
+                    trace::note(|| Step::by(clause, "no upstream answers: the old copy stands in"));
+                    Ending::All(Landing::Stand(stored, None))
+                }
+                None => Ending::All(Landing::Failed(Arc::new(error))),
+            },
+        }
+    }
+
+    /// What is held was confirmed by a 304.
+    fn of_confirmed(&self, plan: &Plan, confirmed: Confirmed, status: StatusCode, now: Millis) -> Ending {
+        let Confirmed { stored, refused } = confirmed;
+        trace::note(|| Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated"));
+        if let Some(reason) = refused {
+            self.note_refused(plan, reason, now);
+            return Ending::One(Outcome::Renewed(stored, status, reason));
+        }
+        if !stored.freshness().is_fresh(now, stored.stale_from()) {
+            self.hints.note_alone(plan.key(), plan.what.authorized, now);
+        }
+        Ending::All(Landing::Stored(stored, status))
+    }
+
+    /// What a response means for those who wait.
+    async fn dispose(
+        &self,
+        plan: &mut Plan,
+        reply: Reply,
+        receipt: Receipt,
+        held: Option<&Arc<Stored>>,
+    ) -> Ending {
+        if reply.status == StatusCode::NOT_MODIFIED {
+            if plan.is_for_client {
                 trace::note(|| Step::by("RFC 9110 §15.4.5", "304: the client has it already"));
-                drop(listing);
-                flight.land(Landing::Released);
-                let _ = tell.send(Outcome::Passed(Box::new(reply)));
-                return;
+                return Ending::One(Outcome::Passed(Box::new(reply)));
             }
-            Ok(reply) if reply.status == StatusCode::NOT_MODIFIED => {
-                let error = EdgeError::BadResponse {
-                    upstream: plan.host.clone(),
-                    reason: "304 to a request without conditions".into(),
-                };
-                drop(listing);
-                return land(Landing::Failed(Arc::new(error)), tell);
-            }
-            Ok(reply) => reply,
-            Err(error) => {
-                drop(listing);
-                let landing = match self.stand_in(&plan, held.as_ref(), Failure::Disconnected) {
-                    Some(stored) => {
-                        let clause = Failure::Disconnected.clause();
-                        trace::note(|| Step::by(clause, "no upstream answers: the old copy stands in"));
-                        Landing::Stand(stored, None)
-                    }
-                    None => Landing::Failed(Arc::new(error)),
-                };
-                return land(landing, tell);
-            }
-        };
+            let upstream = plan.host.clone();
+            let reason = "304 to a request without conditions".into();
+            return Ending::All(Landing::Failed(Arc::new(EdgeError::BadResponse { upstream, reason })));
+        }
         if is_stale_if_error_status(reply.status)
-            && let Some(stored) = self.stand_in(&plan, held.as_ref(), Failure::Status(reply.status))
+            && let Some(stored) = self.stand_in(plan, held, Failure::Status(reply.status))
         {
             let clause = Failure::Status(reply.status).clause();
             trace::note(|| Step::by(clause, "an error: the old copy stands in"));
-            drop(listing);
-            return land(Landing::Stand(stored, Some(reply.status)), tell);
+            return Ending::All(Landing::Stand(stored, Some(reply.status)));
         }
+        self.store_or_pass(plan, reply, receipt, held).await
+    }
+
+    /// Has a response stored as it comes, for all, if policy allows; for the one who asked alone if not.
+    async fn store_or_pass(
+        &self,
+        plan: &mut Plan,
+        reply: Reply,
+        receipt: Receipt,
+        held: Option<&Arc<Stored>>,
+    ) -> Ending {
         let settings = self.settings();
         let rules = &settings.rules;
         let part = ContentRange::of(&reply.headers).filter(|_| reply.status == StatusCode::PARTIAL_CONTENT);
@@ -281,55 +366,27 @@ impl Edge {
             kin.iter().fold(reply.headers.clone(), |fields, held| range::combined(held, &fields));
         let control = Control::of(&fields, &rules.targets);
         let freshness = Freshness::of(reply.status, &fields, &control, receipt, rules.s_maxage);
-        let asked_for = |name| plan.ask.headers.contains_key(name);
-        let of_range = match reply.status {
-            // A part that was not asked for is nobody's.
-            StatusCode::PARTIAL_CONTENT if !asked_for(header::RANGE) => Err(NoStore::Status),
-            // One whose client said that it holds another need not say what it is a part of (RFC 9110 §15.3.7).
-            StatusCode::PARTIAL_CONTENT if asked_for(header::IF_RANGE) && kin.is_empty() => {
-                Err(NoStore::Range)
-            }
-            // That a range does not exist says nothing about the whole.
-            StatusCode::RANGE_NOT_SATISFIABLE if asked_for(header::RANGE) => Err(NoStore::Range),
-            // An upstream in trouble over one part says nothing about those that are held, which it would replace, being a
-            // response to all requests for this; a cache need not store what it may (RFC 9111 §3).
-            status
-                if status.is_server_error() && asked_for(header::RANGE) && !plan.found.parts.is_empty() =>
-            {
-                Err(NoStore::Range)
-            }
-            _ => Ok(()),
-        };
         let beginning = plan.beginning.take().map(|held| held.content()).unwrap_or_default();
         let length = reply.source.length().map(|length| length + beginning.len() as u64);
         let too_large = length.is_some_and(|length| length > self.object_bytes_max() as u64);
-        let verdict = of_range
+        let verdict = plan
+            .of_range(reply.status, !kin.is_empty())
             .and(storing(plan.asked(), reply.status, &fields, &control, &freshness, rules))
-            .and(if too_large { Err(NoStore::TooLarge) } else { Ok(()) });
-        let names = match (verdict, vary::names(&fields)) {
-            (Ok(()), Some(names)) => names,
-            // A rest that may not be kept is not put to what is held, nor sent to one who asked for all.
-            (verdict, _) if !beginning.is_empty() => {
-                plan.ask_whole();
-                let fetched = Box::pin(self.fetch(&plan)).await;
-                drop(listing);
-                flight.land(Landing::Released);
-                let outcome = match fetched {
-                    Ok(reply) => Outcome::Alone(Box::new(reply), verdict.err().unwrap_or(NoStore::VaryStar)),
-                    Err(error) => Outcome::Landing(Landing::Failed(Arc::new(error))),
-                };
-                let _ = tell.send(outcome);
-                return;
+            .and(if too_large { Err(NoStore::TooLarge) } else { Ok(()) })
+            .and_then(|()| vary::names(&fields).ok_or(NoStore::VaryStar));
+        let names = match verdict {
+            Ok(names) => names,
+            Err(reason) if beginning.is_empty() => {
+                self.note_refused(plan, reason, receipt.got);
+                return Ending::One(Outcome::Alone(Box::new(reply), reason));
             }
-            (verdict, _) => {
-                let reason = verdict.err().unwrap_or(NoStore::VaryStar);
-                self.note_refused(&plan, reason, receipt.got);
-                drop(listing);
-                flight.land(Landing::Released);
-                if let Err(Outcome::Alone(reply, _)) = tell.send(Outcome::Alone(Box::new(reply), reason)) {
-                    tracing::debug!(status = %reply.status, "nobody is left who wanted this response");
-                }
-                return;
+            // A rest that may not be kept is not put to what is held, nor sent to one who asked for all.
+            Err(reason) => {
+                plan.ask_whole();
+                return Ending::One(match Box::pin(self.fetch(plan)).await {
+                    Ok(reply) => Outcome::Alone(Box::new(reply), reason),
+                    Err(error) => Outcome::Landing(Landing::Failed(Arc::new(error))),
+                });
             }
         };
         self.hints.note_vary(plan.key(), plan.what.authorized, &names);
@@ -345,32 +402,19 @@ impl Edge {
         trace::note(|| Step::by("RFC 9111 §3", "to be stored once it is complete"));
         trace::note(|| Step::found(arithmetic(&freshness, None, receipt.got)));
         let selection = Selection::of(&names, &plan.request);
-        let (status, part, own) = if beginning.is_empty() {
-            (reply.status, part, reply.headers)
-        } else {
+        let (mut status, mut part, mut own) = (reply.status, part, reply.headers);
+        if !beginning.is_empty() {
             // Both together are the whole (RFC 9111 §3.4).
             range::strip_of_content(&mut fields);
-            (StatusCode::OK, None, fields.clone())
-        };
+            (status, part, own) = (StatusCode::OK, None, fields.clone());
+        }
         storing::strip_for_storage(&mut fields, &control);
         // It is told by whoever sends the content, or a part of it.
         fields.remove(header::CONTENT_LENGTH);
         let fill = Arc::new(Fill::new(status, fields, freshness, selection, receipt.wall, length));
         fill.push(beginning.clone());
-        // There is no reader yet that could have made it a stream, so this one can join.
-        if let Some(reader) = fill.reader(0, None) {
-            flight.land(Landing::Body(Arc::clone(&fill)));
-            let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader, Some(own)));
-        }
-        let receiving = Receiving {
-            key: plan.key(),
-            fill: &fill,
-            part,
-            beginning: beginning.len(),
-            digest: reply.digest,
-            began: flight.began,
-        };
-        self.receive(receiving, reply.source, Some(listing)).await;
+        let beginning = beginning.len();
+        Ending::Body(Coming { fill, own, part, beginning, digest: reply.digest, source: reply.source })
     }
 
     /// Notes that a response is not stored, and why; and that others who ask alike need not wait for each other.
