@@ -4,6 +4,7 @@
 //! a digest of all that it depends on, so that a name stands for the same bytes for ever; in a site that is all Zola's, the
 //! digest of what was asked for, as there.
 
+mod drawing;
 mod picture;
 mod resample;
 mod shown;
@@ -16,10 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use blake3::Hash;
 use bytes::Bytes;
 
+pub(crate) use self::drawing::svg_numbers;
 pub(crate) use self::picture::{Encoding, Kind};
 pub(crate) use self::resample::Kernel;
 pub(crate) use self::shown::Shown;
 pub use self::shown::{ImageFormat, ImageOptions};
+
+use self::drawing::svg_size;
 
 /// Where copies lie among the outputs.
 pub(crate) const FOLDER: &str = "processed_images/";
@@ -138,70 +142,6 @@ fn format_name(kind: imagesize::ImageType) -> &'static str {
         ImageType::Webp => "webp",
         _ => "bin",
     }
-}
-
-/// The size that an SVG's root element gives, in pixels: by its attributes, or by its view box. And whether it is shown in
-/// just that: both are given, in whole pixels.
-fn svg_size(bytes: &[u8]) -> Option<(u32, u32, bool)> {
-    use quick_xml::events::Event;
-    let text = std::str::from_utf8(bytes).ok()?;
-    if !text.contains("<svg") {
-        return None;
-    }
-    let mut reader = quick_xml::Reader::from_str(text);
-    let root = loop {
-        match reader.read_event().ok()? {
-            Event::Start(start) | Event::Empty(start) => break start,
-            Event::Eof => return None,
-            _ => {}
-        }
-    };
-    if root.local_name().as_ref() != "svg" {
-        return None;
-    }
-    let (mut width, mut height, mut view) = (None, None, None);
-    for attribute in root.attributes().flatten() {
-        let value = attribute.value.trim();
-        match attribute.key.as_ref() {
-            "width" => width = pixels(value),
-            "height" => height = pixels(value),
-            "viewBox" => {
-                let numbers: Vec<f64> =
-                    value.split([' ', ',']).filter_map(|part| part.trim().parse().ok()).collect();
-                if let [_, _, width, height] = numbers[..] {
-                    view = Some((width, height));
-                }
-            }
-            _ => {}
-        }
-    }
-    let is_whole = |side: Option<f64>| side.is_some_and(|side| side.fract() == 0.0);
-    let is_own_size = is_whole(width) && is_whole(height);
-    let (width, height) = match (width, height, view) {
-        (Some(width), Some(height), _) => (width, height),
-        (Some(width), None, Some((w, h))) if w > 0.0 => (width, width * h / w),
-        (None, Some(height), Some((w, h))) if h > 0.0 => (height * w / h, height),
-        (None, None, Some(view)) => view,
-        _ => return None,
-    };
-    let whole = |n: f64| (n.is_finite() && n >= 0.0).then(|| n.round().min(f64::from(u32::MAX)) as u32);
-    Some((whole(width)?, whole(height)?, is_own_size))
-}
-
-/// A length in CSS pixels; none for what depends on the page, such as `100%`.
-fn pixels(length: &str) -> Option<f64> {
-    let digits = length.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(length.len());
-    let number: f64 = length[..digits].parse().ok()?;
-    Some(match &length[digits..] {
-        "" | "px" => number,
-        "pt" => number * 4.0 / 3.0,
-        "pc" => number * 16.0,
-        "in" => number * 96.0,
-        "cm" => number * 96.0 / 2.54,
-        "mm" => number * 96.0 / 25.4,
-        "em" | "rem" => number * 16.0,
-        _ => return None,
-    })
 }
 
 /// How a copy is to differ.
@@ -544,18 +484,5 @@ mod tests {
         assert!(wish(large).unwrap_err().contains("pixels are more than the 16777216"));
         assert!(wish(Change { speed: Some(0), ..avif.clone() }).unwrap_err().contains("from 1 to 10"));
         assert!(wish(Change { quality: Some(0), ..avif }).unwrap_err().contains("from 1 to 100"));
-    }
-
-    #[test]
-    fn sizes_of_drawings() {
-        let size = |text: &str| svg_size(text.as_bytes());
-        assert_eq!(size("<svg width=\"10\" height='20px'/>"), Some((10, 20, true)));
-        assert_eq!(
-            size("<?xml version=\"1.0\"?><!-- x --><svg viewBox=\"0 0 30 40.4\"></svg>"),
-            Some((30, 40, false))
-        );
-        assert_eq!(size("<svg width=\"100%\" height=\"50\" viewBox=\"0,0,2,1\"/>"), Some((100, 50, false)));
-        assert_eq!(size("<svg width=\"1in\" height=\"72pt\"/>"), Some((96, 96, true)));
-        assert_eq!(size("<html><svg/></html>"), None);
     }
 }

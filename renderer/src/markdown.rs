@@ -155,6 +155,13 @@ pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
 
 type Spanned<'a> = (Event<'a>, Range<usize>);
 
+/// Whether a text between two colons can be the name of an emoji.
+fn is_shortcode(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| matches!(b, b'a'..=b'z' | b'1' | b'2' | b'3' | b'8' | b'+' | b'-'))
+        && bytes.all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+}
+
 /// The parser splits text at everything that might have meant something; emoji and titles want it whole.
 fn merged<'a>(events: impl Iterator<Item = Spanned<'a>>) -> Vec<Spanned<'a>> {
     let mut out: Vec<Spanned<'a>> = Vec::new();
@@ -340,22 +347,14 @@ impl<'a> Writer<'_, 'a> {
         while let Some(start) = rest.find(':') {
             let (before, after) = rest.split_at(start);
             out.push_str(before);
-            let found = after[1..].find(':').and_then(|end| {
-                let name = &after[1..=end];
-                let plausible = !name.is_empty()
-                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-'));
-                plausible.then(|| emojis::get_by_shortcode(name)).flatten().map(|emoji| (emoji, end + 2))
-            });
-            match found {
-                Some((emoji, length)) => {
-                    out.push_str(emoji.as_str());
-                    rest = &after[length..];
-                }
-                None => {
-                    out.push(':');
-                    rest = &after[1..];
-                }
+            let name = after[1..].split_once(':').map(|(name, _)| name).filter(|name| is_shortcode(name));
+            // As in Zola, a name of no emoji takes the colon behind it along: `at 10:30:smile:` has none.
+            let length = name.map_or(1, |name| name.len() + 2);
+            match name.and_then(emojis::get_by_shortcode) {
+                Some(emoji) => out.push_str(emoji.as_str()),
+                None => out.push_str(&after[..length]),
             }
+            rest = &after[length..];
         }
         out.push_str(rest);
         CowStr::from(out)

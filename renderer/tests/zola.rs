@@ -274,6 +274,28 @@ fn what_stands_in_for_an_image_is_plain_text() {
 }
 
 #[test]
+fn an_unknown_emoji_takes_its_second_colon_along() {
+    let config = ("zola.toml", "base_url = \"https://x.example\"\n[markdown]\nrender_emoji = true\n");
+    let page = (
+        "content/p.md",
+        "+++\n+++\n:smile::+1: 9:30:smile: 9:45:smile: A:B:smile: a:none:smile::white_check_mark:",
+    );
+    assert_eq!(
+        shown("{{ page.content | safe }}", &[config, page]),
+        "<p>😄👍 9:30:smile: 9:45😄 A:B😄 a:none:smile:✅</p>\n"
+    );
+}
+
+#[test]
+fn drawings_are_as_large_as_their_numbers_say() {
+    let drawing = ("static/d.svg", "<svg width=\"210mm\" height=\"297.6mm\" viewBox=\"0 0 210 297\"/>");
+    let template = "{% set m = get_image_metadata(path='d.svg') %}{{ m.width }}x{{ m.height }}";
+    assert_eq!(shown(template, &[drawing]), "210x297");
+    // What content shows a drawing with is what browsers make of it.
+    assert_eq!(shown(template, &[drawing, ("bakehouse.toml", "")]), "794x1125");
+}
+
+#[test]
 fn files_of_languages_that_the_site_does_not_have() {
     let sections = [("content/_index.de.md", "+++\ntitle = \"De\"\n+++\n"), ("content/s/_index.md", "")];
     let both = |config: &'static str, more: &[(&'static str, &'static str)]| {
@@ -1072,6 +1094,22 @@ fn feeds_without_a_page_and_of_sections_that_are_not_rendered() {
     assert!(!text(&files, "t/atom.xml").contains("<updated>") && text(&files, "t/atom.xml").contains("<id>"));
     assert!(!text(&files, "t/rss.xml").contains("lastBuildDate"));
     assert!(files.contains_key("fr/atom.xml"));
+}
+
+#[test]
+fn feeds_are_as_old_as_the_greatest_of_their_dates_as_text() {
+    let updated = |dates: [&'static str; 2]| {
+        let [a, b] = dates.map(|dates| &*format!("+++\n{dates}\n+++\n").leak());
+        let config = "base_url = \"https://x.example\"\ngenerate_feeds = true\n";
+        let feed = ("templates/atom.xml", "{{ last_updated }}");
+        let files = with(&[("zola.toml", config), ("content/a.md", a), ("content/b.md", b), feed]);
+        text(&render(&files).map_err(|e| e.to_string()).unwrap().1, "atom.xml")
+    };
+    let dates = ["date = 2026-01-01T23:00:00-05:00", "date = 2026-01-02T01:00:00Z"];
+    assert_eq!(updated(dates), "2026-01-01T23:00:00-05:00");
+    let dates =
+        ["date = 2026-01-01\nupdated = 2026-03-01T23:00:00-05:00", "date = 2026-02-01\nupdated = 2026-03-02"];
+    assert_eq!(updated(dates), "2026-03-02");
 }
 
 #[test]

@@ -75,8 +75,13 @@ pub(super) fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Va
         let header = image_header(site, path, &bytes)?;
         let text = |text: &Option<String>| text.as_deref().map_or_else(Value::none, Value::from);
         let mut map = Map::new();
-        map.insert(key("width"), Value::from(header.width));
-        map.insert(key("height"), Value::from(header.height));
+        let (width, height) = match header.format {
+            "svg" if !site.beyond_zola => images::svg_numbers(&bytes),
+            _ => None,
+        }
+        .unwrap_or((header.width, header.height));
+        map.insert(key("width"), Value::from(width));
+        map.insert(key("height"), Value::from(height));
         map.insert(key("format"), Value::from(header.format));
         let mime = match header.format {
             // As Zola has it.

@@ -36,12 +36,14 @@ pub(super) fn entries(site: &Site, of: &FeedOf) -> Entries {
         })
         .collect();
     let (mut sorted, _) = sort_pages(&library.pages, &wanted, SortBy::Date);
+    // As in Zola, the greatest as text, whatever the offsets, and of the dates the first alone.
     let updated = sorted
         .iter()
-        .flat_map(|id| [library.page(*id).matter().updated.as_ref(), library.page(*id).date.as_ref()])
-        .flatten()
-        .max_by_key(|date| date.seconds)
-        .map(|date| Arc::from(&*date.text));
+        .filter_map(|id| library.page(*id).matter().updated.as_ref())
+        .chain(sorted.first().and_then(|id| library.page(*id).date.as_ref()))
+        .map(|date| &*date.text)
+        .max()
+        .map(Arc::from);
     sorted.truncate(site.config.feed_limit.unwrap_or(usize::MAX));
     Entries { pages: sorted.into(), updated }
 }
