@@ -107,7 +107,9 @@ impl Edge {
         receipt: Receipt,
         began: Began,
     ) {
-        if reply.status != StatusCode::OK {
+        // What content, or a parameter that does not count, has made of it is not what a GET by this key brings.
+        let is_as_keyed = !inbound.has_content && inbound.target == *key.target;
+        if reply.status != StatusCode::OK || !is_as_keyed {
             return;
         }
         let renewal = Renewal {

@@ -188,12 +188,9 @@ impl Edge {
             method: &request.ask.method,
             authorized: request.request.contains_key(header::AUTHORIZATION),
             directives: request.directives,
-            is_located: same_origin::is_located(
-                &reply.headers,
-                request.scheme,
-                authority,
-                &request.key.target,
-            ),
+            // With parameters that do not count it has asked for something else than what is keyed.
+            is_located: request.ask.target == *request.key.target
+                && same_origin::is_located(&reply.headers, request.scheme, authority, &request.key.target),
         };
         let length = reply.source.length();
         let fits = length.is_none_or(|length| length <= self.object_bytes_max() as u64);

@@ -185,7 +185,8 @@ async fn a_targeted_field_is_a_structured_one() {
 #[tokio::test]
 async fn what_is_not_keyed_is_not_forwarded() {
     let upstream = Upstream::start(|head| {
-        send(200, &[("cache-control", "max-age=60")], head.split(' ').nth(1).unwrap())
+        let fields = [("cache-control", "max-age=60"), ("content-location", "/post")];
+        send(200, &fields, head.split(' ').nth(1).unwrap())
     })
     .await;
     let mut config = upstream_config(&[&upstream]);
@@ -198,6 +199,9 @@ async fn what_is_not_keyed_is_not_forwarded() {
     // An unsafe request is forwarded as it is, and ends the copy that its URI is kept under.
     assert_eq!(edge.ask("DELETE", "/a?utm_x=1&page=2", &[]).await.text(), "/a?utm_x=1&page=2");
     assert!(edge.get("/a?page=2").await.cache_status().contains("fwd=stale"));
+    // Nor does what it brings stand for what is kept.
+    assert_eq!(edge.ask("POST", "/post?utm_x=1", &[]).await.text(), "/post?utm_x=1");
+    assert_eq!(edge.get("/post").await.text(), "/post");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! RFC 9110 §13, RFC 9111 §4.3.
 
-use crate::support::{Upstream, eventually, field, front, send};
+use edge::policy::query::QueryKey;
+
+use crate::support::{Upstream, eventually, field, front, run, send, upstream_config};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -136,6 +138,35 @@ async fn a_head_updates_what_agrees_and_ends_what_does_not() {
         let field = seen.field("x-a");
         assert_eq!((seen.text(), field.as_deref()), ("body", Some(if hit { "2" } else { "1" })), "{path}");
     }
+}
+
+/// RFC 9111 §4.3.5: what the answer to a HEAD says is news only if it is what a GET would bring.
+#[tokio::test]
+async fn a_head_that_asks_for_more_than_is_keyed_updates_nothing() {
+    let upstream = Upstream::start(|head| {
+        let asked = format!("{}{}", head.lines().next().unwrap(), field(head, "content-length").is_some());
+        send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-asked", &asked)], "body")
+    })
+    .await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.rules.query = QueryKey::Without(vec!["utm_*".into()]);
+    let edge = run(config).await;
+    let first = edge.get("/").await.field("x-asked");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    let heads = [
+        "HEAD / HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi",
+        "HEAD /?utm_x=evil HTTP/1.1\r\nhost: site.test\r\nif-match: *\r\n\r\n",
+    ];
+    for request in heads {
+        let head = edge.raw(request.as_bytes(), true).await;
+        assert!(head.status == 200 && head.field("x-asked") != first, "{request}");
+        let seen = edge.get("/").await;
+        assert!(seen.cache_status().contains("hit"), "{request}");
+        assert_eq!(seen.field("x-asked"), first, "{request}");
+    }
+    // One that asks for what is keyed does.
+    let head = edge.ask("HEAD", "/", &[("if-match", "*")]).await;
+    assert_eq!(edge.get("/").await.field("x-asked"), head.field("x-asked"));
 }
 
 #[tokio::test]
