@@ -2,6 +2,8 @@
 //!
 //! The sockets themselves move, over a Unix socket of the same user. Two processes that each bind the address would do for
 //! most connections, but those that wait in the queue of the one that closes would be reset.
+//!
+//! The conversation goes on while the one before drains: it is told of purges, as lines of JSON.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -9,22 +11,39 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use edge::{Edge, Predecessor};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use release::journal::Selector;
+use release::keys::Site;
+use release::wire::{Dropped, EdgeProgress, EdgeReceipt};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::HintExt;
 
 /// How long either side waits for the other: a process that hangs must not keep its successor from starting.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a successor may take from the sockets to its word that it serves: it waits for what it needs, too.
+const START_MAX: Duration = PATIENCE.saturating_mul(2);
+/// How long a process that drains may take to answer its successor.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Bytes of a message between the two: what the admin address takes, as it stands in JSON.
+const MESSAGE_BYTES_MAX: u64 = 8 << 20;
 /// What the sockets come with: whether the last one is the admin address's.
 const WITH_ADMIN: u8 = 1;
 const WITHOUT_ADMIN: u8 = 0;
+/// Between two looks whether the edge is ready.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// What the successor says once it is about to serve, and what it is answered.
 const READY: u8 = b'r';
 const YOURS: u8 = b'y';
@@ -76,16 +95,148 @@ impl Handover {
         Ok(Some((Self(stream), sockets)))
     }
 
-    /// Tells the process that runs to take no more connections, of operators neither.
-    pub fn finish(mut self) -> anyhow::Result<()> {
+    /// Tells the process that runs to take no more connections, of operators neither, once the edge is ready to answer them.
+    pub async fn finish(mut self, edge: &Edge, before: &Before) -> anyhow::Result<()> {
+        let ready = async {
+            while !edge.is_ready() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, ready).await;
+        let seconds = PATIENCE.as_secs();
+        waited.with_context(|| format!("nothing told the edge what is published within {seconds} s")).hint(
+            || "see whether an origin or the bucket can be reached; the process that runs goes on".into(),
+        )?;
         let mut answer = [0];
         self.0
             .write_all(&[READY])
             .and_then(|()| self.0.read_exact(&mut answer))
             .context("the process that ran before did not let go")?;
         anyhow::ensure!(answer == [YOURS], "the process that ran before did not let go");
+        self.0.set_nonblocking(true).context("the process that ran before cannot be told of purges")?;
+        let stream = tokio::net::UnixStream::from_std(self.0)
+            .context("the process that ran before cannot be told of purges")?;
+        *before.stream.lock().await = Some(BufReader::new(stream));
+        before.let_go.cancel();
         Ok(())
     }
+}
+
+/// What a process that drains is told by its successor. The answer is a line of JSON too, a list of receipts.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Purge { selectors: Vec<Selector>, soft: bool },
+    CatchUp { at: Vec<(Site, u64)> },
+}
+
+/// The process that ran before, as its successor reaches it.
+#[derive(Debug)]
+pub struct Before {
+    /// What receipts call it where it says nothing.
+    name: String,
+    /// `None`: it has not let go, or it has ended.
+    stream: Arc<tokio::sync::Mutex<Option<BufReader<tokio::net::UnixStream>>>>,
+    let_go: CancellationToken,
+}
+
+impl Before {
+    /// Of the successor that is called this.
+    pub fn of(successor: &str) -> Self {
+        Self { name: draining(successor), stream: Arc::default(), let_go: CancellationToken::new() }
+    }
+
+    /// Its answer; `None`: it has not said in time that it has done this.
+    async fn tell(&self, word: Word) -> Option<Vec<EdgeReceipt>> {
+        self.let_go.cancelled().await;
+        let telling = async {
+            let mut held = Arc::clone(&self.stream).lock_owned().await;
+            // To its end, whoever waits: what is left of an answer would be taken for the next one.
+            let told = tokio::spawn(async move {
+                let Some(stream) = &mut *held else { return Ok(Vec::new()) };
+                let mut line = serde_json::to_vec(&word)?;
+                line.push(b'\n');
+                let answer = match stream.write_all(&line).await {
+                    Ok(()) => read_line(stream).await,
+                    Err(error) => Err(error),
+                };
+                match answer {
+                    Ok(Some(answer)) => anyhow::Ok(serde_json::from_slice(&answer)?),
+                    // It has ended.
+                    Ok(None) | Err(_) => {
+                        *held = None;
+                        Ok(Vec::new())
+                    }
+                }
+            });
+            told.await.map_err(anyhow::Error::from).flatten()
+        };
+        match tokio::time::timeout(ANSWER_MAX, telling).await {
+            Ok(Ok(receipts)) => Some(receipts),
+            Ok(Err(error)) => {
+                tracing::warn!(error = format!("{error:#}"), "the process that drains is not understood");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the process that drains says nothing");
+                None
+            }
+        }
+    }
+}
+
+impl Predecessor for Before {
+    fn purge<'a>(&'a self, selectors: &'a [Selector], soft: bool) -> BoxFuture<'a, Vec<EdgeReceipt>> {
+        async move {
+            let told = self.tell(Word::Purge { selectors: selectors.to_vec(), soft }).await;
+            told.unwrap_or_else(|| {
+                let (state, dropped) = (EdgeProgress::Pending, Dropped::default());
+                vec![EdgeReceipt { edge: self.name.clone(), state, dropped }]
+            })
+        }
+        .boxed()
+    }
+
+    fn catch_up<'a>(&'a self, at: &'a [(Site, u64)]) -> BoxFuture<'a, ()> {
+        self.tell(Word::CatchUp { at: at.to_vec() }).map(drop).boxed()
+    }
+}
+
+/// What receipts call an edge that drains.
+fn draining(edge: &str) -> String {
+    format!("{edge} (draining)")
+}
+
+/// The next line; `None`: there is none.
+async fn read_line(stream: &mut BufReader<tokio::net::UnixStream>) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    stream.take(MESSAGE_BYTES_MAX).read_until(b'\n', &mut line).await?;
+    Ok(line.ends_with(b"\n").then_some(line))
+}
+
+/// Does what the successor says, until this process or the successor has ended.
+async fn follow(stream: UnixStream, edge: &Edge) -> anyhow::Result<()> {
+    stream.set_nonblocking(true)?;
+    let mut stream = BufReader::new(tokio::net::UnixStream::from_std(stream)?);
+    while let Some(line) = read_line(&mut stream).await? {
+        // What is not understood may be a purge.
+        let word = serde_json::from_slice(&line).inspect_err(|_| edge.cut())?;
+        let receipts = match word {
+            Word::Purge { selectors, soft } => {
+                let mut receipts = edge.purge(&selectors, soft).await;
+                receipts.iter_mut().take(1).for_each(|own| own.edge = draining(&own.edge));
+                receipts
+            }
+            Word::CatchUp { at } => {
+                edge.catch_up(&at).await;
+                Vec::new()
+            }
+        };
+        let mut answer = serde_json::to_vec(&receipts)?;
+        answer.push(b'\n');
+        stream.write_all(&answer).await?;
+    }
+    Ok(())
 }
 
 /// The sockets of this process, for a successor.
@@ -98,7 +249,12 @@ pub struct Offer {
 
 impl Offer {
     /// Prepares to offer sockets at `path`, in the background; `handed_over` once a successor is about to serve.
-    pub fn prepare(path: &Path, sockets: Sockets, handed_over: CancellationToken) -> anyhow::Result<Self> {
+    pub fn prepare(
+        path: &Path,
+        sockets: Sockets,
+        edge: Arc<Edge>,
+        handed_over: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let failed = || format!("no successor can be waited for at `{}`", path.display());
         let mut prepared = path.as_os_str().to_owned();
         prepared.push(".new");
@@ -111,6 +267,7 @@ impl Offer {
         let listener = UnixListener::bind(&prepared).with_context(failed)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&prepared, mode).with_context(failed)?;
+        let runtime = tokio::runtime::Handle::current();
         // A thread of its own: it waits in calls that block, and ends with the process.
         std::thread::Builder::new()
             .name("handover".into())
@@ -118,7 +275,17 @@ impl Offer {
                 for stream in listener.incoming() {
                     let handing = stream.map_err(anyhow::Error::from);
                     match handing.and_then(|stream| hand_over(stream, &sockets, &handed_over)) {
-                        Ok(()) => return,
+                        Ok(stream) => {
+                            runtime.spawn(async move {
+                                if let Err(error) = follow(stream, &edge).await {
+                                    tracing::warn!(
+                                        error = format!("{error:#}"),
+                                        "the successor is not heard"
+                                    );
+                                }
+                            });
+                            return;
+                        }
                         Err(error) => tracing::warn!(error = format!("{error:#}"), "a handover failed"),
                     }
                 }
@@ -134,15 +301,15 @@ impl Offer {
     }
 }
 
-/// One successor: sockets out, and its word that it serves.
+/// One successor: sockets out, and its word that it serves. Returns the conversation with it.
 fn hand_over(
     mut stream: UnixStream,
     sockets: &Sockets,
     handed_over: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<UnixStream> {
     let peer = rustix::net::sockopt::socket_peercred(&stream).context("who asks cannot be told")?;
     anyhow::ensure!(peer.uid == rustix::process::geteuid(), "another user asks for the sockets");
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(START_MAX))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut fds: Vec<BorrowedFd<'_>> = vec![sockets.listener.as_fd()];
     fds.extend(sockets.admin.as_ref().map(AsFd::as_fd));
@@ -156,7 +323,8 @@ fn hand_over(
     anyhow::ensure!(word == [READY], "the successor did not start");
     // Before the answer: from then on, what operators ask is for the successor.
     handed_over.cancel();
-    stream.write_all(&[YOURS]).context("the successor did not start")
+    stream.write_all(&[YOURS]).context("the successor did not start")?;
+    Ok(stream)
 }
 
 /// Sockets of one process.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, LeaseSeconds, MemoryBytes, OnLeaseLapse};
 use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
-use crate::edge_handover::{Handover, Offer, Sockets};
+use crate::edge_handover::{Before, Handover, Offer, Sockets};
 use crate::edge_watch::{self, WatchCommand};
 use crate::failure::{HintExt, Usage, hinted};
 use crate::print::say;
@@ -158,7 +158,9 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     };
     let name = args.name.clone().unwrap_or_else(|| format!("{}-{}", host_name(), listener_port(&url)));
     let stop = CancellationToken::new();
+    let taken = taken.map(|taken| (taken, Arc::new(Before::of(&name))));
     let mut edge_config = EdgeConfig {
+        predecessor: taken.as_ref().map(|(_, before)| Arc::clone(before) as _),
         threads: args.threads.map_or_else(processors, usize::from),
         deadlines: args.upstreams.deadlines(),
         upstream: args.upstreams.options(&config),
@@ -192,15 +194,15 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     // Before anything is said: whoever reads it may start a successor at once.
     let handed_over = CancellationToken::new();
     let offer = match &args.handover {
-        Some(path) => Some(Offer::prepare(path, sockets.try_clone()?, handed_over.clone())?),
+        Some(path) => Some(Offer::prepare(path, sockets.try_clone()?, edge.clone(), handed_over.clone())?),
         None => None,
     };
     let Sockets { listener, admin: admin_listener } = sockets;
     let listener = tokio_listener(listener)?;
     let admin_listener = admin_listener.map(tokio_listener).transpose()?;
     // Nothing that may fail comes after the process before has let go.
-    if let Some(taken) = taken {
-        taken.finish()?;
+    if let Some((taken, before)) = taken {
+        taken.finish(&edge, &before).await?;
     }
     if let Some(offer) = offer {
         offer.begin()?;

@@ -18,7 +18,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use release::journal::check_selectors;
-use release::wire::{Committed, EdgeProgress, EdgeReceipt, PurgeRequest, Receipt, SelectorReceipt};
+use release::wire::{Committed, EdgeProgress, PurgeRequest, Receipt, SelectorReceipt};
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -215,8 +215,17 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
     let Ok(site) = request.site.map_or_else(|| LOCAL_SITE.parse(), Ok) else {
         return failed(StatusCode::BAD_REQUEST, "this is no site", None);
     };
-    let dropped = admin.edge.purge_local(&request.selectors, request.soft).await;
-    tracing::info!(selectors = ?request.selectors, soft = request.soft, reason = request.reason, %dropped, "purged");
+    let edges = admin.edge.purge(&request.selectors, request.soft).await;
+    let dropped: u64 = edges.iter().map(|edge| edge.dropped.dropped).sum();
+    tracing::info!(selectors = ?request.selectors, soft = request.soft, reason = request.reason, dropped, "purged");
+    if admin.stop.is_cancelled() {
+        // Another process answers clients by now, and has not heard of it.
+        return failed(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the purge came while another process took over",
+            Some("send it again"),
+        );
+    }
     let receipt = Receipt {
         committed: Committed { site, seq: admin.edge.purges(), at: jiff::Timestamp::now() },
         selectors: request
@@ -224,12 +233,8 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
             .into_iter()
             .map(|selector| SelectorReceipt { selector, paths: None })
             .collect(),
-        edges: vec![EdgeReceipt {
-            edge: admin.edge.name().to_owned(),
-            state: EdgeProgress::Applied,
-            dropped,
-        }],
-        applied_everywhere: true,
+        applied_everywhere: edges.iter().all(|edge| edge.state == EdgeProgress::Applied),
+        edges,
         complete: true,
     };
     Json(receipt).into_response()

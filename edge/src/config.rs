@@ -1,6 +1,6 @@
 //! How an edge is configured: typed values with their defaults. Flags and files are the business of the shell.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use release::keys::Site;
 
@@ -8,6 +8,7 @@ use crate::{
     access_log::{LogFormat, LogTarget},
     network::Network,
     policy::{rules::Rules, storing},
+    predecessor::Predecessor,
     upstream::{Deadlines, UpstreamOptions},
 };
 
@@ -162,6 +163,8 @@ pub struct EdgeConfig {
     pub upstream: UpstreamOptions,
     /// Where a line for each response goes, and how it looks; nowhere unless given.
     pub access_log: Option<(LogTarget, LogFormat)>,
+    /// The process that it takes over from.
+    pub predecessor: Option<Arc<dyn Predecessor>>,
     /// What may change later.
     pub settings: Settings,
 }
@@ -180,6 +183,7 @@ impl EdgeConfig {
             deadlines: Deadlines::default(),
             upstream: UpstreamOptions::default(),
             access_log: None,
+            predecessor: None,
             settings: Settings::new(rules),
         }
     }

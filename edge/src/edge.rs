@@ -102,6 +102,8 @@ pub struct Edge {
     pub(crate) stop: CancellationToken,
     /// Whether it takes no more connections.
     pub(crate) is_ending: AtomicBool,
+    /// Cancelled where a drain has to end at once.
+    pub(crate) cut: CancellationToken,
     /// What the kernel holds of responses.
     pub(crate) unsent: Arc<Unsent>,
 }
@@ -165,6 +167,7 @@ impl Edge {
             tasks: TaskTracker::new(),
             stop: shutdown,
             is_ending: AtomicBool::new(false),
+            cut: CancellationToken::new(),
             unsent: Arc::default(),
             config,
         });

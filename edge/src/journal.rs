@@ -278,8 +278,18 @@ impl Edge {
         let mut acks: Vec<Ack> = Vec::new();
         let mut was_failing = false;
         let mut again = LOOK_AGAIN;
+        let mut caught_up = Vec::new();
         loop {
             let ready = sites.is_ready(clock::boot_ms());
+            // The next poll says that all is applied that is known, for whoever answers clients under this name.
+            if ready && let Some(predecessor) = &self.config.predecessor {
+                let at: Vec<(Site, u64)> =
+                    sites.handles().iter().map(|handle| (handle.site.clone(), handle.fold().seq)).collect();
+                if at != caught_up {
+                    predecessor.catch_up(&at).await;
+                    caught_up = at;
+                }
+            }
             let polled = if self.upstreams.is_empty() { None } else { self.poll(sites, &acks, ready).await };
             let pause = match polled {
                 Some((new, told)) => {

@@ -8,7 +8,8 @@
 //! store or with a `flight`, whose body `receive` takes in, or which `pass` or `websocket` sends on; `respond` makes
 //! the response, with what `cut` takes of it for a `Range`; `hit` is the short way for plain requests; `http1` is what
 //! is spoken with clients, and `server` accepts them, as many as `clients` lets in. `observe` keeps what is known of each response for the
-//! `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators, with `top`, `avoidable` and `why`.
+//! `access_log`, the `metrics` and the `trace`; `admin` shows all that to operators, with `top`, `avoidable` and `why`; `predecessor` is the process
+//! that ran before, while it drains.
 //!
 //! Deliberately absent: files (all is in memory), TLS and HTTP/2 towards browsers, and any knowledge of how content
 //! is rendered or kept beyond the release format.
@@ -48,6 +49,7 @@ mod metrics;
 mod network;
 mod observe;
 mod pass;
+mod predecessor;
 mod proxy_protocol;
 mod purge;
 mod queues;
@@ -77,6 +79,7 @@ pub use edge::{Edge, EdgeState, SiteProgress};
 pub use error::EdgeError;
 pub use metrics::{describe as describe_metrics, metrics_text};
 pub use network::Network;
+pub use predecessor::Predecessor;
 pub use server::serve;
 pub use sweep::give_back;
 pub use top::{Live, Top, UrlCount};

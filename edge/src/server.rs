@@ -143,11 +143,12 @@ async fn serve_until(
     connections.close();
     let drained = tokio::time::timeout(edge.current().limits.drain, async {
         tokio::select! {
-            () = connections.wait() => {}
-            () = &mut looking => {}
+            () = connections.wait() => true,
+            () = &mut looking => true,
+            () = edge.cut.cancelled() => false,
         }
     });
-    if drained.await.is_err() {
+    if drained.await != Ok(true) {
         tracing::warn!(
             connections = connections.len(),
             "requests in flight were cut off at the end of the drain"

@@ -3,13 +3,15 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use support::{Upstream, front, read_response, send};
+use edge::AdminConfig;
+use support::{TOKEN, Upstream, front, read_response, send};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Connections to the address that are open at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -61,4 +63,32 @@ async fn a_question_with_more_fields_than_a_request_has_is_refused() {
         let mut stream = edge.operate("POST", "/v1/why", &question).await;
         assert_eq!(read_response(&mut stream, false).await.status, status, "{count}");
     }
+}
+
+#[tokio::test]
+async fn a_purge_that_comes_while_another_process_takes_over_is_not_said_to_be_done() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let handed_over = CancellationToken::new();
+    let config = AdminConfig {
+        token: TOKEN.into(),
+        metrics: Arc::new(String::new),
+        reload: Arc::new(|| Ok(String::new())),
+    };
+    tokio::spawn(edge::serve_admin(listener, Arc::clone(&edge.edge), config, handed_over.clone()));
+    let content = r#"{"selectors":["all"]}"#;
+    let head = format!(
+        "POST /v1/purge HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {TOKEN}\r\nexpect: 100-continue\r\n\
+         content-length: {}\r\n\r\n",
+        content.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    handed_over.cancel();
+    stream.write_all(content.as_bytes()).await.unwrap();
+    assert_eq!(read_response(&mut stream, false).await.status, 503);
 }

@@ -12,25 +12,31 @@ use crate::harness::upstream::{Answer, Upstream, response};
 use crate::harness::{Process, Reply, Request, SOON, World, http, wait_for, wait_until};
 
 const TOKEN: &str = "a-token-of-the-tests";
-const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=600")];
+/// Fields of what may be stored.
+pub const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=600")];
 
 /// An edge with an admin address.
-struct Edge<'w> {
+pub struct Edge<'w> {
     world: &'w World,
-    process: Process,
-    address: String,
-    admin: String,
+    /// Its process.
+    pub process: Process,
+    /// Where browsers find it.
+    pub address: String,
+    /// Where operators do.
+    pub admin: String,
 }
 
 impl<'w> Edge<'w> {
-    fn start(world: &'w World, args: &[&str]) -> Self {
+    /// Starts one.
+    pub fn start(world: &'w World, args: &[&str]) -> Self {
         let mut all = vec!["edge", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         all.extend(args);
         let process = world.bake(".", &all).var("BAKE_ADMIN_TOKEN", TOKEN).start();
         Self::of(world, process)
     }
 
-    fn front(world: &'w World, upstreams: &[&Upstream], args: &[&str]) -> Self {
+    /// Starts one before these upstreams.
+    pub fn front(world: &'w World, upstreams: &[&Upstream], args: &[&str]) -> Self {
         let mut all = Vec::new();
         for upstream in upstreams {
             all.extend(["--upstream", &upstream.url]);
@@ -50,7 +56,8 @@ impl<'w> Edge<'w> {
         Self { world, process, address, admin }
     }
 
-    fn get(&self, target: &str) -> Reply {
+    /// GETs a target.
+    pub fn get(&self, target: &str) -> Reply {
         self.ask(Request::get(target))
     }
 
@@ -59,14 +66,18 @@ impl<'w> Edge<'w> {
         request.send(&self.address).unwrap_or_else(|e| panic!("{request:?}: {e}"))
     }
 
-    fn admin(&self, method: &str, path: &str) -> Reply {
-        Request::new(method, path)
-            .field("Authorization", &format!("Bearer {TOKEN}"))
-            .send(&self.admin)
-            .unwrap()
+    /// Asks as an operator.
+    pub fn admin(&self, method: &str, path: &str) -> Reply {
+        self.operate(Request::new(method, path))
     }
 
-    fn bake(&self, args: &[&str]) -> crate::harness::Done {
+    /// Sends an operator's request.
+    pub fn operate(&self, request: Request) -> Reply {
+        request.field("Authorization", &format!("Bearer {TOKEN}")).send(&self.admin).unwrap()
+    }
+
+    /// Runs a command that finds it.
+    pub fn bake(&self, args: &[&str]) -> crate::harness::Done {
         self.world.bake(".", args).var("BAKE_API", &self.admin).var("BAKE_TOKEN", TOKEN).run()
     }
 
@@ -868,19 +879,22 @@ fn a_successor_takes_over_without_a_dropped_connection() {
 }
 
 /// A client that asks again on the same connection.
-struct Kept {
+pub struct Kept {
     stream: BufReader<TcpStream>,
     answered: usize,
+    /// The content of the last answer.
+    pub content: Vec<u8>,
 }
 
 impl Kept {
-    fn connect(address: &str) -> Self {
+    /// Connects.
+    pub fn connect(address: &str) -> Self {
         let stream = http::connect(address).expect("a connection was refused");
-        Self { stream: BufReader::new(stream), answered: 0 }
+        Self { stream: BufReader::new(stream), answered: 0, content: Vec::new() }
     }
 
     /// Whether the server has closed it, between two requests.
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         let stream = self.stream.get_ref();
         stream.set_nonblocking(true).unwrap();
         let closed = stream.peek(&mut [0]);
@@ -889,7 +903,7 @@ impl Kept {
     }
 
     /// Asks, and reads the answer to its end; says whether another request may follow.
-    fn ask(&mut self, target: &str) -> std::io::Result<bool> {
+    pub fn ask(&mut self, target: &str) -> std::io::Result<bool> {
         let request = format!("GET {target} HTTP/1.1\r\nHost: site.test\r\n\r\n");
         self.stream.get_mut().write_all(request.as_bytes())?;
         let (mut length, mut goes_on) = (0, true);
@@ -905,7 +919,8 @@ impl Kept {
                 _ => {}
             }
         }
-        self.stream.read_exact(&mut vec![0; length])?;
+        self.content = vec![0; length];
+        self.stream.read_exact(&mut self.content)?;
         self.answered += 1;
         Ok(goes_on)
     }

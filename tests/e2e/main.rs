@@ -13,6 +13,7 @@ mod builds;
 mod check;
 mod commands;
 mod edge_memory;
+mod edge_restart;
 mod edge_upstream;
 mod fields;
 mod memo;

@@ -114,6 +114,14 @@ impl<'w> Roles<'w> {
         wait_until("an edge that serves", SOON, || role.try_get("/").is_some_and(|r| r.status < 500));
         role
     }
+
+    /// An edge that has origins alone, as soon as it says where it listens.
+    pub fn edge_of(&self, origin: &str, args: &[&str]) -> Role {
+        let args = [&["edge", "--listen", "127.0.0.1:0", "--origin", origin], args].concat();
+        let mut process = self.world.bake(".", &args).var("BAKE_EDGE_TOKEN", EDGE_TOKEN).start();
+        let address = address(&mut process);
+        Role { process, address }
+    }
 }
 
 impl Role {

@@ -314,7 +314,7 @@ impl Running {
 }
 
 /// The token of operators.
-const TOKEN: &str = "a-token-of-the-tests";
+pub const TOKEN: &str = "a-token-of-the-tests";
 
 impl Running {
     /// Begins to serve operators, and sends one request of theirs; the response has yet to be read.

@@ -1,0 +1,175 @@
+//! Restarts of an edge: what its successor says holds for the process that drains, too.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+
+use crate::edge_upstream::{Edge, FRESH, Kept};
+use crate::harness::proxy::{Fate, Proxy};
+use crate::harness::upstream::{Answer, Upstream, response};
+use crate::harness::{Request, SOON, World, http, site, wait_for, wait_until};
+use crate::roles::{Roles, TOKEN};
+
+/// Each answer says which it is; what is below `/held` waits.
+fn counts() -> Upstream {
+    let count = AtomicUsize::new(0);
+    Upstream::start(move |asked| {
+        let content = format!("answer {}", count.fetch_add(1, Ordering::SeqCst));
+        let response = response(200, &FRESH, &content);
+        if asked.target().starts_with("/held") {
+            Answer::Held(Vec::new(), response)
+        } else {
+            Answer::Send(response)
+        }
+    })
+}
+
+/// A request that keeps a process from ending while it drains.
+fn held(upstream: &Upstream, address: &str) -> TcpStream {
+    let before = upstream.asked().len();
+    let mut client = http::connect(address).unwrap();
+    let request = format!("GET /held/{before} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    wait_until("the request", SOON, || upstream.asked().len() > before);
+    client
+}
+
+#[test]
+fn a_purge_holds_for_processes_that_still_drain() {
+    let world = World::new();
+    let upstream = counts();
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60"];
+    // Connections on which nothing is asked are closed, and a busy machine may take long to start two processes.
+    let (edges, _held) = wait_for("connections that outlive two successors", SOON, || {
+        let (mut edges, mut holding, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for name in ["first", "second", "third"] {
+            let edge = Edge::front(&world, &[&upstream], &[&args[..], &["--name", name]].concat());
+            holding.push(held(&upstream, &edge.address));
+            let mut client = Kept::connect(&edge.address);
+            assert!(client.ask("/a").unwrap());
+            let before = client.content.clone();
+            assert!(client.ask("/a").unwrap());
+            assert_eq!(client.content, before, "it is stored");
+            kept.push((client, before));
+            edges.push(edge);
+        }
+        let purged = edges[2].operate(Request::new("POST", "/v1/purge").body(r#"{"selectors":["all"]}"#));
+        let receipt = purged.json();
+        let named: Vec<_> = receipt["edges"].as_array().unwrap().iter().map(|e| e["edge"].clone()).collect();
+        assert_eq!(named, ["third", "second (draining)", "first (draining)"], "{receipt}");
+        assert_eq!(receipt["applied_everywhere"], true, "{receipt}");
+        if kept.iter().any(|(client, _)| client.is_closed()) {
+            upstream.release();
+            return None;
+        }
+        for (client, before) in &mut kept {
+            client.ask("/a").unwrap();
+            assert_ne!(client.content, *before, "{}", String::from_utf8_lossy(before));
+        }
+        Some((edges, holding))
+    });
+    upstream.release();
+    for mut edge in edges.into_iter().take(2) {
+        assert!(edge.process.wait(SOON).success());
+    }
+}
+
+#[test]
+fn a_receipt_says_that_a_process_which_drains_says_nothing() {
+    let world = World::new();
+    let upstream = counts();
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60"];
+    let mut before = Edge::front(&world, &[&upstream], &args);
+    let _held = held(&upstream, &before.address);
+    let after = Edge::front(&world, &[&upstream], &[&args[..], &["--name", "successor"]].concat());
+    before.process.signal(Signal::STOP);
+    let told = after.bake(&["purge", "--all", "--wait"]).code(1);
+    let said = "edge successor (draining): not yet\nnot yet applied everywhere";
+    assert!(told.stdout.contains(said), "{}", told.stdout);
+    assert!(told.stderr.contains("committed, but not applied by: successor (draining)"), "{}", told.stderr);
+    before.process.signal(Signal::CONT);
+    upstream.release();
+    assert!(before.process.wait(SOON).success());
+    // It has ended, and nobody waits for it any more.
+    let told = after.bake(&["purge", "--all", "--wait"]).success();
+    assert!(!told.stdout.contains("draining"), "{}", told.stdout);
+}
+
+#[test]
+fn a_successor_that_follows_a_journal_takes_over_when_it_knows_what_is_published() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origin = roles.origin();
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "10"];
+    let mut edge = roles.edge_of(&origin.address, &args);
+    wait_until("an edge that serves", SOON, || edge.get("/").status == 200);
+    let stop = Arc::new(AtomicBool::new(false));
+    let client = {
+        let (address, stop) = (edge.address.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let reply = Request::get("/").send(&address).expect("a connection was dropped");
+                assert_eq!(reply.status, 200, "{}", reply.text());
+            }
+        })
+    };
+    for _ in 0..5 {
+        let after = roles.edge_of(&origin.address, &args);
+        assert!(edge.process.wait(SOON).success());
+        edge = after;
+    }
+    // One that hears nothing leaves it as it is.
+    let deaf = Proxy::start(&origin.address, |_, _| Fate::Hold);
+    let edge_args = ["edge", "--listen", "127.0.0.1:0", "--origin", deaf.address()];
+    let failed = world
+        .bake(".", &[&edge_args[..], &args].concat())
+        .var("BAKE_EDGE_TOKEN", "none")
+        .run_within(SOON * 2)
+        .code(1);
+    assert!(
+        failed.stderr.contains("nothing told the edge what is published within 10 s"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(edge.get("/").status, 200);
+    stop.store(true, Ordering::SeqCst);
+    client.join().unwrap();
+}
+
+#[test]
+fn a_process_that_drains_and_hears_nothing_of_the_journal_is_cut() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    roles.publish("site", &[]).success();
+    let origin = roles.origin();
+    let ears = Proxy::start(&origin.address, |_, _| Fate::Pass);
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60"];
+    let mut before = roles.edge_of(ears.address(), &args);
+    wait_until("an edge that serves", SOON, || before.get("/plain.txt").status == 200);
+    // A client that begins to send keeps it from ending by itself.
+    let mut client = http::connect(&before.address).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 100\r\n\r\n").unwrap();
+    ears.decide(|_, _| Fate::Hold);
+    let held = ears.seen().len();
+    wait_until("a poll that is held", SOON, || ears.seen().len() > held);
+    let _after = roles.edge_of(&origin.address, &args);
+    let receipt = world
+        .bake(".", &["purge", "--url", "/plain.txt", "--wait", "--json"])
+        .var("BAKE_API", &origin.address)
+        .var("BAKE_TOKEN", TOKEN)
+        .ok()
+        .json();
+    assert_eq!(receipt["applied_everywhere"], true, "{receipt}");
+    assert!(before.process.wait(SOON).success());
+    before.process.wait_for_text("its connections are cut", SOON);
+}
