@@ -9,7 +9,7 @@ use origin::bucket::embedded::{self, Credentials, FolderStore};
 use crate::data_folder::DataFolder;
 use crate::failure::HintExt;
 use crate::print::say;
-use crate::{listen, up};
+use crate::{listen, stop};
 
 /// Serve a folder as an S3-compatible bucket
 ///
@@ -59,7 +59,7 @@ pub async fn run(args: BucketArgs) -> anyhow::Result<()> {
         listen::url(&listener)?,
         data.path().join("keys.json").display()
     );
-    embedded::serve(listener, store, credentials, Box::pin(up::stop_signal())).await;
+    embedded::serve(listener, store, credentials, Box::pin(stop::asked())).await;
     Ok(())
 }
 

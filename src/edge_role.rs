@@ -17,8 +17,7 @@ use crate::edge_watch::{self, WatchCommand};
 use crate::failure::{HintExt, Usage, hinted};
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
-use crate::up;
-use crate::{listen, logs};
+use crate::{listen, logs, stop};
 
 /// Cache and serve: in front of Bakehouse origins, or of any HTTP upstream
 #[derive(Debug, clap::Args)]
@@ -183,6 +182,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         hinted(anyhow::Error::new(error).context("the edge cannot be started"), hint)
     })?;
 
+    let _closing = Closing(edge.clone());
     if let Err(error) = edge.watch_memory() {
         tracing::warn!(%error, "no thread could be started to watch the memory");
     }
@@ -230,7 +230,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
 
     let until = async move {
         tokio::select! {
-            () = up::stop_signal() => {}
+            () = stop::asked() => {}
             () = handed_over.cancelled() => tracing::info!("another process has taken over"),
         }
     };
@@ -238,8 +238,16 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         .await
         .context("the edge cannot accept connections")?;
     stop.cancel();
-    edge.close_access_log();
     Ok(())
+}
+
+/// Writes what is left of the access log, however the process ends.
+struct Closing(Arc<Edge>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close_access_log();
+    }
 }
 
 /// The sockets of the process before stay where they are, whatever the flags say.

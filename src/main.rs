@@ -36,6 +36,7 @@ mod render;
 mod renderer_role;
 mod resume;
 mod rollback;
+mod stop;
 mod stores;
 mod system;
 mod up;
@@ -96,7 +97,13 @@ fn main() -> ExitCode {
             builder.worker_threads(threads);
         }
         let runtime = builder.enable_all().build()?;
-        let result = runtime.block_on(run(bake.command));
+        let result = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                result = run(bake.command) => result,
+                error = stop::asked_again() => Err(error),
+            }
+        });
         // What still hangs, such as a look-up of a name, must not keep the process.
         runtime.shutdown_timeout(std::time::Duration::from_millis(200));
         result

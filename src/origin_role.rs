@@ -12,7 +12,7 @@ use crate::failure::HintExt;
 use crate::jobs::Jobs;
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
-use crate::{listen, logs, up};
+use crate::{listen, logs, stop};
 
 /// Answer edges from the bucket, and offer the API
 ///
@@ -67,6 +67,6 @@ pub async fn run(args: OriginArgs) -> anyhow::Result<()> {
     origin.set_render(Arc::new(jobs));
     origin.follow();
     say!("origin at {url}");
-    ::origin::http::serve(listener, origin, Box::pin(up::stop_signal())).await;
+    ::origin::http::serve(listener, origin, Box::pin(stop::asked())).await;
     Ok(())
 }

@@ -32,7 +32,7 @@ use self::store::Store;
 use crate::fetched::{Ask, Fetched};
 use crate::print::{say, tell};
 use crate::watch::{Change, Watch};
-use crate::{config, failure, listen, print, render, up};
+use crate::{config, failure, listen, print, render, stop};
 
 /// The port, beside those of `bake up`.
 const PORT: u16 = 8083;
@@ -113,7 +113,7 @@ pub async fn run(args: PreviewArgs) -> anyhow::Result<()> {
     };
     tokio::select! {
         result = author.follow(watch) => result,
-        () = up::stop_signal() => Ok(()),
+        () = stop::asked() => Ok(()),
         ended = server => ended.context("the preview's server ended badly"),
     }
 }

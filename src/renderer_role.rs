@@ -17,7 +17,7 @@ use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
 use crate::worker::{self, Event, From, Reason, Setup, Tell, Worker};
-use crate::{print, up};
+use crate::{print, stop};
 
 /// Render a site on its schedule, from the sources of its active release
 ///
@@ -71,7 +71,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
     handle.give(Reason::Start).await?;
     let jobs = Jobs::new(stores.bucket);
     let result = tokio::select! {
-        () = up::stop_signal() => Ok(()),
+        () = stop::asked() => Ok(()),
         () = jobs.serve(&site, &publisher, &handle) => Ok(()),
         error = parts.failure() => Err(error),
     };

@@ -24,7 +24,7 @@ use crate::stores::{self, Stores};
 use crate::system::{DATA, UpBucket, UpFile};
 use crate::watch::{Change, Watch};
 use crate::worker::{self, From, Handle, Reason, Setup, Worker};
-use crate::{edge_role, failure, listen, logs, render};
+use crate::{edge_role, failure, listen, logs, render, stop};
 use says::{Out, Teller};
 
 /// Name of the bucket that `bake up` brings.
@@ -164,14 +164,16 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let result = tokio::select! {
         result = serve => result,
         error = parts.failure() => Err(error),
-        () = stop_signal() => Ok(()),
+        () = stop::asked() => Ok(()),
     };
 
     out.stopping();
+    // From now on commands find nobody, however this ends.
+    let removed = data.remove_up_file();
     if tokio::time::timeout(STOP_MAX, parts.end()).await.is_err() {
         tracing::warn!("what did not end in time was broken off");
     }
-    data.remove_up_file()?;
+    removed?;
     result
 }
 
@@ -293,30 +295,6 @@ async fn open_bucket(
         secret_access_key: keys.secret_access_key.clone(),
     };
     Ok((bucket, stores))
-}
-
-/// Ready when the process is asked to stop: Ctrl-C, or SIGTERM.
-pub async fn stop_signal() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM cannot be waited for");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => {
-            if let Err(error) = result {
-                tracing::warn!(%error, "Ctrl-C cannot be waited for");
-                std::future::pending::<()>().await;
-            }
-        }
-        () = terminate => {}
-    }
 }
 
 /// Gives the worker a reason for each change of the folder.

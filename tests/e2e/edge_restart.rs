@@ -1,16 +1,17 @@
 //! Restarts of an edge: what its successor says holds for the process that drains, too.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::edge_upstream::{Edge, FRESH, Kept};
 use crate::harness::proxy::{Fate, Proxy};
 use crate::harness::upstream::{Answer, Upstream, response};
-use crate::harness::{Request, SOON, World, http, site, wait_for, wait_until};
+use crate::harness::{Process, Request, SOON, World, http, site, wait_for, wait_until};
 use crate::roles::{Roles, TOKEN};
 
 /// Each answer says which it is; what is below `/held` waits.
@@ -172,4 +173,53 @@ fn a_process_that_drains_and_hears_nothing_of_the_journal_is_cut() {
     assert_eq!(receipt["applied_everywhere"], true, "{receipt}");
     assert!(before.process.wait(SOON).success());
     before.process.wait_for_text("its connections are cut", SOON);
+}
+
+/// Asks a process twice to stop, while it waits for the content of a request at this address.
+fn stop_twice(process: &mut Process, address: &str, token: &str) {
+    let mut client = http::connect(address).unwrap();
+    let request = format!(
+        "POST /v1/purge HTTP/1.1\r\nHost: site.test\r\nAuthorization: Bearer {token}\r\nExpect: 100-continue\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).unwrap();
+    let mut interim = [0; 25];
+    client.read_exact(&mut interim).unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&interim));
+    client.write_all(b"{").unwrap();
+    process.signal(Signal::TERM);
+    wait_until("the end of connections", SOON, || http::connect(address).is_err());
+    assert!(process.ended().is_none(), "it has a request under way");
+    let began = Instant::now();
+    process.signal(Signal::INT);
+    let ended = process.wait(SOON);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(ended.code(), Some(1));
+    let said = process.stderr();
+    let errors: Vec<&str> = said.lines().filter(|line| line.contains("error")).collect();
+    assert_eq!(errors, ["error: asked to stop a second time: what was under way is cut off"], "{said}");
+    // Closed, or reset.
+    assert!(client.read(&mut [0]).unwrap_or(0) == 0);
+}
+
+#[test]
+fn a_second_signal_ends_a_process_that_drains() {
+    let world = World::new();
+    let upstream = counts();
+    let log = world.path("access.log");
+    let args = ["--drain-seconds", "60", "--access-log", log.to_str().unwrap()];
+    let mut edge = Edge::front(&world, &[&upstream], &args);
+    assert_eq!(edge.get("/a").status, 200);
+    stop_twice(&mut edge.process, &edge.address, "");
+    assert!(world.read("access.log").contains("/a"), "{}", world.read("access.log"));
+
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let mut origin = roles.origin();
+    stop_twice(&mut origin.process, &origin.address, TOKEN);
+
+    let mut up = world.up("site");
+    let (api, token) = (up.api().to_owned(), up.token().to_owned());
+    stop_twice(&mut up.process, &api, &token);
+    assert!(!up.data().join("up.json").exists());
 }
