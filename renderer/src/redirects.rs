@@ -4,6 +4,7 @@
 //! finds redirects that lead round in a circle. Whether an address is taken already is for `job` to say.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use release::file::check_path;
@@ -50,6 +51,15 @@ pub(crate) struct Redirect {
     pub(crate) status: u16,
     /// Where the line's first word is in the file, in bytes.
     pub(crate) offset: usize,
+}
+
+impl Redirect {
+    /// Where its target stands in the text of the file, in bytes.
+    pub(crate) fn target_in(&self, text: &str) -> Range<usize> {
+        let target = text[self.offset..].split_whitespace().nth(1).unwrap_or_default();
+        let start = target.as_ptr() as usize - text.as_ptr() as usize;
+        start..start + target.len()
+    }
 }
 
 /// What is wrong with a word, and what to do.
@@ -230,7 +240,7 @@ impl Ways {
         }
     }
 
-    /// One diagnostic for each circle that a line is part of, at the first such line.
+    /// One diagnostic for each circle that a line is part of, at the first such line; or else at the first that leads there.
     pub(crate) fn circles(&self, redirects: &[Redirect], text: &str, errors: &mut Errors) {
         let lines: HashMap<&str, &Redirect> = redirects.iter().map(|r| (r.output.as_str(), r)).collect();
         let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -250,16 +260,20 @@ impl Ways {
             }
             let circle = &way[way.iter().position(|output| *output == at).unwrap_or(0)..];
             let line = |output: &&str| lines.get(*output).copied();
-            let Some(first) = circle.iter().filter_map(line).min_by_key(|line| line.offset) else { continue };
-            let turn = circle.iter().position(|output| *output == first.output).unwrap_or(0);
+            let member = circle.iter().filter_map(line).min_by_key(|line| line.offset);
+            let turn = member.map_or(0, |first| circle.iter().position(|o| *o == first.output).unwrap_or(0));
             let members = circle.iter().cycle().skip(turn).take(circle.len().min(SHOWN_MAX));
             let name = |output| line(output).map_or_else(|| format!("/{output}"), |line| line.from.clone());
             let mut shown: Vec<String> = members.map(name).collect();
-            if circle.len() > SHOWN_MAX {
-                shown.push("…".to_owned());
-            }
-            shown.push(first.from.clone());
-            let message = format!("the redirect leads back to itself: {}", shown.join(" → "));
+            let back = shown.first().cloned();
+            shown.extend((circle.len() > SHOWN_MAX).then(|| "…".to_owned()));
+            shown.extend(back);
+            let shown = shown.join(" → ");
+            let message = match member {
+                Some(_) => format!("the redirect leads back to itself: {shown}"),
+                None => format!("the redirect leads into a circle: {} → {shown}", redirect.from),
+            };
+            let first = member.unwrap_or(redirect);
             errors.push(
                 Diagnostic::in_file(REDIRECTS, message)
                     .at(text, first.offset)
@@ -377,6 +391,16 @@ mod tests {
         assert_eq!(circles("/a /b\n/b /c\n/c https://elsewhere.example/a\n"), []);
         assert_eq!(circles("/a /a/?x#y\n"), [told(1, "/a → /a")]);
         assert_eq!(circles("/in /b\n/a https://x.example/b\n/b /a\n/too /in\n"), [told(2, "/a → /b → /a")]);
+        // Pages that lead round have no line of their own here.
+        let redirects = sound(b"/in /x\n");
+        let mut ways = Ways::default();
+        for (output, to) in [("in/index.html", "/x"), ("x/index.html", "/y/"), ("y/index.html", "/x/")] {
+            ways.add(output, to, "https://x.example");
+        }
+        let mut errors = Errors::default();
+        ways.circles(&redirects, "/in /x\n", &mut errors);
+        let said = "the redirect leads into a circle: /in → /x/index.html → /y/index.html → /x/index.html";
+        assert_eq!(errors.list()[0].message, said);
         let long: String = (0..50_000).map(|n| format!("/{n} /{}\n", (n + 1) % 50_000)).collect();
         assert_eq!(circles(&long), [told(1, "/0 → /1 → /2 → /3 → … → /0")]);
     }

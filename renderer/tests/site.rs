@@ -359,6 +359,35 @@ fn a_file_where_others_need_a_folder_is_an_error_that_names_both() {
     ");
     files.retain(|(path, _)| !path.starts_with("static/"));
     assert!(render(&files).is_ok());
+    // Lines of redirects, the folder of the copies of images, an alias.
+    let lines = "# moved\n/old.html /\n/robots.txt/us /\n";
+    let mut others = with(&[("bakehouse.toml", ""), ("static/_redirects", lines)]);
+    others.push(("static/old.html/loaf.png", ""));
+    others.push(("static/processed_images", "a file"));
+    others.push(("content/b.md", "+++\naliases = [\"older.html\", \"older.html/b\"]\n+++\n"));
+    insta::assert_snapshot!(errors(&others), @r"
+    error: the output `older.html` is a file, where an alias in content/b.md needs a folder for `older.html/b/index.html`
+     --> content/b.md
+    hint: rename one of the two, or give the page another `slug` or `path`
+
+    error: the output `old.html` is a file, where static/old.html/loaf.png needs a folder for `old.html/loaf.png`
+     --> static/_redirects:2:1
+      |
+    2 | /old.html /
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+
+    error: the output `robots.txt` is a file, where static/_redirects needs a folder for `robots.txt/us/index.html`
+     --> static/_redirects:3:1
+      |
+    3 | /robots.txt/us /
+      | ^
+    hint: remove the line, or what is at its address: a redirect stands where nothing else does
+
+    error: the output `processed_images` is a file, where the render itself needs a folder for `processed_images/`
+     --> static/processed_images
+    hint: rename one of the two, or give the page another `slug` or `path`
+    ");
     // A file of a bundle, where another page is.
     files.extend([("content/b/index.md", ""), ("content/b/c/index.html", "a file"), ("bakehouse.toml", "")]);
     assert!(render(&files).is_ok());

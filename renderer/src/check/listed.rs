@@ -31,9 +31,8 @@ impl Check<'_> {
             }
             let meant = if line.to.starts_with('/') { home.path(&line.to) } else { line.to.parse().ok() };
             let Some(meant) = meant else { continue };
-            let rest = &text[line.offset..];
-            let written = rest.split_whitespace().nth(1).unwrap_or(rest);
-            let at = written.as_ptr() as usize - text.as_ptr() as usize;
+            let written = line.target_in(&text);
+            let (at, written) = (written.start, &text[written]);
             let say = |severity, rule, message: String, hint| {
                 let place = Diagnostic::in_file(REDIRECTS, message).at(&text, at);
                 finding(severity, rule, place.maybe_hint(hint))
@@ -46,7 +45,8 @@ impl Check<'_> {
                         Wrong::Missing => "which is nothing",
                         Wrong::Beside => "on this host, but outside of the site",
                         Wrong::Malformed => "which leads to no address",
-                        Wrong::Circle => "and from there in a circle",
+                        // Each was said when outputs were planned.
+                        Wrong::Circle => continue,
                     };
                     let rule = if wrong == Wrong::Fragment { Rule::Fragment } else { Rule::Link };
                     let message = format!("the redirect of `{}` leads to `{written}`, {end}", line.from);

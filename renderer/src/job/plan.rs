@@ -328,10 +328,8 @@ impl Planner<'_> {
         }
         // What is copied replaces what would be made.
         self.plan.jobs.retain(|job| !job_output(site, job).is_some_and(|path| copies.contains_key(&path)));
-        self.folders(&copies);
-        if listed {
-            self.listed_redirects(&copies);
-        }
+        let lines = if listed { self.listed_redirects(&copies) } else { Lines::default() };
+        self.folders(&copies, &lines);
         copies
     }
 
@@ -342,12 +340,15 @@ impl Planner<'_> {
     }
 
     /// No output may be a file where others lie in a folder of its name.
-    fn folders(&mut self, copies: &BTreeMap<String, String>) {
+    fn folders(&mut self, copies: &BTreeMap<String, String>, lines: &Lines) {
         let site = self.site;
         let made = self.plan.jobs.iter().filter_map(|job| job_output(site, job));
+        // Which copies of images there are is known when they are asked for.
+        let made = made.chain([images::FOLDER.to_owned()]);
         let made: Vec<String> = made.filter(|path| !self.taken.contains_key(path)).collect();
         let all = || {
-            let made = made.iter().map(|path| (path.as_str(), ITSELF));
+            let by = |path: &str| if lines.offsets.contains_key(path) { REDIRECTS } else { ITSELF };
+            let made = made.iter().map(move |path| (path.as_str(), by(path)));
             self.taken.iter().chain(copies).map(|(path, by)| (path.as_str(), by.as_str())).chain(made)
         };
         // No folder is called `index.html`, and most outputs are.
@@ -363,10 +364,13 @@ impl Planner<'_> {
         }
         for (file, (path, by)) in clashes {
             let message = format!("the output `{file}` is a file, where {by} needs a folder for `{path}`");
+            if let Some(offset) = lines.offsets.get(file).or_else(|| lines.offsets.get(path)) {
+                redirects::tell(self.errors, &lines.text, *offset, (message, NOTHING_ELSE));
+                continue;
+            }
             let at = if files[file] == ITSELF { by } else { files[file] };
-            let found = Diagnostic::in_file(at, message)
-                .hint("rename one of the two, or give the page another `slug` or `path`");
-            self.errors.push(found);
+            let found = self.in_file(at, message, "");
+            self.errors.push(found.hint("rename one of the two, or give the page another `slug` or `path`"));
         }
     }
 
@@ -387,18 +391,20 @@ impl Planner<'_> {
     }
 
     /// The lines of the file of redirects. They take nobody's place, and nobody takes theirs.
-    fn listed_redirects(&mut self, copies: &BTreeMap<String, String>) {
+    fn listed_redirects(&mut self, copies: &BTreeMap<String, String>) -> Lines {
         let site = self.site;
-        let Some(file) = site.sources.get(REDIRECTS) else { return };
+        let Some(file) = site.sources.get(REDIRECTS) else { return Lines::default() };
         let bytes = match file.read() {
             Ok(bytes) => bytes,
             Err(e) => {
                 let message = format!("the file cannot be read: {e}");
-                return self.errors.push(Diagnostic::in_file(REDIRECTS, message));
+                self.errors.push(Diagnostic::in_file(REDIRECTS, message));
+                return Lines::default();
             }
         };
         let redirects = redirects::parse(&bytes, self.errors);
-        let text = String::from_utf8_lossy(&bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut offsets = HashMap::new();
         let single: HashSet<String> = self.plan.jobs.iter().filter_map(|job| job_output(site, job)).collect();
         let maker = |output: &str| {
             let content = self.taken.get(output).or_else(|| copies.get(output));
@@ -417,19 +423,28 @@ impl Planner<'_> {
             let taken = taken.into_iter().find_map(|output| Some((output, maker(output)?)));
             if let Some((output, by)) = taken {
                 let message = format!("the output `{output}` is also made by {by}");
-                let hint =
-                    "remove the line, or what is at its address: a redirect stands where nothing else does";
-                redirects::tell(self.errors, &text, redirect.offset, (message, hint));
+                redirects::tell(self.errors, &text, redirect.offset, (message, NOTHING_ELSE));
                 continue;
             }
+            offsets.insert(redirect.output.clone(), redirect.offset);
             ways.add(&redirect.output, &redirect.to, &site.base.absolute);
         }
         ways.circles(&redirects, &text, self.errors);
-        self.plan.jobs.extend(redirects.into_iter().map(|Redirect { output, to, status, .. }| {
+        let good = redirects.into_iter().filter(|redirect| offsets.contains_key(&redirect.output));
+        self.plan.jobs.extend(good.map(|Redirect { output, to, status, .. }| {
             let to = if to.starts_with('/') { site.permalink(&to, false) } else { to };
             Job::Redirect { path: output, to, status }
         }));
+        Lines { text, offsets }
     }
+}
+
+/// What is known of the file of redirects.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    /// Output → where its line begins, in bytes.
+    offsets: HashMap<String, usize>,
 }
 
 /// How an alias is named as what makes an output.
@@ -438,6 +453,9 @@ const ALIAS_IN: &str = "an alias in ";
 const ITSELF: &str = "the render itself";
 /// How a feed is.
 const FEED: &str = "the feed ";
+/// What to do about a redirect where something else is.
+const NOTHING_ELSE: &str =
+    "remove the line, or what is at its address: a redirect stands where nothing else does";
 /// What to do about a path that none can be.
 const PATHS: &str = "a path stays within the site: short plain names between slashes, and no `..`";
 
