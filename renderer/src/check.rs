@@ -130,7 +130,7 @@ impl Report {
     /// Adds what a render says.
     fn add_errors(&mut self, errors: &Errors) {
         self.more.0 += errors.more();
-        self.add(errors.list().iter().map(|d| finding(Severity::Error, Rule::Render, d.clone())).collect());
+        self.add(refused(errors).collect());
     }
 }
 
@@ -146,6 +146,11 @@ impl From<&Errors> for Report {
 fn counts(findings: &[Finding]) -> (usize, usize) {
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     (errors, findings.len() - errors)
+}
+
+/// What a render refuses, as findings.
+fn refused(errors: &Errors) -> impl Iterator<Item = Finding> {
+    errors.list().iter().map(|d| finding(Severity::Error, Rule::Render, d.clone()))
 }
 
 fn finding(severity: Severity, rule: Rule, diagnostic: Diagnostic) -> Finding {
@@ -183,6 +188,8 @@ struct Check<'a> {
     links: Mutex<Links>,
     checks: Mutex<Checks>,
     findings: Mutex<Vec<Finding>>,
+    /// What the render of an output refuses.
+    errors: Mutex<Errors>,
     /// Findings that several outputs may share: with the outputs.
     shared: Mutex<BTreeMap<Finding, BTreeSet<String>>>,
     usage: Usage,
@@ -203,6 +210,7 @@ impl<'a> Check<'a> {
             links: Mutex::default(),
             checks: Mutex::default(),
             findings: Mutex::default(),
+            errors: Mutex::default(),
             shared: Mutex::default(),
             usage: Usage::new(site),
             failed: Mutex::new(site.faults.outputs().collect()),
@@ -263,8 +271,7 @@ impl<'a> Check<'a> {
             }
             Err(problems) => {
                 lock(&self.failed).push(self.failing(job));
-                let errors = problems.into_iter().map(|d| finding(Severity::Error, Rule::Render, d));
-                lock(&self.findings).extend(errors.take(FINDINGS_MAX));
+                lock(&self.errors).extend(problems);
             }
         }
     }
@@ -374,10 +381,12 @@ impl<'a> Check<'a> {
         };
         let mut found = std::mem::take(&mut *lock(&self.findings));
         let failed = std::mem::take(&mut *lock(&self.failed));
+        let mut errors = std::mem::take(&mut *lock(&self.errors));
         if let Some(wrong) = &site.found {
-            let wrong = std::mem::take(&mut *lock(wrong)).into_iter();
-            found.extend(wrong.map(|d| finding(Severity::Error, Rule::Render, d)));
+            errors.extend(std::mem::take(&mut *lock(wrong)));
         }
+        report.more.0 += errors.more();
+        found.extend(refused(&errors));
         let warnings = std::mem::take(&mut *lock(&site.warnings));
         found.extend(warnings.into_iter().map(|d| finding(Severity::Warning, Rule::Render, d)));
         let broken = lock(&self.checks).broken(site, |_| None);

@@ -201,6 +201,16 @@ fn redirects_of_the_file_lead_somewhere() {
     // Without the file that is ours, the lines mean nothing.
     let report = check(&with(&[("static/_redirects", lines)]));
     assert_eq!(rules(&report), []);
+    // A circle is told once, and not at each line that leads there.
+    let report = check(&with(&[("bakehouse.toml", ""), ("static/_redirects", "/in /a\n/a /b\n/b /a\n")]));
+    insta::assert_snapshot!(shown(&report), @r"
+    error: the redirect leads back to itself: /a → /b → /a
+     --> static/_redirects:2:1
+      |
+    2 | /a /b
+      | ^
+    hint: let one of them lead to a page
+    ");
 }
 
 /// Names are told as they have to be written there, and never that of the page itself.
@@ -348,8 +358,9 @@ fn what_a_template_says_on_every_page_is_said_once() {
 fn a_render_that_fails_is_a_finding_and_hides_no_other() {
     let report = check(&with(&[
         ("templates/odd.html", "{{ page.no.such }}"),
-        ("content/a.md", "+++\ntitle = \"A\"\n+++\n[b](@/b.md) [c](/sub/c/)\n"),
+        ("content/a.md", "+++\ntitle = \"A\"\n+++\n[b](@/b.md) [c](/sub/c/) [b](/sub/b)\n"),
         ("content/b.md", "+++\ntitle = \"B\"\ntemplate = \"odd.html\"\n+++\n"),
+        ("content/b2.md", "+++\ntitle = \"B\"\ntemplate = \"odd.html\"\n+++\n"),
         ("content/d.md", "+++\ntitle = \"D\"\n+++\n[gone](@/gone.md)\n"),
         ("static/unused.png", "x"),
     ]));
@@ -364,6 +375,8 @@ fn a_render_that_fails_is_a_finding_and_hides_no_other() {
         "{}",
         shown(&report)
     );
+    let advice = report.findings[2].diagnostic.advice();
+    assert_eq!(advice.as_deref(), Some("it was rendering content/b.md, and one more output"));
     // What keeps a site from being read at all is shown alone.
     let report = check(&with(&[
         ("content/a.md", "+++\ntitle = \n+++\n"),

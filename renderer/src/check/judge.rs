@@ -106,7 +106,10 @@ impl<'c> Judge<'c> {
             }
             End::Nothing(path) => {
                 let file = release::url::manifest_path(&path);
-                let is_failed = self.failed.iter().any(|prefix| file.starts_with(prefix.as_str()));
+                // `/bread` leads to `/bread/`.
+                let index = format!("{file}/index.html");
+                let is_failed = |prefix: &String| file.starts_with(prefix.as_str()) || index == *prefix;
+                let is_failed = self.failed.iter().any(is_failed);
                 if is_failed || self.may_be_unread(&path) {
                     return Judgement::Good;
                 }
