@@ -6,7 +6,7 @@
 mod alias;
 pub(crate) mod links;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::front_matter;
 use crate::job;
 use crate::library::{self, CONTENT};
 use crate::markdown;
+use crate::redirects::{self, REDIRECTS};
 use crate::render::{Input, Renderer};
 use crate::site::Site;
 use alias::Edit;
@@ -75,7 +76,8 @@ impl Renderer {
         let before = sound(self, &input)?;
         let (renames, folder) = renames(&before, old, new)?;
         input.sources = input.sources.changed(&renames, []);
-        let moved = Moved::new(&before, &sound(self, &input)?, &renames);
+        let mut moved = Moved::new(&before, &sound(self, &input)?, &renames);
+        moved.rows = input.row_pages.iter().filter_map(|row| Some(row.place.as_ref()?.0.clone())).collect();
         let mut plan = Relocation { renames, folder, ..Relocation::default() };
         let mut errors = Errors::default();
         for (path, _) in before.sources.iter() {
@@ -212,6 +214,8 @@ struct Moved {
     addresses: HashMap<String, (String, String)>,
     /// What is there and stays, by its address: how content names it.
     known: HashMap<String, String>,
+    /// Files whose rows make pages.
+    rows: HashSet<Arc<str>>,
 }
 
 /// The address of each content.
@@ -243,6 +247,7 @@ impl Moved {
             by_relative: HashMap::new(),
             addresses: HashMap::new(),
             known: contents.chain(files).collect(),
+            rows: HashSet::new(),
         };
         let files = beside(before);
         let to: HashMap<&str, &str> = renames.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
@@ -275,9 +280,12 @@ impl Moved {
         let is_content = path.starts_with(CONTENT) && path.ends_with(".md");
         let is_template = path.starts_with("templates/");
         let is_config = config::CONFIG_NAMES.contains(&path);
-        let is_data = path.starts_with("data/")
-            && ["toml", "json", "yaml", "yml"].iter().any(|end| path.ends_with(&format!(".{end}")));
-        if !(is_content || is_template || is_config || is_data) {
+        let is_data = (path.starts_with("data/") || self.rows.contains(path))
+            && ["toml", "json", "yaml", "yml", "csv", "tsv"]
+                .iter()
+                .any(|end| path.ends_with(&format!(".{end}")));
+        let is_redirects = path == REDIRECTS && redirects::are_read(site);
+        if !(is_content || is_template || is_config || is_data || is_redirects) {
             return Ok(Default::default());
         }
         let unreadable =
@@ -294,8 +302,22 @@ impl Moved {
         let mut put = |(range, text): Edit| {
             edits.entry((range.start, range.end)).or_insert(text);
         };
+        if is_redirects {
+            // What is wrong with a line was said when outputs were planned.
+            for line in redirects::parse(&bytes, &mut Errors::default()) {
+                let to = line.target_in(text);
+                if let Some(new) = self.target(site, path, &text[to.clone()], false) {
+                    put((to, new));
+                }
+            }
+            return Ok((text.to_owned(), in_order(edits)));
+        }
         if !is_content {
             self.quoted(text, 0..text.len()).into_iter().for_each(&mut put);
+            if is_data {
+                let links = links::mentioned(text);
+                links.filter_map(|at| Some((at.clone(), self.content_link(&text[at])?))).for_each(&mut put);
+            }
             return Ok((text.to_owned(), in_order(edits)));
         }
         let split = front_matter::split(path, text)?;
@@ -397,9 +419,8 @@ impl Moved {
             Some((old, _)) => old.clone(),
             None => {
                 let id = site.library.page_of(source).map(|id| &*site.library.page(id).path);
-                let path =
-                    id.or_else(|| Some(&*site.library.section(site.library.section_of(source)?).path))?;
-                path.to_owned()
+                let path = id.or_else(|| Some(&*site.library.section(site.library.section_of(source)?).path));
+                path.unwrap_or("/").to_owned()
             }
         };
         let url = at(&here)?.join(address).ok()?;

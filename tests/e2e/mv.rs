@@ -118,6 +118,37 @@ fn a_section_moves_with_its_pages_and_a_page_with_its_translations() {
 }
 
 #[test]
+fn rows_and_redirects_follow_too() {
+    let world = World::new();
+    linked(&world);
+    world.write(
+        "site/bakehouse.toml",
+        "[[source]]\nname = \"rows\"\ntype = \"file\"\npath = \"rows.csv\"\n\
+         [source.page]\nsection = \"blog\"\nslug = \"slug\"\ntitle = \"slug\"\nbody = \"body\"\n",
+    );
+    world.write("site/rows.csv", "slug,body\none,See [rye](@/rye/index.md#crumb) and [it](@/about.md)\n");
+    world.write("site/data/more.json", "{\"text\": \"a [rye](@/rye/index.md), @/rye/index.mdx\"}\n");
+    world.write(
+        "site/static/_redirects",
+        "/loaf /rye/#crumb 302 # ours\n/full https://bread.example/rye/\n/x /about/\n",
+    );
+    world.bake("site", &["mv", "rye", "blog/dark"]).ok();
+    assert_eq!(
+        world.read("site/rows.csv"),
+        "slug,body\none,See [rye](@/blog/dark/index.md#crumb) and [it](@/about.md)\n"
+    );
+    assert_eq!(
+        world.read("site/data/more.json"),
+        "{\"text\": \"a [rye](@/blog/dark/index.md), @/rye/index.mdx\"}\n"
+    );
+    assert_eq!(
+        world.read("site/static/_redirects"),
+        "/loaf /blog/dark/#crumb 302 # ours\n/full https://bread.example/blog/dark/\n/x /about/\n"
+    );
+    world.bake("site", &["check"]).ok();
+}
+
+#[test]
 fn what_cannot_move_stays_and_is_said() {
     let world = World::new();
     linked(&world);

@@ -149,6 +149,13 @@ pub(crate) fn quoted(text: &str) -> Vec<Range<usize>> {
     out
 }
 
+/// All that may be a link to content, wherever it stands in a text: `@/` up to what ends a link in markdown, a cell or a value.
+pub(crate) fn mentioned(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let ends = |c: char| c.is_whitespace() || "\"'`()<>[]{}|\\,;".contains(c);
+    let end = move |start: usize| text[start..].find(ends).map_or(text.len(), |end| start + end);
+    text.match_indices("@/").map(move |(start, _)| start..end(start))
+}
+
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split_inclusive('\n').scan(0, |at, line| {
         let start = *at;
@@ -208,6 +215,9 @@ mod tests {
         let text = "path=\"a.md\" x='@/b.md'\nit's \"c\"";
         let found: Vec<_> = quoted(text).into_iter().map(|range| &text[range]).collect();
         assert!(["a.md", "@/b.md", "c"].iter().all(|part| found.contains(part)), "{found:?}");
+        let text = "1,[a](@/a.md#x),\"see @/b.md; @/c/d.md\"";
+        let found: Vec<_> = mentioned(text).map(|range| &text[range]).collect();
+        assert_eq!(found, ["@/a.md#x", "@/b.md", "@/c/d.md"]);
         let code = code_of_templates("a {{ b }} {# c #} {% d %} { e");
         assert_eq!(code, [2..7, 18..23]);
     }
