@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use release::File;
-use renderer::data::DataSet;
+use renderer::data::{DataSet, Faults};
 use renderer::{
     BaseUrl, Explanation, Handed, Memo, Outputs, Readers, RenderId, Renderer, Sink, SinkClosed, Summary,
     Written,
@@ -23,7 +23,7 @@ use renderer::{
 use self::blocks::FolderBlocks;
 use self::record::Record;
 use crate::failure::{self, HintExt};
-use crate::print::{say, tell};
+use crate::print::{counted, say, tell};
 use crate::render::{self, Folder};
 
 /// Render the site to a folder of files
@@ -70,13 +70,8 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let (folder, damaged) =
         (folder?, damaged.map_err(|_| anyhow::anyhow!("the output could not be looked at"))?);
     let (data, failed) = folder.fetch_data().await;
-    if !failed.is_empty() {
-        return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {
-            "a build has no earlier data to fall back on: see that the source can be reached".into()
-        });
-    }
     let build = Build { args, folder, place, record, damaged };
-    let (summary, explained) = tokio::task::spawn_blocking(move || build.run(data, memo)).await??;
+    let (summary, explained) = tokio::task::spawn_blocking(move || build.run(data, failed, memo)).await??;
     for warning in &summary.warnings {
         tell!("{}", warning.as_warning());
     }
@@ -86,10 +81,11 @@ pub async fn run(args: BuildArgs) -> anyhow::Result<()> {
     let Summary { pages, outputs, rendered, highlighted, .. } = summary;
     tracing::info!(rendered, outputs, highlighted, "rendered");
     let ms = began.elapsed().as_millis();
+    let made = format!("{}, {} in {ms} ms", counted(pages as u64, "page"), counted(outputs as u64, "file"));
     match rendered {
-        0 => say!("{pages} pages, {outputs} files in {ms} ms: nothing to render"),
-        _ if rendered == outputs => say!("{pages} pages, {outputs} files in {ms} ms"),
-        _ => say!("{pages} pages, {outputs} files in {ms} ms: {rendered} rendered"),
+        0 => say!("{made}: nothing to render"),
+        _ if rendered == outputs => say!("{made}"),
+        _ => say!("{made}: {rendered} rendered"),
     }
     Ok(())
 }
@@ -109,15 +105,18 @@ impl Build {
     fn run(
         mut self,
         data: DataSet,
+        failed: Faults,
         memo: Option<Memo>,
     ) -> anyhow::Result<(Summary, Option<(String, Explanation)>)> {
         let base_url = self.args.base_url.take().map_or(BaseUrl::Configured, BaseUrl::Given);
         let mut input = self.folder.input(data, jiff::Timestamp::now(), base_url, self.args.drafts);
+        input.faults.append(failed);
         input.options.config = self.args.config.take();
         let output = self.args.explain.as_deref().map(output_of);
         if let Some(memo) = &memo
             && self.damaged.is_empty()
             && output.is_none()
+            && input.faults.is_empty()
             && memo.is_current(&input)
         {
             return Ok((memo.summary(), None));

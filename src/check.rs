@@ -7,8 +7,8 @@ use renderer::check::{Finding, Report, Rule, Severity};
 use renderer::{BaseUrl, Renderer};
 use serde::Serialize;
 
-use crate::failure::{Content, HintExt};
-use crate::print::{self, say, tell};
+use crate::failure::Content;
+use crate::print::{self, counted, say, tell};
 use crate::render::{self, Folder};
 
 /// Look for broken links, missing and unused files, and other mistakes
@@ -77,12 +77,8 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
 async fn look(folder: Folder, args: CheckArgs) -> anyhow::Result<(Report, String)> {
     let base_url = args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given);
     let (data, failed) = folder.fetch_data().await;
-    if !failed.is_empty() {
-        return Err(anyhow::anyhow!(failed.join("\n"))).hint(|| {
-            "a check has no earlier data to fall back on: see that the source can be reached".into()
-        });
-    }
     let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts);
+    input.faults.append(failed);
     input.options.config = args.config;
     let check = move || Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).check(&input);
     let mut report = tokio::task::spawn_blocking(check).await?;
@@ -95,11 +91,6 @@ async fn look(folder: Folder, args: CheckArgs) -> anyhow::Result<(Report, String
     }
     let unasked = report.ask_outside(cache().as_deref()).await.map_err(anyhow::Error::msg)?;
     Ok((report, format!("{} to other hosts", number - unasked)))
-}
-
-/// `1 page`, `2 pages`.
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Where other hosts' answers are kept (XDG base directories); nowhere, where the user has no folder for that.

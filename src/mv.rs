@@ -42,8 +42,8 @@ pub async fn run(args: MvArgs) -> anyhow::Result<()> {
     let (old, new) = (below_content(&args.folder, &args.old)?, below_content(&args.folder, &args.new)?);
     // Pages made of data have no files that could move, but links from files to them must still be good.
     let (data, failed) = folder.fetch_data().await;
-    for problem in &failed {
-        tracing::warn!(problem, "a source cannot be read; its pages are not known");
+    for problem in failed.errors() {
+        tracing::warn!(problem = problem.message, "a source cannot be read; its pages are not known");
     }
     let mut input = folder.input(data, jiff::Timestamp::now(), BaseUrl::Configured, true);
     input.options.config = args.config;

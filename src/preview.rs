@@ -30,7 +30,7 @@ use self::http::Preview;
 use self::output::Output;
 use self::store::Store;
 use crate::fetched::{Ask, Fetched};
-use crate::print::{say, tell};
+use crate::print::{counted, say, tell};
 use crate::watch::{Change, Watch};
 use crate::{config, failure, listen, print, render, stop};
 
@@ -230,7 +230,8 @@ impl Author {
                         )
                     }
                     None => {
-                        format!("rendered {} pages, {} files in {ms} ms", summary.pages, summary.outputs)
+                        let pages = counted(summary.pages as u64, "page");
+                        format!("rendered {pages}, {} in {ms} ms", counted(summary.outputs as u64, "file"))
                     }
                 };
                 say!("{shown}");

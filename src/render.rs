@@ -43,16 +43,18 @@ impl Folder {
         Ok(Self { root: root.to_owned(), config, sources })
     }
 
-    /// Asks every source that is not a file; the second are those that failed, and why.
-    pub async fn fetch_data(&self) -> (DataSet, Vec<String>) {
-        let mut good = DataSet::new();
-        let mut failed = Vec::new();
+    /// Asks every source that is not a file; the second is what is wrong with those that failed.
+    pub async fn fetch_data(&self) -> (DataSet, Faults) {
+        let (mut good, mut failed) = (DataSet::new(), Faults::default());
         for (name, result) in data::fetch_all(self.config.asked(), &self.root, &environment).await {
             match result {
                 Ok(snapshot) => {
                     good.insert(name, snapshot);
                 }
-                Err(error) => failed.push(error.to_string()),
+                Err(error) => {
+                    let source = self.config.source.iter().filter(|source| source.name == name);
+                    source.for_each(|source| failed.add_unread(source, &self.sources, &error));
+                }
             }
         }
         (good, failed)

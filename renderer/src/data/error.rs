@@ -284,7 +284,7 @@ impl DataError {
                     Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
                 ) =>
             {
-                Some("another program holds a lock on the database; it is asked again by itself".into())
+                Some("another program holds a lock on the database: see that it lets go of it".into())
             }
             Self::Query { .. } => {
                 Some("try the query with `sqlite3 -readonly DATABASE`; it must be one SELECT".into())
@@ -292,7 +292,7 @@ impl DataError {
             Self::Timeout { .. } => Some("raise `timeout`, or ask for less".into()),
             Self::TooManyRows { .. } => Some("raise `rows_max`, or ask for fewer rows (LIMIT)".into()),
             Self::TooLarge { .. } => Some("raise `bytes_max`, or ask for fewer columns or rows".into()),
-            Self::Request { .. } => Some("it is asked again by itself; check that the server runs".into()),
+            Self::Request { .. } => Some("check that the server runs and can be reached from here".into()),
             Self::Status { status: 401 | 403, .. } => {
                 Some("the server wants credentials: set them in [source.headers] as \"${NAME}\"".into())
             }

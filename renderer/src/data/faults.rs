@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::config::SourceConfig;
-use crate::diagnostic::Errors;
+use super::config::{SourceConfig, written};
+use super::error::DataError;
+use crate::config::BAKEHOUSE_NAME;
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::library::CONTENT;
+use crate::sources::Sources;
 
 /// What is wrong with the data of a site. It is told with all else that is wrong, but for what is missing for it.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,28 @@ impl Faults {
             "" => CONTENT.to_owned(),
             section => format!("{CONTENT}{section}/"),
         }));
+    }
+
+    /// Adds that a source gave no data, at its name among the site's files.
+    pub fn add_unread(&mut self, source: &SourceConfig, sources: &Sources, error: &DataError) {
+        let wrong = Diagnostic::new(error.to_string()).maybe_hint(error.hint());
+        let named = sources.text(BAKEHOUSE_NAME).ok().and_then(|(_, text)| {
+            let at = written(&text, &source.name)?;
+            Some(Diagnostic { path: Some(BAKEHOUSE_NAME.to_owned()), ..wrong.clone() }.at(&text, at))
+        });
+        self.add(source, false, named.unwrap_or(wrong).into());
+    }
+
+    /// Adds what is wrong elsewhere.
+    pub fn append(&mut self, other: Self) {
+        self.errors.append(other.errors);
+        self.sources.extend(other.sources);
+        self.folders.extend(other.folders);
+    }
+
+    /// All that is wrong.
+    pub fn errors(&self) -> &[Diagnostic] {
+        self.errors.list()
     }
 
     /// Whether nothing is wrong.
