@@ -1,6 +1,6 @@
 //! `bake resume`: publishes go on after a rollback.
 
-use release::wire::Committed;
+use release::wire::Resumed;
 
 use crate::print::{self, say};
 use crate::system::SystemArgs;
@@ -21,10 +21,13 @@ pub async fn run(args: ResumeArgs) -> anyhow::Result<()> {
         Some(site) => format!("/v1/resume?site={site}"),
         None => "/v1/resume".to_owned(),
     };
-    let committed: Committed = args.system.client()?.post(&path, &serde_json::json!({})).await?;
+    let resumed: Resumed = args.system.client()?.post(&path, &serde_json::json!({})).await?;
     if args.json {
-        return print::json(&committed);
+        return print::json(&resumed);
     }
-    say!("resumed at journal entry {}: saves and schedules publish again", committed.seq);
+    match resumed.was_held {
+        true => say!("resumed at journal entry {}: saves and schedules publish again", resumed.committed.seq),
+        false => say!("there was nothing to resume: no rollback held saves and schedules back"),
+    }
     Ok(())
 }

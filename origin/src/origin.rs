@@ -13,7 +13,9 @@ use release::keys::{SITES_PREFIX, Site, site_of};
 use release::log;
 use release::reader::Reader;
 use release::url::same_host;
-use release::wire::{self, Committed, EdgeProgress, EdgeReceipt, Failure, Poll, PublishRequest, Published};
+use release::wire::{
+    self, Committed, EdgeProgress, EdgeReceipt, Failure, Poll, PublishRequest, Published, Resumed,
+};
 use release::wire::{PurgeRequest, Receipt, RollbackRequest, SelectorReceipt, SiteStatus, Status};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -524,9 +526,10 @@ impl Origin {
     ///
     /// # Errors
     /// As for [`resume`].
-    pub async fn resume(&self, site: Option<&Site>) -> Result<Committed, Error> {
+    pub async fn resume(&self, site: Option<&Site>) -> Result<Resumed, Error> {
         let site = self.site(site)?;
-        Ok(resume(site.journal()).await?.committed(site.name()))
+        let (receipt, was_held) = resume(site.journal()).await?;
+        Ok(Resumed { committed: receipt.committed(site.name()), was_held })
     }
 
     /// Renders and publishes through the renderer that was given.

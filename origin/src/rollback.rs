@@ -71,10 +71,11 @@ pub async fn rollback(
     Err(Error::Outdated { site: site.clone(), winner })
 }
 
-/// Lets publishes that a rollback held back go on.
+/// Lets publishes that a rollback held back go on; also says whether one did.
 ///
 /// # Errors
 /// Where it could not be committed, or that is unknown.
-pub async fn resume(journal: &Arc<Journal>) -> Result<Receipt, Error> {
-    journal.commit(vec![Effect::Notice(Notice::Resume)]).await
+pub async fn resume(journal: &Arc<Journal>) -> Result<(Receipt, bool), Error> {
+    let was_held = journal.look().await?.state.held;
+    Ok((journal.commit(vec![Effect::Notice(Notice::Resume)]).await?, was_held))
 }

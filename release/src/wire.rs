@@ -11,7 +11,7 @@
 //! | `GET /v1/releases` | | list of [`ReleaseLine`] |
 //! | `GET /v1/diff?from=…&to=…` | | [`Diff`] |
 //! | `POST /v1/rollback` | [`RollbackRequest`] | [`Published`] |
-//! | `POST /v1/resume` | | [`Committed`] |
+//! | `POST /v1/resume` | | [`Resumed`] |
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/receipts/<seq>` | | [`Receipt`] |
 //!
@@ -151,6 +151,16 @@ pub struct Committed {
     pub seq: u64,
     /// When it was committed.
     pub at: Timestamp,
+}
+
+/// Says that publishes may go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// That it is committed.
+    #[serde(flatten)]
+    pub committed: Committed,
+    /// Whether a rollback held them back until then.
+    pub was_held: bool,
 }
 
 /// What came of a purge.

@@ -150,7 +150,8 @@ fn a_rollback_holds_back_saves_until_resume_also_over_a_restart() {
     assert_eq!(up.active(), first);
     assert_eq!(up.state()["held"], json!(true));
 
-    up.bake(&["resume"]).success();
+    up.bake(&["resume"]).success().says(&["saves and schedules publish again"]);
+    up.bake(&["resume"]).success().says(&["there was nothing to resume"]);
     up.wait_text("/about/", "Text three, held.");
     assert_eq!(up.state()["held"], json!(false));
     publish(&world, &up, "Text four.");
