@@ -38,6 +38,8 @@ const LEVEL: i32 = 1;
 /// First bytes of a memo: a digest of all that follows them, how many bytes that are, and the end of the line.
 const SEAL_BYTES: usize = 64 + 1 + LENGTH_DIGITS + 1;
 const LENGTH_DIGITS: usize = 20;
+/// First bytes of a memo of version 1, which had no seal.
+const FIRST_FORMAT: &[u8] = b"{\"version\":1,";
 /// What reading or writing what renderers know may take: publishes wait for it, and to render everything takes no longer.
 const BUCKET_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -150,6 +152,9 @@ impl<'a> Memos<'a> {
                 Ok(Some(object)) => whole.extend_from_slice(&object.bytes),
                 Ok(None) | Err(BucketError::TooLarge { .. }) => break,
                 Err(error) => return Err(error.into()),
+            }
+            if whole.starts_with(FIRST_FORMAT) {
+                return Ok(Err(Useless::OtherProgram));
             }
             match sealed_length(&whole) {
                 Some(length) if whole.len() >= length => return Ok(Ok(whole)),

@@ -210,6 +210,17 @@ fn all(bucket: &MemoryBucket) -> BTreeMap<String, Bytes> {
     bucket.keys().into_iter().map(|key| (key.clone(), bucket.object(&key).unwrap())).collect()
 }
 
+/// An older program has left its memo, and nothing is wrong with that.
+#[tokio::test]
+async fn a_memo_of_the_first_format_is_old_and_not_damaged() {
+    let publisher = Publisher { bucket: Arc::default(), site: "main".parse().unwrap() };
+    let head = format!("{{\"version\":1,\"seq\":3,\"root\":\"{}\"}}\n", Digest::of(b""));
+    publisher.bucket.put(&publisher.site.memo(3, 0), Bytes::from(head.repeat(4))).await.unwrap();
+    assert_eq!(publisher.memos().whole(3).await.unwrap(), Err(Useless::OtherProgram));
+    publisher.bucket.put(&publisher.site.memo(4, 0), Bytes::from("{".repeat(400))).await.unwrap();
+    assert_eq!(publisher.memos().whole(4).await.unwrap(), Err(Useless::Damaged));
+}
+
 #[test]
 fn whatever_is_done_to_it_costs_time_alone() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
