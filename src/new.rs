@@ -122,7 +122,19 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
 }
 
 fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::Result<()> {
-    let (folder, name) = place(args)?;
+    let (folder, name, bundle) = match place(args)? {
+        (folder, name) if name == "_index" => {
+            let section = folder.strip_prefix(args.site.join("content")).unwrap_or(&folder).display();
+            return Err(anyhow::anyhow!("`{}` is the file of a section", args.path))
+                .hint(|| format!("begin one with `bake new section {section}`"));
+        }
+        // `blog/rye/index` is the bundle `blog/rye`.
+        (folder, name) if name == "index" && folder != args.site.join("content") => {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (folder.parent().unwrap_or(&folder).to_owned(), name, true)
+        }
+        (folder, name) => (folder, name, bundle),
+    };
     let (date, rest) = renderer::dated_name(&name).unwrap_or_else(|| (today.to_string().into(), &name));
     let title = args.title.clone().unwrap_or_else(|| title_of(rest));
     let file = if bundle { folder.join(&name).join("index.md") } else { folder.join(format!("{name}.md")) };
@@ -144,7 +156,11 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
 }
 
 fn section(args: &ContentArgs) -> anyhow::Result<()> {
-    let (folder, name) = place(args)?;
+    let (mut folder, mut name) = place(args)?;
+    if name == "_index" && folder != args.site.join("content") {
+        name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        folder.pop();
+    }
     let title = args.title.clone().unwrap_or_else(|| title_of(&name));
     let text = format!("+++\ntitle = {}\nsort_by = \"date\"\n+++\n", quoted(&title));
     write(&folder.join(name).join("_index.md"), &text)
@@ -160,7 +176,14 @@ fn place(args: &ContentArgs) -> anyhow::Result<(PathBuf, String)> {
         Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
         _ => false,
     });
-    match (inside, Path::new(path).file_name()) {
+    let name = Path::new(path).file_name();
+    if let Some(name) = name.map(|name| name.to_string_lossy()).filter(|_| inside)
+        && name.chars().all(|c| c.is_ascii_punctuation() || c.is_whitespace())
+    {
+        return Err(anyhow::anyhow!("`{name}` leaves nothing for an address"))
+            .hint(|| "name it with letters or digits, and say with --title what it is called".into());
+    }
+    match (inside, name) {
         (true, Some(name)) => {
             let parent = Path::new(path).parent().unwrap_or(Path::new(""));
             Ok((args.site.join("content").join(parent), name.to_string_lossy().into_owned()))
@@ -169,10 +192,12 @@ fn place(args: &ContentArgs) -> anyhow::Result<(PathBuf, String)> {
     }
 }
 
-/// `my-first_post` → `My first post`.
+/// `my-first_post` → `My first post`. What ends a name as a language does, `rye.fr`, is no part of it.
 fn title_of(name: &str) -> String {
-    let words = name.split('.').next().unwrap_or(name).replace(['-', '_'], " ");
-    let mut rest = words.chars();
+    let is_language = |end: &str| end.len() == 2 && end.chars().all(|c| c.is_ascii_lowercase());
+    let name = name.rsplit_once('.').filter(|(_, end)| is_language(end)).map_or(name, |(name, _)| name);
+    let words = name.replace(['-', '_'], " ");
+    let mut rest = words.trim().chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
@@ -205,7 +230,13 @@ mod tests {
 
     #[test]
     fn titles_come_from_names() {
-        let names = [("hello", "Hello"), ("my-first_post", "My first post"), ("über.de", "Über"), ("", "")];
+        let names = [
+            ("hello", "Hello"),
+            ("my-first_post", "My first post"),
+            ("über.de", "Über"),
+            ("v1.2", "V1.2"),
+            ("", ""),
+        ];
         for (name, title) in names {
             assert_eq!(title_of(name), title);
         }

@@ -70,6 +70,15 @@ fn a_new_site_builds_and_takes_pages() {
     }
     assert!(!posts.contains("Not yet") && page("recipes/").contains("Spelt"));
     assert!(page("posts/old/").contains("2026"));
+    // By the names of files too.
+    world.bake("bakery", &["new", "section", "tales/_index.md"]).ok();
+    world.bake("bakery", &["new", "page", "tales/long/index.md"]).ok();
+    assert!(world.read("bakery/content/tales/_index.md").contains("\"Tales\""));
+    assert!(world.read("bakery/content/tales/long/index.md").contains("\"Long\""));
+    let section = world.bake("bakery", &["new", "page", "posts/_index"]).run().code(1);
+    section.says(&["is the file of a section", "hint: begin one with `bake new section posts`"]);
+    world.bake("bakery", &["new", "page", "posts/???"]).run().code(1).says(&["an address", "hint:"]);
+    world.bake("bakery", &["check"]).ok();
     // Nothing is overwritten, and nothing is made outside content/.
     let again = world.bake("bakery", &["new", "page", "posts/rye-bread"]).run().code(1);
     again.says(&["content/posts/rye-bread.md", "hint:"]);
