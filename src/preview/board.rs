@@ -371,7 +371,8 @@ impl Board {
         };
         let (place, mark) = place.unzip();
         let errors = self.wrong_with(path);
-        let others = self.problems.iter().filter(|problem| !errors.contains(problem)).collect();
+        let is_own = |problem: &&Problem| errors.iter().any(|own| own.is_that_of(problem));
+        let others = self.problems.iter().filter(|problem| !is_own(problem)).collect();
         News {
             page,
             to,
@@ -583,12 +584,12 @@ mod tests {
         let made = [("a/index.html", "a"), ("b/index.html", "b")];
         let places = [("a/index.html", "content/a.md"), ("c/index.html", "content/c.md")];
         let in_file = |path: &str| Diagnostic::in_file(path, "wrong");
-        let template = in_file("templates/page.html");
+        // What several pages meet is told once, with the first of them.
+        let template = in_file("templates/page.html").hint("it was rendering content/b.md");
+        let first = in_file("templates/page.html").hint("it was rendering content/a1.md");
         board.show(Batch {
-            errors: [in_file("content/a.md"), in_file("content/c.md"), template.clone()]
-                .into_iter()
-                .collect(),
-            failed: [("b/index.html".to_owned(), vec![template])].into(),
+            errors: [in_file("content/a.md"), in_file("content/c.md"), first].into_iter().collect(),
+            failed: [("b/index.html".to_owned(), vec![template.clone()])].into(),
             ..batch(&store, &made, &places)
         });
         let files = |path: &str| -> Vec<String> {
@@ -603,7 +604,10 @@ mod tests {
             ("/c", Some("content/c.md")),
             ("/d/", None),
         ] {
-            let told = file.map(|file| in_file(file).to_string());
+            let told = file.map(|file| match template.path.as_deref() == Some(file) {
+                true => template.to_string(),
+                false => in_file(file).to_string(),
+            });
             assert_eq!(files(path), Vec::from_iter(told), "{path}");
         }
     }

@@ -27,6 +27,12 @@ impl Problem {
     pub fn is_in(&self, file: &str) -> bool {
         self.path.as_deref() == Some(file)
     }
+
+    /// Whether it is the same thing in the same place, whatever was rendered there.
+    pub fn is_that_of(&self, other: &Self) -> bool {
+        let of = |problem: &Self| (problem.path.clone(), problem.line, problem.column, problem.message.clone());
+        of(self) == of(other)
+    }
 }
 
 impl From<&Diagnostic> for Problem {
