@@ -24,13 +24,12 @@ pub(crate) fn path_component(name: &str, strategy: Slugify) -> String {
     }
 }
 
-/// An anchor: besides the strategy, white space always goes, since it ends an attribute's value.
+/// An anchor: besides the strategy, white space of ASCII always goes, since HTML has none of it in an id. As in Zola, that
+/// at the ends counts too.
 pub(crate) fn anchor(text: &str, strategy: Slugify) -> String {
     match strategy {
         Slugify::On => slug::slugify(text),
-        Slugify::Safe | Slugify::Off => {
-            text.trim().chars().map(|c| if c.is_whitespace() { '_' } else { c }).collect()
-        }
+        Slugify::Safe | Slugify::Off => text.replace(|c: char| c.is_ascii_whitespace(), "_"),
     }
 }
 
@@ -52,6 +51,7 @@ mod tests {
         assert_eq!(path_component("a (b) #c. ", Slugify::Safe), "a (b) #c");
         assert_eq!(path_component("a ?", Slugify::Safe), "a ");
         assert_eq!(path_component("Mixed Näme", Slugify::Off), "Mixed Näme");
-        assert_eq!(anchor("Größe & co", Slugify::Safe), "Größe_&_co");
+        assert_eq!(anchor("Größe & co ", Slugify::Safe), "Größe_&_co_");
+        assert_eq!(anchor("a\u{a0}b", Slugify::Off), "a\u{a0}b");
     }
 }

@@ -1535,6 +1535,10 @@ fn strategies_of_slugs() {
     assert_eq!(path, "Ün Post/index.html");
     assert!(body.contains("id=\"Grüße_an_alle\""), "{body}");
     assert_eq!(site("paths = \"off\"").0, "Ün Post/index.html");
+    // White space at the end of a heading counts, such as before an image.
+    let config = ("zola.toml", "base_url = \"https://x.example\"\n[slugify]\nanchors = \"safe\"\n");
+    let page = ("content/p.md", "+++\n+++\n# A b ![i](https://i.example/i.png)\n");
+    assert!(shown("{{ page.content | safe }}", &[config, page]).starts_with("<h1 id=\"A_b_\">"));
     // Folders keep their names, but for the one that is a page.
     let names = [
         ("content/My_Docs/_index.md", ""),

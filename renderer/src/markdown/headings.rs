@@ -34,7 +34,6 @@ impl<'a> Writer<'_, 'a> {
                 _ => {}
             }
         }
-        let title = title.trim().to_owned();
         let id = match id {
             Some(id) => id.to_owned(),
             None => self.new_id(&slugs::anchor(&title, self.around.slugify_anchors())),
