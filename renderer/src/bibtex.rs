@@ -8,8 +8,11 @@ use crate::value::{self, key, owned_key};
 
 /// Parses a bibliography.
 ///
+/// As in Zola, names of variables and types of entries are as they are written, months are the names of English, and a tag
+/// whose variable is not defined is left out.
+///
 /// # Errors
-/// What is not closed, what has no value, and variables that are not defined.
+/// What is not closed, what has no value, and values of more than a mebibyte.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let mut parser = Parser { text, at: 0, variables: HashMap::new() };
     let (mut preambles, mut comments, mut entries, mut variables) = (vec![], vec![], vec![], Map::new());
@@ -22,33 +25,38 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
             break;
         }
         parser.at += 1;
-        let kind = parser.name().to_lowercase();
+        let kind = parser.name();
         parser.skip();
         let close = match parser.peek() {
             Some('{') => '}',
             Some('(') => ')',
             _ => return Err(parser.wrong(&format!("`@{kind}` is not followed by a brace"))),
         };
-        match kind.as_str() {
+        match kind.to_lowercase().as_str() {
             "comment" => comments.push(Value::from(parser.balanced(close)?.trim())),
             "preamble" => {
                 parser.at += 1;
-                preambles.push(Value::from(parser.value()?));
+                let Some(text) = parser.value()? else {
+                    return Err(parser.wrong("a variable is not defined"));
+                };
+                preambles.push(Value::from(text));
                 parser.expect(close)?;
             }
             "string" => {
                 parser.at += 1;
                 parser.skip();
-                let name = parser.name().to_lowercase();
+                let name = parser.name();
                 parser.expect('=')?;
                 let text = parser.value()?;
                 parser.expect(close)?;
-                variables.insert(owned_key(&name), Value::from(text.as_str()));
-                parser.variables.insert(name, text);
+                if let Some(text) = text {
+                    variables.insert(owned_key(name), Value::from(text.as_str()));
+                    parser.variables.insert(name.to_owned(), text);
+                }
             }
             _ => {
                 parser.at += 1;
-                entries.push(parser.entry(&kind, close)?);
+                entries.push(parser.entry(kind, close)?);
             }
         }
     }
@@ -59,6 +67,9 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
     map.insert(key("bibliographies"), Value::from(entries));
     Ok(value::map(map))
 }
+
+/// Variables are put together of others: twenty lines could make a value of any length.
+const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
 struct Parser<'a> {
     text: &'a str,
@@ -143,28 +154,30 @@ impl<'a> Parser<'a> {
         Err(self.wrong("a quote is not closed"))
     }
 
-    /// Texts, numbers and variables, put together by `#`.
-    fn value(&mut self) -> Result<String, String> {
-        let mut whole = String::new();
+    /// A number; or texts and variables, put together by `#`. None where one of these is not defined.
+    fn value(&mut self) -> Result<Option<String>, String> {
+        let mut whole = Some(String::new());
+        let mut is_first = true;
         loop {
             self.skip();
-            match self.peek() {
-                Some('{') => whole.push_str(self.balanced('}')?),
-                Some('"') => whole.push_str(self.quoted()?),
+            let piece = match self.peek() {
+                Some('{') => Some(self.balanced('}')?),
+                Some('"') => Some(self.quoted()?),
                 _ => {
                     let name = self.name();
                     if name.is_empty() {
                         return Err(self.wrong("a value is missing"));
                     }
-                    match self.variables.get(&name.to_lowercase()) {
-                        Some(text) => whole.push_str(text),
-                        None if name.chars().all(|c| c.is_ascii_digit()) || is_month(name) => {
-                            whole.push_str(name)
-                        }
-                        None => return Err(self.wrong(&format!("there is no variable `{name}`"))),
-                    }
+                    let is_number = is_first && name.bytes().all(|b| b.is_ascii_digit());
+                    let variable = self.variables.get(name).map(String::as_str);
+                    if is_number { Some(name) } else { variable.or_else(|| month(name)) }
                 }
+            };
+            whole = whole.zip(piece).map(|(whole, piece)| whole + piece);
+            if whole.as_ref().is_some_and(|whole| whole.len() > VALUE_BYTES_MAX) {
+                return Err(self.wrong("a value has more than a mebibyte"));
             }
+            is_first = false;
             self.skip();
             if self.peek() != Some('#') {
                 return Ok(whole);
@@ -190,8 +203,9 @@ impl<'a> Parser<'a> {
             }
             let name = self.name().to_lowercase();
             self.expect('=')?;
-            let text = self.value()?;
-            tags.insert(owned_key(&name), Value::from(text.trim()));
+            if let Some(text) = self.value()? {
+                tags.insert(owned_key(&name), Value::from(text.trim()));
+            }
         }
         let mut entry = Map::new();
         entry.insert(key("entry_type"), Value::from(kind));
@@ -201,10 +215,23 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Names that every BibTeX style defines.
-fn is_month(name: &str) -> bool {
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-        .contains(&name.to_lowercase().as_str())
+/// What every BibTeX style defines.
+fn month(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "jan" => "January",
+        "feb" => "February",
+        "mar" => "March",
+        "apr" => "April",
+        "may" => "May",
+        "jun" => "June",
+        "jul" => "July",
+        "aug" => "August",
+        "sep" => "September",
+        "oct" => "October",
+        "nov" => "November",
+        "dec" => "December",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -225,9 +252,23 @@ Another comment!
     }
 
     #[test]
+    fn variables_are_as_written_or_missing() {
+        let tags = |tags: &str| {
+            let parsed = parse(&format!("@string{{V = \"v\"}} @PhdThesis{{k, {tags}}}")).unwrap().to_string();
+            parsed.split_once("\"bibliographies\": ").unwrap().1.to_owned()
+        };
+        insta::assert_snapshot!(tags("a = V # { w}, month = jan"), @r#"[{"entry_type": "PhdThesis", "citation_key": "k", "tags": {"a": "v w", "month": "January"}}]}"#);
+        insta::assert_snapshot!(tags("a = v, b = \"x\" # none, c = \"x\" # 2, month = Jan, year = 2026"), @r#"[{"entry_type": "PhdThesis", "citation_key": "k", "tags": {"year": "2026"}}]}"#);
+        let doubled: String =
+            (1..40).map(|n| format!("@string{{v{n} = v{m} # v{m}}}\n", m = n - 1)).collect();
+        let error = parse(&format!("@string{{v0 = \"twenty letters or so\"}}\n{doubled}")).unwrap_err();
+        assert_eq!(error, "a value has more than a mebibyte in line 17");
+    }
+
+    #[test]
     fn what_is_wrong_has_a_line() {
         assert_eq!(parse("\n@book{k, a = {b").unwrap_err(), "a brace is not closed in line 2");
-        assert_eq!(parse("@book{k, a = b}").unwrap_err(), "there is no variable `b` in line 1");
+        assert_eq!(parse("@preamble{b}").unwrap_err(), "a variable is not defined in line 1");
         assert!(parse("@book k").is_err());
         assert!(parse("@book{k a = {b}}").is_err());
     }

@@ -154,17 +154,26 @@ pub(crate) fn table(
     Ok(Table { columns, records })
 }
 
-/// An element: attributes as `@name`, text beside them as `#text`, children by name, several of one name as a list. What has
-/// text has no children, and the names of elements are without their namespace.
+/// An element: attributes as `@name`, text beside them as `#text`, children by name, several of one name as a list. What
+/// begins with text has no children, its text ends where anything else follows, and names are without their namespace.
 #[derive(Default)]
 struct Element {
     attributes: Vec<(String, Vec<Value>)>,
     children: Vec<(String, Vec<Value>)>,
     text: String,
+    /// Whether there was anything but text.
+    text_ended: bool,
 }
 
 impl Element {
+    fn say(&mut self, text: &str) {
+        if !self.text_ended {
+            self.text.push_str(text);
+        }
+    }
+
     fn add(&mut self, name: String, value: Value) {
+        self.text_ended = true;
         match self.children.iter_mut().find(|(known, _)| *known == name) {
             Some((_, values)) => values.push(value),
             None => self.children.push((name, vec![value])),
@@ -204,7 +213,7 @@ fn typed(text: &str) -> Value {
     }
 }
 
-/// The name of an element without its namespace.
+/// A name without its namespace.
 fn local(name: &str) -> String {
     name.rsplit_once(':').map_or(name, |(_, local)| local).to_owned()
 }
@@ -238,7 +247,7 @@ fn xml(text: &str) -> Result<Value, String> {
             }
             Event::Text(part) => {
                 if let Some((_, element)) = open.last_mut() {
-                    element.text.push_str(&part);
+                    element.say(&part);
                 }
             }
             Event::GeneralRef(reference) => {
@@ -248,12 +257,17 @@ fn xml(text: &str) -> Result<Value, String> {
                     None => quick_xml::escape::resolve_xml_entity(name).unwrap_or_default().to_owned(),
                 };
                 if let Some((_, element)) = open.last_mut() {
-                    element.text.push_str(&resolved);
+                    element.say(&resolved);
                 }
             }
             Event::CData(part) => {
                 if let Some((_, element)) = open.last_mut() {
-                    element.text.push_str(&part);
+                    element.say(&part);
+                }
+            }
+            Event::Comment(_) | Event::PI(_) => {
+                if let Some((_, element)) = open.last_mut() {
+                    element.text_ended = true;
                 }
             }
             Event::Eof => break,
@@ -277,7 +291,7 @@ fn attributes(start: &quick_xml::events::BytesStart<'_>) -> Result<Element, Stri
             continue;
         }
         let text = quick_xml::escape::unescape(&attribute.value).map_err(|e| e.to_string())?;
-        element.attributes.push((format!("@{name}"), vec![typed(&text)]));
+        element.attributes.push((format!("@{}", local(name)), vec![typed(&text)]));
     }
     Ok(element)
 }
@@ -307,6 +321,11 @@ mod tests {
             .unwrap()
             .to_string(),
             r##"{"r": {"n": [{"@y": true, "#text": 7}, 7, 1.5, "08:30"]}}"##
+        );
+        let mixed = "<a xml:lang=\"en\"><b>one<i>two</i>three</b><c><i>1</i>two</c><d>x<!-- y -->z</d><e><!-- y -->z</e></a>";
+        assert_eq!(
+            parse(mixed.as_bytes(), "xml").unwrap().to_string(),
+            r#"{"a": {"@lang": "en", "b": "one", "c": {"i": 1}, "d": "x", "e": {}}}"#
         );
         assert!(parse(b"<a>", "xml").is_err());
     }
