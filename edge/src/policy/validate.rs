@@ -185,14 +185,19 @@ pub fn selected(not_modified: &HeaderMap, asked: &HeaderMap, stored: &[&HeaderMa
 }
 
 /// Whether the 200 that answered a HEAD agrees with a stored GET response, whole or in part, of `length` bytes in all, where
-/// that is known, so that its fields update that one; otherwise the stored one is stale (RFC 9111 §4.3.5).
+/// that is known, so that its fields update that one; otherwise the stored one is stale (RFC 9111 §4.3.5). Without a validator
+/// nothing tells that they are of the same content: an equal length is none.
 pub fn agrees(head: &HeaderMap, stored: &HeaderMap, length: Option<u64>) -> bool {
-    let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
+    let same = |name| head.get(&name).map(|value| stored.get(&name) == Some(value));
+    let same_validators = match (same(header::ETAG), same(header::LAST_MODIFIED)) {
+        (Some(tag), Some(modified)) => tag && modified,
+        (one, other) => one.or(other).unwrap_or(false),
+    };
     let said = head.get(header::CONTENT_LENGTH).zip(length);
     let same_length = said.is_none_or(|(value, length)| {
         value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) == Some(length)
     });
-    same(&header::ETAG) && same(&header::LAST_MODIFIED) && same_length
+    same_validators && same_length
 }
 
 /// The stored fields after a 304: each field it carries replaces the stored ones of that name, but for
@@ -345,15 +350,20 @@ mod tests {
     #[test]
     fn a_head_agrees() {
         let stored = map(&[("etag", "\"a\""), ("last-modified", EARLY)]);
-        let rows: [(&[(&str, &str)], bool); 8] = [
-            (&[], true),
+        let rows: [(&[(&str, &str)], bool); 12] = [
             (&[("etag", "\"a\""), ("last-modified", EARLY), ("content-length", "4")], true),
+            (&[("etag", "\"a\"")], true),
+            (&[("last-modified", EARLY), ("x", "1")], true),
+            (&[("etag", "\"a\""), ("last-modified", LATE)], false),
+            (&[("etag", "\"a\""), ("content-length", "5")], false),
             (&[("etag", "\"b\"")], false),
             (&[("etag", "W/\"a\"")], false),
             (&[("last-modified", LATE)], false),
-            (&[("content-length", "5")], false),
-            (&[("content-length", "x")], false),
-            (&[("x", "1")], true),
+            (&[("etag", "\"a\""), ("content-length", "x")], false),
+            // Nothing that it could be told by.
+            (&[], false),
+            (&[("x", "1")], false),
+            (&[("content-length", "4")], false),
         ];
         for (head, expected) in rows {
             assert_eq!(agrees(&map(head), &stored, Some(4)), expected, "{head:?}");

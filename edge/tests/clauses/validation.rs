@@ -121,13 +121,16 @@ async fn a_head_updates_what_agrees_and_ends_what_does_not() {
         match path {
             "/agrees" => send(200, &[&fields[..], &[("etag", "\"a\"")]].concat(), "body"),
             "/tag" => send(200, &[&fields[..], &[("etag", "\"b\"")]].concat(), "body"),
-            "/length" => send(200, &fields, "longer"),
+            "/length" => send(200, &[&fields[..], &[("etag", "\"a\"")]].concat(), "longer"),
+            "/bare" => send(200, &fields, "body"),
             _ => send(410, &fields, "body"),
         }
     })
     .await;
     let edge = front(&[&upstream]).await;
-    for (path, hit) in [("/agrees", true), ("/tag", false), ("/length", false), ("/gone", false)] {
+    for (path, hit) in
+        [("/agrees", true), ("/tag", false), ("/length", false), ("/bare", false), ("/gone", false)]
+    {
         edge.get(path).await;
         eventually("the store", || edge.edge.state().flights == 0).await;
         // Nothing of the content of a HEAD is read, whatever its length says.
