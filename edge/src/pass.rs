@@ -65,8 +65,9 @@ impl Edge {
                 Onward::Instead(range) => drop(headers.insert(header::RANGE, range)),
             }
         }
-        // A HEAD tells of what a GET would bring (RFC 9110 §9.3.2), and of what is held, which was asked for so.
-        if inbound.method == Method::HEAD
+        // A HEAD tells of what a GET would bring (RFC 9110 §9.3.2), and of what is held, which was asked for so; and what a POST
+        // brings may be kept for a GET (§9.3.3).
+        if matches!(inbound.method, Method::HEAD | Method::POST)
             && let Some(codings) = Codings::to_send(&headers)
         {
             headers.insert(header::ACCEPT_ENCODING, codings);
