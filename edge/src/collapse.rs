@@ -4,6 +4,7 @@
 //! anew.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -89,13 +90,14 @@ impl Flights {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the flight for this, or begins one; either way `interims` hears of interim responses.
+    /// Joins the flight for this, or begins one; `interims` hears of interim responses that may be for it.
     pub(crate) fn join(&self, what: &What, interims: Option<&Interims>, log: &PurgeLog) -> Role {
         let mut map = self.map();
         if let Some(flight) = map.get(what)
             && !log.covers_fetch(flight.began, &what.key)
         {
-            flight.listen(interims);
+            // Most responses to `Authorization` are for one client alone, and so is what comes before them.
+            flight.listen(interims.filter(|_| !what.authorized));
             return Role::Follower(flight.landing.subscribe());
         }
         let flight = Arc::new(Flight::new(log));
@@ -141,13 +143,18 @@ impl Flight {
         }
     }
 
-    /// Passes an interim response on to all who wait (RFC 9110 §15.2).
+    /// Passes an interim response on to all who wait (RFC 9110 §15.2); but no cookie, which is for the one who asked if it is for
+    /// anybody: a client may ignore it (RFC 6265 §3).
     pub(crate) fn interim(&self, status: StatusCode, headers: &HeaderMap) {
         if self.interims.fetch_add(1, Ordering::Relaxed) as usize >= Interims::MAX {
             return Interims::count_dropped();
         }
+        let mut headers = Cow::Borrowed(headers);
+        if headers.contains_key(header::SET_COOKIE) {
+            headers.to_mut().remove(header::SET_COOKIE);
+        }
         for interims in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            interims.pass(status, headers);
+            interims.pass(status, &headers);
         }
     }
 

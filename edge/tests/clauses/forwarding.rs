@@ -343,8 +343,8 @@ async fn a_get_with_content_is_neither_stored_nor_answered_from_the_store() {
 #[tokio::test]
 async fn interim_responses_reach_all_who_wait_at_once() {
     let final_head = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok";
-    let early =
-        "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n";
+    let early = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nset-cookie: a=b\r\n\
+                 connection: x-hop\r\nx-hop: 1\r\n\r\n";
     let upstream = Upstream::script(vec![Reply::Parts(vec![early.into(), final_head.into()])]).await;
     let edge = front(&[&upstream]).await;
     let mut streams = Vec::new();
@@ -363,7 +363,8 @@ async fn interim_responses_reach_all_who_wait_at_once() {
         let (head, rest) = read_head(stream).await;
         assert!(head.starts_with("HTTP/1.1 103 "), "{head}");
         assert_eq!(field(&head, "link").as_deref(), Some("</a.css>; rel=preload"));
-        assert_eq!((field(&head, "x-hop"), rest.len()), (None, 0));
+        // A cookie would be for one of them.
+        assert_eq!((field(&head, "x-hop"), field(&head, "set-cookie"), rest.len()), (None, None, 0));
     }
     upstream.permit(1);
     for stream in &mut streams {
@@ -375,6 +376,31 @@ async fn interim_responses_reach_all_who_wait_at_once() {
     let hit = edge.get("/").await;
     assert_eq!((hit.status, hit.field("link")), (200, None));
     assert!(hit.cache_status().contains("hit"));
+}
+
+/// What comes before a response to `Authorization` is as little for others as that one mostly is (RFC 9111 §3.5).
+#[tokio::test]
+async fn who_waits_with_authorization_hears_no_interim_response_to_another() {
+    let early = "HTTP/1.1 103 Early Hints\r\nlink: </own>; rel=preload\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\ncache-control: public, max-age=60\r\ncontent-length: 2\r\n\r\nok";
+    let upstream = Upstream::script(vec![Reply::Parts(vec![early.into(), last.into()])]).await;
+    let edge = front(&[&upstream]).await;
+    let ask = async |who: &str| {
+        let mut stream = edge.connect().await;
+        let request = format!("GET / HTTP/1.1\r\nhost: site.test\r\nauthorization: {who}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut first = ask("one").await;
+    upstream.wait_for(1).await;
+    let mut second = ask("two").await;
+    eventually("the second request", || edge.edge.state().waiting == 1).await;
+    upstream.permit(2);
+    let (head, _) = read_head(&mut first).await;
+    assert!(head.starts_with("HTTP/1.1 103 "), "{head}");
+    let seen = read_response(&mut second, false).await;
+    assert_eq!((seen.status, seen.text()), (200, "ok"));
+    assert!(seen.cache_status().contains("collapsed"), "{}", seen.head);
 }
 
 #[tokio::test]
