@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use release::wire;
 use serde::Deserialize;
 
 use crate::failure::HintExt;
@@ -174,7 +175,7 @@ async fn log(args: LogArgs) -> anyhow::Result<()> {
             Some(Told::Missed { missed }) if !args.admin.json => {
                 format!("{missed} more came too fast to be told\n")
             }
-            _ => format!("{line}\n"),
+            _ => wire::plain(line) + "\n",
         };
         // Whoever reads may have left: that is an end, not a failure.
         if std::io::stdout().write_all(text.as_bytes()).is_err() {

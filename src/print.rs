@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use release::ReleaseId;
 use release::tree::Diff;
-use release::wire::{EdgeProgress, EdgeReceipt, Receipt};
+use release::wire::{self, EdgeProgress, EdgeReceipt, Receipt};
 use serde::Serialize;
 
 use crate::failure::HintExt;
@@ -63,9 +63,8 @@ pub fn counted(number: u64, what: &str) -> String {
 
 /// Prints a value as JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
-    writeln!(out)?;
+    let json = wire::plain(serde_json::to_string_pretty(value)?);
+    writeln!(std::io::stdout().lock(), "{json}")?;
     Ok(())
 }
 

@@ -4,9 +4,12 @@
 use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Query as UrlQuery, Request, State},
+    extract::{
+        DefaultBodyLimit, Query as UrlQuery, Request, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -18,8 +21,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use release::journal::check_selectors;
-use release::wire::{Committed, EdgeProgress, PurgeRequest, Receipt, SelectorReceipt};
-use serde::Deserialize;
+use release::wire::{self, Committed, EdgeProgress, PurgeRequest, Receipt, SelectorReceipt};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -64,6 +67,8 @@ impl fmt::Debug for AdminConfig {
     }
 }
 
+type Content = Result<Bytes, BytesRejection>;
+
 struct Admin {
     edge: Arc<Edge>,
     config: AdminConfig,
@@ -104,6 +109,10 @@ async fn serve_until(
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .merge(guarded)
+        .fallback(async || failed(StatusCode::NOT_FOUND, "there is no such call", None))
+        .method_not_allowed_fallback(async || {
+            failed(StatusCode::METHOD_NOT_ALLOWED, "this call has another method", None)
+        })
         .layer(DefaultBodyLimit::max(CONTENT_BYTES_MAX))
         .with_state(admin);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -162,7 +171,37 @@ fn failed(status: StatusCode, error: &str, hint: Option<&str>) -> Response {
     if let Some(hint) = hint {
         body["hint"] = hint.into();
     }
-    (status, Json(body)).into_response()
+    answer(status, &body)
+}
+
+/// A value as JSON.
+fn json(value: &impl Serialize) -> Response {
+    answer(StatusCode::OK, value)
+}
+
+fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+    match wire::json(value) {
+        Ok(json) => (status, [(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer to an operator could not be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// What an operator sends, which should be one of `what`.
+fn read<T: DeserializeOwned>(content: Content, what: &str) -> Result<T, Box<Response>> {
+    let refused = |status, error: &str| Err(Box::new(failed(status, error, None)));
+    match content {
+        Ok(content) => match serde_json::from_slice(&content) {
+            Ok(value) => Ok(value),
+            Err(error) => refused(StatusCode::BAD_REQUEST, &format!("this is no {what}: {error}")),
+        },
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            refused(rejection.status(), &format!("a {what} has at most {CONTENT_BYTES_MAX} bytes"))
+        }
+        Err(rejection) => refused(rejection.status(), &format!("the {what} ended early")),
+    }
 }
 
 async fn authorized(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
@@ -197,10 +236,10 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], (admin.config.metrics)()).into_response()
 }
 
-async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
-    let request: PurgeRequest = match serde_json::from_slice(&content) {
+async fn purge(State(admin): State<Arc<Admin>>, content: Content) -> Response {
+    let request: PurgeRequest = match read(content, "purge") {
         Ok(request) => request,
-        Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no purge: {error}"), None),
+        Err(response) => return *response,
     };
     if admin.edge.follows_a_journal() {
         return failed(
@@ -237,18 +276,18 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
         edges,
         complete: true,
     };
-    Json(receipt).into_response()
+    json(&receipt)
 }
 
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
     match (admin.config.reload)() {
-        Ok(done) => Json(serde_json::json!({ "done": done })).into_response(),
+        Ok(done) => json(&serde_json::json!({ "done": done })),
         Err(error) => failed(StatusCode::UNPROCESSABLE_ENTITY, &error, None),
     }
 }
 
 async fn live(State(admin): State<Arc<Admin>>) -> Response {
-    Json(admin.edge.live()).into_response()
+    json(&admin.edge.live())
 }
 
 /// Begins to read the trace, or says that too many do.
@@ -270,10 +309,10 @@ struct LogRequest {
 }
 
 /// Records as lines of JSON, until the reader leaves or the edge ends.
-async fn log(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
-    let request: LogRequest = match serde_json::from_slice(&content) {
+async fn log(State(admin): State<Arc<Admin>>, content: Content) -> Response {
+    let request: LogRequest = match read(content, "query") {
         Ok(request) => request,
-        Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no query: {error}"), None),
+        Err(response) => return *response,
     };
     let query = match Query::parse(request.query.iter().map(String::as_str)) {
         Ok(query) => query,
@@ -294,7 +333,7 @@ async fn log(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
                 Ok(None) => return None,
                 Ok(Some(Err(missed))) => format!("{{\"missed\":{missed}}}\n"),
                 Ok(Some(Ok(record))) if !query.takes(&record) => continue,
-                Ok(Some(Ok(record))) => match serde_json::to_string(&*record) {
+                Ok(Some(Ok(record))) => match wire::json(&*record) {
                     Ok(json) => json + "\n",
                     Err(_) => continue,
                 },
@@ -310,10 +349,17 @@ struct TopRequest {
     seconds: Option<u64>,
 }
 
-async fn top(State(admin): State<Arc<Admin>>, UrlQuery(request): UrlQuery<TopRequest>) -> Response {
+async fn top(
+    State(admin): State<Arc<Admin>>,
+    request: Result<UrlQuery<TopRequest>, QueryRejection>,
+) -> Response {
+    let UrlQuery(request) = match request {
+        Ok(request) => request,
+        Err(rejection) => return failed(rejection.status(), &rejection.body_text(), None),
+    };
     let seconds = request.seconds.unwrap_or(TOP_SECONDS).clamp(1, TOP_SECONDS_MAX);
     match reader(&admin) {
-        Ok(reader) => Json(admin.edge.top(reader, Duration::from_secs(seconds)).await).into_response(),
+        Ok(reader) => json(&admin.edge.top(reader, Duration::from_secs(seconds)).await),
         Err(response) => *response,
     }
 }
@@ -326,10 +372,10 @@ struct WhyRequest {
     fields: Vec<String>,
 }
 
-async fn why(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
-    let request: WhyRequest = match serde_json::from_slice(&content) {
+async fn why(State(admin): State<Arc<Admin>>, content: Content) -> Response {
+    let request: WhyRequest = match read(content, "question") {
         Ok(request) => request,
-        Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("this is no question: {error}"), None),
+        Err(response) => return *response,
     };
     if request.fields.len() > FIELDS_MAX {
         let error = format!("a request has at most {FIELDS_MAX} fields");
@@ -351,7 +397,7 @@ async fn why(State(admin): State<Arc<Admin>>, content: Bytes) -> Response {
         fields.append(name, value);
     }
     match admin.edge.why(&request.url, &fields) {
-        Ok(why) => Json(why).into_response(),
+        Ok(why) => json(&why),
         Err(error) => {
             failed(StatusCode::BAD_REQUEST, &error, Some("give a URL such as http://example.com/page"))
         }

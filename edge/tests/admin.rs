@@ -92,3 +92,25 @@ async fn a_purge_that_comes_while_another_process_takes_over_is_not_said_to_be_d
     stream.write_all(content.as_bytes()).await.unwrap();
     assert_eq!(read_response(&mut stream, false).await.status, 503);
 }
+
+#[tokio::test]
+async fn errors_have_one_form() {
+    let upstream = Upstream::start(|_| send(200, &[], "x")).await;
+    let edge = front(&[&upstream]).await;
+    let large = "x".repeat((1 << 20) + 1);
+    for (method, path, content, status) in [
+        ("POST", "/v1/purge", large.as_str(), 413),
+        ("POST", "/v1/log", &large, 413),
+        ("POST", "/v1/why", &large, 413),
+        ("POST", "/v1/why", "{", 400),
+        ("GET", "/v1/top?seconds=x", "", 400),
+        ("GET", "/v1/nothing", "", 404),
+        ("GET", "/v1/purge", "", 405),
+    ] {
+        let mut stream = edge.operate(method, path, content).await;
+        let response = read_response(&mut stream, false).await;
+        let told: serde_json::Value = serde_json::from_str(response.text()).unwrap_or_default();
+        assert_eq!(response.status, status, "{method} {path}");
+        assert!(told["error"].is_string(), "{method} {path}: {}", response.text());
+    }
+}

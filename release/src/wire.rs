@@ -26,6 +26,33 @@ use crate::record::{Counts, Trigger};
 use crate::tree::Diff;
 use crate::{Digest, ReleaseId};
 
+/// A value as JSON.
+///
+/// # Errors
+/// Where it has no form in JSON.
+pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(plain)
+}
+
+/// JSON in which nothing steers a terminal, though it means the same: what writers of JSON leave as it is, DEL and the controls
+/// of C1, is escaped, too.
+pub fn plain(json: String) -> String {
+    // Between values, JSON has lines and tabs.
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !json.contains(steers) {
+        return json;
+    }
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        if steers(c) {
+            plain.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
 /// Bytes of the largest diff that is sent along with an activation, as JSON.
 pub const DIFF_BYTES_MAX: usize = 16 << 10;
 /// The longest that a poll waits, in milliseconds.
@@ -331,4 +358,19 @@ pub struct Failure {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_steers_no_terminal_and_means_the_same() {
+        let text = "a\u{7f}\u{9b}2J\u{1b}\t\nsäg \u{a0}";
+        let told = json(&text).unwrap();
+        assert_eq!(told, "\"a\\u007f\\u009b2J\\u001b\\t\\nsäg \u{a0}\"");
+        assert_eq!(serde_json::from_str::<String>(&told).unwrap(), text);
+        let whole = plain("{\n\t\"a\": \"\u{85}\"\n}".into());
+        assert_eq!(whole, "{\n\t\"a\": \"\\u0085\"\n}");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use edge::Edge;
 use release::keys::Site;
 use release::record::Trigger;
+use release::wire;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -25,7 +26,7 @@ pub(super) struct Out {
 
 impl Out {
     pub fn line(&self, text: &str, event: &serde_json::Value) {
-        if self.json { say!("{event}") } else { say!("{text}") }
+        if self.json { say!("{}", wire::plain(event.to_string())) } else { say!("{text}") }
     }
 
     pub fn ready(&self, folder: &Path, up: &UpFile) {

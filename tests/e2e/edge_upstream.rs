@@ -308,7 +308,19 @@ fn what_clients_and_upstreams_say_steers_no_operators_terminal() {
         assert!(said.contains("/\\u{1b}[2J"), "{said}");
         assert!(!said.contains('\u{1b}'), "{said:?}");
     }
+    // As JSON, it means what it was.
+    let mut reading = world.bake(".", &["edge", "log", "--count", "1", "--json"]).vars(&admin).start();
+    wait_until("its end", SOON, || {
+        ask("/\u{9b}2J\u{7f}");
+        reading.ended().is_some()
+    });
+    let said = reading.stdout();
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+    let record: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(record["target"], "/\u{9b}2J\u{7f}", "{said}");
     ask("/a");
+    let raw = edge.operate(Request::new("POST", "/v1/why").body(r#"{"url":"http://h/a"}"#)).text();
+    assert!(raw.contains("\\u009b2J") && !raw.contains(char::is_control), "{raw:?}");
     let why = edge.bake(&["edge", "why", "http://h/a"]).success().stdout;
     assert!(why.contains("\\u{9b}2J") && !why.contains('\u{9b}'), "{why:?}");
 }

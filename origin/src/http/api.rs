@@ -14,7 +14,7 @@ use axum::routing::{get, post, put};
 use bytes::Bytes;
 use release::bucket::OBJECT_BYTES_MAX;
 use release::keys::Site;
-use release::wire::{Ack, Failure, POLL_MS_MAX, PublishRequest, PurgeRequest, RollbackRequest};
+use release::wire::{self, Ack, Failure, POLL_MS_MAX, PublishRequest, PurgeRequest, RollbackRequest};
 use release::{Digest, ReleaseId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -114,9 +114,9 @@ fn admit(origin: &Origin, headers: &HeaderMap, least: Role) -> Result<(), Refusa
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => {
-            let mut response = Response::new(Body::from(bytes));
+    match wire::json(value) {
+        Ok(json) => {
+            let mut response = Response::new(Body::from(json));
             *response.status_mut() = status;
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
