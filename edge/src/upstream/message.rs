@@ -73,6 +73,23 @@ pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
     Ok(said)
 }
 
+/// Whether a response ends with its head, whatever that says (RFC 9112 §6.3).
+fn has_no_content(status: StatusCode, method: &Method) -> bool {
+    status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || *method == Method::HEAD
+}
+
+/// The length of what a GET would bring goes on as one number or not at all (RFC 9110 §8.6): nothing here is framed by it, but
+/// whoever reads it next may be confused.
+fn settle_length(headers: &mut HeaderMap) {
+    match length(headers) {
+        Ok(None) => {}
+        Ok(Some(length)) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        Err(_) => drop(headers.remove(header::CONTENT_LENGTH)),
+    }
+}
+
 /// How a response's content ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -106,7 +123,7 @@ pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<Head>, Strin
     let Status::Complete(length) = parsed.map_err(|error| error.to_string())? else { return Ok(None) };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("it has no status")?;
     let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let headers = head::map(response.headers, 0).ok_or("it has a field that is not valid")?;
+    let mut headers = head::map(response.headers, 0).ok_or("it has a field that is not valid")?;
     let says = |word: &[u8]| {
         list_members(&headers, &header::CONNECTION).any(|member| member.eq_ignore_ascii_case(word))
     };
@@ -117,6 +134,9 @@ pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<Head>, Strin
     let is_misframed = status == StatusCode::NO_CONTENT
         && (promises(header::CONTENT_LENGTH) || promises(header::TRANSFER_ENCODING));
     let keep_alive = keep_alive && ending != Ending::Close && !is_misframed;
+    if has_no_content(status, method) {
+        settle_length(&mut headers);
+    }
     Ok(Some(Head { status, version, headers, ending, keep_alive, bytes: length }))
 }
 
@@ -127,10 +147,7 @@ fn ending(
     headers: &HeaderMap,
     method: &Method,
 ) -> Result<Ending, &'static str> {
-    let has_none = status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || *method == Method::HEAD;
-    if has_none {
+    if has_no_content(status, method) {
         return Ok(Ending::Framed(Framing::Sized(0)));
     }
     if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -197,6 +214,33 @@ mod tests {
                 assert!(early.is_err() || early.is_ok_and(|head| head.is_none()), "{line} {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_length_without_content_is_one_number_or_none() {
+        let rows = [
+            ("content-length: 3", Some("3")),
+            ("content-length: 3\r\ncontent-length: 3", Some("3")),
+            ("content-length: 3, 3", Some("3")),
+            ("content-length: 3\r\ncontent-length: 4", None),
+            ("content-length: 3, 4", None),
+            ("content-length: junk", None),
+            ("content-length: -1", None),
+            ("content-length:", None),
+            ("content-length: 99999999999999999999", None),
+            ("x: y", None),
+        ];
+        for (fields, expected) in rows {
+            for (method, line) in [(Method::HEAD, "200 OK"), (Method::GET, "304 Not Modified")] {
+                let text = format!("HTTP/1.1 {line}\r\n{fields}\r\n\r\n");
+                let head = parse(text.as_bytes(), &method).unwrap().unwrap();
+                let said: Vec<_> = head.headers.get_all(header::CONTENT_LENGTH).iter().collect();
+                assert_eq!(said, expected.as_slice(), "{method} {line} {fields}");
+            }
+        }
+        // What it says of its connection counts all the same.
+        let text = b"HTTP/1.1 204 No Content\r\ncontent-length: junk\r\n\r\n";
+        assert!(!parse(text, &Method::GET).unwrap().unwrap().keep_alive);
     }
 
     #[test]
