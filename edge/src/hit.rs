@@ -258,7 +258,8 @@ impl Edge {
         // What is written otherwise is for the long way to judge.
         let is_plain =
             |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_' | b':');
-        if host.is_empty() || !host.iter().all(is_plain) {
+        let colons = host.iter().filter(|byte| **byte == b':').count();
+        if host.is_empty() || colons > 1 || !host.iter().all(is_plain) {
             return None;
         }
         scope[..SCHEME.len()].copy_from_slice(SCHEME);

@@ -112,3 +112,16 @@ async fn both_ways_say_the_same() {
         }
     }
 }
+
+/// RFC 9112 §3.2: a host that is none is refused, whatever is held for what it looks like.
+#[tokio::test]
+async fn a_host_that_is_none_hits_nothing() {
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=600")], "held")).await;
+    let edge = front(&[&upstream]).await;
+    for (host, status) in [("h:81", 200), ("h:81", 200), ("h:81:80", 400), ("h:81:", 400)] {
+        let seen = edge.raw(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes(), false).await;
+        assert_eq!(seen.status, status, "{host}");
+        eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
