@@ -15,7 +15,8 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd};
 
-use self::{footnotes::Footnotes, summary::more};
+use self::footnotes::Footnotes;
+use self::summary::{Cut, more};
 use crate::config::{AnchorLinks, MarkdownConfig};
 use crate::highlight::Fence;
 use crate::lines;
@@ -139,6 +140,7 @@ pub(crate) fn render(text: &str, around: &dyn Surroundings) -> Html {
         tried: HashMap::new(),
         more: None,
         footnotes: Footnotes::default(),
+        untold: 0,
         link_ends: Vec::new(),
         is_marked: false,
     };
@@ -186,8 +188,10 @@ struct Writer<'s, 'a> {
     headings: Vec<(u8, String, String)>,
     ids: HashSet<String>,
     tried: HashMap<String, usize>,
-    /// Where in `out` the summary ends, and what is open there.
-    more: Option<(usize, Vec<TagEnd>)>,
+    more: Option<Cut>,
+    /// How much of what is open was so when the last link to another site ended. As in Zola, a summary that ends in that,
+    /// and in nothing that began later, does not say that it is cut.
+    untold: usize,
     footnotes: Footnotes<'a>,
     /// Whether each open link was written by us.
     link_ends: Vec<bool>,
@@ -264,6 +268,7 @@ impl<'a> Writer<'_, 'a> {
             Event::End(TagEnd::Link) => {
                 open.pop();
                 let ours = self.link_ends.pop().unwrap_or(false);
+                self.untold = if ours { open.len() } else { self.untold.min(open.len()) };
                 self.out.push(if ours { Event::InlineHtml("</a>".into()) } else { Event::End(TagEnd::Link) });
             }
             Event::FootnoteReference(name) if self.around.config().bottom_footnotes => {
@@ -287,6 +292,7 @@ impl<'a> Writer<'_, 'a> {
             }
             Event::End(_) => {
                 open.pop();
+                self.untold = self.untold.min(open.len());
                 self.out.push(event.clone());
             }
             Event::Rule => {
@@ -301,8 +307,8 @@ impl<'a> Writer<'_, 'a> {
     fn walked(&mut self, events: &[Spanned<'a>], open: &[TagEnd]) -> Vec<Event<'a>> {
         let (start, had_more) = (self.out.len(), self.more.is_some());
         self.walk(events);
-        if !had_more && let Some(more) = &mut self.more {
-            *more = (start, open.to_vec());
+        if !had_more && self.more.is_some() {
+            self.more = Some(self.cut(start, open));
         }
         self.out.drain(start..).collect()
     }
@@ -362,8 +368,8 @@ impl<'a> Writer<'_, 'a> {
 
     fn finish(mut self, length: usize) -> Html {
         self.write_footnotes();
-        if let Some((at, open)) = self.more.take() {
-            self.result.summary = Some(self.summary(at, &open));
+        if let Some(cut) = self.more.take() {
+            self.result.summary = Some(self.summary(cut));
             self.result.anchors.push("continue-reading".to_owned());
         }
         let mut body = String::with_capacity(length * 3 / 2);

@@ -207,6 +207,19 @@ fn summaries_end_where_they_are_cut() {
     let noted = ("content/p.md", "+++\n+++\nOne[^1].\n\n[^1]: Two[^1].\n\n<!-- more -->\n");
     assert!(shown("{{ page.summary | safe }}", &[noted]).starts_with("<p>One.</p>\n<div"));
     assert!(shown("{{ page.summary | safe }}", &[noted]).contains("<p>Two.</p>"));
+    let numbered =
+        ("content/p.md", "+++\n+++\nB[^b], a[^a].\n\n[^a]: A.\n\n[^b]: B.\n\nC[^a] <!-- more -->\n");
+    assert_eq!(
+        shown("{{ page.summary | safe | striptags | spaceless }}", &[numbered]),
+        "B, a.\n2\nA.\n\n1\nB.\n\nC…"
+    );
+    // Behind a link to another site nothing says that the text goes on, but in what begins later.
+    let behind_a_link = ("content/p.md", "+++\n+++\n[x](https://i.example) *one <!-- more -->*\n");
+    assert!(shown("{{ page.summary | safe }}", &[behind_a_link]).ends_with("<em>one…</em></p>"));
+    let behind_a_link = ("content/p.md", "+++\n+++\n- [x](https://i.example) one <!-- more --> two\n");
+    assert!(shown("{{ page.summary | safe }}", &[behind_a_link]).ends_with("</a> one</li>\n</ul>"));
+    let behind_a_link = ("content/p.md", "+++\n+++\n[x](https://i.example)\n\none <!-- more --> two\n");
+    assert!(shown("{{ page.summary | safe }}", &[behind_a_link]).ends_with("<p>one…</p>"));
     let in_a_block = ("content/p.md", "+++\n+++\n<p>One.</p>\n<!-- More -->\n<p>Two.</p>\n");
     assert_eq!(shown("{{ page.summary | safe }}", &[in_a_block]), "<p>One.</p>");
     assert_eq!(
@@ -242,6 +255,8 @@ fn notes_are_numbered_as_they_are_written() {
     </ol>
     </section>
     "##);
+    let twice = ("content/p.md", "+++\n+++\nA[^a].\n\n[^a]: One.\n\n[^a]: Two.\n");
+    assert_eq!(shown("{{ page.content | safe }}", &[config, twice]).matches("<li id=\"fn-a\">").count(), 2);
 }
 
 #[test]

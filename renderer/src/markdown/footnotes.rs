@@ -22,23 +22,24 @@ pub(super) struct Footnotes<'a> {
 struct Footnote<'a> {
     name: CowStr<'a>,
     times: usize,
-    /// What is between start and end of its definition.
-    definition: Option<Vec<Spanned<'a>>>,
+    /// What is between start and end of each of its definitions; most have one.
+    definitions: Vec<Vec<Spanned<'a>>>,
 }
 
 impl<'a> Footnotes<'a> {
     pub(super) fn of(events: &[Spanned<'a>]) -> Self {
         let mut found = Self::default();
         let mut by_name: HashMap<CowStr<'a>, usize> = HashMap::new();
-        let mut definitions: HashMap<CowStr<'a>, &[Spanned<'a>]> = HashMap::new();
+        let mut definitions: HashMap<CowStr<'a>, Vec<Vec<Spanned<'a>>>> = HashMap::new();
         for (i, (event, range)) in events.iter().enumerate() {
             match event {
                 Event::Start(Tag::FootnoteDefinition(name)) => {
-                    definitions.entry(name.clone()).or_insert_with(|| &events[i + 1..skip_to_end(events, i)]);
+                    let inside = &events[i + 1..skip_to_end(events, i)];
+                    definitions.entry(name.clone()).or_default().push(inside.to_vec());
                 }
                 Event::FootnoteReference(name) => {
                     let index = *by_name.entry(name.clone()).or_insert_with(|| {
-                        found.used.push(Footnote { name: name.clone(), times: 0, definition: None });
+                        found.used.push(Footnote { name: name.clone(), times: 0, definitions: Vec::new() });
                         found.used.len() - 1
                     });
                     found.used[index].times += 1;
@@ -48,7 +49,7 @@ impl<'a> Footnotes<'a> {
             }
         }
         for note in &mut found.used {
-            note.definition = definitions.remove(&note.name).map(<[_]>::to_vec);
+            note.definitions = definitions.remove(&note.name).unwrap_or_default();
         }
         found
     }
@@ -68,13 +69,14 @@ impl<'a> Writer<'_, 'a> {
 
     pub(super) fn write_footnotes(&mut self) {
         let mut items: Vec<Event<'a>> = Vec::new();
-        for Footnote { name, times, definition } in std::mem::take(&mut self.footnotes.used) {
-            let Some(definition) = definition else { continue };
-            let mut inside = self.walked(&definition, &[]);
+        let used = std::mem::take(&mut self.footnotes.used);
+        let notes = used.iter().flat_map(|note| note.definitions.iter().map(move |inside| (note, inside)));
+        for (Footnote { name, times, .. }, definition) in notes {
+            let mut inside = self.walked(definition, &[]);
             let mut back = String::new();
-            for n in 1..=times {
+            for n in 1..=*times {
                 back.push_str(" <a href=\"#fr-");
-                let _ = escape_href(&mut back, &name);
+                let _ = escape_href(&mut back, name);
                 let _ = write!(back, "-{n}\">↩");
                 if n > 1 {
                     let _ = write!(back, "{n}");
@@ -86,7 +88,7 @@ impl<'a> Writer<'_, 'a> {
             inside.insert(paragraph.unwrap_or(inside.len()), Event::InlineHtml(back.into()));
             self.result.anchors.push(format!("fn-{name}"));
             let mut open = String::from("<li id=\"fn-");
-            escape(&mut open, &name);
+            escape(&mut open, name);
             open.push_str("\">\n");
             items.push(Event::Html(open.into()));
             items.extend(inside);
