@@ -60,6 +60,36 @@ fn axe_finds_nothing_wrong_with_the_theme() {
 }
 
 #[test]
+fn a_phone_has_names_whole_and_notes_beside_their_numbers() {
+    let world = World::new();
+    copy(Path::new(BREAD), &world.path("site"));
+    let config = world.read("site/zola.toml").replace("bottom_footnotes = true\n", "");
+    world.write("site/zola.toml", config);
+    let flags = "| flag | does |\n| --- | --- |\n| `--skip-external-links` | asks no other host, whatever else is said |\n\
+                 | `--api ADDR`, `--bucket-listen ADDR` | where the API and the bucket are listened for |\n";
+    world.write(
+        "site/content/blog/flags.md",
+        format!("+++\ntitle = \"Flags\"\ndate = 2026-01-01\n+++\nA flag[^1].\n\n{flags}\n[^1]: A note.\n"),
+    );
+    let up = world.up("site");
+    let browser = Browser::start(&world);
+    let page = browser.open(up.edge());
+    page.look(&format!("{}/blog/flags/", up.edge()), PHONE);
+    let lines = "[...document.querySelectorAll('td code')].map((code) => \
+                 Math.round(code.getBoundingClientRect().height / 20)).join(' ')";
+    assert_eq!(page.text(lines), "1 1 1");
+    assert_eq!(
+        page.eval(
+            "(() => { const t = document.querySelector('table'); return t.scrollWidth > t.clientWidth; })()"
+        ),
+        false
+    );
+    let beside = "(() => { const [a, b] = ['.footnote-definition sup', '.footnote-definition p'].map((s) => \
+                  document.querySelector(s).getBoundingClientRect()); return a.top < b.bottom && a.bottom > b.top && a.right <= b.left; })()";
+    assert_eq!(page.eval(beside), true);
+}
+
+#[test]
 fn lighthouse_gives_the_theme_its_best_marks() {
     let world = World::new();
     let up = world.up(BREAD);
