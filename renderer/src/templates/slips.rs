@@ -32,12 +32,14 @@ const TAGS: &[&str] = &[
 /// Those of them that must be closed.
 const BLOCKS: [&str; 7] = ["if", "for", "block", "filter", "component", "set", "set_global"];
 
+/// What to do about all that is as Tera 1 had it.
+const IMPORT: &str = "`bake import zola` converts a whole site";
+
 /// What is written otherwise, and how.
-const OTHERWISE: [(&str, &str); 5] = [
+const OTHERWISE: [(&str, &str); 4] = [
     ("&&", "write `and`"),
     ("||", "write `or`"),
     ("!", "write `not`"),
-    ("::", "macros are components since Tera 2: {{ <name argument={value} /> }}"),
     ("$", "names have no sign before them"),
 ];
 
@@ -62,10 +64,12 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
     }
     if message.to_ascii_lowercase().starts_with("unknown tag") {
         return Some(match word_of(rest) {
-            "macro" | "endmacro" => hinted(
-                "macros are components since Tera 2: {% component name(argument) %} … {% endcomponent name %}".into(),
-            ),
-            "import" => hinted("components are known everywhere, without an import: remove the tag".into()),
+            "macro" | "endmacro" => hinted(format!(
+                "macros are components since Tera 2: {{% component name(argument) %}} … {{% endcomponent name %}}; {IMPORT}"
+            )),
+            "import" => hinted(format!(
+                "components are known everywhere, without an import: remove the tag; {IMPORT}"
+            )),
             word if word.starts_with("end") => match open(&text[..at]).pop() {
                 Some((_, open)) => Slip {
                     at,
@@ -80,6 +84,14 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
             },
             word => hinted(format!("did you mean `{}`?", nearest(word, TAGS.iter().copied())?)),
         });
+    }
+    if message.to_ascii_lowercase().starts_with("unexpected escape character") {
+        return Some(hinted("a backslash in a text is written twice: `\\\\`".into()));
+    }
+    if rest.starts_with("::") {
+        let hint =
+            format!("macros are components since Tera 2: {{{{ <name argument={{value}} /> }}}}; {IMPORT}");
+        return Some(hinted(hint));
     }
     let (_, instead) = OTHERWISE.iter().find(|(wrong, _)| rest.starts_with(wrong))?;
     Some(hinted((*instead).into()))
@@ -139,6 +151,9 @@ mod tests {
         assert!(said("unknown tag", "{% macro x() %}", "macro").contains("component"));
         assert!(said("unknown tag", "{% inclde 'x' %}", "inclde").contains("`include`"));
         assert!(said("unexpected character", "{% if a && b %}", "&&").ends_with("write `and`"));
+        assert!(
+            said("unexpected escape character", r#"{{ a | x(y="\s") }}"#, "\"").ends_with(r"twice: `\\`")
+        );
         assert!(of("unexpected character", "{{ ? }}", 3).is_none());
     }
 }
