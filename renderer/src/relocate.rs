@@ -278,7 +278,8 @@ impl Moved {
         aliases: &mut Vec<String>,
     ) -> Result<(String, Vec<Edit>), Errors> {
         let is_content = path.starts_with(CONTENT) && path.ends_with(".md");
-        let is_template = path.starts_with("templates/");
+        let is_template = path.starts_with("templates/")
+            || site.theme.as_ref().is_some_and(|name| path.starts_with(&format!("themes/{name}/templates/")));
         let is_config = config::CONFIG_NAMES.contains(&path);
         let is_data = (path.starts_with("data/") || self.rows.contains(path))
             && ["toml", "json", "yaml", "yml", "csv", "tsv"]

@@ -118,9 +118,14 @@ fn a_section_moves_with_its_pages_and_a_page_with_its_translations() {
 }
 
 #[test]
-fn rows_and_redirects_follow_too() {
+fn rows_redirects_and_the_theme_follow_too() {
     let world = World::new();
     linked(&world);
+    world.write("site/zola.toml", format!("theme = \"t\"\n{}", world.read("site/zola.toml")));
+    world.write(
+        "site/themes/t/templates/index.html",
+        "{% set p = get_page(path=\"rye/index.md\") %}{{ p.title }}",
+    );
     world.write(
         "site/bakehouse.toml",
         "[[source]]\nname = \"rows\"\ntype = \"file\"\npath = \"rows.csv\"\n\
@@ -145,6 +150,7 @@ fn rows_and_redirects_follow_too() {
         world.read("site/static/_redirects"),
         "/loaf /blog/dark/#crumb 302 # ours\n/full https://bread.example/blog/dark/\n/x /about/\n"
     );
+    assert!(world.read("site/themes/t/templates/index.html").contains("\"blog/dark/index.md\""));
     world.bake("site", &["check"]).ok();
 }
 
