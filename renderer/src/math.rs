@@ -12,6 +12,7 @@ use math_core::{LatexToMathML, MathCoreConfig, MathDisplay};
 use pulldown_cmark::{Event as Markdown, Tag, TagEnd};
 use quick_xml::events::{BytesStart, Event};
 
+use crate::diagnostic::nearest;
 use crate::highlight::escape;
 
 /// The longest formula, in bytes. A page of matrices has a tenth of it.
@@ -78,6 +79,31 @@ pub(crate) struct Wrong {
     pub(crate) message: String,
 }
 
+/// Commands that are known, by which one that is misspelt gets the nearest.
+const COMMANDS: &str = "alpha approx arccos arcsin arctan arg bar begin beta big binom bmod boldsymbol bullet cap cdot \
+    cdots chi circ cos cosh cot coth csc cup ddots deg delta Delta det dfrac dim displaystyle div dot dots ell emptyset end \
+    epsilon equiv eta exists exp forall frac gamma Gamma gcd ge geq gg hat hbar hom iff iint imath implies in inf infty int \
+    iota jmath kappa ker label lambda Lambda land langle lceil ldots le left leftarrow leq lfloor lim liminf limsup ll ln log \
+    lor mapsto mathbb mathbf mathcal mathfrak mathit mathop mathrm mathscr mathsf max mid min mp mu nabla ne neg neq ni \
+    notin nu oint omega Omega operatorname oplus otimes overbrace overline overset partial perp phi Phi pi Pi pm pmod prod \
+    propto psi Psi qquad quad rangle rceil rfloor rho right rightarrow sec setminus sigma Sigma sim simeq sin sinh sqrt star \
+    subset subseteq sum sup supset supseteq tan tanh tau text tfrac theta Theta tilde times to underbrace underline \
+    underset uparrow upsilon varepsilon varphi vdots vec vee wedge widehat xi Xi zeta";
+
+/// Commands that define others.
+const DEFINITIONS: [&str; 5] = ["newcommand", "renewcommand", "providecommand", "def", "DeclareMathOperator"];
+
+/// What the converter says, with the nearest name of a command that it does not know.
+fn in_words(said: &str) -> String {
+    let unknown = said.strip_prefix("Unknown command \"\\").and_then(|rest| rest.strip_suffix('"'));
+    let Some(name) = unknown else { return said.to_owned() };
+    if DEFINITIONS.contains(&name) {
+        return format!("definitions of commands, as by `\\{name}`, are not read");
+    }
+    let near = nearest(name, COMMANDS.split(' ')).map(|near| format!(", did you mean `\\{near}`?"));
+    format!("unknown command `\\{name}`{}", near.unwrap_or_default())
+}
+
 /// How the converter writes a reference to a label that it has not met, and its end; the label is between them.
 const UNMET: (&str, &str) = ("<mtext><a href=\"#", "\">(??)</a></mtext>");
 
@@ -117,7 +143,7 @@ impl Formulas {
                 Ok(Ok(made)) => Ok(made.mathml),
                 Ok(Err(e)) => {
                     let said = e.error_message();
-                    Err(wrong(tex.floor_char_boundary(e.0.start), said.trim_end_matches('.').to_owned()))
+                    Err(wrong(tex.floor_char_boundary(e.0.start), in_words(said.trim_end_matches('.'))))
                 }
                 Err(_) => Err(wrong(0, "the converter failed".to_owned())),
             }
@@ -350,7 +376,17 @@ mod tests {
     #[test]
     fn what_is_wrong_has_its_place() {
         let wrong = inline("x + \\foo").unwrap_err();
-        assert_eq!((wrong.at, wrong.message.as_str()), (4, "Unknown command \"\\foo\""));
+        assert_eq!(wrong.at, 4);
+        assert!(wrong.message.starts_with("unknown command `\\foo`"), "{wrong:?}");
+        let said = |tex: &str| inline(tex).unwrap_err().message;
+        assert_eq!(said("\\frc{1}{2}"), "unknown command `\\frc`, did you mean `\\frac`?");
+        assert_eq!(said("\\qqqqqqqx"), "unknown command `\\qqqqqqqx`");
+        assert!(said("\\newcommand{\\R}{x}").contains("are not read"));
+        // What is proposed is known.
+        let is_unknown = |name: &&str| {
+            inline(&format!("\\{name}")).is_err_and(|wrong| wrong.message.starts_with("unknown command"))
+        };
+        assert_eq!(COMMANDS.split(' ').filter(is_unknown).collect::<Vec<_>>(), [""; 0]);
         assert_eq!(inline("ä {").unwrap_err().at, 4);
         for tex in [
             "\\operatorname{</math><script>}",
