@@ -177,6 +177,8 @@ impl Renderer {
             Err(wrong) => errors.append(wrong),
         }
         report.add_errors(&errors);
+        input.point_at_rows(report.findings.iter_mut().map(|finding| &mut finding.diagnostic));
+        report.findings.sort();
         report
     }
 }

@@ -255,6 +255,14 @@ impl Errors {
         self.unseen += other.unseen;
     }
 
+    /// The same in other words, or in other places.
+    pub(crate) fn reworded(mut self, reword: impl FnOnce(&mut [Diagnostic])) -> Self {
+        let mut list = std::mem::take(&mut self.list);
+        reword(&mut list);
+        self.extend(list);
+        self
+    }
+
     /// The first of them, up to [`DIAGNOSTICS_MAX`].
     pub fn list(&self) -> &[Diagnostic] {
         &self.list

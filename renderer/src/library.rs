@@ -34,7 +34,7 @@ use crate::templates::Wants;
 pub use self::names::dated_name;
 pub(crate) use self::names::{canonical, counterpart, index_language};
 pub(crate) use self::order::{first, sort_pages};
-pub(crate) use self::parse::{comment, guard_heading_ids, is_templated, place_of_row};
+pub(crate) use self::parse::{at_rows, comment, guard_heading_ids, is_templated, place_of_row};
 
 /// The folder of content.
 pub(crate) const CONTENT: &str = "content/";
@@ -578,7 +578,7 @@ impl Library {
                         // The text of all rows is read for each.
                         match errors.is_full() {
                             true => errors.count(),
-                            false => errors.push(of_row(making, row, wrong.clone())),
+                            false => errors.push(of_row(making.sources, row, wrong.clone())),
                         }
                     }
                     let path: Arc<str> = format!("{CONTENT}{}", row.path).into();

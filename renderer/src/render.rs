@@ -252,6 +252,25 @@ impl Renderer {
         since: Option<RenderId>,
         sink: &dyn Sink,
         pace: Pace,
+        explained: Option<&mut (Arc<str>, Explanation)>,
+    ) -> Result<Summary, Errors> {
+        match self.render_unplaced(input, since, sink, pace, explained) {
+            Ok(mut summary) => {
+                summary.errors = input.at_rows(summary.errors);
+                let failed = summary.failed.values_mut().flatten();
+                input.point_at_rows(failed.chain(&mut summary.warnings));
+                Ok(summary)
+            }
+            Err(errors) => Err(input.at_rows(errors)),
+        }
+    }
+
+    fn render_unplaced(
+        &self,
+        input: &Input,
+        since: Option<RenderId>,
+        sink: &dyn Sink,
+        pace: Pace,
         mut explained: Option<&mut (Arc<str>, Explanation)>,
     ) -> Result<Summary, Errors> {
         let render = self.renders.fetch_add(1, Ordering::Relaxed) + 1;

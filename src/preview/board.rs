@@ -272,8 +272,11 @@ impl Board {
         let mut found: Vec<&Problem> = Vec::new();
         for output in &outputs {
             let place = self.places.get(output);
-            let of_file =
-                self.problems.iter().filter(|problem| place.is_some_and(|p| problem.is_in(&p.source)));
+            // Rows share a file.
+            let is_of = |problem: &&Problem, place: &Place| {
+                problem.is_in(&place.source) || problem.is_at(&place.file, place.line)
+            };
+            let of_file = self.problems.iter().filter(|problem| place.is_some_and(|p| is_of(problem, p)));
             for problem in self.failed.get(output).into_iter().flatten().chain(of_file) {
                 if !found.contains(&problem) {
                     found.push(problem);

@@ -28,9 +28,15 @@ impl Problem {
         self.path.as_deref() == Some(file)
     }
 
+    /// Whether it is about this line of a file of the site.
+    pub fn is_at(&self, file: &str, line: usize) -> bool {
+        self.is_in(file) && self.line.is_some_and(|at| at as usize == line)
+    }
+
     /// Whether it is the same thing in the same place, whatever was rendered there.
     pub fn is_that_of(&self, other: &Self) -> bool {
-        let of = |problem: &Self| (problem.path.clone(), problem.line, problem.column, problem.message.clone());
+        let of =
+            |problem: &Self| (problem.path.clone(), problem.line, problem.column, problem.message.clone());
         of(self) == of(other)
     }
 }

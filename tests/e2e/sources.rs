@@ -172,6 +172,12 @@ fn a_preview_shows_the_rows_of_a_file_and_what_is_wrong_with_them() {
     world.write("site/news.csv", "slug,title,body\none,News one\n");
     wait_until("the message", SOON, || preview.process.stderr().contains("--> news.csv:2:1"));
     assert!(preview.get("/news/one/").has("Changed."));
+    // What is wrong with the text of a row stands at the row, since no other file has it.
+    world.write("site/news.csv", "slug,title,body\ntwo,News two,Two.\none,News one,[gone](@/gone.md)\n");
+    wait_until("the link", SOON, || preview.process.stderr().contains("--> news.csv:3"));
+    let said = "row 2 of source `news`: the link `@/gone.md` leads to no content";
+    world.bake("site", &["build", "--out", "../out"]).run().code(1).says(&["--> news.csv:3", said]);
+    world.bake("site", &["check"]).run().code(1).says(&["--> news.csv:3", said]);
     world.write("site/news.csv", "slug,title,body\none,News one,Mended.\n");
     preview.wait_text("/news/one/", "Mended.");
 }

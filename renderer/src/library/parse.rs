@@ -1,6 +1,7 @@
 //! What a content file, or a row that makes a page, says.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use globset::GlobSet;
@@ -168,14 +169,31 @@ pub(super) fn parse_row(making: &Making<'_>, row: &RowPage) -> Result<ParsedFile
 }
 
 /// Says of which row something is wrong, and points at it, or at the source that has it.
-pub(super) fn of_row(making: &Making<'_>, row: &RowPage, wrong: Diagnostic) -> Diagnostic {
+pub(super) fn of_row(sources: &Sources, row: &RowPage, wrong: Diagnostic) -> Diagnostic {
     let message = format!("row {} of source `{}`: {}", row.row, row.source, wrong.message);
     let wrong = Diagnostic { message, ..wrong };
-    let Some((path, line)) = place_of_row(making.sources, row) else { return wrong };
+    let Some((path, line)) = place_of_row(sources, row) else { return wrong };
     let wrong = Diagnostic { path: Some(path.to_string()), ..wrong };
-    match making.sources.text(&path) {
+    match sources.text(&path) {
         Ok((_, text)) => Diagnostic { column: None, ..wrong.at_line(&text, line, 1) },
         Err(_) => wrong,
+    }
+}
+
+/// Pages made of rows have no files of their own: what is wrong with one is said of its row.
+pub(crate) fn at_rows<'a>(
+    sources: &Sources,
+    rows: &[RowPage],
+    wrong: impl Iterator<Item = &'a mut Diagnostic>,
+) {
+    let mut known: Option<HashMap<&str, &RowPage>> = None;
+    for one in wrong.filter(|one| one.line.is_none() && !rows.is_empty()) {
+        let known = known.get_or_insert_with(|| rows.iter().map(|row| (row.path.as_str(), row)).collect());
+        let path = one.path.as_deref().filter(|path| sources.get(path).is_none());
+        let row = path.and_then(|path| known.get(path.strip_prefix(CONTENT)?));
+        if let Some(row) = row.filter(|row| place_of_row(sources, row).is_some()) {
+            *one = of_row(sources, row, one.clone());
+        }
     }
 }
 

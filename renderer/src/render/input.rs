@@ -5,7 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::data::{DataSet, Faults, RowPage};
+use crate::diagnostic::{Diagnostic, Errors};
 use crate::images::ImageOptions;
+use crate::library;
 use crate::limits::Limits;
 use crate::sources::Sources;
 
@@ -24,6 +26,17 @@ pub struct Input {
     pub now: Timestamp,
     /// How to render.
     pub options: Options,
+}
+
+impl Input {
+    /// What is wrong, said of rows where pages were made of them.
+    pub(crate) fn at_rows(&self, errors: Errors) -> Errors {
+        errors.reworded(|list| self.point_at_rows(list.iter_mut()))
+    }
+
+    pub(crate) fn point_at_rows<'a>(&self, wrong: impl Iterator<Item = &'a mut Diagnostic>) {
+        library::at_rows(&self.sources, &self.row_pages, wrong);
+    }
 }
 
 /// How to render.
