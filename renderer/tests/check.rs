@@ -201,6 +201,10 @@ fn redirects_of_the_file_lead_somewhere() {
     // Without the file that is ours, the lines mean nothing.
     let report = check(&with(&[("static/_redirects", lines)]));
     assert_eq!(rules(&report), []);
+    // Nor do fields of responses that other hosts would read.
+    let headers = ("static/_headers", "/*\n  X-Frame-Options: DENY\n");
+    assert_eq!(rules(&check(&with(&[headers]))), []);
+    assert_eq!(rules(&check(&with(&[headers, ("bakehouse.toml", "")]))), [Rule::UnusedFile]);
     // A circle is told once, and not at each line that leads there.
     let report = check(&with(&[("bakehouse.toml", ""), ("static/_redirects", "/in /a\n/a /b\n/b /a\n")]));
     insta::assert_snapshot!(shown(&report), @r"

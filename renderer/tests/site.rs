@@ -400,6 +400,24 @@ fn a_file_where_others_need_a_folder_is_an_error_that_names_both() {
 }
 
 #[test]
+fn an_image_that_is_none_is_told_as_long_as_it_is_shown() {
+    let files = with(&[
+        ("bakehouse.toml", ""),
+        ("content/a.md", "+++\n+++\n![x](/i.png) ![y](/j.svg)\n"),
+        ("static/i.png", "version https://git-lfs.github.com/spec/v1\n"),
+        ("static/j.svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+    ]);
+    let mut input = input(sources(&files));
+    input.options.images.dimensions = true;
+    let renderer = Renderer::new(1 << 20);
+    for round in 0..2 {
+        let (summary, _) = render_with(&renderer, &input).unwrap();
+        let said: Vec<_> = summary.warnings.iter().map(|w| w.path.as_deref()).collect();
+        assert_eq!(said, [Some("static/i.png")], "in round {round}");
+    }
+}
+
+#[test]
 fn images_in_html_must_exist_beside_a_bakehouse_toml() {
     let page = |body: &str| -> &'static str { format!("+++\n+++\n\n{body}\n").leak() };
     let site = |body: &str, root_relative: bool| {

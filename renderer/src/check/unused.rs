@@ -40,6 +40,9 @@ const BY_CONVENTION: &[&str] = &[
     "keybase.txt",
 ];
 
+/// What other hosts read fields of responses from.
+const HEADERS: &str = "static/_headers";
+
 static DEFINED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{%-?\s*component\s+([A-Za-z_][A-Za-z0-9_.]*)\s*\(").ok());
 
@@ -157,6 +160,10 @@ impl Usage {
             out.push(finding(Severity::Warning, rule, Diagnostic::in_file(source, message).hint(hint)));
         };
         let copied = self.copied.lock().unwrap_or_else(PoisonError::into_inner);
+        if site.beyond_zola && copied.contains(HEADERS) {
+            let hint = "say it by [[response]] in bakehouse.toml, and remove the file or name it in `ignored_static`";
+            say(Rule::UnusedFile, HEADERS, "it is published as it is, and gives no response a field", hint);
+        }
         for file in &self.files {
             let asked_for = file.outputs.iter().any(|output| is_asked_for(output));
             if !file.used.load(Ordering::Relaxed) && copied.contains(&file.source) && !asked_for {

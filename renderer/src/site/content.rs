@@ -373,6 +373,16 @@ impl Site {
         }
         let Some((source, digest)) = self.image_file(target, of) else { return Ok(None) };
         let header = self.images.header(digest, || self.sources.get(&source)?.read().ok());
+        // A drawing need not say its size.
+        if header.is_none() && !source.ends_with(".svg") {
+            self.warn(
+                Diagnostic::in_file(
+                    &*source,
+                    "the image is in no format that is known, so that its size is not told",
+                )
+                .hint("see that the file is whole, and that Git LFS has fetched it"),
+            );
+        }
         let shown = Shown::new(source, digest, header.as_deref(), &self.image_options)?;
         for wish in &shown.copies {
             note(|| Node::Copy(wish.clone()));
