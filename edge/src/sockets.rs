@@ -69,6 +69,8 @@ impl Drop for Watched {
 pub(crate) struct Buffers {
     /// All of them.
     pub(crate) bytes: usize,
+    /// Of what was received and not read.
+    pub(crate) received: usize,
     /// Of what was sent and not acknowledged: none exactly while there is nothing such.
     pub(crate) sent: usize,
 }
@@ -79,7 +81,8 @@ pub(crate) fn buffers(socket: BorrowedFd<'_>) -> Buffers {
     const SOL_SOCKET: i32 = 1;
     const SO_MEMINFO: i32 = 55;
     /// Of the numbers that are told (`linux/sock_diag.h`): received, reserved, and to be sent.
-    const COUNTED: [usize; 3] = [0, 4, SENT];
+    const COUNTED: [usize; 3] = [RECEIVED, 4, SENT];
+    const RECEIVED: usize = 0;
     const SENT: usize = 5;
     #[expect(unsafe_code, reason = "no library used here knows the option")]
     unsafe extern "C" {
@@ -97,7 +100,7 @@ pub(crate) fn buffers(socket: BorrowedFd<'_>) -> Buffers {
         return Buffers::default();
     }
     let bytes = |index: usize| usize::try_from(told[index]).unwrap_or(0);
-    Buffers { bytes: COUNTED.into_iter().map(bytes).sum(), sent: bytes(SENT) }
+    Buffers { bytes: COUNTED.into_iter().map(bytes).sum(), received: bytes(RECEIVED), sent: bytes(SENT) }
 }
 
 #[cfg(not(target_os = "linux"))]

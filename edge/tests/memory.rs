@@ -28,12 +28,33 @@ fn held(edge: &support::Running, client: Option<u16>) -> usize {
     held_between(|from, to| from == edge && client.is_none_or(|client| client == to))
 }
 
+/// What the kernel has received at this port of this process that was not read, in bytes.
+fn unread(own: u16) -> usize {
+    sockets(|fd, from, _| {
+        let bytes = (from == own).then(|| rustix::io::ioctl_fionread(fd).ok())??;
+        usize::try_from(bytes).ok()
+    })
+}
+
 /// What it holds of what was sent between such ports of this process. What `/proc/net/tcp` says is of all processes, and lacks
 /// lines while others come and go.
 fn held_between(is_meant: impl Fn(u16, u16) -> bool) -> usize {
     use rustix::ioctl::{Getter, Opcode, ioctl};
-    use std::os::fd::BorrowedFd;
     const OUT_QUEUE: Opcode = 0x5411;
+    sockets(|fd, from, to| {
+        if !is_meant(from, to) {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "there is no other way to ask for it")]
+        // SAFETY: this call writes one `int`, and nothing else.
+        let bytes = unsafe { ioctl(fd, Getter::<OUT_QUEUE, i32>::new()) };
+        usize::try_from(bytes.ok()?).ok()
+    })
+}
+
+/// The sum of what is looked at in each connection of this process, by its ports.
+fn sockets(look: impl Fn(std::os::fd::BorrowedFd<'_>, u16, u16) -> Option<usize>) -> usize {
+    use std::os::fd::BorrowedFd;
     let port = |address: rustix::net::SocketAddrAny| {
         std::net::SocketAddr::try_from(address).ok().map(|address| address.port())
     };
@@ -44,13 +65,7 @@ fn held_between(is_meant: impl Fn(u16, u16) -> bool) -> usize {
         // SAFETY: what was closed meanwhile, or is another by now, is only asked what it is.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let ends = (port(rustix::net::getsockname(fd).ok()?)?, port(rustix::net::getpeername(fd).ok()??)?);
-        if !is_meant(ends.0, ends.1) {
-            return None;
-        }
-        #[expect(unsafe_code, reason = "there is no other way to ask for it")]
-        // SAFETY: this call writes one `int`, and nothing else.
-        let bytes = unsafe { ioctl(fd, Getter::<OUT_QUEUE, i32>::new()) };
-        usize::try_from(bytes.ok()?).ok()
+        look(fd, ends.0, ends.1)
     });
     queues.sum()
 }
@@ -107,6 +122,31 @@ async fn a_slow_upstream_holds_little_of_the_kernels_memory() {
     assert!(tokio::time::timeout(Duration::from_secs(2), sending).await.is_err());
     let held = held_between(|_, to| to == upstream.port());
     assert!(held > 0 && held <= HELD_MAX, "{held}");
+}
+
+/// Where the kernel has received too much that upstreams do not take, those end of whom nothing is taken.
+#[tokio::test]
+async fn content_that_nobody_takes_is_bounded() {
+    const MEMORY: usize = 8 << 20;
+    // Of each, its first window is taken at least.
+    const UPLOADS: usize = 40;
+    let upstream = Upstream::start(|_| Reply::Silence).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.memory_bytes_max = MEMORY;
+    let edge = run(config).await;
+    let mut uploads = tokio::task::JoinSet::new();
+    for _ in 0..UPLOADS {
+        let mut stream = edge.connect().await;
+        uploads.spawn(async move {
+            let head = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000000\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            while stream.write_all(&[b'x'; 64 << 10]).await.is_ok() {}
+        });
+    }
+    eventually("content", || unread(port(&edge.address)) > MEMORY / 4).await;
+    tokio::time::timeout(support::DEADLINE * 2, uploads.join_next()).await.expect("nobody is ended");
+    while uploads.try_join_next().is_some() {}
+    assert!(uploads.len() > UPLOADS / 4, "{}: no more than have to are ended", uploads.len());
 }
 
 /// However much there is for a client that reads nothing, the kernel takes little of it.

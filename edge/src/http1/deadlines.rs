@@ -33,8 +33,10 @@ const TICK_SHORT: Duration = Duration::from_millis(100);
 const LOOKED_AT_ONCE: usize = 256;
 /// How long a request may be on its way.
 const CROSSING: Duration = Duration::from_millis(250);
-/// A client that has taken nothing for so long may be ended where memory is short.
+/// A client that has taken nothing for so long, or of whose content nothing was taken, may be ended where memory is short,
 const STALLED_MS: Millis = 1_000;
+/// the latter where this much of it has come.
+const UNREAD_BYTES: usize = 16 << 10;
 /// So may one that has taken less than this in a second, for so long at least, and for which this much is kept.
 const SLOW_BYTES_A_SECOND: u64 = 64 << 10;
 const SLOW_MS: Millis = 3_000;
@@ -232,6 +234,8 @@ struct Queue {
     due: u64,
     /// The deadline for reading at the last look: while it stays the same, nothing was written.
     read: u64,
+    /// What has come and is not wanted yet, in bytes of memory, and since when nothing of it was taken.
+    unread: (usize, Millis),
     /// Since when much is kept for the client without a break, and what it had taken then.
     kept: Option<(Millis, u64)>,
 }
@@ -267,6 +271,22 @@ impl Queue {
     fn stalled_ms(&self, now: Millis) -> Millis {
         if self.bytes == 0 { 0 } else { now.saturating_sub(self.since) }
     }
+
+    /// Notes what has come and is not wanted yet. Of content on its way it is never the same for long.
+    fn note_unread(&mut self, bytes: usize, now: Millis) {
+        if bytes != self.unread.0 {
+            self.unread = (bytes, now);
+        }
+    }
+
+    /// Since when what is held stays as it is, where that is long and its end may be had: the client takes nothing of it, or the
+    /// upstream nothing of its content.
+    fn stuck_since(&self, now: Millis) -> Option<Millis> {
+        let unsent = (self.bytes > 0).then_some(self.since);
+        let unread = (self.unread.0 >= UNREAD_BYTES).then_some(self.unread.1);
+        let since = unsent.into_iter().chain(unread).min()?;
+        (now.saturating_sub(since) >= STALLED_MS).then_some(since)
+    }
 }
 
 /// Why a connection is ended.
@@ -301,6 +321,7 @@ impl Entry {
         self.queue.note(written, held, now);
         let before = self.queue.taken_bytes;
         // Where nothing is waited for, content may have come that its upstream has yet to take.
+        self.queue.note_unread(if read == NEVER { buffers.received } else { 0 }, now);
         let has_some = self.queue.bytes > 0 || read == NEVER;
         self.queue.taken_bytes = if has_some { buffers.bytes } else { 0 };
         all.found(before, self.queue.taken_bytes);
@@ -441,11 +462,12 @@ impl Deadlines {
                 if let Some(pace) = entry.look(&self.edge.unsent, now) {
                     slow.push((pace, index));
                 }
-                match entry.end(now) {
-                    Some(why) => entry.finish(why),
-                    None if entry.queue.stalled_ms(now) >= STALLED_MS => {
-                        stalled.push((entry.queue.since, index));
-                    }
+                if let Some(why) = entry.end(now) {
+                    entry.finish(why);
+                    continue;
+                }
+                match entry.queue.stuck_since(now) {
+                    Some(since) => stalled.push((since, index)),
                     None if draining && entry.slot.is_silent(now) => {
                         entry.waker.iter().for_each(Waker::wake_by_ref);
                     }
@@ -457,12 +479,12 @@ impl Deadlines {
             }
             next = end;
         }
-        self.relieve(stalled);
+        self.relieve(stalled, now);
         self.relieve_of_slow(slow);
     }
 
-    /// Where the kernel holds too much in all, ends those first that have taken nothing of it for longest.
-    fn relieve(&self, mut stalled: Vec<(Millis, usize)>) {
+    /// Where the kernel holds too much in all, ends those first of which nothing was taken for longest.
+    fn relieve(&self, mut stalled: Vec<(Millis, usize)>, now: Millis) {
         let most = Unsent::held_bytes_max(self.edge.current().memory_bytes_max);
         let mut held = self.edge.unsent.held();
         if held <= most {
@@ -472,7 +494,9 @@ impl Deadlines {
         let entries = self.entries();
         for (since, index) in stalled {
             // Another may have come in its place.
-            if let Some(entry) = entries.get(index).filter(|entry| entry.queue.since == since) {
+            if let Some(entry) =
+                entries.get(index).filter(|entry| entry.queue.stuck_since(now) == Some(since))
+            {
                 entry.finish(End::Memory);
                 held = held.saturating_sub(entry.queue.taken_bytes);
             }
@@ -610,6 +634,24 @@ mod tests {
         assert_eq!(pace(SLOW_KEPT_BYTES, 0), slow(Some(0)));
         assert_eq!(pace(SLOW_KEPT_BYTES, SLOW_BYTES_A_SECOND), slow(None));
         assert_eq!(pace(SLOW_KEPT_BYTES - 1, LITTLE), slow(None));
+    }
+
+    #[test]
+    fn content_is_stuck_of_which_nothing_is_taken() {
+        let mut queue = Queue::default();
+        let mut stuck = |bytes: usize, now: Millis| {
+            queue.note_unread(bytes, now);
+            queue.stuck_since(now)
+        };
+        assert_eq!(stuck(UNREAD_BYTES, 1), None);
+        assert_eq!(stuck(UNREAD_BYTES, STALLED_MS), None);
+        assert_eq!(stuck(UNREAD_BYTES, 1 + STALLED_MS), Some(1));
+        // Some more has come.
+        assert_eq!(stuck(UNREAD_BYTES + 1, 2 + STALLED_MS), None);
+        assert_eq!(stuck(UNREAD_BYTES + 1, 2 + 2 * STALLED_MS), Some(2 + STALLED_MS));
+        // To end those of little would free nothing.
+        assert_eq!(stuck(UNREAD_BYTES - 1, 3 + 2 * STALLED_MS), None);
+        assert_eq!(stuck(UNREAD_BYTES - 1, 9 * STALLED_MS), None);
     }
 
     #[test]
