@@ -62,7 +62,7 @@ impl AdminArgs {
 /// Show each request with what was decided about it, and by which clause, as it happens
 ///
 /// A query is one or more terms, all of which must hold: host=example.com, path=/blog/ (a prefix), status=404 or
-/// status=5xx, result=hit, result=miss (whatever was forwarded), result=stale, result=failed, method=POST, client=192.0.2.1,
+/// status=5xx, result=hit, result=miss (whatever was forwarded), result=stale, result=failed, method=POST, client=192.0.2.1 (or a network),
 /// id=ID, slower=100ms.
 #[derive(Debug, Args)]
 pub struct LogArgs {

@@ -39,6 +39,12 @@ pub enum EdgeError {
         /// As it was given.
         host: String,
     },
+    /// A path for health checks that is none.
+    #[error("`{path}` cannot be asked for by health checks")]
+    BadHealthPath {
+        /// As it was given.
+        path: String,
+    },
     /// An upstream that failed so often in a row that it is left alone.
     #[error("{upstream} keeps failing, and is left alone until it answers again")]
     CircuitOpen {
@@ -144,6 +150,7 @@ impl EdgeError {
             Self::BadHost { .. } => {
                 Some("give a host name and perhaps a port, such as app.internal:3000".into())
             }
+            Self::BadHealthPath { .. } => Some("give a path, and perhaps a query, such as /healthz".into()),
             Self::BadName { .. } => Some(
                 "use letters, digits, - . and _, and perhaps a port, such as edge-1 or edge.example:8080"
                     .into(),

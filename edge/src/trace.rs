@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::metrics::Result as Counted;
+use crate::{metrics::Result as Counted, network::Network};
 
 /// Readers at the same time; each costs every request some work.
 const READERS_MAX: usize = 8;
@@ -219,7 +219,7 @@ enum Term {
     Host(String),
     Path(String),
     Method(String),
-    Client(String),
+    Client(Network),
     Id(String),
     Result(String),
     /// The first digits of a status: `5` is all of 5xx.
@@ -229,7 +229,7 @@ enum Term {
 
 impl Query {
     /// Terms such as `host=example.com`, `path=/blog/` (a prefix), `status=5xx`, `result=hit` (`miss`: whatever was
-    /// forwarded), `method=GET`, `client=192.0.2.1`, `id=…`, `slower=100ms`.
+    /// forwarded), `method=GET`, `client=192.0.2.1` (or a network), `id=…`, `slower=100ms`.
     ///
     /// # Errors
     /// All terms that are none, and why.
@@ -269,7 +269,7 @@ impl Term {
             "host" => Self::Host(value.to_ascii_lowercase()),
             "path" => Self::Path(value),
             "method" => Self::Method(value),
-            "client" => Self::Client(value),
+            "client" => Self::Client(value.parse()?),
             "id" => Self::Id(value),
             "result" if results().contains(&value.as_str()) => Self::Result(value),
             "result" => return Err(format!("a result is one of {}", results().join(", "))),
@@ -297,11 +297,12 @@ impl Term {
         match self {
             Self::Host(host) => {
                 // With or without its port.
-                record.host == *host || record.host.split(':').next() == Some(host.as_str())
+                let rest = record.host.strip_prefix(host.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
             }
             Self::Path(prefix) => record.target.starts_with(prefix.as_str()),
-            Self::Method(method) => record.method == *method,
-            Self::Client(client) => record.client == *client,
+            Self::Method(method) => record.method.eq_ignore_ascii_case(method),
+            Self::Client(clients) => record.client.parse().is_ok_and(|client| clients.contains(client)),
             Self::Id(id) => record.id == *id,
             Self::Result(result) => match result.as_str() {
                 "miss" => !matches!(record.result, "hit" | "stale" | "failed" | "local" | BEHIND),
@@ -345,11 +346,13 @@ mod tests {
             &["status=503"],
             &["status=50x", "result=miss"],
             &["result=uri-miss", "method=GET", "client=192.0.2.1", "id=1", "slower=100ms"],
+            &["client=192.0.2.0/24", "client=::ffff:192.0.2.1", "method=get"],
         ] {
             assert!(takes(terms), "{terms:?}");
         }
         for terms in [
             &["host=other"][..],
+            &["client=192.0.3.0/24"],
             &["path=/a"],
             &["status=2xx"],
             &["result=hit"],
@@ -358,9 +361,12 @@ mod tests {
         ] {
             assert!(!takes(terms), "{terms:?}");
         }
-        for term in ["", "host", "status=6", "status=xxx", "slower=1", "color=red", "result=mis"] {
+        let none = ["", "host", "status=6", "status=xxx", "slower=1", "color=red", "result=mis", "client=me"];
+        for term in none {
             assert!(Query::parse([term]).is_err(), "{term}");
         }
+        let of_six = Record { host: "[::1]:80".into(), client: "2001:db8::1".into(), ..record() };
+        assert!(Query::parse(["host=[::1]", "client=2001:DB8:0::/48"]).unwrap().takes(&of_six));
         let wrong = Query::parse(["host=h", "color=red", "result=mis"]).unwrap_err();
         assert!(wrong.contains("`color=red`") && wrong.contains("a result is one of hit, miss,"), "{wrong}");
     }

@@ -77,6 +77,12 @@ impl Edge {
     pub fn why(&self, url: &str, fields: &HeaderMap) -> Result<Explanation, String> {
         let uri: Uri = url.parse().map_err(|_| format!("`{url}` is no URL"))?;
         let authority = uri.authority().ok_or_else(|| format!("`{url}` has no host"))?;
+        let port = authority.as_str().strip_prefix(authority.host());
+        let is_asked_for = matches!(uri.scheme_str(), Some("http" | "https"))
+            && port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some());
+        if !is_asked_for {
+            return Err(format!("`{url}` is nothing that a browser asks for"));
+        }
         let host = authority.as_str().to_ascii_lowercase();
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };

@@ -187,7 +187,7 @@ fn operators_see_and_purge_behind_a_token() {
 }
 
 #[test]
-fn a_name_that_cannot_be_told_is_refused() {
+fn what_cannot_be_told_to_upstreams_is_refused() {
     let world = World::new();
     let start = |name: &'static str| {
         let args = ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--name", name];
@@ -197,6 +197,13 @@ fn a_name_that_cannot_be_told_is_refused() {
         let refused = start(name).run().code(1);
         let told = [format!("`{name}` cannot be the name of an edge"), "hint: ".into()];
         assert!(told.iter().all(|text| refused.stderr.contains(text)), "{name}: {}", refused.stderr);
+    }
+    for path in ["healthz", "/a b", "/a#b", ""] {
+        let args =
+            ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--health-path", path];
+        let refused = world.bake(".", &args).run().code(1);
+        let told = [format!("`{path}` cannot be asked for by health checks"), "hint: give a path".into()];
+        assert!(told.iter().all(|text| refused.stderr.contains(text)), "{path}: {}", refused.stderr);
     }
     start("edge.example:8080").start().wait_for_text("edge at ", SOON);
 }
@@ -284,7 +291,10 @@ fn each_decision_is_told_with_its_clause() {
     assert!(other.contains("other fields:") && other.contains("RFC 9111 §4.1"), "{other}");
     let nothing = edge.bake(&["edge", "why", "http://site.test/nowhere"]).success().stdout;
     assert!(nothing.contains("nothing is stored"), "{nothing}");
-    edge.bake(&["edge", "why", "not a URL"]).code(1);
+    for url in ["not a URL", "/a", "ftp://site.test/a", "http://me@site.test/a", "http://site.test:99999/a"] {
+        let refused = edge.bake(&["edge", "why", url]).code(1);
+        assert!(refused.stderr.contains("hint: give a URL such as"), "{url}: {}", refused.stderr);
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
@@ -457,6 +457,13 @@ impl Set {
         } else {
             None
         };
+        if let Some(HealthCheck { path, .. }) = &options.health {
+            let is_path = path.starts_with('/')
+                && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.as_str() == path);
+            if !is_path {
+                return Err(EdgeError::BadHealthPath { path: path.clone() });
+            }
+        }
         let host = match &options.host {
             Some(host) => {
                 let is_authority =
