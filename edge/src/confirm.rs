@@ -28,6 +28,8 @@ pub(crate) struct Confirmed {
     pub(crate) stored: Arc<Stored>,
     /// Why it is not kept like this, and so is for the one who asked alone.
     pub(crate) refused: Option<NoStore>,
+    /// What came with the confirmation for the one who asked alone; the stored response is without it.
+    pub(crate) own: HeaderMap,
 }
 
 /// A response without content that renews stored ones.
@@ -160,6 +162,7 @@ impl Edge {
             head.remove(header::DATE);
         }
         let freshness = Freshness::of(stored.status, &dated, &control, receipt, rules.s_maxage);
+        let own = storing::fields_for_one(fields, &control);
         storing::strip_for_storage(&mut head, &control);
         if let Some(range) = stored.part().and_then(crate::policy::range::ContentRange::to_value) {
             dated.insert(header::CONTENT_RANGE, range);
@@ -180,10 +183,10 @@ impl Edge {
             if reason.is_of_response() {
                 stored.make_stale(receipt.got);
             }
-            return Confirmed { stored: Arc::new(copy), refused: Some(reason) };
+            return Confirmed { stored: Arc::new(copy), refused: Some(reason), own };
         }
         match self.store.insert(copy, began, &self.log) {
-            Ok(stored) | Err(stored) => Confirmed { stored, refused: None },
+            Ok(stored) | Err(stored) => Confirmed { stored, refused: None, own },
         }
     }
 }

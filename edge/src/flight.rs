@@ -110,12 +110,22 @@ impl Plan {
     reason = "there is one for a moment, and what most fetches come to is the largest"
 )]
 enum Ending {
-    /// The same for all who wait.
-    All(Landing),
-    /// Something for the one who asked; the others ask for themselves.
-    One(Outcome),
+    /// What those who wait are told, and what the one who asked is.
+    Landed(Landing, Outcome),
     /// Content, which is to be stored.
     Body(Coming),
+}
+
+impl Ending {
+    /// The same for all.
+    fn all(landing: Landing) -> Self {
+        Self::Landed(landing.clone(), Outcome::Landing(landing))
+    }
+
+    /// Something for the one who asked; the others ask for themselves.
+    fn one(outcome: Outcome) -> Self {
+        Self::Landed(Landing::Released, outcome)
+    }
 }
 
 /// Content that comes, for all who wait.
@@ -230,16 +240,9 @@ impl Edge {
         let listing = Listing { edge: &self, listed: listed.then_some(&what), flight: &flight };
         let coming = match self.ask_for(&mut plan, flight.began).await {
             Ending::Body(coming) => coming,
-            Ending::All(landing) => {
+            Ending::Landed(landing, outcome) => {
                 drop(listing);
-                flight.land(landing.clone());
-                // The client may have left; the others have been told.
-                let _ = tell.send(Outcome::Landing(landing));
-                return;
-            }
-            Ending::One(outcome) => {
-                drop(listing);
-                flight.land(Landing::Released);
+                flight.land(landing);
                 if tell.send(outcome).is_err() {
                     tracing::debug!("nobody is left who wanted this response");
                 }
@@ -299,25 +302,30 @@ impl Edge {
                 Some(stored) => {
                     let clause = Failure::Disconnected.clause();
                     trace::note(|| Step::by(clause, "no upstream answers: the old copy stands in"));
-                    Ending::All(Landing::Stand(stored, None))
+                    Ending::all(Landing::Stand(stored, None))
                 }
-                None => Ending::All(Landing::Failed(Arc::new(error))),
+                None => Ending::all(Landing::Failed(Arc::new(error))),
             },
         }
     }
 
     /// What is held was confirmed by a 304.
     fn of_confirmed(&self, plan: &Plan, confirmed: Confirmed, status: StatusCode, now: Millis) -> Ending {
-        let Confirmed { stored, refused } = confirmed;
         trace::note(|| Step::by("RFC 9111 §4.3.4", "304: what is stored is confirmed and updated"));
-        if let Some(reason) = refused {
-            self.note_refused(plan, reason, now);
-            return Ending::One(Outcome::Renewed(stored, status, reason));
-        }
-        if !stored.freshness().is_fresh(now, stored.stale_from()) {
-            self.hints.note_alone(plan.key(), plan.what.authorized, now);
-        }
-        Ending::All(Landing::Stored(stored, status))
+        let Confirmed { stored, refused, .. } = &confirmed;
+        let landing = match refused {
+            Some(reason) => {
+                self.note_refused(plan, *reason, now);
+                Landing::Released
+            }
+            None => {
+                if !stored.freshness().is_fresh(now, stored.stale_from()) {
+                    self.hints.note_alone(plan.key(), plan.what.authorized, now);
+                }
+                Landing::Stored(Arc::clone(stored), status)
+            }
+        };
+        Ending::Landed(landing, Outcome::Renewed(confirmed, status))
     }
 
     /// What a response means for those who wait.
@@ -331,18 +339,18 @@ impl Edge {
         if reply.status == StatusCode::NOT_MODIFIED {
             if plan.is_for_client {
                 trace::note(|| Step::by("RFC 9110 §15.4.5", "304: the client has it already"));
-                return Ending::One(Outcome::Passed(Box::new(reply)));
+                return Ending::one(Outcome::Passed(Box::new(reply)));
             }
             let upstream = plan.host.clone();
             let reason = "304 to a request without conditions".into();
-            return Ending::All(Landing::Failed(Arc::new(EdgeError::BadResponse { upstream, reason })));
+            return Ending::all(Landing::Failed(Arc::new(EdgeError::BadResponse { upstream, reason })));
         }
         if is_stale_if_error_status(reply.status)
             && let Some(stored) = self.stand_in(plan, held, Failure::Status(reply.status))
         {
             let clause = Failure::Status(reply.status).clause();
             trace::note(|| Step::by(clause, "an error: the old copy stands in"));
-            return Ending::All(Landing::Stand(stored, Some(reply.status)));
+            return Ending::all(Landing::Stand(stored, Some(reply.status)));
         }
         self.store_or_pass(plan, reply, receipt, held).await
     }
@@ -378,12 +386,12 @@ impl Edge {
             Ok(names) => names,
             Err(reason) if beginning.is_empty() => {
                 self.note_refused(plan, reason, receipt.got);
-                return Ending::One(Outcome::Alone(Box::new(reply), reason));
+                return Ending::one(Outcome::Alone(Box::new(reply), reason));
             }
             // A rest that may not be kept is not put to what is held, nor sent to one who asked for all.
             Err(reason) => {
                 plan.ask_whole();
-                return Ending::One(match Box::pin(self.fetch(plan)).await {
+                return Ending::one(match Box::pin(self.fetch(plan)).await {
                     Ok(reply) => Outcome::Alone(Box::new(reply), reason),
                     Err(error) => Outcome::Landing(Landing::Failed(Arc::new(error))),
                 });

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::{
     clock,
     collapse::{Flight, Landing, Role, What},
+    confirm::Confirmed,
     cut::Cut,
     decide::{self, Decision, Reason},
     edge::Edge,
@@ -48,8 +49,8 @@ pub(crate) enum Outcome {
     Filling(Arc<Fill>, FillReader, Option<HeaderMap>),
     /// A response for this client alone.
     Alone(Box<Reply>, NoStore),
-    /// A stored response that was confirmed by one with this status, with fields that are for this client alone.
-    Renewed(Arc<Stored>, StatusCode, NoStore),
+    /// A stored response that was confirmed by one with this status.
+    Renewed(Confirmed, StatusCode),
     /// A response to a request that the cache has no part in.
     Passed(Box<Reply>),
 }
@@ -70,7 +71,7 @@ impl Outcome {
     /// What an upstream answered; in place of an answer, the status that stands for its failure.
     fn status(&self) -> StatusCode {
         match self {
-            Self::Landing(Landing::Stored(_, status)) | Self::Renewed(_, status, _) => *status,
+            Self::Landing(Landing::Stored(_, status)) | Self::Renewed(_, status) => *status,
             Self::Landing(Landing::Stand(_, status)) => status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),
             Self::Landing(Landing::Failed(error)) => error.status(),
             Self::Landing(Landing::Body(fill)) | Self::Filling(fill, ..) => fill.status,

@@ -9,6 +9,7 @@ use crate::{
     body::{OutBody, Source},
     clock,
     collapse::Landing,
+    confirm::Confirmed,
     cut::{Cut, part_fields, several, unsatisfiable_fields},
     decide::Shape,
     edge::{Edge, UNREACHABLE},
@@ -24,6 +25,7 @@ use crate::{
         range::{ContentRange, Ranged},
         reuse::{Failure, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
+        storing::NoStore,
         validate::{self, Conditional},
     },
     reply::Reply,
@@ -129,10 +131,20 @@ impl Edge {
                 }
                 self.answer_alone(inbound, reply, status)
             }
-            Outcome::Renewed(stored, code, reason) => {
-                let detail = detail.unwrap_or(reason.as_str());
-                let status = CacheStatus { forward_status: Some(code), detail: Some(detail), ..status };
-                self.answer_stored(inbound, &stored, status)
+            Outcome::Renewed(Confirmed { stored, refused, own }, code) => {
+                let left = stored.freshness().left_ms(now, stored.stale_from());
+                let status = CacheStatus {
+                    forward_status: Some(code),
+                    stored: refused.is_none() && stored.is_linked(),
+                    ttl_seconds: refused.is_none().then(|| ttl_seconds(left)),
+                    detail: detail.or(refused.map(NoStore::as_str)),
+                    ..status
+                };
+                let mut response = self.answer_stored(inbound, &stored, status);
+                for (name, value) in &own {
+                    response.headers.append(name.clone(), value.clone());
+                }
+                response
             }
             Outcome::Passed(reply) => {
                 let status = CacheStatus { forward_status: Some(reply.status), ..status };

@@ -200,15 +200,32 @@ fn cookie_excluded(control: &Control) -> bool {
     names(&control.directives.private) || names(&control.directives.no_cache)
 }
 
-/// Removes what may not be kept: the fields named by `private` and `no-cache` (RFC 9111 §5.2.2.4, §5.2.2.7).
-/// Fields of the connection were removed on arrival.
-pub fn strip_for_storage(headers: &mut HeaderMap, control: &Control) {
-    for scope in [&control.directives.private, &control.directives.no_cache] {
-        if let Scope::Fields(names) = scope {
-            for name in names {
-                headers.remove(name);
-            }
+/// The fields that are for the one who asked alone: those named by `private` and `no-cache` (RFC 9111 §5.2.2.4, §5.2.2.7).
+fn for_one(control: &Control) -> impl Iterator<Item = &HeaderName> {
+    [&control.directives.private, &control.directives.no_cache].into_iter().flat_map(|scope| match scope {
+        Scope::Fields(names) => names.as_slice(),
+        Scope::Absent | Scope::Whole => &[],
+    })
+}
+
+/// Which of these fields are for the one who asked alone.
+pub fn fields_for_one(headers: &HeaderMap, control: &Control) -> HeaderMap {
+    let mut own = HeaderMap::new();
+    for name in for_one(control).filter(|name| headers.contains_key(*name)) {
+        // One that is named twice is still the same.
+        own.remove(name);
+        for value in headers.get_all(name) {
+            own.append(name.clone(), value.clone());
         }
+    }
+    own
+}
+
+/// Removes what may not be kept: the fields that are for the one who asked alone. Fields of the connection were removed on
+/// arrival.
+pub fn strip_for_storage(headers: &mut HeaderMap, control: &Control) {
+    for name in for_one(control) {
+        headers.remove(name);
     }
     // Age is computed anew for each answer (RFC 9111 §5.1), and trailers are not kept (§3.1 leaves that open).
     headers.remove(header::AGE);

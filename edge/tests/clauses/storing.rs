@@ -1,5 +1,7 @@
 //! RFC 9111 §3, and the switches beside it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use edge::policy::{query::QueryKey, rules::SetCookie};
 use http::HeaderName;
 
@@ -121,6 +123,40 @@ async fn fields_for_one_client_reach_that_one_alone() {
     let other = edge.get("/").await;
     assert!(other.cache_status().contains("hit"));
     assert_eq!((other.field("x-mine"), other.field("x-all").as_deref()), (None, Some("2")));
+}
+
+/// RFC 9111 §5.2.2.4, §5.2.2.7: what comes with a 304 for the one who asked is for that one as well.
+#[tokio::test]
+async fn fields_of_a_304_for_one_client_reach_that_one_alone() {
+    for scope in ["private", "no-cache"] {
+        for (then, status, is_kept) in
+            [("max-age=60", 200, true), ("max-age=60", 304, true), ("private", 200, false)]
+        {
+            let count = AtomicUsize::new(0);
+            let upstream = Upstream::start(move |head| {
+                let number = count.fetch_add(1, Ordering::Relaxed).to_string();
+                let is_known = field(head, "if-none-match").is_some();
+                let control =
+                    format!("{}, {scope}=\"set-cookie\"", if is_known { then } else { "max-age=0" });
+                let fields = [("cache-control", &*control), ("etag", "\"a\""), ("set-cookie", &number)];
+                send(if is_known { 304 } else { 200 }, &fields, if is_known { "" } else { "x" })
+            })
+            .await;
+            let edge = front(&[&upstream]).await;
+            assert_eq!(edge.get("/").await.field("set-cookie").as_deref(), Some("0"), "{scope} {then}");
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            let conditions: &[(&str, &str)] = if status == 304 { &[("if-none-match", "\"a\"")] } else { &[] };
+            let asker = edge.ask("GET", "/", conditions).await;
+            assert_eq!(
+                (asker.status, asker.field("set-cookie").as_deref()),
+                (status, Some("1")),
+                "{scope} {then}"
+            );
+            let other = edge.get("/").await;
+            let is_hit = other.cache_status().contains("hit");
+            assert_eq!((is_hit, other.field("set-cookie").is_none()), (is_kept, is_kept), "{scope} {then}");
+        }
+    }
 }
 
 #[tokio::test]
