@@ -90,7 +90,7 @@ pub fn misframed(response: &HeaderMap) -> Option<&'static str> {
 
 /// Fields that a trailer section may not hold: of framing, routing, authentication, request modifiers, cache control, and
 /// what says how to read the content (RFC 9110 §6.5.1).
-const NEVER_IN_TRAILERS: [HeaderName; 24] = [
+const NEVER_IN_TRAILERS: [HeaderName; 26] = [
     header::AGE,
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
@@ -112,9 +112,11 @@ const NEVER_IN_TRAILERS: [HeaderName; 24] = [
     header::MAX_FORWARDS,
     header::PRAGMA,
     header::RANGE,
+    header::RETRY_AFTER,
     header::SET_COOKIE,
     header::TRAILER,
     header::VARY,
+    header::WWW_AUTHENTICATE,
 ];
 
 /// A trailer section as it may go on: never merged into the fields, and without what does not belong there.
@@ -308,6 +310,8 @@ mod tests {
             ("connection", "x-hop"),
             ("x-hop", "1"),
             ("cache-control", "max-age=9"),
+            ("retry-after", "9"),
+            ("www-authenticate", "Basic"),
             ("transfer-encoding", "chunked"),
             ("etag", "\"a\""),
         ]);
