@@ -51,6 +51,8 @@ impl Inbound {
     /// Brings its fields to what upstreams are told of who asks, how, and for what. A response that says that it was chosen
     /// by one of these was chosen by what its upstream was told, not by what the client claims.
     pub(crate) fn settle(&mut self) {
+        // What is keyed is what is told, here too.
+        self.host.truncate(self.scheme.bare(&self.host).len());
         let headers = Arc::make_mut(&mut self.headers);
         let claims = claims::strip_claims(headers, self.is_trusted);
         if claims > 0 {

@@ -39,7 +39,8 @@ impl Scheme {
         origin
     }
 
-    fn bare(self, host: &str) -> &str {
+    /// A host without this scheme's default port, which changes nothing (RFC 9110 §4.2.3).
+    pub fn bare(self, host: &str) -> &str {
         let port = match self {
             Self::Http => ":80",
             Self::Https => ":443",

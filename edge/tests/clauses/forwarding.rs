@@ -174,6 +174,32 @@ async fn a_trusted_proxy_is_believed_and_keyed() {
     }
 }
 
+/// RFC 9110 §4.2.3: with its default port a host is the same, and so has the same key; nobody hears which of both was said.
+#[tokio::test]
+async fn a_default_port_is_neither_keyed_nor_told() {
+    let upstream = Upstream::start(|head| send(200, &[("cache-control", "max-age=60")], head)).await;
+    let edge = trusting(&upstream, &["127.0.0.0/8"]).await;
+    for (proto, host, told) in [
+        ("http", "site.test:80", "site.test"),
+        ("http", "site.test:", "site.test"),
+        ("http", "site.test:443", "site.test:443"),
+        ("https", "site.test:443", "site.test"),
+        ("https", "site.test:80", "site.test:80"),
+        ("http", "[::1]:80", "[::1]"),
+    ] {
+        for path in ["/", "/post"] {
+            let method = if path == "/" { "GET" } else { "POST" };
+            let text =
+                format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nx-forwarded-proto: {proto}\r\n\r\n");
+            let seen = edge.raw(text.as_bytes(), false).await;
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            for name in ["host", "x-forwarded-host"] {
+                assert_eq!(field(seen.text(), name).as_deref(), Some(told), "{method} {proto} {host} {name}");
+            }
+        }
+    }
+}
+
 /// RFC 9110 §7.4.
 #[tokio::test]
 async fn what_is_asked_for_by_https_must_have_come_so() {
