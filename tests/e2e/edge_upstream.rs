@@ -865,6 +865,32 @@ fn responses_that_are_not_kept_for_their_cookie_are_counted_and_logged() {
 }
 
 #[test]
+fn what_one_client_makes_of_a_response_is_not_held_for_others() {
+    let world = World::new();
+    let upstream = Upstream::start(|asked| {
+        let (line, length) = (asked.text.lines().next().unwrap(), asked.field("content-length"));
+        let told = format!("{line} {} {length:?}", asked.field("host").unwrap());
+        let fields = [FRESH[0], ("etag", "\"a\""), ("content-location", "/"), ("x-asked", &told)];
+        Answer::Send(response(200, &fields, "x"))
+    });
+    let edge = Edge::front(&world, &[&upstream], &["--query-without", "utm_*"]);
+    let plain = Some("GET / HTTP/1.1 site.test None");
+    assert_eq!(edge.get("/").field("x-asked"), plain);
+    for request in [
+        Request::new("HEAD", "/").body("evil"),
+        Request::new("HEAD", "/?utm_x=evil").field("If-Match", "*"),
+        Request::new("POST", "/?utm_x=evil"),
+    ] {
+        // It is answered by what it asked for, and nobody else is.
+        assert_ne!(edge.ask(request.clone()).field("x-asked"), plain, "{request:?}");
+        assert_eq!(edge.get("/").field("x-asked"), plain, "{request:?}");
+    }
+    // A default port is no other host.
+    let port = Request::get("/port").field("Host", "site.test:80").send(&edge.address).unwrap();
+    assert_eq!(port.field("x-asked"), Some("GET /port HTTP/1.1 site.test None"));
+}
+
+#[test]
 fn a_successor_takes_over_without_a_dropped_connection() {
     let world = World::new();
     let upstream = answers("hello");
