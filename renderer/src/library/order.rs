@@ -1,5 +1,7 @@
 //! The orders that pages and sections have.
 
+use std::cmp::Ordering;
+
 use super::{Page, PageId, Section, SectionId};
 use crate::front_matter::SortBy;
 
@@ -27,14 +29,14 @@ pub(crate) fn sort_pages(pages: &[Page], ids: &[PageId], by: SortBy) -> (Vec<Pag
         |id: &PageId| page(id).matter().updated.as_ref().map_or(i64::MIN, |d| d.seconds).max(seconds(id));
     sorted.sort_by(|a, b| {
         let order = match by {
-            SortBy::None => std::cmp::Ordering::Equal,
+            SortBy::None => Ordering::Equal,
             SortBy::Date => seconds(b).cmp(&seconds(a)),
             SortBy::UpdateDate => latest(b).cmp(&latest(a)),
             SortBy::Title => natural(page(a).title().unwrap_or(""), page(b).title().unwrap_or("")),
             SortBy::TitleBytes => page(a).title().cmp(&page(b).title()),
             SortBy::Weight => page(a).matter().weight.cmp(&page(b).matter().weight),
             SortBy::Slug => natural(&page(a).slug, &page(b).slug),
-            SortBy::Permalink => std::cmp::Ordering::Equal,
+            SortBy::Permalink => Ordering::Equal,
         };
         order.then_with(|| page(a).path.cmp(&page(b).path))
     });
@@ -64,25 +66,46 @@ pub(super) fn sort_sections(sections: &[Section], ids: &mut Vec<SectionId>, by: 
     });
 }
 
-/// The order of people: character by character, but numbers by value; letters by what they are based on, then case and
-/// accents; what is neither letter nor digit comes first.
-pub(super) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    fn pieces(text: &str) -> Vec<(u8, u64)> {
-        let plain = deunicode::deunicode(text).to_lowercase();
-        let mut out = Vec::with_capacity(plain.len());
-        let mut rest = plain.as_str();
-        while let Some(first) = rest.chars().next() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            let (piece, tail) = rest.split_at(digits.max(first.len_utf8()));
-            out.push(match first {
-                _ if digits > 0 => (1, piece.parse().unwrap_or(u64::MAX)),
-                c => (if c.is_alphanumeric() { 2 } else { 0 }, u64::from(c)),
-            });
-            rest = tail;
+/// The order of people: character by character, letters by what they are in ASCII; of two numbers the one with more digits,
+/// zeros included, is greater; what is neither letter nor digit comes first.
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
+    let (plain_a, plain_b) = (plain(a), plain(b));
+    let (mut left, mut right) = (plain_a.as_str(), plain_b.as_str());
+    while let (Some(c), Some(d)) = (left.chars().next(), right.chars().next()) {
+        let (n, m) = (leading_digits(left), leading_digits(right));
+        let (order, n, m) = if n > 0 && m > 0 {
+            (n.cmp(&m).then_with(|| left[..n].cmp(&right[..m])), n, m)
+        } else {
+            let order = c.is_alphanumeric().cmp(&d.is_alphanumeric()).then_with(|| c.cmp(&d));
+            (order, c.len_utf8(), d.len_utf8())
+        };
+        if order.is_ne() {
+            return order;
         }
-        out
+        (left, right) = (&left[n..], &right[m..]);
     }
-    pieces(a).cmp(&pieces(b)).then_with(|| a.cmp(b))
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+fn leading_digits(text: &str) -> usize {
+    text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())
+}
+
+/// Small letters and digits of ASCII where there are some that stand for a letter.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // Accents of their own.
+            '\u{300}'..='\u{36f}' => {}
+            c if c.is_ascii() || !c.is_alphanumeric() => out.push(c.to_ascii_lowercase()),
+            c => match any_ascii::any_ascii_char(c) {
+                "" => out.push(c),
+                letters => out.push_str(&letters.to_ascii_lowercase()),
+            },
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -97,5 +120,8 @@ mod tests {
         let mut names = vec!["a b", "a - b", "ab", "a"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(names, ["a", "a - b", "a b", "ab"]);
+        let mut names = vec!["éa", "“b”", "e\u{301}b", "10", "007", "日本", "9", "ea", "Ж", "z", "—"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["—", "“b”", "9", "10", "007", "ea", "éa", "e\u{301}b", "日本", "z", "Ж"]);
     }
 }
