@@ -9,7 +9,7 @@ use blake3::Hash;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::diagnostic::{Diagnostic, Errors};
+use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::sources::Sources;
 
 /// Sources as the compiler sees them, and the paths that it has asked for.
@@ -136,6 +136,44 @@ impl Sheets {
     }
 }
 
+/// The name that was probably meant where the compiler says that one is not there; `rest` is the line from that on.
+fn meant(sources: &Sources, config: &Config, message: &str, rest: &str) -> Option<String> {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let word = |text: &str| text[..text.find(|c| !is_part(c)).unwrap_or(text.len())].to_owned();
+    let folders = folders(config);
+    let sheets = || folders.iter().flat_map(|folder| sources.under(folder)).map(|(path, _)| path);
+    let texts = || sheets().filter_map(|path| Some(sources.text(path).ok()?.1));
+    let (sign, wrong, known): (_, _, BTreeSet<String>) = match message {
+        "Undefined variable" => {
+            let defined = |text: String| -> Vec<String> {
+                let named = text.split('$').skip(1).map(|rest| (word(rest), rest));
+                let defined = named.filter(|(name, rest)| rest[name.len()..].trim_start().starts_with(':'));
+                defined.map(|(name, _)| name).collect()
+            };
+            ("$", word(rest.strip_prefix('$')?), texts().flat_map(defined).collect())
+        }
+        "Undefined mixin" => {
+            let defined = |text: String| -> Vec<String> {
+                text.split("@mixin ").skip(1).map(|rest| word(rest.trim_start())).collect()
+            };
+            ("", word(rest), texts().flat_map(defined).collect())
+        }
+        "Can't find stylesheet to import" => {
+            let name = |path: &str| {
+                let folder = folders.iter().find(|folder| path.starts_with(folder.as_str()))?;
+                let (name, _) = path[folder.len()..].rsplit_once('.')?;
+                let (above, name) = name.rsplit_once('/').map_or(("", name), |(above, name)| (above, name));
+                let slash = if above.is_empty() { "" } else { "/" };
+                Some(format!("{above}{slash}{}", name.trim_start_matches('_')))
+            };
+            let written = rest.split(['"', '\'']).nth(1)?;
+            ("", written.to_owned(), sheets().filter_map(name).collect())
+        }
+        _ => return None,
+    };
+    Some(format!("{sign}{}", nearest(&wrong, known.iter().map(String::as_str))?))
+}
+
 /// Compiles all style sheets, and says which paths beyond their folders the compiler has asked for.
 fn compile(
     sources: &Sources,
@@ -179,8 +217,13 @@ fn compile(
                         grass::ErrorKind::ParseError { message, loc, .. } => {
                             let place = loc.file.name().to_owned();
                             let message = message.trim_end_matches('.').to_owned();
+                            let (line, column) = (loc.begin.line, loc.begin.column);
+                            let text = loc.file.source();
+                            let rest = text.lines().nth(line).unwrap_or_default().chars().skip(column);
+                            let meant = meant(sources, config, &message, &rest.collect::<String>());
                             Diagnostic::in_file(place, format!("the style sheet is wrong: {message}"))
-                                .at_line(loc.file.source(), loc.begin.line + 1, loc.begin.column + 1)
+                                .at_line(text, line + 1, column + 1)
+                                .maybe_hint(meant.map(|name| format!("did you mean `{name}`?")))
                         }
                         grass::ErrorKind::IoError(e) => {
                             Diagnostic::in_file(path, format!("it cannot be read: {e}"))
