@@ -129,7 +129,7 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
                 .hint(|| format!("begin one with `bake new section {section}`"));
         }
         // `blog/rye/index` is the bundle `blog/rye`.
-        (folder, name) if name == "index" && folder != args.site.join("content") => {
+        (folder, name) if name == "index" => {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             (folder.parent().unwrap_or(&folder).to_owned(), name, true)
         }
@@ -157,7 +157,7 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
 
 fn section(args: &ContentArgs) -> anyhow::Result<()> {
     let (mut folder, mut name) = place(args)?;
-    if name == "_index" && folder != args.site.join("content") {
+    if name == "_index" {
         name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         folder.pop();
     }
@@ -176,6 +176,10 @@ fn place(args: &ContentArgs) -> anyhow::Result<(PathBuf, String)> {
         Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
         _ => false,
     });
+    if matches!(path, "_index" | "index") {
+        return Err(anyhow::anyhow!("`{}` is the front page", args.path))
+            .hint(|| "write content/_index.md, or say where below content/ it is to be".into());
+    }
     let name = Path::new(path).file_name();
     if let Some(name) = name.map(|name| name.to_string_lossy()).filter(|_| inside)
         && name.chars().all(|c| c.is_ascii_punctuation() || c.is_whitespace())

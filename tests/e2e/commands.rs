@@ -77,6 +77,9 @@ fn a_new_site_builds_and_takes_pages() {
     assert!(world.read("bakery/content/tales/long/index.md").contains("\"Long\""));
     let section = world.bake("bakery", &["new", "page", "posts/_index"]).run().code(1);
     section.says(&["is the file of a section", "hint: begin one with `bake new section posts`"]);
+    for what in ["page", "section"] {
+        world.bake("bakery", &["new", what, "content/_index.md"]).run().code(1).says(&["is the front page"]);
+    }
     world.bake("bakery", &["new", "page", "posts/???"]).run().code(1).says(&["an address", "hint:"]);
     world.bake("bakery", &["check"]).ok();
     // Nothing is overwritten, and nothing is made outside content/.
