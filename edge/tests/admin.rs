@@ -100,6 +100,7 @@ async fn errors_have_one_form() {
     let large = "x".repeat((1 << 20) + 1);
     for (method, path, content, status) in [
         ("POST", "/v1/purge", large.as_str(), 413),
+        ("POST", "/v1/purge", r#"{"selectors":["all"],"sofft":true}"#, 400),
         ("POST", "/v1/log", &large, 413),
         ("POST", "/v1/why", &large, 413),
         ("POST", "/v1/why", "{", 400),

@@ -15,7 +15,8 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/receipts/<seq>` | | [`Receipt`] |
 //!
-//! A call that fails answers with a 4xx or 5xx and a [`Failure`].
+//! A call that fails answers with a 4xx or 5xx and a [`Failure`]. One with a key that is not known fails: what is misspelt,
+//! such as `sofft`, would otherwise do something else than was asked.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,7 @@ impl std::str::FromStr for Ack {
 
 /// Asks for a purge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PurgeRequest {
     /// The site; may be left out where there is one.
     #[serde(default)]
@@ -242,6 +244,7 @@ pub enum EdgeProgress {
 
 /// Asks for a publish.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PublishRequest {
     /// The site; may be left out where there is one.
     #[serde(default)]
@@ -315,6 +318,7 @@ pub struct ReleaseLine {
 
 /// Asks for a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
     /// The site; may be left out where there is one.
     #[serde(default)]
@@ -363,6 +367,18 @@ pub struct Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_misspelt_is_not_done_otherwise() {
+        fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+            serde_json::from_str(text).map_err(|e| e.to_string())
+        }
+        assert!(parse::<PurgeRequest>(r#"{"selectors":["all"],"soft":true}"#).unwrap().soft);
+        let wrong = parse::<PurgeRequest>(r#"{"selectors":["all"],"sofft":true}"#).unwrap_err();
+        assert!(wrong.contains("unknown field `sofft`"), "{wrong}");
+        assert!(parse::<PublishRequest>(r#"{"planned":true}"#).unwrap_err().contains("`plan`"));
+        assert!(parse::<RollbackRequest>(r#"{"id":"x"}"#).unwrap_err().contains("release"));
+    }
 
     #[test]
     fn json_steers_no_terminal_and_means_the_same() {
