@@ -405,9 +405,9 @@ fn template_groups(needs: &Needs) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// Says that a template is not there which the front matter in `source` names.
+/// Says that a template is not there which the front matter in `source` names, unless it may name another once it can be read.
 fn unknown_template(site: &Site, source: &str, name: &str) -> Vec<Diagnostic> {
-    if site.lacks_template() {
+    if site.lacks_template() || site.library.stand_ins.contains(source) {
         return Vec::new();
     }
     let built_in = templates::BY_NAME.iter().copied().filter(|name| site.engine.first(&[name]).is_some());

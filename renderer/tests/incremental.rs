@@ -551,6 +551,22 @@ fn a_page_whose_place_another_took_for_a_while_is_made_from_what_it_says_now() {
     assert_eq!(differing(&expected, &outputs), []);
 }
 
+/// What a content said before it was broken is no mistake of the content that is there now.
+#[test]
+fn a_broken_page_is_not_told_what_it_asked_for_before() {
+    let mut draft = Draft::new();
+    let renderer = Renderer::new(8 << 20);
+    draft.set("templates/late.html", "late");
+    draft.set("content/docs/b.md", "+++\ntemplate = \"late.html\"\n+++\n");
+    let first = renderer.render(&draft.input(), None, &Taken::default()).unwrap();
+    draft.files.remove("templates/late.html").unwrap();
+    draft.set("content/docs/b.md", "+++\ntemplate = \"late.html\"\nweight =\n+++\n");
+    let input = draft.input();
+    let errors = renderer.render(&input, Some(first.render), &Taken::default()).unwrap_err();
+    assert_eq!(errors.list().len(), 1, "{errors}");
+    assert_eq!(errors.to_string(), clean(&input).unwrap_err().to_string());
+}
+
 /// Holds that each edit, one after the other, gives what a clean render gives.
 fn holds(mut draft: Draft, edits: &[&dyn Fn(&mut Draft)]) {
     let renderer = Renderer::new(8 << 20);
