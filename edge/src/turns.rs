@@ -16,8 +16,8 @@ use crate::{books::Reservation, error::EdgeError, store::Store};
 
 /// What a request to an upstream takes of the memory until its response has come, in bytes: what it asks with and what is
 /// told of the answer, and the buffers of its connection. One that waits for its response was seen to take 25 KiB, one whose
-/// response a slow client holds up as much and what the kernel has received meanwhile.
-pub(crate) const TURN_BYTES: usize = 48 << 10;
+/// response a slow client holds up as much, and up to 64 KiB that the kernel has received meanwhile.
+pub(crate) const TURN_BYTES: usize = 96 << 10;
 /// The part of the memory that all turns may take.
 const TURNS_PART: usize = 2;
 /// As many may be taken with however little memory.

@@ -318,11 +318,11 @@ async fn slow_readers_do_not_keep_what_others_need() {
 /// An edge with memory for [`TURNS`] requests to upstreams at once.
 async fn with_few_turns(upstream: &Upstream) -> support::Running {
     let mut config = upstream_config(&[upstream]);
-    config.settings.memory_bytes_max = 4 << 20;
+    config.settings.memory_bytes_max = 8 << 20;
     run(config).await
 }
 
-const TURNS: usize = (1 << 20) / (48 << 10);
+const TURNS: usize = (2 << 20) / (96 << 10);
 
 /// So many connections, on each of which something else was asked for.
 async fn askers(edge: &support::Running, count: usize) -> Vec<tokio::net::TcpStream> {
