@@ -154,8 +154,7 @@ impl Before {
             // To its end, whoever waits: what is left of an answer would be taken for the next one.
             let told = tokio::spawn(async move {
                 let Some(stream) = &mut *held else { return Ok(Vec::new()) };
-                let mut line = serde_json::to_vec(&word)?;
-                line.push(b'\n');
+                let line = line_of(&word)?;
                 let answer = match stream.write_all(&line).await {
                     Ok(()) => read_line(stream).await,
                     Err(error) => Err(error),
@@ -207,6 +206,13 @@ fn draining(edge: &str) -> String {
     format!("{edge} (draining)")
 }
 
+/// What either side says, as a line.
+fn line_of(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 /// The next line; `None`: there is none.
 async fn read_line(stream: &mut BufReader<tokio::net::UnixStream>) -> std::io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
@@ -232,9 +238,7 @@ async fn follow(stream: UnixStream, edge: &Edge) -> anyhow::Result<()> {
                 Vec::new()
             }
         };
-        let mut answer = serde_json::to_vec(&receipts)?;
-        answer.push(b'\n');
-        stream.write_all(&answer).await?;
+        stream.write_all(&line_of(&receipts)?).await?;
     }
     Ok(())
 }

@@ -299,11 +299,7 @@ impl Edge {
         match fetched {
             Ok(reply) => self.dispose(plan, reply, receipt, held.as_ref()).await,
             Err(error) => match self.stand_in(plan, held.as_ref(), Failure::Disconnected) {
-                Some(stored) => {
-                    let clause = Failure::Disconnected.clause();
-                    trace::note(|| Step::by(clause, "no upstream answers: the old copy stands in"));
-                    Ending::all(Landing::Stand(stored, None))
-                }
+                Some(stored) => Ending::all(Landing::Stand(stored, None)),
                 None => Ending::all(Landing::Failed(Arc::new(error))),
             },
         }
@@ -348,8 +344,6 @@ impl Edge {
         if is_stale_if_error_status(reply.status)
             && let Some(stored) = self.stand_in(plan, held, Failure::Status(reply.status))
         {
-            let clause = Failure::Status(reply.status).clause();
-            trace::note(|| Step::by(clause, "an error: the old copy stands in"));
             return Ending::all(Landing::Stand(stored, Some(reply.status)));
         }
         self.store_or_pass(plan, reply, receipt, held).await
@@ -449,21 +443,24 @@ impl Edge {
         }
     }
 
-    /// A copy that may be served in place of a failure.
+    /// A copy that is served in place of a failure.
     fn stand_in(&self, plan: &Plan, held: Option<&Arc<Stored>>, failure: Failure) -> Option<Arc<Stored>> {
         let now = clock::boot_ms();
-        if let Some(stored) = held
-            && stale_on_failure(&stored.freshness(), stored.stale_from(), plan.directives, failure, now)
-                .is_ok()
-        {
-            return Some(Arc::clone(stored));
-        }
+        let may_be_stale = |stored: &&Arc<Stored>| {
+            stale_on_failure(&stored.freshness(), stored.stale_from(), plan.directives, failure, now).is_ok()
+        };
         // A site's old copy is better than an error, as long as it was neither removed nor purged.
-        if plan.site.is_some() {
-            let old = plan.found.held().or(plan.found.superseded.as_ref());
-            return old.filter(|stored| stored.freshness().stale_refused.is_none()).cloned();
-        }
-        None
+        let of_site = || {
+            let old = plan.site.as_ref().and(plan.found.held().or(plan.found.superseded.as_ref()));
+            old.filter(|stored| stored.freshness().stale_refused.is_none())
+        };
+        let stored = held.filter(may_be_stale).or_else(of_site)?;
+        let why = match failure {
+            Failure::Disconnected => "no upstream answers: the old copy stands in",
+            Failure::Status(_) => "an error: the old copy stands in",
+        };
+        trace::note(|| Step::by(failure.clause(), why));
+        Some(Arc::clone(stored))
     }
 
     async fn fetch(&self, plan: &Plan) -> Result<Reply, EdgeError> {

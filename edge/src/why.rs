@@ -78,14 +78,14 @@ impl Edge {
         let uri: Uri = url.parse().map_err(|_| format!("`{url}` is no URL"))?;
         let authority = uri.authority().ok_or_else(|| format!("`{url}` has no host"))?;
         let port = authority.as_str().strip_prefix(authority.host());
-        let is_asked_for = matches!(uri.scheme_str(), Some("http" | "https"))
-            && port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some());
-        if !is_asked_for {
-            return Err(format!("`{url}` is nothing that a browser asks for"));
-        }
+        let is_port = port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some());
+        let scheme = match uri.scheme_str().filter(|_| is_port) {
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            _ => return Err(format!("`{url}` is nothing that a browser asks for")),
+        };
         let host = authority.as_str().to_ascii_lowercase();
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let scheme = if uri.scheme_str() == Some("https") { Scheme::Https } else { Scheme::Http };
         let inbound = asked(scheme, host, target, fields);
         let now = clock::boot_ms();
         let (key, gate) = match &self.sites {

@@ -35,9 +35,8 @@ impl Problem {
 
     /// Whether it is the same thing in the same place, whatever was rendered there.
     pub fn is_that_of(&self, other: &Self) -> bool {
-        let of =
-            |problem: &Self| (problem.path.clone(), problem.line, problem.column, problem.message.clone());
-        of(self) == of(other)
+        (&self.path, self.line, self.column, &self.message)
+            == (&other.path, other.line, other.column, &other.message)
     }
 }
 
