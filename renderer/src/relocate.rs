@@ -76,8 +76,8 @@ impl Renderer {
         let before = sound(self, &input)?;
         let (renames, folder) = renames(&before, old, new)?;
         input.sources = input.sources.changed(&renames, []);
-        let mut moved = Moved::new(&before, &sound(self, &input)?, &renames);
-        moved.rows = input.row_pages.iter().filter_map(|row| Some(row.place.as_ref()?.0.clone())).collect();
+        let rows = input.row_pages.iter().filter_map(|row| Some(row.place.as_ref()?.0.clone())).collect();
+        let moved = Moved::new(&before, &sound(self, &input)?, &renames, rows);
         let mut plan = Relocation { renames, folder, ..Relocation::default() };
         let mut errors = Errors::default();
         for (path, _) in before.sources.iter() {
@@ -237,7 +237,7 @@ fn relative(source: &str) -> &str {
 }
 
 impl Moved {
-    fn new(before: &Site, after: &Site, renames: &[(String, String)]) -> Self {
+    fn new(before: &Site, after: &Site, renames: &[(String, String)], rows: HashSet<Arc<str>>) -> Self {
         let canonical = |source: &str| library::canonical(relative(source), &before.config).into_owned();
         let (was, is) = (addresses(before), addresses(after));
         let contents = was.iter().map(|(source, path)| ((*path).to_owned(), canonical(source)));
@@ -247,7 +247,7 @@ impl Moved {
             by_relative: HashMap::new(),
             addresses: HashMap::new(),
             known: contents.chain(files).collect(),
-            rows: HashSet::new(),
+            rows,
         };
         let files = beside(before);
         let to: HashMap<&str, &str> = renames.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
@@ -282,9 +282,7 @@ impl Moved {
             || site.theme.as_ref().is_some_and(|name| path.starts_with(&format!("themes/{name}/templates/")));
         let is_config = config::CONFIG_NAMES.contains(&path);
         let is_data = (path.starts_with("data/") || self.rows.contains(path))
-            && ["toml", "json", "yaml", "yml", "csv", "tsv"]
-                .iter()
-                .any(|end| path.ends_with(&format!(".{end}")));
+            && matches!(path.rsplit_once('.'), Some((_, "toml" | "json" | "yaml" | "yml" | "csv" | "tsv")));
         let is_redirects = path == REDIRECTS && redirects::are_read(site);
         if !(is_content || is_template || is_config || is_data || is_redirects) {
             return Ok(Default::default());
