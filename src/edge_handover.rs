@@ -5,13 +5,14 @@
 //!
 //! The conversation goes on while the one before drains: it is told of purges, as lines of JSON.
 
-use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -44,9 +45,10 @@ const WITH_ADMIN: u8 = 1;
 const WITHOUT_ADMIN: u8 = 0;
 /// Between two looks whether the edge is ready.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// What the successor says once it is about to serve, and what it is answered.
+/// What the successor says once it is about to serve, and what it is answered. Where the one before has ended, nothing is.
 const READY: u8 = b'r';
 const YOURS: u8 = b'y';
+const MINE: u8 = b'n';
 
 /// The listening sockets of an edge.
 #[derive(Debug)]
@@ -77,12 +79,7 @@ impl Handover {
     pub fn take(path: &Path) -> anyhow::Result<Option<(Self, Sockets)>> {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 return Ok(None);
             }
             Err(error) => {
@@ -95,7 +92,8 @@ impl Handover {
         Ok(Some((Self(stream), sockets)))
     }
 
-    /// Tells the process that runs to take no more connections, of operators neither, once the edge is ready to answer them.
+    /// Tells the process that runs to take no more connections, of operators neither, once the edge is ready to answer them. One
+    /// that has ended meanwhile leaves the sockets to this one alone.
     pub async fn finish(mut self, edge: &Edge, before: &Before) -> anyhow::Result<()> {
         let ready = async {
             while !edge.is_ready() {
@@ -107,18 +105,38 @@ impl Handover {
         waited.with_context(|| format!("nothing told the edge what is published within {seconds} s")).hint(
             || "see whether an origin or the bucket can be reached; the process that runs goes on".into(),
         )?;
-        let mut answer = [0];
-        self.0
-            .write_all(&[READY])
-            .and_then(|()| self.0.read_exact(&mut answer))
-            .context("the process that ran before did not let go")?;
-        anyhow::ensure!(answer == [YOURS], "the process that ran before did not let go");
+        match self.ask().context("the process that ran before does not let go")? {
+            Some(YOURS) => {}
+            Some(_) => anyhow::bail!("the process that ran before does not let go: it waited for too long"),
+            None => {
+                tracing::warn!("the process that ran before has ended meanwhile");
+                before.let_go.cancel();
+                return Ok(());
+            }
+        }
         self.0.set_nonblocking(true).context("the process that ran before cannot be told of purges")?;
         let stream = tokio::net::UnixStream::from_std(self.0)
             .context("the process that ran before cannot be told of purges")?;
         *before.stream.lock().await = Some(BufReader::new(stream));
         before.let_go.cancel();
         Ok(())
+    }
+
+    /// Says that this process is about to serve. Returns what is answered; `None`: who would answer has ended.
+    fn ask(&mut self) -> std::io::Result<Option<u8>> {
+        match self.0.write_all(&[READY]) {
+            // What it said before it went can still be read.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
+        let mut answer = [0];
+        match self.0.read_exact(&mut answer) {
+            Ok(()) => Ok(Some(answer[0])),
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -249,6 +267,22 @@ pub struct Offer {
     /// Where it is prepared.
     prepared: PathBuf,
     path: PathBuf,
+    waits: JoinHandle<()>,
+}
+
+/// An offer that a successor finds.
+#[derive(Debug)]
+pub struct Offered(JoinHandle<()>);
+
+impl Offered {
+    /// Ready once the successor has been told that the sockets are its own: it gives up where this process ends before. To be
+    /// waited for only once they are handed over.
+    pub async fn answered(self) {
+        let waited = tokio::task::spawn_blocking(move || self.0.join()).await;
+        if !matches!(waited, Ok(Ok(()))) {
+            tracing::warn!("the successor may not know that this process ends");
+        }
+    }
 }
 
 impl Offer {
@@ -265,43 +299,42 @@ impl Offer {
         let prepared = PathBuf::from(prepared);
         match std::fs::remove_file(&prepared) {
             Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(failed),
         }
         let listener = UnixListener::bind(&prepared).with_context(failed)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&prepared, mode).with_context(failed)?;
         let runtime = tokio::runtime::Handle::current();
-        // A thread of its own: it waits in calls that block, and ends with the process.
-        std::thread::Builder::new()
-            .name("handover".into())
-            .spawn(move || {
-                for stream in listener.incoming() {
-                    let handing = stream.map_err(anyhow::Error::from);
-                    match handing.and_then(|stream| hand_over(stream, &sockets, &handed_over)) {
-                        Ok(stream) => {
-                            runtime.spawn(async move {
-                                if let Err(error) = follow(stream, &edge).await {
-                                    tracing::warn!(
-                                        error = format!("{error:#}"),
-                                        "the successor is not heard"
-                                    );
-                                }
-                            });
-                            return;
-                        }
-                        Err(error) => tracing::warn!(error = format!("{error:#}"), "a handover failed"),
+        let wait = move || {
+            for stream in listener.incoming() {
+                let handing = stream.map_err(anyhow::Error::from);
+                match handing.and_then(|stream| hand_over(stream, &sockets, &handed_over)) {
+                    Ok(stream) => {
+                        let edge = Arc::clone(&edge);
+                        runtime.spawn(async move {
+                            if let Err(error) = follow(stream, &edge).await {
+                                tracing::warn!(error = format!("{error:#}"), "the successor is not heard");
+                            }
+                        });
                     }
+                    Err(error) => tracing::warn!(error = format!("{error:#}"), "a handover failed"),
                 }
-            })
-            .with_context(failed)?;
-        Ok(Self { prepared, path: path.to_owned() })
+                if handed_over.is_cancelled() {
+                    return;
+                }
+            }
+        };
+        // A thread of its own: it waits in calls that block, and ends with the process.
+        let waits = std::thread::Builder::new().name("handover".into()).spawn(wait).with_context(failed)?;
+        Ok(Self { prepared, path: path.to_owned(), waits })
     }
 
     /// From now on a successor finds it. Until then it finds the offer of the process before, where there is one.
-    pub fn begin(self) -> anyhow::Result<()> {
+    pub fn begin(self) -> anyhow::Result<Offered> {
         std::fs::rename(&self.prepared, &self.path)
-            .with_context(|| format!("no successor can be waited for at `{}`", self.path.display()))
+            .with_context(|| format!("no successor can be waited for at `{}`", self.path.display()))?;
+        Ok(Offered(self.waits))
     }
 }
 
@@ -323,8 +356,11 @@ fn hand_over(
     let kind = [if sockets.admin.is_some() { WITH_ADMIN } else { WITHOUT_ADMIN }];
     sendmsg(&stream, &[IoSlice::new(&kind)], &mut control, SendFlags::NOSIGNAL)?;
     let mut word = [0];
-    stream.read_exact(&mut word).context("the successor did not start")?;
-    anyhow::ensure!(word == [READY], "the successor did not start");
+    if stream.read_exact(&mut word).is_err() || word != [READY] {
+        // So that it does not take this process for one that has ended.
+        stream.write_all(&[MINE]).context("the successor did not start")?;
+        anyhow::bail!("the successor did not start in time");
+    }
     // Before the answer: from then on, what operators ask is for the successor.
     handed_over.cancel();
     stream.write_all(&[YOURS]).context("the successor did not start")?;

@@ -204,9 +204,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     if let Some((taken, before)) = taken {
         taken.finish(&edge, &before).await?;
     }
-    if let Some(offer) = offer {
-        offer.begin()?;
-    }
+    let offered = offer.map(Offer::begin).transpose()?;
     say!("edge at {url}");
     if let Some(listener) = admin_listener {
         let admin_url = format!("http://{}", listener.local_addr()?);
@@ -228,15 +226,19 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     }
     tokio::spawn(reload_on_hangup(reload));
 
+    let taken_over = handed_over.clone();
     let until = async move {
         tokio::select! {
             () = stop::asked() => {}
-            () = handed_over.cancelled() => tracing::info!("another process has taken over"),
+            () = taken_over.cancelled() => tracing::info!("another process has taken over"),
         }
     };
     ::edge::serve(listener, edge.clone(), Box::pin(until))
         .await
         .context("the edge cannot accept connections")?;
+    if let Some(offered) = offered.filter(|_| handed_over.is_cancelled()) {
+        offered.answered().await;
+    }
     stop.cancel();
     Ok(())
 }

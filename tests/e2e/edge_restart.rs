@@ -1,11 +1,15 @@
 //! Restarts of an edge: what its successor says holds for the process that drains, too.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Signal;
 
 use crate::edge_upstream::{Edge, FRESH, Kept};
@@ -101,6 +105,45 @@ fn a_receipt_says_that_a_process_which_drains_says_nothing() {
     assert!(!told.stdout.contains("draining"), "{}", told.stdout);
 }
 
+/// Offers a listening socket as an edge does, to a successor that is started here; `answer` sees its word and answers.
+fn offers(world: &World, answer: impl FnOnce(UnixStream)) -> (Process, TcpListener) {
+    let path = world.path("handover.sock");
+    let offer = UnixListener::bind(&path).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let args = ["edge", "--upstream", "http://127.0.0.1:1", "--handover", path.to_str().unwrap()];
+    let successor = world.bake(".", &args).start();
+    let (mut stream, _) = offer.accept().unwrap();
+    let sockets = [listener.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&sockets)));
+    sendmsg(&stream, &[IoSlice::new(&[0])], &mut control, SendFlags::empty()).unwrap();
+    let mut word = [0];
+    stream.read_exact(&mut word).unwrap();
+    assert_eq!(word, [b'r']);
+    answer(stream);
+    (successor, listener)
+}
+
+#[test]
+fn a_successor_serves_where_the_one_before_has_ended_without_a_word() {
+    let world = World::new();
+    let (mut successor, listener) = offers(&world, drop);
+    successor.wait_for_text("edge at ", SOON);
+    assert!(successor.stderr().contains("has ended meanwhile"), "{}", successor.stderr());
+    let reply = Request::get("/").send(&listener.local_addr().unwrap().to_string()).unwrap();
+    assert_eq!(reply.status, 504, "nobody is there, and it says so");
+}
+
+#[test]
+fn a_successor_for_which_the_one_before_waits_no_more_does_not_serve() {
+    let world = World::new();
+    let (mut successor, _listener) = offers(&world, |mut stream| stream.write_all(b"n").unwrap());
+    assert_eq!(successor.wait(SOON).code(), Some(1));
+    let said = "error: the process that ran before does not let go: it waited for too long";
+    assert!(successor.stderr().contains(said), "{}", successor.stderr());
+}
+
 #[test]
 fn a_successor_that_follows_a_journal_takes_over_when_it_knows_what_is_published() {
     let world = World::new();
@@ -150,6 +193,7 @@ fn a_process_that_drains_and_hears_nothing_of_the_journal_is_cut() {
     let world = World::new();
     let roles = Roles::bucket(&world);
     site::small(&world, "site");
+    world.write("site/static/large.bin", vec![0; 16 << 20]);
     roles.publish("site", &[]).success();
     let origin = roles.origin();
     let ears = Proxy::start(&origin.address, |_, _| Fate::Pass);
@@ -157,12 +201,16 @@ fn a_process_that_drains_and_hears_nothing_of_the_journal_is_cut() {
     let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60"];
     let mut before = roles.edge_of(ears.address(), &args);
     wait_until("an edge that serves", SOON, || before.get("/plain.txt").status == 200);
-    // A client that begins to send keeps it from ending by itself.
+    // A client that takes no more of a response than its beginning keeps it from ending by itself.
     let mut client = http::connect(&before.address).unwrap();
-    client.write_all(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 100\r\n\r\n").unwrap();
+    client.write_all(b"GET /large.bin HTTP/1.1\r\nHost: site.test\r\n\r\n").unwrap();
+    let mut status = [0; 12];
+    client.read_exact(&mut status).unwrap();
+    assert_eq!(status, *b"HTTP/1.1 200");
     ears.decide(|_, _| Fate::Hold);
-    let held = ears.seen().len();
-    wait_until("a poll that is held", SOON, || ears.seen().len() > held);
+    wait_until("a poll that is held", SOON, || {
+        ears.seen().iter().any(|(asked, fate)| asked.contains("/v1/journal") && *fate == Fate::Hold)
+    });
     let _after = roles.edge_of(&origin.address, &args);
     let receipt = world
         .bake(".", &["purge", "--url", "/plain.txt", "--wait", "--json"])
