@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use edge::{AdminConfig, Edge, EdgeConfig, Mode, OnLapse, Settings, SitesConfig};
+use release::bucket::Bucket;
 use release::keys::Site;
 use tokio_util::sync::CancellationToken;
 
@@ -105,56 +106,10 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let metrics = logs::metrics()?;
     edge::describe_metrics();
 
-    // The sockets of the process that runs, where there is one to take over from.
-    let taken = match &args.handover {
-        Some(path) => Handover::take(path)?,
-        None => None,
-    };
-    let (taken, sockets) = match taken {
-        Some((taken, sockets)) => {
-            warn_of_ignored(&args, &sockets)?;
-            (Some(taken), sockets)
-        }
-        None => {
-            let listener = listen::bind(args.listen, "--listen")?.into_std()?;
-            let admin = match args.admin {
-                Some(admin) => Some(listen::bind(admin, "--admin")?.into_std()?),
-                None => None,
-            };
-            (None, Sockets { listener, admin })
-        }
-    };
+    let (taken, sockets) = sockets(&args)?;
     let url = format!("http://{}", sockets.listener.local_addr()?);
-
-    let store = args.store.merge(&config);
-    let mut bucket = None;
-    let upstreams = args.upstreams.urls(&config);
-    let is_in_front_of_upstreams = !upstreams.is_empty() && args.origin.is_empty();
-    let mode = if is_in_front_of_upstreams {
-        Mode::Upstream { urls: upstreams }
-    } else {
-        if store.is_given() {
-            bucket = Some(stores::open(&store, &config, false).await?.bucket);
-        }
-        if args.origin.is_empty() && bucket.is_none() {
-            return Err(Usage("say what to serve: --upstream, --origin, or --bucket-name".into()).into());
-        }
-        let token = match args.edge_token.take() {
-            Some(token) => token,
-            None if args.origin.is_empty() => String::new(),
-            None => {
-                return Err(anyhow::anyhow!("there is no token for the origins"))
-                    .hint(|| "give it with --edge-token or BAKE_EDGE_TOKEN".into());
-            }
-        };
-        Mode::Sites(SitesConfig {
-            origins: args.origin.clone(),
-            token,
-            sites: if args.site.is_empty() { vec![config.site.clone()] } else { args.site.clone() },
-            lease: Duration::from_secs(args.lease_seconds.unwrap_or(config.edge.lease_seconds).get()),
-            on_lapse: on_lapse(args.on_lease_lapse.unwrap_or(config.edge.on_lease_lapse)),
-        })
-    };
+    let (mode, bucket) = mode(&mut args, &config).await?;
+    let is_in_front_of_upstreams = matches!(mode, Mode::Upstream { .. });
     let name = args.name.clone().unwrap_or_else(|| format!("{}-{}", host_name(), listener_port(&url)));
     let stop = CancellationToken::new();
     let taken = taken.map(|taken| (taken, Arc::new(Before::of(&name))));
@@ -166,16 +121,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         access_log: args.log.target(),
         ..EdgeConfig::new(mode, name)
     };
-    let settings = {
-        let (memory, clients, defaults) = (args.memory, args.clients.clone(), edge_config.settings.clone());
-        move |config: &Config| {
-            let mut settings = defaults.clone();
-            let memory = memory.unwrap_or(config.edge.memory).get();
-            settings.memory_bytes_max = usize::try_from(memory).unwrap_or(usize::MAX);
-            clients.or(&config.edge.clients).apply(&mut settings);
-            settings
-        }
-    };
+    let settings = settings(&args, edge_config.settings.clone());
     edge_config.settings = settings(&config);
     let edge = Edge::start(edge_config, bucket, stop.clone()).map_err(|error| {
         let hint = error.hint();
@@ -207,17 +153,8 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let offered = offer.map(Offer::begin).transpose()?;
     say!("edge at {url}");
     if let Some(listener) = admin_listener {
-        let admin_url = format!("http://{}", listener.local_addr()?);
-        let token = if let Some(token) = args.admin_token.take() {
-            say!("admin at {admin_url}");
-            token
-        } else {
-            let token = format!("{:032x}", rand::random::<u128>());
-            say!("admin at {admin_url} with the token {token}");
-            token
-        };
         let admin = AdminConfig {
-            token,
+            token: admin_token(args.admin_token.take(), &listener)?,
             metrics: Arc::new(move || format!("{}{}", metrics.render(), edge::metrics_text())),
             reload: Arc::clone(&reload),
         };
@@ -241,6 +178,82 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     }
     stop.cancel();
     Ok(())
+}
+
+/// The sockets of the process that runs, where there is one to take over from, or new ones.
+fn sockets(args: &EdgeArgs) -> anyhow::Result<(Option<Handover>, Sockets)> {
+    if let Some(path) = &args.handover
+        && let Some((taken, sockets)) = Handover::take(path)?
+    {
+        warn_of_ignored(args, &sockets)?;
+        return Ok((Some(taken), sockets));
+    }
+    let listener = listen::bind(args.listen, "--listen")?.into_std()?;
+    let admin = match args.admin {
+        Some(admin) => Some(listen::bind(admin, "--admin")?.into_std()?),
+        None => None,
+    };
+    Ok((None, Sockets { listener, admin }))
+}
+
+/// What the edge is in front of, and the bucket that it may read.
+async fn mode(args: &mut EdgeArgs, config: &Config) -> anyhow::Result<(Mode, Option<Arc<dyn Bucket>>)> {
+    let urls = args.upstreams.urls(config);
+    if !urls.is_empty() && args.origin.is_empty() {
+        return Ok((Mode::Upstream { urls }, None));
+    }
+    let store = args.store.merge(config);
+    let bucket = match store.is_given() {
+        true => Some(stores::open(&store, config, false).await?.bucket),
+        false => None,
+    };
+    if args.origin.is_empty() && bucket.is_none() {
+        return Err(Usage("say what to serve: --upstream, --origin, or --bucket-name".into()).into());
+    }
+    let token = match args.edge_token.take() {
+        Some(token) => token,
+        None if args.origin.is_empty() => String::new(),
+        None => {
+            return Err(anyhow::anyhow!("there is no token for the origins"))
+                .hint(|| "give it with --edge-token or BAKE_EDGE_TOKEN".into());
+        }
+    };
+    let sites = SitesConfig {
+        origins: args.origin.clone(),
+        token,
+        sites: if args.site.is_empty() { vec![config.site.clone()] } else { args.site.clone() },
+        lease: Duration::from_secs(args.lease_seconds.unwrap_or(config.edge.lease_seconds).get()),
+        on_lapse: on_lapse(args.on_lease_lapse.unwrap_or(config.edge.on_lease_lapse)),
+    };
+    Ok((Mode::Sites(sites), bucket))
+}
+
+/// What may change while the edge runs, from a configuration: flags count for more.
+fn settings(args: &EdgeArgs, defaults: Settings) -> impl Fn(&Config) -> Settings + Send + Sync + use<> {
+    let (memory, clients) = (args.memory, args.clients.clone());
+    move |config| {
+        let mut settings = defaults.clone();
+        let memory = memory.unwrap_or(config.edge.memory).get();
+        settings.memory_bytes_max = usize::try_from(memory).unwrap_or(usize::MAX);
+        clients.or(&config.edge.clients).apply(&mut settings);
+        settings
+    }
+}
+
+/// The token for operators, and where they are answered, which is said: one that is made is said too.
+fn admin_token(given: Option<String>, listener: &tokio::net::TcpListener) -> anyhow::Result<String> {
+    let url = format!("http://{}", listener.local_addr()?);
+    Ok(match given {
+        Some(token) => {
+            say!("admin at {url}");
+            token
+        }
+        None => {
+            let token = format!("{:032x}", rand::random::<u128>());
+            say!("admin at {url} with the token {token}");
+            token
+        }
+    })
 }
 
 /// Writes what is left of the access log, however the process ends.
