@@ -1,23 +1,31 @@
 //! Puts contents together: sections with their pages, neighbours, translations, terms, backlinks.
 
+mod page;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::names::{canonical, dated, name_of, without_language};
+use super::names::{Name, canonical, name_of, without_language};
 use super::order::{sort_pages, sort_sections};
-use super::{
-    CONTENT, Content, Library, Making, Matter, Page, PageId, Parsed, Section, SectionId, Taxonomy, Term,
-    relative,
-};
+use super::{CONTENT, Content, Library, Making, Matter, PageId, Parsed, Section, SectionId, Taxonomy, Term};
 use crate::diagnostic::{Diagnostic, Errors};
 use crate::front_matter::{self, SectionMatter, SortBy};
-use crate::locales;
 use crate::slugs;
 
 /// The sections above a folder's pages, and the one that holds them.
 type Parents = (Arc<[SectionId]>, Option<SectionId>);
+
+/// Folders of draft sections, which take all below them along, each in its language.
+#[derive(Default)]
+struct Drafts(Vec<(String, Arc<str>)>);
+
+impl Drafts {
+    fn hold(&self, name: &Name<'_>) -> bool {
+        self.0.iter().any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && **lang == *name.lang)
+    }
+}
 
 pub(super) struct Builder<'a> {
     making: &'a Making<'a>,
@@ -132,153 +140,19 @@ impl<'a> Builder<'a> {
         self.library.section_by_path = by_path;
     }
 
-    /// Folders of draft sections, which take all below them along.
-    fn remove_draft_sections(&mut self) -> Vec<(String, Arc<str>)> {
+    fn remove_draft_sections(&mut self) -> Drafts {
         if self.making.drafts {
-            return Vec::new();
-        }
-        let drafts: Vec<(String, Arc<str>)> = self
-            .library
-            .sections
-            .iter()
-            .filter(|s| s.matter.draft)
-            .map(|s| (name_of(&s.source, self.making.config).folder.to_owned(), s.lang.clone()))
-            .collect();
-        if drafts.is_empty() {
-            return drafts;
+            return Drafts::default();
         }
         let config = self.making.config;
-        let gone = |source: &str| {
-            let name = name_of(source, config);
-            drafts
-                .iter()
-                .any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && &**lang == name.lang)
-        };
-        self.library.sections.retain(|s| !gone(&s.source));
-        self.index_sections();
+        let drafts = self.library.sections.iter().filter(|section| section.matter.draft);
+        let drafts =
+            Drafts(drafts.map(|s| (name_of(&s.source, config).folder.to_owned(), s.lang.clone())).collect());
+        if !drafts.0.is_empty() {
+            self.library.sections.retain(|section| !drafts.hold(&name_of(&section.source, config)));
+            self.index_sections();
+        }
         drafts
-    }
-
-    fn add_page(
-        &mut self,
-        source: Arc<str>,
-        parsed: Arc<Parsed>,
-        made_by: Option<&str>,
-        drafts: &[(String, Arc<str>)],
-    ) {
-        let config = self.making.config;
-        let Matter::Page(matter) = &parsed.matter else { return };
-        if matter.draft && !self.making.drafts {
-            return;
-        }
-        let name = name_of(&source, config);
-        if drafts
-            .iter()
-            .any(|(folder, lang)| name.folder.starts_with(folder.as_str()) && &**lang == name.lang)
-        {
-            return;
-        }
-        if let Some((_, code)) = name.stem.rsplit_once('.')
-            && !config.languages.is_empty()
-            && locales::find(code).is_some()
-        {
-            let wrong =
-                Diagnostic::in_file(source.to_string(), format!("`{code}` is no language of the site"));
-            let hint =
-                format!("add [languages.{code}] to the configuration, or write the name without its dot");
-            self.wrong(&source, wrong.hint(hint));
-            return;
-        }
-        let bundle = name.stem == "index";
-        // The folder that the page is in, and the name that makes its slug.
-        let (folder, stem) = if bundle && !name.folder.is_empty() {
-            let inner = &name.folder[..name.folder.len() - 1];
-            let cut = inner.rfind('/').map_or(0, |i| i + 1);
-            (&inner[..cut], &inner[cut..])
-        } else {
-            (name.folder, name.stem)
-        };
-        let from_name = dated(stem);
-        let date = matter.date.clone().or_else(|| from_name.as_ref().map(|(date, _)| date.clone()));
-        if let Some(now) = self.making.now {
-            for (moment, visible_after) in [(date.as_ref(), true), (matter.expiry_date.as_ref(), false)] {
-                let Some(moment) = moment else { continue };
-                if moment.seconds > now {
-                    let next = self.library.next_change.get_or_insert(moment.seconds);
-                    *next = (*next).min(moment.seconds);
-                }
-                if (moment.seconds > now) == visible_after && !self.making.drafts {
-                    return;
-                }
-            }
-        }
-        let slug = match (&matter.slug, &from_name) {
-            (Some(slug), _) => slugs::path_component(slug.trim(), config.slugify.paths),
-            (None, Some((_, rest))) if !config.slugify.paths_keep_dates => {
-                slugs::path_component(rest, config.slugify.paths)
-            }
-            _ => slugs::path_component(stem, config.slugify.paths),
-        };
-        let mut path = String::from("/");
-        match &matter.path {
-            // As it is written, in any language.
-            Some(own) => path.push_str(own.trim().trim_matches('/')),
-            None => {
-                if !config.is_default(name.lang) {
-                    path.push_str(name.lang);
-                    path.push('/');
-                }
-                path.push_str(folder);
-                path.push_str(&slug);
-            }
-        }
-        if !path.ends_with('/') {
-            path.push('/');
-        }
-        if slug.is_empty() && matter.path.is_none() && !(bundle && name.folder.is_empty()) {
-            let wrong =
-                Diagnostic::in_file(source.to_string(), "the page's name leaves nothing for its address");
-            let wrong = wrong.hint("set `slug` or `path` in its front matter");
-            self.wrong(&source, front_matter::point(self.making.sources, wrong, "", &["slug"]));
-            return;
-        }
-        let assets = if bundle {
-            let own = format!("{CONTENT}{}", name.folder);
-            let mut assets = Vec::new();
-            // Those of a page further below too, which has them for itself as well.
-            for (_, files) in self.others.range(own.as_str()..).take_while(|(path, _)| path.starts_with(&own))
-            {
-                assets.extend(files.iter().cloned());
-            }
-            sort_assets(&mut assets);
-            assets
-        } else {
-            Vec::new()
-        };
-        let id = self.library.pages.len() as PageId;
-        let matter_hidden = matter.hidden.unwrap_or(false);
-        let page = Page {
-            lang: self.lang(name.lang),
-            slug: slug.into(),
-            path: path.into(),
-            date,
-            ancestors: Arc::from([]),
-            section: None,
-            lower: None,
-            higher: None,
-            assets: assets.into(),
-            bundle,
-            made_by: made_by.map(Box::from),
-            hidden: matter_hidden,
-            source: source.clone(),
-            parsed,
-        };
-        self.library
-            .page_by_path
-            .entry(Arc::from(canonical(relative(&source), config).as_ref()))
-            .or_insert(id);
-        self.library.page_by_path.insert(Arc::from(relative(&source)), id);
-        self.library.pages.push(page);
     }
 
     fn section_at(&self, folder: &str, lang: &str) -> Option<SectionId> {
