@@ -86,8 +86,15 @@ pub(super) struct Draw {
 
 /// The order in which to try: a permutation of the indexes of `candidates`, those in trouble last.
 pub(super) fn order(balance: Balance, candidates: &[Candidate], draw: Draw) -> Vec<usize> {
-    let count = candidates.len();
-    let mut order: Vec<usize> = (0..count).map(|i| (draw.turn % count.max(1) + i) % count.max(1)).collect();
+    let (mut order, mut in_trouble): (Vec<usize>, Vec<usize>) =
+        (0..candidates.len()).partition(|index| candidates[*index].usable);
+    let usable = order.len();
+    // The turns are of those that are up: counted among all, whoever follows one in trouble would have its turns, too.
+    for part in [&mut order, &mut in_trouble] {
+        let turn = draw.turn.checked_rem(part.len()).unwrap_or(0);
+        part.rotate_left(turn);
+    }
+    order.append(&mut in_trouble);
     let load = |index: &usize| {
         let candidate = &candidates[*index];
         // One more, as if this request were there already: an idle one that starts slowly weighs more than
@@ -101,11 +108,9 @@ pub(super) fn order(balance: Balance, candidates: &[Candidate], draw: Draw) -> V
             order.sort_by_key(|index| std::cmp::Reverse(mix(draw.hash ^ candidates[*index].identity)));
         }
         Balance::RandomTwo => {
-            let usable: Vec<usize> =
-                order.iter().copied().filter(|index| candidates[*index].usable).collect();
-            if usable.len() > 1 {
-                let (first, second) = pair(usable.len(), draw.random);
-                let (first, second) = (usable[first], usable[second]);
+            if usable > 1 {
+                let (first, second) = pair(usable, draw.random);
+                let (first, second) = (order[first], order[second]);
                 let (best, other) =
                     if load(&second) < load(&first) { (second, first) } else { (first, second) };
                 order.retain(|index| *index != best && *index != other);
@@ -115,13 +120,17 @@ pub(super) fn order(balance: Balance, candidates: &[Candidate], draw: Draw) -> V
         Balance::First => order.sort_unstable(),
     }
     order.sort_by_key(|index| !candidates[*index].usable);
-    // Where the load is not looked at, one that starts slowly gives up its turn as often as its share says.
-    if matches!(balance, Balance::RoundRobin | Balance::Hash)
-        && let [first, second, ..] = order[..]
-        && candidates[second].usable
-        && (draw.random >> 32) as u32 % SHARE_WHOLE >= candidates[first].share
-    {
-        order.swap(0, 1);
+    // Where the load is not looked at, one that starts slowly gives up its turn as often as its share says: to the next by
+    // the hash, or to any of the others, rarely to one that starts slowly as well.
+    let gives_up = || (draw.random >> 32) as u32 % SHARE_WHOLE >= candidates[order[0]].share;
+    if matches!(balance, Balance::RoundRobin | Balance::Hash) && usable > 1 && gives_up() {
+        let chance = |place: &usize| {
+            let other = &candidates[order[*place]];
+            (mix(draw.random ^ other.identity) >> 32) * u64::from(other.share)
+        };
+        let by_hash = balance == Balance::Hash;
+        let stand_in = (1..usable).take(if by_hash { 1 } else { usable }).max_by_key(chance);
+        order.swap(0, stand_in.unwrap_or(0));
     }
     order
 }
@@ -203,6 +212,22 @@ mod tests {
                 let order = order(balance.parse().unwrap(), &three, draw(turn));
                 assert_eq!((order.len(), order[2]), (3, 0), "{balance}");
             }
+        }
+    }
+
+    #[test]
+    fn what_one_in_trouble_leaves_is_spread_over_all_others() {
+        let mut four = all(&[0, 0, 0, 0]);
+        four[1].usable = false;
+        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+            assert_eq!(firsts(balance, &four, 300), [100, 0, 100, 100], "{balance}");
+        }
+        // And so is what those leave that start slowly: two have a sixteenth of their thousand each.
+        let mut four = all(&[0, 0, 0, 0]);
+        (four[1].share, four[2].share) = (SHARE_WHOLE / 16, SHARE_WHOLE / 16);
+        let counts = firsts(Balance::RoundRobin, &four, 4_000);
+        for (index, expected) in [(0, 1_800..2_050), (1, 40..130), (2, 40..130), (3, 1_800..2_050)] {
+            assert!(expected.contains(&counts[index]), "{counts:?}");
         }
     }
 
