@@ -210,13 +210,54 @@ pub fn max_forwards(method: &Method, headers: &HeaderMap) -> MaxForwards {
 
 /// Whether this node has already forwarded the request (RFC 9110 §7.6.3, RFC 8586 §2).
 pub fn is_loop(headers: &HeaderMap, name: &str) -> bool {
-    let via = list_members(headers, &header::VIA)
+    let via = headers
+        .get_all(header::VIA)
+        .iter()
+        .flat_map(|line| via_members(line.as_bytes()))
         .filter_map(|member| member.split(|b| b.is_ascii_whitespace()).filter(|part| !part.is_empty()).nth(1))
         .any(|by| by.eq_ignore_ascii_case(name.as_bytes()));
     let cdn = list_members(headers, &CDN_LOOP)
         .filter_map(|member| member.split(|b| *b == b';').next())
         .any(|id| id.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
     via || cdn
+}
+
+/// The members of a line of `Via`. A comma or a quote in a comment is a part of that (RFC 9110 §5.6.5).
+fn via_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    // One without an end is none, and there is none behind it.
+    let mut has_comments = true;
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut end = 0;
+        while text.get(end).is_some_and(|byte| *byte != b',') {
+            let comment =
+                if has_comments && text[end] == b'(' { comment_bytes(&text[end..]) } else { Some(1) };
+            has_comments &= comment.is_some();
+            end += comment.unwrap_or(1);
+        }
+        rest = text.get(end + 1..);
+        Some(&text[..end])
+    })
+}
+
+/// The length of a comment at the beginning of a text, comments in it included; `None`: it has no end.
+fn comment_bytes(text: &[u8]) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut bytes = text.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth = depth.checked_sub(1)?,
+            // What it stands before is text.
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 /// Safe methods ask for nothing to change (RFC 9110 §9.2.1).
@@ -350,6 +391,31 @@ mod tests {
         assert!(!is_via_http_1_0(&headers, "edge-1"));
         add_via(&mut headers, Version::HTTP_10, "edge-1");
         assert!(is_via_http_1_0(&headers, "edge-1") && !is_via_http_1_0(&headers, "edge"));
+    }
+
+    #[test]
+    fn comments_of_via_name_nobody() {
+        for line in [
+            "1.1 other (for a, 1.1 edge-1)",
+            "1.1 other (a (b) c, 1.1 edge-1 , d)",
+            r"1.1 other (a \), 1.1 edge-1 \() , 1.0 another",
+            "1.1 other (\", 1.1 edge-1 \")",
+        ] {
+            assert!(!is_loop(&map(&[("via", line)]), "edge-1"), "{line}");
+        }
+        for line in [
+            "1.1 other (a, b), 1.1 edge-1 (c, d)",
+            r"1.1 other (a \) b),1.1 edge-1",
+            // A quote in a comment begins no quoted string that could hide one.
+            "1.1 other (k=\"v), 1.1 edge-1 (k=\"v)",
+            // What has no end is no comment.
+            "1.1 other (a, 1.1 edge-1",
+            "1.1 other a), 1.1 edge-1",
+        ] {
+            assert!(is_loop(&map(&[("via", line)]), "edge-1"), "{line}");
+        }
+        let endless = format!("1.1 other {}, 1.1 edge-1", "(".repeat(60_000));
+        assert!(is_loop(&map(&[("via", &endless)]), "edge-1"));
     }
 
     #[test]
