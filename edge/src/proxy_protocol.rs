@@ -105,13 +105,15 @@ fn version_2(bytes: &[u8]) -> Parsed {
         return Parsed::Invalid("a PROXY header is too long");
     }
     let addresses_bytes = match (family, transport) {
+        // The balancer speaks for itself: whatever the family is, it is passed over.
+        _ if command == 0 => 0,
         (0, _) => 0,
         (1, 1 | 2) => 12,
         (2, 1 | 2) => 36,
         (3, 1 | 2) => 216,
         _ => return Parsed::Invalid("a PROXY header names an unknown protocol"),
     };
-    if command == 1 && length < 16 + addresses_bytes {
+    if length < 16 + addresses_bytes {
         return Parsed::Invalid("a PROXY header is too short for its addresses");
     }
     let Some(addresses) = bytes.get(16..length) else { return Parsed::Partial };
@@ -197,7 +199,9 @@ mod tests {
         // LOCAL: the balancer's own check; whatever is said of addresses is passed over.
         for addresses in [&v4[..], &[]] {
             let bytes = 16 + addresses.len();
-            assert_eq!(parse(&v2(0, 0x11, addresses)), Parsed::Header { bytes, source: None });
+            for family in [0x11, 0x10, 0x41, 0xff] {
+                assert_eq!(parse(&v2(0, family, addresses)), Parsed::Header { bytes, source: None });
+            }
         }
         assert_eq!(parse(&v2(1, 0, &[])), Parsed::Header { bytes: 16, source: None });
         assert_eq!(parse(&v2(1, 0x31, &[0; 216])), Parsed::Header { bytes: 232, source: None });
