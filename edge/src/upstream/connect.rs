@@ -1,13 +1,14 @@
-//! Connections to one upstream: names looked up again and again, TCP or a Unix socket, TLS around it.
+//! Connections to one upstream: TCP to an address of its name, or a Unix socket, TLS around it.
 
 use std::{
     io,
     mem::MaybeUninit,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
+    path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -22,14 +23,12 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::address::{Address, Place};
+use super::{
+    address::{Address, Place},
+    names::Names,
+};
 use crate::{books::Books, clock, http1::unsent, policy::freshness::Millis, sockets::Watched};
 
-/// For how long the addresses of a name count as known. The system's resolver does not tell the record's own time; this
-/// is what clusters commonly set.
-const NAME_MS: Millis = 10_000;
-/// Addresses of one name that are used; a name with more is misconfigured, or hostile.
-const ADDRESSES_MAX: usize = 64;
 /// Bytes that are read at once where memory is short; thousands of connections may have as much in hand.
 const READ_BYTES_SHORT: u64 = 16 << 10;
 /// And that the kernel may hold of a response which is not read, and of content that has yet to be sent.
@@ -72,22 +71,20 @@ impl Line {
 pub(super) struct Dialer(Arc<Dial>);
 
 struct Dial {
-    place: Place,
+    to: To,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     deadline: Duration,
-    names: Mutex<Names>,
-    looking: AtomicBool,
     turn: AtomicUsize,
     made: AtomicU64,
     meter: Counter,
     books: Arc<Books>,
 }
 
-#[derive(Debug, Default)]
-struct Names {
-    addresses: Arc<[SocketAddr]>,
-    /// When they were looked up; 0: never.
-    at: Millis,
+/// Where they lead.
+#[derive(Debug)]
+enum To {
+    Unix(PathBuf),
+    Tcp(Arc<Names>),
 }
 
 impl Dialer {
@@ -99,12 +96,14 @@ impl Dialer {
     ) -> Self {
         let tls =
             tls.zip(address.tls.clone()).map(|(config, name)| (TlsConnector::from(Arc::clone(config)), name));
+        let to = match &address.place {
+            Place::Unix(path) => To::Unix(path.clone()),
+            Place::Tcp { host, port } => To::Tcp(Names::new(host, *port)),
+        };
         Self(Arc::new(Dial {
-            place: address.place.clone(),
+            to,
             tls,
             deadline,
-            names: Mutex::default(),
-            looking: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
             made: AtomicU64::new(0),
             meter: metrics::counter!("bakehouse_edge_upstream_connections_total", "upstream" => address.label.clone()),
@@ -136,71 +135,19 @@ impl Dialer {
         if now.saturating_sub(line.made) > CONNECTION_MS_MAX {
             return true;
         }
-        let Some(peer) = line.peer else { return false };
-        let Place::Tcp { host, .. } = &self.0.place else { return false };
-        if host.parse::<IpAddr>().is_ok() {
-            return false;
+        match (&self.0.to, line.peer) {
+            (To::Tcp(names), Some(peer)) => !names.has(peer),
+            _ => false,
         }
-        let (addresses, at) = {
-            let names = self.0.names();
-            (Arc::clone(&names.addresses), names.at)
-        };
-        if now.saturating_sub(at) > NAME_MS && !self.0.looking.swap(true, Ordering::AcqRel) {
-            let dial = Arc::clone(&self.0);
-            tokio::spawn(async move {
-                // What failed is told by the next connection, which cannot do without.
-                let _ = tokio::time::timeout(dial.deadline, dial.look_up()).await;
-                dial.looking.store(false, Ordering::Release);
-            });
-        }
-        !addresses.iter().any(|address| address.ip() == peer)
     }
 }
 
 impl Dial {
-    fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The addresses of the upstream's name, looked up if they are not known or too old. Old ones serve on where the
-    /// resolver fails.
-    async fn addresses(&self, host: &str, port: u16) -> io::Result<Arc<[SocketAddr]>> {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok([SocketAddr::new(ip, port)].into());
-        }
-        let known = {
-            let names = self.names();
-            (names.at > 0).then(|| (Arc::clone(&names.addresses), names.at))
-        };
-        match known {
-            Some((addresses, at)) if clock::boot_ms().saturating_sub(at) <= NAME_MS => Ok(addresses),
-            Some((addresses, _)) => match self.look_up().await {
-                Ok(addresses) => Ok(addresses),
-                Err(error) => {
-                    tracing::warn!(host, %error, "a name cannot be looked up; its last addresses are used");
-                    Ok(addresses)
-                }
-            },
-            None => self.look_up().await,
-        }
-    }
-
-    async fn look_up(&self) -> io::Result<Arc<[SocketAddr]>> {
-        let Place::Tcp { host, port } = &self.place else { return Ok([].into()) };
-        let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
-        let addresses: Arc<[SocketAddr]> = found.take(ADDRESSES_MAX).collect();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        }
-        *self.names() = Names { addresses: Arc::clone(&addresses), at: clock::boot_ms().max(1) };
-        Ok(addresses)
-    }
-
     async fn dial(&self) -> io::Result<Io> {
-        let (stream, peer): (Box<dyn Stream>, _) = match &self.place {
-            Place::Unix(path) => (Box::new(UnixStream::connect(path).await?), None),
-            Place::Tcp { host, port } => {
-                let stream = self.dial_tcp(host, *port).await?;
+        let (stream, peer): (Box<dyn Stream>, _) = match &self.to {
+            To::Unix(path) => (Box::new(UnixStream::connect(path).await?), None),
+            To::Tcp(names) => {
+                let stream = self.dial_tcp(names).await?;
                 stream.set_nodelay(true)?;
                 bound_unsent(&stream, UNSENT_BYTES_MAX);
                 let peer = stream.peer_addr()?.ip();
@@ -219,14 +166,15 @@ impl Dial {
     }
 
     /// Tries a name's addresses by turns, each for its part of the deadline.
-    async fn dial_tcp(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let addresses = self.addresses(host, port).await?;
+    async fn dial_tcp(&self, names: &Arc<Names>) -> io::Result<TcpStream> {
+        let addresses = names.addresses().await?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let part = u32::try_from(addresses.len()).map_or(self.deadline, |count| self.deadline / count.max(1));
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for step in 0..addresses.len() {
-            let address = addresses[(turn + step) % addresses.len()];
-            match tokio::time::timeout(part.max(ATTEMPT_MIN), TcpStream::connect(address)).await {
+        for address in names.order(&addresses, turn) {
+            let tried = tokio::time::timeout(part.max(ATTEMPT_MIN), TcpStream::connect(address)).await;
+            names.tried(address, matches!(tried, Ok(Ok(_))));
+            match tried {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = io::ErrorKind::TimedOut.into(),
@@ -360,21 +308,26 @@ impl AsyncWrite for Io {
 
 impl std::fmt::Debug for Dialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dialer").field("place", &self.0.place).finish_non_exhaustive()
+        f.debug_struct("Dialer").field("to", &self.0.to).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::SocketAddr;
+
+    use super::{super::names::tests::had, *};
     use tokio::net::TcpListener;
 
     /// A dialer that looked the name up long ago, and found `known`.
-    fn dialer(url: &str, known: SocketAddr) -> Dialer {
-        let dialer = Dialer::new(&Address::parse(url).unwrap(), None, Duration::from_secs(5), Arc::default());
-        *dialer.0.names() = Names { addresses: [known].into(), at: 1 };
+    fn dialer(url: &str, deadline: Duration, known: &[SocketAddr]) -> Dialer {
+        let dialer = Dialer::new(&Address::parse(url).unwrap(), None, deadline, Arc::default());
+        let To::Tcp(names) = &dialer.0.to else { unreachable!("it is no path") };
+        had(names, known);
         dialer
     }
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     #[tokio::test]
     async fn a_name_is_looked_up_again_and_what_left_it_is_left() {
@@ -383,12 +336,12 @@ mod tests {
         let gone: SocketAddr = ([192, 0, 2, 1], here.port()).into();
         let url = format!("http://localhost:{}", here.port());
         // A new connection goes where the name leads now.
-        let by_dialling = dialer(&url, gone);
+        let by_dialling = dialer(&url, PATIENCE, &[gone]);
         let io = by_dialling.0.dial().await.unwrap();
         assert_eq!((io.line.peer, by_dialling.made()), (Some(here.ip()), 1));
         assert!(!by_dialling.is_outdated(&io.line) && by_dialling.is_outdated(&Line::new(Some(gone.ip()))));
         // One that is in use has it looked up behind its back.
-        let by_use = dialer(&url, gone);
+        let by_use = dialer(&url, PATIENCE, &[gone]);
         let line = Line::new(Some(gone.ip()));
         assert!(!by_use.is_outdated(&line));
         let end = tokio::time::Instant::now() + Duration::from_secs(20);
@@ -405,21 +358,36 @@ mod tests {
     async fn the_last_addresses_serve_on_where_the_resolver_fails() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = listener.local_addr().unwrap();
-        let mut address = Address::parse(&format!("http://name:{}", here.port())).unwrap();
         // No resolver has a name without a first label.
-        address.place = Place::Tcp { host: "..".into(), port: here.port() };
-        let dialer = Dialer::new(&address, None, Duration::from_secs(5), Arc::default());
-        assert!(dialer.0.dial().await.is_err());
-        *dialer.0.names() = Names { addresses: [here].into(), at: 1 };
-        assert_eq!(dialer.0.dial().await.unwrap().line.peer, Some(here.ip()));
+        let url = format!("http://..:{}", here.port());
+        assert!(dialer(&url, PATIENCE, &[]).0.dial().await.is_err());
+        assert_eq!(dialer(&url, PATIENCE, &[here]).0.dial().await.unwrap().line.peer, Some(here.ip()));
         // By an address there is nothing to look up.
-        let literal = Dialer::new(
-            &Address::parse("http://127.0.0.1:1").unwrap(),
-            None,
-            Duration::from_secs(5),
-            Arc::default(),
-        );
+        let url = format!("http://{here}");
+        let literal = Dialer::new(&Address::parse(&url).unwrap(), None, PATIENCE, Arc::default());
         assert!(!literal.is_outdated(&Line::new(Some(here.ip()))));
-        assert_eq!(literal.0.names().at, 0);
+        assert_eq!(literal.0.dial().await.unwrap().line.peer, Some(here.ip()));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_costs_one_connection_its_part() {
+        const DIALS: usize = 8;
+        let deadline = Duration::from_secs(2);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        // Its queue has room for one connection, and is full.
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        silent.listen(0).unwrap();
+        let there = silent.local_addr().unwrap().as_socket().unwrap();
+        let _waits = TcpStream::connect(there).await.unwrap();
+        let dialer = dialer(&format!("http://..:{}", here.port()), deadline, &[there, here]);
+        let mut slow = 0;
+        for _ in 0..DIALS {
+            let began = tokio::time::Instant::now();
+            assert!(dialer.0.dial().await.is_ok());
+            slow += usize::from(began.elapsed() >= deadline / 2);
+        }
+        assert_eq!(slow, 1);
     }
 }

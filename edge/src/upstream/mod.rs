@@ -1,6 +1,6 @@
 //! Upstreams: who is asked, in which order, how long, and what is asked of the next when one fails.
 //!
-//! Knows nothing of caching. `address` is where one is, `connect` and `tls` reach it, `link` is one connection and `message`
+//! Knows nothing of caching. `address` is where one is, `names`, `connect` and `tls` reach it, `link` is one connection and `message`
 //! what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in
 //! trouble, `balance` which comes first; here requests go to as many as it takes.
 
@@ -13,6 +13,7 @@ mod exchange;
 mod health;
 mod link;
 mod message;
+mod names;
 mod pool;
 mod tls;
 #[expect(clippy::module_inception, reason = "the folder is about all of them, the file about one")]
