@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use edge::{AdminConfig, Edge, EdgeConfig, Mode, OnLapse, Settings, SitesConfig};
+use edge::{AdminConfig, Edge, EdgeConfig, EdgeError, Mode, NotReloaded, OnLapse, Settings, SitesConfig};
 use release::bucket::Bucket;
 use release::keys::Site;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, LeaseSeconds, MemoryBytes, OnLeaseLapse};
 use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
 use crate::edge_handover::{Before, Handover, Offer, Sockets};
 use crate::edge_watch::{self, WatchCommand};
-use crate::failure::{HintExt, Usage, hinted};
+use crate::failure::{HintExt, Usage, hint_of, hinted};
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::{listen, logs, stop};
@@ -102,6 +103,8 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             "an admin address that is not loopback needs a token: give --admin-token or BAKE_ADMIN_TOKEN";
         return Err(Usage(text.into()).into());
     }
+    // From now on it ends nobody: one that comes early is heard once there is something to read again.
+    let hangups = signal(SignalKind::hangup());
     listen::raise_open_files();
     let metrics = logs::metrics()?;
     edge::describe_metrics();
@@ -135,7 +138,10 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let reload: Reload = {
         let edge = edge.clone();
         let (folder, upstreams) = (args.config.clone(), args.upstreams.clone());
-        Arc::new(move || reload(&edge, folder.as_deref(), &upstreams, is_in_front_of_upstreams, &settings))
+        Arc::new(move || {
+            reload(&edge, folder.as_deref(), &upstreams, is_in_front_of_upstreams, &settings)
+                .map_err(|error| not_reloaded(&error))
+        })
     };
     // Before anything is said: whoever reads it may start a successor at once.
     let handed_over = CancellationToken::new();
@@ -161,13 +167,16 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         // Until the end, or the successor takes these connections too.
         tokio::spawn(edge::serve_admin(listener, edge.clone(), admin, handed_over.clone()));
     }
-    tokio::spawn(reload_on_hangup(reload));
+    tokio::spawn(reload_on_hangup(hangups, reload));
 
     let taken_over = handed_over.clone();
     let until = async move {
         tokio::select! {
             () = stop::asked() => {}
-            () = taken_over.cancelled() => tracing::info!("another process has taken over"),
+            () = taken_over.cancelled() => {
+                tracing::info!("another process has taken over");
+                stop::begins();
+            }
         }
     };
     ::edge::serve(listener, edge.clone(), Box::pin(until))
@@ -295,7 +304,12 @@ fn tokio_listener(listener: TcpListener) -> anyhow::Result<tokio::net::TcpListen
     tokio::net::TcpListener::from_std(listener).context("a listening socket cannot be used")
 }
 
-type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+type Reload = Arc<dyn Fn() -> Result<String, NotReloaded> + Send + Sync>;
+
+/// What operators are told of a configuration that is not taken over.
+pub fn not_reloaded(error: &anyhow::Error) -> NotReloaded {
+    NotReloaded { error: format!("{error:#}"), hint: hint_of(error).map(str::to_owned) }
+}
 
 /// Reads the configuration again. What flags say stays.
 fn reload(
@@ -304,24 +318,31 @@ fn reload(
     flags: &UpstreamFlags,
     is_in_front_of_upstreams: bool,
     settings: &dyn Fn(&Config) -> Settings,
-) -> Result<String, String> {
-    let config = Config::load(folder).map_err(|error| format!("{error:#}"))?;
-    let mut done = "the access log was opened again; memory, limits and rules are set".to_owned();
+) -> anyhow::Result<String> {
+    let told = |error: EdgeError| {
+        let hint = error.hint();
+        hinted(error, hint)
+    };
+    // Whatever the configuration says: who moved the file away has lines go on into it otherwise.
+    let is_reopened = edge.reopen_access_log().map_err(told)?;
+    let config = Config::load(folder)?;
+    let mut done = String::new();
+    if is_reopened {
+        done.push_str("the access log was opened again; ");
+    }
+    done.push_str("memory, limits and rules are set");
     if is_in_front_of_upstreams {
         let urls = flags.urls(&config);
-        edge.replace_upstreams(&urls, flags.deadlines(), flags.options(&config))
-            .map_err(|error| error.to_string())?;
+        edge.replace_upstreams(&urls, flags.deadlines(), flags.options(&config)).map_err(told)?;
         done.push_str(&format!("; upstreams: {}", urls.join(", ")));
     }
-    // Nothing is done before all is known to be right.
-    edge.reopen_access_log();
+    // None of it is done before all is known to be right.
     edge.set(settings(&config));
     Ok(done)
 }
 
 /// SIGHUP reads the configuration again.
-async fn reload_on_hangup(reload: Reload) {
-    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+async fn reload_on_hangup(signal: std::io::Result<Signal>, reload: Reload) {
     let mut signal = match signal {
         Ok(signal) => signal,
         Err(error) => {
@@ -332,8 +353,8 @@ async fn reload_on_hangup(reload: Reload) {
     while signal.recv().await.is_some() {
         match reload() {
             Ok(done) => tracing::info!(done, "configuration read again"),
-            Err(error) => {
-                tracing::error!(error, "the configuration cannot be read again; all stays as it was")
+            Err(NotReloaded { error, hint }) => {
+                tracing::error!(error, hint, "the configuration is not taken over; it stays as it was")
             }
         }
     }

@@ -18,10 +18,15 @@ pub async fn asked() {
     ONCE.cancelled().await;
 }
 
-/// Ready when it is asked again while it stops.
+/// It stops without being asked to: whoever asks from now on does so while it stops.
+pub fn begins() {
+    ONCE.cancel();
+}
+
+/// Ready when it is asked again, or for the first time, while it stops.
 pub async fn asked_again() -> anyhow::Error {
     AGAIN.cancelled().await;
-    anyhow::anyhow!("asked to stop a second time: what was under way is cut off")
+    anyhow::anyhow!("asked to stop while it did so: what was under way is cut off")
 }
 
 async fn listen() {
@@ -30,12 +35,12 @@ async fn listen() {
     };
     let mut interrupts = waits_for(SignalKind::interrupt(), "SIGINT");
     let mut terminates = waits_for(SignalKind::terminate(), "SIGTERM");
-    for asked in [&ONCE, &AGAIN] {
+    while !AGAIN.is_cancelled() {
         tokio::select! {
             () = next(&mut interrupts) => {}
             () = next(&mut terminates) => {}
         }
-        asked.cancel();
+        if ONCE.is_cancelled() { &AGAIN } else { &ONCE }.cancel();
     }
 }
 

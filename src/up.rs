@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Secret, Store};
 use crate::data_folder::{DataFolder, Keys};
+use crate::edge_role::not_reloaded;
 use crate::parts::Parts;
 use crate::stores::{self, Stores};
 use crate::system::{DATA, UpBucket, UpFile};
@@ -115,7 +116,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         reload: Arc::new({
             let (edge, root) = (edge.clone(), root.clone());
             move || {
-                edge.set(settings(&Config::of_site(&root).map_err(|error| format!("{error:#}"))?));
+                edge.set(settings(&Config::of_site(&root).map_err(|error| not_reloaded(&error))?));
                 Ok("memory, limits and rules of the edge are set".into())
             }
         }),

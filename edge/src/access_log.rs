@@ -32,6 +32,8 @@ const BUFFER_BYTES_ROOM: usize = 2 * BUFFER_BYTES_WAKE;
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written when the process ends.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the file may take to be opened again: whoever waits for it does nothing else.
+const REOPEN_DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes of one text of a client's that are logged; what is longer is cut.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -111,7 +113,8 @@ struct Shared {
     format: LogFormat,
     target: LogTarget,
     buffers: Mutex<Vec<Buffer>>,
-    reopen: AtomicBool,
+    /// Those who wait for the file to be opened again.
+    reopen: Mutex<Vec<mpsc::Sender<Result<(), Arc<io::Error>>>>>,
     stop: AtomicBool,
     dropped: AtomicU64,
     failed: AtomicU64,
@@ -160,7 +163,7 @@ impl AccessLog {
             format,
             target,
             buffers: Mutex::default(),
-            reopen: AtomicBool::new(false),
+            reopen: Mutex::default(),
             stop: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -176,10 +179,23 @@ impl AccessLog {
         Ok(Self { shared, writer: thread.thread().clone(), done: Mutex::new(done) })
     }
 
+    /// Where lines go.
+    pub(crate) fn target(&self) -> &LogTarget {
+        &self.shared.target
+    }
+
     /// Opens the file again before the next lines: after it was moved away.
-    pub fn reopen(&self) {
-        self.shared.reopen.store(true, Ordering::Release);
+    ///
+    /// # Errors
+    /// Where that fails, or takes too long; lines go on to where they went.
+    pub fn reopen(&self) -> io::Result<()> {
+        let (tell, told) = mpsc::channel();
+        lock(&self.shared.reopen).push(tell);
         self.writer.unpark();
+        match told.recv_timeout(REOPEN_DEADLINE) {
+            Ok(opened) => opened.map_err(|error| io::Error::new(error.kind(), error)),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long")),
+        }
     }
 
     /// Writes what is left, and ends the writer; lines that come later are dropped.
@@ -243,13 +259,11 @@ fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
     let mut taken = Vec::with_capacity(BUFFER_BYTES_ROOM);
     while let Some(shared) = shared.upgrade() {
         let stop = shared.stop.load(Ordering::Acquire);
-        if shared.reopen.swap(false, Ordering::AcqRel) {
-            match open(&shared.target) {
-                Ok(new) => out = new,
-                Err(error) => {
-                    tracing::error!(%error, target = ?shared.target, "the access log cannot be opened again")
-                }
-            }
+        let waiting = std::mem::take(&mut *lock(&shared.reopen));
+        if !waiting.is_empty() {
+            let opened = open(&shared.target).map(|new| out = new).map_err(Arc::new);
+            // Whoever waited for too long has left.
+            waiting.iter().for_each(|waits| drop(waits.send(opened.clone())));
         }
         let buffers: Vec<Buffer> = lock(&shared.buffers).clone();
         for buffer in buffers {
@@ -485,8 +499,13 @@ mod tests {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let moved = folder.join("access.log.1");
         std::fs::rename(&path, &moved).unwrap();
-        log.reopen();
+        log.reopen().unwrap();
         log.write(&line());
+        // Where there is no folder any more, lines go on to where they went.
+        let away = folder.with_extension("away");
+        std::fs::rename(&folder, &away).unwrap();
+        assert_eq!(log.reopen().unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::rename(&away, &folder).unwrap();
         drop(log);
         let count = |path| std::fs::read_to_string(path).unwrap().lines().count();
         assert_eq!(count(&moved) + count(&path), 2_001);

@@ -58,7 +58,16 @@ pub struct AdminConfig {
     /// Renders all metrics of the process.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Reads the configuration again; says what was done, or what was wrong.
-    pub reload: Arc<dyn Fn() -> Result<String, String> + Send + Sync>,
+    pub reload: Arc<dyn Fn() -> Result<String, NotReloaded> + Send + Sync>,
+}
+
+/// Why a configuration was not taken over.
+#[derive(Debug)]
+pub struct NotReloaded {
+    /// What is wrong.
+    pub error: String,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 impl fmt::Debug for AdminConfig {
@@ -282,7 +291,7 @@ async fn purge(State(admin): State<Arc<Admin>>, content: Content) -> Response {
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
     match (admin.config.reload)() {
         Ok(done) => json(&serde_json::json!({ "done": done })),
-        Err(error) => failed(StatusCode::UNPROCESSABLE_ENTITY, &error, None),
+        Err(NotReloaded { error, hint }) => failed(StatusCode::UNPROCESSABLE_ENTITY, &error, hint.as_deref()),
     }
 }
 

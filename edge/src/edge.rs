@@ -155,7 +155,7 @@ impl Edge {
             access_log: match &config.access_log {
                 Some((target, format)) => Some(
                     AccessLog::open(target.clone(), *format)
-                        .map_err(|source| EdgeError::AccessLog { target: target.to_string(), source })?,
+                        .map_err(|reason| EdgeError::AccessLog { target: target.to_string(), reason })?,
                 ),
                 None => None,
             },
@@ -284,11 +284,14 @@ impl Edge {
         self.current().memory_bytes_max / OBJECT_PART
     }
 
-    /// Opens the access log's file again, after it was moved away.
-    pub fn reopen_access_log(&self) {
-        if let Some(log) = &self.access_log {
-            log.reopen();
-        }
+    /// Opens the access log's file again, after it was moved away; `false`: there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be opened; lines go on to where they went.
+    pub fn reopen_access_log(&self) -> Result<bool, EdgeError> {
+        let Some(log) = &self.access_log else { return Ok(false) };
+        let failed = |reason| EdgeError::AccessLog { target: log.target().to_string(), reason };
+        log.reopen().map_err(failed).map(|()| true)
     }
 
     /// Writes what is left of the access log: the last call before a process ends.

@@ -24,7 +24,7 @@ pub enum EdgeError {
     NoUpstream,
     /// The operating system's certificates cannot be loaded, so no https upstream could be verified.
     #[error("the system's root certificates cannot be loaded: {0}")]
-    Certificates(#[source] std::io::Error),
+    Certificates(std::io::Error),
     /// A file of certificates that cannot be used.
     #[error("the certificates in `{path}` cannot be used: {reason}")]
     CaFile {
@@ -52,13 +52,12 @@ pub enum EdgeError {
         upstream: String,
     },
     /// An access log that cannot be written to.
-    #[error("the access log `{target}` cannot be opened: {source}")]
+    #[error("the access log `{target}` cannot be opened: {reason}")]
     AccessLog {
         /// Where it was to be.
         target: String,
         /// What the system said.
-        #[source]
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// No connection to an upstream.
     #[error("no connection to {upstream}: {reason}")]
@@ -165,3 +164,6 @@ impl EdgeError {
         }
     }
 }
+            Self::AccessLog { .. } => {
+                Some("see that its folder is there, and that the edge may write to it".into())
+            }

@@ -72,7 +72,7 @@ mod websocket;
 mod why;
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
-pub use admin::{AdminConfig, serve_admin};
+pub use admin::{AdminConfig, NotReloaded, serve_admin};
 pub use avoidable::Avoidable;
 pub use config::{EdgeConfig, Limits, Mode, OnLapse, Settings, SitesConfig};
 pub use edge::{Edge, EdgeState, SiteProgress};

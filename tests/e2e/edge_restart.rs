@@ -106,7 +106,7 @@ fn a_receipt_says_that_a_process_which_drains_says_nothing() {
 }
 
 /// Offers a listening socket as an edge does, to a successor that is started here; `answer` sees its word and answers.
-fn offers(world: &World, answer: impl FnOnce(UnixStream)) -> (Process, TcpListener) {
+fn offers(world: &World, answer: impl FnOnce(&Process, UnixStream)) -> (Process, TcpListener) {
     let path = world.path("handover.sock");
     let offer = UnixListener::bind(&path).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -121,14 +121,14 @@ fn offers(world: &World, answer: impl FnOnce(UnixStream)) -> (Process, TcpListen
     let mut word = [0];
     stream.read_exact(&mut word).unwrap();
     assert_eq!(word, [b'r']);
-    answer(stream);
+    answer(&successor, stream);
     (successor, listener)
 }
 
 #[test]
 fn a_successor_serves_where_the_one_before_has_ended_without_a_word() {
     let world = World::new();
-    let (mut successor, listener) = offers(&world, drop);
+    let (mut successor, listener) = offers(&world, |_, stream| drop(stream));
     successor.wait_for_text("edge at ", SOON);
     assert!(successor.stderr().contains("has ended meanwhile"), "{}", successor.stderr());
     let reply = Request::get("/").send(&listener.local_addr().unwrap().to_string()).unwrap();
@@ -136,9 +136,19 @@ fn a_successor_serves_where_the_one_before_has_ended_without_a_word() {
 }
 
 #[test]
+fn a_reload_that_comes_before_an_edge_serves_does_not_end_it() {
+    let world = World::new();
+    let (mut successor, _listener) = offers(&world, |successor, mut stream| {
+        successor.signal(Signal::HUP);
+        stream.write_all(b"y").unwrap();
+    });
+    successor.wait_for_text("edge at ", SOON);
+}
+
+#[test]
 fn a_successor_for_which_the_one_before_waits_no_more_does_not_serve() {
     let world = World::new();
-    let (mut successor, _listener) = offers(&world, |mut stream| stream.write_all(b"n").unwrap());
+    let (mut successor, _listener) = offers(&world, |_, mut stream| stream.write_all(b"n").unwrap());
     assert_eq!(successor.wait(SOON).code(), Some(1));
     let said = "error: the process that ran before does not let go: it waited for too long";
     assert!(successor.stderr().contains(said), "{}", successor.stderr());
@@ -245,8 +255,25 @@ fn stop_twice(process: &mut Process, address: &str, token: &str) {
     assert_eq!(ended.code(), Some(1));
     let said = process.stderr();
     let errors: Vec<&str> = said.lines().filter(|line| line.contains("error")).collect();
-    assert_eq!(errors, ["error: asked to stop a second time: what was under way is cut off"], "{said}");
+    assert_eq!(errors, ["error: asked to stop while it did so: what was under way is cut off"], "{said}");
     // Closed, or reset.
+    assert!(client.read(&mut [0]).unwrap_or(0) == 0);
+}
+
+#[test]
+fn a_first_signal_ends_a_process_that_drains_for_its_successor() {
+    let world = World::new();
+    let upstream = counts();
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60"];
+    let mut before = Edge::front(&world, &[&upstream], &args);
+    let mut client = held(&upstream, &before.address);
+    let _after = Edge::front(&world, &[&upstream], &args);
+    assert!(before.process.ended().is_none(), "it has a request under way");
+    before.process.signal(Signal::TERM);
+    assert_eq!(before.process.wait(SOON).code(), Some(1));
+    let said = before.process.stderr();
+    assert!(said.contains("error: asked to stop while it did so"), "{said}");
     assert!(client.read(&mut [0]).unwrap_or(0) == 0);
 }
 

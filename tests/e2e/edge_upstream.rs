@@ -652,7 +652,8 @@ fn the_access_log_has_a_line_for_each_response() {
     let world = World::new();
     let upstream = answers("hello");
     let path = world.path("access.log");
-    let args = ["--access-log", path.to_str().unwrap(), "--access-log-format", "json"];
+    world.write("conf/bakehouse.toml", "");
+    let args = ["--access-log", path.to_str().unwrap(), "--access-log-format", "json", "--config", "conf"];
     let edge = Edge::front(&world, &[&upstream], &args);
     let lines = |file: &str| {
         let text = std::fs::read_to_string(world.path(file)).unwrap_or_default();
@@ -738,6 +739,21 @@ fn limits_rules_and_memory_are_read_again() {
     assert!(held > 140e6, "{held}");
     write("memory = 100000000\n[edge.clients]\nquery_without = [\"utm_*\"]\nhead_bytes = 1024\n");
     let done = edge.bake(&["edge", "reload"]).success();
+    // Also where the configuration is wrong; and that it cannot be is said.
+    world.write("conf/bakehouse.toml", "nonsense");
+    std::fs::rename(&path, world.path("access.log.2")).unwrap();
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("nonsense"), "{}", failed.stderr);
+    assert!(path.exists());
+    world.write("conf/bakehouse.toml", "");
+    std::fs::rename(&path, world.path("access.log.3")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("cannot be opened: Is a directory (os error 21)\n"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("hint: see that"), "{}", failed.stderr);
+    std::fs::remove_dir(&path).unwrap();
+    let done = edge.bake(&["edge", "reload"]).success().stdout;
+    assert!(done.starts_with("the access log was opened again; memory"), "{done}");
     assert!(done.stdout.contains("memory, limits and rules"), "{}", done.stdout);
     wait_until("a smaller store", SOON, || edge.metric("bakehouse_edge_store_bytes", &[]) < 70e6);
     assert!(edge.get("/b?utm_source=x").field("x-target").unwrap() == "/b", "the rule holds");
@@ -774,6 +790,7 @@ impl Switches {
         trust_forwarded: false,
     };
     const ON: Self = Self {
+    assert!(failed.stderr.contains("hint: give scheme and host only"), "{}", failed.stderr);
         client_validation: true,
         set_cookie: true,
         s_maxage: true,
