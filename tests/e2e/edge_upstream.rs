@@ -674,6 +674,23 @@ fn the_access_log_has_a_line_for_each_response() {
     assert_eq!((&logged[1]["status"], &logged[1]["bytes"]), (&200.into(), &5.into()));
     // Moved away and opened again.
     std::fs::rename(&path, world.path("access.log.1")).unwrap();
+#[test]
+fn a_slow_upload_does_not_keep_all_others_from_one_that_is_back() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &["--breaker-failures", "1", "--content-seconds", "3600"]);
+    upstream.fall_over(true);
+    assert_eq!(edge.get("/1").status, 502);
+    upstream.fall_over(false);
+    let mut upload = http::connect(&edge.address).unwrap();
+    let request = "POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nslow";
+    upload.write_all(request.as_bytes()).unwrap();
+    let in_flight = || edge.metric("bakehouse_edge_upstream_in_flight", &[&upstream.url]);
+    wait_until("the trial", SOON, || in_flight() == 1.0);
+    wait_until("another one", SOON, || edge.get("/2").status == 200);
+    assert_eq!(in_flight(), 1.0);
+}
+
     edge.process.signal(Signal::HUP);
     wait_until("a line in the new file", SOON, || {
         edge.get("/a?b=c");

@@ -53,7 +53,8 @@ pub(super) struct Breaker {
     passed_over_until: Millis,
     /// The same for all but questions of this edge's own.
     slow_until: Millis,
-    trial: bool,
+    /// Until when one request tries it alone, unless that ends before; 0: none does.
+    trial_until: Millis,
     /// When it came back; 0: it was never gone.
     back_since: Millis,
 }
@@ -61,7 +62,7 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Whether it should be asked before those that are in trouble.
     pub(super) fn is_up(&self, now: Millis) -> bool {
-        self.answers(now) && self.slow_until <= now && !(self.slow > 0 && self.trial)
+        self.answers(now) && self.slow_until <= now && !(self.slow > 0 && self.is_tried(now))
     }
 
     /// The same for a question of this edge's own, which another deadline bounds and no client waits for.
@@ -75,8 +76,12 @@ impl Breaker {
     }
 
     /// Whether a request would be refused now.
-    pub(super) fn refuses(&self, rules: BreakerRules) -> bool {
-        self.is_open(rules) && self.trial
+    pub(super) fn refuses(&self, now: Millis, rules: BreakerRules) -> bool {
+        self.is_open(rules) && self.is_tried(now)
+    }
+
+    fn is_tried(&self, now: Millis) -> bool {
+        now < self.trial_until
     }
 
     fn in_a_row(&self) -> u32 {
@@ -84,23 +89,23 @@ impl Breaker {
     }
 
     /// Asks for one request. A trial must be followed by [`Breaker::succeeded`], [`Breaker::failed`],
-    /// [`Breaker::failed_slowly`] or [`Breaker::abandoned`].
-    pub(super) fn admit(&mut self, rules: BreakerRules) -> Admission {
-        if self.refuses(rules) {
+    /// [`Breaker::failed_slowly`] or [`Breaker::abandoned`]; after so long another one may begin.
+    pub(super) fn admit(&mut self, now: Millis, rules: BreakerRules, trial_max: Millis) -> Admission {
+        if self.refuses(now, rules) {
             return Admission::Refuse;
         }
         // Whoever has nobody else to ask is let through beside the trial.
-        if self.trial || !(self.slow > 0 || self.is_open(rules)) {
+        if self.is_tried(now) || !(self.slow > 0 || self.is_open(rules)) {
             return Admission::Pass;
         }
-        self.trial = true;
+        self.trial_until = now.saturating_add(trial_max);
         Admission::Trial
     }
 
     /// It answered, with content that has begun or with none; `true` where it had failed before. Ends a trial even where
     /// that does not close the circuit: content may take for ever, and others must be able to try.
     pub(super) fn succeeded(&mut self, now: Millis) -> bool {
-        self.trial = false;
+        self.trial_until = 0;
         (self.passed_over_until, self.slow_until) = (0, 0);
         let had_failed = self.failures > 0;
         (self.failures, self.slow) = (0, 0);
@@ -134,7 +139,7 @@ impl Breaker {
             let backoff = (SLOW_BACKOFF_MS << self.slow.min(16)).min(SLOW_BACKOFF_MS_MAX);
             self.slow = self.slow.saturating_add(1);
             self.slow_until = now + backoff;
-            self.trial = false;
+            self.trial_until = 0;
         }
         self.failures = self.failures.saturating_add(1);
     }
@@ -146,21 +151,21 @@ impl Breaker {
     }
 
     fn pass_over(&mut self, now: Millis) {
-        self.trial = false;
+        self.trial_until = 0;
         let backoff = (BACKOFF_MS << self.in_a_row().min(16)).min(BACKOFF_MS_MAX);
         self.passed_over_until = now + backoff;
     }
 
     /// A trial ended without anything learnt, such as a client that left.
     pub(super) fn abandoned(&mut self) {
-        self.trial = false;
+        self.trial_until = 0;
     }
 
     /// Health checks found it back. They say nothing of what took long.
     pub(super) fn is_back(&mut self, now: Millis) {
-        let Self { slow, slow_until, trial, .. } = *self;
-        *self =
-            Self { slow, slow_until, trial: trial && slow > 0, back_since: now.max(1), ..Self::default() };
+        let Self { slow, slow_until, trial_until, .. } = *self;
+        let trial_until = if slow > 0 { trial_until } else { 0 };
+        *self = Self { slow, slow_until, trial_until, back_since: now.max(1), ..Self::default() };
     }
 
     /// It answered a question of this edge's own, which says nothing of what took long either.
@@ -202,38 +207,68 @@ mod tests {
 
     #[test]
     fn an_open_circuit_lets_one_trial_through() {
-        let mut breaker = Breaker::default();
+        let (mut breaker, now) = (Breaker::default(), 3);
         breaker.failed(0);
         breaker.failed(0);
-        assert_eq!(breaker.admit(RULES), Admission::Pass);
+        assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Pass);
         breaker.failed(0);
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Trial, Admission::Refuse]
+        );
         breaker.abandoned();
-        assert!(!breaker.refuses(RULES));
-        assert_eq!(breaker.admit(RULES), Admission::Trial);
-        assert!(breaker.refuses(RULES));
+        assert!(!breaker.refuses(now, RULES));
+        assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Trial);
+        assert!(breaker.refuses(now, RULES));
         breaker.failed(0);
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Trial, Admission::Refuse]
+        );
         assert!(breaker.succeeded(5), "it is back");
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Pass, Admission::Pass]
+        );
         assert!(!breaker.succeeded(6), "that is no news");
     }
 
     #[test]
-    fn content_that_breaks_off_opens_it_however_well_it_begins() {
+    fn a_trial_that_takes_long_by_its_client_keeps_nobody_out() {
         let mut breaker = Breaker::default();
+        (0..3).for_each(|_| breaker.failed(0));
+        let mut admit = |now| breaker.admit(now, RULES, 2_000);
+        assert_eq!(
+            [admit(5), admit(6), admit(2_004)],
+            [Admission::Trial, Admission::Refuse, Admission::Refuse]
+        );
+        assert_eq!([admit(2_005), admit(2_006)], [Admission::Trial, Admission::Refuse]);
+    }
+
+    #[test]
+    fn content_that_breaks_off_opens_it_however_well_it_begins() {
+        let (mut breaker, now) = (Breaker::default(), 3);
         for n in 1..=3 {
-            assert_eq!(breaker.admit(RULES), Admission::Pass);
+            assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Pass);
             assert!(!breaker.succeeded(n), "the content is not there yet");
             breaker.broke(n);
             assert!(!breaker.is_up(n + 249));
         }
         // Trials one after the other; an answer that has begun makes room for the next, and closes nothing.
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Trial, Admission::Refuse]
+        );
         assert!(!breaker.succeeded(4) && breaker.is_open(RULES));
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Trial, Admission::Refuse]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Trial, Admission::Refuse]
+        );
         assert!(!breaker.succeeded(5) && breaker.completed(6), "it is back");
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Pass, Admission::Pass]
+        );
         assert!(!breaker.completed(7), "that is no news");
         assert!(breaker.share(6, RULES) < SHARE_WHOLE);
         // Both kinds count together, since neither was followed by anything good.
@@ -261,19 +296,26 @@ mod tests {
             assert!(!breaker.is_up(now + pause * 1_000 - 1), "{pause}");
             now += pause * 1_000;
             let never = BreakerRules { failures: 0, ..RULES };
-            assert_eq!(breaker.admit(never), Admission::Trial);
+            assert_eq!(breaker.admit(now, never, Millis::MAX), Admission::Trial);
             assert!(!breaker.is_up(now + 60_000) && breaker.answers(now), "others go elsewhere meanwhile");
-            assert_eq!(breaker.admit(never), Admission::Pass, "but who has nobody else may ask");
+            assert_eq!(
+                breaker.admit(now, never, Millis::MAX),
+                Admission::Pass,
+                "but who has nobody else may ask"
+            );
             breaker.failed_slowly(now, false);
             breaker.is_back(now);
             assert!(!breaker.is_up(now), "the trial is still under way");
             now += 5_000;
             breaker.failed_slowly(now, true);
         }
-        assert_eq!(breaker.admit(RULES), Admission::Trial);
+        assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Trial);
         breaker.succeeded(now);
         assert!(breaker.is_up(now));
-        assert_eq!([breaker.admit(RULES), breaker.admit(RULES)], [Admission::Pass, Admission::Pass]);
+        assert_eq!(
+            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
+            [Admission::Pass, Admission::Pass]
+        );
         breaker.failed_slowly(now, false);
         assert!(breaker.is_up(now + 1_000), "the pauses begin anew");
     }
@@ -284,7 +326,7 @@ mod tests {
         for _ in 0..100 {
             breaker.failed(0);
         }
-        assert_eq!(breaker.admit(BreakerRules { failures: 0, ..RULES }), Admission::Pass);
+        assert_eq!(breaker.admit(0, BreakerRules { failures: 0, ..RULES }, Millis::MAX), Admission::Pass);
     }
 
     #[test]

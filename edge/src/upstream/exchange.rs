@@ -47,7 +47,9 @@ impl Exchange {
         let first_byte = first_byte.unwrap_or(self.deadlines.first_byte);
         let again = ask.is_repeatable(body.as_ref());
         let mut body = body;
-        let mut permit = upstream.enter(self.breaker, ask)?;
+        // A client may take as long as it likes to send content, and for that time this one has no answer to give.
+        let trial_max = if body.is_some() { self.deadlines.connect } else { Duration::MAX };
+        let mut permit = upstream.enter(self.breaker, ask, trial_max)?;
         let began = Instant::now();
         let mut tries = 0;
         loop {

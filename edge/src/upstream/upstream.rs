@@ -149,7 +149,9 @@ impl Upstream {
         let breaker = self.breaker();
         Candidate {
             // One whose circuit is open is tried in its turn, or it would never be found to be back.
-            usable: self.healthy.load(Ordering::Relaxed) && breaker.is_up(now) && !breaker.refuses(rules),
+            usable: self.healthy.load(Ordering::Relaxed)
+                && breaker.is_up(now)
+                && !breaker.refuses(now, rules),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             share: breaker.share(now, rules),
             identity: self.identity,
@@ -158,15 +160,25 @@ impl Upstream {
 
     /// Whether its circuit is open and somebody tries it already.
     pub(super) fn refuses(&self, rules: BreakerRules) -> bool {
-        self.breaker().refuses(rules)
+        self.breaker().refuses(clock::boot_ms(), rules)
     }
 
-    /// Takes part in it for one request.
-    pub(super) fn enter(self: &Arc<Self>, rules: BreakerRules, ask: &Ask) -> Result<Permit, EdgeError> {
+    /// Takes part in it for one request, which as a trial keeps others out for so long at most.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        rules: BreakerRules,
+        ask: &Ask,
+        trial_max: Duration,
+    ) -> Result<Permit, EdgeError> {
+        let trial_max = Millis::try_from(trial_max.as_millis()).unwrap_or(Millis::MAX);
         let admission = {
             let mut breaker = self.breaker();
             // An answer to it would not end what a trial is for.
-            if ask.is_own && !breaker.is_open(rules) { Admission::Pass } else { breaker.admit(rules) }
+            if ask.is_own && !breaker.is_open(rules) {
+                Admission::Pass
+            } else {
+                breaker.admit(clock::boot_ms(), rules, trial_max)
+            }
         };
         if admission == Admission::Refuse {
             return Err(EdgeError::CircuitOpen { upstream: self.label().to_owned() });
