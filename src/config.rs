@@ -364,6 +364,10 @@ impl Config {
         if let Err(error) = self.images.check() {
             wrong(error.to_string(), Some("correct that key in [images]".into()));
         }
+        if self.edge.clients.says_twice_what_counts() {
+            let text = "`query_only` and `query_without` say in two ways which parameters count";
+            wrong(text.into(), Some("keep one of the two".into()));
+        }
         for name in twice(self.source.iter().map(|source| &source.name)) {
             let error = DataError::DuplicateName { name };
             wrong(error.to_string(), error.hint());

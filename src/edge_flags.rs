@@ -266,6 +266,11 @@ impl ClientFlags {
         }
     }
 
+    /// Whether they say of one query which parameters count in two ways.
+    pub fn says_twice_what_counts(&self) -> bool {
+        !self.query_without.is_empty() && !self.query_only.is_empty()
+    }
+
     /// Puts what they say in the place of defaults.
     pub fn apply(&self, settings: &mut Settings) {
         let count = |to: &mut usize, from: Option<u32>| {

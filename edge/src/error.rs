@@ -13,6 +13,12 @@ pub enum EdgeError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An upstream that is named more than once: as another one it would be no help where it fails.
+    #[error("the upstream `{url}` is named twice")]
+    SameUpstream {
+        /// Its URL, normalised.
+        url: String,
+    },
     /// A name that `Via` and `CDN-Loop` cannot carry, so that the edge would not know itself again.
     #[error("`{name}` cannot be the name of an edge")]
     BadName {
@@ -146,6 +152,7 @@ impl EdgeError {
             Self::BadUpstream { .. } => Some(
                 "give scheme and host only, such as http://127.0.0.1:3000, or unix:/path/to/socket".into(),
             ),
+            Self::SameUpstream { .. } => Some("name each upstream once".into()),
             Self::BadHost { .. } => {
                 Some("give a host name and perhaps a port, such as app.internal:3000".into())
             }
@@ -158,12 +165,12 @@ impl EdgeError {
             Self::Certificates(_) => {
                 Some("install the system's CA certificates (package ca-certificates)".into())
             }
+            Self::AccessLog { .. } => {
+                Some("see that its folder is there, and that the edge may write to it".into())
+            }
             Self::NoTurn { .. } => Some("give the edge more with --memory".into()),
             Self::Unpublished => Some("publish a release with `bake publish`".into()),
             _ => None,
         }
     }
 }
-            Self::AccessLog { .. } => {
-                Some("see that its folder is there, and that the edge may write to it".into())
-            }

@@ -217,6 +217,10 @@ fn an_open_admin_address_needs_a_token() {
     // On loopback one is made.
     let mut process = world.bake(".", &[&args[..], &["127.0.0.1:0"]].concat()).start();
     process.wait_for_text("with the token ", SOON);
+    let url = "http://127.0.0.1:1";
+    let twice = ["edge", "--upstream", url, "--upstream", "HTTP://127.0.0.1:1", "--listen", "127.0.0.1:0"];
+    let refused = world.bake(".", &twice).run().code(1);
+    assert!(refused.stderr.contains(&format!("the upstream `{url}` is named twice")), "{}", refused.stderr);
     let said = process.stdout();
     let words: Vec<&str> =
         said.lines().find_map(|l| l.strip_prefix("admin at ")).unwrap().split(' ').collect();
@@ -780,6 +784,9 @@ fn limits_rules_and_memory_are_read_again() {
     // What is wrong is said with its line, and changes nothing.
     write("[edge.clients]\nhead_bytes = 5\n");
     let failed = edge.bake(&["edge", "reload"]).code(1);
+    world.write("conf/bakehouse.toml", "[edge.clients]\nquery_only = [\"a\"]\nquery_without = [\"b\"]\n");
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("bakehouse.toml:2:1"), "{}", failed.stderr);
     assert!(
         failed.stderr.contains("bakehouse.toml:4") && failed.stderr.contains("1024"),
         "{}",

@@ -21,6 +21,7 @@ mod upstream;
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
     fmt, mem,
     path::PathBuf,
     sync::{
@@ -453,6 +454,10 @@ impl Set {
         before: Option<&Set>,
     ) -> Result<Self, EdgeError> {
         let addresses = urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>()?;
+        let mut labels = HashSet::new();
+        if let Some(same) = addresses.iter().find(|address| !labels.insert(&address.label)) {
+            return Err(EdgeError::SameUpstream { url: same.label.clone() });
+        }
         let trust = if addresses.iter().any(|address| address.tls.is_some()) {
             Some(Trust::read(options.ca.as_deref())?)
         } else {
