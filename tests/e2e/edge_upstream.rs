@@ -543,6 +543,13 @@ fn certificates_are_read_again() {
     reload();
     assert_eq!((edge.get("/4").text().as_str(), secure.asked().len()), ("secret", 2));
     assert_eq!(edge.metric("bakehouse_edge_upstream_reused_total", &[]), 1.0);
+    // An authority's own certificate, as a self-signed one often is, is told as that.
+    let authority = ["authority.pem", "authority-key.pem"];
+    let own = Upstream::start_tls_with(authority, |_| Answer::Send(response(200, &FRESH, "secret")));
+    let ca = ca.replace("ca.pem", "authority.pem");
+    let mut edge = Edge::front(&world, &[&own], &["--upstream-ca", &ca]);
+    assert_eq!(edge.get("/").status, 504);
+    edge.process.wait_for_text("its certificate is an authority's (CA:TRUE)", SOON);
     world.write("ca.pem", fixture("cert.pem"));
     reload();
     assert_eq!((edge.get("/5").status, secure.asked().len()), (504, 2));

@@ -91,9 +91,18 @@ impl Upstream {
 
     /// Over TLS, with a certificate for `localhost` by the authority in `tests/fixtures/tls/ca.pem`.
     pub fn start_tls(handler: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_tls_with(["cert.pem", "key.pem"], handler)
+    }
+
+    /// Over TLS, with this certificate and key of `tests/fixtures/tls`.
+    pub fn start_tls_with(
+        files: [&str; 2],
+        handler: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
-        let certificate = CertificateDer::from_pem_file(fixtures.join("cert.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(fixtures.join("key.pem")).unwrap();
+        let [certificate, key] = files.map(|file| fixtures.join(file));
+        let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = provider.key_provider.load_private_key(key).unwrap();
         let key = Arc::new(CertifiedKey::new(vec![certificate], key));

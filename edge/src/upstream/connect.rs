@@ -156,7 +156,9 @@ impl Dial {
         };
         let stream = match &self.tls {
             None => stream,
-            Some((connector, name)) => Box::new(connector.connect(name.clone(), stream).await?),
+            Some((connector, name)) => {
+                Box::new(connector.connect(name.clone(), stream).await.map_err(explained)?)
+            }
         };
         self.made.fetch_add(1, Ordering::Relaxed);
         self.meter.increment(1);
@@ -182,6 +184,15 @@ impl Dial {
         }
         Err(last)
     }
+}
+
+/// Of what rustls refuses, what common tools accept, and make: the library has a name of its own for it.
+fn explained(error: io::Error) -> io::Error {
+    if !error.to_string().contains("CaUsedAsEndEntity") {
+        return error;
+    }
+    let text = "its certificate is an authority's (CA:TRUE), which proves no server: give it one that is not (CA:FALSE)";
+    io::Error::new(error.kind(), text)
 }
 
 fn bound_unsent(stream: &TcpStream, bytes_max: usize) {
