@@ -266,6 +266,11 @@ pub(crate) fn corrupted(path: &str, upstream: &str) {
 /// Says in words what the metrics mean; the shell calls it once its recorder is installed.
 pub fn describe() {
     use metrics::{describe_counter as counter, describe_gauge as gauge};
+    // Those that may never count anything are there all the same: whoever watches for the first would see no change by it.
+    let from_zero = |name: &'static str, meaning: &'static str| {
+        counter!(name, meaning);
+        metrics::counter!(name).absolute(0);
+    };
     counter!("bakehouse_edge_requests_total", "Requests received.");
     counter!(
         "bakehouse_edge_results_total",
@@ -283,7 +288,7 @@ pub fn describe() {
     );
     counter!("bakehouse_edge_upstream_connections_total", "Connections made to an upstream.");
     counter!("bakehouse_edge_upstream_reused_total", "Responses that came on a connection used before.");
-    counter!("bakehouse_edge_access_log_dropped_total", "Lines of the access log that were not written.");
+    from_zero("bakehouse_edge_access_log_dropped_total", "Lines of the access log that were not written.");
     counter!("bakehouse_edge_not_stored_total", "Responses not stored, by the reason.");
     gauge!("bakehouse_edge_hit_ratio", "Share of responses from the store since the start.");
     gauge!("bakehouse_edge_upstream_up", "Whether an upstream is asked before others in trouble.");
@@ -297,30 +302,33 @@ pub fn describe() {
     );
     gauge!("bakehouse_edge_upstream_in_flight", "Requests under way at an upstream.");
     counter!("bakehouse_edge_sent_bytes_total", "Content sent from the store, in bytes.");
-    counter!("bakehouse_edge_body_bytes_reused_total", "Content that a 304 spared fetching, in bytes.");
-    counter!("bakehouse_edge_dropped_total", "Copies that activations and purges dropped or marked.");
-    counter!("bakehouse_edge_corrupted_total", "Content that did not match its digest, and was not used.");
-    counter!("bakehouse_edge_set_cookie_total", "Responses not stored because they set a cookie.");
-    counter!(
+    from_zero("bakehouse_edge_body_bytes_reused_total", "Content that a 304 spared fetching, in bytes.");
+    from_zero("bakehouse_edge_dropped_total", "Copies that activations and purges dropped or marked.");
+    from_zero("bakehouse_edge_corrupted_total", "Content that did not match its digest, and was not used.");
+    from_zero("bakehouse_edge_set_cookie_total", "Responses not stored because they set a cookie.");
+    from_zero(
         "bakehouse_edge_bucket_reads_total",
-        "Responses made from the bucket because no origin answered."
+        "Responses made from the bucket because no origin answered.",
     );
     counter!("bakehouse_edge_evictions_total", "Copies evicted to make room.");
     counter!("bakehouse_edge_refused_total", "Requests refused for what they are, by status.");
-    counter!(
+    from_zero(
         "bakehouse_edge_claims_removed_total",
-        "Request fields removed because they claim what is not part of the key and nobody has verified."
+        "Request fields removed because they claim what is not part of the key and nobody has verified.",
     );
     counter!("bakehouse_edge_late_total", "Connections ended because they took too long, by what for.");
-    counter!(
+    from_zero(
         "bakehouse_edge_connections_refused_total",
-        "Connections closed because their client had too many."
+        "Connections closed because their client had too many.",
     );
-    counter!(
+    from_zero(
         "bakehouse_edge_proxy_header_invalid_total",
-        "Connections of load balancers closed for their PROXY header."
+        "Connections of load balancers closed for their PROXY header.",
     );
-    counter!("bakehouse_edge_interim_dropped_total", "Interim responses (1xx) beyond what a client is sent.");
+    from_zero(
+        "bakehouse_edge_interim_dropped_total",
+        "Interim responses (1xx) beyond what a client is sent.",
+    );
     gauge!("bakehouse_edge_store_bytes", "Bytes in use by stored responses and responses in flight.");
     gauge!("bakehouse_edge_store_entries", "Copies held.");
     gauge!(
@@ -332,24 +340,25 @@ pub fn describe() {
         "Those of them that are in flight, of connections, or of copies being sent."
     );
     gauge!("bakehouse_edge_turns_waiting", "Requests to upstreams that wait until others have ended.");
-    counter!(
+    from_zero(
         "bakehouse_edge_turns_refused_total",
-        "Requests to upstreams that waited too long, because as many as there is memory for were under way."
+        "Requests to upstreams that waited too long, because as many as there is memory for were under way.",
     );
     gauge!("bakehouse_edge_connections", "Open client connections.");
     gauge!("bakehouse_edge_connections_max", "As many may be open; beyond, new ones wait.");
-    counter!(
+    from_zero(
         "bakehouse_edge_connections_waited_total",
-        "Connections that had to wait because as many as may be were open."
+        "Connections that had to wait because as many as may be were open.",
     );
     gauge!(
         "bakehouse_edge_unsent_bytes",
         "What the kernel holds of responses that clients have not taken, and of content that upstreams have not."
     );
-    counter!(
+    from_zero(
         "bakehouse_edge_memory_files_refused_total",
-        "Large bodies that got no file in memory, and are copied for each client."
+        "Large bodies that got no file in memory, and are copied for each client.",
     );
+    metrics::gauge!("bakehouse_edge_memory_short_bytes").set(0.0);
     gauge!("bakehouse_edge_upstreams_up", "Upstreams that are not being passed over.");
     gauge!("bakehouse_edge_journal_seq", "Last applied journal entry, by site.");
     gauge!("bakehouse_edge_leased", "Whether the lease is in force (1) or lapsed (0), by site.");

@@ -187,6 +187,18 @@ fn operators_see_and_purge_behind_a_token() {
 }
 
 #[test]
+fn counters_are_there_before_they_count() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    let text = edge.admin("GET", "/metrics").text();
+    for name in ["connections_refused_total", "turns_refused_total", "dropped_total", "memory_short_bytes"] {
+        let line = format!("bakehouse_edge_{name} 0");
+        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_told_to_upstreams_is_refused() {
     let world = World::new();
     let start = |name: &'static str| {
