@@ -128,7 +128,7 @@ async fn serve_until(
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "an option of the connection could not be set");
             }
-            let client = Client { peer, local };
+            let client = Client::new(peer, local);
             if let Err(error) = http1::serve(stream, place, client, clients, edge).await {
                 // A client that breaks off, or a response that does; both ends see the connection close.
                 tracing::debug!(%peer, %error, "a connection ended early");

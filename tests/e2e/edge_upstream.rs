@@ -1183,7 +1183,9 @@ fn addresses_of_a_successor_that_differ_are_said_to_be_ignored() {
 fn load_balancers_say_who_their_clients_are() {
     let world = World::new();
     let upstream = answers("hello");
-    let edge = Edge::front(&world, &[&upstream], &["--proxy-protocol-from", "127.0.0.0/8"]);
+    let log = world.path("access.log");
+    let args = ["--proxy-protocol-from", "127.0.0.0/8", "--access-log", log.to_str().unwrap()];
+    let edge = Edge::front(&world, &[&upstream], &args);
     let ask = |header: &[u8], target: &str| {
         let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         let reply = http::raw(&edge.address, &[header, request.as_bytes()].concat()).unwrap_or_default();
@@ -1219,6 +1221,11 @@ fn a_crowd_for_one_cold_object_is_one_request() {
         Edge::front(&world, &[&upstream], &["--connections-per-client", "20000", "--idle-ms", "300000"]);
     let limit = Duration::from_secs(120);
     let mut clients: Vec<TcpStream> = (0..CROWD)
+    // An IPv4 address is the same in whichever form it comes, in the log too.
+    assert!(ask(b"PROXY TCP6 ::ffff:192.0.2.9 ::1 5000 80\r\n", "/4").starts_with("HTTP/1.1 200"));
+    wait_until("its line", SOON, || world.read("access.log").contains("GET /4"));
+    let log = world.read("access.log");
+    assert!(log.lines().any(|line| line.starts_with("192.0.2.9 - - ")), "{log}");
         .map(|_| {
             let mut client = http::connect(&edge.address).unwrap();
             client.set_read_timeout(Some(limit)).unwrap();

@@ -57,6 +57,13 @@ pub(crate) struct Client {
     pub(crate) local: SocketAddr,
 }
 
+impl Client {
+    /// An IPv4 address that came as an IPv6 address, by a socket for both or by a load balancer's word, is meant as what it is.
+    pub(crate) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()), local }
+    }
+}
+
 /// What follows a response.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -219,7 +226,7 @@ async fn named(
                 buffer.advance(bytes);
                 let Some(peer) = source else { return Ok(Some((balancer, None))) };
                 let seat = clients.admit(peer.ip(), edge.current().limits.connections_per_client_max);
-                return Ok(seat.map(|seat| (Client { peer, ..balancer }, Some(seat))));
+                return Ok(seat.map(|seat| (Client::new(peer, balancer.local), Some(seat))));
             }
             Parsed::Partial if buffer.len() < PROXY_HEADER_BYTES_MAX => {
                 let mut reading = pin!(stream.read_buf(buffer));
