@@ -1,13 +1,16 @@
 //! What the process says of its work on standard error: text for people, JSON for machines.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
+use release::wire;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::print;
 
 /// Flags of every command.
 #[derive(Debug, clap::Args)]
@@ -43,7 +46,9 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
         .with_context(|| format!("`{}` is not a log filter", args.log))?;
     let filtered = tracing_subscriber::registry().with(filter);
     // What cannot be written is not told there either, which would end whoever logs.
-    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(std::io::stderr);
+    let format = args.log_format;
+    let layer =
+        tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(move || Plain(format));
     let started = match args.log_format {
         Format::Text => {
             filtered.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()
@@ -51,6 +56,27 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
         Format::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
+}
+
+/// Standard error for events, in which nothing steers a terminal: some tell what clients and upstreams have said.
+struct Plain(Format);
+
+impl Write for Plain {
+    /// Takes an event, which comes whole.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let plain = match self.0 {
+            // What colours it. In words of others that is escaped already.
+            Format::Text => print::plain_but(&text, &['\n', '\t', '\u{1b}']),
+            Format::Json => wire::plain(text.into_owned()).into(),
+        };
+        io::stderr().write_all(plain.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Between two times that what histograms have taken is put into their buckets. Until then each observation is kept, and nobody

@@ -40,7 +40,12 @@ pub fn line(out: &mut impl Write, line: fmt::Arguments<'_>) {
 
 /// Text in which what steers a terminal stands as what it is: commands print words of other people's requests and responses, too.
 pub fn plain(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    plain_but(text, &['\n', '\t'])
+}
+
+/// The same, with these controls left as they are.
+pub fn plain_but<'a>(text: &'a str, left: &[char]) -> Cow<'a, str> {
+    let steers = |c: char| c.is_control() && !left.contains(&c);
     if !text.contains(steers) {
         return text.into();
     }

@@ -217,6 +217,10 @@ fn what_cannot_be_told_to_upstreams_is_refused() {
         let told = [format!("`{path}` cannot be asked for by health checks"), "hint: give a path".into()];
         assert!(told.iter().all(|text| refused.stderr.contains(text)), "{path}: {}", refused.stderr);
     }
+    let url = "http://127.0.0.1:1";
+    let twice = ["edge", "--upstream", url, "--upstream", "HTTP://127.0.0.1:1", "--listen", "127.0.0.1:0"];
+    let refused = world.bake(".", &twice).run().code(1);
+    assert!(refused.stderr.contains(&format!("the upstream `{url}` is named twice")), "{}", refused.stderr);
     start("edge.example:8080").start().wait_for_text("edge at ", SOON);
 }
 
@@ -229,10 +233,6 @@ fn an_open_admin_address_needs_a_token() {
     // On loopback one is made.
     let mut process = world.bake(".", &[&args[..], &["127.0.0.1:0"]].concat()).start();
     process.wait_for_text("with the token ", SOON);
-    let url = "http://127.0.0.1:1";
-    let twice = ["edge", "--upstream", url, "--upstream", "HTTP://127.0.0.1:1", "--listen", "127.0.0.1:0"];
-    let refused = world.bake(".", &twice).run().code(1);
-    assert!(refused.stderr.contains(&format!("the upstream `{url}` is named twice")), "{}", refused.stderr);
     let said = process.stdout();
     let words: Vec<&str> =
         said.lines().find_map(|l| l.strip_prefix("admin at ")).unwrap().split(' ').collect();
@@ -349,6 +349,26 @@ fn what_clients_and_upstreams_say_steers_no_operators_terminal() {
     assert!(raw.contains("\\u009b2J") && !raw.contains(char::is_control), "{raw:?}");
     let why = edge.bake(&["edge", "why", "http://h/a"]).success().stdout;
     assert!(why.contains("\\u{9b}2J") && !why.contains('\u{9b}'), "{why:?}");
+}
+
+#[test]
+fn what_others_say_steers_no_terminal_that_shows_a_log() {
+    let world = World::new();
+    let upstream = answers("hello");
+    for format in ["text", "json"] {
+        let edge = Edge::front(&world, &[&upstream], &["--log", "info", "--log-format", format]);
+        let purge = r#"{"selectors":[{"group":"a\u009b2J"}],"reason":"b\u009b2J\u007f\u001b\r"}"#;
+        let reply = edge.operate(Request::new("POST", "/v1/purge").body(purge));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let Edge { mut process, .. } = edge;
+        process.wait_for_text("purged", SOON);
+        let said = process.stderr();
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+        if format == "json" {
+            let event: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+            assert_eq!(event["reason"], "b\u{9b}2J\u{7f}\u{1b}\r", "{said}");
+        }
+    }
 }
 
 #[test]
@@ -523,6 +543,13 @@ fn tls_is_verified_and_unix_sockets_work() {
     let misnamed = Edge::start(&world, &["--upstream", &by_address, "--upstream-ca", &ca]);
     assert_eq!(misnamed.get("/").status, 504);
     assert_eq!(secure.asked().len(), 1);
+    // An authority's own certificate, as a self-signed one often is, is told as that.
+    let authority = ["authority.pem", "authority-key.pem"];
+    let own = Upstream::start_tls_with(authority, |_| Answer::Send(response(200, &FRESH, "secret")));
+    let ca = ca.replace("ca.pem", "authority.pem");
+    let mut edge = Edge::front(&world, &[&own], &["--upstream-ca", &ca]);
+    assert_eq!(edge.get("/").status, 504);
+    edge.process.wait_for_text("its certificate is an authority's (CA:TRUE)", SOON);
 
     let local =
         Upstream::start_unix(&world.path("app.sock"), |_| Answer::Send(response(200, &FRESH, "local")));
@@ -555,13 +582,6 @@ fn certificates_are_read_again() {
     reload();
     assert_eq!((edge.get("/4").text().as_str(), secure.asked().len()), ("secret", 2));
     assert_eq!(edge.metric("bakehouse_edge_upstream_reused_total", &[]), 1.0);
-    // An authority's own certificate, as a self-signed one often is, is told as that.
-    let authority = ["authority.pem", "authority-key.pem"];
-    let own = Upstream::start_tls_with(authority, |_| Answer::Send(response(200, &FRESH, "secret")));
-    let ca = ca.replace("ca.pem", "authority.pem");
-    let mut edge = Edge::front(&world, &[&own], &["--upstream-ca", &ca]);
-    assert_eq!(edge.get("/").status, 504);
-    edge.process.wait_for_text("its certificate is an authority's (CA:TRUE)", SOON);
     world.write("ca.pem", fixture("cert.pem"));
     reload();
     assert_eq!((edge.get("/5").status, secure.asked().len()), (504, 2));
@@ -655,6 +675,23 @@ fn one_that_would_refuse_is_no_retry() {
 }
 
 #[test]
+fn a_slow_upload_does_not_keep_all_others_from_one_that_is_back() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &["--breaker-failures", "1", "--content-seconds", "3600"]);
+    upstream.fall_over(true);
+    assert_eq!(edge.get("/1").status, 502);
+    upstream.fall_over(false);
+    let mut upload = http::connect(&edge.address).unwrap();
+    let request = "POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nslow";
+    upload.write_all(request.as_bytes()).unwrap();
+    let in_flight = || edge.metric("bakehouse_edge_upstream_in_flight", &[&upstream.url]);
+    wait_until("the trial", SOON, || in_flight() == 1.0);
+    wait_until("another one", SOON, || edge.get("/2").status == 200);
+    assert_eq!(in_flight(), 1.0);
+}
+
+#[test]
 fn what_is_removed_from_requests_is_counted() {
     let world = World::new();
     let upstream = answers("hello");
@@ -697,28 +734,26 @@ fn the_access_log_has_a_line_for_each_response() {
     assert_eq!((&logged[1]["status"], &logged[1]["bytes"]), (&200.into(), &5.into()));
     // Moved away and opened again.
     std::fs::rename(&path, world.path("access.log.1")).unwrap();
-#[test]
-fn a_slow_upload_does_not_keep_all_others_from_one_that_is_back() {
-    let world = World::new();
-    let upstream = answers("hello");
-    let edge = Edge::front(&world, &[&upstream], &["--breaker-failures", "1", "--content-seconds", "3600"]);
-    upstream.fall_over(true);
-    assert_eq!(edge.get("/1").status, 502);
-    upstream.fall_over(false);
-    let mut upload = http::connect(&edge.address).unwrap();
-    let request = "POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nslow";
-    upload.write_all(request.as_bytes()).unwrap();
-    let in_flight = || edge.metric("bakehouse_edge_upstream_in_flight", &[&upstream.url]);
-    wait_until("the trial", SOON, || in_flight() == 1.0);
-    wait_until("another one", SOON, || edge.get("/2").status == 200);
-    assert_eq!(in_flight(), 1.0);
-}
-
     edge.process.signal(Signal::HUP);
     wait_until("a line in the new file", SOON, || {
         edge.get("/a?b=c");
         !lines("access.log").is_empty()
     });
+    // Also where the configuration is wrong; and that it cannot be is said.
+    world.write("conf/bakehouse.toml", "nonsense");
+    std::fs::rename(&path, world.path("access.log.2")).unwrap();
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("nonsense"), "{}", failed.stderr);
+    assert!(path.exists());
+    world.write("conf/bakehouse.toml", "");
+    std::fs::rename(&path, world.path("access.log.3")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("cannot be opened: Is a directory (os error 21)\n"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("hint: see that"), "{}", failed.stderr);
+    std::fs::remove_dir(&path).unwrap();
+    let done = edge.bake(&["edge", "reload"]).success().stdout;
+    assert!(done.starts_with("the access log was opened again; memory"), "{done}");
     // What is left is written at the end.
     edge.get("/last");
     let Edge { mut process, .. } = edge;
@@ -749,9 +784,13 @@ fn a_configuration_is_read_again() {
     assert_eq!(of("bakehouse_edge_upstream_reuse_ratio", &old), 0.0);
     assert!(of("bakehouse_edge_upstream_requests_total", &old) >= 1.0);
     // What is wrong changes nothing, and is said.
+    world.write("conf/bakehouse.toml", "[edge.clients]\nquery_only = [\"a\"]\nquery_without = [\"b\"]\n");
+    let failed = edge.bake(&["edge", "reload"]).code(1);
+    assert!(failed.stderr.contains("bakehouse.toml:2:1"), "{}", failed.stderr);
     write("nonsense");
     let failed = edge.bake(&["edge", "reload"]).code(1);
     assert!(failed.stderr.contains("nonsense"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("hint: give scheme and host only"), "{}", failed.stderr);
     assert_eq!(edge.get("/3").text(), "new");
     assert!(edge.get("/1").field("cache-status").unwrap().contains("hit"), "the cache stays");
 }
@@ -779,21 +818,6 @@ fn limits_rules_and_memory_are_read_again() {
     assert!(held > 140e6, "{held}");
     write("memory = 100000000\n[edge.clients]\nquery_without = [\"utm_*\"]\nhead_bytes = 1024\n");
     let done = edge.bake(&["edge", "reload"]).success();
-    // Also where the configuration is wrong; and that it cannot be is said.
-    world.write("conf/bakehouse.toml", "nonsense");
-    std::fs::rename(&path, world.path("access.log.2")).unwrap();
-    let failed = edge.bake(&["edge", "reload"]).code(1);
-    assert!(failed.stderr.contains("nonsense"), "{}", failed.stderr);
-    assert!(path.exists());
-    world.write("conf/bakehouse.toml", "");
-    std::fs::rename(&path, world.path("access.log.3")).unwrap();
-    std::fs::create_dir(&path).unwrap();
-    let failed = edge.bake(&["edge", "reload"]).code(1);
-    assert!(failed.stderr.contains("cannot be opened: Is a directory (os error 21)\n"), "{}", failed.stderr);
-    assert!(failed.stderr.contains("hint: see that"), "{}", failed.stderr);
-    std::fs::remove_dir(&path).unwrap();
-    let done = edge.bake(&["edge", "reload"]).success().stdout;
-    assert!(done.starts_with("the access log was opened again; memory"), "{done}");
     assert!(done.stdout.contains("memory, limits and rules"), "{}", done.stdout);
     wait_until("a smaller store", SOON, || edge.metric("bakehouse_edge_store_bytes", &[]) < 70e6);
     assert!(edge.get("/b?utm_source=x").field("x-target").unwrap() == "/b", "the rule holds");
@@ -803,9 +827,6 @@ fn limits_rules_and_memory_are_read_again() {
     // What is wrong is said with its line, and changes nothing.
     write("[edge.clients]\nhead_bytes = 5\n");
     let failed = edge.bake(&["edge", "reload"]).code(1);
-    world.write("conf/bakehouse.toml", "[edge.clients]\nquery_only = [\"a\"]\nquery_without = [\"b\"]\n");
-    let failed = edge.bake(&["edge", "reload"]).code(1);
-    assert!(failed.stderr.contains("bakehouse.toml:2:1"), "{}", failed.stderr);
     assert!(
         failed.stderr.contains("bakehouse.toml:4") && failed.stderr.contains("1024"),
         "{}",
@@ -833,7 +854,6 @@ impl Switches {
         trust_forwarded: false,
     };
     const ON: Self = Self {
-    assert!(failed.stderr.contains("hint: give scheme and host only"), "{}", failed.stderr);
         client_validation: true,
         set_cookie: true,
         s_maxage: true,
@@ -1201,6 +1221,11 @@ fn load_balancers_say_who_their_clients_are() {
     // Without a header nobody is served.
     assert_eq!(ask(b"", "/3"), "");
     assert_eq!(upstream.asked().len(), 2);
+    // An IPv4 address is the same in whichever form it comes, in the log too.
+    assert!(ask(b"PROXY TCP6 ::ffff:192.0.2.9 ::1 5000 80\r\n", "/4").starts_with("HTTP/1.1 200"));
+    wait_until("its line", SOON, || world.read("access.log").contains("GET /4"));
+    let log = world.read("access.log");
+    assert!(log.lines().any(|line| line.starts_with("192.0.2.9 - - ")), "{log}");
 }
 
 /// Clients at once for one cold object.
@@ -1221,11 +1246,6 @@ fn a_crowd_for_one_cold_object_is_one_request() {
         Edge::front(&world, &[&upstream], &["--connections-per-client", "20000", "--idle-ms", "300000"]);
     let limit = Duration::from_secs(120);
     let mut clients: Vec<TcpStream> = (0..CROWD)
-    // An IPv4 address is the same in whichever form it comes, in the log too.
-    assert!(ask(b"PROXY TCP6 ::ffff:192.0.2.9 ::1 5000 80\r\n", "/4").starts_with("HTTP/1.1 200"));
-    wait_until("its line", SOON, || world.read("access.log").contains("GET /4"));
-    let log = world.read("access.log");
-    assert!(log.lines().any(|line| line.starts_with("192.0.2.9 - - ")), "{log}");
         .map(|_| {
             let mut client = http::connect(&edge.address).unwrap();
             client.set_read_timeout(Some(limit)).unwrap();
