@@ -107,6 +107,8 @@ pub(crate) struct Line<'a> {
 }
 
 type Buffer = Arc<Mutex<Vec<u8>>>;
+/// What came of opening the file again, for all who wait.
+type Opened = Result<(), Arc<io::Error>>;
 
 #[derive(Debug)]
 struct Shared {
@@ -114,7 +116,7 @@ struct Shared {
     target: LogTarget,
     buffers: Mutex<Vec<Buffer>>,
     /// Those who wait for the file to be opened again.
-    reopen: Mutex<Vec<mpsc::Sender<Result<(), Arc<io::Error>>>>>,
+    reopen: Mutex<Vec<mpsc::Sender<Opened>>>,
     stop: AtomicBool,
     dropped: AtomicU64,
     failed: AtomicU64,

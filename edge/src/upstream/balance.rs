@@ -120,16 +120,16 @@ pub(super) fn order(balance: Balance, candidates: &[Candidate], draw: Draw) -> V
         Balance::First => order.sort_unstable(),
     }
     order.sort_by_key(|index| !candidates[*index].usable);
-    // Where the load is not looked at, one that starts slowly gives up its turn as often as its share says: to the next by
-    // the hash, or to any of the others, rarely to one that starts slowly as well.
+    // Where the load is not looked at, one that starts slowly gives up its turn as often as its share says: of those by turns to
+    // any other, rarely to one that starts slowly as well, and else to the next.
+    let looks_at_load = matches!(balance, Balance::LeastConnections | Balance::RandomTwo);
     let gives_up = || (draw.random >> 32) as u32 % SHARE_WHOLE >= candidates[order[0]].share;
-    if matches!(balance, Balance::RoundRobin | Balance::Hash) && usable > 1 && gives_up() {
+    if !looks_at_load && usable > 1 && gives_up() {
         let chance = |place: &usize| {
             let other = &candidates[order[*place]];
             (mix(draw.random ^ other.identity) >> 32) * u64::from(other.share)
         };
-        let by_hash = balance == Balance::Hash;
-        let stand_in = (1..usable).take(if by_hash { 1 } else { usable }).max_by_key(chance);
+        let stand_in = if balance == Balance::RoundRobin { (1..usable).max_by_key(chance) } else { Some(1) };
         order.swap(0, stand_in.unwrap_or(0));
     }
     order
@@ -246,9 +246,11 @@ mod tests {
     fn a_slow_start_takes_its_share() {
         let mut two = all(&[0, 0]);
         two[0].share = SHARE_WHOLE / 4;
-        for balance in [Balance::RoundRobin, Balance::Hash] {
+        for (balance, part) in
+            [(Balance::RoundRobin, 350..650), (Balance::Hash, 350..650), (Balance::First, 850..1_150)]
+        {
             let count = firsts(balance, &two, 4_000)[0];
-            assert!((350..650).contains(&count), "a quarter of a half of 4,000, not {count}");
+            assert!(part.contains(&count), "{balance}: a quarter of its part of 4,000, not {count}");
         }
         assert_eq!(firsts(Balance::LeastConnections, &two, 10), [0, 10]);
         // Alone it gets everything.

@@ -93,7 +93,7 @@ impl Names {
     /// Whether an address is one of the name's, as far as that is known. Has it looked up again, in the background, when that is
     /// due.
     pub(super) fn has(self: &Arc<Self>, ip: IpAddr) -> bool {
-        self.look().0.iter().any(|address| address.ip() == ip)
+        self.is_literal || self.look().0.iter().any(|address| address.ip() == ip)
     }
 
     /// What is known, and the look-up that goes on or begins where it is due.
