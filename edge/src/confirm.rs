@@ -17,7 +17,7 @@ use crate::{
         validate::{self, Tag},
         vary::{self, Selection},
     },
-    purge::Began,
+    purge::{Began, Mark},
     reply::Reply,
     store::Stored,
 };
@@ -181,7 +181,7 @@ impl Edge {
             // This one answer was confirmed. What is held may not be used again, unless it is the request alone that forbids
             // to keep anything: nobody ends what others share.
             if reason.is_of_response() {
-                stored.make_stale(receipt.got);
+                stored.apply(Mark::Unverified);
             }
             return Confirmed { stored: Arc::new(copy), refused: Some(reason), own };
         }

@@ -128,7 +128,7 @@ impl Reason {
             Self::Policy(why) => text(Reuse::Validate { why }),
             Self::Lease => "validated: the lease has lapsed",
             Self::Invalidated => {
-                "validated: an unsafe request, or the invalidation of its group, made it invalid"
+                "validated: an unsafe request, the invalidation of its group, or a later response made it invalid"
             }
             Self::Unverified => "validated: it is to be compared with the new release",
             Self::Superseded => "fetched: another content is published",

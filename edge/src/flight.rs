@@ -29,7 +29,7 @@ use crate::{
         validate,
         vary::{self, Codings, Selection},
     },
-    purge::Began,
+    purge::{Began, Mark},
     receive::Receiving,
     reply::Reply,
     store::{Found, Stored},
@@ -380,6 +380,11 @@ impl Edge {
             Ok(names) => names,
             Err(reason) if beginning.is_empty() => {
                 self.note_refused(plan, reason, receipt.got);
+                if let Some(held) = held
+                    && storing::ends_held(reply.status, reason)
+                {
+                    held.apply(Mark::Unverified);
+                }
                 return Ending::one(Outcome::Alone(Box::new(reply), reason));
             }
             // A rest that may not be kept is not put to what is held, nor sent to one who asked for all.

@@ -36,7 +36,7 @@ use crate::{
         range,
         reuse::{ClientValidation, Reuse, reuse},
         status::ttl_seconds,
-        validate::Tag,
+        validate::{CONTENT_DIGESTS, Tag},
         vary::{Class, Codings},
     },
     respond::CACHE_NAME,
@@ -52,13 +52,6 @@ const SCHEME: &[u8] = b"http://";
 const BEGINNING_BYTES: usize = 16 << 10;
 /// The part of a head that is made for each response.
 const TAIL_BYTES_MAX: usize = 320;
-
-/// Fields that a part must not have as the whole does.
-const OF_THE_WHOLE: [HeaderName; 3] = [
-    header::CONTENT_RANGE,
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
-];
 
 /// What a plain request says, from one look at each of its fields.
 #[derive(Debug, Default)]
@@ -347,6 +340,11 @@ impl Answering<'_> {
         else {
             return None;
         };
+        // Of no content and of a part the digest is another.
+        let is_digested = || CONTENT_DIGESTS.iter().any(|name| stored.fields().get(name).is_some());
+        if (self.is_head || self.plain.range.is_some()) && is_digested() {
+            return None;
+        }
         let length = stored.body().len();
         let (status, span) = match self.status(stored)? {
             StatusCode::OK => match self.span(stored)? {
@@ -495,8 +493,7 @@ impl Answering<'_> {
                 return None;
             }
         }
-        let says_otherwise = |name: &HeaderName| stored.fields().get(name).is_some();
-        if OF_THE_WHOLE.iter().any(says_otherwise) {
+        if stored.fields().get(&header::CONTENT_RANGE).is_some() {
             return None;
         }
         let span = range::only(line, stored.body().len() as u64)?;

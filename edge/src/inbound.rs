@@ -63,6 +63,11 @@ impl Inbound {
             headers.insert(header::HOST, host);
         }
         headers.insert(forward::REQUEST_ID, self.id.clone());
+        if self.takes_trailers {
+            // They go through to the client (RFC 9110 §10.1.4).
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
     }
 }
 
@@ -72,11 +77,6 @@ impl Edge {
         let mut headers = HeaderMap::clone(&inbound.headers);
         forward::add_via(&mut headers, inbound.version, &self.config.name);
         forward::add_cdn_loop(&mut headers, &self.config.name);
-        if inbound.takes_trailers {
-            // They go through to the client (RFC 9110 §10.1.4).
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-        }
         headers
     }
 }

@@ -287,14 +287,15 @@ impl Edge {
         trace::note(|| Step::by(failure.clause(), "a failure: the old parts stand in"));
         Counted::Stale.count();
         let told = Told { detail: Some(failure.as_str()), ..told };
-        let (forward, forward_status) = (told.forward, failure.status());
-        let status = CacheStatus { forward, forward_status, ..hit_status(left_ms, told) };
+        let (forward, forward_status, collapsed) = (told.forward, failure.status(), told.collapsed);
+        let status = CacheStatus { forward, forward_status, collapsed, ..hit_status(left_ms, told) };
         Some(self.answer_parts(inbound, &cut, status))
     }
 
     /// The fields that ask for one range. For several the whole is fetched, from which they can be cut.
     fn range_of(&self, inbound: &Inbound) -> Option<(http::HeaderValue, Option<http::HeaderValue>)> {
-        if !range::is_single(&inbound.headers) {
+        let conditions = inbound.headers.get_all(header::IF_RANGE).iter().count();
+        if conditions > 1 || !range::is_single(&inbound.headers) {
             return None;
         }
         let range = inbound.headers.get(header::RANGE)?.clone();
@@ -395,10 +396,5 @@ impl Edge {
 }
 
 fn hit_status(left_ms: i64, told: Told) -> CacheStatus {
-    CacheStatus {
-        ttl_seconds: Some(ttl_seconds(left_ms)),
-        detail: told.detail,
-        collapsed: told.collapsed,
-        ..CacheStatus::default()
-    }
+    CacheStatus { ttl_seconds: Some(ttl_seconds(left_ms)), detail: told.detail, ..CacheStatus::default() }
 }

@@ -231,7 +231,7 @@ impl Edge {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         count(|counts| counts.sent_bytes.add(length));
-        let body = if inbound.method == Method::HEAD { OutBody::empty() } else { body };
+        let body = without_content(inbound, &mut headers, body);
         self.finish(inbound, code, headers, body, Some(status))
     }
 
@@ -292,7 +292,7 @@ impl Edge {
                 headers.remove(header::CONTENT_LENGTH);
             }
         }
-        let body = if inbound.method == Method::HEAD { OutBody::empty() } else { body };
+        let body = without_content(inbound, &mut headers, body);
         self.finish(inbound, code, headers, body, Some(status))
     }
 
@@ -351,6 +351,15 @@ impl Edge {
         response.headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         response
     }
+}
+
+/// The content of what a GET has brought, as the method of a request has it: a HEAD gets none, and no digest of it.
+fn without_content(inbound: &Inbound, headers: &mut HeaderMap, body: OutBody) -> OutBody {
+    if inbound.method != Method::HEAD {
+        return body;
+    }
+    validate::strip_digests(headers);
+    OutBody::empty()
 }
 
 /// A redirect from a folder to its slash keeps the query, which is not part of a site's keys.

@@ -43,15 +43,22 @@ impl Scope {
                 .map(|name| HeaderName::from_bytes(name).ok())
                 .collect(),
         };
+        // Without a field that tells how the response may be used, what is left could not be used at all.
+        let names = names.filter(|names| !names.iter().any(tells_use));
         match (&mut *self, names) {
             (Self::Whole, _) => {}
-            // An unreadable or empty list of names restricts everything: the safe reading.
+            // An unreadable or empty list of names restricts everything, as caches may read any (RFC 9111 §5.2.2.7).
             (_, None) => *self = Self::Whole,
             (_, Some(names)) if names.is_empty() => *self = Self::Whole,
             (Self::Fields(held), Some(names)) => held.extend(names),
             (Self::Absent, Some(names)) => *self = Self::Fields(names),
         }
     }
+}
+
+/// Whether a field tells for whom a response is, for how long, or how its content is to be read.
+fn tells_use(name: &HeaderName) -> bool {
+    matches!(*name, header::VARY | header::CONTENT_ENCODING) || name.as_str().ends_with("cache-control")
 }
 
 /// The directives of a response that a shared cache acts on.
@@ -436,6 +443,8 @@ mod tests {
             Scope::Fields(vec![header::SET_COOKIE, HeaderName::from_static("x-id")])
         );
         assert_eq!(response(&["private=\"\""]).private, Scope::Whole);
+        assert_eq!(response(&["private=\"x-id, Vary\""]).private, Scope::Whole);
+        assert_eq!(response(&["no-cache=\"x-id\", no-cache=\"cdn-cache-control\""]).no_cache, Scope::Whole);
         assert_eq!(response(&["private=\"x\", private"]).private, Scope::Whole);
         assert_eq!(response(&["no-cache=set-cookie"]).no_cache, Scope::Fields(vec![header::SET_COOKIE]));
         // An argument where none belongs does not weaken a restriction.

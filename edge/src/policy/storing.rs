@@ -19,6 +19,8 @@ pub enum NoStore {
     RequestNoStore,
     /// An interim or 304 status, or a 206 whose part is not told or was not asked for.
     Status,
+    /// A status that is for one client or its network, and may not be stored (RFC 6585).
+    OneClient,
     /// An answer about a range that says too little to stand by itself, or nothing about the rest.
     Range,
     /// A status that this cache does not understand, under `must-understand` (RFC 9111 §5.2.2.3).
@@ -50,6 +52,7 @@ impl NoStore {
             Self::Method => "method",
             Self::RequestNoStore => "request-no-store",
             Self::Status => "status",
+            Self::OneClient => "one-client",
             Self::Range => "range",
             Self::NotUnderstood => "not-understood",
             Self::NoStore => "no-store",
@@ -70,6 +73,7 @@ impl NoStore {
             Self::Method => "RFC 9110 §9.3.3",
             Self::RequestNoStore => "RFC 9111 §5.2.1.5",
             Self::Status | Self::NotCacheable | Self::TooLarge => "RFC 9111 §3",
+            Self::OneClient => "RFC 6585",
             Self::Range => "RFC 9111 §3.3",
             Self::NotUnderstood => "RFC 9111 §5.2.2.3",
             Self::NoStore => "RFC 9111 §5.2.2.5",
@@ -87,7 +91,12 @@ impl NoStore {
     pub fn is_of_response(self) -> bool {
         !matches!(
             self,
-            Self::Method | Self::RequestNoStore | Self::Range | Self::Authorization | Self::Superseded
+            Self::Method
+                | Self::RequestNoStore
+                | Self::OneClient
+                | Self::Range
+                | Self::Authorization
+                | Self::Superseded
         )
     }
 
@@ -127,6 +136,9 @@ pub fn storing(
     }
     if status.is_informational() || status == StatusCode::NOT_MODIFIED {
         return Err(NoStore::Status);
+    }
+    if is_never_stored(status) {
+        return Err(NoStore::OneClient);
     }
     if status == StatusCode::PARTIAL_CONTENT && ContentRange::of(headers).is_none() {
         return Err(NoStore::Status);
@@ -177,6 +189,16 @@ pub fn storing(
     Ok(())
 }
 
+/// Whether a response that is not stored ends the use of the one that is held for its request: it says what became of the
+/// resource, for others as well, so that none of them gets the old one without asking (RFC 9111 §4.3.3). An error, or the
+/// refusal of one client, says nothing about it.
+pub fn ends_held(status: StatusCode, reason: NoStore) -> bool {
+    let is_about_resource = status.is_success()
+        || status.is_redirection()
+        || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    is_about_resource && reason.is_of_response()
+}
+
 /// Whether a response with `Set-Cookie` says that it is for all. What is merely assumed to be fresh never does.
 fn cookie_for_all(control: &Control, freshness: &Freshness, set_cookie: SetCookie) -> bool {
     let directives = &control.directives;
@@ -185,6 +207,12 @@ fn cookie_for_all(control: &Control, freshness: &Freshness, set_cookie: SetCooki
         SetCookie::ForAll => directives.public || directives.s_maxage.is_some() || control.targeted.is_some(),
         SetCookie::Store => directives.public || freshness.source.is_explicit(),
     }
+}
+
+/// The statuses that say something to one client or about its network, whose definitions forbid to store them (RFC 6585 §3 to
+/// §6).
+fn is_never_stored(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 428 | 429 | 431 | 511)
 }
 
 /// The statuses whose caching this cache understands (RFC 9110 §15).
@@ -284,7 +312,7 @@ mod tests {
     fn a_row_for_each_clause() {
         use NoStore as N;
         type Fields = &'static [(&'static str, &'static str)];
-        let rows: [(Fields, u16, Fields, Result<(), N>); 54] = [
+        let rows: [(Fields, u16, Fields, Result<(), N>); 56] = [
             (&[], 200, &[("cache-control", "max-age=1")], Ok(())),
             (&[("cookie", "a=b")], 200, &[("cache-control", "max-age=1")], Ok(())),
             (&[], 200, &[("cache-control", "max-age=0")], Err(N::Useless)),
@@ -338,6 +366,8 @@ mod tests {
             (&[], 206, &[("cache-control", "max-age=9")], Err(N::Status)),
             (&[], 304, &[("cache-control", "max-age=9")], Err(N::Status)),
             (&[], 404, &[("cache-control", "max-age=9")], Ok(())),
+            (&[], 429, &[("cache-control", "public, max-age=9"), ("etag", "\"a\"")], Err(N::OneClient)),
+            (&[], 511, &[("cdn-cache-control", "max-age=9")], Err(N::OneClient)),
             (&[], 503, &[("cache-control", "max-age=9")], Ok(())),
             (&[], 503, &[("etag", "\"a\"")], Err(N::NotCacheable)),
             (&[], 599, &[("cache-control", "max-age=9")], Ok(())),

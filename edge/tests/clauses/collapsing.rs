@@ -270,3 +270,34 @@ async fn who_asks_for_a_range_keeps_no_others_from_sharing() {
         assert_eq!(upstream.requests().len(), 2);
     }
 }
+
+/// RFC 9211 §2.6: what is answered from the store was not forwarded, however long it waited for another's response.
+#[tokio::test]
+async fn who_waited_in_vain_and_finds_a_copy_has_a_hit() {
+    let upstream = Upstream::start(|head| {
+        let language = field(head, "accept-language").unwrap();
+        let fields = [("cache-control", "max-age=60"), ("vary", "accept-language")];
+        match &*language {
+            "en" => Reply::Parts(vec![response(200, &fields, "hello")]),
+            _ => send(200, &fields, "salut"),
+        }
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let ask = |language: &'static str| {
+        let edge = Arc::clone(&edge);
+        tokio::spawn(async move { edge.ask("GET", "/", &[("accept-language", language)]).await })
+    };
+    let leader = ask("en");
+    upstream.wait_for(1).await;
+    let follower = ask("fr");
+    eventually("a follower", || edge.edge.state().waiting == 1).await;
+    // One who asks for a range waits for nobody, and brings the whole.
+    let fields = [("accept-language", "fr"), ("range", "bytes=0-1")];
+    assert_eq!(edge.ask("GET", "/", &fields).await.text(), "sa");
+    eventually("the store", || edge.edge.state().flights == 1).await;
+    upstream.permit(1);
+    assert_eq!(leader.await.unwrap().text(), "hello");
+    let seen = follower.await.unwrap();
+    assert_eq!((seen.text(), &*seen.cache_status()), ("salut", "Bakehouse; hit; ttl=60"));
+}

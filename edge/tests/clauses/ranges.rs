@@ -646,3 +646,16 @@ async fn several_parts_say_each_for_itself_which_they_are() {
     }
     assert_eq!(upstream.requests().len(), 1);
 }
+
+/// RFC 9110 §13.1.5: a client that says of two that it holds them has said of none.
+#[tokio::test]
+async fn two_conditions_of_a_range_are_none_that_holds() {
+    let upstream =
+        Upstream::start(|_| send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "0123456789"))
+            .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    let twice = [("range", "bytes=0-1"), ("if-range", "\"a\""), ("if-range", "\"b\"")];
+    let seen = edge.ask("GET", "/", &twice).await;
+    assert_eq!((seen.status, seen.text()), (200, "0123456789"), "{}", seen.head);
+}

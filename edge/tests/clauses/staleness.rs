@@ -208,3 +208,35 @@ async fn one_client_ends_no_freshness_of_others() {
         );
     }
 }
+
+/// RFC 9111 §4.3.3, §4.3.4: what an upstream has said of a copy since holds, whatever that allowed before.
+#[tokio::test]
+async fn what_is_not_valid_any_more_is_not_used_stale() {
+    let first = [("cache-control", "max-age=0, stale-while-revalidate=60"), ("etag", "\"a\"")];
+    let private = [("cache-control", "private"), ("etag", "\"a\"")];
+    let large = "x".repeat(100);
+    for (then, is_valid) in [
+        (send(304, &private, ""), false),
+        (send(304, &[("cache-control", "no-store")], ""), false),
+        (send(304, &[("vary", "*")], ""), false),
+        (send(200, &private, "new"), false),
+        (send(200, &[], "new"), false),
+        (send(404, &[("cache-control", "no-store")], "gone"), false),
+        (send(410, &[], "gone"), false),
+        (send(302, &[], "elsewhere"), false),
+        // These say nothing about it.
+        (send(500, &[], "error"), true),
+        (send(429, &[("cache-control", "max-age=60")], "slower"), true),
+        (send(403, &[], "not you"), true),
+    ] {
+        let upstream = Upstream::script(vec![send(200, &first, &large), then, send(200, &[], "asked")]).await;
+        let edge = first_of(&upstream).await;
+        // Shown stale, and validated behind.
+        assert!(edge.get("/").await.cache_status().contains("hit"));
+        upstream.wait_for(2).await;
+        eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+        let seen = edge.get("/").await;
+        let is_shown = seen.text() == large;
+        assert_eq!(is_shown, is_valid, "{:?} {}", upstream.requests(), seen.head);
+    }
+}

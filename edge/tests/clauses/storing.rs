@@ -341,3 +341,68 @@ async fn what_ends_with_a_reset_did_not_end() {
     let seen = edge.get("/").await;
     assert_eq!((seen.text(), seen.cache_status().contains("fwd=uri-miss")), ("whole", true));
 }
+
+/// RFC 6585 §3 to §6: these are for one client or for one network.
+#[tokio::test]
+async fn what_is_said_to_one_client_is_never_kept() {
+    let upstream = Upstream::start(|head| {
+        let status = head.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+        send(status, &[("cache-control", "public, max-age=60"), ("etag", "\"a\"")], "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for status in [428, 429, 431, 511] {
+        assert!(!is_hit(&edge, &format!("/{status}")).await, "{status}");
+    }
+}
+
+/// RFC 9111 §5.2.2.4, §5.2.2.7: what is named there is not kept; without these fields nobody could tell what is.
+#[tokio::test]
+async fn what_tells_how_to_use_a_response_is_not_for_one_client() {
+    for scope in ["private", "no-cache"] {
+        for name in ["vary", "x-mine, Cache-Control", "content-encoding", "cdn-cache-control"] {
+            let upstream = Upstream::start(move |head| {
+                let language = field(head, "accept-language").unwrap_or_default();
+                let is_known = field(head, "if-none-match").is_some();
+                let age = if is_known { 60 } else { 0 };
+                let control = format!("max-age={age}, {scope}=\"{name}\"");
+                let mut fields = vec![("cache-control", &*control), ("etag", "\"a\"")];
+                if !is_known {
+                    fields.extend([("vary", "accept-language"), ("content-encoding", "x-b")]);
+                }
+                send(if is_known { 304 } else { 200 }, &fields, &language)
+            })
+            .await;
+            let edge = front(&[&upstream]).await;
+            for language in ["en", "de", "en", "fr"] {
+                let seen = edge.ask("GET", "/", &[("accept-language", language)]).await;
+                eventually("the store", || edge.edge.state().flights == 0).await;
+                assert!(!seen.cache_status().contains("hit"), "{scope} {name} {}", seen.head);
+                assert_eq!(seen.field("content-encoding").as_deref(), Some("x-b"), "{scope} {name}");
+            }
+        }
+    }
+}
+
+/// RFC 9111 §4.1: a field that ends here is told anew, and selects as it is told.
+#[tokio::test]
+async fn a_response_that_varies_by_what_is_told_anew() {
+    let upstream = Upstream::start(|head| {
+        let name = head.split(['/', ' ']).nth(2).unwrap();
+        let told = field(head, name).unwrap_or_default();
+        send(200, &[("cache-control", "max-age=60"), ("vary", name)], &told)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let with: &[(&str, &str)] = &[("te", "trailers"), ("connection", "te")];
+    for (path, told) in [("/te", "trailers"), ("/connection", "te")] {
+        for kind in ["fwd", "hit"] {
+            for (fields, text) in [(with, told), (&[], "")] {
+                let seen = edge.ask("GET", path, fields).await;
+                eventually("the store", || edge.edge.state().flights == 0).await;
+                assert_eq!(seen.text(), text, "{path} {}", seen.head);
+                assert!(seen.cache_status().contains(kind), "{path} {}", seen.head);
+            }
+        }
+    }
+}

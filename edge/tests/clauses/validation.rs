@@ -2,7 +2,7 @@
 
 use edge::policy::query::QueryKey;
 
-use crate::support::{Upstream, eventually, field, front, run, send, upstream_config};
+use crate::support::{Reply, Upstream, eventually, field, front, run, send, upstream_config};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -398,6 +398,43 @@ async fn of_several_that_are_selected_the_latest_answers() {
             let seen = edge.ask("GET", "/", &[("x-a", "1"), ("x-b", "2"), way]).await;
             assert_eq!(seen.text(), answer, "{latest_first} {control} {way:?}");
             assert!(seen.cache_status().contains("; hit"), "{}", seen.head);
+        }
+    }
+}
+
+/// RFC 9530 §2, §B.2: a HEAD has no content to digest, and neither it nor a 304 says anything about that of the stored response.
+#[tokio::test]
+async fn a_digest_of_no_content_is_not_that_of_the_stored_one() {
+    let upstream = Upstream::start(|head| {
+        let digest = |text| [("etag", "\"a\""), ("content-digest", text), ("content-md5", text)];
+        let (status, control, fields) = if head.starts_with("HEAD") {
+            (200, "max-age=60", digest("sha-256=:NONE:"))
+        } else if field(head, "if-none-match").is_some() {
+            (304, "max-age=60", digest("sha-256=:NONE:"))
+        } else {
+            (200, "max-age=0", digest("sha-256=:BODY:"))
+        };
+        let fields = [&[("cache-control", control), ("repr-digest", "sha-256=:BODY:")], &fields[..]].concat();
+        let Reply::Send(mut bytes) = send(status, &fields, "x") else { unreachable!() };
+        // A HEAD tells how long the content is, and brings none.
+        bytes.truncate(bytes.len() - usize::from(head.starts_with("HEAD")));
+        Reply::Send(bytes)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (path, method) in [("/head", "HEAD"), ("/get", "GET")] {
+        edge.get(path).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        edge.ask(method, path, &[]).await;
+        let held = edge.get(path).await;
+        let digests = ["content-digest", "content-md5", "repr-digest"].map(|name| held.field(name));
+        assert_eq!(digests, [(); 3].map(|()| Some("sha-256=:BODY:".to_owned())), "{path} {}", held.head);
+        // On the short way and the long one.
+        for fields in [&[][..], &[("via", "1.1 other")]] {
+            let head = edge.ask("HEAD", path, fields).await;
+            assert!(head.cache_status().contains("hit"), "{}", head.head);
+            assert_eq!((head.field("content-digest"), head.field("content-md5")), (None, None));
+            assert_eq!(head.field("repr-digest").as_deref(), Some("sha-256=:BODY:"));
         }
     }
 }
