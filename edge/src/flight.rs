@@ -94,6 +94,17 @@ impl Plan {
         }
     }
 
+    /// Makes it a question of this edge's own, for which nobody waits: what a client said of its request, as `only-if-cached`, it
+    /// said of the answer that it got (RFC 9111 §5.2.1).
+    pub(crate) fn make_own(&mut self) {
+        self.directives = RequestDirectives::default();
+        for name in [header::CACHE_CONTROL, header::PRAGMA] {
+            if self.ask.headers.remove(&name).is_some() {
+                Arc::make_mut(&mut self.request).remove(name);
+            }
+        }
+    }
+
     /// Asks for the whole, whatever is held.
     fn ask_whole(&mut self) {
         self.found = Found::default();

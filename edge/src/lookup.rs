@@ -375,7 +375,8 @@ impl Edge {
             range: None,
         };
         if let Role::Leader(flight) = self.flights.join(&what, None, &self.log) {
-            let plan = self.plan(inbound, what, site, found.clone_for_flight(), false);
+            let mut plan = self.plan(inbound, what, site, found.clone_for_flight(), false);
+            plan.make_own();
             let edge = Arc::clone(self);
             // A record of its own: that of the request ends with its answer.
             let begun = self.observe(inbound);

@@ -119,7 +119,10 @@ pub(super) struct Head {
 pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<Head>, String> {
     let mut room = head::room();
     let mut response = httparse::Response::new(&mut []);
-    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut room);
+    let mut parser = ParserConfig::default();
+    // White space before a colon goes, and is no reason to refuse what an upstream sends (RFC 9112 §5.1).
+    parser.allow_spaces_after_header_name_in_responses(true);
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut room);
     let Status::Complete(length) = parsed.map_err(|error| error.to_string())? else { return Ok(None) };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("it has no status")?;
     let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -172,6 +175,8 @@ mod tests {
         let rows = [
             ("GET", "1.1 200 OK", "content-length: 3", sized(3)),
             ("GET", "1.1 200", "content-length: 3\r\ncontent-length: 3, 3", sized(3)),
+            ("GET", "1.1 200 OK", "content-length \t: 3", sized(3)),
+            ("GET", "1.1 200 OK", "transfer-encoding : chunked", chunked),
             ("GET", "1.1 200 OK", "content-length: 3\r\ncontent-length: 4", Err(())),
             ("GET", "1.1 200 OK", "content-length: +3", Err(())),
             ("GET", "1.1 200 OK", "content-length:", Err(())),

@@ -2,7 +2,7 @@
 
 use edge::policy::{reuse::ClientValidation, rules::SMaxage};
 
-use crate::support::{Reply, Running, Upstream, eventually, run, send, upstream_config};
+use crate::support::{Reply, Running, Upstream, eventually, field, run, send, upstream_config};
 
 /// What is sent once, then a failure.
 async fn once(control: &'static str, then: Reply) -> Upstream {
@@ -238,5 +238,27 @@ async fn what_is_not_valid_any_more_is_not_used_stale() {
         let seen = edge.get("/").await;
         let is_shown = seen.text() == large;
         assert_eq!(is_shown, is_valid, "{:?} {}", upstream.requests(), seen.head);
+    }
+}
+
+/// RFC 9111 §5.2.1, RFC 5861 §3: the directives of a request are about its own answer, not about what is validated behind it.
+#[tokio::test]
+async fn a_validation_behind_has_no_directives_of_a_client() {
+    let stale = [("cache-control", "max-age=0, stale-while-revalidate=60")];
+    let fresh = [("cache-control", "max-age=60")];
+    for (name, value) in [
+        ("cache-control", "only-if-cached"),
+        ("cache-control", "no-store"),
+        ("pragma", "no-cache"),
+    ] {
+        let upstream = Upstream::script(vec![send(200, &stale, "old"), send(200, &fresh, "new")]).await;
+        let edge = first_of(&upstream).await;
+        assert_eq!(edge.ask("GET", "/", &[(name, value)]).await.text(), "old");
+        upstream.wait_for(2).await;
+        eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+        let told = upstream.requests();
+        assert_eq!((field(&told[1], "cache-control"), field(&told[1], "pragma")), (None, None), "{}", told[1]);
+        let seen = edge.get("/").await;
+        assert_eq!((seen.text(), &*seen.cache_status()), ("new", "Bakehouse; hit; ttl=60"), "{value}");
     }
 }
