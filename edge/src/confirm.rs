@@ -80,8 +80,8 @@ impl Edge {
             };
             return Some(self.renewed(renewal, stored));
         }
-        let candidates: Vec<&Arc<Stored>> =
-            found.selected.iter().chain(&found.unverified).chain(&found.parts).collect();
+        let selected = found.selected.iter().chain(&found.unverified).chain(&found.parts);
+        let candidates: Vec<&Arc<Stored>> = selected.filter(|stored| stored.status.is_success()).collect();
         let heads: Vec<HeaderMap> = candidates.iter().map(|stored| stored.head()).collect();
         let heads: Vec<&HeaderMap> = heads.iter().collect();
         let mut answer = None;

@@ -207,7 +207,9 @@ impl Edge {
                     None => headers.remove(name),
                 };
             }
-            validate::make_conditional(&mut headers, &held.head(), &tags);
+            // A 304 stands for a success (RFC 9110 §15.4.5): a condition about anything else would ask about something else.
+            let about = if held.status.is_success() { held.head() } else { HeaderMap::new() };
+            validate::make_conditional(&mut headers, &about, &tags);
         } else if let Some((stored, range)) = found.parts.iter().find_map(|stored| rest_of(stored, whole_max))
         {
             headers.insert(header::RANGE, range);

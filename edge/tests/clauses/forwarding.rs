@@ -741,7 +741,8 @@ async fn clients_of_http_1_0_see_a_break() {
 /// RFC 9112 §5.1: white space before a colon is removed from a response before it goes on.
 #[tokio::test]
 async fn white_space_before_a_colon_is_removed_from_a_response() {
-    let text = "HTTP/1.1 200 X\r\ncache-control : max-age=60\r\nX-Odd \t: 1\r\ncontent-length : 4\r\n\r\nbody";
+    let text =
+        "HTTP/1.1 200 X\r\ncache-control : max-age=60\r\nX-Odd \t: 1\r\ncontent-length : 4\r\n\r\nbody";
     let upstream = Upstream::script(vec![Reply::Send(text.into())]).await;
     let edge = front(&[&upstream]).await;
     for told in ["fwd=uri-miss", "hit"] {

@@ -246,18 +246,21 @@ async fn what_is_not_valid_any_more_is_not_used_stale() {
 async fn a_validation_behind_has_no_directives_of_a_client() {
     let stale = [("cache-control", "max-age=0, stale-while-revalidate=60")];
     let fresh = [("cache-control", "max-age=60")];
-    for (name, value) in [
-        ("cache-control", "only-if-cached"),
-        ("cache-control", "no-store"),
-        ("pragma", "no-cache"),
-    ] {
+    for (name, value) in
+        [("cache-control", "only-if-cached"), ("cache-control", "no-store"), ("pragma", "no-cache")]
+    {
         let upstream = Upstream::script(vec![send(200, &stale, "old"), send(200, &fresh, "new")]).await;
         let edge = first_of(&upstream).await;
         assert_eq!(edge.ask("GET", "/", &[(name, value)]).await.text(), "old");
         upstream.wait_for(2).await;
         eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
         let told = upstream.requests();
-        assert_eq!((field(&told[1], "cache-control"), field(&told[1], "pragma")), (None, None), "{}", told[1]);
+        assert_eq!(
+            (field(&told[1], "cache-control"), field(&told[1], "pragma")),
+            (None, None),
+            "{}",
+            told[1]
+        );
         let seen = edge.get("/").await;
         assert_eq!((seen.text(), &*seen.cache_status()), ("new", "Bakehouse; hit; ttl=60"), "{value}");
     }

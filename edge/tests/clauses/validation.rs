@@ -438,3 +438,28 @@ async fn a_digest_of_no_content_is_not_that_of_the_stored_one() {
         }
     }
 }
+
+/// RFC 9110 §15.4.5: a 304 stands for a success, and so says nothing about a stored response that is none.
+#[tokio::test]
+async fn a_304_does_not_renew_what_is_no_success() {
+    for status in [404, 410, 301, 503] {
+        let upstream = Upstream::start(move |head| {
+            let is_conditional =
+                ["if-none-match", "if-modified-since"].iter().any(|name| field(head, name).is_some());
+            let fields = [("cache-control", "max-age=0"), ("last-modified", DATE), ("etag", "\"a\"")];
+            // What was missing is there by then, and is older than the page that said so.
+            let is_there = field(head, "x-there").is_some();
+            match (is_there, is_conditional) {
+                (true, true) => send(304, &fields, ""),
+                (true, false) => send(200, &fields, "here"),
+                (false, _) => send(status, &fields, "gone"),
+            }
+        })
+        .await;
+        let edge = front(&[&upstream]).await;
+        assert_eq!(edge.get("/").await.text(), "gone");
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        let seen = edge.ask("GET", "/", &[("x-there", "1")]).await;
+        assert_eq!((seen.status, seen.text()), (200, "here"), "{status} {}", seen.head);
+    }
+}
