@@ -14,7 +14,7 @@ use release::File;
 use serde::Serialize;
 
 use self::elasticlunr::Terms;
-use crate::config::{IndexFormat, SearchConfig};
+use crate::config::{Config, IndexFormat, SearchConfig};
 use crate::diagnostic::Diagnostic;
 use crate::front_matter::Date;
 use crate::job::plain_file;
@@ -284,21 +284,43 @@ pub(crate) fn pages(library: &Library, lang: &str) -> BTreeSet<PageId> {
         .collect()
 }
 
-/// The search index of a language.
-pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
-    let config = site.config.search_for(lang);
+/// What an index has, of each content.
+type Made = Result<Vec<Arc<Fragment>>, Vec<Diagnostic>>;
+
+/// The contents that a language's index has.
+fn contents(site: &Site, lang: &str) -> Vec<Content> {
     let library = &site.library;
     let sections = (0..library.sections.len() as SectionId)
         .filter(|id| *library.section(*id).lang == *lang && is_section_searched(site, *id))
         .map(Content::Section);
-    let contents: Vec<Content> =
-        sections.chain(pages(library, lang).into_iter().map(Content::Page)).collect();
-    let fragments: Result<Vec<Arc<Fragment>>, Vec<Diagnostic>> = contents
-        .par_iter()
-        .map(|content| Source::of(site, config, *content).fragment(site, config))
-        .collect();
-    let mut fragments = fragments?;
+    sections.chain(pages(library, lang).into_iter().map(Content::Page)).collect()
+}
+
+/// The search index of a language.
+pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
+    let config = site.config.search_for(lang);
+    let contents = contents(site, lang);
+    let fragment = |content: &Content| Source::of(site, config, *content).fragment(site, config);
+    let fragments: Made = contents.par_iter().map(fragment).collect();
+    let fragments = fragments?;
     site.memory.fragments.keep(lang, &contents.iter().map(|content| site.source_of(*content)).collect());
+    Ok(vec![plain_file(&index_name(config, lang), text(config, lang, fragments)?)])
+}
+
+/// The text of a language's index, for a template that asks for its digest. It is made by this thread alone: one that
+/// waits for others may take up another output meanwhile, which would wait for this one.
+pub(crate) fn alone(site: &Arc<Site>, lang: &str) -> Result<Bytes, Vec<Diagnostic>> {
+    let config = site.config.search_for(lang);
+    let fragment = |content: &Content| Source::of(site, config, *content).fragment(site, config);
+    let fragments: Made = contents(site, lang).iter().map(fragment).collect();
+    text(config, lang, fragments?)
+}
+
+fn text(
+    config: &SearchConfig,
+    lang: &str,
+    mut fragments: Vec<Arc<Fragment>>,
+) -> Result<Bytes, Vec<Diagnostic>> {
     fragments.sort_by(|a, b| a.item.url.cmp(&b.item.url));
     let json = if config.index_format.is_elasticlunr() {
         elasticlunr::index(config, lang, &fragments)
@@ -313,7 +335,15 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
             format!("window.searchIndex = {json};")
         }
     };
-    Ok(vec![plain_file(&index_name(config, lang), Bytes::from(text))])
+    Ok(Bytes::from(text))
+}
+
+/// The language whose index is an output.
+pub(crate) fn language_of<'a>(config: &'a Config, output: &str) -> Option<&'a str> {
+    let is_it = |lang: &&str| {
+        config.search_index_for(lang) && output == index_name(config.search_for(lang), lang)
+    };
+    config.language_codes().into_iter().find(is_it)
 }
 
 /// The file name of a language's index.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use blake3::Hash;
 use bytes::Bytes;
 use jiff::Timestamp;
-use tera::{Context, Value};
+use tera::{Context, TeraResult, Value};
 
 use crate::blocks::Blocks;
 use crate::config::{AnchorLinks, Config};
@@ -179,6 +179,9 @@ pub(crate) struct Site {
 /// A taxonomy or a term by its id, and what is shown of its pages.
 type ListName = (Arc<str>, Fields, bool, Pages);
 
+/// A digest of a language's search index: of which SHA-2, and whether it is in base64.
+type IndexDigest = (Arc<str>, u64, bool);
+
 /// Sections, each with or without its pages.
 type SectionValues = Bounded<(SectionId, Fields, bool, bool), Value>;
 
@@ -194,6 +197,8 @@ struct Made {
     lists: Bounded<ListName, Value>,
     summaries: Bounded<(PageId, bool), Value>,
     taxonomies: Mutex<HashMap<ListName, Value>>,
+    /// Digests of search indexes.
+    indexes: Mutex<HashMap<IndexDigest, String>>,
 }
 
 impl Made {
@@ -210,7 +215,8 @@ impl Made {
             sections: std::iter::repeat_with(section_values).take(threads).collect(),
             lists: Bounded::undivided(LISTS_BYTES_MAX),
             summaries: Bounded::new(SUMMARIES_BYTES_MIN + pages * SUMMARIES_BYTES_A_PAGE),
-            taxonomies: Mutex::new(HashMap::new()),
+            taxonomies: Mutex::default(),
+            indexes: Mutex::default(),
         }
     }
 
@@ -323,6 +329,21 @@ impl Site {
     /// Forgets values that only one render asks for.
     pub(crate) fn forget(&mut self) {
         self.made = Made::none(&self.library);
+    }
+
+    /// A digest of a search index, which `make` makes where none has been asked for in this render. Others wait for it.
+    pub(crate) fn index_digest(
+        &self,
+        name: IndexDigest,
+        make: impl FnOnce() -> TeraResult<String>,
+    ) -> TeraResult<String> {
+        let mut known = self.made.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known.get(&name) {
+            return Ok(digest.clone());
+        }
+        let digest = make()?;
+        known.insert(name, digest.clone());
+        Ok(digest)
     }
 
     /// The address of a path such as `/blog/first/`.

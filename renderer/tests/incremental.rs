@@ -634,6 +634,23 @@ fn what_content_asks_for_is_known_where_no_template_asks() {
 }
 
 #[test]
+fn who_shows_the_digest_of_a_search_index_follows_all_that_it_has() {
+    let mut draft = Draft::new();
+    draft.configure("build_search_index = true");
+    draft.set("templates/404.html", "{{ get_hash(path='search_index.en.js') }}");
+    let page = |text: &str| format!("+++\ntitle = \"B\"\nweight = 1\n+++\n{text}\n");
+    holds(
+        draft,
+        &[
+            &|d| d.set("content/docs/b.md", &page("Other words.")),
+            &|d| d.set("content/docs/b.md", &page("{{ config.title }}")),
+            &|d| d.set("content/docs/c.md", "+++\ntitle = \"C\"\nin_search_index = false\n+++\n"),
+            &|d| d.set("static/search_index.en.js", "mine"),
+        ],
+    );
+}
+
+#[test]
 fn code_that_a_filter_shows_looks_as_the_site_does() {
     let mut draft = Draft::new();
     draft.files.retain(|path, _| !path.starts_with("templates/"));

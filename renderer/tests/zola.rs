@@ -3,8 +3,10 @@
 
 mod support;
 
+use base64::Engine as _;
 use bytes::Bytes;
 use renderer::{BaseUrl, Renderer, Sources};
+use sha2::{Digest as _, Sha256, Sha512};
 
 use support::{errors, input, render, render_with, sources, text, with};
 
@@ -731,6 +733,26 @@ fn files_are_looked_up_in_the_documented_order() {
         ],
     );
     assert_eq!(made, "root-static-content-theme-content besidetrue d1c454 true");
+}
+
+/// What `integrity` says of a script must be true of the very bytes, or no browser runs it.
+#[test]
+fn a_search_index_has_the_digest_that_templates_say() {
+    let config = "base_url = \"https://x.example\"\nbuild_search_index = true\n[languages.de]\nbuild_search_index = true\n";
+    let template = "{{ get_hash(path='search_index.en.js', sha_type=256) }} {{ get_hash(path='/search_index.de.js', sha_type=512, base64=false) }}";
+    let pages = [("content/p.md", "Words."), ("content/q.md", "More."), ("content/r.de.md", "Noch eins.")];
+    let mut site = with(&[("zola.toml", config), ("templates/page.html", template)]);
+    site.extend(pages);
+    let (_, files) = render(&site).unwrap();
+    let (english, german) = (&files["search_index.en.js"].body, &files["search_index.de.js"].body);
+    let english = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(english));
+    let german: String = Sha512::digest(german).iter().map(|byte| format!("{byte:02x}")).collect();
+    for page in ["p/index.html", "q/index.html", "de/r/index.html"] {
+        assert_eq!(text(&files, page), format!("{english} {german}"), "{page}");
+    }
+    // A content is part of what it would ask for.
+    site.push(("content/s.md", "{{ get_hash(path='search_index.en.js') }}"));
+    assert!(errors(&site).contains("there is no file `search_index.en.js`"), "{}", errors(&site));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::data_file;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::images::{self, Wish};
 use crate::library::{CONTENT, Content};
-use crate::reads::{Node, note};
+use crate::reads::{Node, note, unnoted};
 use crate::remote::{Failure, Request};
 use crate::scope::Scope;
 use crate::search;
@@ -31,9 +31,17 @@ pub(super) fn get_hash(kwargs: Kwargs, _: &State<'_>) -> TeraResult<String> {
     let kind = kwargs.get::<u64>("sha_type")?.unwrap_or(384);
     let base64 = kwargs.get::<bool>("base64")?.unwrap_or(true);
     match (kwargs.get::<&str>("path")?, kwargs.get::<&str>("literal")?) {
-        (Some(path), None) => Scope::with(|scope| match sha_of_file(&scope.site, path, kind, base64)? {
-            Some(digest) => Ok(digest),
-            None => no_file(&scope.site, "file", path),
+        (Some(path), None) => Scope::with(|scope| {
+            let site = &scope.site;
+            if let Some(digest) = sha_of_file(site, path, kind, base64)? {
+                return Ok(digest);
+            }
+            // Contents are what an index is made of, so they cannot say what it is.
+            let lang = search::language_of(&site.config, path.trim_start_matches('/'));
+            match lang.filter(|_| !scope.in_content) {
+                Some(lang) => sha_of_index(site, lang, kind, base64),
+                None => no_file(site, "file", path),
+            }
         }),
         (None, Some(literal)) => sha(literal.as_bytes(), kind, base64),
         _ => fail("`get_hash` needs either `path` or `literal`".to_owned()),
@@ -62,6 +70,19 @@ pub(super) fn sha_of_file(site: &Site, path: &str, kind: u64, base64: bool) -> T
     let made = sha(&bytes, kind, base64)?;
     site.memory.data.insert(name, Value::from(made.as_str()), 2 * made.len() + 100);
     Ok(Some(made))
+}
+
+/// The SHA-2 digest of a search index, of its very bytes: a browser that is told one takes no others.
+fn sha_of_index(site: &Arc<Site>, lang: &str, kind: u64, base64: bool) -> TeraResult<String> {
+    note(|| Node::Config);
+    note(|| Node::Search(lang.into()));
+    site.index_digest((lang.into(), kind, base64), || {
+        let text = unnoted(|| search::alone(site, lang));
+        match text {
+            Ok(text) => sha(&text, kind, base64),
+            Err(_) => fail(format!("the search index for `{lang}` has no digest, since a content is broken")),
+        }
+    })
 }
 
 pub(super) fn get_image_metadata(kwargs: Kwargs, _: &State<'_>) -> TeraResult<Value> {
@@ -267,10 +288,10 @@ impl Site {
         config.language_codes().into_iter().any(|lang| {
             let folder = if config.is_default(lang) { String::new() } else { format!("{lang}/") };
             let feed = path.strip_prefix(&folder);
-            (config.search_index_for(lang) && path == search::index_name(config.search_for(lang), lang))
-                || (config.feeds_for(lang)
-                    && feed.is_some_and(|name| config.feed_filenames_for(lang).iter().any(|n| n == name)))
-        }) || (config.generate_sitemap && path == "sitemap.xml")
+            config.feeds_for(lang)
+                && feed.is_some_and(|name| config.feed_filenames_for(lang).iter().any(|n| n == name))
+        }) || search::language_of(config, path).is_some()
+            || (config.generate_sitemap && path == "sitemap.xml")
             || (config.generate_robots_txt && path == "robots.txt")
     }
 
