@@ -340,9 +340,8 @@ fn text(
 
 /// The language whose index is an output.
 pub(crate) fn language_of<'a>(config: &'a Config, output: &str) -> Option<&'a str> {
-    let is_it = |lang: &&str| {
-        config.search_index_for(lang) && output == index_name(config.search_for(lang), lang)
-    };
+    let is_it =
+        |lang: &&str| config.search_index_for(lang) && output == index_name(config.search_for(lang), lang);
     config.language_codes().into_iter().find(is_it)
 }
 

@@ -146,9 +146,9 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
         Some(convert(value.1.clone(), false))
     };
     // What a list's item has, which may be missing or nothing.
-    let there = |attribute: &str| {
-        let field = item(attribute, "?");
-        format!("{field} is defined and {field} is not none")
+    let there = |attribute: &Attribute| match attribute.of_item("?").as_str() {
+        "it" => "it is not none".to_owned(),
+        field => format!("{field} is defined and {field} is not none"),
     };
     Some(match name {
         "concat" => {
@@ -170,30 +170,31 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
             format!("{list}[{from}:{to}]")
         }
         "map" => {
-            let attribute = field(argument("attribute"));
-            format!("[{} for it in {list} if {}]", item(&attribute, ""), there(&attribute))
+            let attribute = Attribute::of(argument("attribute"));
+            format!("[{} for it in {list} if {}]", attribute.of_item(""), there(&attribute))
         }
         "filter" => {
-            let attribute = field(argument("attribute"));
+            let attribute = Attribute::of(argument("attribute"));
             match argument("value") {
                 Some(value) => {
-                    format!("[it for it in {list} if {} == {value}]", item(&attribute, "?"))
+                    format!("[it for it in {list} if {} == {value}]", attribute.of_item("?"))
                 }
                 None => format!("[it for it in {list} if {}]", there(&attribute)),
             }
         }
         "group_by" => {
-            let attribute = field(argument("attribute"));
+            let attribute = Attribute::of(argument("attribute"));
             // What all pages have needs no question.
-            if NONE_FIELDS.contains(&attribute.as_str()) || attribute == "lang" {
+            if matches!(&attribute, Attribute::Path(path) if NONE_FIELDS.contains(&&**path) || path == "lang")
+            {
                 return None;
             }
-            format!("[it for it in {list} if {}] | group_by(attribute=\"{attribute}\")", there(&attribute))
+            format!("[it for it in {list} if {}] | group_by(attribute={attribute})", there(&attribute))
         }
         "unique" if argument("attribute").is_some() => {
-            let attribute = field(argument("attribute"));
+            let attribute = Attribute::of(argument("attribute"));
             let those = format!("[it for it in {list} if {}]", there(&attribute));
-            format!("[it[0] for key, it in {those} | group_by(attribute=\"{attribute}\")]")
+            format!("[it[0] for key, it in {those} | group_by(attribute={attribute})]")
         }
         // What is no number stopped nothing.
         "int" | "float" if argument("base").is_none() => {
@@ -402,18 +403,53 @@ fn changed_arguments(
     tokens.splice(open..=end, list.into_iter().filter(|_| !kept.is_empty()));
 }
 
-/// The field `a.0` of `it`.
-fn item(attribute: &str, ask: &str) -> String {
-    attribute.split('.').fold("it".to_owned(), |path, part| {
-        if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            format!("{path}{ask}[{part}]")
-        } else {
-            format!("{path}{ask}.{part}")
-        }
-    })
+/// What filters of lists ask their items for.
+enum Attribute {
+    /// A path such as `extra.names.0`; an empty one is the item itself.
+    Path(String),
+    /// One that is known when the template runs.
+    Value(String),
 }
 
-/// `"a.b"` as it stands after a dot.
-fn field(attribute: Option<String>) -> String {
-    attribute.unwrap_or_default().trim_matches(['"', '\'', '`']).to_owned()
+impl Attribute {
+    fn of(argument: Option<String>) -> Self {
+        let written = argument.unwrap_or_default();
+        let quote = written.chars().next().filter(|sign| ['"', '\'', '`'].contains(sign));
+        let literal = quote
+            .and_then(|quote| written[1..].strip_suffix(quote))
+            .filter(|path| !path.contains(['"', '\'', '`']));
+        match literal {
+            Some(path) => Self::Path(path.to_owned()),
+            None if written.is_empty() => Self::Path(written),
+            None => Self::Value(written),
+        }
+    }
+
+    /// The same of the item `it`.
+    fn of_item(&self, ask: &str) -> String {
+        let path = match self {
+            Self::Path(path) => path,
+            Self::Value(value) => return format!("it{ask}[{value}]"),
+        };
+        path.split('.').filter(|part| !part.is_empty()).fold("it".to_owned(), |path, part| {
+            let is_name = part.chars().all(|c| c.is_alphanumeric() || c == '_');
+            if part.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!("{path}{ask}[{part}]")
+            } else if is_name && !part.starts_with(|c: char| c.is_numeric()) {
+                format!("{path}{ask}.{part}")
+            } else {
+                format!("{path}{ask}[\"{part}\"]")
+            }
+        })
+    }
+}
+
+/// As it is written in an argument.
+impl std::fmt::Display for Attribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "\"{path}\""),
+            Self::Value(value) => f.write_str(value),
+        }
+    }
 }

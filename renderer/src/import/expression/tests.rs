@@ -116,6 +116,14 @@ fn values_are_what_they_were() {
             "[it for it in pages if it?.extra?.a is defined and it?.extra?.a is not none] | group_by(attribute=\"extra.a\")",
         ),
         ("pages | group_by(attribute=\"year\")", "pages | group_by(attribute=\"year\")"),
+        ("found | filter(attribute=\"\") | first", "[it for it in found if it is not none] | first"),
+        ("a | filter(attribute='', value=1)", "[it for it in a if it == 1]"),
+        (
+            "a | map(attribute=`b.c-d`)",
+            "[it.b[\"c-d\"] for it in a if it?.b?[\"c-d\"] is defined and it?.b?[\"c-d\"] is not none]",
+        ),
+        ("a | filter(attribute=key, value=x.y)", "[it for it in a if it?[key] == x.y]"),
+        ("a | group_by(attribute=\"b.\" ~ key)", "a | group_by(attribute=\"b.\" ~ key)"),
     ] {
         assert_eq!(convert_value(read(old)), new);
     }
