@@ -735,6 +735,16 @@ fn files_are_looked_up_in_the_documented_order() {
     assert_eq!(made, "root-static-content-theme-content besidetrue d1c454 true");
 }
 
+#[test]
+fn files_of_content_are_named_as_files_are() {
+    let template = "{{ get_page(path='./a/./b.md').title }} {{ get_section(path='a//_index.md').title }} {{ get_page(path='@/./a/b.md').title }} {{ get_page(path='/a/b.md', allow_missing=true) is none }}";
+    let more = [
+        ("content/a/_index.md", "+++\ntitle = \"A\"\n+++\n"),
+        ("content/a/b.md", "+++\ntitle = \"B\"\n+++\n"),
+    ];
+    assert_eq!(shown(template, &more), "B A B true");
+}
+
 /// What `integrity` says of a script must be true of the very bytes, or no browser runs it.
 #[test]
 fn a_search_index_has_the_digest_that_templates_say() {

@@ -1,5 +1,6 @@
 //! Functions that give pages, sections, terms, and addresses.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -24,10 +25,16 @@ fn not_in<T>(site: &Site, what: &str, path: &str, lang: &str) -> TeraResult<T> {
     missing(site, what, path)
 }
 
-/// The path below `content/`, however a template names it: translations say theirs with the folder.
-fn content_path(kwargs: &Kwargs) -> TeraResult<&str> {
+/// The path below `content/`, however a template names it: translations say theirs with the folder, and in the names of
+/// files `./a//b.md` is `a/b.md`.
+fn content_path(kwargs: &Kwargs) -> TeraResult<Cow<'_, str>> {
     let path = kwargs.must_get::<&str>("path")?;
-    Ok(path.strip_prefix("@/").or_else(|| path.strip_prefix(CONTENT)).unwrap_or(path))
+    let path = path.strip_prefix("@/").or_else(|| path.strip_prefix(CONTENT)).unwrap_or(path);
+    let is_nothing = |part: &str| part.is_empty() || part == ".";
+    if path.starts_with('/') || !path.split('/').any(is_nothing) {
+        return Ok(Cow::Borrowed(path));
+    }
+    Ok(Cow::Owned(path.split('/').filter(|part| !is_nothing(part)).collect::<Vec<_>>().join("/")))
 }
 
 pub(super) fn get_page(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
@@ -36,11 +43,11 @@ pub(super) fn get_page(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, state, site)?;
-        let own = library::counterpart(path, lang, &site.config);
+        let own = library::counterpart(&path, lang, &site.config);
         match site.find_page(&own) {
             Some(id) => Ok(site.page_value(id, scope.fields, scope.absolute)),
             None if allow_missing => Ok(Value::none()),
-            None => not_in(site, "page", path, lang),
+            None => not_in(site, "page", &path, lang),
         }
     })
 }
@@ -53,12 +60,12 @@ pub(super) fn get_section(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value
     Scope::with(|scope| {
         let site = &scope.site;
         let lang = lang_of(&kwargs, state, site)?;
-        let own = library::counterpart(path, lang, &site.config);
+        let own = library::counterpart(&path, lang, &site.config);
         match (site.find_section(&own), first) {
             (Some(id), Some(first)) => Ok(site.section_start(id, scope.fields, scope.absolute, first)),
             (Some(id), None) => Ok(site.section_value(id, scope.fields, scope.absolute, metadata_only)),
             (None, _) if allow_missing => Ok(Value::none()),
-            (None, _) => not_in(site, "section", path, lang),
+            (None, _) => not_in(site, "section", &path, lang),
         }
     })
 }

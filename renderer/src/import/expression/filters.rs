@@ -372,7 +372,7 @@ fn changed_arguments(
         "int" | "float" => &["default"],
         "round" if given.iter().any(|(key, value)| is(key, &["method"]) && common(value)) => &["method"],
         "unique" => &["case_sensitive"],
-        "date" | "default" | "split" => &[],
+        "date" | "default" | "join" | "split" => &[],
         _ => return,
     };
     let is_date = tokens[name].is("date");
@@ -380,7 +380,9 @@ fn changed_arguments(
     let kept = given.iter().filter(|(key, _)| !is(key, gone)).map(|(key, value)| {
         let value = match (tokens[name].as_str(), value.as_slice()) {
             // Here alone `\n` was a line's end.
-            ("split", [Token::Text(pattern)]) if pattern.contains("\\n") || pattern.contains("\\t") => {
+            ("join" | "split", [Token::Text(pattern)])
+                if pattern.contains("\\n") || pattern.contains("\\t") =>
+            {
                 pattern.clone()
             }
             ("date", [Token::Text(format)]) if is(key, &["format"]) => {

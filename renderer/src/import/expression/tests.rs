@@ -93,7 +93,8 @@ fn values_are_what_they_were() {
         ("a | indent(prefix='> ')", "a | indent(prefix='> ')"),
         ("n | round(precision=0)", "n | round(precision=0) | int"),
         ("n | round(method=\"ceil\") | int", "n | round(method=\"ceil\") | int"),
-        ("x | split(pat=\"\\n\") | join(sep='\\n')", "x | split(pat=\"\\n\") | join(sep='\\\\n')"),
+        ("x | split(pat=\"\\n\") | join(sep='\\n')", "x | split(pat=\"\\n\") | join(sep='\\n')"),
+        ("x | join(sep='\\d')", "x | join(sep='\\\\d')"),
         (
             "d | date(format=\"%-d de %B, %Y %H:%M\", locale=l)",
             "d | date(format=\"d' de 'MMMM, y HH:mm\", locale=l)",
