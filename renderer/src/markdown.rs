@@ -91,10 +91,28 @@ pub(crate) struct ContentLink {
 pub(crate) struct Problem {
     pub(crate) at: usize,
     pub(crate) message: String,
-    /// The path of a link that leads nowhere.
-    pub(crate) broken: Option<String>,
+    /// What leads nowhere.
+    pub(crate) broken: Option<Broken>,
     /// What to do about it.
     pub(crate) hint: Option<&'static str>,
+}
+
+/// What `internal_level` of a site may only warn of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// A link to content, by its path.
+    Link(String),
+    Image,
+}
+
+impl Problem {
+    /// The path of a link that leads to no content.
+    pub(crate) fn link(&self) -> Option<&str> {
+        match &self.broken {
+            Some(Broken::Link(target)) => Some(target),
+            Some(Broken::Image) | None => None,
+        }
+    }
 }
 
 /// A rendered text.
@@ -471,7 +489,7 @@ mod tests {
         );
         insta::assert_snapshot!(html.body, @r#"<p><a href="https://x.example/a/#x">a</a> <a href="https://x.example/p/b.csv">b</a> <a rel="noopener external" target="_blank" href="https://c.example?a=1&amp;b=2" title="t">c</a> <img src="https://x.example/p/i.png" alt="i" /> <a href="mailto:m@x.example">m@x.example</a> 🎉 <a href="@/no.md">no</a> <a href="https://x.example/p/?q=1">q</a></p>"#);
         assert_eq!(html.links[0].anchor.as_deref(), Some("x"));
-        assert_eq!(html.problems[0].broken.as_deref(), Some("no.md"));
+        assert_eq!(html.problems[0].link(), Some("no.md"));
     }
 
     #[test]

@@ -406,15 +406,19 @@ fn the_link_checker_of_the_configuration_is_heeded() {
     let config = "base_url = \"https://x.example\"\n[link_checker]\ninternal_level = \"warn\"\nexternal_level = \"warn\"\nskip_prefixes = [\"https://skip.example/\"]\nskip_anchor_prefixes = [\"https://x.example/b/\"]\nignored_files = [\"content/old/*\"]\n";
     let report = check(&with(&[
         ("zola.toml", config),
+        ("bakehouse.toml", ""),
         (
             "content/a.md",
             "+++\ntitle = \"A\"\n+++\n[b](/b/#script) [c](/c/) [d](https://skip.example/x) [e](https://e.example/y)\n",
         ),
         ("content/b.md", "+++\ntitle = \"B\"\n+++\n"),
-        ("content/old/c.md", "+++\ntitle = \"C\"\n+++\n[f](https://f.example/) [e](https://e.example/y)\n"),
+        (
+            "content/old/c.md",
+            "+++\ntitle = \"C\"\n+++\n[f](https://f.example/) ![x](gone.png) [e](https://e.example/y)\n",
+        ),
     ]));
     assert!(report.asks_for_external);
-    assert_eq!(report.counts(), (0, 1), "{}", shown(&report));
+    assert_eq!(report.counts(), (0, 2), "{}", shown(&report));
     assert_eq!(
         report.external.iter().map(|link| link.url.as_str()).collect::<Vec<_>>(),
         ["https://e.example/y"]

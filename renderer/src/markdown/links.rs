@@ -6,7 +6,7 @@ use std::ops::Range;
 use pulldown_cmark::{CowStr, Event, LinkType, Tag, TagEnd};
 use pulldown_cmark_escape::escape_href;
 
-use super::{ContentLink, Picture, Problem, Spanned, Writer};
+use super::{Broken, ContentLink, Picture, Problem, Spanned, Writer};
 use crate::highlight::escape;
 
 impl<'a> Writer<'_, 'a> {
@@ -42,7 +42,7 @@ impl<'a> Writer<'_, 'a> {
                     self.result.problems.push(Problem {
                         at: range.start,
                         message: format!("the link `{dest}` leads to no content"),
-                        broken: Some(plain),
+                        broken: Some(Broken::Link(plain)),
                         hint: Some("name a file by its path below `content/`"),
                     });
                     dest.to_owned()
@@ -216,7 +216,7 @@ impl<'a> Writer<'_, 'a> {
             Some(false) => self.result.problems.push(Problem {
                 at,
                 message: format!("the image `{written}` does not exist"),
-                broken: None,
+                broken: Some(Broken::Image),
                 hint: Some("put it into the page's folder, or into `static/` and begin its address with `/`"),
             }),
             Some(true) => self.result.images.push(address.to_owned()),

@@ -230,12 +230,12 @@ impl Site {
         let html = markdown::render(expanded.as_deref().unwrap_or(body), &around);
         let told = |problem: Problem| {
             // The place in a template's output says nothing; the link's text does.
-            let at = match (&expanded, &problem.broken) {
+            let at = match (&expanded, problem.link()) {
                 (None, _) => Some(parsed.body as usize + problem.at),
                 (Some(_), Some(target)) => text.find(&format!("@/{target}")),
                 (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
             };
-            let near = problem.broken.as_deref().and_then(|target| self.near_target(target));
+            let near = problem.link().and_then(|target| self.near_target(target));
             let (message, word) = match problem.message.rsplit_once(", did you mean ") {
                 Some((message, word)) => (message, Some(format!("did you mean {word}"))),
                 None => (problem.message.as_str(), None),
@@ -252,8 +252,8 @@ impl Site {
             html.problems.into_iter().partition(|problem| self.passes_over(problem));
         if !problems.is_empty() {
             // What a row would have made is not missed beside it.
-            let lacks = |target: &String| self.faults.lacks_page(&format!("{CONTENT}{target}"));
-            let told = problems.into_iter().filter(|p| !p.broken.as_ref().is_some_and(lacks)).map(told);
+            let lacks = |target: &str| self.faults.lacks_page(&format!("{CONTENT}{target}"));
+            let told = problems.into_iter().filter(|p| !p.link().is_some_and(lacks)).map(told);
             let Some(found) = &self.found else { return Err(told.collect()) };
             found.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         }
