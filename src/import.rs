@@ -54,7 +54,7 @@ fn convert(args: &ImportArgs) -> anyhow::Result<()> {
     let sources = render::content(Sources::from_folder(&args.site, &Limits::default()))?;
     let made = match args.from {
         From::Zola => render::content(import::zola(&sources))?,
-        From::Hugo => render::content(import::hugo(&sources))?,
+        From::Hugo => render::content(import::hugo(&sources, jiff::Timestamp::now()))?,
     };
     write(&args.out, &made)?;
     for note in &made.notes {

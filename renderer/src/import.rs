@@ -15,6 +15,7 @@ mod variables;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::config::CONFIG_NAMES;
 use crate::diagnostic::{Diagnostic, Errors, line_and_column};
@@ -78,12 +79,13 @@ impl Imported {
     }
 }
 
-/// Converts a site for Hugo: configuration, front matter, text, the layout of content. Templates are not.
+/// Converts a site for Hugo: configuration, front matter, text, the layout of content. Templates are not. Pages with dates
+/// after `now` are to come.
 ///
 /// # Errors
 /// Where this is no site for Hugo, and settings that cannot be read.
-pub fn hugo(sources: &Sources) -> Result<Imported, Errors> {
-    hugo::convert(sources)
+pub fn hugo(sources: &Sources, now: Timestamp) -> Result<Imported, Errors> {
+    hugo::convert(sources, now)
 }
 
 /// Converts a site, or a theme, for Zola 0.22 and older: configuration, macros, shortcodes, content.

@@ -16,6 +16,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use toml::{Table, Value};
 
 use self::body::Context;
@@ -29,9 +30,9 @@ use crate::library::{dated_name, is_templated};
 use crate::sources::Sources;
 
 /// Converts a site.
-pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
+pub(super) fn convert(sources: &Sources, now: Timestamp) -> Result<Imported, Errors> {
     let mut made = Imported::default();
-    let mut settings = Settings::read(sources, &mut made.notes)?;
+    let mut settings = Settings::read(sources, now, &mut made.notes)?;
     let mut site = Site::default();
     for (path, file) in sources.iter() {
         let Ok(bytes) = file.read() else {
@@ -87,6 +88,7 @@ pub(super) fn convert(sources: &Sources) -> Result<Imported, Errors> {
         let suffix = language.map(|code| format!(".{code}")).unwrap_or_default();
         converted.insert(format!("{folder}/_index{suffix}.md"), (matter, String::new()));
     }
+    site.one_page_each_alias(&mut converted, &places, &mut made);
     finish_sections(&mut converted, settings.has_feeds(), &mut made);
     main_menu(&mut settings, &site, &places, &mut found, &mut made);
     for (path, (matter, text)) in converted {
@@ -273,6 +275,38 @@ impl Site {
         }
     }
 
+    /// Leaves out aliases where there is something else: for Hugo whoever is written last has the address.
+    fn one_page_each_alias(
+        &self,
+        converted: &mut BTreeMap<String, (Table, String)>,
+        places: &Places,
+        made: &mut Imported,
+    ) {
+        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        for entry in &self.entries {
+            let Some((matter, _)) = converted.get_mut(&entry.new) else { continue };
+            let Some(Value::Array(aliases)) = matter.get_mut("aliases") else { continue };
+            aliases.retain(|alias| {
+                let alias = alias.as_str().unwrap_or_default();
+                let address = format!("/{}", alias.trim_matches('/').trim_end_matches("index.html"));
+                let address = format!("{}/", address.trim_end_matches('/'));
+                if places.is_page(&address) {
+                    made.note(&entry.old, &format!("the alias {alias:?} is left out: a page is there"));
+                    return false;
+                }
+                let other = taken.get(&address).copied();
+                if let Some(other) = other.filter(|other| *other != entry.old) {
+                    made.note(&entry.old, &format!("the alias {alias:?} is left out: {other} has it, too"));
+                }
+                taken.entry(address).or_insert(&entry.old);
+                other.is_none()
+            });
+            if aliases.is_empty() {
+                matter.remove("aliases");
+            }
+        }
+    }
+
     /// The folders at the top that are sections without saying so.
     fn sections_without_text(&self) -> Vec<(Option<String>, String)> {
         let top = |entry: &Entry| {
@@ -383,7 +417,7 @@ fn menu_entry(
     titles: &BTreeMap<String, String>,
 ) -> Option<MenuEntry> {
     let get = |key: &str| table::find(entry, key).and_then(table::text);
-    let weight = table::find(entry, "weight").and_then(Value::as_integer).unwrap_or(0);
+    let weight = table::find(entry, "weight").and_then(matter::whole).unwrap_or(0);
     // A menu of the settings is that of the default language.
     let home = site.entries.iter().find(|entry| entry.language.is_none()).or(site.entries.first())?;
     let path = match (get("pageRef"), get("url")) {

@@ -222,6 +222,17 @@ impl Body<'_> {
                         }
                     }
                 }
+                Event::Start(Start::DefinitionListDefinition) => {
+                    // For Hugo a colon begins one only with a space behind it.
+                    let at =
+                        range.start + (text[range.start..].len() - text[range.start..].trim_start().len());
+                    if text[at..]
+                        .strip_prefix(':')
+                        .is_some_and(|rest| !rest.starts_with([' ', '\t', '\r', '\n']))
+                    {
+                        edits.push((at..at, "\\".to_owned()));
+                    }
+                }
                 Event::Start(Start::Link { .. } | Start::Image { .. }) => inside += 1,
                 Event::End(TagEnd::Link | TagEnd::Image | TagEnd::CodeBlock) => {
                     inside = inside.saturating_sub(1)

@@ -64,7 +64,7 @@ pub(super) fn convert(
         out.insert("description".to_owned(), summary.into());
     }
     if !is_section {
-        dates(&mut matter, &mut out, &mut extra, found, |text| note(notes, text));
+        dates(&mut matter, &mut out, &mut extra, settings.now, found, |text| note(notes, text));
     }
     take(&mut matter, "slug");
     for (key, value) in [("slug", &entry.placed.slug), ("path", &entry.placed.path)] {
@@ -84,7 +84,7 @@ pub(super) fn convert(
     let of_menu = MenuEntry {
         name: find(&matter, "linkTitle").or_else(|| out.get("title")).and_then(text).unwrap_or_default(),
         path: format!("@/{}", entry.new),
-        weight: find(&matter, "weight").and_then(Value::as_integer).unwrap_or(0),
+        weight: find(&matter, "weight").and_then(whole).unwrap_or(0),
     };
     if entry.language.is_none() {
         found.titles.insert(of_menu.path.clone(), of_menu.name.clone());
@@ -102,11 +102,12 @@ pub(super) fn convert(
             continue;
         }
         match (lower.as_str(), value) {
-            // None and the first are the same.
-            ("weight", Value::Integer(0)) => {}
-            ("weight", Value::Integer(weight @ 1..)) => {
-                out.insert("weight".to_owned(), weight.into());
-            }
+            ("weight", value) => match whole(&value) {
+                // None and the first are the same.
+                Some(0) => {}
+                Some(weight @ 1..) => drop(out.insert("weight".to_owned(), weight.into())),
+                _ => note(notes, &format!("`{name}` is not converted: a weight is 1 or more, not {value}")),
+            },
             ("draft", value) => {
                 if text(&value).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
                     out.insert("draft".to_owned(), true.into());
@@ -146,7 +147,7 @@ pub(super) fn convert(
                             lost_of_menu(&entry_of).for_each(|lost| note(notes, &lost));
                             let own = of_menu.clone();
                             let name = find(&entry_of, "name").and_then(text).unwrap_or(own.name);
-                            let weight = find(&entry_of, "weight").and_then(Value::as_integer);
+                            let weight = find(&entry_of, "weight").and_then(whole);
                             let weight = weight.unwrap_or(own.weight);
                             found.menu.push(MenuEntry { name, path: own.path, weight });
                         }
@@ -167,9 +168,6 @@ pub(super) fn convert(
                     extra.insert(lower.to_owned(), value);
                 }
             }
-            ("weight", value) => {
-                note(notes, &format!("`{name}` is not converted: a weight is 1 or more, not {value}"))
-            }
             (_, value) => {
                 extra.insert(name, value);
             }
@@ -186,6 +184,11 @@ pub(super) fn convert(
         out.insert("extra".to_owned(), Value::Table(extra));
     }
     out
+}
+
+/// A whole number, also one that is written as a text, `"01"`.
+pub(super) fn whole(value: &Value) -> Option<i64> {
+    value.as_integer().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// The terms that a page has of a taxonomy.
@@ -287,6 +290,7 @@ fn dates(
     matter: &mut Table,
     out: &mut Table,
     extra: &mut Table,
+    now: Timestamp,
     found: &mut Found,
     mut note: impl FnMut(&str),
 ) {
@@ -306,7 +310,8 @@ fn dates(
     for name in DATES.iter().chain(&EXPIRES) {
         take(matter, name);
     }
-    found.has_times |= published.is_some() || expires.is_some();
+    let is_to_come = date.as_ref().and_then(seconds).is_some_and(|date| date > now.as_second());
+    found.has_times |= is_to_come || published.is_some() || expires.is_some();
     let later = |a: &Datetime, b: &Datetime| seconds(a).zip(seconds(b)).is_some_and(|(a, b)| a > b);
     match (date, published) {
         // It must not be out before.

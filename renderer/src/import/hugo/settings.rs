@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use toml::{Table, Value};
 
 use super::gather::gather;
@@ -38,6 +39,8 @@ const OF_LANGUAGE: [&str; 5] = ["languagecode", "locale", "languagename", "label
 pub(super) struct Settings {
     /// The file that notes name.
     pub(super) file: String,
+    /// When the site is converted.
+    pub(super) now: Timestamp,
     /// What is still to be converted.
     rest: Table,
     pub(super) base_url: String,
@@ -78,7 +81,7 @@ impl Settings {
     ///
     /// # Errors
     /// Where this is no site for Hugo, and settings that cannot be read.
-    pub(super) fn read(sources: &Sources, notes: &mut Vec<Note>) -> Result<Self, Errors> {
+    pub(super) fn read(sources: &Sources, now: Timestamp, notes: &mut Vec<Note>) -> Result<Self, Errors> {
         let (file, mut rest) = gather(sources, notes)?;
         let base_url = string(&mut rest, "baseURL").filter(|url| url.contains("://"));
         let language = default_language(&mut rest);
@@ -119,6 +122,7 @@ impl Settings {
         }
         Ok(Self {
             file,
+            now,
             base_url: base_url
                 .map_or_else(|| "https://example.com".to_owned(), |url| url.trim_end_matches('/').to_owned()),
             language,
@@ -237,6 +241,9 @@ impl Settings {
             out.insert("slugify".to_owned(), Value::Table(slugify));
         }
         out.insert("markdown".to_owned(), Value::Table(self.markdown()));
+        // Hugo says nothing of links that lead nowhere, and a site that it builds has some.
+        let warn = Table::from_iter([("internal_level".to_owned(), "warn".into())]);
+        out.insert("link_checker".to_owned(), Value::Table(warn));
         let mut texts = found.texts;
         let mut translations = |code: &str| {
             let texts = texts.remove(code).filter(|texts| !texts.is_empty())?;

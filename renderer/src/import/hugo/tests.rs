@@ -4,7 +4,7 @@ use super::*;
 
 fn import(files: &[(&str, &str)]) -> Result<Imported, Errors> {
     let file = |(path, text): &(&str, &str)| ((*path).to_owned(), Bytes::from((*text).to_owned()));
-    convert(&Sources::from_files(files.iter().map(file)))
+    convert(&Sources::from_files(files.iter().map(file)), "2026-06-01T12:00:00Z".parse().unwrap())
 }
 
 /// A site with these files beside its settings.
@@ -111,6 +111,14 @@ fn references_are_links() {
          [5]({{< ref \"gone\" >}}) <a href='/sub/posts/bee/'>6</a> [7][r]\n\n[r]: @/posts/b.md\n"
     );
     assert!(said.contains(&"`ref` to \"gone\" leads to no page".to_owned()), "{said:?}");
+}
+
+#[test]
+fn a_colon_that_begins_nothing_stays() {
+    assert_eq!(
+        body("", "Choose port\n:0 for any.\n\nBread\n: Of rye.\n").0,
+        "Choose port\n\\:0 for any.\n\nBread\n: Of rye.\n"
+    );
 }
 
 #[test]
@@ -503,4 +511,49 @@ fn pages_that_are_made_to_take_long_do_not() {
         body("markup.goldmark.renderer.unsafe = true\n", &markdown);
         assert!(began.elapsed().as_secs() < 20, "{markdown:.20}: {:?}", began.elapsed());
     }
+}
+
+#[test]
+fn an_alias_is_of_one_page() {
+    let made = imported(
+        "",
+        &[
+            ("content/a.md", "---\ntitle: A\naliases: [/old/, /b/, /a/, /old]\n---\n"),
+            ("content/b.md", "---\ntitle: B\naliases: [/old, /older/index.html]\n---\n"),
+            ("content/c.md", "---\ntitle: C\naliases: [/older/]\n---\n"),
+        ],
+    );
+    assert!(text(&made, "content/a.md").contains("aliases = [\"/old/\"]"));
+    assert!(text(&made, "content/b.md").contains("aliases = [\"/older/index.html\"]"));
+    assert!(!text(&made, "content/c.md").contains("aliases"));
+    assert_eq!(
+        notes(&made)[..4],
+        [
+            "content/a.md: the alias \"/a/\" is left out: a page is there",
+            "content/a.md: the alias \"/b/\" is left out: a page is there",
+            "content/b.md: the alias \"/old\" is left out: content/a.md has it, too",
+            "content/c.md: the alias \"/older/\" is left out: content/b.md has it, too",
+        ]
+    );
+}
+
+#[test]
+fn weights_may_be_texts() {
+    let made = imported(
+        "[[menus.main]]\nname = \"X\"\nurl = \"/x/\"\nweight = \"20\"\n[[menus.main]]\nname = \"Y\"\nurl = \"/y/\"\nweight = \"3\"\n",
+        &[("content/s/a.md", "---\ntitle: A\nweight: \"01\"\n---\n")],
+    );
+    assert!(text(&made, "content/s/a.md").contains("weight = 1\n"));
+    let config = text(&made, "zola.toml");
+    assert!(config.find("\"Y\"") < config.find("\"X\""), "{config}");
+    assert!(notes(&made).iter().all(|note| !note.contains("weight")), "{:?}", notes(&made));
+}
+
+#[test]
+fn a_page_to_come_stays_one() {
+    let with = |date: &str| {
+        let page = format!("---\ntitle: A\ndate: {date}\n---\n");
+        imported("", &[("content/a.md", &page)]).files.contains_key("bakehouse.toml")
+    };
+    assert!(with("2026-06-02") && !with("2026-06-01"));
 }

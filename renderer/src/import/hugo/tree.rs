@@ -363,6 +363,11 @@ impl Places {
         self.by_address.get(&format!("{}/", address.trim_end_matches('/')))
     }
 
+    /// Whether a page or a section is at an address, which has a slash at its end.
+    pub(super) fn is_page(&self, address: &str) -> bool {
+        self.by_address.contains_key(address)
+    }
+
     /// Whether something else than content is at an address, or may be.
     pub(super) fn is_file(&self, from: &Entry, link: &str) -> bool {
         let address = Self::address(from, link);
