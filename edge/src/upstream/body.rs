@@ -144,6 +144,7 @@ impl TimedBody {
 
     fn broke(&mut self, broke: Broke) -> EdgeError {
         tracing::debug!(%broke, "a response broke off");
+        let is_late = matches!(broke, Broke::Late);
         if let Broke::Request(error) = broke {
             // That says nothing about the upstream.
             self.permit = None;
@@ -151,7 +152,7 @@ impl TimedBody {
         }
         let error = EdgeError::UpstreamBroke;
         if let Some(permit) = self.permit.take() {
-            permit.broke(&error);
+            permit.broke(&error, is_late);
         }
         error
     }

@@ -50,6 +50,8 @@ pub(super) struct Breaker {
     broken: u32,
     /// Trials in a row, and the request before the first, whose failure took long.
     slow: u32,
+    /// Failures that were counted since the start.
+    counted: u64,
     passed_over_until: Millis,
     /// The same for all but questions of this edge's own.
     slow_until: Millis,
@@ -82,6 +84,12 @@ impl Breaker {
 
     fn is_tried(&self, now: Millis) -> bool {
         now < self.trial_until
+    }
+
+    /// Failures that were counted so far. Those of requests that began before the last of them are a part of it: what ends all
+    /// that is under way at once, as a restart does, is one failure.
+    pub(super) fn counted(&self) -> u64 {
+        self.counted
     }
 
     fn in_a_row(&self) -> u32 {
@@ -141,6 +149,7 @@ impl Breaker {
             self.slow_until = now + backoff;
             self.trial_until = 0;
         }
+        self.counted += 1;
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -151,6 +160,7 @@ impl Breaker {
     }
 
     fn pass_over(&mut self, now: Millis) {
+        self.counted += 1;
         self.trial_until = 0;
         let backoff = (BACKOFF_MS << self.in_a_row().min(16)).min(BACKOFF_MS_MAX);
         self.passed_over_until = now + backoff;
@@ -163,9 +173,9 @@ impl Breaker {
 
     /// Health checks found it back. They say nothing of what took long.
     pub(super) fn is_back(&mut self, now: Millis) {
-        let Self { slow, slow_until, trial_until, .. } = *self;
+        let Self { counted, slow, slow_until, trial_until, .. } = *self;
         let trial_until = if slow > 0 { trial_until } else { 0 };
-        *self = Self { slow, slow_until, trial_until, back_since: now.max(1), ..Self::default() };
+        *self = Self { counted, slow, slow_until, trial_until, back_since: now.max(1), ..Self::default() };
     }
 
     /// It answered a question of this edge's own, which says nothing of what took long either.

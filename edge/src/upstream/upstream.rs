@@ -171,14 +171,16 @@ impl Upstream {
         trial_max: Duration,
     ) -> Result<Permit, EdgeError> {
         let trial_max = Millis::try_from(trial_max.as_millis()).unwrap_or(Millis::MAX);
-        let admission = {
+        let (admission, counted_before) = {
             let mut breaker = self.breaker();
+            let counted = breaker.counted();
             // An answer to it would not end what a trial is for.
-            if ask.is_own && !breaker.is_open(rules) {
+            let admission = if ask.is_own && !breaker.is_open(rules) {
                 Admission::Pass
             } else {
                 breaker.admit(clock::boot_ms(), rules, trial_max)
-            }
+            };
+            (admission, counted)
         };
         if admission == Admission::Refuse {
             return Err(EdgeError::CircuitOpen { upstream: self.label().to_owned() });
@@ -186,7 +188,7 @@ impl Upstream {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (is_trial, is_own) = (admission == Admission::Trial, ask.is_own);
-        Ok(Permit { upstream: Arc::clone(self), is_trial, is_own, _turn: ask.turn.clone() })
+        Ok(Permit { upstream: Arc::clone(self), is_trial, is_own, counted_before, _turn: ask.turn.clone() })
     }
 
     /// What a health check has found.
@@ -233,6 +235,8 @@ pub(super) struct Permit {
     is_trial: bool,
     /// Whether it is this edge's own question, for which no client waits.
     is_own: bool,
+    /// Failures of its upstream that were counted when it began.
+    counted_before: u64,
     _turn: Option<Arc<Turn>>,
 }
 
@@ -265,17 +269,21 @@ impl Permit {
         let is_slow = after >= SLOW_FAILURE_MIN || matches!(error, EdgeError::FirstByte { .. });
         if is_slow && !self.is_own {
             breaker.failed_slowly(now, is_trial);
-        } else {
+        } else if is_trial || breaker.counted() == self.counted_before {
             breaker.failed(now);
         }
         drop(breaker);
         self.count(error);
     }
 
-    /// It answered, and the content broke off or stalled.
-    pub(super) fn broke(mut self, error: &EdgeError) {
+    /// It answered, and the content broke off or, if it is late, stalled.
+    pub(super) fn broke(mut self, error: &EdgeError, is_late: bool) {
         self.is_trial = false;
-        self.upstream.breaker().broke(clock::boot_ms());
+        let mut breaker = self.upstream.breaker();
+        if is_late || breaker.counted() == self.counted_before {
+            breaker.broke(clock::boot_ms());
+        }
+        drop(breaker);
         self.count(error);
     }
 
@@ -292,5 +300,40 @@ impl Drop for Permit {
         if self.is_trial {
             self.upstream.breaker().abandoned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    #[test]
+    fn what_a_restart_ends_at_once_is_one_failure() {
+        const RULES: BreakerRules = BreakerRules { failures: 3, slow_start: Duration::ZERO };
+        let address = Address::parse("http://127.0.0.1:1").unwrap();
+        let upstream = Upstream::new(address, None, Duration::ZERO, Duration::ZERO, &Arc::default());
+        let upstream = Arc::new(upstream);
+        let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
+        let begin = || upstream.enter(RULES, &ask, Duration::MAX).unwrap();
+        let state = || {
+            let state = upstream.state(clock::boot_ms(), RULES);
+            (state.circuit_open, state.failures)
+        };
+        let fail = |permit: Permit| permit.failed(&EdgeError::UpstreamBroke, Duration::ZERO);
+        let [under_way, mut answered]: [Vec<Permit>; 2] = [9, 9].map(|n| (0..n).map(|_| begin()).collect());
+        under_way.into_iter().for_each(fail);
+        answered.iter_mut().for_each(Permit::succeeded);
+        answered.into_iter().for_each(|permit| permit.broke(&EdgeError::UpstreamBroke, false));
+        assert_eq!(state(), (false, 18));
+        // One after the other they are three.
+        (0..3).for_each(|_| fail(begin()));
+        assert_eq!(state(), (true, 21));
+        // What took long to find out counts for each: so long a client has waited.
+        begin().succeeded();
+        let under_way: Vec<Permit> = (0..3).map(|_| begin()).collect();
+        under_way.into_iter().for_each(|permit| permit.failed(&EdgeError::UpstreamBroke, SLOW_FAILURE_MIN));
+        assert_eq!(state(), (true, 24));
     }
 }
