@@ -33,6 +33,8 @@ pub(crate) const PIECE_BYTES: usize = 2 * size_of::<Bytes>();
 #[derive(Debug)]
 pub(crate) struct Fill {
     pub(crate) status: StatusCode,
+    /// What the upstream answered with: of what completes a beginning that was held, 206.
+    pub(crate) answered: StatusCode,
     /// Fields as they go to clients.
     pub(crate) head: HeaderMap,
     pub(crate) freshness: Freshness,
@@ -114,7 +116,7 @@ impl Fill {
         wall: i64,
         length: Option<u64>,
     ) -> Self {
-        Self { status, head, freshness, selection, wall, length, state: Mutex::default() }
+        Self { status, answered: status, head, freshness, selection, wall, length, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

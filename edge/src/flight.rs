@@ -431,7 +431,9 @@ impl Edge {
         storing::strip_for_storage(&mut fields, &control);
         // It is told by whoever sends the content, or a part of it.
         fields.remove(header::CONTENT_LENGTH);
-        let fill = Arc::new(Fill::new(status, fields, freshness, selection, receipt.wall, length));
+        let mut fill = Fill::new(status, fields, freshness, selection, receipt.wall, length);
+        fill.answered = reply.status;
+        let fill = Arc::new(fill);
         fill.push(beginning.clone());
         let beginning = beginning.len();
         Ending::Body(Coming { fill, own, part, beginning, digest: reply.digest, source: reply.source })

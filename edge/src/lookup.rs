@@ -74,7 +74,7 @@ impl Outcome {
             Self::Landing(Landing::Stored(_, status)) | Self::Renewed(_, status) => *status,
             Self::Landing(Landing::Stand(_, status)) => status.unwrap_or(StatusCode::GATEWAY_TIMEOUT),
             Self::Landing(Landing::Failed(error)) => error.status(),
-            Self::Landing(Landing::Body(fill)) | Self::Filling(fill, ..) => fill.status,
+            Self::Landing(Landing::Body(fill)) | Self::Filling(fill, ..) => fill.answered,
             Self::Alone(reply, _) | Self::Passed(reply) => reply.status,
             Self::Landing(Landing::Released) => StatusCode::BAD_GATEWAY,
         }

@@ -67,7 +67,7 @@ impl Edge {
             Outcome::Filling(fill, reader, own) => {
                 let left = fill.freshness.left_ms(now, None);
                 let status = CacheStatus {
-                    forward_status: Some(fill.status),
+                    forward_status: Some(fill.answered),
                     stored: collapsed != Some(true),
                     ttl_seconds: Some(ttl_seconds(left)),
                     ..status

@@ -231,7 +231,8 @@ impl Store {
                 found.selected.push(Arc::clone(stored));
             }
             match life {
-                Life::Live if selected && found.live.is_none() => {
+                // Of several the latest answers, or none (RFC 9111 §4): not an older one because that is to be validated.
+                Life::Live if selected && found.live.is_none() && found.unverified.is_empty() => {
                     found.live = Some(Arc::clone(stored));
                 }
                 Life::Unverified if selected => found.unverified.push(Arc::clone(stored)),

@@ -206,7 +206,7 @@ mod tests {
             ("GET", "1.0 200 OK", "content-length: 3", Ok((Ending::Framed(Framing::Sized(3)), false))),
             ("GET", "1.1 99 No", "x: y", Err(())),
             ("GET", "2.0 200 OK", "x: y", Err(())),
-            ("GET", "1.1 200 OK", "x : y", Err(())),
+            ("GET", "1.1 200 OK", "x : y", close),
             ("GET", "1.1 200 OK", "x: a\r\n b", Err(())),
         ];
         for (method, line, fields, expected) in rows {

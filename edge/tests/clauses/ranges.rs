@@ -151,6 +151,8 @@ async fn a_beginning_is_completed() {
     assert_eq!((whole.status, whole.text(), whole.complete), (200, DIGITS, true));
     assert_eq!(whole.field("content-length").as_deref(), Some("10"));
     assert_eq!(whole.field("content-range"), None);
+    // What is told is what came, not what it made (RFC 9211 §2.3).
+    assert_eq!(whole.cache_status(), "Bakehouse; fwd=partial; fwd-status=206; ttl=60; stored");
     let asked = upstream.requests().remove(1);
     assert_eq!(field(&asked, "range").as_deref(), Some("bytes=5-"));
     assert_eq!(field(&asked, "if-range").as_deref(), Some("\"a\""));

@@ -1,5 +1,7 @@
 //! RFC 9111 §4.2.4, RFC 5861, and the switches beside them.
 
+use std::time::{Duration, SystemTime};
+
 use edge::policy::{reuse::ClientValidation, rules::SMaxage};
 
 use crate::support::{Reply, Running, Upstream, eventually, field, run, send, upstream_config};
@@ -263,5 +265,29 @@ async fn a_validation_behind_has_no_directives_of_a_client() {
         );
         let seen = edge.get("/").await;
         assert_eq!((seen.text(), &*seen.cache_status()), ("new", "Bakehouse; hit; ttl=60"), "{value}");
+    }
+}
+
+/// RFC 9111 §4: what an older copy says counts for no more than the newer one that its upstream does not stand by.
+#[tokio::test]
+async fn an_older_copy_does_not_take_the_place_of_one_that_is_not_valid() {
+    let private = [("cache-control", "private"), ("etag", "\"b\"")];
+    for then in [send(200, &private, "mine"), send(304, &private, "")] {
+        let past = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(60));
+        let older = [("cache-control", "max-age=600"), ("vary", "x-a"), ("date", &past)];
+        let newer = [("cache-control", "max-age=0"), ("etag", "\"b\"")];
+        let upstream = Upstream::script(vec![
+            send(200, &older, "older"),
+            send(200, &newer, "newer"),
+            then,
+            send(200, &[], "asked"),
+        ])
+        .await;
+        let edge = run(upstream_config(&[&upstream])).await;
+        for (a, is_asked) in [("1", false), ("2", false), ("1", false), ("1", true)] {
+            let seen = edge.ask("GET", "/", &[("x-a", a)]).await;
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            assert_eq!(seen.text() == "asked", is_asked, "{:?} {}", upstream.requests(), seen.head);
+        }
     }
 }
