@@ -130,9 +130,10 @@ pub(crate) fn table(
         let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
         let message = match error.kind() {
             csv::ErrorKind::Utf8 { .. } => "it is not valid UTF-8".to_owned(),
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("expected {expected_len} cells as in the first line, found {len}")
-            }
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => match wrong_quote(bytes, separator) {
+                Some(why) => return why,
+                None => format!("expected {expected_len} cells as in the first line, found {len}"),
+            },
             _ => error.to_string(),
         };
         Refused::at(message, line, 1)
@@ -152,6 +153,46 @@ pub(crate) fn table(
         records.push((line, record));
     }
     Ok(Table { columns, records })
+}
+
+/// The first quote of a table that nothing closes, or that closes a cell which goes on: what follows would be in the wrong
+/// cells, and may still be as many as there must be.
+pub(crate) fn wrong_quote(bytes: &[u8], separator: u8) -> Option<Refused> {
+    let refused = |message: &str, at: usize| {
+        let line = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let column =
+            String::from_utf8_lossy(&bytes[line..at]).trim_start_matches('\u{feff}').chars().count() + 1;
+        Refused::at(message, memchr::memchr_iter(b'\n', &bytes[..line]).count() + 1, column)
+    };
+    let mut at = if bytes.starts_with("\u{feff}".as_bytes()) { '\u{feff}'.len_utf8() } else { 0 };
+    loop {
+        if bytes.get(at) == Some(&b'"') {
+            let open = at;
+            at += 1;
+            loop {
+                let Some(length) = memchr::memchr(b'"', &bytes[at..]) else {
+                    return Some(refused("nothing closes this quote", open));
+                };
+                at += length + 1;
+                if bytes.get(at) != Some(&b'"') {
+                    break;
+                }
+                at += 1;
+            }
+            at += bytes[at..].iter().take_while(|byte| **byte == b' ').count();
+            match bytes.get(at) {
+                None | Some(b'\r' | b'\n') => {}
+                Some(byte) if *byte == separator => {}
+                Some(_) => {
+                    return Some(refused(
+                        "a quote has closed the cell before this: one within it is written twice",
+                        at,
+                    ));
+                }
+            }
+        }
+        at += memchr::memchr3(separator, b'\r', b'\n', &bytes[at..])? + 1;
+    }
 }
 
 /// An element: attributes as `@name`, text beside them as `#text`, children by name, several of one name as a list. What
@@ -345,6 +386,7 @@ mod tests {
                 "csv",
                 "expected 2 cells as in the first line, found 1 at line 5 column 1",
             ),
+            (b"a,b\n\"1,x\n2,y\n", "csv", "nothing closes this quote at line 2 column 1"),
             (b"a\nb\n\xff\n", "csv", "it is not valid UTF-8 at line 3 column 1"),
             (b"a\n\xff", "txt", "it is not valid UTF-8 at line 2 column 1"),
         ] {

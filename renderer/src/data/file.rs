@@ -137,6 +137,9 @@ impl Reading<'_> {
     /// The rows of the file; of those that are none, `tell` is told.
     fn rows(&self, bytes: &[u8], tell: &mut dyn FnMut(Refused)) -> Result<Rows, Refused> {
         let mut lined = |separator| {
+            if let Some(wrong) = data_file::wrong_quote(bytes, separator) {
+                return Err(wrong);
+            }
             table(&data_file::table(bytes, separator, &mut |refused| {
                 tell(refused);
                 Ok(())
@@ -276,6 +279,7 @@ mod tests {
         assert_eq!(rows("", "a.yaml", "- name: rye\n  tags: [x]\n  n: 1.5\n  day: 2026-01-02\n"), expected);
         assert_eq!(rows("format = 'yaml'", "data/a.list", "[]"), json!([]));
         assert_eq!(rows("", "a.csv", "name\n"), json!([]), "a table may be empty");
+        assert_eq!(rows("", "a.csv", "a,b\n\"x\" ,6\" nails\r\n"), json!([{"a": "x ", "b": "6\" nails"}]));
     }
 
     #[test]
@@ -308,6 +312,9 @@ mod tests {
             ("", "a.csv", "", "the first line must name the columns"),
             ("", "a.csv", "a,,b\n", "column 2 has no name in the first line"),
             ("", "a.csv", "a,b,a\n", "two columns have the name `a`"),
+            ("", "a.csv", "a,b\n1,\"x\n2,y\n", "nothing closes this quote\n --> a.csv:2:3"),
+            ("", "a.csv", "a,b\nü,\"x\n2,\"y\"\n", "a quote has closed the cell before this"),
+            ("", "a.tsv", "\u{feff}\"a\"\tb\n\"x\"\"y\"z\t1\n", "--> a.tsv:2:7"),
             ("", "a.toml", "a = \n", "--> a.toml:1:5"),
             ("", "a.yaml", "- a: [\n- b\n", "--> a.yaml:2:1"),
             ("", "a.toml", "a = 1\n", "expected an array, found {\"a\":1}; set `rows`"),
