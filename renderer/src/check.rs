@@ -222,10 +222,18 @@ impl<'a> Check<'a> {
 
     fn run(self, jobs: &[Job]) -> Report {
         jobs.par_iter().for_each(|job| self.job(job));
+        let mut wishes = BTreeMap::new();
         for (path, wish) in self.site.images.take() {
             self.usage.source(&wish.source);
             self.plain_output(path);
+            wishes.entry(wish.source.clone()).or_insert(wish);
         }
+        // Making the copies would take longer than all else; each image is looked at once.
+        wishes.into_par_iter().for_each(|(_, wish)| {
+            if let Err(problem) = job::can_process(self.site, &wish) {
+                lock(&self.errors).push(problem);
+            }
+        });
         self.finish()
     }
 

@@ -18,6 +18,7 @@ use blake3::Hash;
 use bytes::Bytes;
 
 pub(crate) use self::drawing::svg_numbers;
+use self::picture::Picture;
 pub(crate) use self::picture::{Encoding, Kind};
 pub(crate) use self::resample::Kernel;
 pub(crate) use self::shown::Shown;
@@ -318,6 +319,15 @@ impl Wish {
     /// # Errors
     /// What the format of the source refuses.
     pub(crate) fn make(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let picture = self.part_of(bytes)?;
+        resample::resize(&picture, self.width, self.height, self.kernel).encode(self.encoding)
+    }
+
+    /// What of the source the copy shows, in its own size.
+    ///
+    /// # Errors
+    /// What the format of the source refuses.
+    pub(crate) fn part_of(&self, bytes: &[u8]) -> Result<Picture, String> {
         let kind = picture::kind(bytes).ok_or_else(|| "it is no image".to_owned())?;
         let picture = picture::decode(bytes, kind)?.turned(self.orientation);
         let (left, top, width, height) = self.part;
@@ -326,12 +336,10 @@ impl Wish {
         {
             return Err("its size is not what its header says".to_owned());
         }
-        let picture = if (width, height) == (picture.width, picture.height) {
-            picture
-        } else {
-            picture.crop(left, top, width, height)
-        };
-        resample::resize(&picture, self.width, self.height, self.kernel).encode(self.encoding)
+        if (width, height) == (picture.width, picture.height) {
+            return Ok(picture);
+        }
+        Ok(picture.crop(left, top, width, height))
     }
 }
 

@@ -334,14 +334,27 @@ pub(crate) fn image(site: &Site, path: &str, wish: &Wish) -> Result<File, Diagno
     if let Some(known) = site.memory.files.get(&name) {
         return Ok(processed(site, path, known));
     }
+    let made = Bytes::from(of_source(site, wish, Wish::make)?);
+    site.memory.files.insert(name, made.clone(), made.len() + 64);
+    Ok(processed(site, path, made))
+}
+
+/// Whether an image can be processed: all is done but that.
+pub(crate) fn can_process(site: &Site, wish: &Wish) -> Result<(), Diagnostic> {
+    of_source(site, wish, Wish::part_of).map(drop)
+}
+
+/// What is made of the source of a processed image.
+fn of_source<T>(
+    site: &Site,
+    wish: &Wish,
+    make: impl FnOnce(&Wish, &[u8]) -> Result<T, String>,
+) -> Result<T, Diagnostic> {
     let fail = |problem: &dyn std::fmt::Display| {
         Diagnostic::in_file(wish.source.as_str(), format!("the image cannot be resized: {problem}"))
     };
     let source = site.sources.get(&wish.source).ok_or_else(|| fail(&"it is gone"))?;
-    let made = wish.make(&source.read().map_err(|e| fail(&e))?).map_err(|e| fail(&e))?;
-    let made = Bytes::from(made);
-    site.memory.files.insert(name, made.clone(), made.len() + 64);
-    Ok(processed(site, path, made))
+    make(wish, &source.read().map_err(|e| fail(&e))?).map_err(|e| fail(&e))
 }
 
 /// A processed image: its name is a digest of all that it is made from.

@@ -426,6 +426,32 @@ fn the_link_checker_of_the_configuration_is_heeded() {
 }
 
 #[test]
+fn an_image_that_no_copy_can_be_made_of_is_told() {
+    let mut whole = Vec::new();
+    let encoder = png::Encoder::new(&mut whole, 9, 9);
+    encoder.write_header().unwrap().write_image_data(&[7; 81]).unwrap();
+    let files = with(&[
+        (
+            "templates/page.html",
+            "{% for size in [1, 2] %}{% set made = resize_image(path='cut.png', width=size, height=size) %}<img alt=x src=\"{{ made.url }}\">{% endfor %}",
+        ),
+        ("content/_index.md", "+++\n+++\n"),
+        ("content/a.md", "+++\ntitle = \"A\"\n+++\n"),
+    ]);
+    let checked = |length: usize| {
+        let texts = files.iter().map(|(path, text)| (*path, text.as_bytes()));
+        let all = texts.chain([("static/cut.png", &whole[..length])]);
+        let file = |(path, bytes): (&str, &[u8])| (path.to_owned(), bytes::Bytes::copy_from_slice(bytes));
+        check_input(&input(renderer::Sources::from_files(all.map(file))))
+    };
+    let report = checked(whole.len());
+    assert_eq!(report.counts(), (0, 0), "{}", shown(&report));
+    let report = checked(whole.len() - 20);
+    assert_eq!(report.counts(), (1, 0), "{}", shown(&report));
+    assert!(shown(&report).contains("cannot be resized: ") && shown(&report).contains("--> static/cut.png"));
+}
+
+#[test]
 fn a_file_counts_as_used_wherever_it_is_named() {
     let mut files: Vec<(&str, &str)> = with(&[
         (
