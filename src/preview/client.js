@@ -254,18 +254,30 @@
     return url.href;
   };
 
-  // The new sheet takes the old one's place once it is there: no moment without styles.
+  // Sheets that are still on their way, by the one whose place they take.
+  const coming = new Map();
+
+  // The new sheet takes the old one's place once it is there: no moment without styles. One that a later save overtakes goes.
   const swapLink = (link) => {
+    coming.get(link)?.remove();
     const next = link.cloneNode();
+    coming.set(link, next);
+    const settle = (leaves) => {
+      if (coming.get(link) !== next) return;
+      coming.delete(link);
+      leaves.remove();
+    };
     next.removeAttribute("integrity");
     next.href = fresh(link.href);
-    next.addEventListener("load", () => link.remove(), { once: true });
-    next.addEventListener("error", () => next.remove(), { once: true });
+    next.addEventListener("load", () => settle(link), { once: true });
+    next.addEventListener("error", () => settle(next), { once: true });
     link.after(next);
   };
 
   const applyAssets = (changed) => {
-    const links = [...document.querySelectorAll("link[href]")].filter((l) => /\b(stylesheet|icon)\b/i.test(l.rel));
+    const late = new Set(coming.values());
+    const isSwapped = (link) => /\b(stylesheet|icon)\b/i.test(link.rel) && !late.has(link);
+    const links = [...document.querySelectorAll("link[href]")].filter(isSwapped);
     const images = [...document.images];
     const loaded = new Set(performance.getEntriesByType("resource").map((e) => pathOf(e.name)));
     const scripts = new Set([...document.scripts].filter((s) => s.src).map((s) => pathOf(s.src)));
@@ -285,7 +297,11 @@
 
   // ---- Following the renders.
 
-  let source;
+  let source, silence;
+
+  // Of a connection that breaks without a word, as where a phone changes networks, no browser ever tells: too long a silence does.
+  const SILENT_MS_MAX = 12_000;
+  const UNANSWERED_MS_MAX = 3_000;
 
   const hear = (news) => {
     if (news.page === "same") [page.file, page.line, page.mark] = [news.file, news.line, news.mark];
@@ -318,6 +334,8 @@
   const connect = () => {
     if (source || document.hidden) return;
     source = new EventSource(`${OURS}events/${seen}${location.pathname}`);
+    expect(UNANSWERED_MS_MAX);
+    for (const kind of ["open", "alive", "message"]) source.addEventListener(kind, () => expect(SILENT_MS_MAX));
     source.addEventListener("message", (event) => {
       seen = event.lastEventId;
       hear(JSON.parse(event.data));
@@ -330,8 +348,17 @@
     });
   };
   const disconnect = () => {
+    clearTimeout(silence);
     source?.close();
     source = undefined;
+  };
+  // Connects again where nothing comes for so long.
+  const expect = (ms) => {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      disconnect();
+      connect();
+    }, ms);
   };
 
   document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : connect()));

@@ -41,8 +41,11 @@ const HEAD_LIMIT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 512;
 /// Bytes of the largest request content: the name of a file and its line.
 const CONTENT_BYTES_MAX: usize = 8 << 10;
-/// A word on a connection that has nothing to say, so that one that broke is noticed.
-const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How soon a page asks again for a preview that is away: it is started again in less than the seconds that browsers wait.
+const AGAIN_MS: u32 = 500;
+/// A word on a connection that has nothing to say, so that one that broke is noticed here, and by the script of the page:
+/// it waits for two of them in vain.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// The script.
 const CLIENT: &str = include_str!("client.js");
 
@@ -390,7 +393,7 @@ impl Following {
         } else {
             match tokio::time::timeout(ALIVE_EVERY, self.version.changed()).await {
                 Ok(changed) => changed.ok()?,
-                Err(_) => return Some(":\n\n".to_owned()),
+                Err(_) => return Some("event: alive\ndata: 1\n\n".to_owned()),
             }
         }
         self.version.borrow_and_update();
@@ -398,7 +401,7 @@ impl Following {
         let path = self.path.as_deref();
         let news = serde_json::to_string(&board.news(path, &self.seen)).ok()?;
         self.seen = board.seen(path);
-        Some(format!("id: {}\ndata: {news}\n\n", self.seen))
+        Some(format!("retry: {AGAIN_MS}\nid: {}\ndata: {news}\n\n", self.seen))
     }
 }
 

@@ -1,5 +1,9 @@
 //! `bake preview`: what an author sees while writing.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -369,6 +373,84 @@ fn styles_and_images_are_swapped_in_place() {
     page.wait("window.script === 1 && scrollY === 400");
     world.write("site/static/s.js", "window.script = 2");
     page.wait("window.script === 2 && scrollY === 400");
+}
+
+#[test]
+fn a_style_sheet_that_a_later_save_overtakes_leaves_nothing() {
+    let world = World::new();
+    let browser = Browser::start(&world);
+    let (_preview, page) = shown(&world, &browser, &[]);
+    // A sheet is there when all that it imports is, and this comes late.
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let import = format!("@import url('http://{}/slow.css?", slow.local_addr().unwrap());
+    let save = |n: u8| {
+        world.write("site/static/look.css", format!("{import}{n}'); h1 {{ color: rgb({n}, {n}, {n}) }}"))
+    };
+    save(10);
+    let (first, _) = slow.accept().unwrap();
+    save(11);
+    let (second, _) = slow.accept().unwrap();
+    for mut waiting in [first, second] {
+        // The browser may have given up on the first.
+        let _ = waiting.write_all(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/css\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        );
+    }
+    page.wait(&format!("{COLOUR} === 'rgb(11, 11, 11)'"));
+    page.wait("document.querySelectorAll('link[rel=stylesheet]').length === 1");
+}
+
+#[test]
+fn a_page_notices_that_its_connection_is_dead() {
+    let world = World::new();
+    let browser = Browser::start(&world);
+    site::small(&world, "site");
+    let preview = Preview::start(&world, "site", &[], &[]);
+    let (address, is_dead) = dying_way(preview.url().strip_prefix("http://").unwrap());
+    let page = browser.open(&format!("http://{address}/about/"));
+    page.wait("document.body.innerText.includes('Two ovens')");
+    // What told of news stays open, and brings nothing any more.
+    is_dead.store(true, Ordering::SeqCst);
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    preview.wait_text("/about/", "Three ovens.");
+    page.wait("document.body.innerText.includes('Three ovens.')");
+}
+
+/// A way to `upstream`: its address, and whether the connections that tell pages of news are dead that have been opened on it
+/// until that is set.
+fn dying_way(upstream: &str) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, is_dead) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    let (upstream, died) = (upstream.to_owned(), Arc::clone(&is_dead));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(&upstream)) else { return };
+            let dies = Arc::new(AtomicBool::new(false));
+            for (mut from, mut to) in
+                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+            {
+                let (died, dies) = (Arc::clone(&died), Arc::clone(&dies));
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 16 << 10];
+                    while let Ok(length @ 1..) = from.read(&mut bytes) {
+                        let is_dead = died.load(Ordering::SeqCst);
+                        let asks = String::from_utf8_lossy(&bytes[..length]).contains("GET /bake//events/");
+                        if asks && !is_dead {
+                            dies.store(true, Ordering::SeqCst);
+                        }
+                        if is_dead && dies.load(Ordering::SeqCst) {
+                            continue;
+                        }
+                        if to.write_all(&bytes[..length]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    (address, is_dead)
 }
 
 #[test]
