@@ -174,15 +174,26 @@ impl Folder {
     /// As [`Watch::changed`]; fails where changes may go unnoticed from here on.
     async fn changed(&mut self) -> anyhow::Result<Change> {
         let mut burst = Burst::default();
+        let mut quiet = QUIET;
         loop {
             let event = if burst.touched.is_empty() && !burst.rescan {
                 self.events.recv().await
             } else {
-                match tokio::time::timeout(burst.wait(), self.events.recv()).await {
+                let left = burst.left();
+                if left.is_zero() {
+                    break;
+                }
+                match tokio::time::timeout(quiet.min(left), self.events.recv()).await {
                     Ok(event) => event,
+                    // Only now, and not with each of thousands of events, all files are looked at.
+                    Err(_) if quiet == QUIET && left > QUIET && burst.is_unfinished() => {
+                        quiet = QUIET_OPEN - QUIET;
+                        continue;
+                    }
                     Err(_) => break,
                 }
             };
+            quiet = QUIET;
             match event {
                 Some(Ok(event)) => self.note(&mut burst, event)?,
                 Some(Err(error)) => {
@@ -289,12 +300,15 @@ impl Burst {
         self.touched.iter().map(inside).collect()
     }
 
-    /// How much longer it must be quiet.
-    fn wait(&self) -> Duration {
-        let left = self.began.map_or(CHANGE_MAX, |began| CHANGE_MAX.saturating_sub(began.elapsed()));
-        let unfinished = !self.open.is_empty()
-            || self.touched.iter().any(|p| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.len() == 0));
-        left.min(if unfinished { QUIET_OPEN } else { QUIET })
+    /// How much longer it may take.
+    fn left(&self) -> Duration {
+        self.began.map_or(CHANGE_MAX, |began| CHANGE_MAX.saturating_sub(began.elapsed()))
+    }
+
+    /// Whether a file is still open, or is empty as between two steps.
+    fn is_unfinished(&self) -> bool {
+        let is_empty = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0);
+        !self.open.is_empty() || self.touched.iter().any(is_empty)
     }
 
     /// When the newest of the changed files was written or put in its place; now, where none is left.
