@@ -138,12 +138,7 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
     let (date, rest) = renderer::dated_name(&name).unwrap_or_else(|| (today.to_string().into(), &name));
     let title = args.title.clone().unwrap_or_else(|| title_of(rest));
     let file = if bundle { folder.join(&name).join("index.md") } else { folder.join(format!("{name}.md")) };
-    let inner = folder.join(&name);
-    let others = [folder.join(format!("{name}.md")), inner.join("index.md"), inner.join("_index.md")];
-    if let Some(other) = others.iter().find(|other| **other != file && other.exists()) {
-        return Err(anyhow::anyhow!("`{}` is there already, and has the same address", other.display()))
-            .hint(|| "edit it, or choose another name".into());
-    }
+    refuse_address(&folder, &name, &file)?;
     let draft = if draft { "draft = true\n" } else { "" };
     write(&file, &format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title)))?;
     if folder != args.site.join("content") && !folder.join("_index.md").exists() {
@@ -163,7 +158,22 @@ fn section(args: &ContentArgs) -> anyhow::Result<()> {
     }
     let title = args.title.clone().unwrap_or_else(|| title_of(&name));
     let text = format!("+++\ntitle = {}\nsort_by = \"date\"\n+++\n", quoted(&title));
-    write(&folder.join(name).join("_index.md"), &text)
+    let file = folder.join(&name).join("_index.md");
+    refuse_address(&folder, &name, &file)?;
+    write(&file, &text)
+}
+
+/// Refuses a file whose address another one has.
+fn refuse_address(folder: &Path, name: &str, file: &Path) -> anyhow::Result<()> {
+    let inner = folder.join(name);
+    let others = [folder.join(format!("{name}.md")), inner.join("index.md"), inner.join("_index.md")];
+    match others.iter().find(|other| **other != file && other.exists()) {
+        Some(other) => {
+            Err(anyhow::anyhow!("`{}` is there already, and has the same address", other.display()))
+                .hint(|| "edit it, or choose another name".into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// The folder and the name, without ending, of what is to be made.

@@ -87,6 +87,8 @@ fn a_new_site_builds_and_takes_pages() {
     again.says(&["content/posts/rye-bread.md", "hint:"]);
     let beside = world.bake("bakery", &["new", "page", "posts/2026-01-02-old"]).run().code(1);
     beside.says(&["content/posts/2026-01-02-old/index.md", "same address", "hint:"]);
+    let section = world.bake("bakery", &["new", "section", "posts/2026-01-02-old"]).run().code(1);
+    section.says(&["content/posts/2026-01-02-old/index.md", "same address", "hint:"]);
     world.bake(".", &["new", "site", "bakery"]).run().code(1).says(&["not empty", "hint:"]);
     for path in ["../evil", "/tmp/evil", "", "a/../../evil", ".hidden"] {
         world.bake("bakery", &["new", "page", path]).run().code(2).says(&["content/"]);
