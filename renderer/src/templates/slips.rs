@@ -93,6 +93,10 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
             format!("macros are components since Tera 2: {{{{ <name argument={{value}} /> }}}}; {IMPORT}");
         return Some(hinted(hint));
     }
+    if rest.starts_with(['.', '[']) && text[..at].ends_with(')') {
+        let hint = "only what has a name has fields: {% set made = … %}, and then `made` with the field";
+        return Some(hinted(hint.into()));
+    }
     let (_, instead) = OTHERWISE.iter().find(|(wrong, _)| rest.starts_with(wrong))?;
     Some(hinted((*instead).into()))
 }
@@ -154,6 +158,8 @@ mod tests {
         assert!(
             said("unexpected escape character", r#"{{ a | x(y="\s") }}"#, "\"").ends_with(r"twice: `\\`")
         );
+        let field = said("found `.` but expected }}", "{{ load_data(path='a.csv').records }}", ".records");
+        assert!(field.contains("{% set made = … %}"), "{field}");
         assert!(of("unexpected character", "{{ ? }}", 3).is_none());
     }
 }
