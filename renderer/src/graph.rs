@@ -29,6 +29,7 @@ use crate::images::Wish;
 use crate::job::{Job, JobName};
 use crate::kept::Touched;
 use crate::memo::Whole;
+use crate::places::Place;
 use crate::reads::Node;
 use crate::site::{Facts, Parts, Site};
 use crate::view::{Contents, View};
@@ -114,6 +115,8 @@ pub struct Explanation {
     pub changed: Vec<String>,
     /// Whether it is rendered now.
     pub rendered: bool,
+    /// The page that would make it, where builds leave that out.
+    pub withheld: Option<Place>,
 }
 
 /// What is known of the last render.

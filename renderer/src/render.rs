@@ -31,7 +31,7 @@ use crate::job::{self, Job, Plan};
 use crate::kept::{Before, Kept, Touched};
 use crate::library::{Content, ParsedFiles, Taken};
 use crate::memo::{self, Readers};
-use crate::places::places;
+use crate::places::{Place, places};
 use crate::reads;
 use crate::sass::Sheets;
 use crate::schemas::Schemas;
@@ -230,7 +230,20 @@ impl Renderer {
     ) -> Result<(Summary, Explanation), Errors> {
         let mut explained = (Arc::from(output), Explanation::default());
         let summary = self.render_explained(input, since, sink, Pace::Whole, Some(&mut explained))?;
-        Ok((summary, explained.1))
+        let mut explanation = explained.1;
+        if !explanation.rendered && (explanation.known.is_none() || !explanation.changed.is_empty()) {
+            explanation.withheld = self.withheld(input, output);
+        }
+        Ok((summary, explanation))
+    }
+
+    /// The page that would make an output if builds did not leave it out.
+    fn withheld(&self, input: &Input, output: &str) -> Option<Place> {
+        let mut input = input.clone();
+        input.options.drafts = true;
+        let (site, _) = self.prepare(&input, &mut Errors::default()).ok()?;
+        let is_withheld = |place: &Place| place.mark.is_some_and(|mark| mark.withheld);
+        places(&site, &input.row_pages).into_iter().find(|place| place.output == output && is_withheld(place))
     }
 
     /// What outputs read. Of two renders at a time the second gets none: it begins anew, and is not remembered.

@@ -223,6 +223,17 @@ fn a_build_explains_itself() {
     explain("https://bread.example/about")
         .says(&["about/index.html was rendered", "text of content/about.md"]);
     explain("nowhere/").says(&["nowhere/index.html is no output of this site"]);
+    // A page that is there and is left out.
+    world.write("site/bakehouse.toml", "");
+    for (line, why) in [
+        ("draft = true", "is a draft"),
+        ("date = 2999-01-02", "is of 2999-01-02, which is to come"),
+        ("expiry_date = 2001-01-02", "expired on 2001-01-02"),
+    ] {
+        world.write("site/content/about.md", format!("+++\ntitle = \"About\"\n{line}\n+++\n"));
+        settle();
+        explain("/about/").says(&["about/index.html is left out: content/about.md", why]);
+    }
 }
 
 /// How many outputs a command says that it rendered.
