@@ -93,8 +93,10 @@ pub(super) fn convert(
     for (name, value) in matter {
         let lower = name.to_lowercase();
         if settings.taxonomies.contains(&lower) {
-            let list = if is_section { Vec::new() } else { terms_of(&value, |text| note(notes, text)) };
-            if !list.is_empty() {
+            let list = terms_of(&value, |text| note(notes, text));
+            if is_section && !list.is_empty() {
+                note(notes, &format!("`{name}` is not converted: a section has no terms"));
+            } else if !list.is_empty() {
                 let language = entry.language.as_ref().unwrap_or(&settings.language);
                 found.taxonomies.entry(language.clone()).or_default().insert(lower.clone());
                 terms.insert(lower, Value::Array(list));

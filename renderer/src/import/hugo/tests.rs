@@ -557,3 +557,12 @@ fn a_page_to_come_stays_one() {
     };
     assert!(with("2026-06-02") && !with("2026-06-01"));
 }
+
+#[test]
+fn terms_of_sections_are_listed() {
+    let made =
+        imported("", &[("content/s/_index.md", "---\ntitle: S\ntags: [a, \"\"]\ncategories: []\n---\n")]);
+    assert!(!text(&made, "content/s/_index.md").contains("tags"));
+    let said: Vec<_> = notes(&made).into_iter().filter(|note| note.contains("terms")).collect();
+    assert_eq!(said, ["content/s/_index.md: `tags` is not converted: a section has no terms"]);
+}
