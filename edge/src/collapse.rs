@@ -28,6 +28,9 @@ use crate::{
 
 /// For how long a response that could not be shared keeps requests for its URL from waiting for each other.
 const HIT_FOR_MISS_MS: Millis = 5_000;
+/// For how long a validation behind an answer is not tried again after one that failed: while an upstream is in trouble, each
+/// answer with a stale copy would ask it.
+const BEHIND_AGAIN_MS: Millis = 1_000;
 /// URLs about which something is remembered beside what is stored.
 const HINTS_MAX: usize = 65_536;
 /// Fields of a `Vary` that are remembered; with more, requests may wait for a response that is not for them.
@@ -178,6 +181,7 @@ impl Flight {
 struct Hint {
     vary: Arc<[HeaderName]>,
     alone_until: Millis,
+    not_behind_until: Millis,
 }
 
 /// Hints, by the keyed hash of their URL: two URLs that share one cost needless waits and nothing else. Bounded; when
@@ -226,19 +230,35 @@ impl Hints {
                 }
             }
             None if names.is_empty() => {}
-            None => Self::add(&mut map, hash, Hint { vary: names.into(), alone_until: 0 }),
+            None => Self::add(&mut map, hash, Hint { vary: names.into(), ..Hint::default() }),
         }
     }
 
     /// Remembers that a response could not be shared.
     pub(crate) fn note_alone(&self, key: &Key, authorized: bool, now: Millis) {
+        self.note(key, authorized, |hint| hint.alone_until = now + HIT_FOR_MISS_MS);
+    }
+
+    /// Remembers that a validation behind an answer failed.
+    pub(crate) fn note_failed_behind(&self, key: &Key, authorized: bool, now: Millis) {
+        self.note(key, authorized, |hint| hint.not_behind_until = now + BEHIND_AGAIN_MS);
+    }
+
+    /// Whether a validation behind an answer has just failed.
+    pub(crate) fn has_failed_behind(&self, key: &Key, authorized: bool, now: Millis) -> bool {
+        let hash = self.hash(key, authorized);
+        self.map().get(&hash).is_some_and(|hint| hint.not_behind_until > now)
+    }
+
+    fn note(&self, key: &Key, authorized: bool, what: impl FnOnce(&mut Hint)) {
         let hash = self.hash(key, authorized);
         let mut map = self.map();
-        let until = now + HIT_FOR_MISS_MS;
-        match map.get_mut(&hash) {
-            Some(hint) => hint.alone_until = until,
-            None => Self::add(&mut map, hash, Hint { vary: [].into(), alone_until: until }),
+        if let Some(hint) = map.get_mut(&hash) {
+            return what(hint);
         }
+        let mut hint = Hint::default();
+        what(&mut hint);
+        Self::add(&mut map, hash, hint);
     }
 
     fn add(map: &mut HashMap<u64, Hint, RandomState>, hash: u64, hint: Hint) {

@@ -22,7 +22,7 @@ use crate::{
     policy::{
         freshness::{Freshness, Millis, StaleRefused},
         range,
-        reuse::{Failure, Forward, Reuse, Why, reuse, stale_on_failure},
+        reuse::{Failure, Forward, Reuse, Why, is_stale_if_error_status, reuse, stale_on_failure},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
@@ -360,7 +360,7 @@ impl Edge {
         told.await.unwrap_or_else(|_| Outcome::Landing(Landing::Failed(Arc::new(EdgeError::UpstreamBroke))))
     }
 
-    /// Validates a copy that has just been served stale, unless that is under way.
+    /// Validates a copy that has just been served stale, unless that is under way, or has just failed.
     fn revalidate_behind(
         self: &Arc<Self>,
         inbound: &Inbound,
@@ -368,12 +368,13 @@ impl Edge {
         site: Option<&Arc<SiteHandle>>,
         found: &Found,
     ) {
-        let what = What {
-            selection: self.hints.selection(key, &inbound.headers),
-            key: key.clone(),
-            authorized: inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none(),
-            range: None,
-        };
+        let (key, authorized) =
+            (key.clone(), inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none());
+        if self.hints.has_failed_behind(&key, authorized, clock::boot_ms()) {
+            return;
+        }
+        let selection = self.hints.selection(&key, &inbound.headers);
+        let what = What { selection, key: key.clone(), authorized, range: None };
         if let Role::Leader(flight) = self.flights.join(&what, None, &self.log) {
             let mut plan = self.plan(inbound, what, site, found.clone_for_flight(), false);
             plan.make_own();
@@ -390,6 +391,9 @@ impl Edge {
                 // What comes is let go at once: a reader of it that does not read would hold it up.
                 let status = async { told.await.map_or(StatusCode::BAD_GATEWAY, |outcome| outcome.status()) };
                 let ((), status) = tokio::join!(flying, status);
+                if is_stale_if_error_status(status) {
+                    edge.hints.note_failed_behind(&key, authorized, clock::boot_ms());
+                }
                 begun.ended_behind(&edge, status);
             });
         }

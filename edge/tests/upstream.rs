@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use release::journal::Selector;
 use support::{
     Reply, Upstream, eventually, field, front, read_head, read_response, response, run, send, upstream_config,
@@ -315,6 +317,28 @@ async fn stale_while_revalidate_answers_first_and_asks_behind() {
     let fresh = edge.get("/").await;
     assert_eq!(fresh.text(), "new");
     assert!(fresh.cache_status().starts_with("Bakehouse; hit; ttl="));
+}
+
+#[tokio::test]
+async fn what_fails_behind_an_answer_is_not_asked_for_with_each() {
+    const ANSWERS: usize = 20;
+    let asked = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => send(200, &[("cache-control", "max-age=0, stale-while-revalidate=60")], "old"),
+        _ => send(503, &[], "in trouble"),
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    let began = tokio::time::Instant::now();
+    for _ in 0..ANSWERS {
+        assert_eq!(edge.get("/").await.text(), "old");
+        eventually("the revalidation", || edge.edge.state().flights == 0).await;
+    }
+    let behind = upstream.requests().len() - 1;
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    // One may begin before it is known that the one before has failed.
+    assert!((1..=ANSWERS / 4 + seconds).contains(&behind), "{behind} in {seconds} s");
 }
 
 #[tokio::test]
