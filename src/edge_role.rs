@@ -21,6 +21,9 @@ use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::{listen, logs, stop};
 
+/// How long the last answers to operators may take: whoever reads the trace is told that it has ended.
+const OPERATORS_END: Duration = Duration::from_millis(500);
+
 /// Cache and serve: in front of Bakehouse origins, or of any HTTP upstream
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -158,6 +161,8 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     }
     let offered = offer.map(Offer::begin).transpose()?;
     say!("edge at {url}");
+    let operators = handed_over.child_token();
+    let mut serving_operators = None;
     if let Some(listener) = admin_listener {
         let admin = AdminConfig {
             token: admin_token(args.admin_token.take(), &listener)?,
@@ -165,7 +170,8 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
             reload: Arc::clone(&reload),
         };
         // Until the end, or the successor takes these connections too.
-        tokio::spawn(edge::serve_admin(listener, edge.clone(), admin, handed_over.clone()));
+        let serving = edge::serve_admin(listener, edge.clone(), admin, operators.clone());
+        serving_operators = Some(tokio::spawn(serving));
     }
     tokio::spawn(reload_on_hangup(hangups, reload));
 
@@ -184,6 +190,12 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         .context("the edge cannot accept connections")?;
     if let Some(offered) = offered.filter(|_| handed_over.is_cancelled()) {
         offered.answered().await;
+    }
+    operators.cancel();
+    if let Some(serving) = serving_operators
+        && tokio::time::timeout(OPERATORS_END, serving).await.is_err()
+    {
+        tracing::debug!("what an operator asked for is cut off");
     }
     stop.cancel();
     Ok(())

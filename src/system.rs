@@ -137,7 +137,8 @@ impl Lines {
                 return Ok(Some(line));
             }
             anyhow::ensure!(self.buffer.len() < LINE_BYTES_MAX, "a line does not end");
-            match self.response.chunk().await.context("the connection broke off")? {
+            let chunk = self.response.chunk().await.context("the connection broke off");
+            match chunk.hint(|| "see whether it still runs there".into())? {
                 Some(chunk) => self.buffer.extend_from_slice(&chunk),
                 None => return Ok(None),
             }

@@ -372,6 +372,23 @@ fn what_others_say_steers_no_terminal_that_shows_a_log() {
 }
 
 #[test]
+fn the_trace_ends_with_its_edge() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    let admin = [("BAKE_API", edge.admin.as_str()), ("BAKE_TOKEN", TOKEN)];
+    let mut reading = world.bake(".", &["edge", "log"]).vars(&admin).start();
+    wait_until("a request", SOON, || {
+        edge.get("/a");
+        !reading.stdout().is_empty()
+    });
+    let Edge { mut process, .. } = edge;
+    process.signal(Signal::TERM);
+    assert!(process.wait(SOON).success());
+    assert!(reading.wait(SOON).success(), "{}", reading.stderr());
+}
+
+#[test]
 fn what_the_trace_had_no_time_for_is_said() {
     let world = World::new();
     let record = r#"{"time_ms":0,"id":"1","client":"::1","method":"GET","host":"h","target":"/a","status":200,"result":"hit","us":9,"bytes":1,"steps":[{"what":"hit: it is fresh","clause":"RFC 9111 §4.2"}]}"#;
