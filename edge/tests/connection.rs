@@ -179,6 +179,11 @@ async fn a_websocket_is_tunnelled_after_the_101() {
     stream.write_all(b"RAW bytes\r\n\r\n").await.unwrap();
     upstream.wait_for(2).await;
     assert!(upstream.requests()[1].starts_with("RAW bytes"));
+    // It is under way until it ends.
+    let in_flight = || edge.edge.upstreams()[0].in_flight;
+    assert_eq!(in_flight(), 1);
+    drop(stream);
+    eventually("its end", || in_flight() == 0).await;
     // Any other protocol is not passed on.
     let other = edge.ask("GET", "/ws", &[("connection", "upgrade"), ("upgrade", "h2c")]).await;
     assert_eq!(other.text(), "plain");

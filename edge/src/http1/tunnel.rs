@@ -31,7 +31,7 @@ impl Tunnel {
     /// Copies until both directions have ended, or one has broken. `early` is what the client has sent already.
     pub(crate) async fn run(self, client: &mut TcpStream, early: BytesMut, slot: &Slot) -> io::Result<()> {
         slot.reads(Reading::Tunnel);
-        let Upgraded { io, early: told } = self.0;
+        let Upgraded { io, early: told, under_way: _counted } = self.0;
         let (mut from_upstream, mut to_upstream) = tokio::io::split(*io);
         let (mut from_client, mut to_client) = client.split();
         let up = async {

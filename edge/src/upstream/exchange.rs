@@ -13,7 +13,7 @@ use super::{
     breaker::BreakerRules,
     message::Head,
     pool::{Lease, SendError},
-    upstream::{Permit, Upstream},
+    upstream::{Permit, UnderWay, Upstream},
 };
 use crate::{
     error::EdgeError,
@@ -132,7 +132,7 @@ impl Exchange {
             upstream.note_reuse();
         }
         let (mut body, upgraded) = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            (TimedBody::none(), Some(lease.into_upgraded()))
+            (TimedBody::none(), Some(lease.into_upgraded(UnderWay::begin(upstream))))
         } else {
             (TimedBody::new(&head, self.deadlines.idle, lease), None)
         };

@@ -25,6 +25,7 @@ use super::{
     body::{BoxError, RequestBody},
     connect::{Io, Line},
     message::{self, Ending, Head},
+    upstream::UnderWay,
 };
 use crate::http1::{
     Refusal,
@@ -303,8 +304,8 @@ impl Link {
     }
 
     /// After a 101: the connection itself, and what has come on it already.
-    pub(super) fn into_upgraded(self) -> Upgraded {
-        Upgraded { io: Box::new(self.io), early: self.read.freeze() }
+    pub(super) fn into_upgraded(self, under_way: UnderWay) -> Upgraded {
+        Upgraded { io: Box::new(self.io), early: self.read.freeze(), under_way }
     }
 
     /// Sends what can be sent of the request now. What the upstream does not take is no reason not to hear it.
@@ -499,6 +500,8 @@ pub(crate) struct Upgraded {
     pub(crate) io: Box<Io>,
     /// What has come on it already.
     pub(crate) early: Bytes,
+    /// For as long as it is there.
+    pub(crate) under_way: UnderWay,
 }
 
 impl fmt::Debug for Upgraded {

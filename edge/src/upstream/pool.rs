@@ -20,6 +20,7 @@ use super::{
     connect::{Dialer, Line},
     link::{Broke, Link, Upgraded},
     message::Head,
+    upstream::UnderWay,
 };
 use crate::{clock, policy::freshness::Millis};
 
@@ -185,8 +186,8 @@ impl Lease {
     }
 
     /// After a 101: the connection itself.
-    pub(super) fn into_upgraded(self) -> Upgraded {
-        self.link.into_upgraded()
+    pub(super) fn into_upgraded(self, under_way: UnderWay) -> Upgraded {
+        self.link.into_upgraded(under_way)
     }
 }
 

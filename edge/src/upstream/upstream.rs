@@ -185,10 +185,10 @@ impl Upstream {
         if admission == Admission::Refuse {
             return Err(EdgeError::CircuitOpen { upstream: self.label().to_owned() });
         }
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (is_trial, is_own) = (admission == Admission::Trial, ask.is_own);
-        Ok(Permit { upstream: Arc::clone(self), is_trial, is_own, counted_before, _turn: ask.turn.clone() })
+        let under_way = UnderWay::begin(self);
+        Ok(Permit { under_way, is_trial, is_own, counted_before, _turn: ask.turn.clone() })
     }
 
     /// What a health check has found.
@@ -228,10 +228,27 @@ impl Upstream {
     }
 }
 
+/// One of the requests that are under way at an upstream, or a tunnel that one has become.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<Upstream>);
+
+impl UnderWay {
+    pub(super) fn begin(upstream: &Arc<Upstream>) -> Self {
+        upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(upstream))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One request's part in an upstream, until its response has ended.
 #[derive(Debug)]
 pub(super) struct Permit {
-    upstream: Arc<Upstream>,
+    under_way: UnderWay,
     is_trial: bool,
     /// Whether it is this edge's own question, for which no client waits.
     is_own: bool,
@@ -241,10 +258,14 @@ pub(super) struct Permit {
 }
 
 impl Permit {
+    fn upstream(&self) -> &Upstream {
+        &self.under_way.0
+    }
+
     /// It answered, as far as that is known by now.
     pub(super) fn succeeded(&mut self) {
         self.is_trial = false;
-        let (mut breaker, now) = (self.upstream.breaker(), clock::boot_ms());
+        let (mut breaker, now) = (self.upstream().breaker(), clock::boot_ms());
         let is_back = if self.is_own { breaker.answered(now) } else { breaker.succeeded(now) };
         drop(breaker);
         self.tell(is_back);
@@ -252,20 +273,20 @@ impl Permit {
 
     /// The content of its answer came to its end.
     pub(super) fn completed(self) {
-        let is_back = self.upstream.breaker().completed(clock::boot_ms());
+        let is_back = self.upstream().breaker().completed(clock::boot_ms());
         self.tell(is_back);
     }
 
     fn tell(&self, is_back: bool) {
         if is_back {
-            tracing::info!(upstream = self.upstream.label(), "upstream answers again");
+            tracing::info!(upstream = self.upstream().label(), "upstream answers again");
         }
     }
 
     /// It did not answer, and that was its own fault, found out after so long.
     pub(super) fn failed(mut self, error: &EdgeError, after: Duration) {
         let is_trial = mem::take(&mut self.is_trial);
-        let (mut breaker, now) = (self.upstream.breaker(), clock::boot_ms());
+        let (mut breaker, now) = (self.upstream().breaker(), clock::boot_ms());
         let is_slow = after >= SLOW_FAILURE_MIN || matches!(error, EdgeError::FirstByte { .. });
         if is_slow && !self.is_own {
             breaker.failed_slowly(now, is_trial);
@@ -279,7 +300,7 @@ impl Permit {
     /// It answered, and the content broke off or, if it is late, stalled.
     pub(super) fn broke(mut self, error: &EdgeError, is_late: bool) {
         self.is_trial = false;
-        let mut breaker = self.upstream.breaker();
+        let mut breaker = self.upstream().breaker();
         if is_late || breaker.counted() == self.counted_before {
             breaker.broke(clock::boot_ms());
         }
@@ -288,17 +309,16 @@ impl Permit {
     }
 
     fn count(&self, error: &EdgeError) {
-        self.upstream.failures.fetch_add(1, Ordering::Relaxed);
-        self.upstream.meters.errors.increment(1);
-        tracing::warn!(upstream = self.upstream.label(), %error, "upstream failed");
+        self.upstream().failures.fetch_add(1, Ordering::Relaxed);
+        self.upstream().meters.errors.increment(1);
+        tracing::warn!(upstream = self.upstream().label(), %error, "upstream failed");
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.is_trial {
-            self.upstream.breaker().abandoned();
+            self.upstream().breaker().abandoned();
         }
     }
 }
