@@ -36,7 +36,7 @@ use crate::{
         range,
         reuse::{ClientValidation, Reuse, reuse},
         status::ttl_seconds,
-        validate::{CONTENT_DIGESTS, Tag},
+        validate::{CONTENT_DIGEST, CONTENT_MD5, Tag},
         vary::{Class, Codings},
     },
     respond::CACHE_NAME,
@@ -341,7 +341,8 @@ impl Answering<'_> {
             return None;
         };
         // Of no content and of a part the digest is another.
-        let is_digested = || CONTENT_DIGESTS.iter().any(|name| stored.fields().get(name).is_some());
+        let is_digested =
+            || [CONTENT_DIGEST, CONTENT_MD5].iter().any(|name| stored.fields().get(name).is_some());
         if (self.is_head || self.plain.range.is_some()) && is_digested() {
             return None;
         }

@@ -353,12 +353,13 @@ impl Edge {
     }
 }
 
-/// The content of what a GET has brought, as the method of a request has it: a HEAD gets none, and no digest of it.
+/// The content of what a GET has brought, as the method of a request has it: a HEAD gets none, and no digest of it (RFC 9530
+/// §B.2).
 fn without_content(inbound: &Inbound, headers: &mut HeaderMap, body: OutBody) -> OutBody {
     if inbound.method != Method::HEAD {
         return body;
     }
-    validate::strip_digests(headers);
+    headers.remove(validate::CONTENT_DIGEST);
     OutBody::empty()
 }
 

@@ -200,16 +200,17 @@ pub fn agrees(head: &HeaderMap, stored: &HeaderMap, length: Option<u64>) -> bool
     same_validators && same_length
 }
 
-/// The digests of a message's content; `Repr-Digest` is one of the representation.
-pub const CONTENT_DIGESTS: [HeaderName; 2] =
-    [HeaderName::from_static("content-md5"), HeaderName::from_static("content-digest")];
+/// The digest of a message's own content; `Repr-Digest` is one of the representation.
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// What it was before, of a content that a HEAD or a 304 may tell of.
+pub const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// The stored fields after a 304: each field it carries replaces the stored ones of that name, but for
-/// `Content-Length` (RFC 9111 §3.2) and the digests of its own content, which is none (RFC 9530 §2). Fields of the connection
+/// `Content-Length` (RFC 9111 §3.2) and the digest of its own content, which is none (RFC 9530 §2). Fields of the connection
 /// were removed on arrival.
 pub fn update(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut updated = stored.clone();
-    let kept = |name: &HeaderName| name == header::CONTENT_LENGTH || CONTENT_DIGESTS.contains(name);
+    let kept = |name: &HeaderName| *name == header::CONTENT_LENGTH || *name == CONTENT_DIGEST;
     for name in not_modified.keys().filter(|name| !kept(name)) {
         updated.remove(name);
     }
@@ -229,13 +230,6 @@ pub fn replace(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     replaced
 }
 
-/// Removes the digests of a content, for a message with another or with none: also for the answer to a HEAD (RFC 9530 §2, §B.2).
-pub fn strip_digests(headers: &mut HeaderMap) {
-    for name in CONTENT_DIGESTS {
-        headers.remove(name);
-    }
-}
-
 /// The fields of a 304 made from a stored 200 (RFC 9110 §15.4.5): all but those that describe the content, which it does
 /// not have (RFC 9530 §2).
 pub fn strip_for_304(headers: &mut HeaderMap) {
@@ -245,10 +239,11 @@ pub fn strip_for_304(headers: &mut HeaderMap) {
         header::CONTENT_ENCODING,
         header::CONTENT_LANGUAGE,
         header::CONTENT_RANGE,
+        CONTENT_DIGEST,
+        CONTENT_MD5,
     ] {
         headers.remove(name);
     }
-    strip_digests(headers);
 }
 
 #[cfg(test)]
