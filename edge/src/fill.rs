@@ -137,6 +137,8 @@ impl Fill {
         let mut state = self.state();
         state.end += chunk.len() as u64;
         state.chunks.push_back(chunk);
+        // What all readers begin behind is read by none: who waits for more than may be held would wait for ever.
+        state.trim();
         let wakers = state.wakers();
         drop(state);
         Self::wake(wakers);
@@ -383,6 +385,31 @@ mod tests {
                 rest.extend_from_slice(&chunk);
             }
             assert_eq!(rest, expected.as_bytes());
+        }
+    }
+
+    /// Who wants what lies further on than may be held has nothing to read by then.
+    #[tokio::test]
+    async fn a_reader_that_is_far_ahead_holds_up_nothing() {
+        for is_short in [false, true] {
+            let receipt = Receipt { asked: 0, got: 0, wall: 0 };
+            let control = Control::of(&HeaderMap::new(), &[]);
+            let freshness =
+                Freshness::of(StatusCode::OK, &HeaderMap::new(), &control, receipt, SMaxage::Strict);
+            let (head, selection) = (HeaderMap::new(), Selection::default());
+            let fill = Arc::new(Fill::new(StatusCode::OK, head, freshness, selection, 0, None));
+            let from = 2 * WINDOW_BYTES;
+            let mut reader = fill.reader(from, Some(from + 1)).unwrap();
+            fill.stream_only();
+            let chunk = Bytes::from(vec![0; 8 << 10]);
+            for _ in 0..=from / chunk.len() as u64 {
+                let room = tokio::time::timeout(std::time::Duration::from_secs(9), fill.room(is_short));
+                assert!(room.await.expect("room"));
+                fill.push(chunk.clone());
+                assert!(fill.held() <= chunk.len() + PIECE_BYTES);
+            }
+            let read = poll_fn(|cx| Pin::new(&mut reader).poll_chunk(cx)).await;
+            assert_eq!(read.unwrap().unwrap().len(), 1);
         }
     }
 }
