@@ -183,11 +183,12 @@ pub fn reuse(
         Some(MaxStale::Seconds(seconds)) => -left_ms <= i64::from(seconds) * 1_000,
         None => false,
     };
-    // A soft purge asks for a new copy; a client's patience does not undo it.
-    let allowed = if accepted && stale_from.is_none() {
-        Reuse::MaxStale { left_ms }
-    } else if freshness.stale_while_revalidate_ms.is_some_and(|window| within(left_ms, window)) {
+    // What may be renewed behind is, however patient the client (RFC 5861 §3). A soft purge asks for a new copy, which patience
+    // does not undo.
+    let allowed = if freshness.stale_while_revalidate_ms.is_some_and(|window| within(left_ms, window)) {
         Reuse::WhileRevalidate { left_ms }
+    } else if accepted && stale_from.is_none() {
+        Reuse::MaxStale { left_ms }
     } else {
         return validate(Why::Stale);
     };
@@ -285,7 +286,7 @@ mod tests {
         let swr = Freshness { stale_while_revalidate_ms: Some(5_000), ..lasting(10) };
         let must = Freshness { stale_refused: Some(StaleRefused::MustRevalidate), ..swr.clone() };
         type Row<'a> = (&'a Freshness, Option<u64>, RequestDirectives, ClientValidation, u64, Reuse);
-        let rows: [Row<'_>; 32] = [
+        let rows: [Row<'_>; 34] = [
             (&f, None, none, Ignored, 9_999, Reuse::Fresh { left_ms: 1 }),
             (&f, None, none, Ignored, 10_000, validate(Why::Stale)),
             (&Freshness { no_cache: true, ..lasting(10) }, None, none, Ignored, 0, validate(Why::NoCache)),
@@ -448,6 +449,23 @@ mod tests {
             (&swr, None, none, Ignored, 10_000, Reuse::WhileRevalidate { left_ms: 0 }),
             (&swr, None, none, Ignored, 15_000, Reuse::WhileRevalidate { left_ms: -5_000 }),
             (&swr, None, none, Ignored, 15_001, validate(Why::Stale)),
+            // A client that accepts more keeps nobody from renewing it.
+            (
+                &swr,
+                None,
+                RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
+                Ignored,
+                15_000,
+                Reuse::WhileRevalidate { left_ms: -5_000 },
+            ),
+            (
+                &swr,
+                None,
+                RequestDirectives { max_stale: Some(MaxStale::Any), ..none },
+                Ignored,
+                15_001,
+                Reuse::MaxStale { left_ms: -5_001 },
+            ),
             (&must, None, none, Ignored, 12_000, refused),
             (&must, None, none, Ignored, 9_000, Reuse::Fresh { left_ms: 1_000 }),
             // Soft purges: stale from then on, with the window counted from there.
