@@ -7,6 +7,7 @@ mod config;
 mod content;
 mod expression;
 mod hugo;
+mod macros;
 mod names;
 mod shortcode;
 mod template;
@@ -114,7 +115,8 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
     for (name, takes, text) in shortcode::BROUGHT {
         if names.called.contains(name) && !shortcodes.contains_key(name) {
             let path = format!("templates/{}", shortcode::component_file(name, &names));
-            shortcodes.insert(name.to_owned(), takes.iter().map(|name| (*name).to_owned()).collect());
+            let takes = takes.iter().map(|name| (*name).to_owned()).collect();
+            shortcodes.insert(name.to_owned(), content::Shortcode { takes, is_block: true });
             made.note(
                 &path,
                 "older versions of Zola brought this shortcode along: it is a file of the site now",
@@ -192,9 +194,9 @@ fn convert_template(
                 made.note(path, &format!("another file is the shortcode `{name}`: this one is left out"));
                 return;
             }
-            let (converted, takes) = shortcode::shortcode(file, text, names);
+            let (converted, known) = shortcode::shortcode(file, text, names);
             // That of the site comes before that of its theme.
-            shortcodes.entry(name.to_owned()).or_insert(takes);
+            shortcodes.entry(name.to_owned()).or_insert(known);
             (new_path, converted)
         }
         _ => (path.to_owned(), template::convert(template, text, names)),
@@ -258,6 +260,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
     let mut given = names::Given::default();
     let mut called = BTreeSet::new();
     let mut takes = BTreeMap::new();
+    let mut with_body = BTreeSet::new();
     // What macros read without being given it, by file; and which files each shortcode imports.
     let mut unseen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut of_shortcodes: Vec<(String, String)> = Vec::new();
@@ -302,7 +305,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
             }
             imports.entry(alias).or_default().insert(file);
         }
-        unseen.entry(name.to_owned()).or_default().extend(template::read_unseen(&pieces));
+        unseen.entry(name.to_owned()).or_default().extend(macros::read_unseen(&pieces));
         let defines = tags().any(|tag| tag.starts_with("macro "));
         if !defines || spaces.contains_key(name) {
             continue;
@@ -321,10 +324,14 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
             space = word(name.rsplit_once('.').map_or(name, |(whole, _)| whole));
             taken.insert(space.clone());
         }
-        for rest in tags().filter_map(|tag| tag.strip_prefix("macro ")) {
-            let (macro_name, parameters) = template::head_of_macro(rest);
-            let parameters = parameters.iter().map(template::parameter).collect();
-            takes.insert(template::in_space(&space, macro_name), parameters);
+        for (rest, inside) in macros::macros(&pieces) {
+            let (macro_name, parameters) = macros::head_of_macro(rest);
+            let parameters = parameters.iter().map(macros::parameter).collect();
+            let component = macros::in_space(&space, macro_name);
+            if macros::reads_body(rest, inside) {
+                with_body.insert(component.clone());
+            }
+            takes.insert(component, parameters);
         }
         spaces.insert(name.to_owned(), space);
     }
@@ -347,6 +354,7 @@ fn names(sources: &Sources) -> Result<names::Names, Errors> {
         given,
         called,
         takes,
+        with_body,
         lent,
         shown_in_content: names::shown_in_content(&includes),
         includes,
@@ -408,7 +416,7 @@ mod tests {
         ]);
         assert_eq!(
             text(&made, "templates/parts/card.html"),
-            "<b>{{ title | str | escape }}</b>{{ <m.name n={title} /> }}"
+            "<b>{{ title | str | escape }}</b>{{ <m.name n={title} /> | trim | safe }}"
         );
         assert_eq!(
             text(&made, "templates/m.html"),

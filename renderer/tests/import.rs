@@ -121,3 +121,79 @@ fn imported_shortcodes_escape_what_they_escaped() {
         assert!(html.contains(part), "{part}: {html}");
     }
 }
+
+/// A macro was HTML where a shortcode called it, as the shortcode was: neither its indentation nor its lines meant anything
+/// in markdown. And it read the body.
+#[test]
+fn imported_macros_stay_html_where_shortcodes_call_them() {
+    let macros = "{% macro box(item) %}\n<section>\n    <h2>\n        {{ item }}\n    </h2>\n    {% if body %}\n        <div>\n            {{ body | markdown | safe }}\n        </div>\n    {% endif %}\n</section>\n{% endmacro %}\n";
+    let shown = "{% import \"m.html\" as m %}\n<article>\n    {{ m::box(item=title) }}\n</article>\n";
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        (
+            "content/_index.md",
+            "+++\n+++\n{{ show(title=\"A\") }}\n\n{% show(title=\"B\") %}\n*x*\n{% end %}\n",
+        ),
+        ("templates/index.html", "{{ section.content | safe }}"),
+        ("templates/m.html", macros),
+        ("templates/shortcodes/show.html", shown),
+    ]);
+    assert_eq!(notes, [""; 0]);
+    let html = text(&files, "index.html");
+    assert!(!html.contains("<pre") && !html.contains("&lt;"), "{html}");
+    assert!(html.contains("<div>\n<p><em>x</em></p>\n</div>\n</section>"), "{html}");
+    assert_eq!(html.matches("<section>").count(), 2, "{html}");
+}
+
+/// A shortcode was part of the item, the quotation or the paragraph that it stood in.
+#[test]
+fn imported_shortcodes_stay_in_what_they_stand_in() {
+    let content = "+++\n+++\n1. {{ fig(src=\"a\") }}\n2. b\n   {{ fig(src=\"b\") }}\n\n> {{ fig(src=\"c\", via=\"v\") }}\n\nIn {{ fig(src=\"d\") }} a line.\n\n{{ fig(src=\"e\") }}\n";
+    // What one branch alone shows need not be given.
+    let figure =
+        "<figure>\n    <img src=\"{{ src }}\">\n{% if src == \"c\" %}{{ via }}{% endif %}\n</figure>\n";
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        ("content/_index.md", content),
+        ("templates/index.html", "{{ section.content | safe }}"),
+        ("templates/shortcodes/fig.html", figure),
+    ]);
+    assert_eq!(notes, [""; 0]);
+    insta::assert_snapshot!(text(&files, "index.html"), @r#"
+    <ol>
+    <li><figure> <img src="a"> </figure>
+    </li>
+    <li>b<figure> <img src="b"> </figure>
+    </li>
+    </ol>
+    <blockquote>
+    <figure> <img src="c"> v </figure>
+    </blockquote>
+    <p>In <figure> <img src="d"> </figure> a line.</p>
+    <figure>
+    <img src="e">
+    </figure>
+    "#);
+}
+
+/// The body of a shortcode was HTML as it stood, with all its lines.
+#[test]
+fn imported_bodies_keep_their_empty_lines() {
+    let content = "+++\n+++\n{% graph() %}\nA-->B\n\n    B-->C & D\n{% end %}\n\n{% note() %}\n*a*\n\n```\nb\n\n\n  c\n```\n{% end %}\n\n{% code() %}\nd\n\ne\n{% end %}\n";
+    let (files, notes) = imported(&[
+        ("config.toml", "base_url = \"https://x.example\"\n"),
+        ("content/_index.md", content),
+        ("templates/index.html", "{{ section.content | safe }}"),
+        ("templates/shortcodes/graph.html", "<div class=\"graph\">\n  {{ body }}\n</div>\n"),
+        ("templates/shortcodes/note.html", "<aside>\n  {{ body | markdown | safe }}\n</aside>\n"),
+        ("templates/shortcodes/code.html", "<pre>{{ body | safe }}</pre>\n"),
+    ]);
+    assert_eq!(notes, [""; 0]);
+    let html = text(&files, "index.html").replace("&#10;", "\n");
+    assert!(html.contains("A--&gt;B\n\n    B--&gt;C &amp; D\n</div>"), "{html}");
+    assert!(
+        html.contains("<p><em>a</em></p>") && html.contains("b\n\n\n  c\n</code></pre>\n</aside>"),
+        "{html}"
+    );
+    assert!(html.contains("<pre>d\n\ne</pre>"), "{html}");
+}

@@ -8,22 +8,31 @@ use super::template;
 use crate::library::comment;
 use crate::templates::pieces::{Piece, content_pieces, offset};
 
-/// All shortcodes, with what each takes: what else it was given was passed over.
-pub(super) type Shortcodes = BTreeMap<String, BTreeSet<String>>;
+/// All shortcodes.
+pub(super) type Shortcodes = BTreeMap<String, Shortcode>;
+
+/// What content has to know of a shortcode.
+#[derive(Debug, Default)]
+pub(super) struct Shortcode {
+    /// What it takes: what else it was given was passed over.
+    pub(super) takes: BTreeSet<String>,
+    /// Whether its lines stand for themselves, and can be one line.
+    pub(super) is_block: bool,
+}
 
 /// Converts the body of a page; the second are the shortcodes that no template defines, and where each is called first.
-pub(super) fn convert(body: &str, shortcodes: &Shortcodes) -> (String, BTreeMap<String, usize>) {
-    let mut out = String::with_capacity(body.len());
+pub(super) fn convert(text: &str, shortcodes: &Shortcodes) -> (String, BTreeMap<String, usize>) {
+    let mut out = String::with_capacity(text.len());
     let mut unknown = BTreeMap::new();
     let mut miss = |found: Option<(String, Arguments)>, inside: &str| {
         if let Some((name, _)) = found {
-            unknown.entry(name).or_insert_with(|| offset(body, inside));
+            unknown.entry(name).or_insert_with(|| offset(text, inside));
         }
     };
     let mut open: Vec<String> = Vec::new();
     let mut calls: BTreeMap<String, usize> = BTreeMap::new();
     let mut counted = |name: &str, mut arguments: Arguments| {
-        let takes = &shortcodes[name];
+        let takes = &shortcodes[name].takes;
         arguments.retain(|(key, _)| key.as_ref().is_none_or(|key| key == "body" || takes.contains(key)));
         if takes.contains(NTH) {
             let call = calls.entry(name.to_owned()).or_default();
@@ -32,7 +41,7 @@ pub(super) fn convert(body: &str, shortcodes: &Shortcodes) -> (String, BTreeMap<
         }
         arguments
     };
-    for piece in calls_apart(body) {
+    for piece in calls_apart(text) {
         match piece {
             Piece::Open(text) => raw(&mut out, text),
             Piece::Text(text) | Piece::Comment(text) => push_text(&mut out, text),
@@ -44,7 +53,9 @@ pub(super) fn convert(body: &str, shortcodes: &Shortcodes) -> (String, BTreeMap<
                         .partition(|(key, _)| key.as_deref() == Some("body"));
                     match body.first() {
                         None => {
-                            out.push_str(&format!("{{{{{}}}}}", template::call(&name, &arguments, " />")))
+                            let call = template::call(&name, &arguments, " />");
+                            let in_line = shortcodes[&name].is_block && !is_alone(text, inside);
+                            out.push_str(&format!("{{{{{call}{}}}}}", if in_line { IN_LINE } else { "" }));
                         }
                         Some((_, body)) => {
                             out.push_str(&format!("{{% {} %}}", template::call(&name, &arguments, ">")));
@@ -78,6 +89,18 @@ pub(super) fn convert(body: &str, shortcodes: &Shortcodes) -> (String, BTreeMap<
         }
     }
     (out, unknown)
+}
+
+/// Where a call stood in a list, in a quotation or among words, what it showed was part of that, and lines of its own would
+/// end it.
+const IN_LINE: &str = r#" | str | replace(from="\n", to=" ") | trim"#;
+
+/// Whether a call has its line for itself.
+fn is_alone(body: &str, inside: &str) -> bool {
+    let start = offset(body, inside).saturating_sub(2);
+    let before = body[..start].rsplit('\n').next().unwrap_or("");
+    let after = body[start..].split_once("}}").map_or("", |(_, after)| after);
+    before.is_empty() && after.split('\n').next().is_none_or(|rest| rest.trim().is_empty())
 }
 
 /// How many braces that open nothing are told from calls that follow them before these end.
@@ -174,13 +197,14 @@ fn shortcode(inside: &str) -> Option<(String, Arguments)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shortcodes, convert};
+    use super::{Shortcode, Shortcodes, convert};
 
     #[test]
     fn calls_are_rewritten_and_all_else_stays_text() {
         let known =
             [("youtube", "id autoplay n list s"), ("quote", "author"), ("note", "a"), ("fig", "a nth")];
-        let takes = |names: &str| names.split(' ').map(str::to_owned).collect();
+        let takes =
+            |names: &str| Shortcode { takes: names.split(' ').map(str::to_owned).collect(), is_block: false };
         let known: Shortcodes =
             known.into_iter().map(|(name, names)| (name.to_owned(), takes(names))).collect();
         let (made, unknown) = convert(
@@ -209,6 +233,20 @@ mod tests {
         # D {#d}
         {{<youtube id={1} />}} {% raw %}{#{% endraw %}
         ");
+        let known: Shortcodes =
+            [("fig".to_owned(), Shortcode { is_block: true, ..Shortcode::default() })].into();
+        let (made, _) = convert(
+            "{{ fig() }}\na {{ fig() }}\n> {{ fig() }}\n1. b\n   {{ fig() }}  \n{{ fig() }} c",
+            &known,
+        );
+        insta::assert_snapshot!(made, @r##"
+        {{<fig />}}
+        a {{<fig /> | str | replace(from="\n", to=" ") | trim}}
+        > {{<fig /> | str | replace(from="\n", to=" ") | trim}}
+        1. b
+           {{<fig /> | str | replace(from="\n", to=" ") | trim}}  
+        {{<fig /> | str | replace(from="\n", to=" ") | trim}} c
+        "##);
         let deep = "{{ ".repeat(100_000);
         assert!(convert(&deep, &known).0.len() > deep.len());
     }

@@ -167,10 +167,18 @@ pub(super) fn keep_unsafe(tokens: &mut Vec<Token>, variables: &BTreeSet<String>)
     }
 }
 
+/// The component that a whole expression is.
+pub(super) fn component(tokens: &[Token]) -> Option<&str> {
+    let mut solid = tokens.iter().filter(|token| !matches!(token, Token::Space(_)));
+    match (solid.next(), solid.next()) {
+        (Some(Token::Done(made)), None) if made.starts_with('<') => Some(made),
+        _ => None,
+    }
+}
+
 /// Whether a whole expression is a component.
 pub(super) fn is_component(tokens: &[Token]) -> bool {
-    let mut solid = tokens.iter().filter(|token| !matches!(token, Token::Space(_)));
-    matches!((solid.next(), solid.next()), (Some(Token::Done(made)), None) if made.starts_with('<'))
+    component(tokens).is_some()
 }
 
 /// Whether an expression ends by saying that nothing is to be escaped.

@@ -31,6 +31,8 @@ pub(super) struct Names {
     pub(super) includes: BTreeMap<String, Reads>,
     /// The templates that are shown in content, too, as parts of shortcodes.
     pub(super) shown_in_content: BTreeSet<String>,
+    /// The components of macros that read the body of the shortcode that calls them.
+    pub(super) with_body: BTreeSet<String>,
     /// The languages, where there are several.
     pub(super) languages: Option<Languages>,
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::content::Shortcode;
 use super::expression;
+use super::macros::BODY;
 use super::names::Names;
 use super::template::{self, Converted, Converter};
 use super::variables::Variables;
@@ -71,8 +73,8 @@ pub(super) const BROUGHT: [(&str, &[&str], &str); 4] = [
 /// A shortcode as a component: it names its parameters, which a shortcode did not. One of markdown keeps its lines. Macros
 /// that it defines follow it: a component cannot hold others.
 ///
-/// The second is what it takes.
-pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, BTreeSet<String>) {
+/// The second is what content has to know of it.
+pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, Shortcode) {
     let (_, name) = name_of(file);
     let (text, macros) = without_macros(text);
     let text = text.as_str();
@@ -80,10 +82,12 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, BT
     let own = names.spaces.get(&format!("shortcodes/{file}")).map_or("", String::as_str);
     let mut converter = Converter::new(names, own);
     converter.escapes = !file.ends_with(".md");
+    converter.is_preformatted = is_lined(text);
+    converter.is_shortcode = true;
     converter.macro_name = name.to_owned();
     let mut parameters = Vec::new();
     for (variable, default) in &found.free {
-        if variable == "body" {
+        if variable == BODY {
             continue;
         }
         if variable == NTH {
@@ -99,7 +103,9 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, BT
             {
                 format!("{variable} = {}", expression::write(&expression::read(default)))
             }
-            None if !around && !found.optional.contains(variable) => variable.clone(),
+            None if !around && !found.optional.contains(variable) && found.always.contains(variable) => {
+                variable.clone()
+            }
             _ => {
                 converter.parameters.insert(variable.clone());
                 format!("{sign}{variable} = none")
@@ -112,7 +118,7 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, BT
     let lent: BTreeSet<&String> =
         imports.iter().filter_map(|(file, _)| names.lent.get(file)).flatten().collect();
     let lent = lent.into_iter().filter(|variable| {
-        *variable != "body" && !found.free.contains_key(*variable) && names.given.has(name, variable)
+        *variable != BODY && !found.free.contains_key(*variable) && names.given.has(name, variable)
     });
     parameters.extend(lent.map(|variable| format!("{variable} = none")));
     // What only the templates read that it includes.
@@ -134,15 +140,21 @@ pub(super) fn shortcode(file: &str, text: &str, names: &Names) -> (Converted, BT
     let takes = parameters.iter().map(name_of).collect();
     converter.run(text);
     let head = format!("component {name}({})", parameters.join(", "));
-    converter.out = if file.ends_with(".md") {
+    let is_html = !file.ends_with(".md");
+    let known = Shortcode { takes, is_block: is_html && is_block(text) && !is_lined(text) };
+    converter.out = if !is_html {
         format!("{{% {head} %}}{}{{% endcomponent {name} %}}\n", converter.out)
     } else {
         // What may stand within a line brings none of its own.
         let (open, close) = if is_block(text) { ("%}", "{%") } else { ("-%}", "{%-") };
         format!("{{% {head} {open}\n{}\n{close} endcomponent {name} %}}\n", tighten(&converter.out))
     };
+    let shown = std::mem::take(&mut converter.out);
+    converter.is_shortcode = false;
     converter.run(&macros);
-    (converter.converted(), takes)
+    let macros = if is_html { tighten(&converter.out) } else { converter.out };
+    converter.out = if macros.is_empty() { shown } else { format!("{shown}{macros}\n") };
+    (converter.converted(), known)
 }
 
 /// A shortcode, and the macros that it defines.
@@ -171,11 +183,19 @@ fn is_block(text: &str) -> bool {
     name.is_some_and(|name| minify::is_block(&name) && !matches!(name.as_str(), "script" | "style"))
 }
 
+/// Where lines are what they are.
+const PREFORMATTED: [&str; 3] = ["<pre", "<textarea", "```"];
+
+/// Whether the lines of a text mean something.
+pub(super) fn is_lined(text: &str) -> bool {
+    ["<script", "<style"].iter().chain(&PREFORMATTED).any(|tag| text.contains(tag))
+}
+
 /// A component's output becomes part of a page's markdown, where an empty line ends a block of HTML or a paragraph, and an
 /// indented one begins code: lines lose their indentation, and empty ones go, also those that tags would leave behind, but
 /// for preformatted text.
-fn tighten(text: &str) -> String {
-    if ["<pre", "<textarea", "```"].iter().any(|tag| text.contains(tag)) {
+pub(super) fn tighten(text: &str) -> String {
+    if PREFORMATTED.iter().any(|tag| text.contains(tag)) {
         return text.trim_matches('\n').to_owned();
     }
     let mut out: Vec<String> = Vec::new();

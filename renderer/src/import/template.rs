@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::expression::{self, Arguments, Call, Token};
+use super::expression::{self, Call, Token};
+use super::macros::{
+    BODY, SEEN, end_of_macro, head_of_macro, in_space, is_only_asked_for_fields, parameter, seen,
+};
 use super::names::{Frame, Names};
-use super::variables::Variables;
+use super::shortcode;
 use crate::templates::pieces::{Piece, pieces};
 
 #[cfg(test)]
@@ -56,7 +59,15 @@ pub(super) struct Converter<'a> {
     pub(super) macro_name: String,
     /// Whether it is shown in content, which escapes nothing, and so escapes itself what a shortcode escaped.
     pub(super) escapes: bool,
+    /// Whether its lines, or those within it, are what they are for browsers too.
+    pub(super) is_preformatted: bool,
+    /// Whether it is a shortcode, which may have a body.
+    pub(super) is_shortcode: bool,
 }
+
+/// An empty line in a body, such as one in a block of code, would end the block of HTML around it in markdown: it is
+/// written so that it is none there, and is one for browsers.
+const EMPTY_LINES: &str = r#" | str | regex_replace(pattern="\n([ \t]*)\n", rep="\n$1&#10;") | safe"#;
 
 impl<'a> Converter<'a> {
     pub(super) fn new(names: &'a Names, own: &'a str) -> Self {
@@ -73,6 +84,8 @@ impl<'a> Converter<'a> {
             blocks: Vec::new(),
             macro_name: String::new(),
             escapes: false,
+            is_preformatted: false,
+            is_shortcode: false,
         }
     }
 
@@ -86,8 +99,13 @@ pub(super) fn convert(name: &str, text: &str, names: &Names) -> Converted {
     let own = names.spaces.get(name).map_or("", String::as_str);
     let mut converter = Converter::new(names, own);
     converter.escapes = names.shown_in_content.contains(name);
+    converter.is_preformatted = shortcode::is_lined(text);
     converter.lent.extend(names.lent.get(name).into_iter().flatten().cloned());
     converter.run(text);
+    if converter.escapes {
+        converter.out = shortcode::tighten(&converter.out);
+        converter.out.push_str(if text.ends_with('\n') { "\n" } else { "" });
+    }
     converter.converted()
 }
 
@@ -253,6 +271,19 @@ impl Converter<'_> {
         if expression::ends_safe(&tokens) {
             expression::keep_unsafe(&mut tokens, &self.components);
         }
+        let is_body =
+            tokens.iter().find(|token| !matches!(token, Token::Space(_))).is_some_and(|t| t.is(BODY));
+        if let Some(made) = expression::component(&tokens) {
+            if let Some(whole) = self.with_body(made) {
+                self.out.push_str(&whole);
+                return;
+            }
+            // Lines that a macro begins and ends with would end a block of HTML in markdown.
+            if self.escapes {
+                tokens.retain(|token| !matches!(token, Token::Space(_)));
+                tokens.extend(expression::read(" | trim | safe"));
+            }
+        }
         let escaping =
             if self.escapes && expression::is_escaped(&tokens) { self.escaping(&tokens) } else { "" };
         let is_joined = !escaping.is_empty() && expression::has_outside(&tokens, &["~"]);
@@ -263,8 +294,22 @@ impl Converter<'_> {
         if !escaping.is_empty() {
             made = format!(" {}{escaping} ", made.trim());
         }
+        if is_body && self.escapes && !self.is_preformatted {
+            let whole = made.trim();
+            made = format!(" {}{EMPTY_LINES} ", whole.strip_suffix("| safe").unwrap_or(whole).trim_end());
+        }
         let spaced = if made.starts_with(char::is_whitespace) { made } else { format!(" {made} ") };
         self.put("{{", left, &spaced, right, "}}");
+    }
+
+    /// The component of a macro that reads the body of the shortcode that calls it, with this body.
+    fn with_body(&self, made: &str) -> Option<String> {
+        let called = made.strip_prefix('<')?.strip_suffix(" />")?;
+        let name = called.split(' ').next()?;
+        let own = in_space(self.own, &self.macro_name);
+        let has_body = self.is_shortcode || self.names.with_body.contains(&own);
+        (has_body && self.names.with_body.contains(name))
+            .then(|| format!("{{% <{called}> %}}{{{{ {BODY} | safe }}}}{{% </{name}> %}}"))
     }
 
     /// The filters that escape what an expression shows, and show what is no text as well.
@@ -390,8 +435,11 @@ impl Converter<'_> {
         let (lent, unknown): (Vec<_>, Vec<_>) =
             unknown.into_iter().partition(|(name, _)| self.lent.contains(name));
         seen.extend(lent.into_iter().map(|(name, _)| name));
-        let unknown: Vec<String> =
-            unknown.into_iter().filter(|(_, is_optional)| !is_optional).map(|(name, _)| name).collect();
+        let unknown: Vec<String> = unknown
+            .into_iter()
+            .filter(|(name, is_optional)| !is_optional && name != BODY)
+            .map(|(name, _)| name)
+            .collect();
         if !unknown.is_empty() {
             let unknown = unknown.join("`, `");
             self.note(
@@ -407,43 +455,6 @@ impl Converter<'_> {
             self.put("{%", false, set, right && i + 1 == within.len(), "%}");
         }
     }
-}
-
-/// The name and the parameters of a macro, by what follows the word `macro` in its first tag.
-pub(super) fn head_of_macro(rest: &str) -> (&str, Arguments) {
-    let (name, parameters) = rest.split_once('(').unwrap_or((rest, ")"));
-    let parameters = parameters.trim_end().strip_suffix(')').unwrap_or(parameters);
-    (name.trim(), expression::arguments(&expression::read(parameters)))
-}
-
-/// The name of a parameter, with a default or without one.
-pub(super) fn parameter((name, value): &(Option<String>, Vec<Token>)) -> String {
-    name.clone().unwrap_or_else(|| expression::write(value))
-}
-
-/// How many pieces there are before the end of the macro that they begin in.
-fn end_of_macro(pieces: &[Piece<'_>]) -> usize {
-    let is_end = |piece: &Piece<'_>| piece.tag().is_some_and(|tag| tag.trim().starts_with("endmacro"));
-    pieces.iter().position(is_end).unwrap_or(pieces.len())
-}
-
-/// Whether a macro asks for fields of a parameter, and does not compare it.
-fn is_only_asked_for_fields(body: &[Piece<'_>], parameter: &str) -> bool {
-    let (mut asked, mut compared) = (false, false);
-    for piece in body {
-        let (Piece::Tag(inside, ..) | Piece::Print(inside, ..)) = piece else { continue };
-        let tokens = expression::read(inside);
-        let solid: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Space(_))).collect();
-        for pair in solid.windows(2).filter(|pair| pair[0].is(parameter)) {
-            asked |= pair[1].is(".") || pair[1].is("[");
-            compared |= pair[1].is("==") || pair[1].is("!=") || pair[1].is("~");
-        }
-    }
-    asked && !compared
-}
-
-pub(super) fn in_space(space: &str, name: &str) -> String {
-    if space.is_empty() { name.to_owned() } else { format!("{space}.{name}") }
 }
 
 /// The file and the name of a tag that imports macros.
@@ -464,43 +475,4 @@ fn import(tokens: &[Token]) -> Option<(String, String)> {
         }
         _ => None,
     }
-}
-
-/// What every macro could see without being given it.
-const SEEN: [&str; 10] = [
-    "page",
-    "section",
-    "config",
-    "lang",
-    "taxonomy",
-    "term",
-    "terms",
-    "paginator",
-    "current_path",
-    "current_url",
-];
-
-/// What the macros of a template read that they are not given, and not all could see.
-pub(super) fn read_unseen(pieces: &[Piece<'_>]) -> BTreeSet<String> {
-    let macros = pieces.iter().enumerate().filter_map(|(i, piece)| match piece {
-        Piece::Tag(tag, ..) => Some((tag.trim().strip_prefix("macro ")?, &pieces[i + 1..])),
-        _ => None,
-    });
-    macros.flat_map(|(rest, inside)| seen(rest, inside).1).map(|(name, _)| name).collect()
-}
-
-/// What the macro whose first tag says `rest` takes from where it is called: what all could see, and all else, and whether
-/// it may be missing. `inside` begins with its body.
-fn seen(rest: &str, inside: &[Piece<'_>]) -> (BTreeSet<String>, Vec<(String, bool)>) {
-    let given = rest.split_once('(').map_or("", |(_, parameters)| parameters);
-    let given = given.split([',', ')']).filter_map(|one| one.split('=').next());
-    let given = given.map(|name| name.trim().to_owned()).collect();
-    let found = Variables::of(&inside[..end_of_macro(inside)], given);
-    let (seen, unknown) =
-        found.free.into_keys().partition::<BTreeSet<String>, _>(|name| SEEN.contains(&name.as_str()));
-    let unknown = unknown.into_iter().map(|name| {
-        let is_optional = found.optional.contains(&name);
-        (name, is_optional)
-    });
-    (seen, unknown.collect())
 }

@@ -11,6 +11,10 @@ pub(super) struct Variables {
     pub(super) free: BTreeMap<String, Option<String>>,
     /// Those that are asked for before they are used, and not only with a literal for where they are not given.
     pub(super) optional: BTreeSet<String>,
+    /// Those that are used whatever is asked, and so have to be given.
+    pub(super) always: BTreeSet<String>,
+    /// Conditions and loops that are open.
+    depth: usize,
 }
 
 const RESERVED: [&str; 14] = [
@@ -41,7 +45,11 @@ impl Variables {
                     let word = trimmed.split(|c: char| c.is_whitespace()).next().unwrap_or("");
                     let rest = trimmed[word.len()..].trim();
                     match word {
-                        "if" | "elif" => out.add(&expression::read(rest), &bound, true),
+                        "if" | "elif" => {
+                            out.add(&expression::read(rest), &bound, true);
+                            out.depth += usize::from(word == "if");
+                        }
+                        "endif" | "endfor" => out.depth = out.depth.saturating_sub(1),
                         "set" | "set_global" => {
                             let (variable, value) = rest.split_once('=').unwrap_or((rest, ""));
                             out.add_value(&expression::read(value), &bound);
@@ -52,6 +60,7 @@ impl Variables {
                                 out.add(&expression::read(list), &bound, false);
                                 bound.extend(variables.split(',').map(|name| name.trim().to_owned()));
                             }
+                            out.depth += 1;
                         }
                         _ => {}
                     }
@@ -93,6 +102,8 @@ impl Variables {
             let default = if has_default { literal(&solid[i..]) } else { None };
             if asked || condition || (has_default && default.is_none()) {
                 self.optional.insert(word.clone());
+            } else if self.depth == 0 {
+                self.always.insert(word.clone());
             }
             let entry = self.free.entry(word.clone()).or_default();
             if entry.is_none() {

@@ -182,15 +182,14 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
                 None => format!("[it for it in {list} if {}]", there(&attribute)),
             }
         }
-        "group_by" => {
-            let attribute = Attribute::of(argument("attribute"));
+        "group_by" => match Attribute::of(argument("attribute")) {
             // What all pages have needs no question.
-            if matches!(&attribute, Attribute::Path(path) if NONE_FIELDS.contains(&&**path) || path == "lang")
-            {
-                return None;
+            Attribute::Path(path) if !NONE_FIELDS.contains(&&*path) && path != "lang" => {
+                let attribute = Attribute::Path(path);
+                format!("[it for it in {list} if {}] | group_by(attribute={attribute})", there(&attribute))
             }
-            format!("[it for it in {list} if {}] | group_by(attribute={attribute})", there(&attribute))
-        }
+            _ => return None,
+        },
         "unique" if argument("attribute").is_some() => {
             let attribute = Attribute::of(argument("attribute"));
             let those = format!("[it for it in {list} if {}]", there(&attribute));

@@ -169,7 +169,7 @@ fn shortcodes_become_components() {
     {% if caption is not none -%}
     <p>{{ caption | str | escape }}</p>
     {% endif -%}
-    {% for a in page.assets %}{{ a | str | escape }}{% endfor %}{{ body | str | escape }}
+    {% for a in page.assets %}{{ a | str | escape }}{% endfor %}{{ body | str | escape | str | regex_replace(pattern="\n([ \t]*)\n", rep="\n$1&#10;") | safe }}
     </figure>
     {% endcomponent image %}
     "#);
@@ -182,7 +182,7 @@ fn macros_of_a_shortcode_follow_it() {
     let text = "{% macro one(who) %}<i>{{ who }}</i>{% endmacro %}\n<div>{% for who in list %}{{ self::one(who=who) }}{% endfor %}</div>\n";
     insta::assert_snapshot!(shortcode("team.html", text, &names).text, @r#"
     {% component team(list) %}
-    <div>{% for who in list %}{{ <team.one who={who} /> }}{% endfor %}</div>
+    <div>{% for who in list %}{{ <team.one who={who} /> | trim | safe }}{% endfor %}</div>
     {% endcomponent team %}
     {% component team.one(who) %}<i>{{ who | str | escape }}</i>{% endcomponent team.one %}
     "#);
@@ -199,13 +199,17 @@ fn what_a_shortcode_shows_is_escaped() {
         ("t", "t | escape"),
         ("n", "n"),
         ("t ~ n", "(t ~ n) | str | escape"),
-        ("body | safe", "body | safe"),
-        ("body | markdown", "body | markdown | str | escape"),
+        ("x.body | safe", "x.body | safe"),
+        ("body | safe", r#"body | str | regex_replace(pattern="\n([ \t]*)\n", rep="\n$1&#10;") | safe"#),
+        (
+            "body | markdown",
+            r#"body | markdown | str | escape | str | regex_replace(pattern="\n([ \t]*)\n", rep="\n$1&#10;") | safe"#,
+        ),
         ("img.url", "img.url | str | escape"),
         ("img.width", "img.width"),
         ("get_url(path=t)", "get_url(path=t)"),
         ("n + 1", "n + 1"),
-        ("m::a()", "<m.a />"),
+        ("m::a()", "<m.a /> | trim | safe"),
         ("t | slugify", "t | slugify"),
     ] {
         let made = shortcode("a.html", &format!("<b>{{{{ {old} }}}}</b>"), &names).text;
