@@ -27,5 +27,5 @@ impl Default for Limits {
 /// How deep folders may be nested; beyond it a link to a parent folder is the likely reason.
 pub(crate) const FOLDER_DEPTH_MAX: usize = 64;
 
-/// How deep lists and quotes may nest in markdown before it is refused: the parser's cost grows with depth.
+/// The largest front matter, in bytes.
 pub(crate) const FRONT_MATTER_BYTES_MAX: usize = 1 << 20;

@@ -140,8 +140,7 @@ impl Sources {
     /// As [`Sources::from_folder`], of these paths.
     pub fn look_again(&self, paths: &BTreeSet<String>, limits: &Limits) -> Option<Result<Self, Errors>> {
         let root = self.root.clone()?;
-        let (files, errors) = (BTreeMap::new(), Errors::default());
-        let mut lister = Lister { root: root.clone(), limits, previous: Some(self), files, errors };
+        let mut lister = Lister::new(root.clone(), limits, Some(self));
         let mut gone = Vec::new();
         for path in paths.iter().filter(|path| is_listed(path)) {
             match fs::metadata(root.join(path)) {
@@ -282,8 +281,9 @@ impl Sources {
     fn list(root: &Path, limits: &Limits, previous: Option<&Self>) -> Result<Self, Errors> {
         let listed = Some(SystemTime::now());
         let root = previous.and_then(|previous| previous.root.clone()).unwrap_or_else(|| Arc::from(root));
-        let (files, errors) = (BTreeMap::new(), Errors::default());
-        let mut lister = Lister { root: root.clone(), limits, previous, files, errors };
+        let mut lister = Lister::new(root.clone(), limits, previous);
+        // A folder that cannot be looked at cannot be listed, and says so there.
+        lister.above.extend(fs::metadata(&root).ok().map(|meta| (meta.dev(), meta.ino())));
         lister.folder(&root, "", 0);
         if lister.errors.is_empty() && lister.files.len() > limits.files_max {
             lister.errors.push(Diagnostic::new(format!(
@@ -356,14 +356,30 @@ struct Lister<'a> {
     previous: Option<&'a Sources>,
     files: BTreeMap<Arc<str>, Arc<SourceFile>>,
     errors: Errors,
+    /// The folders from the top down to the one that is listed, by device and inode.
+    above: Vec<(u64, u64)>,
+    /// How many were listed: one that links lead to counts each time.
+    folders: usize,
 }
 
-impl Lister<'_> {
+impl<'a> Lister<'a> {
+    fn new(root: Arc<Path>, limits: &'a Limits, previous: Option<&'a Sources>) -> Self {
+        let (files, errors) = (BTreeMap::new(), Errors::default());
+        Self { root, limits, previous, files, errors, above: Vec::new(), folders: 0 }
+    }
+
     fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) {
+        self.folders += 1;
+        if self.folders == self.limits.files_max {
+            self.errors.push(
+                Diagnostic::new(format!("the site has more than {} folders", self.limits.files_max))
+                    .hint("links that lead to folders with links multiply them"),
+            );
+        }
         if depth > FOLDER_DEPTH_MAX {
             self.errors.push(
                 Diagnostic::in_file(prefix, format!("folders are nested deeper than {FOLDER_DEPTH_MAX}"))
-                    .hint("a link that leads back to a parent folder does this"),
+                    .hint("links from folder to folder do this"),
             );
             return;
         }
@@ -376,7 +392,7 @@ impl Lister<'_> {
             }
         };
         for item in listing {
-            if self.files.len() > self.limits.files_max {
+            if self.files.len() > self.limits.files_max || self.folders >= self.limits.files_max {
                 return;
             }
             let item = match item {
@@ -419,7 +435,19 @@ impl Lister<'_> {
                 }
             };
             if meta.is_dir() {
+                let id = (meta.dev(), meta.ino());
+                if is_link && let Some(to) = self.above.iter().position(|above| *above == id) {
+                    let to = path.split('/').take(to).collect::<Vec<_>>().join("/");
+                    let to = if to.is_empty() { "the site itself".to_owned() } else { format!("`{to}`") };
+                    self.errors.push(
+                        Diagnostic::in_file(path, format!("the link leads back to {to}, which it is in"))
+                            .hint("remove it: nothing could be listed to its end"),
+                    );
+                    continue;
+                }
+                self.above.push(id);
                 self.folder(&item.path(), &format!("{path}/"), depth + 1);
+                self.above.pop();
             } else if meta.is_file() {
                 self.file(path, Stat::of(&meta));
             }
@@ -546,6 +574,39 @@ mod tests {
         fs::write(root.join("content/a.md"), "bb").unwrap();
         let third = again.from_folder_again(&limits).unwrap();
         assert_ne!(third.get("content/a.md").unwrap().digest().unwrap(), digest);
+    }
+
+    #[test]
+    fn links_that_lead_back_or_multiply_come_to_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.join(at)).unwrap();
+        fs::create_dir_all(root.join("content/a")).unwrap();
+        link("b", "content/aside");
+        fs::create_dir(root.join("content/b")).unwrap();
+        Sources::from_folder(root, &Limits::default()).unwrap();
+        for (to, at) in [(".", "content/a/x"), (".", "content/a/y"), ("../..", "content/a/z")] {
+            link(to, at);
+        }
+        let errors = Sources::from_folder(root, &Limits::default()).unwrap_err();
+        let mut said: Vec<_> = errors.list().iter().map(ToString::to_string).collect();
+        said.sort();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(
+            said[0].contains("leads back to `content/a`, which it is in\n --> content/a/x\n"),
+            "{said:?}"
+        );
+        assert!(said[2].contains("leads back to the site itself"), "{said:?}");
+        fs::remove_dir_all(root.join("content/a")).unwrap();
+        // Each folder has the next one twice, and none leads back.
+        for n in 0..40 {
+            fs::create_dir(root.join(format!("content/{n}"))).unwrap();
+            ["x", "y"].iter().for_each(|name| link(&format!("../{}", n + 1), &format!("content/{n}/{name}")));
+        }
+        fs::create_dir(root.join("content/40")).unwrap();
+        let limits = Limits { files_max: 1_000, ..Limits::default() };
+        let error = Sources::from_folder(root, &limits).unwrap_err().to_string();
+        assert!(error.contains("more than 1000 folders"), "{error}");
     }
 
     #[test]
