@@ -79,13 +79,19 @@ impl Body<'_> {
     fn shortcodes(&mut self, calls: &Calls<'_>, within: Range<usize>, depth: usize) -> String {
         let mut out = String::new();
         let mut at = within.start;
+        let mut is_html = false;
         while at < within.end {
             let piece = &calls.pieces[at];
             let begin = at + 1;
             at = begin;
+            let was_html = std::mem::take(&mut is_html);
             let tag = match piece {
                 Piece::Tag(tag) if !tag.is_end => tag,
                 piece => {
+                    // Up to an empty line all would be HTML, too.
+                    if was_html && goes_on(piece.text()) {
+                        out.push('\n');
+                    }
                     out.push_str(piece.text());
                     continue;
                 }
@@ -93,6 +99,7 @@ impl Body<'_> {
             let end = calls.ends[begin - 1].filter(|end| *end < within.end && depth < DEPTH_MAX);
             match self.call(calls, tag, end.map(|end| begin..end), depth, &out) {
                 Some(made) => {
+                    is_html = ["</figure>", "</iframe>", "</details>"].iter().any(|end| made.ends_with(end));
                     out.push_str(&made);
                     if let Some(end) = end.filter(|_| takes_inner(tag.name)) {
                         at = end + 1;
@@ -201,6 +208,12 @@ impl Body<'_> {
         for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
             match &event {
                 Event::Text(_) if inside == 0 => {
+                    if let Some(line) = attributes(text, &range).filter(|_| self.context.settings.attributes)
+                    {
+                        edits.push((line, String::new()));
+                        self.say("attributes of blocks, such as `{.lead}`, are left out".to_owned());
+                        continue;
+                    }
                     plain = Some(match plain.take() {
                         Some(open) if open.end == range.start => open.start..range.end,
                         open => {
@@ -332,6 +345,16 @@ impl Body<'_> {
     }
 }
 
+/// The line of attributes that a text is, such as `{.lead}`, below what they are for.
+fn attributes(text: &str, at: &Range<usize>) -> Option<Range<usize>> {
+    let begin = text[..at.start].rfind('\n')?;
+    let end = text[at.start..].find('\n').map_or(text.len(), |length| at.start + length);
+    let above = text[..begin].rsplit('\n').next().unwrap_or_default();
+    let inside = text[begin..end].trim().strip_prefix('{')?.strip_suffix('}')?;
+    let is_attributes = inside.starts_with(['.', '#']) || inside.contains('=');
+    (is_attributes && !inside.contains(['{', '}']) && !above.trim().is_empty()).then_some(begin..end)
+}
+
 /// Writes the ids of headings that would get another one. Signs that were made of hyphens are in none.
 fn anchors(text: &str, options: Options, typographer: bool, edits: &mut Vec<(Range<usize>, String)>) {
     let mut ids = Ids::default();
@@ -366,6 +389,12 @@ fn anchors(text: &str, options: Options, typographer: bool, edits: &mut Vec<(Ran
             }
         }
     }
+}
+
+/// Whether a text goes on in the next line.
+fn goes_on(text: &str) -> bool {
+    let next = text.trim_start_matches([' ', '\t', '\r']).strip_prefix('\n');
+    next.is_some_and(|next| next.split_once('\n').is_none_or(|(line, _)| !line.trim().is_empty()))
 }
 
 /// Whether what is between a call and its end is part of what it becomes.

@@ -67,6 +67,8 @@ pub(super) struct Settings {
     pub(super) typographer: bool,
     /// Whether headings have ids as on GitHub.
     pub(super) anchors: bool,
+    /// Whether blocks have attributes in a line below them.
+    pub(super) attributes: bool,
     /// Whether addresses in a text become links.
     pub(super) linkify: bool,
     pub(super) params: Table,
@@ -108,6 +110,7 @@ impl Settings {
                 .is_none_or(|by| by.as_str() == Some("github"));
         let typographer = !is("markup.goldmark.extensions.typographer", false)
             && !is("markup.goldmark.extensions.typographer.disable", true);
+        let attributes = is("markup.goldmark.parser.attribute.block", true);
         let linkify = !is("markup.goldmark.extensions.linkify", false);
         let ugly = take(&mut rest, "uglyURLs").filter(|value| *value != Value::Boolean(false));
         let cascade = take(&mut rest, "cascade");
@@ -137,6 +140,7 @@ impl Settings {
             html,
             typographer,
             anchors,
+            attributes,
             linkify,
             params,
             cascade,
@@ -322,9 +326,12 @@ impl Settings {
             if let Some(Value::Table(renderer)) = goldmark.get_mut("renderer") {
                 take(renderer, "unsafe");
             }
-            if let Some(Value::Table(parser)) = goldmark.get_mut("parser").filter(|_| self.anchors) {
-                take(parser, "autoHeadingIDType");
-                take(parser, "autoHeadingID");
+            if let Some(Value::Table(parser)) = goldmark.get_mut("parser") {
+                take(parser, "attribute");
+                if self.anchors {
+                    take(parser, "autoHeadingIDType");
+                    take(parser, "autoHeadingID");
+                }
             }
             if let Some(Value::Table(extensions)) = goldmark.get_mut("extensions") {
                 for known in ["typographer", "definitionList", "linkify"] {

@@ -69,6 +69,16 @@ impl<'de> Visitor<'de> for LooseVisitor {
         Ok(Some(i64::try_from(number).map_or_else(|_| Value::from(number as f64), Value::from)))
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "TOML has no larger integers")]
+    fn visit_u128<E>(self, number: u128) -> Result<Self::Value, E> {
+        Ok(Some(Value::from(number as f64)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "TOML has no larger integers")]
+    fn visit_i128<E>(self, number: i128) -> Result<Self::Value, E> {
+        Ok(Some(Value::from(number as f64)))
+    }
+
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
         Ok(Some(number.into()))
     }
@@ -154,6 +164,10 @@ mod tests {
         let json = r#"{"a": 1, "b": ["x", null], "c": {"d": true, "e": null}, "none": null, "2024": "y"}"#;
         assert_eq!(read("json", json).unwrap(), expected);
         assert_eq!(read("yml", "").unwrap(), Table::new());
+        for number in ["18446744073709551615", "99999999999999999999", "-99999999999999999999"] {
+            let read = read("yaml", &format!("a: {number}\n")).unwrap();
+            assert_eq!(read["a"].as_float(), number.parse().ok(), "{number}");
+        }
         assert_eq!(read("yaml", "a: !tag 1\nb: !tag [x]\n").unwrap().len(), 2);
         assert!(read("yaml", "- a\n").is_err() && read("toml", "a").is_err());
         assert_eq!(find(&expected, "C.D"), Some(&Value::Boolean(true)));

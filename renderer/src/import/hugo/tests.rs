@@ -566,3 +566,49 @@ fn terms_of_sections_are_listed() {
     let said: Vec<_> = notes(&made).into_iter().filter(|note| note.contains("terms")).collect();
     assert_eq!(said, ["content/s/_index.md: `tags` is not converted: a section has no terms"]);
 }
+
+#[test]
+fn what_follows_an_element_is_markdown() {
+    let (made, _) = body(
+        "",
+        "{{< figure src=\"x.png\" >}}\n*a*\n{{< youtube v >}}\n{{< details >}}x{{< /details >}}\n\n*b* {{< youtube v >}} *c*\n",
+    );
+    let html = shown(&made);
+    for word in ["<em>a</em>", "<em>b</em>", "<em>c</em>", "<p>x</p>"] {
+        assert!(html.contains(word), "{word}: {made}\n{html}");
+    }
+}
+
+fn shown(markdown: &str) -> String {
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, pulldown_cmark::Parser::new(markdown));
+    html
+}
+
+#[test]
+fn attributes_of_blocks_are_left_out() {
+    let text = "A para\n{.lead #x}\n\n```\na\n{.b}\n```\n\n{.alone}\n\nb {.c}\n\n> q\n{title=\"t\"}\n";
+    let on = "markup.goldmark.parser.attribute.block = true";
+    let (made, said) = body(on, text);
+    assert_eq!(made, "A para\n\n```\na\n{.b}\n```\n\n{.alone}\n\nb {.c}\n\n> q\n");
+    assert_eq!(said, ["attributes of blocks, such as `{.lead}`, are left out"]);
+    assert_eq!(body("", text).0, text);
+}
+
+#[test]
+fn files_of_a_bundle_are_found_wherever_it_is() {
+    let made = imported(
+        "[permalinks]\nposts = \"/:year/:slug/\"\n",
+        &[
+            (
+                "content/posts/My Trip/index.md",
+                "---\ntitle: T\ndate: 2026-01-02\n---\n![p](Pic.png) [q](gone.pdf)\n",
+            ),
+            ("content/posts/My Trip/Pic.png", ""),
+        ],
+    );
+    assert_eq!(
+        notes(&made).iter().filter(|note| note.contains("leads to")).collect::<Vec<_>>(),
+        ["content/posts/My Trip/index.md: the link to \"gone.pdf\" leads to nothing that was found"]
+    );
+}

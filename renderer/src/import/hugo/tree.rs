@@ -372,7 +372,12 @@ impl Places {
     pub(super) fn is_file(&self, from: &Entry, link: &str) -> bool {
         let address = Self::address(from, link);
         let folder = format!("{}/", address.trim_end_matches('/'));
+        // What lies beside a page is at its address, wherever that is.
+        let is_beside = || {
+            from.kind == Kind::Bundle && self.files.contains(&format!("/{}", join(split(&from.new).0, link)))
+        };
         self.files.contains(&address)
+            || is_beside()
             || self.taxonomies.iter().any(|root| folder.contains(root.as_str()))
             || ["/index.xml", "/sitemap.xml", "/robots.txt"].iter().any(|end| address.ends_with(end))
     }
