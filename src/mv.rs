@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::failure::HintExt;
-use crate::print::say;
+use crate::print::{counted, say};
 use crate::render::{self, Folder};
 
 /// Move a page or a section: links to it are rewritten, and its old address becomes an alias
@@ -64,6 +64,10 @@ pub async fn run(args: MvArgs) -> anyhow::Result<()> {
     }
     for alias in &plan.aliases {
         say!("{alias} leads to the new address");
+    }
+    if let Some((old, new)) = plan.files.first() {
+        let count = counted(plan.files.len() as u64, "file");
+        say!("note: no alias leads to {count} beside it; a line of static/_redirects does: {old} {new}");
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ pub struct Relocation {
     pub rewrites: Vec<Rewrite>,
     /// Addresses that lead to the new place from now on.
     pub aliases: Vec<String>,
+    /// Addresses of files beside what moves, before and after: nothing leads from one to the other.
+    pub files: Vec<(String, String)>,
 }
 
 /// A file whose text changes.
@@ -78,7 +80,9 @@ impl Renderer {
         input.sources = input.sources.changed(&renames, []);
         let rows = input.row_pages.iter().filter_map(|row| Some(row.place.as_ref()?.0.clone())).collect();
         let moved = Moved::new(&before, &sound(self, &input)?, &renames, rows);
-        let mut plan = Relocation { renames, folder, ..Relocation::default() };
+        let files = moved.files.iter().filter(|(old, new)| old != new);
+        let files = files.map(|(old, new)| (old.clone(), new.clone())).collect();
+        let mut plan = Relocation { renames, folder, files, ..Relocation::default() };
         let mut errors = Errors::default();
         for (path, _) in before.sources.iter() {
             match moved.rewrite(&before, path, &mut plan.aliases) {
@@ -212,6 +216,8 @@ struct Moved {
     by_relative: HashMap<String, String>,
     /// By source: its address before and after.
     addresses: HashMap<String, (String, String)>,
+    /// Those of files beside it.
+    files: BTreeMap<String, String>,
     /// What is there and stays, by its address: how content names it.
     known: HashMap<String, String>,
     /// Files whose rows make pages.
@@ -246,6 +252,7 @@ impl Moved {
             by_address: HashMap::new(),
             by_relative: HashMap::new(),
             addresses: HashMap::new(),
+            files: BTreeMap::new(),
             known: contents.chain(files).collect(),
             rows,
         };
@@ -264,6 +271,7 @@ impl Moved {
                 let Some(new) = to.get(&**file) else { continue };
                 let rest = file.strip_prefix(folder).unwrap_or(file);
                 let file = To { path: format!("{path}{rest}"), relative: canonical(new) };
+                moved.files.insert(format!("{old}{rest}"), file.path.clone());
                 moved.by_address.insert(format!("{old}{rest}"), file);
             }
         }

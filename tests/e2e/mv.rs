@@ -68,6 +68,8 @@ fn a_bundle_moves_with_all_that_names_it() {
     assert_eq!(tree(&world.path("site")), before);
 
     let done = world.bake("site", &["mv", "content/rye/index.md", "blog/dark-rye/index.md"]).ok();
+    let done = done
+        .says(&["no alias leads to 2 files beside it", ": /fr/rye/crumb.png /fr/blog/dark-rye/crumb.png"]);
     assert!(done.stdout.contains("moved content/rye to content/blog/dark-rye"), "{}", done.stdout);
     assert!(done.stdout.contains("/rye/ leads to the new address"), "{}", done.stdout);
     assert!(!world.path("site/content/rye").exists());
