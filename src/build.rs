@@ -16,8 +16,8 @@ use anyhow::Context;
 use release::File;
 use renderer::data::{DataSet, Faults};
 use renderer::{
-    BaseUrl, Explanation, Handed, Memo, Outputs, Readers, Reason, RenderId, Renderer, Sink, SinkClosed,
-    Summary, Written,
+    BaseUrl, Explanation, Handed, Memo, Outputs, Place, Readers, Reason, RenderId, Renderer, Sink,
+    SinkClosed, Summary, Written,
 };
 
 use self::blocks::FolderBlocks;
@@ -199,15 +199,20 @@ fn output_of(path: &str) -> String {
 
 /// Says why an output was rendered, or was not.
 fn explain(output: &str, explanation: &Explanation) {
-    let Explanation { known, changed, rendered, withheld } = explanation;
-    if let Some((place, mark)) = withheld.as_ref().and_then(|place| Some((place, place.mark?))) {
+    let Explanation { known, changed, rendered, page } = explanation;
+    let is_withheld = |place: &&Place| place.mark.is_some_and(|mark| mark.withheld);
+    if let Some(place) = page.as_ref().filter(|place| !is_withheld(place)) {
+        say!("{output} is no output of this site: it makes {}, which can be explained", place.output);
+        return;
+    }
+    if let Some((place, mark)) = page.as_ref().and_then(|place| Some((place, place.mark?))) {
         let day = |at: jiff::Timestamp| at.strftime("%Y-%m-%d").to_string();
         let why = match mark.reason {
             Reason::Draft => "is a draft, or in a section that is".to_owned(),
             Reason::Future(at) => format!("is of {}, which is to come", day(at)),
             Reason::Expired(at) => format!("expired on {}", day(at)),
         };
-        say!("{output} is left out: {} {why}", place.file);
+        say!("{} is left out: {} {why}", place.output, place.file);
         return;
     }
     let things = match (rendered, known) {

@@ -115,8 +115,8 @@ pub struct Explanation {
     pub changed: Vec<String>,
     /// Whether it is rendered now.
     pub rendered: bool,
-    /// The page that would make it, where builds leave that out.
-    pub withheld: Option<Place>,
+    /// Of what is no output, the page that would make it, where builds leave that out, or the page whose file it is.
+    pub page: Option<Place>,
 }
 
 /// What is known of the last render.

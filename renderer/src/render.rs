@@ -232,18 +232,20 @@ impl Renderer {
         let summary = self.render_explained(input, since, sink, Pace::Whole, Some(&mut explained))?;
         let mut explanation = explained.1;
         if !explanation.rendered && (explanation.known.is_none() || !explanation.changed.is_empty()) {
-            explanation.withheld = self.withheld(input, output);
+            explanation.page = self.page_behind(input, output);
         }
         Ok((summary, explanation))
     }
 
-    /// The page that would make an output if builds did not leave it out.
-    fn withheld(&self, input: &Input, output: &str) -> Option<Place> {
+    /// The page that would make an output if builds did not leave it out, or whose file is named in place of its output.
+    fn page_behind(&self, input: &Input, output: &str) -> Option<Place> {
         let mut input = input.clone();
         input.options.drafts = true;
         let (site, _) = self.prepare(&input, &mut Errors::default()).ok()?;
         let is_withheld = |place: &Place| place.mark.is_some_and(|mark| mark.withheld);
-        places(&site, &input.row_pages).into_iter().find(|place| place.output == output && is_withheld(place))
+        let is_meant =
+            |place: &Place| place.source == output || (place.output == output && is_withheld(place));
+        places(&site, &input.row_pages).into_iter().find(is_meant)
     }
 
     /// What outputs read. Of two renders at a time the second gets none: it begins anew, and is not remembered.

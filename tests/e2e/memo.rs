@@ -223,6 +223,7 @@ fn a_build_explains_itself() {
     explain("https://bread.example/about")
         .says(&["about/index.html was rendered", "text of content/about.md"]);
     explain("nowhere/").says(&["nowhere/index.html is no output of this site"]);
+    explain("content/about.md").says(&["content/about.md is no output", "it makes about/index.html"]);
     // A page that is there and is left out.
     world.write("site/bakehouse.toml", "");
     for (line, why) in [
