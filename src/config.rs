@@ -654,6 +654,13 @@ mod tests {
             assert!(error.contains(&format!("--> {place}")), "{error}");
             assert!(hint.is_none_or(|hint| error.contains(hint)), "{error}");
         }
+        // All that is wrong with one rule.
+        let error =
+            said("[[response]]\npath = \"/**\"\nfields = { X-A = \"a\\nb\", Date = \"x\", X-B = \" \" }\n");
+        for place in ["`x-a` cannot be sent", "bakehouse.toml:3:18", "`Date` cannot", "`x-b` cannot be sent"]
+        {
+            assert!(error.contains(place), "{place}: {error}");
+        }
         let error = said("[[response]]\npath = \"a\"\nfields = {}\n");
         assert!(error.contains("the response rule for `a` is wrong: it must begin with a slash"), "{error}");
         assert!(error.contains("bakehouse.toml:2:8"), "{error}");

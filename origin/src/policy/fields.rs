@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use http::{HeaderName, HeaderValue};
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::Error;
@@ -160,6 +160,19 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// A value of this field, likewise.
+struct ValueOf<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        let value = String::deserialize(deserializer)?;
+        check_value(self.0, &value).map_err(D::Error::custom)?;
+        Ok(value)
+    }
+}
+
 struct Reading;
 
 impl<'de> Visitor<'de> for Reading {
@@ -172,8 +185,7 @@ impl<'de> Visitor<'de> for Reading {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields: Vec<(String, String)> = Vec::new();
         while let Some(Name(name)) = map.next_key()? {
-            let value: String = map.next_value()?;
-            check_value(&name, &value).map_err(A::Error::custom)?;
+            let value = map.next_value_seed(ValueOf(&name))?;
             if fields.iter().any(|(known, _)| *known == name) {
                 return Err(A::Error::custom(format!("the response field `{name}` is given twice")));
             }
