@@ -67,6 +67,7 @@ pub(super) async fn watch(
     let mut run = Run::default();
     loop {
         let passed = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             passed = passes(&upstream, &check, &exchange) => passed,
         };

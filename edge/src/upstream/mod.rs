@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of caching. `address` is where one is, `names`, `connect` and `tls` reach it, `link` is one connection and `message`
 //! what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in
-//! trouble, `balance` which comes first; here requests go to as many as it takes.
+//! trouble, `balance` which comes first; `set` is all of them by one configuration; here requests go to as many as it takes.
 
 mod address;
 mod balance;
@@ -15,13 +15,13 @@ mod link;
 mod message;
 mod names;
 mod pool;
+mod set;
 mod tls;
 #[expect(clippy::module_inception, reason = "the folder is about all of them, the file about one")]
 mod upstream;
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
     fmt, mem,
     path::PathBuf,
     sync::{
@@ -31,13 +31,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::PathAndQuery};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 
-use self::{
-    address::Address, balance::Draw, body::OnceBody, exchange::Exchange, tls::Trust, upstream::Upstream,
-};
 pub use self::{balance::Balance, breaker::BreakerRules, health::HealthCheck, upstream::UpstreamState};
+use self::{balance::Draw, body::OnceBody, set::Set, upstream::Upstream};
 pub(crate) use self::{
     body::{BoxError, RequestBody, TimedBody, no_content},
     link::Upgraded,
@@ -200,20 +197,6 @@ pub(crate) struct Answer {
     pub(crate) upgraded: Option<Upgraded>,
 }
 
-/// The upstreams of one configuration.
-#[derive(Debug)]
-struct Set {
-    list: Vec<Arc<Upstream>>,
-    options: UpstreamOptions,
-    exchange: Exchange,
-    /// Of those that speak TLS.
-    trust: Option<Trust>,
-    /// Which say when connections have to do with little memory.
-    books: Arc<Books>,
-    /// Ends the health checks with the set.
-    _checks: DropGuard,
-}
-
 /// All upstreams of an edge.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
@@ -234,8 +217,10 @@ impl Upstreams {
         options: UpstreamOptions,
         books: &Arc<Books>,
     ) -> Result<Self, EdgeError> {
+        let set = Set::new(urls, deadlines, options, books, None)?;
+        set.check();
         Ok(Self {
-            set: RwLock::new(Arc::new(Set::new(urls, deadlines, options, books, None)?)),
+            set: RwLock::new(Arc::new(set)),
             turn: AtomicUsize::new(0),
             sticky: Mutex::default(),
             told: Mutex::default(),
@@ -252,7 +237,10 @@ impl Upstreams {
     ) -> Result<(), EdgeError> {
         let before = self.set();
         let set = Arc::new(Set::new(urls, deadlines, options, &before.books, Some(&before))?);
-        *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
+        // Requests under way have the one before for as long as they take; its checks must say nothing of those who stay.
+        before.checks.cancel();
+        set.check();
         Ok(())
     }
 
@@ -445,79 +433,22 @@ impl Upstreams {
     }
 }
 
-impl Set {
-    fn new(
-        urls: &[String],
-        deadlines: Deadlines,
-        options: UpstreamOptions,
-        books: &Arc<Books>,
-        before: Option<&Set>,
-    ) -> Result<Self, EdgeError> {
-        let addresses = urls.iter().map(|url| Address::parse(url)).collect::<Result<Vec<_>, _>>()?;
-        let mut labels = HashSet::new();
-        if let Some(same) = addresses.iter().find(|address| !labels.insert(&address.label)) {
-            return Err(EdgeError::SameUpstream { url: same.label.clone() });
-        }
-        let trust = if addresses.iter().any(|address| address.tls.is_some()) {
-            Some(Trust::read(options.ca.as_deref())?)
-        } else {
-            None
-        };
-        if let Some(HealthCheck { path, .. }) = &options.health {
-            let is_path = path.starts_with('/')
-                && path.parse::<PathAndQuery>().is_ok_and(|parsed| parsed.as_str() == path);
-            if !is_path {
-                return Err(EdgeError::BadHealthPath { path: path.clone() });
-            }
-        }
-        let host = match &options.host {
-            Some(host) => {
-                let is_authority =
-                    host.parse::<http::uri::Authority>().is_ok_and(|parsed| !parsed.as_str().contains('@'));
-                let value = HeaderValue::from_str(host).ok().filter(|_| is_authority);
-                Some(value.ok_or_else(|| EdgeError::BadHost { host: host.clone() })?)
-            }
-            None => None,
-        };
-        // Who stays keeps its connections, unless they are made in another way now.
-        let same = before.filter(|before| {
-            before.exchange.deadlines.connect == deadlines.connect
-                && before.options.idle_connection == options.idle_connection
-        });
-        // A file of the same name may hold other certificates by now.
-        let same_trust = same.is_some_and(|before| match (&before.trust, &trust) {
-            (Some(before), Some(now)) => now.is_as(before),
-            _ => false,
-        });
-        let tls = trust.as_ref().map(|trust| &trust.config);
-        let list: Vec<Arc<Upstream>> = addresses
-            .into_iter()
-            .map(|address| {
-                let kept = same
-                    .filter(|_| address.tls.is_none() || same_trust)
-                    .and_then(|before| before.list.iter().find(|u| u.label() == address.label));
-                kept.cloned().unwrap_or_else(|| {
-                    let idle = options.idle_connection;
-                    Arc::new(Upstream::new(address, tls, deadlines.connect, idle, books))
-                })
-            })
-            .collect();
-        let exchange = Exchange { deadlines, breaker: options.breaker, host };
-        let stop = CancellationToken::new();
-        for upstream in &list {
-            match &options.health {
-                Some(check) => {
-                    tokio::spawn(health::watch(
-                        Arc::clone(upstream),
-                        check.clone(),
-                        exchange.clone(),
-                        stop.clone(),
-                    ));
-                }
-                None => upstream.set_healthy(true),
-            }
-        }
-        let (books, checks) = (Arc::clone(books), stop.drop_guard());
-        Ok(Self { list, options, exchange, trust, books, _checks: checks })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn checks_end_with_a_reload_whoever_still_asks() {
+        let urls = ["http://127.0.0.1:1".to_owned()];
+        let health = Some(HealthCheck::new("/healthz"));
+        let options = UpstreamOptions { health, ..UpstreamOptions::default() };
+        let deadlines = Deadlines::default();
+        let upstreams = Upstreams::new(&urls, deadlines, options, &Arc::default()).unwrap();
+        let under_way = upstreams.set();
+        under_way.list[0].set_healthy(false);
+        upstreams.replace(&urls, deadlines, UpstreamOptions::default()).unwrap();
+        assert!(under_way.checks.is_cancelled());
+        assert!(Arc::ptr_eq(&under_way.list[0], &upstreams.set().list[0]), "it stays");
+        assert!(upstreams.set().list[0].is_healthy());
     }
 }
