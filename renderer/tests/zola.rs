@@ -737,7 +737,7 @@ fn files_are_looked_up_in_the_documented_order() {
 
 #[test]
 fn files_of_content_are_named_as_files_are() {
-    let template = "{{ get_page(path='./a/./b.md').title }} {{ get_section(path='a//_index.md').title }} {{ get_page(path='@/./a/b.md').title }} {{ get_page(path='/a/b.md', allow_missing=true) is none }}";
+    let template = "{% set b = get_page(path='./a/./b.md') %}{% set a = get_section(path='a//_index.md') %}{% set same = get_page(path='@/./a/b.md') %}{{ b.title }} {{ a.title }} {{ same.title }} {{ get_page(path='/a/b.md', allow_missing=true) is none }}";
     let more = [
         ("content/a/_index.md", "+++\ntitle = \"A\"\n+++\n"),
         ("content/a/b.md", "+++\ntitle = \"B\"\n+++\n"),

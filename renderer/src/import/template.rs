@@ -65,6 +65,16 @@ pub(super) struct Converter<'a> {
     pub(super) is_shortcode: bool,
 }
 
+/// What has another name now.
+const OLD_FIELDS: [(&str, &str); 6] = [
+    ("page.later", "page.lower"),
+    ("page.lighter", "page.lower"),
+    ("page.earlier", "page.higher"),
+    ("page.heavier", "page.higher"),
+    ("config.markdown.highlight_code", "config.markdown.highlighting"),
+    ("config.markdown.highlight_theme", "config.markdown.highlighting.theme"),
+];
+
 /// An empty line in a body, such as one in a block of code, would end the block of HTML around it in markdown: it is
 /// written so that it is none there, and is one for browsers.
 const EMPTY_LINES: &str = r#" | str | regex_replace(pattern="\n([ \t]*)\n", rep="\n$1&#10;") | safe"#;
@@ -202,15 +212,13 @@ impl Converter<'_> {
         }
     }
 
-    /// Names the neighbours of pages that the versions of long ago had under other names, and later ones not at all.
+    /// Names what templates of now see under another name, or not at all: neighbours of pages, which versions of long ago
+    /// had, and how code was coloured.
     fn name_old_fields(&mut self, pieces: &[Piece<'_>]) {
-        for (old, new) in
-            [("later", "lower"), ("lighter", "lower"), ("earlier", "higher"), ("heavier", "higher")]
-        {
-            let old = format!("page.{old}");
+        for (old, new) in OLD_FIELDS {
             let is_code = |piece: &&Piece<'_>| matches!(piece, Piece::Tag(..) | Piece::Print(..));
-            if let Some(piece) = pieces.iter().filter(is_code).find(|piece| piece.inside().contains(&old)) {
-                self.note(piece.inside(), format!("there is no `{old}` any more: it is `page.{new}` now"));
+            if let Some(piece) = pieces.iter().filter(is_code).find(|piece| piece.inside().contains(old)) {
+                self.note(piece.inside(), format!("there is no `{old}` any more: it is `{new}` now"));
             }
         }
     }

@@ -50,16 +50,17 @@ fn macros_become_components() {
 }
 
 #[test]
-fn neighbours_under_their_old_names_are_told() {
+fn what_has_another_name_now_is_told() {
     let made = convert(
         "page.html",
-        "page.later {% if page.later or page.heavier %}{{ page.later.title }}{% endif %}",
+        "page.later {% if page.later or page.heavier %}{{ page.later.title }}{% endif %}{% if config.markdown.highlight_theme == 'css' %}{% endif %}",
         &names(),
     );
     let notes: Vec<String> = made.notes.iter().map(|(part, note)| format!("{part}: {note}")).collect();
     insta::assert_snapshot!(notes.join("\n"), @"
      if page.later or page.heavier : there is no `page.later` any more: it is `page.lower` now
      if page.later or page.heavier : there is no `page.heavier` any more: it is `page.higher` now
+     if config.markdown.highlight_theme == 'css' : there is no `config.markdown.highlight_theme` any more: it is `config.markdown.highlighting.theme` now
     ");
 }
 
