@@ -208,7 +208,8 @@ impl Body<'_> {
         for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
             match &event {
                 Event::Text(_) if inside == 0 => {
-                    if let Some(line) = attributes(text, &range).filter(|_| self.context.settings.attributes)
+                    if self.context.settings.attributes
+                        && let Some(line) = attributes(text, &range)
                     {
                         edits.push((line, String::new()));
                         self.say("attributes of blocks, such as `{.lead}`, are left out".to_owned());
@@ -347,10 +348,12 @@ impl Body<'_> {
 
 /// The line of attributes that a text is, such as `{.lead}`, below what they are for.
 fn attributes(text: &str, at: &Range<usize>) -> Option<Range<usize>> {
-    let begin = text[..at.start].rfind('\n')?;
-    let end = text[at.start..].find('\n').map_or(text.len(), |length| at.start + length);
+    let rest = text[at.start..].strip_prefix('{')?;
+    let begin = text[..at.start].trim_end_matches([' ', '\t']).strip_suffix('\n')?.len();
+    let inside = rest.split('\n').next().unwrap_or_default();
+    let end = at.start + 1 + inside.len();
+    let inside = inside.trim_end().strip_suffix('}')?;
     let above = text[..begin].rsplit('\n').next().unwrap_or_default();
-    let inside = text[begin..end].trim().strip_prefix('{')?.strip_suffix('}')?;
     let is_attributes = inside.starts_with(['.', '#']) || inside.contains('=');
     (is_attributes && !inside.contains(['{', '}']) && !above.trim().is_empty()).then_some(begin..end)
 }
