@@ -341,24 +341,16 @@ mod tests {
     use super::*;
     use crate::policy::{directives::Control, freshness::Receipt, rules::SMaxage};
 
+    fn fill(length: Option<u64>) -> Arc<Fill> {
+        let (head, receipt) = (HeaderMap::new(), Receipt { asked: 0, got: 0, wall: 0 });
+        let control = Control::of(&head, &[]);
+        let freshness = Freshness::of(StatusCode::OK, &head, &control, receipt, SMaxage::Strict);
+        Arc::new(Fill::new(StatusCode::OK, head, freshness, Selection::default(), 0, length))
+    }
+
     #[tokio::test]
     async fn readers_go_on_in_what_was_stored() {
-        let receipt = Receipt { asked: 0, got: 0, wall: 0 };
-        let freshness = Freshness::of(
-            StatusCode::OK,
-            &HeaderMap::new(),
-            &Control::of(&HeaderMap::new(), &[]),
-            receipt,
-            SMaxage::Strict,
-        );
-        let fill = Arc::new(Fill::new(
-            StatusCode::OK,
-            HeaderMap::new(),
-            freshness,
-            Selection::default(),
-            0,
-            Some(9),
-        ));
+        let fill = fill(Some(9));
         let next = async |reader: &mut FillReader| {
             poll_fn(|cx| Pin::new(&mut *reader).poll_chunk(cx)).await.map(Result::unwrap)
         };
@@ -392,12 +384,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_far_ahead_holds_up_nothing() {
         for is_short in [false, true] {
-            let receipt = Receipt { asked: 0, got: 0, wall: 0 };
-            let control = Control::of(&HeaderMap::new(), &[]);
-            let freshness =
-                Freshness::of(StatusCode::OK, &HeaderMap::new(), &control, receipt, SMaxage::Strict);
-            let (head, selection) = (HeaderMap::new(), Selection::default());
-            let fill = Arc::new(Fill::new(StatusCode::OK, head, freshness, selection, 0, None));
+            let fill = fill(None);
             let from = 2 * WINDOW_BYTES;
             let mut reader = fill.reader(from, Some(from + 1)).unwrap();
             fill.stream_only();
