@@ -85,7 +85,10 @@ fn asked_lang<'a>(kwargs: &'a Kwargs, site: &Site) -> TeraResult<Option<&'a str>
 }
 
 fn missing<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
-    let near = nearest(path, site.library.paths());
+    // A section is named by its file.
+    let file = format!("{}/_index.md", path.trim_matches('/'));
+    let near = site.library.paths().find(|known| *known == file);
+    let near = near.or_else(|| nearest(path, site.library.paths()));
     fail(format!(
         "there is no {what} `{path}`{}",
         near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()

@@ -30,6 +30,17 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
     ("get_data", &["name"]),
 ];
 
+/// What each test takes that takes something.
+const TESTS: &[(&str, &[&str])] = &[
+    ("divisible_by", &["divisor"]),
+    ("starting_with", &["pat"]),
+    ("ending_with", &["pat"]),
+    ("containing", &["pat"]),
+    ("matching", &["pat"]),
+    ("before", &["other", "inclusive"]),
+    ("after", &["other", "inclusive"]),
+];
+
 /// What each filter takes; those that are not here take nothing.
 const FILTERS: &[(&str, &[&str])] = &[
     ("default", &["value", "boolean"]),
@@ -159,6 +170,12 @@ fn in_code<'t>(text: &'t str, begin: usize, found: &mut Vec<Unknown<'t>>) {
     }
 }
 
+/// What a function, a filter or a test of this name takes.
+pub(super) fn of(name: &str) -> Option<&'static [&'static str]> {
+    let of_test = || TESTS.iter().find(|(known, _)| *known == name).map(|(_, taken)| *taken);
+    of_function(name).or_else(|| of_filter(name)).or_else(of_test)
+}
+
 fn of_function(name: &str) -> Option<&'static [&'static str]> {
     FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, taken)| *taken)
 }
@@ -234,8 +251,12 @@ mod tests {
         for name in functions::NAMES {
             assert!(of_function(name).is_some(), "{name}");
         }
-        let known: HashSet<&str> =
-            FUNCTIONS.iter().chain(FILTERS).flat_map(|(_, taken)| taken.iter().copied()).collect();
+        let known: HashSet<&str> = FUNCTIONS
+            .iter()
+            .chain(FILTERS)
+            .chain(TESTS)
+            .flat_map(|(_, taken)| taken.iter().copied())
+            .collect();
         let asked = Regex::new(r#"(?:get::<[^(]*>|get|beside::<[^(]*>)\((?:&?kwargs, )?"(\w+)"\)"#).unwrap();
         let sources = [
             include_str!("../functions.rs"),
@@ -249,7 +270,7 @@ mod tests {
             .map(|c| c.extract::<1>().1[0])
             .collect();
         assert!(names.len() > 30, "{names:?}");
-        for name in names.into_iter().filter(|name| !["other", "inclusive", "page"].contains(name)) {
+        for name in names.into_iter().filter(|name| *name != "page") {
             assert!(known.contains(name), "{name}");
         }
     }

@@ -238,7 +238,8 @@ pub(crate) fn explain_render(
     folders: &dyn Fn(&str) -> String,
 ) -> Diagnostic {
     let mut diagnostic = explain(error, folders);
-    let near = diagnostic.hint.map_or_else(String::new, |near| format!("{near} "));
+    let apart = |near: &str| if near.ends_with('?') { " " } else { "; " };
+    let near = diagnostic.hint.map_or_else(String::new, |near| format!("{near}{}", apart(&near)));
     diagnostic.hint = Some(format!("{near}it was rendering {rendered}"));
     diagnostic
 }
@@ -364,6 +365,9 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
         if let Some((short, near)) = message.rsplit_once(", did you mean ") {
             hint = Some(format!("did you mean {near}"));
             message = short.to_owned();
+        }
+        if message.starts_with("`+` requires") && message.contains("`string`") {
+            hint = Some("texts are joined with `~`".to_owned());
         }
         if let Some((_, rest)) = message.split_once("issing keyword argument `")
             && let Some((missing, _)) = rest.split_once('`')

@@ -1,6 +1,7 @@
 //! Slips of syntax that authors make, and what to write instead: blocks that are not closed, words of Tera 1 and of other
 //! languages.
 
+use super::arguments;
 use super::pieces::{Piece, offset, pieces};
 use crate::diagnostic::nearest;
 
@@ -93,12 +94,50 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
             format!("macros are components since Tera 2: {{{{ <name argument={{value}} /> }}}}; {IMPORT}");
         return Some(hinted(hint));
     }
+    let is_end = |end: &str| rest.trim_start_matches('-').starts_with(end);
+    if let Some((open_at, open)) = bracket(&text[..at]) {
+        if is_end("}}") || is_end("%}") {
+            let end = match open {
+                '(' => ')',
+                '[' => ']',
+                _ => '}',
+            };
+            let message = Some(format!("`{open}` is not closed"));
+            return Some(Slip { at: open_at, message, hint: format!("add `{end}`") });
+        }
+        let is_argument = text[..at].trim_end().ends_with(['(', ',']);
+        if open == '(' && is_argument && message.contains("expected identifier") {
+            let called = text[..open_at].trim_end();
+            let name =
+                &called[called.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |i| i + 1)..];
+            let first = arguments::of(name).and_then(|taken| taken.first()).copied().unwrap_or("name");
+            return Some(hinted(format!("arguments are given by name: {name}({first}=…)")));
+        }
+    }
     if rest.starts_with(['.', '[']) && text[..at].ends_with(')') {
         let hint = "only what has a name has fields: {% set made = … %}, and then `made` with the field";
         return Some(hinted(hint.into()));
     }
     let (_, instead) = OTHERWISE.iter().find(|(wrong, _)| rest.starts_with(wrong))?;
     Some(hinted((*instead).into()))
+}
+
+/// The last bracket that is open in the tag that a text ends within, and where.
+fn bracket(text: &str) -> Option<(usize, char)> {
+    let begin = text.rfind("{{").max(text.rfind("{%"))? + 2;
+    let mut open = Vec::new();
+    let mut quote = None;
+    for (at, c) in text[begin..].char_indices() {
+        match (quote, c) {
+            (Some(end), c) if c == end => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '(' | '[' | '{') => open.push((begin + at, c)),
+            (None, ')' | ']' | '}') => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.pop().filter(|_| quote.is_none())
 }
 
 fn word_of(text: &str) -> &str {
@@ -160,6 +199,18 @@ mod tests {
         );
         let field = said("found `.` but expected }}", "{{ load_data(path='a.csv').records }}", ".records");
         assert!(field.contains("{% set made = … %}"), "{field}");
+        let unclosed = "found `}}` but expected ,";
+        for (text, at, told) in [
+            ("a(b {{ get_url(path=\"x)\" }}", "}}", "14 Some(\"`(` is not closed\") add `)`"),
+            ("{% for a in [1, (2) -%}", "-%}", "12 Some(\"`[` is not closed\") add `]`"),
+            ("{{ {'x': {} }}", "}}", "3 Some(\"`{` is not closed\") add `}`"),
+        ] {
+            assert_eq!(said(unclosed, text, at), told, "{text}");
+        }
+        let expected = "found string but expected identifier";
+        assert!(said(expected, "{{ get_url('x') }}", "'x'").ends_with("by name: get_url(path=…)"));
+        assert!(said(expected, "{% if a is matching( \"[\") %}", "\"[").ends_with("matching(pat=…)"));
+        assert!(said(expected, "{{ a | mine(b=1, \"c\") }}", "\"c").ends_with("mine(name=…)"));
         assert!(of("unexpected character", "{{ ? }}", 3).is_none());
     }
 }
