@@ -59,6 +59,10 @@ fn feeds(table: &mut Table) {
     for old in ["generate_feed", "generate_rss", "feed", "rss"] {
         if let Some(value @ Value::Boolean(_)) = table.get(old).cloned() {
             table.remove(old);
+            // Who wrote this had it under that name.
+            if old.ends_with("rss") && !table.contains_key("feed_filename") {
+                table.entry("feed_filenames").or_insert(Value::Array(vec!["rss.xml".into()]));
+            }
             table.entry("generate_feeds").or_insert(value);
         }
     }
@@ -188,6 +192,21 @@ mod tests {
             let (made, _) = convert(toml::from_str(&old).unwrap(), &old);
             let highlighting = made["markdown"].get("highlighting");
             assert_eq!(highlighting.and_then(|table| table["theme"].as_str()), theme);
+        }
+    }
+
+    #[test]
+    fn feeds_from_before_atom_keep_their_names() {
+        for (old, names) in [
+            ("generate_rss = true\n", "[\"rss.xml\"] [\"rss.xml\"]"),
+            ("generate_rss = true\nfeed_filename = \"news.xml\"\n", "[\"news.xml\"] [\"rss.xml\"]"),
+        ] {
+            let old = format!(
+                "base_url = \"https://x.example\"\n{old}languages = [{{code = \"fr\", rss = true}}]\n"
+            );
+            let (made, _) = convert(toml::from_str(&old).unwrap(), &old);
+            let french = &made["languages"]["fr"]["feed_filenames"];
+            assert_eq!(format!("{} {french}", made["feed_filenames"]), names);
         }
     }
 

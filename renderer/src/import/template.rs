@@ -66,13 +66,14 @@ pub(super) struct Converter<'a> {
 }
 
 /// What has another name now.
-const OLD_FIELDS: [(&str, &str); 6] = [
+const OLD_FIELDS: [(&str, &str); 7] = [
     ("page.later", "page.lower"),
     ("page.lighter", "page.lower"),
     ("page.earlier", "page.higher"),
     ("page.heavier", "page.higher"),
     ("config.markdown.highlight_code", "config.markdown.highlighting"),
     ("config.markdown.highlight_theme", "config.markdown.highlighting.theme"),
+    ("config.generate_rss", "config.generate_feeds"),
 ];
 
 /// An empty line in a body, such as one in a block of code, would end the block of HTML around it in markdown: it is

@@ -53,7 +53,7 @@ fn macros_become_components() {
 fn what_has_another_name_now_is_told() {
     let made = convert(
         "page.html",
-        "page.later {% if page.later or page.heavier %}{{ page.later.title }}{% endif %}{% if config.markdown.highlight_theme == 'css' %}{% endif %}",
+        "page.later {% if page.later or page.heavier %}{{ page.later.title }}{% endif %}{% if config.markdown.highlight_theme == 'css' %}{% endif %}{% if config.generate_rss %}rss.xml{% endif %}",
         &names(),
     );
     let notes: Vec<String> = made.notes.iter().map(|(part, note)| format!("{part}: {note}")).collect();
@@ -61,6 +61,7 @@ fn what_has_another_name_now_is_told() {
      if page.later or page.heavier : there is no `page.later` any more: it is `page.lower` now
      if page.later or page.heavier : there is no `page.heavier` any more: it is `page.higher` now
      if config.markdown.highlight_theme == 'css' : there is no `config.markdown.highlight_theme` any more: it is `config.markdown.highlighting.theme` now
+     if config.generate_rss : there is no `config.generate_rss` any more: it is `config.generate_feeds` now
     ");
 }
 
