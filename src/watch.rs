@@ -23,6 +23,9 @@ use crate::print::tell;
 
 /// Quiet after which a change is over.
 const QUIET: Duration = Duration::from_millis(15);
+/// The same where many files are written: whoever writes them may be held up between two.
+const QUIET_MANY: Duration = Duration::from_millis(120);
+const MANY: usize = 16;
 /// Quiet after which a change is over though a file is still open, or is empty as between two steps.
 const QUIET_OPEN: Duration = Duration::from_millis(300);
 /// After this a change is over whatever happens: a file that is written without end must not keep
@@ -174,7 +177,7 @@ impl Folder {
     /// As [`Watch::changed`]; fails where changes may go unnoticed from here on.
     async fn changed(&mut self) -> anyhow::Result<Change> {
         let mut burst = Burst::default();
-        let mut quiet = QUIET;
+        let mut is_open = false;
         loop {
             let event = if burst.touched.is_empty() && !burst.rescan {
                 self.events.recv().await
@@ -183,17 +186,18 @@ impl Folder {
                 if left.is_zero() {
                     break;
                 }
+                let quiet = if is_open { QUIET_OPEN - burst.quiet() } else { burst.quiet() };
                 match tokio::time::timeout(quiet.min(left), self.events.recv()).await {
                     Ok(event) => event,
                     // Only now, and not with each of thousands of events, all files are looked at.
-                    Err(_) if quiet == QUIET && left > QUIET && burst.is_unfinished() => {
-                        quiet = QUIET_OPEN - QUIET;
+                    Err(_) if !is_open && left > quiet && burst.is_unfinished() => {
+                        is_open = true;
                         continue;
                     }
                     Err(_) => break,
                 }
             };
-            quiet = QUIET;
+            is_open = false;
             match event {
                 Some(Ok(event)) => self.note(&mut burst, event)?,
                 Some(Err(error)) => {
@@ -298,6 +302,11 @@ impl Burst {
         }
         let inside = |path: &PathBuf| Some(path.strip_prefix(root).ok()?.to_str()?.to_owned());
         self.touched.iter().map(inside).collect()
+    }
+
+    /// How long it must be quiet.
+    fn quiet(&self) -> Duration {
+        if self.touched.len() < MANY { QUIET } else { QUIET_MANY }
     }
 
     /// How much longer it may take.
