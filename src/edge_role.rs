@@ -127,7 +127,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         access_log: args.log.target(),
         ..EdgeConfig::new(mode, name)
     };
-    let settings = settings(&args, edge_config.settings.clone());
+    let settings = settings(args.memory, args.clients.clone(), edge_config.settings.clone());
     edge_config.settings = settings(&config);
     let edge = Edge::start(edge_config, bucket, stop.clone()).map_err(|error| {
         let hint = error.hint();
@@ -162,17 +162,18 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let offered = offer.map(Offer::begin).transpose()?;
     say!("edge at {url}");
     let operators = handed_over.child_token();
-    let mut serving_operators = None;
-    if let Some(listener) = admin_listener {
-        let admin = AdminConfig {
-            token: admin_token(args.admin_token.take(), &listener)?,
-            metrics: Arc::new(move || format!("{}{}", metrics.render(), edge::metrics_text())),
-            reload: Arc::clone(&reload),
-        };
-        // Until the end, or the successor takes these connections too.
-        let serving = edge::serve_admin(listener, edge.clone(), admin, operators.clone());
-        serving_operators = Some(tokio::spawn(serving));
-    }
+    let serving_operators = match admin_listener {
+        Some(listener) => {
+            let admin = AdminConfig {
+                token: admin_token(args.admin_token.take(), &listener)?,
+                metrics: Arc::new(move || format!("{}{}", metrics.render(), edge::metrics_text())),
+                reload: Arc::clone(&reload),
+            };
+            // Until the end, or the successor takes these connections too.
+            Some(tokio::spawn(edge::serve_admin(listener, edge.clone(), admin, operators.clone())))
+        }
+        None => None,
+    };
     tokio::spawn(reload_on_hangup(hangups, reload));
 
     let taken_over = handed_over.clone();
@@ -250,8 +251,11 @@ async fn mode(args: &mut EdgeArgs, config: &Config) -> anyhow::Result<(Mode, Opt
 }
 
 /// What may change while the edge runs, from a configuration: flags count for more.
-fn settings(args: &EdgeArgs, defaults: Settings) -> impl Fn(&Config) -> Settings + Send + Sync + use<> {
-    let (memory, clients) = (args.memory, args.clients.clone());
+pub fn settings(
+    memory: Option<MemoryBytes>,
+    clients: ClientFlags,
+    defaults: Settings,
+) -> impl Fn(&Config) -> Settings + Send + Sync {
     move |config| {
         let mut settings = defaults.clone();
         let memory = memory.unwrap_or(config.edge.memory).get();

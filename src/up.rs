@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Secret, Store};
 use crate::data_folder::{DataFolder, Keys};
+use crate::edge_flags::ClientFlags;
 use crate::edge_role::not_reloaded;
 use crate::parts::Parts;
 use crate::stores::{self, Stores};
@@ -232,15 +233,7 @@ fn start_edge(
             "up",
         )
     };
-    let settings = {
-        let defaults = edge_config.settings.clone();
-        move |config: &Config| {
-            let mut settings = defaults.clone();
-            settings.memory_bytes_max = usize::try_from(config.edge.memory.get()).unwrap_or(usize::MAX);
-            config.edge.clients.apply(&mut settings);
-            settings
-        }
-    };
+    let settings = edge_role::settings(None, ClientFlags::default(), edge_config.settings.clone());
     edge_config.settings = settings(config);
     let edge =
         Edge::start(edge_config, Some(stores.bucket.clone()), stop).context("the edge cannot be started")?;

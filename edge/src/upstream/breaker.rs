@@ -206,6 +206,13 @@ mod tests {
 
     const RULES: BreakerRules = BreakerRules { failures: 3, slow_start: Duration::from_secs(10) };
 
+    /// When those of these tests ask that are not about time: a trial lasts until something ends it.
+    const NOW: Millis = 3;
+
+    fn admit(breaker: &mut Breaker) -> Admission {
+        breaker.admit(NOW, RULES, Millis::MAX)
+    }
+
     #[test]
     fn failures_in_a_row_are_passed_over_longer() {
         let mut breaker = Breaker::default();
@@ -217,29 +224,20 @@ mod tests {
 
     #[test]
     fn an_open_circuit_lets_one_trial_through() {
-        let (mut breaker, now) = (Breaker::default(), 3);
+        let mut breaker = Breaker::default();
         breaker.failed(0);
         breaker.failed(0);
-        assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Pass);
+        assert_eq!(admit(&mut breaker), Admission::Pass);
         breaker.failed(0);
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Trial, Admission::Refuse]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Trial, Admission::Refuse]);
         breaker.abandoned();
-        assert!(!breaker.refuses(now, RULES));
-        assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Trial);
-        assert!(breaker.refuses(now, RULES));
+        assert!(!breaker.refuses(NOW, RULES));
+        assert_eq!(admit(&mut breaker), Admission::Trial);
+        assert!(breaker.refuses(NOW, RULES));
         breaker.failed(0);
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Trial, Admission::Refuse]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Trial, Admission::Refuse]);
         assert!(breaker.succeeded(5), "it is back");
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Pass, Admission::Pass]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Pass, Admission::Pass]);
         assert!(!breaker.succeeded(6), "that is no news");
     }
 
@@ -257,28 +255,19 @@ mod tests {
 
     #[test]
     fn content_that_breaks_off_opens_it_however_well_it_begins() {
-        let (mut breaker, now) = (Breaker::default(), 3);
+        let mut breaker = Breaker::default();
         for n in 1..=3 {
-            assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Pass);
+            assert_eq!(admit(&mut breaker), Admission::Pass);
             assert!(!breaker.succeeded(n), "the content is not there yet");
             breaker.broke(n);
             assert!(!breaker.is_up(n + 249));
         }
         // Trials one after the other; an answer that has begun makes room for the next, and closes nothing.
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Trial, Admission::Refuse]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Trial, Admission::Refuse]);
         assert!(!breaker.succeeded(4) && breaker.is_open(RULES));
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Trial, Admission::Refuse]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Trial, Admission::Refuse]);
         assert!(!breaker.succeeded(5) && breaker.completed(6), "it is back");
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Pass, Admission::Pass]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Pass, Admission::Pass]);
         assert!(!breaker.completed(7), "that is no news");
         assert!(breaker.share(6, RULES) < SHARE_WHOLE);
         // Both kinds count together, since neither was followed by anything good.
@@ -319,13 +308,10 @@ mod tests {
             now += 5_000;
             breaker.failed_slowly(now, true);
         }
-        assert_eq!(breaker.admit(now, RULES, Millis::MAX), Admission::Trial);
+        assert_eq!(admit(&mut breaker), Admission::Trial);
         breaker.succeeded(now);
         assert!(breaker.is_up(now));
-        assert_eq!(
-            [breaker.admit(now, RULES, Millis::MAX), breaker.admit(now, RULES, Millis::MAX)],
-            [Admission::Pass, Admission::Pass]
-        );
+        assert_eq!([admit(&mut breaker), admit(&mut breaker)], [Admission::Pass, Admission::Pass]);
         breaker.failed_slowly(now, false);
         assert!(breaker.is_up(now + 1_000), "the pauses begin anew");
     }
