@@ -5,7 +5,21 @@ use crate::policy::{date::UnixSeconds, freshness::Millis};
 
 /// Milliseconds since the machine started, suspension included.
 pub(crate) fn boot_ms() -> Millis {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    millis(rustix::time::ClockId::Boottime)
+}
+
+/// Milliseconds of a clock that never goes back, some milliseconds late, and cheaper to read.
+pub(crate) fn coarse_ms() -> Millis {
+    millis(rustix::time::ClockId::MonotonicCoarse)
+}
+
+/// Milliseconds for which this thread has had a processor.
+pub(crate) fn thread_ms() -> Millis {
+    millis(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn millis(clock: rustix::time::ClockId) -> Millis {
+    let now = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
     seconds * 1_000 + nanos / 1_000_000

@@ -56,6 +56,7 @@ mod queues;
 mod receive;
 mod reply;
 mod respond;
+mod scheduling;
 mod server;
 mod site;
 mod sockets;

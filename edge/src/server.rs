@@ -27,6 +27,7 @@ use crate::{
     Edge,
     clients::Clients,
     http1::{self, Client, Deadlines},
+    scheduling::Scheduling,
 };
 
 /// After a failed accept (too many open files), so that the loop does not spin.
@@ -188,8 +189,13 @@ impl Workers {
         let stop = CancellationToken::new();
         let mut list = Vec::with_capacity(count);
         for index in 0..count {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            list.push(Worker { runtime: runtime.handle().clone(), connections: Arc::default() });
+            let connections = Arc::default();
+            let scheduling = Scheduling::new(Arc::clone(&connections));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .on_thread_park(move || scheduling.rests())
+                .build()?;
+            list.push(Worker { runtime: runtime.handle().clone(), connections });
             let stop = stop.clone();
             std::thread::Builder::new()
                 .name(format!("serve-{index}"))
