@@ -49,6 +49,41 @@ async fn heads_may_come_byte_by_byte() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// RFC 9110 §2.5: a later minor version is served as the latest that is known, another major one is not.
+#[tokio::test]
+async fn a_later_minor_version_is_served_as_the_latest_that_is_known() {
+    let upstream = Upstream::start(|_| {
+        Reply::Send(
+            b"HTTP/1.3 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+                .to_vec(),
+        )
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let mut stream = edge.connect().await;
+    // A miss, and hits, one of them byte by byte, and all on one connection: it is kept, as that of 1.1 is.
+    stream.write_all(b"GET / HTTP/1.2\r\nhost: h\r\n\r\n").await.unwrap();
+    assert_eq!(read_response(&mut stream, false).await.text(), "x");
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    for byte in b"GET / HTTP/1.9\r\nhost: h\r\n\r\n" {
+        stream.write_all(&[*byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let seen = read_response(&mut stream, false).await;
+    assert!(seen.head.starts_with("HTTP/1.1 200 ") && seen.cache_status().contains("hit"), "{}", seen.head);
+    for version in ["1.1", "1.4"] {
+        stream.write_all(format!("GET / HTTP/{version}\r\nhost: h\r\n\r\n").as_bytes()).await.unwrap();
+        assert_eq!(read_response(&mut stream, false).await.text(), "x");
+    }
+    let requests = upstream.requests();
+    assert!(matches!(&requests[..], [one] if one.starts_with("GET / HTTP/1.1\r\n")), "{requests:?}");
+    // What 1.1 asks of a request, a later one does.
+    for (line, status) in [("GET / HTTP/1.2", 400), ("GET / HTTP/2.0", 505), ("GET / HTTP/0.9", 505)] {
+        let seen = edge.raw(format!("{line}\r\n\r\n").as_bytes(), false).await;
+        assert_eq!(seen.status, status, "{line}");
+    }
+}
+
 #[tokio::test]
 async fn content_is_asked_for_when_it_is_wanted() {
     let upstream = Upstream::start(|_| send(200, &[], "got it")).await;

@@ -382,7 +382,7 @@ impl Incoming<'_> {
                             let ends = self.place.may_end() && !has_unread(reader.as_ref());
                             return if ends { Poll::Ready(Ok(Some(Event::Close))) } else { Poll::Pending };
                         }
-                        let bytes = into.filled();
+                        let bytes = into.filled_mut();
                         if bytes.is_empty() {
                             return Poll::Ready(Ok(None));
                         }
@@ -418,18 +418,23 @@ impl Incoming<'_> {
 
     /// Takes requests from the beginning of `bytes` and answers those that can be answered at once; says how many bytes
     /// it took.
-    fn take(&mut self, bytes: &[u8], writer: &Writer<'_>) -> io::Result<(usize, Event)> {
+    fn take(&mut self, bytes: &mut [u8], writer: &Writer<'_>) -> io::Result<(usize, Event)> {
         let settings = self.edge.current();
         let bytes_max = settings.limits.header_bytes_max;
         let mut taken = 0;
         loop {
             taken += head::blank(&bytes[taken..]);
-            let rest = &bytes[taken..];
-            if rest.is_empty() {
+            if bytes.len() == taken {
                 return Ok((taken, Event::More));
             }
             let mut room = head::room();
-            let head = match head::parse(rest, &mut room) {
+            let head = match head::parse(&bytes[taken..], &mut room) {
+                Err(refusal) if refusal.status == StatusCode::HTTP_VERSION_NOT_SUPPORTED => {
+                    if head::as_known_version(&mut bytes[taken..]) {
+                        continue;
+                    }
+                    Err(refusal)
+                }
                 Ok(None) => return Ok((taken, Event::More)),
                 Ok(Some(head)) if head.bytes <= bytes_max => Ok(head),
                 Ok(Some(_)) => Err(TOO_LARGE),
@@ -438,7 +443,9 @@ impl Incoming<'_> {
             *self.served += 1;
             let head = match head {
                 Ok(head) => head,
-                Err(refusal) => return Ok((taken, Event::Refused(refusal, Understood::of(rest)))),
+                Err(refusal) => {
+                    return Ok((taken, Event::Refused(refusal, Understood::of(&bytes[taken..]))));
+                }
             };
             let is_last =
                 *self.served >= settings.limits.requests_per_connection_max || self.place.is_draining();

@@ -2,7 +2,7 @@
 //! (RFC 9112 §2 to §6).
 //!
 //! httparse finds the tokens. It knows no obs-fold, no space before a colon, no control characters and no other
-//! versions than 1.0 and 1.1; that lines end in CR LF and nothing else is held here.
+//! versions than 1.0 and 1.1, as which later ones are read; that lines end in CR LF and nothing else is held here.
 
 use std::mem::MaybeUninit;
 
@@ -95,10 +95,10 @@ pub(crate) fn parse<'h, 'b>(
                 clause: "RFC 6585 §5",
             });
         }
-        Err(httparse::Error::Version) if names_a_version(bytes) => {
+        Err(httparse::Error::Version) if version_of(bytes).is_some() => {
             return Err(Refusal {
                 status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                text: "Only HTTP/1.1 and HTTP/1.0 are served here.",
+                text: "Only HTTP/1 is served here.",
                 clause: "RFC 9110 §15.6.6",
             });
         }
@@ -120,13 +120,31 @@ pub(crate) fn parse<'h, 'b>(
     Ok(Some(Head { method, target, version, fields, bytes: length }))
 }
 
-/// Whether the request line is one, of another version.
-fn names_a_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
-    let mut parts = line.split(|b| *b == b' ');
-    let version = parts.nth(2).and_then(|part| part.strip_prefix(b"HTTP/")).unwrap_or_default();
-    parts.next().is_none()
-        && matches!(version, [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+/// Major and minor version that a request line names, if it is one.
+fn version_of(bytes: &[u8]) -> Option<(u8, u8)> {
+    let mut words = request_line(bytes).split(|b| *b == b' ');
+    let version = words.nth(2)?.strip_prefix(b"HTTP/")?;
+    match version {
+        [major, b'.', minor] if words.next().is_none() => {
+            (major.is_ascii_digit() && minor.is_ascii_digit()).then_some((*major, *minor))
+        }
+        _ => None,
+    }
+}
+
+fn request_line(bytes: &[u8]) -> &[u8] {
+    &bytes[..memchr::memchr(b'\r', bytes).unwrap_or(bytes.len())]
+}
+
+/// Has a request of a later HTTP/1 read as one of HTTP/1.1, the latest that is known here (RFC 9110 §2.5), by the parser that
+/// reads all others: it knows no later one, and so is asked first. `false`: it is none.
+pub(crate) fn as_known_version(bytes: &mut [u8]) -> bool {
+    let is_later = matches!(version_of(bytes), Some((b'1', b'2'..=b'9')));
+    if is_later {
+        let end = request_line(bytes).len();
+        bytes[end - 1] = b'1';
+    }
+    is_later
 }
 
 impl Head<'_, '_> {
@@ -323,7 +341,9 @@ mod tests {
             ("GET / x HTTP/1.1\r\nhost: h\r\n\r\n", 400),
             ("GET /\r\nhost: h\r\n\r\n", 400),
             ("GET / HTTP/2.0\r\nhost: h\r\n\r\n", 505),
+            ("GET / HTTP/0.9\r\nhost: h\r\n\r\n", 505),
             ("GET / HTTP/1.2\r\nhost: h\r\n\r\n", 505),
+            ("GET / HTTP/1.10\r\nhost: h\r\n\r\n", 400),
             ("GET / http/1.1\r\nhost: h\r\n\r\n", 400),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
             ("G@T / HTTP/1.1\r\nhost: h\r\n\r\n", 400),
@@ -333,6 +353,30 @@ mod tests {
             let mut room = room();
             let status = parse(text.as_bytes(), &mut room).err().map(|refusal| refusal.status.as_u16());
             assert_eq!(status, Some(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_the_one_that_is_known() {
+        let rows = [
+            ("GET / HTTP/1.2\r\nhost: h\r\n\r\n", Some("GET / HTTP/1.1\r\nhost: h\r\n\r\n")),
+            ("GET /HTTP/1.9 HTTP/1.9\r\n", Some("GET /HTTP/1.9 HTTP/1.1\r\n")),
+            ("GET / HTTP/1.2", Some("GET / HTTP/1.1")),
+            ("GET / HTTP/1.0\r\n", None),
+            ("GET / HTTP/1.1\r\n", None),
+            ("GET / HTTP/2.2\r\n", None),
+            ("GET / HTTP/1.12\r\n", None),
+            ("GET / HTTP/1.2 \r\n", None),
+            ("GET  / HTTP/1.2\r\n", None),
+            ("GET / x HTTP/1.2\r\n", None),
+            ("GET / HTTP/1.2\nhost: h\r\n", None),
+            ("GET\r\n / HTTP/1.2\r\n", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            let mut bytes = text.as_bytes().to_vec();
+            assert_eq!(as_known_version(&mut bytes), expected.is_some(), "{text:?}");
+            assert_eq!(std::str::from_utf8(&bytes).unwrap(), expected.unwrap_or(text));
         }
     }
 

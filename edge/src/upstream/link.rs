@@ -163,7 +163,7 @@ impl Link {
         loop {
             // A head ends with a line: without a new one there is nothing new to find.
             if memchr::memchr(b'\n', &self.read[looked_at..]).is_some()
-                && let Some(head) = message::parse(&self.read, method).map_err(Broke::Response)?
+                && let Some(head) = message::parse(&mut self.read, method).map_err(Broke::Response)?
             {
                 if head.bytes > HEAD_BYTES_MAX {
                     return Poll::Ready(Err(Broke::Response(HEAD_TOO_LARGE.into())));

@@ -112,11 +112,16 @@ pub(super) struct Head {
     pub(super) bytes: usize,
 }
 
-/// Finds the head of a response to `method` at the beginning of `bytes`; `None`: it has not ended yet.
+/// Finds the head of a response to `method` at the beginning of `bytes`; `None`: it has not ended yet. One of a later HTTP/1 is
+/// read as one of HTTP/1.1, the latest that is known here (RFC 9110 §2.5), by the same parser, which knows no later one.
 ///
 /// # Errors
 /// Where it is none.
-pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<Head>, String> {
+pub(super) fn parse(bytes: &mut [u8], method: &Method) -> Result<Option<Head>, String> {
+    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', ..] = bytes {
+        *minor = b'1';
+    }
+    let bytes = &*bytes;
     let mut room = head::room();
     let mut response = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
@@ -206,16 +211,20 @@ mod tests {
             ("GET", "1.0 200 OK", "content-length: 3", Ok((Ending::Framed(Framing::Sized(3)), false))),
             ("GET", "1.1 99 No", "x: y", Err(())),
             ("GET", "2.0 200 OK", "x: y", Err(())),
+            ("GET", "1.2 200 OK", "content-length: 3", sized(3)),
+            ("GET", "1.9 200 OK", "transfer-encoding: chunked", chunked),
+            ("GET", "1.12 200 OK", "x: y", Err(())),
+            ("GET", "0.9 200 OK", "x: y", Err(())),
             ("GET", "1.1 200 OK", "x : y", close),
             ("GET", "1.1 200 OK", "x: a\r\n b", Err(())),
         ];
         for (method, line, fields, expected) in rows {
             let text = format!("HTTP/{line}\r\n{fields}\r\n\r\nrest");
-            let parsed = parse(text.as_bytes(), &method.parse().unwrap());
+            let parsed = parse(&mut text.clone().into_bytes(), &method.parse().unwrap());
             let seen = parsed.map(|head| head.map(|head| (head.ending, head.keep_alive)).unwrap());
             assert_eq!(seen.map_err(drop), expected, "{method} {line} {fields}");
             for cut in 0..text.len() - 5 {
-                let early = parse(&text.as_bytes()[..cut], &Method::GET);
+                let early = parse(&mut text.as_bytes()[..cut].to_vec(), &Method::GET);
                 assert!(early.is_err() || early.is_ok_and(|head| head.is_none()), "{line} {cut}");
             }
         }
@@ -238,14 +247,14 @@ mod tests {
         for (fields, expected) in rows {
             for (method, line) in [(Method::HEAD, "200 OK"), (Method::GET, "304 Not Modified")] {
                 let text = format!("HTTP/1.1 {line}\r\n{fields}\r\n\r\n");
-                let head = parse(text.as_bytes(), &method).unwrap().unwrap();
+                let head = parse(&mut text.into_bytes(), &method).unwrap().unwrap();
                 let said: Vec<_> = head.headers.get_all(header::CONTENT_LENGTH).iter().collect();
                 assert_eq!(said, expected.as_slice(), "{method} {line} {fields}");
             }
         }
         // What it says of its connection counts all the same.
         let text = b"HTTP/1.1 204 No Content\r\ncontent-length: junk\r\n\r\n";
-        assert!(!parse(text, &Method::GET).unwrap().unwrap().keep_alive);
+        assert!(!parse(&mut text.to_vec(), &Method::GET).unwrap().unwrap().keep_alive);
     }
 
     #[test]
