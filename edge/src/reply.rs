@@ -1,8 +1,13 @@
 //! A response from wherever it came.
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 
-use crate::{body::Source, error::EdgeError, policy::forward, upstream::Answer};
+use crate::{
+    body::Source,
+    error::EdgeError,
+    policy::forward,
+    upstream::Answer,
+};
 
 /// A response from wherever it came.
 #[derive(Debug)]
@@ -16,7 +21,8 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// From an upstream, without fields of the connection; `Via` tells that it came to the edge of this name where it did not
-    /// come by HTTP/1.1 (RFC 9110 §7.6.3).
+    /// come by HTTP/1.1 (RFC 9110 §7.6.3). A 426 says to which protocol to change (§15.5.22): the one that can be changed to here
+    /// is said anew, any other is one of the upstream's own connection.
     ///
     /// # Errors
     /// Where it is no final response: a 101 that nobody asked for would hand over the connection.
@@ -26,7 +32,11 @@ impl Reply {
             let reason = format!("{} in place of a final response", status.as_u16());
             return Err(EdgeError::BadResponse { upstream, reason });
         }
+        let needs_websocket = status == StatusCode::UPGRADE_REQUIRED && forward::offers_websocket(&headers);
         forward::strip_connection(&mut headers);
+        if needs_websocket {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
         if version < Version::HTTP_11 {
             forward::add_via(&mut headers, Version::HTTP_10, name);
         }

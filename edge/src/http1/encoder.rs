@@ -71,10 +71,20 @@ pub(crate) fn head(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap, 
     {
         field(out, &header::DATE, &value);
     }
-    if !frame.keep_alive {
-        out.put_slice(b"connection: close\r\n");
+    let persistence = if !frame.keep_alive {
+        "close"
     } else if frame.version < Version::HTTP_11 {
-        out.put_slice(b"connection: keep-alive\r\n");
+        "keep-alive"
+    } else {
+        ""
+    };
+    // A protocol to change to is one for this connection (RFC 9110 §7.8).
+    let upgrade = if headers.contains_key(header::UPGRADE) { "upgrade" } else { "" };
+    if !(persistence.is_empty() && upgrade.is_empty()) {
+        let between = if persistence.is_empty() || upgrade.is_empty() { "" } else { ", " };
+        for part in ["connection: ", persistence, between, upgrade, "\r\n"] {
+            out.put_slice(part.as_bytes());
+        }
     }
     out.put_slice(b"\r\n");
 }
@@ -205,6 +215,13 @@ mod tests {
             text(StatusCode::OK, &[date, ("content-length", "3")], old),
             format!("HTTP/1.1 200 OK\r\n{dated}content-length: 3\r\nconnection: keep-alive\r\n\r\n")
         );
+        let upgrade = [date, ("upgrade", "websocket")];
+        for (frame, options) in
+            [(frame, "upgrade"), (closing, "close, upgrade"), (old, "keep-alive, upgrade")]
+        {
+            let text = text(StatusCode::UPGRADE_REQUIRED, &upgrade, frame);
+            assert!(text.ends_with(&format!("connection: {options}\r\n\r\n")), "{text}");
+        }
         let none = Frame { ending: Ending::None, ..frame };
         assert!(!text(StatusCode::NO_CONTENT, &[("content-length", "0")], none).contains("length"));
         assert!(text(StatusCode::OK, &[], none).contains("\r\ndate: "));

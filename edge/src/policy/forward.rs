@@ -70,6 +70,11 @@ pub fn is_to_websocket(response: &HeaderMap) -> bool {
         && list_members(response, &header::CONNECTION).any(is("upgrade"))
 }
 
+/// Whether a response names `websocket` among the protocols that its connection could change to (RFC 9110 §7.8).
+pub fn offers_websocket(response: &HeaderMap) -> bool {
+    list_members(response, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+}
+
 /// What is wrong with the framing of a response that two readers could end at different places (RFC 9112 §6.1, §6.3). No
 /// request of ours takes another transfer coding than chunks; `identity`, which is none any more, changes nothing.
 pub fn misframed(response: &HeaderMap) -> Option<&'static str> {

@@ -558,6 +558,37 @@ async fn only_websocket_tunnels_and_only_after_the_101() {
 }
 
 /// RFC 9110 §7.8, RFC 6455 §4.1.
+/// RFC 9110 §15.5.22, §7.8: a 426 names the protocol to change to, as far as it can be changed to here.
+#[tokio::test]
+async fn a_426_names_the_one_protocol_that_is_tunnelled() {
+    for (offers, told) in [
+        ("upgrade: websocket\r\nconnection: upgrade\r\n", Some("websocket")),
+        ("upgrade: h2c, WebSocket\r\nconnection: close, Upgrade\r\n", Some("websocket")),
+        ("upgrade: h2c, TLS/1.0\r\nconnection: upgrade\r\n", None),
+        ("", None),
+    ] {
+        for control in ["no-store", "max-age=60"] {
+            let text =
+                format!("HTTP/1.1 426 X\r\n{offers}cache-control: {control}\r\ncontent-length: 2\r\n\r\nup");
+            let upstream = Upstream::start(move |_| Reply::SendAndClose(text.clone().into())).await;
+            let edge = front(&[&upstream]).await;
+            for _ in 0..2 {
+                let seen = edge.get("/").await;
+                eventually("the store", || edge.edge.state().flights == 0).await;
+                assert_eq!((seen.status, seen.text()), (426, "up"));
+                assert_eq!(seen.field("upgrade").as_deref(), told, "{offers}");
+                assert_eq!(seen.field("connection").as_deref(), told.map(|_| "upgrade"), "{offers}");
+            }
+            assert_eq!(upstream.requests().len(), if control == "no-store" { 2 } else { 1 });
+        }
+    }
+    // Of any other response it is a field of the connection.
+    let upstream =
+        Upstream::start(|_| send(200, &[("upgrade", "websocket"), ("connection", "upgrade")], "x")).await;
+    let seen = front(&[&upstream]).await.get("/").await;
+    assert_eq!((seen.field("upgrade"), seen.field("connection")), (None, None));
+}
+
 #[tokio::test]
 async fn a_101_to_another_protocol_is_no_tunnel() {
     let upstream = Upstream::start(|head| {
