@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use crate::{
     body::Source,
     error::EdgeError,
-    policy::forward,
+    policy::{forward, status},
     upstream::Answer,
 };
 
@@ -34,6 +34,7 @@ impl Reply {
         }
         let needs_websocket = status == StatusCode::UPGRADE_REQUIRED && forward::offers_websocket(&headers);
         forward::strip_connection(&mut headers);
+        status::settle(&mut headers);
         if needs_websocket {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use release::answer;
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         freshness::StaleRefused,
         range::{ContentRange, Ranged},
         reuse::{Failure, stale_on_failure},
-        status::{CacheStatus, ttl_seconds},
+        status::{CACHE_STATUS, CacheStatus, ttl_seconds},
         storing::NoStore,
         validate::{self, Conditional},
     },
@@ -37,7 +37,6 @@ pub(crate) const CACHE_NAME: &str = "Bakehouse";
 /// Fields that a response gets here: its age and length, our names, what became of it, and its id. To make room for all of them at once
 /// costs less than for one after the other.
 const FIELDS_TOLD: usize = 5;
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// What a client is told to wait before it asks an edge that is not ready again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 

@@ -2,9 +2,30 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::reuse::Forward;
+use super::{directives::structured, reuse::Forward};
+
+/// The field's name.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Removes from a response what no reader could make out, so that they make out what is appended here: a line of a structured
+/// list that is wrong, or empty, is so for all of it (RFC 9651 §4.2).
+pub fn settle(headers: &mut HeaderMap) {
+    if !headers.contains_key(CACHE_STATUS) {
+        return;
+    }
+    let is_list =
+        |text: &[u8]| sfv::Parser::new(text).parse::<sfv::List>().is_ok_and(|list| !list.is_empty());
+    if headers.get_all(CACHE_STATUS).iter().all(|line| is_list(line.as_bytes())) {
+        return;
+    }
+    let text = Some(structured(headers, &CACHE_STATUS)).filter(|text| is_list(text));
+    headers.remove(CACHE_STATUS);
+    if let Some(value) = text.and_then(|text| HeaderValue::from_bytes(&text).ok()) {
+        headers.insert(CACHE_STATUS, value);
+    }
+}
 
 /// What is told in `Cache-Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +86,29 @@ pub fn ttl_seconds(left_ms: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_could_read_goes() {
+        let settled = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CACHE_STATUS, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            settle(&mut headers);
+            let lines = headers.get_all(CACHE_STATUS).iter().map(|line| line.to_str().unwrap().to_owned());
+            lines.collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(settled(&[]), none);
+        assert_eq!(settled(&["a; hit", "\"b\"; fwd=miss, c"]), ["a; hit", "\"b\"; fwd=miss, c"]);
+        assert_eq!(settled(&["a; hit", "", "b"]), ["a; hit, b"]);
+        for broken in ["", "HIT from a", "a; hit,", "a; Hit", "\"a", "a;;", "é"] {
+            assert_eq!(settled(&[broken]), none, "{broken}");
+            if !broken.is_empty() {
+                assert_eq!(settled(&["a; hit", broken]), none, "{broken}");
+            }
+        }
+    }
 
     #[test]
     fn values() {

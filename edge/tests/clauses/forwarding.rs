@@ -261,14 +261,15 @@ async fn cache_status_is_appended_and_date_supplied() {
         if head.starts_with("GET /fails") {
             return Reply::Close;
         }
-        send(
-            200,
-            &[("cache-status", "Inner; hit; ttl=5"), ("cache-control", "max-age=60"), ("via", "1.1 inner")],
-            "x",
-        )
+        let status = if head.starts_with("GET /unread") { "HIT from inner" } else { "Inner; hit; ttl=5" };
+        let fields = [("cache-status", status), ("cache-control", "max-age=60"), ("via", "1.1 inner")];
+        send(200, &fields, "x")
     })
     .await;
     let edge = front(&[&upstream]).await;
+    // What is no list would take ours along.
+    let told = "Bakehouse; fwd=uri-miss; fwd-status=200; ttl=60; stored";
+    assert_eq!(edge.get("/unread").await.cache_status(), told);
     let seen = edge.get("/").await;
     assert_eq!(
         seen.cache_status(),
