@@ -374,8 +374,10 @@ impl Edge {
         let rules = &settings.rules;
         let part = ContentRange::of(&reply.headers).filter(|_| reply.status == StatusCode::PARTIAL_CONTENT);
         let held_heads = plan.found.parts.iter().map(|held| held.head());
+        let is_kin =
+            if plan.ask.headers.contains_key(header::IF_RANGE) { range::completes } else { range::combine };
         let kin: Vec<HeaderMap> =
-            held_heads.filter(|held| part.is_some() && range::combine(held, &reply.headers)).collect();
+            held_heads.filter(|held| part.is_some() && is_kin(held, &reply.headers)).collect();
         // What is stored has the fields that were held, too (RFC 9111 §3.4).
         let mut fields =
             kin.iter().fold(reply.headers.clone(), |fields, held| range::combined(held, &fields));
@@ -384,8 +386,11 @@ impl Edge {
         let beginning = plan.beginning.take().map(|held| held.content()).unwrap_or_default();
         let length = reply.source.length().map(|length| length + beginning.len() as u64);
         let too_large = length.is_some_and(|length| length > self.object_bytes_max() as u64);
+        let is_misspelt =
+            part.zip(reply.source.length()).is_some_and(|(part, length)| part.span.bytes() != length);
         let verdict = plan
             .of_range(reply.status, !kin.is_empty())
+            .and(if is_misspelt { Err(NoStore::Range) } else { Ok(()) })
             .and(storing(plan.asked(), reply.status, &fields, &control, &freshness, rules))
             .and(if too_large { Err(NoStore::TooLarge) } else { Ok(()) })
             .and_then(|()| vary::names(&fields).ok_or(NoStore::VaryStar));
@@ -528,7 +533,7 @@ fn continues(held: &Stored, reply: &Reply) -> bool {
         && rest.span.start == part.span.end
         && part.joined(rest).is_some_and(ContentRange::is_whole)
         && reply.source.length().is_none_or(|length| length == rest.span.bytes())
-        && range::combine(&held.head(), &reply.headers)
+        && range::completes(&held.head(), &reply.headers)
 }
 
 /// A flight that the one who asked for it leads: what comes at once needs no task of its own. When that one has what it waits for,

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::{
     date,
+    directives::list_members,
     validate::{self, Tag},
 };
 
@@ -306,8 +307,19 @@ impl ContentRange {
     }
 }
 
-/// Whether two parts are of one representation: the same strong entity tag (RFC 9111 §3.4, RFC 9110 §15.3.7.3).
+/// Whether two parts are of one representation: the same strong entity tag (RFC 9111 §3.4, RFC 9110 §15.3.7.3), and the same
+/// coding, since there are upstreams that give one tag to a content and to what codings make of it.
 pub fn combine(one: &HeaderMap, other: &HeaderMap) -> bool {
+    let coding = |part| list_members(part, &header::CONTENT_ENCODING).map(<[u8]>::to_ascii_lowercase);
+    has_tag_of(one, other) && coding(one).eq(coding(other))
+}
+
+/// The same of a part that answers `If-Range` and one that is held: it need not repeat of what it is a part (RFC 9110 §15.3.7).
+pub fn completes(held: &HeaderMap, part: &HeaderMap) -> bool {
+    if part.contains_key(header::CONTENT_ENCODING) { combine(held, part) } else { has_tag_of(held, part) }
+}
+
+fn has_tag_of(one: &HeaderMap, other: &HeaderMap) -> bool {
     matches!((Tag::of(one), Tag::of(other)), (Some(one), Some(other)) if one.strongly_equals(other))
 }
 
@@ -580,6 +592,17 @@ mod tests {
         assert!(!combine(&tag("\"a\""), &tag("\"b\"")));
         assert!(!combine(&tag("W/\"a\""), &tag("W/\"a\"")));
         assert!(!combine(&tag("x"), &tag("x")));
+        let coded = |tag, coding| map(&[("etag", tag), ("content-encoding", coding)]);
+        let (plain, gzip) = (tag("\"a\""), coded("\"a\"", "gzip"));
+        assert!(
+            combine(&gzip, &coded("\"a\"", "GZIP")) && completes(&gzip, &gzip) && completes(&plain, &plain)
+        );
+        for (held, part) in [(&plain, &gzip), (&gzip, &plain), (&gzip, &coded("\"a\"", "br"))] {
+            assert!(!combine(held, part));
+            // That it is plain is not said.
+            assert_eq!(completes(held, part), part == &plain);
+        }
+        assert!(!completes(&gzip, &tag("\"b\"")));
     }
 
     #[test]

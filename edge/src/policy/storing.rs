@@ -21,7 +21,7 @@ pub enum NoStore {
     Status,
     /// A status that is for one client or its network, and may not be stored (RFC 6585).
     OneClient,
-    /// An answer about a range that says too little to stand by itself, or nothing about the rest.
+    /// An answer about a range that says too little to stand by itself, nothing about the rest, or what cannot be.
     Range,
     /// A status that this cache does not understand, under `must-understand` (RFC 9111 §5.2.2.3).
     NotUnderstood,

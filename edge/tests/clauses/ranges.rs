@@ -143,6 +143,43 @@ async fn parts_without_a_strong_tag_stay_apart() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_not_as_long_as_it_says_is_not_kept() {
+    let upstream = Upstream::start(|_| part("bytes 0-5/10", "\"a\"", "01234")).await;
+    let edge = front(&[&upstream]).await;
+    for _ in 0..2 {
+        let seen = range(&edge, "bytes=0-5").await;
+        assert_eq!((seen.status, seen.text()), (206, "01234"));
+        assert!(seen.cache_status().ends_with("fwd-status=206; detail=range"), "{}", seen.cache_status());
+    }
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+/// There are upstreams that give one tag to a content and to what a coding makes of it.
+#[tokio::test]
+async fn parts_in_different_codings_stay_apart() {
+    for (first, second) in [(None, Some("gzip")), (Some("gzip"), None), (Some("gzip"), Some("br"))] {
+        let upstream = Upstream::start(move |head| {
+            let coded = |coding: Option<&'static str>, range, body| {
+                let mut fields =
+                    vec![("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-range", range)];
+                fields.extend(coding.map(|coding| ("content-encoding", coding)));
+                send(206, &fields, body)
+            };
+            match field(head, "range").as_deref() {
+                Some("bytes=0-4") => coded(first, "bytes 0-4/10", "01234"),
+                Some("bytes=5-9") => coded(second, "bytes 5-9/10", "fghij"),
+                _ => send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], DIGITS),
+            }
+        })
+        .await;
+        let edge = front(&[&upstream]).await;
+        range(&edge, "bytes=0-4").await;
+        range(&edge, "bytes=5-9").await;
+        assert_eq!(edge.get("/").await.text(), DIGITS, "{first:?} {second:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_beginning_is_completed() {
     let upstream = parts("\"a\"").await;
     let edge = front(&[&upstream]).await;
