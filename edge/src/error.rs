@@ -141,6 +141,12 @@ impl EdgeError {
         }
     }
 
+    /// A 304 that nobody can use: no condition led to it (RFC 9110 §15.4.5).
+    pub(crate) fn unsolicited_304(host: &str) -> Self {
+        let reason = "304 to a request without conditions".into();
+        Self::BadResponse { upstream: host.to_owned(), reason }
+    }
+
     /// Whether it came at once, so that another attempt costs those who wait little.
     pub fn is_prompt(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::BadResponse { .. } | Self::UpstreamBroke)

@@ -311,11 +311,16 @@ impl Edge {
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
         match fetched {
             Ok(reply) => self.dispose(plan, reply, receipt, held.as_ref()).await,
-            Err(error) => match self.stand_in(plan, held.as_ref(), Failure::Disconnected) {
-                Some(stored) => Ending::all(Landing::Stand(stored, None)),
-                None => Ending::all(Landing::Failed(Arc::new(error))),
-            },
+            Err(error) => self.of_failure(plan, error, held.as_ref()),
         }
+    }
+
+    /// No response came, or none that can be used.
+    fn of_failure(&self, plan: &Plan, error: EdgeError, held: Option<&Arc<Stored>>) -> Ending {
+        Ending::all(match self.stand_in(plan, held, Failure::Disconnected) {
+            Some(stored) => Landing::Stand(stored, None),
+            None => Landing::Failed(Arc::new(error)),
+        })
     }
 
     /// What is held was confirmed by a 304.
@@ -350,9 +355,7 @@ impl Edge {
                 trace::note(|| Step::by("RFC 9110 §15.4.5", "304: the client has it already"));
                 return Ending::one(Outcome::Passed(Box::new(reply)));
             }
-            let upstream = plan.host.clone();
-            let reason = "304 to a request without conditions".into();
-            return Ending::all(Landing::Failed(Arc::new(EdgeError::BadResponse { upstream, reason })));
+            return self.of_failure(plan, EdgeError::unsolicited_304(&plan.host), held);
         }
         if is_stale_if_error_status(reply.status)
             && let Some(stored) = self.stand_in(plan, held, Failure::Status(reply.status))

@@ -78,6 +78,7 @@ impl Edge {
             let asked = clock::boot_ms();
             let began = self.log.now();
             let reply = self.exchange(&mut ask, inbound.has_content, content).await;
+            let reply = reply.and_then(|reply| solicited(inbound, reply));
             if let Ok(reply) = &reply
                 && inbound.method == Method::HEAD
             {
@@ -230,6 +231,19 @@ impl Edge {
         headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
         self.finish(inbound, StatusCode::NO_CONTENT, headers, OutBody::empty(), None)
     }
+}
+
+/// A response to a GET or HEAD that is sent on, where it is no 304 to one without conditions: whoever sent that holds nothing
+/// that it could be about (RFC 9110 §15.4.5).
+fn solicited(inbound: &Inbound, reply: Reply) -> Result<Reply, EdgeError> {
+    let asks = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+    if reply.status == StatusCode::NOT_MODIFIED
+        && matches!(inbound.method, Method::GET | Method::HEAD)
+        && !asks.iter().any(|name| inbound.headers.contains_key(name))
+    {
+        return Err(EdgeError::unsolicited_304(&inbound.host));
+    }
+    Ok(reply)
 }
 
 impl Outcome {

@@ -463,3 +463,42 @@ async fn a_304_does_not_renew_what_is_no_success() {
         assert_eq!((seen.status, seen.text()), (200, "here"), "{status} {}", seen.head);
     }
 }
+
+/// RFC 9110 §15.4.5: a 304 is about what somebody holds.
+#[tokio::test]
+async fn a_304_to_no_condition_is_no_response() {
+    let upstream = Upstream::start(|_| send(304, &[("etag", "\"a\"")], "")).await;
+    let edge = front(&[&upstream]).await;
+    for (method, fields, status) in [
+        ("GET", &[][..], 502),
+        ("HEAD", &[], 502),
+        ("HEAD", &[("if-match", "\"a\"")], 502),
+        ("HEAD", &[("if-none-match", "\"a\"")], 304),
+        ("HEAD", &[("if-modified-since", "Mon, 23 Nov 2026 12:00:00 GMT")], 304),
+        ("GET", &[("if-match", "*"), ("if-none-match", "\"b\"")], 304),
+        ("POST", &[("content-length", "0")], 304),
+    ] {
+        assert_eq!(edge.ask(method, "/", fields).await.status, status, "{method} {fields:?}");
+    }
+    // To one with content, which has no other way.
+    let seen = edge.raw(b"GET / HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\nx", false).await;
+    assert_eq!(seen.status, 502);
+}
+
+/// What an upstream says in place of a response stands for none.
+#[tokio::test]
+async fn stale_stands_in_for_a_304_that_fits_nothing() {
+    let fits_nothing = || send(304, &[("etag", "\"b\"")], "");
+    let whole = send(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], "old");
+    for (method, tries) in [("GET", 2), ("HEAD", 1)] {
+        let replies = std::iter::once(whole.clone()).chain((0..tries).map(|_| fits_nothing())).collect();
+        let upstream = Upstream::script(replies).await;
+        let edge = front(&[&upstream]).await;
+        edge.get("/").await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        let seen = edge.ask(method, "/", &[]).await;
+        let told = "Bakehouse; fwd=stale; ttl=0; detail=disconnected";
+        assert_eq!((seen.status, seen.cache_status().as_str()), (200, told), "{method}");
+        assert_eq!(upstream.requests().len(), 1 + tries);
+    }
+}
