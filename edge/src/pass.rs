@@ -157,7 +157,7 @@ impl Edge {
         content: RequestBody,
         tell: oneshot::Sender<Outcome>,
     ) {
-        let asked = clock::boot_ms();
+        let (asked, sent) = (clock::boot_ms(), self.log.now());
         let mut reply = match self.exchange(&mut request.ask, request.has_content, content).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -168,21 +168,25 @@ impl Edge {
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
         let settings = self.settings();
         let authority = request.key.host().unwrap_or_default();
+        let mut began = None;
         if reply.status.is_success() || reply.status.is_redirection() {
             trace::note(|| Step::by("RFC 9111 §4.4", "what is stored for this URL is invalid from now on"));
-            self.store.invalidate(&request.key, &self.log);
+            let is_overtaken = self.log.covers_fetch(sent, &request.key);
             let target = &request.key.target;
             for also in same_origin::also_invalidated(&reply.headers, request.scheme, authority, target) {
                 let also = settings.rules.query.target(&also);
-                self.store.invalidate(&Key::of_upstream(request.scheme, authority, &also), &self.log);
+                let also = Key::of_upstream(request.scheme, authority, &also);
+                if also != request.key {
+                    self.store.invalidate(&also, sent, &self.log);
+                }
             }
             let groups = invalidated_groups(&reply.headers);
             if !groups.is_empty() {
                 self.mark(Applied::groups(&request.key.scope, groups));
             }
+            // From here on: what began before is invalid, this is not.
+            began = self.store.invalidate(&request.key, sent, &self.log).filter(|_| !is_overtaken);
         }
-        // From here on: what began before is invalid, this is not.
-        let began = self.log.now();
         let rules = &settings.rules;
         let control = Control::of(&reply.headers, &rules.targets);
         let freshness = Freshness::of(reply.status, &reply.headers, &control, receipt, rules.s_maxage);
@@ -196,15 +200,16 @@ impl Edge {
         };
         let length = reply.source.length();
         let fits = length.is_none_or(|length| length <= self.object_bytes_max() as u64);
-        let verdict = storing(asked, reply.status, &reply.headers, &control, &freshness, rules);
+        let verdict = storing(asked, reply.status, &reply.headers, &control, &freshness, rules)
+            .and_then(|()| began.ok_or(NoStore::Superseded));
         // That most of these methods store nothing is no news.
         if let Err(reason) = verdict
             && reason != NoStore::Method
         {
             self.note_not_stored(reason, authority, &request.key.target);
         }
-        let names = verdict.ok().filter(|()| fits).and_then(|()| vary::names(&reply.headers));
-        let Some(names) = names else {
+        let stored = verdict.ok().filter(|_| fits).zip(vary::names(&reply.headers));
+        let Some((began, names)) = stored else {
             let _ = tell.send(Outcome::Passed(Box::new(reply)));
             return;
         };

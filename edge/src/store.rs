@@ -332,15 +332,18 @@ impl Store {
         Ok(stored)
     }
 
-    /// An unsafe request has changed what this key stands for: each copy is validated before its next use, and no fetch
-    /// that began before is stored (RFC 9111 §4.4).
-    pub(crate) fn invalidate(&self, key: &Key, log: &PurgeLog) {
+    /// An unsafe request, sent when `began` says, has changed what this key stands for: each copy is validated before its next
+    /// use, and no fetch that began before is stored (RFC 9111 §4.4). Returns when that was, as what its own response may be
+    /// stored with; `None`: another one has done so meanwhile, and nobody knows which of the two was the last.
+    pub(crate) fn invalidate(&self, key: &Key, began: Began, log: &PurgeLog) -> Option<Began> {
         self.table.change(self.table.index(key.borrowed()), |list| {
+            let is_alone = !log.invalidated(began, key.borrowed());
             log.invalidate(key);
             for stored in list.iter().filter(|stored| stored.key() == key.borrowed()) {
                 stored.apply(Mark::Unverified);
             }
-        });
+            is_alone.then(|| log.now())
+        })
     }
 
     /// Whether a copy under this key had to make room before it was asked for again.

@@ -243,7 +243,7 @@ proptest! {
                     prop_assert!(store.find(&key, &HeaderMap::new(), &log).live.is_none());
                 }
                 _ => {
-                    store.invalidate(&key, &log);
+                    store.invalidate(&key, log.now(), &log);
                     prop_assert!(store.find(&key, &HeaderMap::new(), &log).live.is_none());
                 }
             }

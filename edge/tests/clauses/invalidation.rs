@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Reply, Running, Upstream, eventually, field, front, response, send};
+use crate::support::{Reply, Running, Upstream, eventually, field, front, read_response, response, send};
 
 async fn post(edge: &Running, path: &str) -> u16 {
     let request = format!("POST {path} HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi");
@@ -198,4 +198,35 @@ async fn all_that_a_304_selects_is_valid_again() {
         assert!(seen.cache_status().contains("; hit"), "{a} {b} {}", seen.head);
     }
     assert_eq!(upstream.requests().len(), before);
+}
+
+/// Of two POSTs that overlap nobody knows which was the last: what either of them brings may be what was before the other.
+#[tokio::test]
+async fn what_a_post_brings_is_not_kept_if_another_has_overtaken_it() {
+    let upstream = Upstream::start(|head| {
+        let located = [("cache-control", "max-age=60"), ("content-location", "/")];
+        match field(head, "x-which").as_deref() {
+            Some("slow") => Reply::Parts(vec![response(200, &located, "one")]),
+            Some("quick") => send(200, &[], "two is done"),
+            _ => send(200, &[("cache-control", "max-age=60")], "two"),
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    for quick in ["POST /", "DELETE /", "PUT /other"] {
+        let mut slow = edge.connect().await;
+        let ask = |line: &str, which: &str| {
+            format!("{line} HTTP/1.1\r\nhost: site.test\r\nx-which: {which}\r\ncontent-length: 0\r\n\r\n")
+        };
+        let before = upstream.requests().len();
+        slow.write_all(ask("POST /", "slow").as_bytes()).await.unwrap();
+        upstream.wait_for(before + 1).await;
+        assert_eq!(edge.raw(ask(quick, "quick").as_bytes(), false).await.text(), "two is done");
+        upstream.permit(1);
+        assert_eq!(read_response(&mut slow, false).await.text(), "one");
+        let is_kept = quick == "PUT /other";
+        eventually("the store", || !is_kept || edge.edge.state().entries > 0).await;
+        assert_eq!(edge.get("/").await.text(), if is_kept { "one" } else { "two" }, "{quick}");
+        edge.edge.purge_local(&[release::journal::Selector::All], false).await;
+    }
 }
