@@ -21,16 +21,16 @@ use crate::{
     fill::Fill,
     http1::Interims,
     key::Key,
-    policy::{freshness::Millis, vary::Selection},
+    policy::{freshness::Millis, reuse::Failure, vary::Selection},
     purge::{Began, PurgeLog},
-    store::Stored,
+    store::{Found, Stored},
 };
 
 /// For how long a response that could not be shared keeps requests for its URL from waiting for each other.
 const HIT_FOR_MISS_MS: Millis = 5_000;
-/// For how long a validation behind an answer is not tried again after one that failed: while an upstream is in trouble, each
-/// answer with a stale copy would ask it.
-const BEHIND_AGAIN_MS: Millis = 1_000;
+/// For how long nobody asks again for what a stale copy answers, once asking has failed: each answer would ask an upstream that is
+/// in trouble.
+const FAILED_MS: Millis = 1_000;
 /// URLs about which something is remembered beside what is stored.
 const HINTS_MAX: usize = 65_536;
 /// Fields of a `Vary` that are remembered; with more, requests may wait for a response that is not for them.
@@ -176,16 +176,31 @@ impl Flight {
     }
 }
 
+/// A failure that a stale copy stood in for, or would have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    pub(crate) at: Millis,
+}
+
+impl Failed {
+    /// Whether what is held was purged by nobody since, which asks for an answer of its own.
+    pub(crate) fn is_of(&self, found: &Found) -> bool {
+        let held = found.live.iter().chain(&found.parts);
+        held.filter_map(|stored| stored.stale_from()).all(|from| from < self.at)
+    }
+}
+
 /// What is remembered about a URL from its last response.
 #[derive(Debug, Clone, Default)]
 struct Hint {
     vary: Arc<[HeaderName]>,
     alone_until: Millis,
-    not_behind_until: Millis,
+    failed: Option<Failed>,
 }
 
-/// Hints, by the keyed hash of their URL: two URLs that share one cost needless waits and nothing else. Bounded; when
-/// full they are forgotten.
+/// Hints, by the keyed hash of their URL: two URLs that share one cost needless waits, or a second of what may be stale, and
+/// nothing else. Bounded; when full they are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     hasher: RandomState,
@@ -225,6 +240,7 @@ impl Hints {
         match map.get_mut(&hash) {
             Some(hint) => {
                 hint.alone_until = 0;
+                hint.failed = None;
                 if *hint.vary != *names {
                     hint.vary = names.into();
                 }
@@ -239,15 +255,16 @@ impl Hints {
         self.note(key, authorized, |hint| hint.alone_until = now + HIT_FOR_MISS_MS);
     }
 
-    /// Remembers that a validation behind an answer failed.
-    pub(crate) fn note_failed_behind(&self, key: &Key, authorized: bool, now: Millis) {
-        self.note(key, authorized, |hint| hint.not_behind_until = now + BEHIND_AGAIN_MS);
+    /// Remembers that asking for what is held has failed.
+    pub(crate) fn note_failed(&self, key: &Key, authorized: bool, failure: Failure, now: Millis) {
+        self.note(key, authorized, |hint| hint.failed = Some(Failed { failure, at: now }));
     }
 
-    /// Whether a validation behind an answer has just failed.
-    pub(crate) fn has_failed_behind(&self, key: &Key, authorized: bool, now: Millis) -> bool {
+    /// How asking has just failed.
+    pub(crate) fn failed(&self, key: &Key, authorized: bool, now: Millis) -> Option<Failed> {
         let hash = self.hash(key, authorized);
-        self.map().get(&hash).is_some_and(|hint| hint.not_behind_until > now)
+        let failed = self.map().get(&hash)?.failed?;
+        (now < failed.at + FAILED_MS).then_some(failed)
     }
 
     fn note(&self, key: &Key, authorized: bool, what: impl FnOnce(&mut Hint)) {

@@ -1,7 +1,7 @@
 //! What becomes of a GET or HEAD, as far as the request and the store tell: the one decision that `lookup` carries out, the
 //! trace records, and `why` explains.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use http::{HeaderMap, Method, StatusCode};
 
@@ -273,7 +273,16 @@ impl Edge {
                 if let Some((cut, left_ms)) = Cut::of_parts(&inbound.headers, parts, left) {
                     return Decision::Parts(cut, left_ms);
                 }
-                Reason::missing(found, of_site)
+                // Parts that would have answered, were they fresh.
+                let against = Cell::new(None);
+                let any = |stored: &Stored| {
+                    if let Reuse::Validate { why } = reuse(stored) {
+                        against.set(against.get().or(Some(why)));
+                    }
+                    Some(0)
+                };
+                let would = Cut::of_parts(&inbound.headers, parts, any).and_then(|_| against.get());
+                would.map_or_else(|| Reason::missing(found, of_site), Reason::Policy)
             }
         };
         if inbound.directives.only_if_cached { Decision::OnlyIfCached(reason) } else { Decision::Ask(reason) }

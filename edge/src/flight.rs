@@ -24,7 +24,7 @@ use crate::{
         forward,
         freshness::{Freshness, Millis, Receipt},
         range::{self, ContentRange},
-        reuse::{Failure, is_stale_if_error_status, stale_on_failure},
+        reuse::{Failure, is_stale_if_error_status},
         storing::{self, Asked, NoStore, storing},
         validate,
         vary::{self, Codings, Selection},
@@ -469,26 +469,6 @@ impl Edge {
                 tracing::info!(host, url = target, "not stored: the response sets a cookie");
             }
         }
-    }
-
-    /// A copy that is served in place of a failure.
-    fn stand_in(&self, plan: &Plan, held: Option<&Arc<Stored>>, failure: Failure) -> Option<Arc<Stored>> {
-        let now = clock::boot_ms();
-        let may_be_stale = |stored: &&Arc<Stored>| {
-            stale_on_failure(&stored.freshness(), stored.stale_from(), plan.directives, failure, now).is_ok()
-        };
-        // A site's old copy is better than an error, as long as it was neither removed nor purged.
-        let of_site = || {
-            let old = plan.site.as_ref().and(plan.found.held().or(plan.found.superseded.as_ref()));
-            old.filter(|stored| stored.freshness().stale_refused.is_none())
-        };
-        let stored = held.filter(may_be_stale).or_else(of_site)?;
-        let why = match failure {
-            Failure::Disconnected => "no upstream answers: the old copy stands in",
-            Failure::Status(_) => "an error: the old copy stands in",
-        };
-        trace::note(|| Step::by(failure.clause(), why));
-        Some(Arc::clone(stored))
     }
 
     async fn fetch(&self, plan: &Plan) -> Result<Reply, EdgeError> {

@@ -60,6 +60,7 @@ mod scheduling;
 mod server;
 mod site;
 mod sockets;
+mod stand_in;
 mod store;
 mod stored;
 mod stored_body;

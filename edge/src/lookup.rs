@@ -9,7 +9,6 @@ use crate::{
     clock,
     collapse::{Flight, Landing, Role, What},
     confirm::Confirmed,
-    cut::Cut,
     decide::{self, Decision, Reason},
     edge::Edge,
     error::EdgeError,
@@ -22,13 +21,14 @@ use crate::{
     policy::{
         freshness::{Freshness, Millis, StaleRefused},
         range,
-        reuse::{Failure, Forward, Reuse, Why, is_stale_if_error_status, reuse, stale_on_failure},
+        reuse::{Failure, Forward, Reuse, Why, is_stale_if_error_status, reuse},
         status::{CacheStatus, ttl_seconds},
         storing::NoStore,
         vary::Selection,
     },
     reply::Reply,
     respond::Response,
+    stand_in::stands_in,
     store::{Found, Stored},
     trace::{self, Step},
     upstream::{Informational, no_content},
@@ -78,6 +78,18 @@ impl Outcome {
             Self::Alone(reply, _) | Self::Passed(reply) => reply.status,
             Self::Landing(Landing::Released) => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// How asking failed, of what brought an error, or nothing.
+    fn failure(&self) -> Option<Failure> {
+        let failure = match self {
+            Self::Landing(Landing::Failed(_)) => Failure::Disconnected,
+            Self::Landing(Landing::Stand(_, status)) => status.map_or(Failure::Disconnected, Failure::Status),
+            Self::Alone(reply, _) | Self::Passed(reply) => Failure::Status(reply.status),
+            Self::Filling(fill, ..) | Self::Landing(Landing::Body(fill)) => Failure::Status(fill.status),
+            Self::Landing(Landing::Stored(..) | Landing::Released) | Self::Renewed(..) => return None,
+        };
+        failure.status().is_none_or(is_stale_if_error_status).then_some(failure)
     }
 }
 
@@ -130,6 +142,12 @@ impl Edge {
                 Decision::OnlyIfCached(_) => return self.not_stored(inbound),
                 Decision::Ask(reason) => reason,
             };
+            if site.is_none()
+                && let Some(failed) = self.hints.failed(&key, authorized, now)
+                && let Some(response) = self.stale_again(inbound, &found, reason, failed, told)
+            {
+                return response;
+            }
             let forward = reason.forward();
             told.detail = told.detail.or(reason.detail());
             // Several ranges are cut from the whole, which is fetched once for all; what will not be kept is not worth that.
@@ -201,17 +219,12 @@ impl Edge {
                     }
                 }
             };
-            let failure = match &outcome {
-                Outcome::Landing(Landing::Failed(_)) => Some(Failure::Disconnected),
-                Outcome::Alone(reply, _) => Some(Failure::Status(reply.status)),
-                Outcome::Filling(fill, ..) => Some(Failure::Status(fill.status)),
-                Outcome::Landing(_) | Outcome::Renewed(..) | Outcome::Passed(_) => None,
-            };
             if wants_part
                 && found.live.is_none()
-                && let Some(failure) = failure
+                && let Some(failure) = outcome.failure()
                 && let Some(response) = self.stale_parts(inbound, &found, failure, told)
             {
+                self.hints.note_failed(&key, authorized, failure, clock::boot_ms());
                 return response;
             }
             if several
@@ -270,28 +283,6 @@ impl Edge {
         }
     }
 
-    /// What stale parts answer in place of a failure.
-    fn stale_parts(
-        &self,
-        inbound: &Inbound,
-        found: &Found,
-        failure: Failure,
-        told: Told,
-    ) -> Option<Response> {
-        let now = clock::boot_ms();
-        let (cut, left_ms) = Cut::of_parts(&inbound.headers, &found.parts, |stored| {
-            let (freshness, stale_from) = (stored.freshness(), stored.stale_from());
-            stale_on_failure(&freshness, stale_from, inbound.directives, failure, now).ok()?;
-            Some(freshness.left_ms(now, stale_from))
-        })?;
-        trace::note(|| Step::by(failure.clause(), "a failure: the old parts stand in"));
-        Counted::Stale.count();
-        let told = Told { detail: Some(failure.as_str()), ..told };
-        let (forward, forward_status, collapsed) = (told.forward, failure.status(), told.collapsed);
-        let status = CacheStatus { forward, forward_status, collapsed, ..hit_status(left_ms, told) };
-        Some(self.answer_parts(inbound, &cut, status))
-    }
-
     /// The fields that ask for one range. For several the whole is fetched, from which they can be cut.
     fn range_of(&self, inbound: &Inbound) -> Option<(http::HeaderValue, Option<http::HeaderValue>)> {
         let conditions = inbound.headers.get_all(header::IF_RANGE).iter().count();
@@ -322,8 +313,7 @@ impl Edge {
             // What the leader accepts in place of a failure, another need not.
             Landing::Stand(stored, status) if !stored.key().of_site => {
                 let failure = status.map_or(Failure::Disconnected, Failure::Status);
-                let (stale_from, asked) = (stored.stale_from(), inbound.directives);
-                stale_on_failure(&stored.freshness(), stale_from, asked, failure, now).ok()?;
+                stands_in(inbound.directives, &stored, failure)?;
                 Some(Outcome::Landing(Landing::Stand(stored, status)))
             }
             Landing::Released => None,
@@ -370,7 +360,7 @@ impl Edge {
     ) {
         let (key, authorized) =
             (key.clone(), inbound.headers.contains_key(header::AUTHORIZATION) && site.is_none());
-        if self.hints.has_failed_behind(&key, authorized, clock::boot_ms()) {
+        if self.hints.failed(&key, authorized, clock::boot_ms()).is_some_and(|failed| failed.is_of(found)) {
             return;
         }
         let selection = self.hints.selection(&key, &inbound.headers);
@@ -389,10 +379,13 @@ impl Edge {
                     Arc::clone(&edge).fly(plan, true, flight, tell).await;
                 });
                 // What comes is let go at once: a reader of it that does not read would hold it up.
-                let status = async { told.await.map_or(StatusCode::BAD_GATEWAY, |outcome| outcome.status()) };
-                let ((), status) = tokio::join!(flying, status);
-                if is_stale_if_error_status(status) {
-                    edge.hints.note_failed_behind(&key, authorized, clock::boot_ms());
+                let came = async {
+                    let nothing = (StatusCode::BAD_GATEWAY, Some(Failure::Disconnected));
+                    told.await.map_or(nothing, |outcome| (outcome.status(), outcome.failure()))
+                };
+                let ((), (status, failure)) = tokio::join!(flying, came);
+                if let Some(failure) = failure {
+                    edge.hints.note_failed(&key, authorized, failure, clock::boot_ms());
                 }
                 begun.ended_behind(&edge, status);
             });
@@ -400,6 +393,6 @@ impl Edge {
     }
 }
 
-fn hit_status(left_ms: i64, told: Told) -> CacheStatus {
+pub(crate) fn hit_status(left_ms: i64, told: Told) -> CacheStatus {
     CacheStatus { ttl_seconds: Some(ttl_seconds(left_ms)), detail: told.detail, ..CacheStatus::default() }
 }

@@ -22,7 +22,7 @@ use crate::{
         forward,
         freshness::{Freshness, Receipt},
         range::{self, Onward},
-        reuse::{Failure, Forward, stale_on_failure},
+        reuse::{Failure, Forward},
         same_origin::{self, Scheme},
         storing::{self, Asked, NoStore, storing},
         vary::{self, Codings, Selection},
@@ -31,6 +31,7 @@ use crate::{
     receive::Receiving,
     reply::Reply,
     respond::Response,
+    stand_in::stands_in,
     store::Found,
     trace::{self, Step},
     upstream::{Answer, Ask, RequestBody},
@@ -90,9 +91,9 @@ impl Edge {
                 Err(_) => Failure::Disconnected,
             };
             let stands_in = found.live.as_ref().and_then(|stored| {
-                let (freshness, stale_from) = (stored.freshness(), stored.stale_from());
-                stale_on_failure(&freshness, stale_from, inbound.directives, failure, clock::boot_ms())
-                    .ok()?;
+                stands_in(inbound.directives, stored, failure)?;
+                let authorized = inbound.headers.contains_key(header::AUTHORIZATION);
+                self.hints.note_failed(key, authorized, failure, clock::boot_ms());
                 Some(Landing::Stand(Arc::clone(stored), failure.status()))
             });
             match reply {

@@ -1,10 +1,13 @@
 //! RFC 9111 §4.2.4, RFC 5861, and the switches beside them.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use edge::policy::{reuse::ClientValidation, rules::SMaxage};
 
-use crate::support::{Reply, Running, Upstream, eventually, field, run, send, upstream_config};
+use crate::support::{Reply, Running, Upstream, eventually, field, front, run, send, upstream_config};
 
 /// What is sent once, then a failure.
 async fn once(control: &'static str, then: Reply) -> Upstream {
@@ -141,25 +144,20 @@ async fn stale_stands_in_for_a_head_as_well() {
 #[tokio::test]
 async fn stale_parts_stand_in_as_the_whole_would() {
     for (control, then, status, told) in [
-        ("max-age=0", Reply::Close, 206, "fwd=partial; ttl=0; detail=disconnected"),
+        ("max-age=0", Reply::Close, 206, "fwd=stale; ttl=0; detail=disconnected"),
         ("max-age=0, must-revalidate", Reply::Close, 504, ""),
-        (
-            "max-age=0",
-            send(503, &[("cache-control", "max-age=9")], "busy"),
-            503,
-            "fwd=partial; fwd-status=503",
-        ),
+        ("max-age=0", send(503, &[("cache-control", "max-age=9")], "busy"), 503, "fwd=stale; fwd-status=503"),
         (
             "max-age=0, stale-if-error=60",
             send(503, &[], "busy"),
             206,
-            "fwd=partial; fwd-status=503; ttl=0; detail=stale-if-error",
+            "fwd=stale; fwd-status=503; ttl=0; detail=stale-if-error",
         ),
         (
             "max-age=0, stale-if-error=60",
             send(503, &[("cache-control", "max-age=9")], "busy"),
             206,
-            "fwd=partial; fwd-status=503; ttl=0; detail=stale-if-error",
+            "fwd=stale; fwd-status=503; ttl=0; detail=stale-if-error",
         ),
     ] {
         let fields = [("cache-control", control), ("etag", "\"a\""), ("content-range", "bytes 0-4/10")];
@@ -290,4 +288,60 @@ async fn an_older_copy_does_not_take_the_place_of_one_that_is_not_valid() {
             assert_eq!(seen.text() == "asked", is_asked, "{:?} {}", upstream.requests(), seen.head);
         }
     }
+}
+
+/// An upstream in trouble is not asked again with each request for what a stale copy answers.
+#[tokio::test]
+async fn what_fails_is_not_asked_for_again_with_each_request() {
+    const ANSWERS: usize = 20;
+    let whole = |control| send(200, &[("cache-control", control), ("etag", "\"a\"")], "old");
+    let part = send(
+        206,
+        &[("cache-control", "max-age=0"), ("etag", "\"a\""), ("content-range", "bytes 0-2/9")],
+        "old",
+    );
+    let ranged = &[("range", "bytes=0-2")][..];
+    for (method, fields, first, then, detail) in [
+        ("GET", &[][..], whole("max-age=0, stale-if-error=60"), send(503, &[], "busy"), "stale-if-error"),
+        ("HEAD", &[], whole("max-age=0, stale-if-error=60"), send(503, &[], ""), "stale-if-error"),
+        ("GET", &[], whole("max-age=0"), Reply::Close, "disconnected"),
+        ("GET", ranged, part, Reply::Close, "disconnected"),
+    ] {
+        let asked = AtomicUsize::new(0);
+        let upstream = Upstream::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => first.clone(),
+            _ => then.clone(),
+        })
+        .await;
+        let edge = front(&[&upstream]).await;
+        edge.ask("GET", "/", fields).await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        let began = tokio::time::Instant::now();
+        let mut hits = 0;
+        for _ in 0..ANSWERS {
+            let seen = edge.ask(method, "/", fields).await;
+            assert_eq!(seen.status, if fields.is_empty() { 200 } else { 206 }, "{method} {detail}");
+            let told = seen.cache_status();
+            assert!(told.ends_with(&format!("; ttl=0; detail={detail}")), "{told}");
+            hits += usize::from(told.starts_with("Bakehouse; hit; "));
+        }
+        let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+        // How often one attempt asks is another matter.
+        let attempts = ANSWERS - hits;
+        assert!((1..=1 + seconds).contains(&attempts), "{attempts} of {method} {detail} in {seconds} s");
+    }
+}
+
+/// A purge is not forgotten over a failure before it.
+#[tokio::test]
+async fn what_was_purged_since_is_asked_for_anew() {
+    let upstream = once("max-age=0, stale-if-error=60", send(503, &[], "busy")).await;
+    let edge = first(&upstream, SMaxage::Strict).await;
+    assert_eq!(edge.get("/").await.text(), "old");
+    assert_eq!(upstream.requests().len(), 2);
+    edge.edge.purge_local(&[release::journal::Selector::All], true).await;
+    let seen = edge.get("/").await;
+    assert_eq!(seen.text(), "old");
+    assert!(seen.cache_status().contains("fwd=stale; fwd-status=503"), "{}", seen.cache_status());
+    assert_eq!(upstream.requests().len(), 3);
 }

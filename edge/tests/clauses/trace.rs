@@ -1,6 +1,6 @@
 //! What the live trace tells of a request: each decision, with the clause that made it.
 
-use crate::support::{Reply, Upstream, field, front, send};
+use crate::support::{Reply, Upstream, eventually, field, front, send};
 
 /// The clauses of a record.
 fn clauses(record: &serde_json::Value) -> Vec<&str> {
@@ -83,6 +83,36 @@ async fn a_validation_behind_an_answer_has_a_record_of_its_own() {
     assert!(clauses(&behind).contains(&"RFC 9111 §3"), "what came of it: {behind}");
     let said = behind["steps"].to_string();
     assert!(said.contains("answered 200"), "{said}");
+}
+
+#[tokio::test]
+async fn what_stands_in_without_an_attempt_says_so() {
+    let upstream = Upstream::start(|head| match field(head, "if-none-match") {
+        None => send(200, &[("cache-control", "max-age=0, stale-if-error=60"), ("etag", "\"a\"")], "x"),
+        Some(_) => send(503, &[], "busy"),
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    let mut trace = edge.trace().await;
+    let (mut asked, mut spared) = (0, 0);
+    // The first fails; one of those after it comes within a second.
+    while spared == 0 {
+        assert_eq!(edge.get("/").await.text(), "x");
+        let record = trace.next().await;
+        let said = record["steps"].to_string();
+        assert_eq!(clauses(&record).last(), Some(&"RFC 5861 §4"), "{said}");
+        if said.contains("nobody is asked") {
+            assert_eq!((&record["result"], said.contains("answered 503")), (&"hit".into(), false), "{said}");
+            spared += 1;
+        } else {
+            assert!(said.contains("answered 503"), "{said}");
+            asked += 1;
+            assert!(asked < 20, "{said}");
+        }
+    }
+    assert!(asked > 0 && upstream.requests().len() == 1 + asked);
 }
 
 /// Who reads may lag behind by a thousand records.
