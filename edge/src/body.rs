@@ -75,6 +75,23 @@ impl OutBody {
         Self::Whole(Some(bytes))
     }
 
+    /// Waits until there is some of a part of what is being received, so that its head promises nothing that never comes; `false`:
+    /// that broke off before the part. What begins with the content has begun.
+    pub(crate) async fn begins(&mut self) -> bool {
+        let reader = match self {
+            Self::Fill(reader) => Some(reader),
+            Self::Pieces(pieces) => pieces.iter_mut().find_map(|piece| match piece {
+                Piece::Fill(reader) => Some(reader),
+                Piece::Bytes(_) => None,
+            }),
+            Self::Whole(_) | Self::Upstream(_) | Self::Tunnel(_) => None,
+        };
+        match reader {
+            Some(reader) => reader.begins().await,
+            None => true,
+        }
+    }
+
     /// Bytes to come, where that is known.
     pub(crate) fn exact_bytes(&self) -> Option<u64> {
         match self {

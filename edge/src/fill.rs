@@ -259,6 +259,27 @@ impl FillReader {
         self.to.or(self.fill.length).map(|end| end.saturating_sub(self.position))
     }
 
+    /// Waits for the first of its bytes, where others come before; `false`: what is received broke off before it.
+    pub(crate) async fn begins(&mut self) -> bool {
+        if self.position == 0 {
+            return true;
+        }
+        poll_fn(|cx| {
+            let mut state = self.fill.state();
+            match state.ended {
+                _ if self.position < state.end => Poll::Ready(true),
+                Some(ended) => Poll::Ready(ended == Ended::Complete),
+                None => {
+                    if let Some(slot) = state.readers.get_mut(self.id) {
+                        slot.waker = Some(cx.waker().clone());
+                    }
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     /// The trailer section, once, after the end of the whole content.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         let state = self.fill.state();

@@ -237,7 +237,11 @@ impl Edge {
                 });
                 return Box::pin(self.pass(inbound, &key, no_content(), forward, &found)).await;
             }
-            return self.conclude(inbound, outcome, &found, told);
+            let mut response = self.conclude(inbound, outcome, &found, told);
+            if response.body.begins().await {
+                return response;
+            }
+            return self.in_place_of_a_break(inbound, &found, told);
         }
         // The last attempt goes alone and always concludes.
         self.error(inbound, StatusCode::BAD_GATEWAY, "The request could not be answered.")

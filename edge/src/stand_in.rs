@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::{
     clock,
-    collapse::Failed,
+    collapse::{Failed, Landing},
     cut::Cut,
     decide::Reason,
     edge::Edge,
+    error::EdgeError,
     flight::Plan,
     inbound::Inbound,
-    lookup::{Told, hit_status},
+    lookup::{Outcome, Told, hit_status},
     metrics::Result as Counted,
     policy::{
         directives::RequestDirectives,
@@ -95,6 +96,26 @@ impl Edge {
         trace::note(|| Step::by(failure.clause(), "nobody is asked: that has just failed"));
         Counted::Hit.count();
         Some(response)
+    }
+
+    /// What answers in place of a part of a response that broke off before it.
+    pub(crate) fn in_place_of_a_break(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        found: &Found,
+        told: Told,
+    ) -> Response {
+        let failure = Failure::Disconnected;
+        let landing = match &found.live {
+            Some(stored) if stands_in(inbound.directives, stored, failure).is_some() => {
+                Landing::Stand(Arc::clone(stored), None)
+            }
+            _ => match self.stale_parts(inbound, found, failure, told) {
+                Some(response) => return response,
+                None => Landing::Failed(Arc::new(EdgeError::UpstreamBroke)),
+            },
+        };
+        self.conclude(inbound, Outcome::Landing(landing), found, told)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, send};
+use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, response, send};
 
 const DIGITS: &str = "0123456789";
 
@@ -697,4 +697,59 @@ async fn two_conditions_of_a_range_are_none_that_holds() {
     let twice = [("range", "bytes=0-1"), ("if-range", "\"a\""), ("if-range", "\"b\"")];
     let seen = edge.ask("GET", "/", &twice).await;
     assert_eq!((seen.status, seen.text()), (200, "0123456789"), "{}", seen.head);
+}
+
+/// The beginning of a content of 10,000 bytes, and then nothing.
+fn beginning() -> Vec<u8> {
+    let mut bytes = response(200, &[("cache-control", "max-age=60"), ("etag", "\"b\"")], &"b".repeat(10_000));
+    bytes.truncate(bytes.len() - 9_900);
+    bytes
+}
+
+/// A part is promised only once there is some of it: where the upstream breaks off before, its client is told so, or gets what
+/// may stand in.
+#[tokio::test]
+async fn a_part_of_what_breaks_off_before_it_is_not_promised() {
+    let late = ["bytes=5000-5009", "bytes=5000-5009,9000-9009"];
+    let breaks = || Reply::SendAndReset(beginning());
+    let stale = Some("fwd=stale; ttl=0; detail=disconnected");
+    let whole = |control| send(200, &[("cache-control", control), ("etag", "\"a\"")], &"a".repeat(10_000));
+    let part = |control| {
+        let fields =
+            [("cache-control", control), ("etag", "\"a\""), ("content-range", "bytes 5000-5009/10000")];
+        send(206, &fields, &"a".repeat(10))
+    };
+    let rows = [
+        ("", vec![breaks()], late[0], 502, None),
+        ("", vec![breaks()], late[1], 502, None),
+        ("", vec![breaks()], "bytes=50-5009", 206, Some("fwd-status=200")),
+        ("bytes=0-9", vec![whole("max-age=0"), breaks()], late[0], 206, stale),
+        ("bytes=0-9", vec![whole("max-age=0, must-revalidate"), breaks()], late[0], 504, None),
+        (late[0], vec![part("max-age=0"), breaks()], late[0], 206, stale),
+    ];
+    for (first, replies, wanted, status, told) in rows {
+        let upstream = Upstream::script(replies).await;
+        let edge = front(&[&upstream]).await;
+        if !first.is_empty() {
+            range(&edge, first).await;
+        }
+        let before = upstream.requests().len();
+        let fields = [("range", wanted)];
+        let asking = edge.ask("GET", "/", &fields);
+        let breaking = async {
+            upstream.wait_for(before + 1).await;
+            upstream.permit(1);
+        };
+        let (seen, ()) = tokio::join!(asking, breaking);
+        assert_eq!(seen.status, status, "{first} {wanted}");
+        assert_eq!(seen.complete, wanted != "bytes=50-5009");
+        match told {
+            Some(told) => assert!(seen.cache_status().contains(told), "{wanted} {}", seen.cache_status()),
+            None => assert_eq!(seen.field("cache-status"), None),
+        }
+        if told.is_some_and(|told| told.contains("disconnected")) {
+            assert_eq!(seen.text(), "aaaaaaaaaa");
+        }
+        eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+    }
 }
