@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use crate::{
     clock,
     edge::Edge,
-    flight::Plan,
     inbound::Inbound,
     key::Key,
+    plan::Plan,
     policy::{
         directives::Control,
         freshness::{Freshness, Receipt},

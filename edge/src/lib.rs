@@ -49,6 +49,7 @@ mod metrics;
 mod network;
 mod observe;
 mod pass;
+mod plan;
 mod predecessor;
 mod proxy_protocol;
 mod purge;

@@ -10,10 +10,10 @@ use crate::{
     decide::Reason,
     edge::Edge,
     error::EdgeError,
-    flight::Plan,
     inbound::Inbound,
     lookup::{Outcome, Told, hit_status},
     metrics::Result as Counted,
+    plan::Plan,
     policy::{
         directives::RequestDirectives,
         reuse::{Failure, Why, stale_on_failure},
