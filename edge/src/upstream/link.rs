@@ -2,9 +2,7 @@
 //! as it comes, and the response comes in, both at once.
 
 use std::{
-    fmt,
-    io::{self, IoSlice},
-    mem,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -12,11 +10,9 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
-use http_body::Body as _;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, ReadBuf},
     runtime::{self, Handle},
-    time::{Instant, Sleep},
 };
 use tokio_util::io::poll_read_buf;
 
@@ -25,12 +21,13 @@ use super::{
     body::{BoxError, RequestBody},
     connect::{Io, Line},
     message::{self, Ending, Head},
+    outgoing::Outgoing,
+    patience::Patience,
     upstream::UnderWay,
 };
 use crate::http1::{
     Refusal,
     decoder::{Decoder, Part},
-    encoder,
     head::Framing,
 };
 
@@ -45,8 +42,6 @@ const READ_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 4 << 10;
 /// Parts of a content that are here already become one up to so many bytes: each costs whoever passes it on as much as a large one.
 const JOINED_BYTES: usize = 4 << 10;
-/// What an idle connection keeps of its buffer for requests.
-const KEPT_OUT_BYTES_MAX: usize = 4 << 10;
 
 /// A connection and where it is in what is said on it. Dropped, it ends.
 pub(super) struct Link {
@@ -140,10 +135,7 @@ impl Link {
         content: Option<RequestBody>,
     ) -> Result<(), &'static str> {
         self.read.reserve(READ_BYTES);
-        let left = if content.is_some() { message::length(&ask.headers)? } else { Some(0) };
-        message::write(&mut self.out.head, ask, host, authority, left.is_none())?;
-        (self.out.content, self.out.left) = (content, left);
-        Ok(())
+        self.out.begin(ask, host, authority, content)
     }
 
     /// The head of the final response; those before it are told. It may take `first_byte` from the last of the content that went
@@ -206,12 +198,12 @@ impl Link {
     /// Whether more of the request's content has gone out, or has yet to come: what a client takes to send it is not the
     /// upstream's fault, and who takes it is alive.
     pub(super) fn has_its_time_anew(&mut self) -> bool {
-        mem::take(&mut self.out.has_moved) || self.out.waits
+        self.out.has_moved() || self.out.waits()
     }
 
     /// Ready when it takes the upstream too long. The client whose content is waited for has a deadline of its own.
     pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.out.waits { Poll::Pending } else { self.patience.poll(cx) }
+        if self.out.waits() { Poll::Pending } else { self.patience.poll(cx) }
     }
 
     /// What comes next in the content, without an end to patience.
@@ -280,9 +272,7 @@ impl Link {
         if self.read.capacity() > READ_BYTES {
             self.read = BytesMut::new();
         }
-        if self.out.head.capacity() > KEPT_OUT_BYTES_MAX {
-            self.out.head = BytesMut::new();
-        }
+        self.out.rests();
         self.is_full = false;
     }
 
@@ -350,148 +340,6 @@ fn join(first: &[u8], decoder: &mut Decoder, read: &mut BytesMut) -> (Bytes, Opt
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("line", &self.line).finish_non_exhaustive()
-    }
-}
-
-/// What of a request has yet to go out.
-#[derive(Default)]
-struct Outgoing {
-    /// Its head, or the size of a chunk.
-    head: BytesMut,
-    data: Bytes,
-    tail: &'static [u8],
-    content: Option<RequestBody>,
-    /// Bytes of the content to come; `None`: it goes out in chunks.
-    left: Option<u64>,
-    /// Whether TLS may still hold some of what was written.
-    is_held: bool,
-    /// Whether all that there is has gone out, and there is more of the content to come.
-    waits: bool,
-    /// Whether some of a request with content went out.
-    has_moved: bool,
-}
-
-impl Outgoing {
-    fn is_done(&self) -> bool {
-        self.content.is_none() && self.is_written() && !self.is_held
-    }
-
-    fn is_written(&self) -> bool {
-        self.head.is_empty() && self.data.is_empty() && self.tail.is_empty()
-    }
-
-    fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), Broke>> {
-        self.waits = false;
-        loop {
-            // The first of the content goes out together with the head.
-            let is_waiting =
-                self.data.is_empty() && self.tail.is_empty() && self.poll_content(cx)?.is_pending();
-            if self.is_written() {
-                if !is_waiting && self.content.is_some() {
-                    continue;
-                }
-                ready!(Pin::new(io).poll_flush(cx)).map_err(Broke::Line)?;
-                self.is_held = false;
-                self.waits = is_waiting;
-                return if is_waiting { Poll::Pending } else { Poll::Ready(Ok(())) };
-            }
-            let parts = [IoSlice::new(&self.head), IoSlice::new(&self.data), IoSlice::new(self.tail)];
-            let written = ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts)).map_err(Broke::Line)?;
-            if written == 0 {
-                return Poll::Ready(Err(Broke::Line(io::ErrorKind::WriteZero.into())));
-            }
-            self.is_held = true;
-            self.has_moved |= self.content.is_some();
-            self.advance(written);
-        }
-    }
-
-    fn advance(&mut self, written: usize) {
-        let of_head = written.min(self.head.len());
-        if of_head == self.head.len() {
-            // Its room is for the next.
-            self.head.clear();
-        } else {
-            self.head.advance(of_head);
-        }
-        let of_data = (written - of_head).min(self.data.len());
-        self.data.advance(of_data);
-        self.tail = &self.tail[written - of_head - of_data..];
-    }
-
-    /// Takes the next part of the content; ready at its end, too.
-    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broke>> {
-        let Some(content) = &mut self.content else { return Poll::Ready(Ok(())) };
-        let frame = ready!(Pin::new(content).poll_frame(cx)).transpose().map_err(Broke::Request)?;
-        let Some(frame) = frame else {
-            self.content = None;
-            return Poll::Ready(match self.left {
-                Some(0) => Ok(()),
-                Some(_) => Err(Broke::Request("it is shorter than it says".into())),
-                None => {
-                    encoder::last_chunk(&mut self.head, None);
-                    Ok(())
-                }
-            });
-        };
-        match (frame.into_data(), &mut self.left) {
-            (Ok(data), Some(left)) => match left.checked_sub(data.len() as u64) {
-                Some(rest) => (*left, self.data) = (rest, data),
-                None => return Poll::Ready(Err(Broke::Request("it is longer than it says".into()))),
-            },
-            (Ok(data), None) if !data.is_empty() => {
-                encoder::chunk_size(&mut self.head, data.len());
-                (self.data, self.tail) = (data, b"\r\n");
-            }
-            (Err(frame), None) => {
-                encoder::last_chunk(&mut self.head, frame.into_trailers().ok().as_ref());
-                self.content = None;
-            }
-            // Nothing follows a content whose length was told.
-            (Ok(_), None) | (Err(_), Some(_)) => {}
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// How long a connection is waited for: set anew with each step, and hardly ever at an end. So its timer is not: it stays where
-/// it was set first, and looks, when that comes, how long there is still to wait.
-pub(super) struct Patience {
-    timer: Pin<Box<Sleep>>,
-    end: Instant,
-}
-
-impl Patience {
-    fn new() -> Self {
-        let end = Instant::now();
-        Self { timer: Box::pin(tokio::time::sleep_until(end)), end }
-    }
-
-    /// Ends then.
-    pub(super) fn ends(&mut self, end: Instant) {
-        self.end = end;
-    }
-
-    /// Ends after so long.
-    pub(super) fn lasts(&mut self, time: Duration) {
-        self.ends(Instant::now() + time);
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.timer.deadline() > self.end {
-            self.timer.as_mut().reset(self.end);
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            if self.is_over() {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(self.end);
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.end
     }
 }
 

@@ -1,7 +1,7 @@
 //! Upstreams: who is asked, in which order, how long, and what is asked of the next when one fails.
 //!
-//! Knows nothing of caching. `address` is where one is, `names`, `connect` and `tls` reach it, `link` is one connection and `message`
-//! what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in
+//! Knows nothing of caching. `address` is where one is, `names`, `connect` and `tls` reach it, `link` is one connection, `outgoing` a
+//! request on its way out on it, `patience` how long it is waited for, and `message` what is said on it, `pool` keeps them, `exchange` sends one request to one upstream, `breaker` and `health` say which are in
 //! trouble, `balance` which comes first; `set` is all of them by one configuration; here requests go to as many as it takes.
 
 mod address;
@@ -14,6 +14,8 @@ mod health;
 mod link;
 mod message;
 mod names;
+mod outgoing;
+mod patience;
 mod pool;
 mod set;
 mod tls;
