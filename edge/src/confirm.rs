@@ -30,6 +30,8 @@ pub(crate) struct Confirmed {
     pub(crate) refused: Option<NoStore>,
     /// What came with the confirmation for the one who asked alone; the stored response is without it.
     pub(crate) own: HeaderMap,
+    /// Whether it was another cache that has confirmed it, which says how old it is.
+    pub(crate) is_aged: bool,
 }
 
 /// A response without content that renews stored ones.
@@ -163,6 +165,7 @@ impl Edge {
         }
         let freshness = Freshness::of(stored.status, &dated, &control, receipt, rules.s_maxage);
         let own = storing::fields_for_one(fields, &control);
+        let is_aged = fields.contains_key(header::AGE);
         storing::strip_for_storage(&mut head, &control);
         if let Some(range) = stored.part().and_then(crate::policy::range::ContentRange::to_value) {
             dated.insert(header::CONTENT_RANGE, range);
@@ -183,10 +186,10 @@ impl Edge {
             if reason.is_of_response() {
                 stored.apply(Mark::Unverified);
             }
-            return Confirmed { stored: Arc::new(copy), refused: Some(reason), own };
+            return Confirmed { stored: Arc::new(copy), refused: Some(reason), own, is_aged };
         }
         match self.store.insert(copy, began, &self.log) {
-            Ok(stored) | Err(stored) => Confirmed { stored, refused: None, own },
+            Ok(stored) | Err(stored) => Confirmed { stored, refused: None, own, is_aged },
         }
     }
 }

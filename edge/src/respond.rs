@@ -130,7 +130,7 @@ impl Edge {
                 }
                 self.answer_alone(inbound, reply, status)
             }
-            Outcome::Renewed(Confirmed { stored, refused, own }, code) => {
+            Outcome::Renewed(Confirmed { stored, refused, own, is_aged }, code) => {
                 let left = stored.freshness().left_ms(now, stored.stale_from());
                 let status = CacheStatus {
                     forward_status: Some(code),
@@ -140,6 +140,10 @@ impl Edge {
                     ..status
                 };
                 let mut response = self.answer_stored(inbound, &stored, status);
+                if !is_aged {
+                    // It would say that the upstream has not just confirmed it for this request (RFC 9111 §5.1).
+                    response.headers.remove(header::AGE);
+                }
                 for (name, value) in &own {
                     response.headers.append(name.clone(), value.clone());
                 }

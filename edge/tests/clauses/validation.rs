@@ -502,3 +502,34 @@ async fn stale_stands_in_for_a_304_that_fits_nothing() {
         assert_eq!(upstream.requests().len(), 1 + tries);
     }
 }
+
+/// RFC 9111 §5.1: `Age` says that a response was not confirmed by the upstream for this request.
+#[tokio::test]
+async fn what_was_just_confirmed_has_no_age() {
+    let (short, long) = (("cache-control", "max-age=0"), ("cache-control", "max-age=60"));
+    let tag = ("etag", "\"a\"");
+    let upstream = Upstream::script(vec![
+        send(200, &[short, tag], "x"),
+        send(304, &[short, tag, ("age", "7")], ""),
+        send(304, &[short, tag], ""),
+        send(304, &[long, tag], ""),
+    ])
+    .await;
+    let edge = front(&[&upstream]).await;
+    for (told, age) in [
+        ("fwd=uri-miss; fwd-status=200", None),
+        // By a cache in between, which says so.
+        ("fwd=stale; fwd-status=304", Some("7")),
+        ("fwd=stale; fwd-status=304", None),
+        ("fwd=stale; fwd-status=304", None),
+        ("hit", Some("0")),
+    ] {
+        let seen = edge.get("/").await;
+        eventually("the store", || edge.edge.state().flights == 0).await;
+        assert!(seen.cache_status().starts_with(&format!("Bakehouse; {told}")), "{}", seen.cache_status());
+        // However slow the machine is.
+        assert_eq!(seen.field("age").is_some(), age.is_some(), "{told}");
+        assert!(age != Some("7") || seen.field("age").is_some_and(|age| age.parse::<u32>().unwrap() >= 7));
+    }
+    assert_eq!(upstream.requests().len(), 4);
+}
