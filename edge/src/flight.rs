@@ -102,8 +102,15 @@ impl Edge {
             flight.land(Landing::Body(Arc::clone(&fill)));
             let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader, Some(own)));
         }
-        let receiving =
-            Receiving { key: plan.key(), fill: &fill, part, beginning, digest, began: flight.began };
+        let receiving = Receiving {
+            key: plan.key(),
+            fill: &fill,
+            part,
+            beginning,
+            digest,
+            is_of_get: true,
+            began: flight.began,
+        };
         self.receive(receiving, source, Some(listing)).await;
     }
 

@@ -222,8 +222,15 @@ impl Edge {
         if let Some(reader) = fill.reader(0, None) {
             let _ = tell.send(Outcome::Filling(Arc::clone(&fill), reader, Some(own)));
         }
-        let receiving =
-            Receiving { key: &request.key, fill: &fill, part: None, beginning: 0, digest: None, began };
+        let receiving = Receiving {
+            key: &request.key,
+            fill: &fill,
+            part: None,
+            beginning: 0,
+            digest: None,
+            is_of_get: false,
+            began,
+        };
         self.receive(receiving, reply.source, None).await;
     }
 

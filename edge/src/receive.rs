@@ -47,6 +47,8 @@ pub(crate) struct Receiving<'a> {
     pub(crate) beginning: usize,
     /// What the whole must come to.
     pub(crate) digest: Option<release::Digest>,
+    /// Whether it answers a GET: of no other is kept what is not complete (RFC 9111 §3.3).
+    pub(crate) is_of_get: bool,
     pub(crate) began: Began,
 }
 
@@ -141,7 +143,8 @@ impl Edge {
     /// Stores what arrived of a whole that broke off as a part, to be completed by asking for the rest (RFC 9111 §3.3).
     fn keep_beginning(&self, what: &Receiving<'_>, total: u64, memory: &mut Reservation) {
         let fill = what.fill;
-        let (None, None, StatusCode::OK, Some(length)) = (what.part, what.digest, fill.status, fill.length)
+        let (true, None, None, StatusCode::OK, Some(length)) =
+            (what.is_of_get, what.part, what.digest, fill.status, fill.length)
         else {
             return;
         };

@@ -106,15 +106,18 @@ fn without_dots(target: &str) -> String {
 pub fn also_invalidated(response: &HeaderMap, scheme: Scheme, authority: &str, target: &str) -> Vec<String> {
     [header::LOCATION, header::CONTENT_LOCATION]
         .iter()
-        .filter_map(|name| response.get(name)?.to_str().ok())
+        .flat_map(|name| response.get_all(name))
+        .filter_map(|value| value.to_str().ok())
         .filter_map(|reference| same_origin(reference, scheme, authority, target))
         .collect()
 }
 
-/// Whether a response says that it is what a GET of the request's own URI would bring (RFC 9110 §8.7, §9.3.3).
+/// Whether a response says that it is what a GET of the request's own URI would bring (RFC 9110 §8.7, §9.3.3), and of no other.
 pub fn is_located(response: &HeaderMap, scheme: Scheme, authority: &str, target: &str) -> bool {
-    response
-        .get(header::CONTENT_LOCATION)
+    let mut locations = response.get_all(header::CONTENT_LOCATION).iter();
+    locations
+        .next()
+        .filter(|_| locations.next().is_none())
         .and_then(|value| value.to_str().ok())
         .and_then(|reference| same_origin(reference, scheme, authority, target))
         .is_some_and(|located| located == target)
@@ -173,6 +176,12 @@ mod tests {
         let also = |fields: &[(&str, &str)]| also_invalidated(&map(fields), Scheme::Http, "h", "/d/p");
         assert_eq!(also(&[("location", "http://h:80/a"), ("content-location", "c")]), ["/a", "/d/c"]);
         assert!(also(&[("location", "https://h/a"), ("content-location", "//evil/c")]).is_empty());
+        assert_eq!(
+            also(&[("location", "/a"), ("location", "/b"), ("content-location", "c")]),
+            ["/a", "/b", "/d/c"]
+        );
+        let twice = map(&[("content-location", "/d/p?q"), ("content-location", "/c")]);
+        assert!(!is_located(&twice, Scheme::Http, "h", "/d/p?q"));
         let located = |at: &str| is_located(&map(&[("content-location", at)]), Scheme::Http, "h", "/d/p?q");
         assert!(located("/d/p?q") && located("http://h/d/p?q") && located("p?q"));
         assert!(

@@ -230,3 +230,23 @@ async fn what_a_post_brings_is_not_kept_if_another_has_overtaken_it() {
         edge.edge.purge_local(&[release::journal::Selector::All], false).await;
     }
 }
+
+/// RFC 9111 §3.3: only of a GET is kept what is not complete.
+#[tokio::test]
+async fn a_post_that_breaks_off_leaves_nothing() {
+    let located = [("cache-control", "max-age=60"), ("content-location", "/"), ("etag", "\"a\"")];
+    let upstream = Upstream::start(move |head| {
+        let whole = response(200, &located, "0123456789");
+        if head.starts_with("GET") {
+            Reply::Send(whole)
+        } else {
+            Reply::SendAndClose(whole[..whole.len() - 5].to_vec())
+        }
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    let seen = edge.ask("POST", "/", &[("content-length", "0")]).await;
+    assert_eq!((seen.status, seen.complete), (200, false));
+    assert_eq!(edge.get("/").await.text(), "0123456789");
+    assert_eq!(field(&upstream.requests()[1], "range"), None);
+}
