@@ -34,7 +34,8 @@ pub(crate) enum Decision<'a> {
         /// How long it stays fresh; 0 or less: it is stale.
         left_ms: i64,
     },
-    /// Fresh parts hold all that is asked for; how long they stay fresh.
+    /// Parts that may be used hold all that is asked for; how long they stay fresh: with 0 or less the request accepts that they
+    /// are stale.
     Parts(Cut<'a>, i64),
     /// An upstream would have to be asked, which the request does not want (RFC 9111 §5.2.1.7).
     OnlyIfCached(Reason),
@@ -164,8 +165,12 @@ impl Decision<'_> {
         let by = |reason: &Reason| Step::by(reason.clause(), reason.text());
         match self {
             Self::Hit { decided, .. } => vec![Step::by(decided.clause(), text(*decided))],
-            Self::Parts(..) => {
-                vec![Step::by("RFC 9111 §3.3", "hit: the parts that are stored hold all that is asked for")]
+            Self::Parts(_, left_ms) => {
+                let accepted = Reuse::MaxStale { left_ms: *left_ms };
+                let is_stale = (*left_ms <= 0).then(|| Step::by(accepted.clause(), text(accepted)));
+                let held =
+                    Step::by("RFC 9111 §3.3", "hit: the parts that are stored hold all that is asked for");
+                is_stale.into_iter().chain([held]).collect()
             }
             Self::OnlyIfCached(reason) => {
                 vec![by(reason), only_stored()]
@@ -267,8 +272,9 @@ impl Edge {
             None => {
                 let parts = if wants_part(inbound, of_site) { &*found.parts } else { &[] };
                 let left = |stored: &Stored| match reuse(stored) {
-                    Reuse::Fresh { left_ms } => Some(left_ms),
-                    _ => None,
+                    Reuse::Fresh { left_ms } | Reuse::MaxStale { left_ms } => Some(left_ms),
+                    // A validation behind would be one of the whole.
+                    Reuse::WhileRevalidate { .. } | Reuse::Validate { .. } => None,
                 };
                 if let Some((cut, left_ms)) = Cut::of_parts(&inbound.headers, parts, left) {
                     return Decision::Parts(cut, left_ms);
@@ -276,9 +282,12 @@ impl Edge {
                 // Parts that would have answered, were they fresh.
                 let against = Cell::new(None);
                 let any = |stored: &Stored| {
-                    if let Reuse::Validate { why } = reuse(stored) {
-                        against.set(against.get().or(Some(why)));
-                    }
+                    let why = match reuse(stored) {
+                        Reuse::Fresh { .. } | Reuse::MaxStale { .. } => None,
+                        Reuse::WhileRevalidate { .. } => Some(Why::Stale),
+                        Reuse::Validate { why } => Some(why),
+                    };
+                    against.set(against.get().or(why));
                     Some(0)
                 };
                 let would = Cut::of_parts(&inbound.headers, parts, any).and_then(|_| against.get());

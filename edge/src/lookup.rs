@@ -137,6 +137,8 @@ impl Edge {
                 }
                 Decision::Parts(cut, left_ms) => {
                     Counted::Hit.count();
+                    let accepted = if left_ms > 0 { None } else { Reuse::MaxStale { left_ms }.detail() };
+                    let told = Told { detail: accepted.or(told.detail), ..told };
                     return self.answer_parts(inbound, &cut, hit_status(left_ms, told));
                 }
                 Decision::OnlyIfCached(_) => return self.not_stored(inbound),

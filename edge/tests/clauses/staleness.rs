@@ -178,6 +178,33 @@ async fn stale_parts_stand_in_as_the_whole_would() {
     }
 }
 
+/// What a request accepts of a whole, it accepts of parts.
+#[tokio::test]
+async fn stale_parts_answer_who_accepts_them() {
+    for (control, asked, told) in [
+        ("max-age=1", "max-stale", "hit; "),
+        ("max-age=1", "max-stale=60", "hit; "),
+        ("max-age=1", "max-stale=7", "fwd=stale; fwd-status=206"),
+        ("max-age=1", "no-transform", "fwd=stale; fwd-status=206"),
+        ("max-age=1, must-revalidate", "max-stale", "fwd=stale; fwd-status=206"),
+        // Behind an answer the whole would be asked for.
+        ("max-age=1, stale-while-revalidate=60", "max-stale", "fwd=stale; fwd-status=206"),
+    ] {
+        let fields =
+            [("cache-control", control), ("age", "9"), ("etag", "\"a\""), ("content-range", "bytes 0-4/10")];
+        let upstream = Upstream::start(move |_| send(206, &fields, "01234")).await;
+        let edge = run(upstream_config(&[&upstream])).await;
+        for told in ["fwd=uri-miss; fwd-status=206", told] {
+            let seen = edge.ask("GET", "/", &[("range", "bytes=0-4"), ("cache-control", asked)]).await;
+            eventually("the end of the fetch", || edge.edge.state().flights == 0).await;
+            assert_eq!((seen.status, seen.text()), (206, "01234"));
+            let said = seen.cache_status();
+            assert!(said.starts_with(&format!("Bakehouse; {told}")), "{control} {asked}: {said}");
+            assert_eq!(said.ends_with("; detail=max-stale"), told == "hit; ", "{control} {asked}: {said}");
+        }
+    }
+}
+
 /// RFC 9111 §3.5, §5.2.1.5: what one client's request forbids to store says nothing about what is held for the others.
 #[tokio::test]
 async fn one_client_ends_no_freshness_of_others() {
