@@ -3,18 +3,21 @@
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use release::wire;
 use serde::Deserialize;
 
-use crate::failure::HintExt;
-use crate::print::{self, say};
-use crate::system::{Client, DATA, UpFile};
+use crate::failure::{self, HintExt};
+use crate::print::{self, say, tell};
+use crate::system::{Client, DATA, Gone, UpFile};
 
 /// Where an edge offers this unless it is said.
 const ADMIN: &str = "http://127.0.0.1:8090";
+/// Between two looks whether an edge is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a running edge tells.
 #[derive(Debug, Subcommand)]
@@ -47,7 +50,7 @@ impl AdminArgs {
         let data = self.data.clone().unwrap_or_else(|| DATA.into());
         let up = if self.api.is_some() { None } else { UpFile::read(&data)? };
         let (api, token) = match up {
-            Some(up) => (Some(up.admin), Some(up.token)),
+            Some(up) => (Some(up.admin), self.token.clone().or(Some(up.token))),
             None => (self.api.clone(), self.token.clone()),
         };
         let token = token.context("there is no token for the edge").hint(|| {
@@ -57,9 +60,44 @@ impl AdminArgs {
         })?;
         Client::new(api.as_deref().unwrap_or(ADMIN), token)
     }
+
+    /// Asks the edge. One that was there, and does not answer any more, as `failed` says or as it turns out, is asked until it does.
+    async fn ask<T>(
+        &self,
+        mut failed: Option<anyhow::Error>,
+        ask: impl AsyncFn(&Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut client = self.client()?;
+        let mut is_awaited = false;
+        loop {
+            if let Some(error) = failed {
+                match failure::find::<Gone>(&error) {
+                    Some(_) if is_awaited => tokio::time::sleep(LOOK_AGAIN).await,
+                    Some(gone) if gone.was_there => {
+                        tell!("{gone}: the edge stops or restarts, and is waited for");
+                        is_awaited = true;
+                    }
+                    _ => return Err(error),
+                }
+                // A `bake up` that was started again may be elsewhere.
+                client = self.client().unwrap_or(client);
+            }
+            match ask(&client).await {
+                Ok(answer) => {
+                    if is_awaited {
+                        tell!("the edge is back at {}", client.api());
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+    }
 }
 
 /// Show each request with what was decided about it, and by which clause, as it happens
+///
+/// An edge that stops or is restarted is waited for; what it does meanwhile is not shown.
 ///
 /// A query is one or more terms, all of which must hold: host=example.com, path=/blog/ (a prefix), status=404 or
 /// status=5xx, result=hit, result=miss (whatever was forwarded), result=stale, result=failed, method=POST, client=192.0.2.1 (or a network),
@@ -161,13 +199,17 @@ struct Step {
 async fn log(args: LogArgs) -> anyhow::Result<()> {
     let query = serde_json::json!({ "query": args.query });
     let mut left = args.count.unwrap_or(u64::MAX);
-    let mut lines = args.admin.client()?.lines("/v1/log", &query).await?;
-    while left > 0
-        && let Some(line) = lines.next().await?
-    {
-        if line.is_empty() {
-            continue;
-        }
+    let read = async |client: &Client| client.lines("/v1/log", &query).await;
+    let mut lines = args.admin.ask(None, read).await?;
+    while left > 0 {
+        let line = match lines.next().await {
+            Ok(line) if line.is_empty() => continue,
+            Ok(line) => line,
+            Err(error) => {
+                lines = args.admin.ask(Some(error), read).await?;
+                continue;
+            }
+        };
         let told = serde_json::from_str::<Told>(&line).ok();
         left -= u64::from(matches!(told, Some(Told::Request(_))));
         let text = match told {
@@ -275,11 +317,12 @@ struct Avoidable {
 
 async fn top(args: TopArgs) -> anyhow::Result<()> {
     let path = format!("/v1/top?seconds={}", args.seconds);
+    let top: serde_json::Value =
+        args.admin.ask(None, async |client: &Client| client.get(&path).await).await?;
     if args.admin.json {
-        let top: serde_json::Value = args.admin.client()?.get(&path).await?;
         return print::json(&top);
     }
-    let top: Top = args.admin.client()?.get(&path).await?;
+    let top: Top = serde_json::from_value(top).context("the edge answered something else")?;
     say!("{} requests in {} ms, {} hits", top.requests, top.looked_ms, top.hits);
     if top.missed > 0 {
         say!("{} more came too fast to be looked at", top.missed);

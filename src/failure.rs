@@ -90,6 +90,14 @@ pub fn report(error: &anyhow::Error) -> u8 {
     if error.is::<Usage>() { 2 } else { 1 }
 }
 
+/// The error of this type that lies below hints.
+pub fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    match error.downcast_ref::<Hinted>() {
+        Some(hinted) => find(&hinted.error),
+        None => error.downcast_ref(),
+    }
+}
+
 /// The hint that goes with an error.
 pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
     error.chain().find_map(|e| e.downcast_ref::<Hinted>()).map(|hinted| hinted.hint.as_str())

@@ -1,5 +1,6 @@
 //! Where the command line finds a running system, and how it talks to it.
 
+use std::fmt;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Secret;
-use crate::failure::HintExt;
+use crate::failure::{HintExt, hinted};
 
 /// The folder in a site where `bake up` keeps its work.
 pub const DATA: &str = ".bakehouse";
@@ -26,6 +27,8 @@ const CALL: Duration = Duration::from_secs(15 * 60);
 const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Bytes of one line of a trace.
 const LINE_BYTES_MAX: usize = 4 << 20;
+/// Longest that a trace may say nothing: an edge that has nothing to tell says so three times as often.
+const SILENT: Duration = Duration::from_secs(30);
 /// Longest that a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -114,6 +117,23 @@ impl UpFile {
     }
 }
 
+/// An API that gives no answer, or not all of it.
+#[derive(Debug)]
+pub struct Gone {
+    api: String,
+    what: String,
+    /// Whether it was there when it was asked.
+    pub was_there: bool,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the API at {} {}", self.api, self.what)
+    }
+}
+
+impl std::error::Error for Gone {}
+
 /// A client of a running system's API.
 pub struct Client {
     http: reqwest::Client,
@@ -123,27 +143,50 @@ pub struct Client {
 
 /// Lines that are being received.
 pub struct Lines {
+    api: String,
     response: reqwest::Response,
     buffer: Vec<u8>,
 }
 
 impl Lines {
-    /// The next line; `None`: the other side has ended.
-    pub async fn next(&mut self) -> anyhow::Result<Option<String>> {
+    /// The next line.
+    pub async fn next(&mut self) -> anyhow::Result<String> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
                 self.buffer.drain(..=end);
-                return Ok(Some(line));
+                return Ok(line);
             }
             anyhow::ensure!(self.buffer.len() < LINE_BYTES_MAX, "a line does not end");
-            let chunk = self.response.chunk().await.context("the connection broke off");
-            match chunk.hint(|| "see whether it still runs there".into())? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk),
-                None => return Ok(None),
+            match said(&self.api, self.response.chunk()).await? {
+                Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Ok(None) => return Err(gone(&self.api, "has ended its answer".into(), true)),
+                Err(error) => return Err(broke_off(&self.api, error)),
             }
         }
     }
+}
+
+/// What comes of it, unless the API has said nothing for too long.
+async fn said<T>(api: &str, saying: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::time::timeout(SILENT, saying).await.map_err(|_| {
+        let what = format!("has said nothing for {} s", SILENT.as_secs());
+        gone(api, what, true)
+    })
+}
+
+fn broke_off(api: &str, error: reqwest::Error) -> anyhow::Error {
+    gone(api, format!("has broken off its answer: {}", cause(error)), true)
+}
+
+fn gone(api: &str, what: String, was_there: bool) -> anyhow::Error {
+    let hint = "see whether `bake up`, `bake origin` or `bake edge --admin` still runs there";
+    hinted(Gone { api: api.to_owned(), what, was_there }, Some(hint.into()))
+}
+
+/// The first cause says it all: those before it are the layers of the client.
+fn cause(error: reqwest::Error) -> String {
+    anyhow::Error::from(error).root_cause().to_string()
 }
 
 impl SystemArgs {
@@ -197,6 +240,11 @@ impl Client {
         Ok(Self { http, api: api.trim_end_matches('/').to_owned(), token: Secret(token) })
     }
 
+    /// Where it is.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
     /// `GET`s JSON.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let request = self.http.get(format!("{}{path}", self.api));
@@ -231,20 +279,15 @@ impl Client {
             .timeout(ENDLESS)
             .header("content-type", "application/json")
             .body(serde_json::to_vec(body)?);
-        Ok(Lines { response: self.send(request).await?, buffer: Vec::new() })
+        let response = said(&self.api, self.send(request)).await??;
+        Ok(Lines { api: self.api.clone(), response, buffer: Vec::new() })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
-        let response = request
-            .bearer_auth(&self.token.0)
-            .send()
-            .await
-            // The first cause says it all: those before it are the layers of the client.
-            .map_err(|error| {
-                let cause = anyhow::Error::from(error).root_cause().to_string();
-                anyhow::anyhow!("the API at {} cannot be reached: {cause}", self.api)
-            })
-            .hint(|| "see whether `bake up`, `bake origin` or `bake edge --admin` still runs there".into())?;
+        let response = request.bearer_auth(&self.token.0).send().await.map_err(|error| {
+            let was_there = !error.is_connect();
+            gone(&self.api, format!("cannot be reached: {}", cause(error)), was_there)
+        })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -261,7 +304,7 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(&self, response: reqwest::Response) -> anyhow::Result<T> {
-        let bytes = response.bytes().await.context("the API's answer broke off")?;
+        let bytes = response.bytes().await.map_err(|error| broke_off(&self.api, error))?;
         serde_json::from_slice(&bytes)
             .with_context(|| format!("{} answered, and not as an API does", self.api))
             .hint(|| NO_API.to_owned())

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures_util::{FutureExt, future::BoxFuture, stream};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -23,13 +23,13 @@ use hyper_util::{
 use release::journal::check_selectors;
 use release::wire::{self, Committed, EdgeProgress, PurgeRequest, Receipt, SelectorReceipt};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Edge,
     http1::head::FIELDS_MAX,
-    server::ACCEPT_RETRY,
+    server::{ACCEPT_RETRY, FULL_TOLD_EVERY},
     trace::{Query, Reader},
 };
 
@@ -125,6 +125,7 @@ async fn serve_until(
         .layer(DefaultBodyLimit::max(CONTENT_BYTES_MAX))
         .with_state(admin);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut told_at = None;
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -142,7 +143,10 @@ async fn serve_until(
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!("too many connections to the admin address; one is closed");
+            if told_at.is_none_or(|at: Instant| at.elapsed() >= FULL_TOLD_EVERY) {
+                told_at = Some(Instant::now());
+                tracing::warn!("too many connections to the admin address; new ones are closed");
+            }
             continue;
         };
         if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNSENT_MS_MAX) {
@@ -331,26 +335,35 @@ async fn log(State(admin): State<Arc<Admin>>, content: Content) -> Response {
         Ok(reader) => reader,
         Err(response) => return *response,
     };
-    let lines = stream::unfold((reader, query, admin.stop.clone()), |(mut reader, query, stop)| async move {
-        loop {
+    let lines = lines(reader, query, admin.stop.clone()).map(Ok::<_, Infallible>);
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// What the log tells, until `stop`.
+fn lines(reader: Reader, query: Query, stop: CancellationToken) -> impl Stream<Item = String> {
+    stream::unfold((reader, query, stop), |(mut reader, query, stop)| async move {
+        let asked = Instant::now();
+        let line = loop {
             let next = tokio::select! {
                 () = stop.cancelled() => return None,
-                next = tokio::time::timeout(KEEP_ALIVE, reader.next()) => next,
+                next = tokio::time::timeout_at(asked + KEEP_ALIVE, reader.next()) => next,
             };
-            let line = match next {
-                Err(_) => "\n".to_owned(),
+            match next {
+                Err(_) => break "\n".to_owned(),
                 Ok(None) => return None,
-                Ok(Some(Err(missed))) => format!("{{\"missed\":{missed}}}\n"),
-                Ok(Some(Ok(record))) if !query.takes(&record) => continue,
-                Ok(Some(Ok(record))) => match wire::json(&*record) {
-                    Ok(json) => json + "\n",
-                    Err(_) => continue,
-                },
-            };
-            return Some((Ok::<_, Infallible>(line), (reader, query, stop)));
-        }
-    });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+                Ok(Some(Err(missed))) => break format!("{{\"missed\":{missed}}}\n"),
+                Ok(Some(Ok(record))) if query.takes(&record) => {
+                    if let Ok(json) = wire::json(&*record) {
+                        break json + "\n";
+                    }
+                }
+                // However many there are that are not wanted.
+                Ok(Some(Ok(_))) if asked.elapsed() >= KEEP_ALIVE => break "\n".to_owned(),
+                Ok(Some(Ok(_))) => {}
+            }
+        };
+        Some((line, (reader, query, stop)))
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -410,5 +423,30 @@ async fn why(State(admin): State<Arc<Admin>>, content: Content) -> Response {
         Err(error) => {
             failed(StatusCode::BAD_REQUEST, &error, Some("give a URL such as http://example.com/page"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Record, Tracer};
+
+    /// Else a reader of little among much that has gone is noticed never, and keeps its place.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_of_little_hears_that_the_edge_is_there() {
+        let tracer = Arc::new(Tracer::default());
+        let query = Query::parse(["status=500"]).unwrap();
+        let mut lines = std::pin::pin!(lines(tracer.read().unwrap(), query, CancellationToken::new()));
+        let busy = tokio::spawn(async move {
+            loop {
+                tracer.send(Record { status: 200, ..Record::default() });
+                tokio::time::sleep(KEEP_ALIVE / 100).await;
+            }
+        });
+        for _ in 0..3 {
+            let told = tokio::time::timeout(2 * KEEP_ALIVE, lines.next()).await;
+            assert_eq!(told.unwrap().unwrap(), "\n");
+        }
+        busy.abort();
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 /// After a failed accept (too many open files), so that the loop does not spin.
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// That there is no room for more connections is told so often at most: it may come and go with each of them.
-const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What an open connection takes of the memory, in bytes: its task, its deadlines, its buffers between two requests.
 const CONNECTION_BYTES: usize = 7 << 10;
 

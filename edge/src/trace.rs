@@ -49,7 +49,7 @@ impl Step {
 }
 
 /// A request with all that was decided about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// When its response was finished, in milliseconds since 1970.
     pub time_ms: i64,

@@ -61,7 +61,8 @@ impl<'w> Edge<'w> {
         self.ask(Request::get(target))
     }
 
-    fn ask(&self, request: Request) -> Reply {
+    /// Asks as a client of `site.test`.
+    pub fn ask(&self, request: Request) -> Reply {
         let request = request.field("Host", "site.test");
         request.send(&self.address).unwrap_or_else(|e| panic!("{request:?}: {e}"))
     }
@@ -81,7 +82,8 @@ impl<'w> Edge<'w> {
         self.world.bake(".", args).var("BAKE_API", &self.admin).var("BAKE_TOKEN", TOKEN).run()
     }
 
-    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    /// The sum of a metric, of those with these labels.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.admin("GET", "/metrics").text();
         let lines = text.lines().filter(|line| {
             let rest = line.strip_prefix(name);
@@ -91,7 +93,8 @@ impl<'w> Edge<'w> {
     }
 }
 
-fn answers(body: &'static str) -> Upstream {
+/// An upstream that always answers this.
+pub fn answers(body: &'static str) -> Upstream {
     Upstream::start(move |_| Answer::Send(response(200, &FRESH, body)))
 }
 
@@ -369,23 +372,6 @@ fn what_others_say_steers_no_terminal_that_shows_a_log() {
             assert_eq!(event["reason"], "b\u{9b}2J\u{7f}\u{1b}\r", "{said}");
         }
     }
-}
-
-#[test]
-fn the_trace_ends_with_its_edge() {
-    let world = World::new();
-    let upstream = answers("hello");
-    let edge = Edge::front(&world, &[&upstream], &[]);
-    let admin = [("BAKE_API", edge.admin.as_str()), ("BAKE_TOKEN", TOKEN)];
-    let mut reading = world.bake(".", &["edge", "log"]).vars(&admin).start();
-    wait_until("a request", SOON, || {
-        edge.get("/a");
-        !reading.stdout().is_empty()
-    });
-    let Edge { mut process, .. } = edge;
-    process.signal(Signal::TERM);
-    assert!(process.wait(SOON).success());
-    assert!(reading.wait(SOON).success(), "{}", reading.stderr());
 }
 
 #[test]

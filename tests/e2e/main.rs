@@ -14,6 +14,7 @@ mod check;
 mod commands;
 mod edge_memory;
 mod edge_restart;
+mod edge_operators;
 mod edge_upstream;
 mod fields;
 mod memo;

@@ -1,0 +1,73 @@
+//! `bake edge` as its operators run it: what they watch it with, and what they give it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+
+use crate::edge_upstream::{Edge, answers};
+use crate::harness::upstream::{Answer, Upstream, response};
+use crate::harness::{SOON, World, wait_until};
+
+const TOKEN: &str = "a-token-of-the-tests";
+const RECORD: &str = r#"{"time_ms":0,"id":"1","client":"::1","method":"GET","host":"h","target":"/a","status":200,"result":"hit","us":9,"bytes":1,"steps":[]}"#;
+
+#[test]
+fn whoever_reads_the_trace_goes_on_after_a_restart() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap()];
+    let before = Edge::front(&world, &[&upstream], &args);
+    let admin = [("BAKE_API", before.admin.as_str()), ("BAKE_TOKEN", TOKEN)];
+    let mut reading = world.bake(".", &["edge", "log"]).vars(&admin).start();
+    wait_until("a request", SOON, || {
+        before.get("/before");
+        reading.stdout().contains("/before")
+    });
+    let after = Edge::front(&world, &[&upstream], &args);
+    wait_until("a request to the successor", SOON, || {
+        after.get("/after");
+        reading.stdout().contains("/after")
+    });
+    let said = reading.stderr();
+    assert!(said.contains("the edge stops or restarts, and is waited for"), "{said}");
+    assert!(said.contains("the edge is back at "), "{said}");
+    // It waits for one that has gone, too.
+    let Edge { mut process, .. } = after;
+    process.signal(Signal::TERM);
+    assert!(process.wait(SOON).success());
+    let told = || reading.stderr().matches("is waited for").count();
+    wait_until("its end to be told", SOON, || told() == 2);
+    assert_eq!(reading.ended(), None);
+}
+
+#[test]
+fn an_edge_that_goes_while_it_is_asked_is_waited_for() {
+    let world = World::new();
+    let top = r#"{"looked_ms":1000,"requests":7,"hits":3,"missed":0,"hot":[],"misses":[],"slow":[],"avoidable":[],
+        "live":{"fetches":0,"entries":1,"bytes":9,"upstreams":[]}}"#;
+    let edge = Upstream::start(move |asked| {
+        let answer = if asked.target() == "/v1/log" { format!("{RECORD}\n") } else { top.to_owned() };
+        Answer::Send(response(200, &[], &answer))
+    });
+    for (args, expected) in [
+        (&["edge", "top", "--seconds", "1"][..], "7 requests in 1000 ms, 3 hits"),
+        (&["edge", "log", "--count", "2"], "GET h/a 200 hit"),
+    ] {
+        edge.fall_over(true);
+        let mut watching = world.bake(".", args).var("BAKE_API", &edge.url).var("BAKE_TOKEN", TOKEN).start();
+        wait_until("it to be told", SOON, || watching.stderr().contains("is waited for"));
+        edge.fall_over(false);
+        assert!(watching.wait(SOON).success());
+        assert!(watching.stdout().contains(expected), "{}", watching.stdout());
+        assert!(watching.stderr().contains("the edge is back at "), "{}", watching.stderr());
+    }
+    // One that is back may have another token.
+    let asked = AtomicUsize::new(0);
+    let refuses = Upstream::start(move |_| {
+        let status = if asked.fetch_add(1, Ordering::SeqCst) == 0 { 200 } else { 401 };
+        Answer::Send(response(status, &[], "{\"error\":\"the token is missing or wrong\"}"))
+    });
+    let told = world.bake(".", &["edge", "log", "--api", &refuses.url, "--token", TOKEN]).run().code(1);
+    assert!(told.stderr.contains("error: the token is missing or wrong"), "{}", told.stderr);
+}
