@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use crate::edge_upstream::{Edge, answers};
+use crate::edge_upstream::{Edge, FRESH, answers};
 use crate::harness::upstream::{Answer, Upstream, response};
 use crate::harness::{SOON, World, wait_until};
 
@@ -70,4 +70,25 @@ fn an_edge_that_goes_while_it_is_asked_is_waited_for() {
     });
     let told = world.bake(".", &["edge", "log", "--api", &refuses.url, "--token", TOKEN]).run().code(1);
     assert!(told.stderr.contains("error: the token is missing or wrong"), "{}", told.stderr);
+}
+
+#[test]
+fn an_upstream_that_is_not_checked_any_more_has_passed_nothing() {
+    let world = World::new();
+    let sick = Upstream::start(|asked| {
+        Answer::Send(response(if asked.target() == "/health" { 500 } else { 200 }, &FRESH, "hello"))
+    });
+    let configure = |more: &str| {
+        world.write("conf/bakehouse.toml", format!("[edge]\nupstream = [\"{}\"]\n{more}", sick.url));
+    };
+    configure("health_path = \"/health\"\n");
+    let edge = Edge::start(&world, &["--config", "conf", "--health-seconds", "1", "--log", "info"]);
+    let is_up = || edge.metric("bakehouse_edge_upstream_up", &[]);
+    wait_until("the checks to fail", SOON, || is_up() == 0.0);
+    configure("");
+    edge.bake(&["edge", "reload"]).success();
+    assert_eq!(is_up(), 1.0);
+    let said = edge.process.stderr();
+    assert!(said.contains("upstream is not checked any more, and counts as healthy"), "{said}");
+    assert!(!said.contains("passes"), "{said}");
 }

@@ -97,7 +97,7 @@ impl Set {
     pub(super) fn check(&self) {
         for upstream in &self.list {
             let Some(check) = &self.options.health else {
-                upstream.set_healthy(true);
+                upstream.is_unchecked();
                 continue;
             };
             let (upstream, exchange) = (Arc::clone(upstream), self.exchange.clone());

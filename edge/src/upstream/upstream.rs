@@ -193,15 +193,32 @@ impl Upstream {
 
     /// What a health check has found.
     pub(super) fn set_healthy(&self, healthy: bool) {
-        let before = self.healthy.swap(healthy, Ordering::Relaxed);
-        match (before, healthy) {
+        match (self.note_health(healthy), healthy) {
             (true, false) => tracing::warn!(upstream = self.label(), "upstream fails its health checks"),
             (false, true) => {
-                self.breaker().is_back(clock::boot_ms());
-                tracing::info!(upstream = self.label(), "upstream passes its health checks again");
+                tracing::info!(upstream = self.label(), "upstream passes its health checks again")
             }
             _ => {}
         }
+    }
+
+    /// Nobody checks it any more.
+    pub(super) fn is_unchecked(&self) {
+        if !self.note_health(true) {
+            tracing::info!(
+                upstream = self.label(),
+                "upstream is not checked any more, and counts as healthy"
+            );
+        }
+    }
+
+    /// Returns whether it was healthy before.
+    fn note_health(&self, healthy: bool) -> bool {
+        let before = self.healthy.swap(healthy, Ordering::Relaxed);
+        if healthy && !before {
+            self.breaker().is_back(clock::boot_ms());
+        }
+        before
     }
 
     pub(super) fn is_healthy(&self) -> bool {
