@@ -81,9 +81,15 @@ pub enum EdgeError {
         /// The deadline.
         ms: u64,
     },
-    /// An upstream's response broke off or stalled.
+    /// An upstream's response broke off.
     #[error("the upstream's response broke off")]
     UpstreamBroke,
+    /// Of an upstream's response nothing came for too long.
+    #[error("nothing more of the upstream's response came within {ms} ms")]
+    Stalled {
+        /// The deadline.
+        ms: u64,
+    },
     /// An upstream's response is not HTTP as it should be.
     #[error("{upstream} did not answer properly: {reason}")]
     BadResponse {
@@ -132,7 +138,9 @@ impl EdgeError {
     /// The status with which the edge answers for it (RFC 9110 §15.6).
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::FirstByte { .. } | Self::Connect { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::FirstByte { .. } | Self::Stalled { .. } | Self::Connect { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Unpublished | Self::NoOrigin { .. } | Self::CircuitOpen { .. } | Self::NoTurn { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -208,10 +208,11 @@ impl Fill {
         }
     }
 
-    /// A reader of the bytes from `from` up to `to` (exclusive; `None`: to the end). `None`: too late to join.
+    /// A reader of the bytes from `from` up to `to` (exclusive; `None`: to the end). `None`: too late to join, or there is
+    /// nothing but a break to come, which is for those alone who have begun to read.
     pub(crate) fn reader(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<FillReader> {
         let mut state = self.state();
-        if state.streaming {
+        if state.streaming || state.ended == Some(Ended::Broken) {
             return None;
         }
         let id = state.readers.insert(ReaderSlot { position: from, waker: None });
@@ -399,6 +400,15 @@ mod tests {
             }
             assert_eq!(rest, expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn nobody_joins_what_has_broken_off() {
+        let fill = fill(Some(9));
+        fill.push(Bytes::from_static(b"one"));
+        let _reader = fill.reader(0, None).unwrap();
+        fill.end(false);
+        assert!(fill.reader(0, None).is_none());
     }
 
     /// Who wants what lies further on than may be held has nothing to read by then.

@@ -150,7 +150,10 @@ impl TimedBody {
             self.permit = None;
             return EdgeError::RequestBroke { reason: error.to_string() };
         }
-        let error = EdgeError::UpstreamBroke;
+        let error = match is_late {
+            true => EdgeError::Stalled { ms: u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX) },
+            false => EdgeError::UpstreamBroke,
+        };
         if let Some(permit) = self.permit.take() {
             permit.broke(&error, is_late);
         }
