@@ -9,6 +9,7 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,17 @@ impl Sockets {
     }
 }
 
+/// What is at this path will be replaced: it may be an old socket, and nothing else.
+fn only_a_socket(path: &Path) -> anyhow::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(is) if !is.file_type().is_socket() => {
+            Err(anyhow::anyhow!("`{}` is in the way of the socket for a successor", path.display()))
+                .hint(|| "name a path where nothing is with --handover, such as /run/bake-edge.sock".into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The conversation with the process that runs, until its successor serves.
 #[derive(Debug)]
 pub struct Handover(UnixStream);
@@ -77,6 +89,8 @@ pub struct Handover(UnixStream);
 impl Handover {
     /// Takes the sockets of the process that offers them at `path`; `None`: there is none.
     pub fn take(path: &Path) -> anyhow::Result<Option<(Self, Sockets)>> {
+        // To whoever connects, a file looks like a socket where nobody listens.
+        only_a_socket(path)?;
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -297,12 +311,15 @@ impl Offer {
         let mut prepared = path.as_os_str().to_owned();
         prepared.push(".new");
         let prepared = PathBuf::from(prepared);
+        only_a_socket(&prepared)?;
         match std::fs::remove_file(&prepared) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(failed),
         }
-        let listener = UnixListener::bind(&prepared).with_context(failed)?;
+        let listener = UnixListener::bind(&prepared)
+            .with_context(failed)
+            .hint(|| "see that its folder is there, and that the edge may write to it".into())?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&prepared, mode).with_context(failed)?;
         let runtime = tokio::runtime::Handle::current();

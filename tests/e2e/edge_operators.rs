@@ -92,3 +92,22 @@ fn an_upstream_that_is_not_checked_any_more_has_passed_nothing() {
     assert!(said.contains("upstream is not checked any more, and counts as healthy"), "{said}");
     assert!(!said.contains("passes"), "{said}");
 }
+
+#[test]
+fn a_handover_takes_the_place_of_nothing_but_a_socket() {
+    let world = World::new();
+    let start = |path: &str| {
+        let path = world.path(path);
+        let args = ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--handover"];
+        world.bake(".", &[&args[..], &[path.to_str().unwrap()]].concat()).run().code(1).stderr
+    };
+    for (in_the_way, path) in [("mine", "mine"), ("next.new", "next")] {
+        world.write(in_the_way, "precious");
+        let told = start(path);
+        assert!(told.contains(&format!("{in_the_way}` is in the way of the socket")), "{told}");
+        assert!(told.contains("hint: name a path where nothing is with --handover"), "{told}");
+        assert_eq!(std::fs::read_to_string(world.path(in_the_way)).unwrap(), "precious");
+    }
+    let told = start("nowhere/edge.sock");
+    assert!(told.contains("hint: see that its folder is there"), "{told}");
+}

@@ -1149,7 +1149,7 @@ fn what_operators_ask_is_for_the_successor_while_the_one_before_still_ends() {
     std::fs::create_dir(&in_the_way).unwrap();
     let failing = ["edge", "--upstream", &upstream.url, "--listen", "127.0.0.1:0"];
     let failed = world.bake(".", &[&failing[..], &args].concat()).run().code(1);
-    assert!(failed.stderr.contains("no successor can be waited for at"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("is in the way of the socket for a successor"), "{}", failed.stderr);
     std::fs::remove_dir(&in_the_way).unwrap();
     assert_eq!(Request::get("/readyz").send(&before.admin).unwrap().status, 200);
 
