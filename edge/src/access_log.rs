@@ -32,7 +32,9 @@ const BUFFER_BYTES_ROOM: usize = 2 * BUFFER_BYTES_WAKE;
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// How long the last lines may take to be written when the process ends.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// How long the file may take to be opened again: whoever waits for it does nothing else.
+/// How long the file may take to be opened, which a pipe that nobody reads never is.
+const OPEN_DEADLINE: Duration = Duration::from_secs(5);
+/// The same once clients are served: whoever waits for it does nothing else.
 const REOPEN_DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes of one text of a client's that are logged; what is longer is cut.
 pub(crate) const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -119,7 +121,6 @@ struct Shared {
     reopen: Mutex<Vec<mpsc::Sender<Opened>>>,
     stop: AtomicBool,
     dropped: AtomicU64,
-    failed: AtomicU64,
     number: u64,
 }
 
@@ -160,7 +161,6 @@ impl AccessLog {
     /// Where the file cannot be opened, or no thread can be started.
     pub fn open(target: LogTarget, format: LogFormat) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
-        let out = open(&target)?;
         let shared = Arc::new(Shared {
             format,
             target,
@@ -168,16 +168,24 @@ impl AccessLog {
             reopen: Mutex::default(),
             stop: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
         });
         let (tell, done) = mpsc::channel();
+        let (tell_opened, opened) = mpsc::channel();
         let theirs = Arc::downgrade(&shared);
+        let to = shared.target.clone();
         let thread = thread::Builder::new().name("access-log".into()).spawn(move || {
-            write_all(&theirs, out);
+            let out = match open(&to) {
+                Ok(out) => out,
+                Err(error) => return drop(tell_opened.send(Err(error))),
+            };
+            if tell_opened.send(Ok(())).is_ok() {
+                write_all(&theirs, out);
+            }
             // Nobody waits any more where the log was not closed.
             let _ = tell.send(());
         })?;
+        opened.recv_timeout(OPEN_DEADLINE).unwrap_or_else(|_| Err(too_long()))?;
         Ok(Self { shared, writer: thread.thread().clone(), done: Mutex::new(done) })
     }
 
@@ -196,7 +204,7 @@ impl AccessLog {
         self.writer.unpark();
         match told.recv_timeout(REOPEN_DEADLINE) {
             Ok(opened) => opened.map_err(|error| io::Error::new(error.kind(), error)),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long")),
+            Err(_) => Err(too_long()),
         }
     }
 
@@ -248,6 +256,10 @@ impl Drop for AccessLog {
     }
 }
 
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it takes too long")
+}
+
 fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
     Ok(match target {
         LogTarget::Stdout => Box::new(io::stdout()),
@@ -259,6 +271,7 @@ fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
 fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
     // It changes places with those of the threads that serve, which need not make room for lines then.
     let mut taken = Vec::with_capacity(BUFFER_BYTES_ROOM);
+    let mut fails = false;
     while let Some(shared) = shared.upgrade() {
         let stop = shared.stop.load(Ordering::Acquire);
         let waiting = std::mem::take(&mut *lock(&shared.reopen));
@@ -270,13 +283,20 @@ fn write_all(shared: &Weak<Shared>, mut out: Box<dyn Write + Send>) {
         let buffers: Vec<Buffer> = lock(&shared.buffers).clone();
         for buffer in buffers {
             std::mem::swap(&mut taken, &mut *lock(&buffer));
-            if !taken.is_empty()
-                && let Err(error) = out.write_all(&taken).and_then(|()| out.flush())
-            {
-                let lines = taken.iter().filter(|byte| **byte == b'\n').count();
-                shared.dropped.fetch_add(lines as u64, Ordering::Relaxed);
-                if shared.failed.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!(%error, "the access log cannot be written");
+            if !taken.is_empty() {
+                let written = out.write_all(&taken).and_then(|()| out.flush());
+                if written.is_err() {
+                    let lines = taken.iter().filter(|byte| **byte == b'\n').count();
+                    shared.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+                }
+                let failed = std::mem::replace(&mut fails, written.is_err());
+                match written {
+                    Err(error) if !failed => tracing::error!(%error, "the access log cannot be written"),
+                    Ok(()) if failed => {
+                        let dropped = shared.dropped.load(Ordering::Relaxed);
+                        tracing::warn!(dropped, "the access log is written again; lines are missing");
+                    }
+                    _ => {}
                 }
             }
             taken.clear();

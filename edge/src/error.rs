@@ -180,7 +180,7 @@ impl EdgeError {
                 Some("install the system's CA certificates (package ca-certificates)".into())
             }
             Self::AccessLog { .. } => {
-                Some("see that its folder is there, and that the edge may write to it".into())
+                Some("see that its folder is there, that the edge may write to it, and, of a pipe, that it is read".into())
             }
             Self::NoTurn { .. } => Some("give the edge more with --memory".into()),
             Self::Unpublished => Some("publish a release with `bake publish`".into()),

@@ -1,5 +1,7 @@
 //! `bake edge` as its operators run it: what they watch it with, and what they give it.
 
+use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
@@ -110,4 +112,39 @@ fn a_handover_takes_the_place_of_nothing_but_a_socket() {
     }
     let told = start("nowhere/edge.sock");
     assert!(told.contains("hint: see that its folder is there"), "{told}");
+}
+
+#[test]
+fn an_access_log_that_cannot_be_written_is_told_each_time() {
+    let world = World::new();
+    let upstream = answers("hello");
+    // A pipe that nobody reads is never open.
+    let pipe = world.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let args =
+        ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--access-log", "pipe"];
+    let told = world.bake(".", &args).run().code(1).stderr;
+    assert!(told.contains("the access log `pipe` cannot be opened: it takes too long"), "{told}");
+    assert!(told.contains("hint: see that its folder is there"), "{told}");
+
+    let path = world.path("access.log");
+    symlink("/dev/full", &path).unwrap();
+    let edge = Edge::front(&world, &[&upstream], &["--access-log", path.to_str().unwrap()]);
+    let failed = || edge.process.stderr().matches("the access log cannot be written").count();
+    let written = || edge.process.stderr().matches("the access log is written again").count();
+    for times in 1..=2 {
+        wait_until("that it cannot be written", SOON, || {
+            edge.get("/a");
+            failed() == times
+        });
+        std::fs::remove_file(&path).unwrap();
+        edge.bake(&["edge", "reload"]).success();
+        wait_until("that it is written again", SOON, || {
+            edge.get("/a");
+            written() == times
+        });
+        std::fs::remove_file(&path).unwrap();
+        symlink("/dev/full", &path).unwrap();
+        edge.bake(&["edge", "reload"]).success();
+    }
 }
