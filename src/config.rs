@@ -17,6 +17,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::edge_flags::ClientFlags;
+use crate::failure::HintExt;
 use crate::render::content;
 
 /// The file's name.
@@ -287,9 +288,14 @@ const ELSEWHERE: [(&str, &str); 5] = [
 ];
 
 impl Config {
-    /// Reads the configuration in `folder`, if it has one, and the environment.
+    /// Reads the configuration in `folder`, where one is named, and the environment.
     pub fn load(folder: Option<&Path>) -> anyhow::Result<Self> {
         let file = folder.map_or_else(|| PathBuf::from(FILE), |folder| folder.join(FILE));
+        // Without what it says, limits and rules would be others than whoever named it believes.
+        if folder.is_some() && !file.exists() {
+            return Err(anyhow::anyhow!("there is no `{}`", shown(&file)))
+                .hint(|| format!("name the folder that holds a {FILE}, or leave --config out"));
+        }
         Self::load_as(folder.map(|_| &*file), &file)
     }
 

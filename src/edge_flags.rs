@@ -1,8 +1,6 @@
 //! Flags of `bake edge`, and the typed values that they mean.
 
-use std::fmt::Display;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -217,19 +215,16 @@ enum Strictness {
     Lifetime,
 }
 
-/// Reads a list of texts.
-fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let read = |text: &String| text.parse().map_err(|error| D::Error::custom(format!("`{text}`: {error}")));
-    texts.iter().map(read).collect()
-}
-
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
-    parsed(deserializer)
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
 fn field_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {
-    parsed(deserializer)
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let read =
+        |text: &String| text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no name of a field")));
+    texts.iter().map(read).collect()
 }
 
 /// The first list that says something.

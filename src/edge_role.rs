@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::NonEmptyStringValueParser;
 use edge::{AdminConfig, Edge, EdgeConfig, EdgeError, Mode, NotReloaded, OnLapse, Settings, SitesConfig};
 use release::bucket::Bucket;
 use release::keys::Site;
@@ -39,21 +40,21 @@ pub struct EdgeArgs {
     #[arg(long, env = "BAKE_ORIGINS", value_delimiter = ',', value_name = "URL")]
     origin: Vec<String>,
     /// Token for origins
-    #[arg(long, env = "BAKE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, env = "BAKE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     edge_token: Option<String>,
     /// Site to follow in the bucket while no origin answers
     #[arg(long, value_name = "NAME")]
     site: Vec<Site>,
-    /// Bytes that the edge may take: stored responses, connections and itself
+    /// Bytes that the edge may take: stored responses, connections and itself [default: 268435456]
     #[arg(long, env = "BAKE_EDGE_MEMORY", value_name = "BYTES")]
     memory: Option<MemoryBytes>,
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Seconds without news after which this edge counts as cut off
+    /// Seconds without news after which this edge counts as cut off [default: 10]
     #[arg(long, env = "BAKE_EDGE_LEASE_SECONDS", value_name = "SECONDS")]
     lease_seconds: Option<LeaseSeconds>,
-    /// What it does then
+    /// What it does then [default: serve]
     #[arg(long, env = "BAKE_EDGE_ON_LEASE_LAPSE", value_name = "WHAT")]
     on_lease_lapse: Option<OnLeaseLapse>,
     /// What this edge calls itself: a word, perhaps with a port, unique among edges [default: host name and address]
@@ -66,7 +67,7 @@ pub struct EdgeArgs {
     #[arg(long, env = "BAKE_ADMIN", value_name = "ADDR", value_parser = listen::address)]
     admin: Option<SocketAddr>,
     /// Token for --admin; without one, on loopback only, one is made and printed
-    #[arg(long, env = "BAKE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, env = "BAKE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     admin_token: Option<String>,
     /// Unix socket over which a new process takes the listening sockets of the one that runs, which then ends
     #[arg(long, value_name = "PATH")]

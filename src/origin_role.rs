@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use origin::{Origin, OriginConfig};
 
 use crate::config::Config;
@@ -23,10 +24,10 @@ pub struct OriginArgs {
     #[arg(long, env = "BAKE_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR", value_parser = listen::address)]
     listen: SocketAddr,
     /// Token for the API
-    #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, env = "BAKE_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     token: String,
     /// Token for edges
-    #[arg(long, env = "BAKE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, env = "BAKE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     edge_token: String,
     /// URL of another origin, which is woken at each commit and asked for its edges
     #[arg(long, env = "BAKE_FELLOWS", value_delimiter = ',', value_name = "URL")]

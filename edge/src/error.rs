@@ -175,7 +175,10 @@ impl EdgeError {
                 "use letters, digits, - . and _, and perhaps a port, such as edge-1 or edge.example:8080"
                     .into(),
             ),
-            Self::NoUpstream => Some("name one with --upstream URL".into()),
+            Self::NoUpstream => {
+                Some("name one with --upstream URL, or as `upstream` of [edge] in bakehouse.toml".into())
+            }
+            Self::CaFile { .. } => Some("give a file of certificates in PEM with --upstream-ca".into()),
             Self::Certificates(_) => {
                 Some("install the system's CA certificates (package ca-certificates)".into())
             }

@@ -115,6 +115,36 @@ fn a_handover_takes_the_place_of_nothing_but_a_socket() {
 }
 
 #[test]
+fn what_an_edge_is_given_and_cannot_use_is_said() {
+    let world = World::new();
+    world.write("conf/other.toml", "");
+    let edge = ["edge", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"];
+    let told = world.bake(".", &[&edge[..], &["--config", "conf"]].concat()).run().code(1).stderr;
+    assert!(told.contains("there is no `conf/bakehouse.toml`"), "{told}");
+    assert!(told.contains("hint: name the folder that holds a bakehouse.toml"), "{told}");
+    for name in ["BAKE_ADMIN_TOKEN", "BAKE_EDGE_TOKEN"] {
+        let admin = [&edge[..], &["--admin", "127.0.0.1:0"]].concat();
+        let told = world.bake(".", &admin).var(name, "").run().code(2).stderr;
+        assert!(told.contains("a value is required"), "{name}: {told}");
+    }
+    world.write("conf/bakehouse.toml", "[edge.clients]\ntrust_forwarded = [\"10.0.0.0/99\"]\n");
+    let told = world.bake(".", &[&edge[..], &["--config", "conf"]].concat()).run().code(1).stderr;
+    assert!(told.starts_with("error: `10.0.0.0/99` is neither an address nor a network"), "{told}");
+}
+
+#[test]
+fn limits_do_not_go_with_the_file_that_sets_them() {
+    let world = World::new();
+    let upstream = answers("hello");
+    world.write("conf/bakehouse.toml", "[edge.clients]\nconnections = 7\n");
+    let edge = Edge::front(&world, &[&upstream], &["--config", "conf"]);
+    std::fs::remove_file(world.path("conf/bakehouse.toml")).unwrap();
+    let told = edge.bake(&["edge", "reload"]).code(1).stderr;
+    assert!(told.contains("there is no `conf/bakehouse.toml`"), "{told}");
+    assert_eq!(edge.metric("bakehouse_edge_connections_max", &[]), 7.0);
+}
+
+#[test]
 fn an_access_log_that_cannot_be_written_is_told_each_time() {
     let world = World::new();
     let upstream = answers("hello");
