@@ -1,14 +1,20 @@
 //! How an edge is configured: typed values with their defaults. Flags and files are the business of the shell.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use release::keys::Site;
+use rustix::process::{Resource, getrlimit};
 
 use crate::{
     access_log::{LogFormat, LogTarget},
     network::Network,
     policy::{rules::Rules, storing},
     predecessor::Predecessor,
+    sockets::RECORD_BYTES,
     upstream::{Deadlines, UpstreamOptions},
 };
 
@@ -103,6 +109,13 @@ const PROCESS_BYTES: usize = 48 << 20;
 /// The part of the memory that is left to connections, their buffers, and the gaps that an allocator leaves.
 const BESIDES_PART: usize = 8;
 
+/// What an open connection takes of the memory, in bytes: its task, its deadlines, its buffers between two requests.
+pub(crate) const CONNECTION_BYTES: usize = 7 << 10;
+/// The part of the open files, in eighths, that connections of clients may be: a quarter is for bodies, the rest for upstreams.
+const CONNECTIONS_EIGHTHS: usize = 5;
+/// The part of all connections that one client leaves to others.
+const OTHERS_PART: usize = 20;
+
 /// What of an edge may change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -134,6 +147,24 @@ impl Settings {
     pub(crate) fn store_bytes_max(&self) -> usize {
         let rest = PROCESS_BYTES + self.memory_bytes_max / BESIDES_PART;
         self.memory_bytes_max.saturating_sub(rest).max(self.memory_bytes_max / 2)
+    }
+
+    /// Connections that may be open: however many are allowed, they leave memory for what they are for, and open files for
+    /// connections to upstreams and of operators.
+    pub(crate) fn connections_max(&self) -> usize {
+        static FILES: LazyLock<usize> = LazyLock::new(|| {
+            let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            usize::try_from(files).unwrap_or(usize::MAX)
+        });
+        let of_memory = self.store_bytes_max() / 4 * 3 / (CONNECTION_BYTES + RECORD_BYTES);
+        let most = of_memory.min(*FILES / 8 * CONNECTIONS_EIGHTHS).max(1);
+        self.limits.connections_max.min(most)
+    }
+
+    /// Connections that may be open of one client: where there is no room for all that are allowed, some are left to others.
+    pub(crate) fn connections_per_client_max(&self) -> usize {
+        let (most, one) = (self.connections_max(), self.limits.connections_per_client_max);
+        if most < self.limits.connections_max { one.min(most - most / OTHERS_PART) } else { one }
     }
 
     /// Whether what a peer says about its clients is believed.
@@ -186,5 +217,19 @@ impl EdgeConfig {
             predecessor: None,
             settings: Settings::new(rules),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::rules::Rules;
+
+    #[test]
+    fn connections_leave_room() {
+        let mut settings = Settings { memory_bytes_max: 1 << 20, ..Settings::new(Rules::default()) };
+        assert_eq!((settings.connections_max(), settings.connections_per_client_max()), (34, 33));
+        settings.limits.connections_max = 9;
+        assert_eq!((settings.connections_max(), settings.connections_per_client_max()), (9, 10_000));
     }
 }

@@ -399,7 +399,7 @@ impl crate::Edge {
         metrics::gauge!("bakehouse_edge_passing_bytes").set(bytes(self.store.books().passing()));
         metrics::gauge!("bakehouse_edge_turns_waiting").set(number(self.turns.waiting()));
         metrics::gauge!("bakehouse_edge_unsent_bytes").set(bytes(self.unsent.held()));
-        metrics::gauge!("bakehouse_edge_connections_max").set(number(self.current().limits.connections_max));
+        metrics::gauge!("bakehouse_edge_connections_max").set(number(self.current().connections_max()));
         metrics::gauge!("bakehouse_edge_upstreams_up").set(number(self.upstreams.up()));
         metrics::counter!("bakehouse_edge_evictions_total").absolute(self.store.evictions());
         let results = |of: Result, total: u64| {

@@ -26,6 +26,7 @@ use tokio_util::{
 use crate::{
     Edge,
     clients::Clients,
+    config::CONNECTION_BYTES,
     http1::{self, Client, Deadlines},
     scheduling::Scheduling,
 };
@@ -34,8 +35,6 @@ use crate::{
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// That there is no room for more connections is told so often at most: it may come and go with each of them.
 pub(crate) const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
-/// What an open connection takes of the memory, in bytes: its task, its deadlines, its buffers between two requests.
-const CONNECTION_BYTES: usize = 7 << 10;
 
 /// Serves an edge on a listener until `shutdown`; then takes no more connections, lets requests in flight end, and
 /// closes what is left after [`Limits::drain`](crate::Limits::drain).
@@ -68,13 +67,17 @@ async fn serve_until(
     let mut looking = std::pin::pin!(deadlines.run());
     let (mut is_full, mut told_at) = (false, None);
     loop {
-        let limits = edge.current().limits;
-        slots_made = fit(&slots, slots_made, limits.connections_max);
+        let settings = edge.settings();
+        let limits = settings.limits;
+        slots_made = fit(&slots, slots_made, settings.connections_max());
         if slots.available_permits() == 0 {
             is_full = true;
             if told_at.is_none_or(|at: Instant| at.elapsed() >= FULL_TOLD_EVERY) {
                 told_at = Some(Instant::now());
-                tracing::warn!(connections = slots_made, "as many as may be are open; new ones wait");
+                tracing::warn!(
+                    connections = slots_made,
+                    "as many as may be are open, by --connections, --memory or the limit of open files; new ones wait"
+                );
             }
         }
         let slot = tokio::select! {
@@ -111,13 +114,13 @@ async fn serve_until(
         let seat = if edge.current().speaks_proxy(peer.ip()) {
             None
         } else {
-            let seat = clients.admit(peer.ip(), limits.connections_per_client_max);
+            let seat = clients.admit(peer.ip(), settings.connections_per_client_max());
             if seat.is_none() {
                 continue;
             }
             seat
         };
-        // Nobody is refused for want of memory: what is stored makes room, and `connections_max` is the bound.
+        // Nobody is refused for want of memory: what is stored makes room, and the slots are the bound.
         let mut memory = edge.store.reservation();
         memory.grow(CONNECTION_BYTES);
         let place = deadlines.place(limits);

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use edge::EdgeConfig;
 use support::{Upstream, meters, read_response, run, send, upstream_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -14,6 +15,14 @@ async fn beyond_all_connections_new_ones_wait_and_are_counted() {
     let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
     let mut config = upstream_config(&[&upstream]);
     config.settings.limits.connections_max = 1;
+    beyond_one_new_ones_wait(config, 1).await;
+    // However many are allowed, there must be memory for them.
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.memory_bytes_max = 40 << 10;
+    beyond_one_new_ones_wait(config, 2).await;
+}
+
+async fn beyond_one_new_ones_wait(config: EdgeConfig, waited: u64) {
     let edge = run(config).await;
     let ask = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
     let mut first = edge.connect().await;
@@ -25,8 +34,8 @@ async fn beyond_all_connections_new_ones_wait_and_are_counted() {
     assert!(soon.is_err(), "it waits");
     edge.edge.refresh_gauges();
     assert_eq!((meters::gauge("connections"), meters::gauge("connections_max")), (1.0, 1.0));
-    assert_eq!(meters::counter("connections_waited_total"), 0);
+    assert_eq!(meters::counter("connections_waited_total"), waited - 1);
     drop(first);
     assert_eq!(read_response(&mut second, false).await.status, 200);
-    assert_eq!(meters::counter("connections_waited_total"), 1);
+    assert_eq!(meters::counter("connections_waited_total"), waited);
 }

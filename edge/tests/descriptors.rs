@@ -17,6 +17,9 @@ async fn large_bodies_leave_descriptors_to_connections() {
     let body = "x".repeat(BODY_BYTES);
     let upstream = Upstream::start(move |_| send(200, &[("cache-control", "max-age=60")], &body)).await;
     let edge = run(upstream_config(&[&upstream])).await;
+    // Five eighths are for clients.
+    edge.edge.refresh_gauges();
+    assert_eq!(meters::gauge("connections_max"), (DESCRIPTORS / 8 * 5) as f64);
     for round in 0..2 {
         for path in 0..30 {
             let seen = edge.get(&format!("/{path}")).await;

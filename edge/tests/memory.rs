@@ -315,6 +315,32 @@ async fn slow_readers_do_not_keep_what_others_need() {
     assert!(open > READERS / 20, "{open}");
 }
 
+/// Heads that never end are what it costs least to send.
+#[tokio::test]
+async fn heads_that_do_not_end_are_counted_and_bounded() {
+    const MEMORY: usize = 8 << 20;
+    const HEADS: usize = 200;
+    meters::install();
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.settings.memory_bytes_max = MEMORY;
+    config.settings.limits.header_read = Duration::from_secs(3_600);
+    let edge = run(config).await;
+    let mut open = Vec::new();
+    for _ in 0..HEADS {
+        let mut stream = edge.connect().await;
+        let head = format!("GET / HTTP/1.1\r\nhost: site.test\r\nx: {}", "x".repeat(60_000));
+        // It may be ended while it sends.
+        let _sent = stream.write_all(head.as_bytes()).await;
+        open.push(stream);
+    }
+    let ended = || meters::counter("late_total{what=\"memory\"}");
+    eventually("some to end", || ended() > HEADS as u64 / 2).await;
+    eventually("room", || edge.edge.state().bytes <= MEMORY / 2 / 4 * 3).await;
+    assert!(ended() < HEADS as u64, "not all of them, only so many as had to go");
+    assert_eq!(edge.get("/").await.status, 200);
+}
+
 /// An edge with memory for [`TURNS`] requests to upstreams at once.
 async fn with_few_turns(upstream: &Upstream) -> support::Running {
     let mut config = upstream_config(&[upstream]);

@@ -46,6 +46,8 @@ const READ_BYTES: usize = 16 << 10;
 /// What a request takes of the memory while it goes the long way, in bytes: its fields as they came and as they go on, and all
 /// who wait for its response.
 const REQUEST_BYTES: usize = 12 << 10;
+/// Bytes of a head that has not ended which are counted with its connection.
+const HEAD_BYTES_FREE: usize = 4 << 10;
 /// What is read of a client that still sends after its connection was closed to it, so that it sees the answer and
 /// not a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 << 10;
@@ -104,7 +106,7 @@ enum Event {
 
 thread_local! {
     /// What one read brings. Nearly always that is one whole request, which is answered at once: then a connection needs
-    /// no buffer of its own, and one that idles has none.
+    /// no buffer of its own, and one that idles has none. One that waits for the rest of a head has one for what has come.
     pub(super) static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
@@ -175,7 +177,7 @@ async fn converse(
             Some(Event::Request(request)) => {
                 place.slot.rests();
                 let mut memory = edge.store.reservation();
-                memory.grow(REQUEST_BYTES);
+                memory.grow(REQUEST_BYTES + buffer.capacity());
                 let is_last = served >= edge.current().limits.requests_per_connection_max;
                 let mut exchange = Exchange {
                     edge,
@@ -225,7 +227,7 @@ async fn named(
             Parsed::Header { bytes, source } => {
                 buffer.advance(bytes);
                 let Some(peer) = source else { return Ok(Some((balancer, None))) };
-                let seat = clients.admit(peer.ip(), edge.current().limits.connections_per_client_max);
+                let seat = clients.admit(peer.ip(), edge.current().connections_per_client_max());
                 return Ok(seat.map(|seat| (Client::new(peer, balancer.local), Some(seat))));
             }
             Parsed::Partial if buffer.len() < PROXY_HEADER_BYTES_MAX => {
@@ -360,6 +362,7 @@ impl Incoming<'_> {
     ) -> io::Result<Option<Event>> {
         let mut looked_at = 0;
         let mut waits_for_head = false;
+        let mut memory = None;
         loop {
             // A head ends with a line: without a new one there is nothing new to find.
             if memchr::memchr(b'\n', &buffer[looked_at..]).is_some() {
@@ -374,7 +377,10 @@ impl Incoming<'_> {
                 return Ok(Some(Event::Refused(TOO_LARGE, Understood::of(buffer))));
             }
             if buffer.is_empty() {
-                waits_for_head = false;
+                if waits_for_head {
+                    // Who rests between two requests needs no buffer.
+                    (*buffer, memory, waits_for_head) = (BytesMut::new(), None, false);
+                }
                 let read = std::future::poll_fn(|cx| {
                     SCRATCH.with_borrow_mut(|scratch| {
                         let mut into = ReadBuf::new(scratch);
@@ -403,12 +409,25 @@ impl Incoming<'_> {
                 waits_for_head = true;
                 self.place.slot.reads(Reading::Head);
             }
-            buffer.reserve(READ_BYTES);
-            let mut reading = pin!(reader.read_buf(buffer));
-            let read = std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
-                // The rest may never come.
-                Poll::Pending if self.place.may_end() => Poll::Ready(Ok(0)),
-                poll => poll,
+            let beyond = buffer.capacity().saturating_sub(HEAD_BYTES_FREE);
+            self.place.slot.holds(beyond);
+            if beyond > 0 {
+                let memory = memory.get_or_insert_with(|| self.edge.store.reservation());
+                if !memory.grow(beyond.saturating_sub(memory.bytes())) {
+                    self.place.slot.is_too_much();
+                    return Ok(None);
+                }
+            }
+            let read = std::future::poll_fn(|cx| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    let mut into = ReadBuf::new(scratch);
+                    if Pin::new(&mut *reader).poll_read(cx, &mut into)?.is_pending() {
+                        // The rest may never come.
+                        return if self.place.may_end() { Poll::Ready(Ok(0)) } else { Poll::Pending };
+                    }
+                    buffer.extend_from_slice(into.filled());
+                    Poll::Ready(io::Result::Ok(into.filled().len()))
+                })
             });
             if read.await? == 0 {
                 return Ok(None);
@@ -521,13 +540,17 @@ fn has_unread(stream: &TcpStream) -> bool {
 async fn linger(reader: &mut ReadHalf<'_>, place: &Place) -> io::Result<()> {
     place.slot.reads(if place.may_end() { Reading::Crossing } else { Reading::Linger });
     let mut passed = 0;
-    let mut scrap = BytesMut::with_capacity(READ_BYTES);
     while passed < LINGER_BYTES_MAX {
-        match reader.read_buf(&mut scrap).await? {
+        let read = std::future::poll_fn(|cx| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut into = ReadBuf::new(scratch);
+                Pin::new(&mut *reader).poll_read(cx, &mut into).map_ok(|()| into.filled().len())
+            })
+        });
+        match read.await? {
             0 => break,
             read => passed += read,
         }
-        scrap.clear();
     }
     Ok(())
 }

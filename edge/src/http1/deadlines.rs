@@ -94,6 +94,8 @@ pub(crate) struct Slot {
     written_bytes: AtomicU64,
     /// What is kept for its client, which takes no more for now, in bytes.
     kept_bytes: AtomicUsize,
+    /// What has come of a head that has not ended, as far as it is counted by itself, in bytes.
+    head_bytes: AtomicUsize,
     /// Whether its response still comes from an upstream, which waits for the client.
     streams: AtomicBool,
     /// Whether the kernel may take more than the connection's bound.
@@ -164,6 +166,24 @@ impl Slot {
     /// So many bytes are kept for the client, which takes no more for now.
     pub(crate) fn keeps(&self, bytes: usize) {
         self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes have come of a head that has not ended.
+    pub(crate) fn holds(&self, bytes: usize) {
+        self.head_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// There is no memory for more of it: the connection ends.
+    pub(crate) fn is_too_much(&self) {
+        count_late(End::Memory.as_str());
+    }
+
+    /// Since when a head is waited for, and what has come of it, where that is long and much.
+    fn head(&self, now: Millis) -> Option<(Millis, usize)> {
+        let (at, Reading::Head) = self.waits_for()? else { return None };
+        let bytes = self.head_bytes.load(Ordering::Relaxed);
+        let since = at.saturating_sub(millis(self.limits.header_read));
+        (bytes > 0 && now.saturating_sub(since) >= STALLED_MS).then_some((since, bytes))
     }
 
     /// Whether the response that is written still comes from an upstream.
@@ -296,8 +316,22 @@ enum End {
     Read(Reading),
     /// Its client takes nothing for too long.
     Write,
-    /// Its client takes nothing or little, and too much of the memory is in passing.
+    /// Its client takes nothing or little, or does not end a head, and too much of the memory is in passing.
     Memory,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Read(what) => what.as_str(),
+            Self::Write => "write",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+fn count_late(what: &'static str) {
+    metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
 }
 
 impl Entry {
@@ -353,11 +387,6 @@ impl Entry {
     /// Ends it.
     fn finish(&self, why: End) {
         let Some(task) = &self.task else { return };
-        let what = match why {
-            End::Read(what) => what.as_str(),
-            End::Write => "write",
-            End::Memory => "memory",
-        };
         if let Some(socket) = self.socket.filter(|_| matches!(why, End::Write | End::Memory)) {
             #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
             // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
@@ -366,7 +395,7 @@ impl Entry {
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         task.abort();
-        metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
+        count_late(why.as_str());
     }
 }
 
@@ -403,6 +432,7 @@ impl Deadlines {
             write: AtomicU64::new(NEVER),
             written_bytes: AtomicU64::new(0),
             kept_bytes: AtomicUsize::new(0),
+            head_bytes: AtomicUsize::new(0),
             streams: AtomicBool::new(false),
             lift: AtomicU8::new(LIFT_NONE),
             limits,
@@ -452,7 +482,7 @@ impl Deadlines {
     fn look(&self) {
         let now = clock::boot_ms();
         let draining = self.is_draining();
-        let (mut stalled, mut slow) = (Vec::new(), Vec::new());
+        let (mut stalled, mut slow, mut heads) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = 0;
         loop {
             let mut entries = self.entries();
@@ -466,6 +496,7 @@ impl Deadlines {
                     entry.finish(why);
                     continue;
                 }
+                heads.extend(entry.slot.head(now).map(|(since, _)| (since, index)));
                 match entry.queue.stuck_since(now) {
                     Some(since) => stalled.push((since, index)),
                     None if draining && entry.slot.is_silent(now) => {
@@ -480,7 +511,8 @@ impl Deadlines {
             next = end;
         }
         self.relieve(stalled, now);
-        self.relieve_of_slow(slow);
+        let beyond = self.relieve_of_heads(heads, now);
+        self.relieve_of_slow(slow, beyond);
     }
 
     /// Where the kernel holds too much in all, ends those first of which nothing was taken for longest.
@@ -506,10 +538,32 @@ impl Deadlines {
         }
     }
 
-    /// Where too much of the memory is in passing, or all turns are taken and others wait for one, ends those first that take
-    /// least of what is kept for them.
-    fn relieve_of_slow(&self, mut slow: Vec<(u64, usize)>) {
+    /// Where too much of the memory is in passing, ends those first whose head has not ended for longest. Returns how much is
+    /// still too much.
+    fn relieve_of_heads(&self, mut heads: Vec<(Millis, usize)>, now: Millis) -> usize {
         let mut beyond = self.edge.store.books().passing_beyond();
+        if beyond == 0 {
+            return 0;
+        }
+        heads.sort_unstable();
+        let entries = self.entries();
+        for (since, index) in heads {
+            if beyond == 0 {
+                break;
+            }
+            // Another may have come in its place.
+            let Some(entry) = entries.get(index) else { continue };
+            if let Some((_, bytes)) = entry.slot.head(now).filter(|(began, _)| *began == since) {
+                entry.finish(End::Memory);
+                beyond = beyond.saturating_sub(bytes);
+            }
+        }
+        beyond
+    }
+
+    /// Where `beyond` bytes too many of the memory are in passing, or all turns are taken and others wait for one, ends those
+    /// first that take least of what is kept for them.
+    fn relieve_of_slow(&self, mut slow: Vec<(u64, usize)>, mut beyond: usize) {
         let mut turns = self.edge.turns.waiting().min(ENDED_FOR_TURNS_MAX);
         slow.sort_unstable();
         let entries = self.entries();
