@@ -42,7 +42,7 @@ pub struct EdgeArgs {
     /// Token for origins
     #[arg(long, env = "BAKE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     edge_token: Option<String>,
-    /// Site to follow in the bucket while no origin answers
+    /// Site to follow, beside those that origins name; until it is heard of, the edge is not ready [default: that of the configuration, or main]
     #[arg(long, value_name = "NAME")]
     site: Vec<Site>,
     /// Bytes that the edge may take: stored responses, connections and itself [default: 268435456]

@@ -51,6 +51,10 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 const DIFF_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a look at the bucket may take.
 const BUCKET_DEADLINE: Duration = Duration::from_secs(5);
+/// How old an origin's own look at the bucket may be, and a little more: each looks once a second.
+const LOOK_AGE: Duration = Duration::from_millis(1_500);
+/// The least that a poll waits, however short the lease is: origins are not asked without a pause.
+const POLL_MS_MIN: u64 = 200;
 /// What a poll may take beyond the time that it was asked to wait.
 const POLL_SLACK: Duration = Duration::from_secs(2);
 
@@ -320,7 +324,7 @@ impl Edge {
     /// One poll of an origin; `None` where none answers. Returns the acknowledgements for the next, and whether the
     /// origin told what is true now.
     async fn poll(&self, sites: &Sites, acks: &[Ack], ready: bool) -> Option<(Vec<Ack>, bool)> {
-        let wait_ms = if ready { POLL_MS_MAX } else { 0 };
+        let wait_ms = if ready { wait_ms(sites.lease_ms) } else { 0 };
         let after: Vec<String> = sites
             .handles()
             .iter()
@@ -538,5 +542,26 @@ impl Edge {
                 return Ok(());
             }
         }
+    }
+}
+
+/// How long a poll waits at an origin where there is no news: the lease, which runs from when a poll is sent, must last until the
+/// next one has been answered.
+fn wait_ms(lease_ms: Millis) -> u64 {
+    let look_ms = Millis::try_from(LOOK_AGE.as_millis()).unwrap_or(Millis::MAX);
+    (lease_ms.saturating_sub(look_ms) / 2).clamp(POLL_MS_MIN, POLL_MS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts_until_the_next_poll_is_answered() {
+        for lease_ms in (2_000..=20_000).step_by(100) {
+            let looked_ms = 1_000;
+            assert!(looked_ms + 2 * wait_ms(lease_ms) < lease_ms, "{lease_ms}");
+        }
+        assert_eq!([1_000, 10_000, 86_400_000].map(wait_ms), [POLL_MS_MIN, POLL_MS_MAX, POLL_MS_MAX]);
     }
 }
