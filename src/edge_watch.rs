@@ -378,6 +378,7 @@ struct Explanation {
 struct Variant {
     status: u16,
     bytes: u64,
+    part: Option<String>,
     vary: String,
     selected: bool,
     life: String,
@@ -398,10 +399,11 @@ async fn why(args: WhyArgs) -> anyhow::Result<()> {
     say!("key {}", answer.key);
     for variant in &answer.variants {
         say!(
-            "{} {}, {} B, {}{}",
+            "{} {}, {} B{}, {}{}",
             if variant.selected { "selected:" } else { "other fields:" },
             variant.status,
             variant.bytes,
+            variant.part.as_ref().map(|part| format!(" ({part})")).unwrap_or_default(),
             variant.life,
             variant.etag.as_ref().map(|etag| format!(", {etag}")).unwrap_or_default()
         );

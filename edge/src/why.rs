@@ -17,6 +17,7 @@ use crate::{
         directives::RequestDirectives,
         forward,
         freshness::{Freshness, Millis},
+        range::ContentRange,
         reuse::reuse,
         same_origin::Scheme,
     },
@@ -50,6 +51,9 @@ pub struct Variant {
     pub status: u16,
     /// Bytes of content.
     pub bytes: u64,
+    /// Where it is a part: which, as `Content-Range` says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// The request fields that it was chosen by, from `Vary`.
     pub vary: String,
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
@@ -185,6 +189,10 @@ impl Edge {
         Variant {
             status: stored.status.as_u16(),
             bytes: stored.body().len() as u64,
+            part: stored
+                .part()
+                .and_then(ContentRange::to_value)
+                .and_then(|part| Some(part.to_str().ok()?.to_owned())),
             vary: text(header::VARY).unwrap_or_default(),
             selected: stored.selection().matches(&inbound.headers),
             life: match gone {

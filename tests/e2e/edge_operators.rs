@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::edge_upstream::{Edge, FRESH, answers};
 use crate::harness::upstream::{Answer, Upstream, response};
-use crate::harness::{SOON, World, wait_until};
+use crate::harness::{Request, SOON, World, wait_until};
 
 const TOKEN: &str = "a-token-of-the-tests";
 const RECORD: &str = r#"{"time_ms":0,"id":"1","client":"::1","method":"GET","host":"h","target":"/a","status":200,"result":"hit","us":9,"bytes":1,"steps":[]}"#;
@@ -72,6 +72,17 @@ fn an_edge_that_goes_while_it_is_asked_is_waited_for() {
     });
     let told = world.bake(".", &["edge", "log", "--api", &refuses.url, "--token", TOKEN]).run().code(1);
     assert!(told.stderr.contains("error: the token is missing or wrong"), "{}", told.stderr);
+}
+
+#[test]
+fn an_explanation_says_which_parts_are_stored() {
+    let world = World::new();
+    let fields = [FRESH[0], ("etag", "\"1\""), ("content-range", "bytes 2-6/10")];
+    let upstream = Upstream::start(move |_| Answer::Send(response(206, &fields, "hello")));
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    edge.ask(Request::get("/").field("Range", "bytes=2-6"));
+    let why = edge.bake(&["edge", "why", "http://site.test/"]).success().stdout;
+    assert!(why.contains("selected: 206, 5 B (bytes 2-6/10), live, \"1\""), "{why}");
 }
 
 #[test]
