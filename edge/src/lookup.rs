@@ -17,7 +17,7 @@ use crate::{
     inbound::Inbound,
     journal::{Gate, SiteHandle},
     key::Key,
-    metrics::{Result as Counted, count},
+    metrics::count,
     policy::{
         freshness::{Freshness, Millis, StaleRefused},
         range,
@@ -136,7 +136,6 @@ impl Edge {
                     return self.answer_hit(inbound, stored, left_ms, told);
                 }
                 Decision::Parts(cut, left_ms) => {
-                    Counted::Hit.count();
                     let accepted = if left_ms > 0 { None } else { Reuse::MaxStale { left_ms }.detail() };
                     let told = Told { detail: accepted.or(told.detail), ..told };
                     return self.answer_parts(inbound, &cut, hit_status(left_ms, told));
@@ -158,7 +157,6 @@ impl Edge {
             if site.is_none() && (inbound.method == Method::HEAD || (several && !is_kept)) {
                 return Box::pin(self.pass(inbound, &key, no_content(), forward, &found)).await;
             }
-            Counted::Forwarded(forward).count();
             told.forward = Some(forward);
             self.note_avoidable(inbound, reason, found.live.as_deref(), site.is_some());
             let what = What {
@@ -260,7 +258,6 @@ impl Edge {
     }
 
     fn answer_hit(&self, inbound: &Inbound, stored: &Arc<Stored>, left_ms: i64, told: Told) -> Response {
-        Counted::Hit.count();
         self.answer_stored(inbound, stored, hit_status(left_ms, told))
     }
 

@@ -32,7 +32,10 @@ impl Result {
     pub(crate) fn of(status: &CacheStatus) -> Self {
         match (status.forward, status.ttl_seconds) {
             (None, _) => Self::Hit,
-            (Some(_), Some(ttl)) if ttl < 0 => Self::Stale,
+            // What has just come may be too old as well.
+            (Some(_), Some(ttl)) if ttl < 0 && status.forward_status.is_none_or(|s| s.is_server_error()) => {
+                Self::Stale
+            }
             (Some(forward), _) => Self::Forwarded(forward),
         }
     }

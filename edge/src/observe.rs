@@ -118,6 +118,7 @@ impl Edge {
 impl Begun {
     /// The response is known: from now on its end is waited for.
     pub(crate) fn answered(self, edge: &Arc<Edge>, response: &Response) -> Observation {
+        response.result.count();
         let sent = response.body.exact_bytes().unwrap_or(0);
         Observation::new(edge, self, response.status, response.result, sent)
     }

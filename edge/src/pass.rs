@@ -16,7 +16,6 @@ use crate::{
     inbound::{Inbound, SERVER},
     key::Key,
     lookup::{Outcome, Told},
-    metrics::Result as Counted,
     policy::{
         directives::{Control, RequestDirectives},
         forward,
@@ -57,7 +56,6 @@ impl Edge {
         forward: Forward,
         found: &Found,
     ) -> Response {
-        Counted::Forwarded(forward).count();
         let mut headers = self.onward_fields(inbound);
         if inbound.method == Method::GET {
             match range::onward(&headers) {
@@ -240,7 +238,6 @@ impl Edge {
         let allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         let clause = if inbound.target == SERVER { "RFC 9110 §9.3.7" } else { "RFC 9110 §7.6.2" };
         trace::note(|| Step::by(clause, "204: this is the server that is asked about"));
-        Counted::Local.count();
         headers.insert(header::ALLOW, http::HeaderValue::from_static(allow));
         self.finish(inbound, StatusCode::NO_CONTENT, headers, OutBody::empty(), None)
     }

@@ -84,7 +84,6 @@ impl Edge {
                 self.answer_stored(inbound, &stored, status)
             }
             Outcome::Landing(Landing::Stand(stored, code)) => {
-                Counted::Stale.count();
                 let left = stored.freshness().left_ms(now, stored.stale_from());
                 let status = CacheStatus {
                     forward_status: code,
@@ -95,7 +94,6 @@ impl Edge {
                 self.answer_stored(inbound, &stored, status)
             }
             Outcome::Landing(Landing::Failed(error)) => {
-                Counted::Failed.count();
                 let refused = self.refused(inbound, found, Failure::Disconnected);
                 tracing::warn!(
                     url = %inbound.target,

@@ -12,7 +12,6 @@ use crate::{
     error::EdgeError,
     inbound::Inbound,
     lookup::{Outcome, Told, hit_status},
-    metrics::Result as Counted,
     plan::Plan,
     policy::{
         directives::RequestDirectives,
@@ -61,7 +60,6 @@ impl Edge {
         let left = |stored: &Stored| stands_in(inbound.directives, stored, failure);
         let (cut, left_ms) = Cut::of_parts(&inbound.headers, &found.parts, left)?;
         trace::note(|| Step::by(failure.clause(), "a failure: the old parts stand in"));
-        Counted::Stale.count();
         let told = Told { detail: Some(failure.as_str()), ..told };
         let (forward, collapsed) = (told.forward, told.collapsed);
         let forward_status = forward.and(failure.status());
@@ -88,13 +86,11 @@ impl Edge {
             None => self.stale_parts(inbound, found, failure, told)?,
             Some(stored) => {
                 let left_ms = stands_in(inbound.directives, stored, failure)?;
-                Counted::Stale.count();
-                let told = Told { detail: Some(failure.as_str()), ..told };
+                        let told = Told { detail: Some(failure.as_str()), ..told };
                 self.answer_stored(inbound, stored, hit_status(left_ms, told))
             }
         };
         trace::note(|| Step::by(failure.clause(), "nobody is asked: that has just failed"));
-        Counted::Hit.count();
         Some(response)
     }
 

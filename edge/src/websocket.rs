@@ -19,7 +19,6 @@ use crate::{
 impl Edge {
     /// Sends the client's wish on; where the upstream agrees, both get each other's connection.
     pub(crate) async fn websocket(self: &Arc<Self>, inbound: &Inbound) -> Response {
-        Counted::Forwarded(Forward::Bypass).count();
         let mut headers = self.onward_fields(inbound);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.remove(header::TE);
@@ -44,7 +43,6 @@ impl Edge {
                 self.answer_alone(inbound, reply, status)
             }
             Err(error) => {
-                Counted::Failed.count();
                 tracing::warn!(url = %inbound.target, host = %inbound.host, %error, "no response");
                 self.error(inbound, error.status(), UNREACHABLE)
             }
@@ -53,7 +51,6 @@ impl Edge {
 
     fn tunnel(&self, inbound: &Inbound, answer: Answer) -> Response {
         let Some(upgraded) = answer.upgraded else {
-            Counted::Failed.count();
             return self.error(inbound, StatusCode::BAD_GATEWAY, UNREACHABLE);
         };
         let mut headers = answer.headers;

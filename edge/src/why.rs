@@ -251,7 +251,7 @@ pub(crate) fn arithmetic(freshness: &Freshness, stale_from: Option<Millis>, now:
     let source = freshness.source.as_str();
     let clause = freshness.source.clause();
     let seconds = |ms: u64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
-    let left = freshness.left_ms(now, stale_from);
+    let left = freshness.left_ms(now, None);
     let mut line = format!(
         "lifetime {} s ({source}, {clause}) - age {} s ({} on arrival + {} here, RFC 9111 §4.2.3) = {}{} s left",
         seconds(freshness.lifetime_ms),
@@ -261,8 +261,8 @@ pub(crate) fn arithmetic(freshness: &Freshness, stale_from: Option<Millis>, now:
         if left < 0 { "-" } else { "" },
         seconds(left.unsigned_abs()),
     );
-    if stale_from.is_some() {
-        line.push_str("; a soft purge ended it");
+    if let Some(from) = stale_from {
+        line.push_str(&format!("; a soft purge ended it {} s ago", seconds(now.saturating_sub(from))));
     }
     if let Some(refused) = freshness.stale_refused {
         line.push_str("; never stale: ");

@@ -86,6 +86,42 @@ fn an_explanation_says_which_parts_are_stored() {
 }
 
 #[test]
+fn each_answer_counts_as_one_result() {
+    const CLIENTS: usize = 10;
+    let world = World::new();
+    // Of those who wait, none may have what the first one gets.
+    let upstream = Upstream::start(|asked| {
+        let fields = match asked.target() {
+            "/old" => &[FRESH[0], ("age", "9999")][..],
+            _ => &[("cache-control", "private, max-age=9")],
+        };
+        Answer::Held(Vec::new(), response(200, fields, "hello"))
+    });
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    let asking: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let address = edge.address.clone();
+            std::thread::spawn(move || {
+                Request::get("/").field("Host", "site.test").send(&address).unwrap().status
+            })
+        })
+        .collect();
+    let waiting = (CLIENTS - 1) as f64;
+    wait_until("the others to wait", SOON, || edge.metric("bakehouse_edge_collapsed_total", &[]) >= waiting);
+    upstream.release();
+    for status in asking {
+        assert_eq!(status.join().unwrap(), 200);
+    }
+    assert_eq!(edge.get("/old").status, 200);
+    upstream.fall_over(true);
+    assert_eq!(edge.get("/failed").status, 502);
+    let results = |of: &[&str]| edge.metric("bakehouse_edge_results_total", of);
+    let all = edge.metric("bakehouse_edge_requests_total", &[]);
+    assert_eq!((results(&[]), all), (all, (CLIENTS + 2) as f64));
+    assert_eq!((results(&["forward"]), results(&["failed"])), ((CLIENTS + 1) as f64, 1.0));
+}
+
+#[test]
 fn an_upstream_that_is_not_checked_any_more_has_passed_nothing() {
     let world = World::new();
     let sick = Upstream::start(|asked| {
