@@ -217,9 +217,11 @@ impl<'a> Source<'a> {
             title: config.include_title.then(|| title.unwrap_or_default().to_owned()),
             description: config.include_description.then(|| description.unwrap_or_default().to_owned()),
             // An index for Fuse has no dates.
-            date: date
-                .filter(|_| config.include_date && config.index_format.is_elasticlunr())
-                .map(Date::time),
+            date: match date.map(Date::time) {
+                None if !site.beyond_zola => None,
+                date => Some(date.unwrap_or_default()),
+            }
+            .filter(|_| config.include_date && config.index_format.is_elasticlunr()),
             body: text,
             path: config.include_path.then(|| path.to_string()),
         };

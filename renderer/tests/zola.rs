@@ -1093,12 +1093,12 @@ fn files_that_zola_takes_for_no_templates_are_read_where_one_names_them() {
 
 #[test]
 fn search_indexes_of_both_kinds() {
-    let site = |format: &str| {
+    let site = |format: &str, more: &[(&'static str, &'static str)]| {
         let config = format!(
             "base_url = \"https://x.example\"\nbuild_search_index = true\n[search]\nindex_format = \"{format}\"\ninclude_description = true\ninclude_date = true\ninclude_path = true\ntruncate_content_length = 5\n"
         );
-        render(&with(&[
-            ("zola.toml", config.leak()),
+        let files = [
+            ("zola.toml", &*config.leak()),
             ("content/_index.md", "+++\ntitle = \"Home\"\n+++\nWelcome"),
             (
                 "content/a.md",
@@ -1106,21 +1106,29 @@ fn search_indexes_of_both_kinds() {
             ),
             ("content/b.md", "+++\ntitle = \"B\"\nin_search_index = false\n+++\n"),
             ("content/loose/o.md", "+++\ntitle = \"No section lists it\"\n+++\n"),
-        ]))
-        .unwrap()
-        .1
+        ];
+        render(&with(&[&files, more].concat())).unwrap().1
     };
-    let files = site("fuse_json");
+    let files = site("fuse_json", &[]);
     insta::assert_snapshot!(text(&files, "search_index.en.json"), @r#"[{"url":"https://x.example/","title":"Home","description":"","body":"Welco","path":"/"},{"url":"https://x.example/a/","title":"A","description":"D","body":"Bold ","path":"/a/"}]"#);
     assert!(!files.contains_key("elasticlunr.min.js"));
-    let files = site("fuse_javascript");
+    let files = site("fuse_javascript", &[]);
     assert!(text(&files, "search_index.en.js").starts_with("window.searchIndex = [{"));
-    let files = site("elasticlunr_javascript");
+    let files = site("elasticlunr_javascript", &[]);
     assert!(text(&files, "elasticlunr.min.js").contains("elasticlunr"));
     let index = text(&files, "search_index.en.js");
     assert!(index.starts_with("window.searchIndex = {") && index.ends_with("};"), "{index}");
     assert!(index.contains("\"fields\":[\"title\",\"description\",\"date\",\"path\",\"body\"]"), "{index}");
     assert!(index.contains("\"date\":\"2026-01-02T00:00:00Z\""), "{index}");
+    // Without a date, what follows it moves up, as in Zola; in a site of our own it stays in its place.
+    let index =
+        |more: &[(&'static str, &'static str)]| text(&site("elasticlunr_json", more), "search_index.en.json");
+    let moved = r#"{"date":"/","description":"","id":"https://x.example/","path":"Welco","title":"Home"}"#;
+    assert!(index(&[]).contains(moved), "{}", index(&[]));
+    let own = index(&[("bakehouse.toml", "")]);
+    let in_place =
+        r#"{"body":"Welco","date":"","description":"","id":"https://x.example/","path":"/","title":"Home"}"#;
+    assert!(own.contains(in_place), "{own}");
 }
 
 #[test]

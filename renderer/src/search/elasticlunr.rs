@@ -41,8 +41,9 @@ impl Words {
     }
 
     /// The words of a text as they are looked up; none for those that are not.
-    fn of_text(&mut self, text: &str, mut each: impl FnMut(&str)) {
-        for word in self.language.tokenize(text) {
+    fn of_text(&mut self, field: &str, text: &str, mut each: impl FnMut(&str)) {
+        let words = if field == "path" { words_of_path(text) } else { self.language.tokenize(text) };
+        for word in words {
             if let Some(known) = self.stems.get(&word) {
                 known.iter().for_each(|stem| each(stem));
                 continue;
@@ -100,15 +101,17 @@ fn fields(config: &SearchConfig) -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, wanted)| wanted.then_some(name)).collect()
 }
 
-fn text<'a>(item: &'a Item, field: &str) -> &'a str {
-    let text = match field {
-        "title" => &item.title,
-        "description" => &item.description,
-        "date" => &item.date,
-        "path" => &item.path,
-        _ => &item.body,
-    };
-    text.as_deref().unwrap_or("")
+/// The texts of the fields, in that order. As in Zola, of what has no date each field after that has the text of the next:
+/// nothing is in the last.
+fn texts(item: &Item) -> impl Iterator<Item = &str> {
+    let Item { url: _, title, description, date, path, body } = item;
+    [title, description, date, path, body].into_iter().filter_map(Option::as_deref)
+}
+
+/// The words of an address: what slashes and hyphens part.
+fn words_of_path(path: &str) -> Vec<String> {
+    let parts = path.split(|c: char| c.is_whitespace() || matches!(c, '-' | '/'));
+    parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// The words of an item.
@@ -119,9 +122,9 @@ pub(super) fn terms(config: &SearchConfig, code: &str, item: &Item) -> Terms {
         let mut counts: BTreeMap<Box<str>, u32> = BTreeMap::new();
         let (mut all, mut terms, mut lengths) = (String::new(), Vec::new(), Vec::new());
         let mut places: HashMap<Box<str>, u32> = HashMap::new();
-        for (field, name) in fields(config).into_iter().enumerate() {
+        for (field, (name, text)) in fields(config).into_iter().zip(texts(item)).enumerate() {
             let mut length = 0;
-            words.of_text(text(item, name), |word| {
+            words.of_text(name, text, |word| {
                 length += 1;
                 match counts.get_mut(word) {
                     Some(count) => *count += 1,
@@ -156,8 +159,8 @@ pub(super) fn index(config: &SearchConfig, code: &str, pages: &[impl AsRef<Fragm
             field.entry(word).or_default().push((number as u32, term.count));
         }
     }
-    let texts: usize = pages.iter().map(|page| page.as_ref().bytes()).sum();
-    let mut out = String::with_capacity(texts * 4);
+    let bytes: usize = pages.iter().map(|page| page.as_ref().bytes()).sum();
+    let mut out = String::with_capacity(bytes * 4);
     let names: Vec<String> = fields.iter().map(|field| quoted(field)).collect();
     let steps: Vec<String> = language.make_pipeline().queue.iter().map(|step| quoted(&step.name())).collect();
     let version = quoted(elasticlunr::ELASTICLUNR_VERSION);
@@ -179,20 +182,17 @@ pub(super) fn index(config: &SearchConfig, code: &str, pages: &[impl AsRef<Fragm
         out.push('}');
     }
     out.push_str("},\"documentStore\":{\"save\":true,\"docs\":{");
-    let mut with_ref: Vec<&str> = fields.iter().copied().chain(["id"]).collect();
-    with_ref.sort_unstable();
     for (number, page) in pages.iter().enumerate() {
         comma(&mut out, number);
         out.push_str(&refs[number]);
         out.push_str(":{");
-        for (place, field) in with_ref.iter().enumerate() {
+        let item = &page.as_ref().item;
+        let mut shown: Vec<(&str, &str)> =
+            fields.iter().copied().zip(texts(item)).chain([("id", item.url.as_str())]).collect();
+        shown.sort_unstable();
+        for (place, (field, text)) in shown.into_iter().enumerate() {
             comma(&mut out, place);
-            out.push_str(&quoted(field));
-            out.push(':');
-            match *field {
-                "id" => out.push_str(&refs[number]),
-                field => out.push_str(&quoted(text(&page.as_ref().item, field))),
-            }
+            out.push_str(&format!("{}:{}", quoted(field), quoted(text)));
         }
         out.push('}');
     }
@@ -201,9 +201,10 @@ pub(super) fn index(config: &SearchConfig, code: &str, pages: &[impl AsRef<Fragm
         comma(&mut out, number);
         out.push_str(&refs[number]);
         out.push_str(":{");
-        for (place, field) in sorted.iter().enumerate() {
+        let lengths = &page.as_ref().terms.lengths;
+        for (place, field) in sorted.iter().filter(|field| **field < lengths.len()).enumerate() {
             comma(&mut out, place);
-            out.push_str(&format!("{}:{}", names[*field], page.as_ref().terms.lengths[*field]));
+            out.push_str(&format!("{}:{}", names[*field], lengths[*field]));
         }
         out.push('}');
     }
@@ -277,44 +278,61 @@ mod tests {
 
     use super::*;
 
-    fn item(url: &str, title: &str, body: &str) -> Item {
+    fn item(url: &str, title: &str, date: Option<&str>, body: &str) -> Item {
         Item {
             url: url.to_owned(),
             title: Some(title.to_owned()),
-            description: None,
-            date: Some("2026-01-02".to_owned()),
+            description: Some(String::new()),
+            date: date.map(str::to_owned),
             body: Some(body.to_owned()),
-            path: None,
+            path: url.strip_prefix("https://a.example").map(str::to_owned),
         }
     }
 
     #[test]
     fn an_index_is_that_of_the_crate() {
-        let config =
-            SearchConfig { include_description: true, include_date: true, ..SearchConfig::default() };
+        let config = SearchConfig {
+            include_description: true,
+            include_date: true,
+            include_path: true,
+            ..SearchConfig::default()
+        };
+        let date = Some("2026-01-02");
         let items = [
-            item("https://a.example/", "", ""),
+            item("https://a.example/", "", None, ""),
             item(
                 "https://a.example/\"quoted\"/",
                 "Bread \"and\" butter",
+                date,
                 "flour flours flour-mill \u{1} é Über",
             ),
-            item("https://a.example/b/", "Crêpes à la carte 🥐", "the of and a b ab abc abcd — 12 3.5 x_y"),
             item(
-                "https://a.example/c/",
+                "https://a.example/b/the-best bread/",
+                "Crêpes à la carte 🥐",
+                None,
+                "the of and a b ab abc abcd — 12 3.5 x_y",
+            ),
+            item(
+                "https://a.example/c-runs/",
                 "Running runs run",
+                date,
                 "run\nrunning\t\"runs\" the the the bread butter",
             ),
         ];
         for code in ["en", "de", "fr", "ru", "tr", "xx", "pt-BR"] {
             let fields = fields(&config);
             let short = code.split('-').next().unwrap();
-            let mut theirs = match lang::from_code(short) {
-                Some(language) => elasticlunr::Index::with_language(language, &fields),
-                None => elasticlunr::Index::new(&fields),
+            let theirs = match lang::from_code(short) {
+                Some(language) => elasticlunr::IndexBuilder::with_language(language),
+                None => elasticlunr::IndexBuilder::new(),
             };
+            let with_field = |index: elasticlunr::IndexBuilder, field: &&str| match *field {
+                "path" => index.add_field_with_tokenizer(field, Box::new(words_of_path)),
+                field => index.add_field(field),
+            };
+            let mut theirs = fields.iter().fold(theirs, with_field).build();
             for item in &items {
-                theirs.add_doc(&item.url, fields.iter().map(|field| text(item, field)));
+                theirs.add_doc(&item.url, texts(item));
             }
             let ours: Vec<Arc<Fragment>> = items
                 .iter()
