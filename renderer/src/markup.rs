@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use pulldown_cmark::{CowStr, Event, Parser};
+
 /// Where the closing tag of an element begins, or the end.
 pub(crate) fn end_of(text: &str, name: &str) -> usize {
     let mut from = 0;
@@ -128,8 +130,8 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
         match reference(rest) {
-            Some((c, length)) => {
-                out.push(c);
+            Some((meant, length)) => {
+                out.push_str(&meant);
                 rest = &rest[length..];
             }
             None => {
@@ -142,11 +144,11 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The character that a text begins with a reference to, and the reference's length in bytes.
-fn reference(text: &str) -> Option<(char, usize)> {
-    // The longest that is known here is `&#1114111;`.
-    let end = text.bytes().take(11).position(|b| b == b';')?;
-    let name = &text[1..end];
+/// What the reference stands for that a text begins with, and the reference's length in bytes.
+fn reference(text: &str) -> Option<(CowStr<'_>, usize)> {
+    // The longest is `&CounterClockwiseContourIntegral;`.
+    let end = text.bytes().take(33).position(|b| b == b';')?;
+    let (reference, name) = (&text[..=end], &text[1..end]);
     let c = match name {
         "amp" => '&',
         "lt" => '<',
@@ -154,16 +156,31 @@ fn reference(text: &str) -> Option<(char, usize)> {
         "quot" => '"',
         "apos" => '\'',
         "nbsp" => '\u{a0}',
-        _ => {
-            let number = name.strip_prefix('#')?;
-            let code = match number.strip_prefix(['x', 'X']) {
-                Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
-                None => number.parse(),
-            };
-            char::from_u32(code.ok()?)?
-        }
+        _ => match name.strip_prefix('#') {
+            Some(number) => {
+                let code = match number.strip_prefix(['x', 'X']) {
+                    Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
+                    None => number.parse(),
+                };
+                char::from_u32(code.ok()?)?
+            }
+            None if name.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                return Some((named(reference)?, end + 1));
+            }
+            None => return None,
+        },
     };
-    Some((c, end + 1))
+    Some((CowStr::from(c), end + 1))
+}
+
+/// What a reference by name stands for: markdown knows all of them.
+fn named(reference: &str) -> Option<CowStr<'_>> {
+    let mut texts = Parser::new(reference).filter_map(|event| match event {
+        Event::Text(text) => Some(text),
+        _ => None,
+    });
+    let meant = texts.next().filter(|text| **text != *reference);
+    meant.filter(|_| texts.next().is_none())
 }
 
 /// Whether a fragment is good on every page: none, the top (HTML 7.4.6.4), or a text to find.
@@ -184,6 +201,7 @@ mod tests {
             ("&lt;&quot;&#39;", "<\"'"),
             ("a & b &unknown; &#xZ; &#1114112; &", "a & b &unknown; &#xZ; &#1114112; &"),
             ("é&ampé;", "é&ampé;"),
+            ("&copy;&hellip;&NotEqualTilde;&amP;", "©…≂̸&amP;"),
         ] {
             assert_eq!(decoded(text), meant, "{text}");
         }

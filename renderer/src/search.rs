@@ -19,6 +19,7 @@ use crate::diagnostic::Diagnostic;
 use crate::front_matter::Date;
 use crate::job::plain_file;
 use crate::library::{Content, Library, PageId, SectionId};
+use crate::markup::{self, Markup};
 use crate::math;
 use crate::site::{Rendered, Site};
 
@@ -41,37 +42,50 @@ struct Item {
     path: Option<String>,
 }
 
-/// The text of HTML: markup goes, and blocks of code with it; what is escaped stays so, and no line is empty. A formula of
-/// content is its source.
+/// Elements of which nothing is read: what is in them is no text, or drawn.
+const UNREAD: [&str; 6] = ["script", "style", "pre", "svg", "math", "template"];
+
+/// The text of HTML: markup goes, and blocks of code with it; special characters are escaped, and no line is empty. A formula
+/// of content is its source.
 fn text_of(html: &str, has_math: bool) -> String {
     let mut out = String::with_capacity(html.len());
     let mut rest = html;
-    while let Some(start) = rest.find('<') {
-        out.push_str(&rest[..start]);
+    while let Some(start) = memchr::memchr(b'<', rest.as_bytes()) {
+        add_text(&mut out, &rest[..start]);
         let tail = &rest[start..];
-        if let Some(comment) = tail.strip_prefix("<!--") {
-            rest = comment.find("-->").map_or("", |end| &comment[end + 3..]);
-            continue;
-        }
         if let Some((source, after)) = math::source(tail).filter(|_| has_math) {
             out.push_str(source);
             rest = after;
             continue;
         }
-        let skipped = ["script", "style", "pre"].iter().find(|name| {
-            let after = tail[1..].strip_prefix(**name);
-            after.is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
-        });
-        let end = match skipped {
-            Some(name) => tail.find(&format!("</{name}")).and_then(|i| tail[i..].find('>').map(|j| i + j)),
-            None => tail.find('>'),
+        let Some(Markup { kind, length }) = Markup::read(tail) else {
+            out.push_str("&lt;");
+            rest = &tail[1..];
+            continue;
         };
-        rest = end.map_or("", |end| &tail[end + 1..]);
+        rest = &tail[length..];
+        if let markup::Kind::Open { name, empty: false, .. } = kind
+            && UNREAD.contains(&name.as_str())
+        {
+            rest = &rest[markup::end_of(rest, &name)..];
+        }
     }
-    out.push_str(rest);
-    let plain = out.replace("&quot;", "\"").replace("&#39;", "'").replace('\u{a0}', "&nbsp;");
-    let lines = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    add_text(&mut out, rest);
+    let lines = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Adds a text of HTML, in which only what must be is escaped.
+fn add_text(out: &mut String, text: &str) {
+    for c in markup::decoded(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\u{a0}' => out.push_str("&nbsp;"),
+            c => out.push(c),
+        }
+    }
 }
 
 /// Bytes of what pages add to their indexes that a renderer remembers; what more pages add is made anew for each index.
@@ -365,5 +379,10 @@ mod tests {
         assert_eq!(text_of("<p>a <b>b</b>&amp;c</p>\n<script>x</script>\n<p>d", false), "a b&amp;c\nd");
         assert_eq!(text_of("a <pre><code>x</code></pre> <pre-view>b</pre-view>", false), "a b");
         assert_eq!(text_of("a<!-- <b> > --> b&quot;\u{a0}c", false), "a b\"&nbsp;c");
+        assert_eq!(
+            text_of("<a title=\"x>y\">&copy; &#8230; 1 < 2 > &x;</a>", false),
+            "© … 1 &lt; 2 &gt; &amp;x;"
+        );
+        assert_eq!(text_of("a <SVG><title>b</title></SVG> <svg/>c<template>d</template>", false), "a c");
     }
 }
