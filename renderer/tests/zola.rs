@@ -257,6 +257,9 @@ fn notes_are_numbered_as_they_are_written() {
     </ol>
     </section>
     "##);
+    let named = ("content/p.md", "+++\n+++\nA[^größe].\n\n[^größe]: G.\n");
+    let html = shown("{{ page.content | safe }}", &[config, named]);
+    assert!(html.contains("<a href=\"#fn-größe\">") && html.contains("<a href=\"#fr-größe-1\">"), "{html}");
     let twice = ("content/p.md", "+++\n+++\nA[^a].\n\n[^a]: One.\n\n[^a]: Two.\n");
     assert_eq!(shown("{{ page.content | safe }}", &[config, twice]).matches("<li id=\"fn-a\">").count(), 2);
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use pulldown_cmark::{CowStr, Event, Tag, TagEnd};
-use pulldown_cmark_escape::escape_href;
 
 use super::{Spanned, Writer, skip_to_end};
 use crate::highlight::escape;
@@ -61,7 +60,7 @@ impl<'a> Writer<'_, 'a> {
         let mut html = String::from("<sup class=\"footnote-reference\" id=\"fr-");
         escape(&mut html, name);
         let _ = write!(html, "-{times}\"><a href=\"#fn-");
-        let _ = escape_href(&mut html, name);
+        escape(&mut html, name);
         let _ = write!(html, "\">[{number}]</a></sup>");
         self.result.anchors.push(format!("fr-{name}-{times}"));
         self.out.push(Event::InlineHtml(html.into()));
@@ -76,7 +75,7 @@ impl<'a> Writer<'_, 'a> {
             let mut back = String::new();
             for n in 1..=*times {
                 back.push_str(" <a href=\"#fr-");
-                let _ = escape_href(&mut back, name);
+                escape(&mut back, name);
                 let _ = write!(back, "-{n}\">↩");
                 if n > 1 {
                     let _ = write!(back, "{n}");
