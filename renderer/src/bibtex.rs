@@ -188,7 +188,12 @@ impl<'a> Parser<'a> {
 
     fn entry(&mut self, kind: &str, close: char) -> Result<Value, String> {
         self.skip();
-        let citation = self.name();
+        let length = self.rest().find([',', close]).unwrap_or(self.rest().len());
+        let citation = self.rest()[..length].trim_end();
+        if citation.contains(['=', '{', '"']) {
+            return Err(self.wrong("`,` is missing"));
+        }
+        self.at += length;
         let mut tags = Map::new();
         loop {
             self.skip();
@@ -258,6 +263,9 @@ Another comment!
             parsed.split_once("\"bibliographies\": ").unwrap().1.to_owned()
         };
         insta::assert_snapshot!(tags("a = V # { w}, month = jan"), @r#"[{"entry_type": "PhdThesis", "citation_key": "k", "tags": {"a": "v w", "month": "January"}}]}"#);
+        assert!(
+            parse("@misc{key with spaces , a = {b}}").unwrap().to_string().contains("\"key with spaces\"")
+        );
         insta::assert_snapshot!(tags("a = v, b = \"x\" # none, c = \"x\" # 2, month = Jan, year = 2026"), @r#"[{"entry_type": "PhdThesis", "citation_key": "k", "tags": {"year": "2026"}}]}"#);
         let doubled: String =
             (1..40).map(|n| format!("@string{{v{n} = v{m} # v{m}}}\n", m = n - 1)).collect();
@@ -270,6 +278,6 @@ Another comment!
         assert_eq!(parse("\n@book{k, a = {b").unwrap_err(), "a brace is not closed in line 2");
         assert_eq!(parse("@preamble{b}").unwrap_err(), "a variable is not defined in line 1");
         assert!(parse("@book k").is_err());
-        assert!(parse("@book{k a = {b}}").is_err());
+        assert_eq!(parse("@book{k a = {b}}").unwrap_err(), "`,` is missing in line 1");
     }
 }
