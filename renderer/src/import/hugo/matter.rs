@@ -1,5 +1,6 @@
 //! Front matter of Hugo under the names of here.
 
+use jiff::fmt::strtime::BrokenDownTime;
 use jiff::{Timestamp, civil};
 use toml::value::Datetime;
 use toml::{Table, Value};
@@ -73,7 +74,8 @@ pub(super) fn convert(
         }
     }
     let aliases = take(&mut matter, "aliases").iter().flat_map(texts).collect::<Vec<_>>();
-    let below_language = (settings.in_folder_of_language && entry.language.is_none())
+    let is_redirected = settings.has_language_redirect && entry.address == "/";
+    let below_language = (entry.language.is_none() && (settings.in_folder_of_language || is_redirected))
         .then(|| format!("/{}{}", settings.language, entry.address));
     let aliases = aliases.iter().map(|alias| rooted(entry, alias, settings));
     let aliases = aliases.chain(entry.placed.alias.clone()).chain(below_language);
@@ -335,8 +337,47 @@ fn dates(
 }
 
 fn moment(value: &Value) -> Option<Datetime> {
-    value.as_datetime().copied().or_else(|| day_or_moment(value.as_str()?))
+    match value {
+        Value::Datetime(date) => Some(*date),
+        // Seconds since 1970.
+        Value::Integer(seconds) => Timestamp::from_second(*seconds).ok()?.to_string().parse().ok(),
+        Value::String(text) => day_or_moment(text).or_else(|| as_in_letters(text)),
+        _ => None,
+    }
 }
+
+/// How mail, Unix and Go write a date, but for the day of the week and names of zones.
+const IN_LETTERS: [&str; 6] = [
+    "%d %b %Y",
+    "%d %b %Y %H:%M:%S %z",
+    "%d %b %y %H:%M %z",
+    "%d-%b-%y %H:%M:%S %z",
+    "%b %d %H:%M:%S %Y",
+    "%b %d %H:%M:%S %z %Y",
+];
+
+/// `02 Jan 2026`, `Fri, 02 Jan 2026 10:00:00 +0100`, `Fri Jan  2 10:00:00 UTC 2026`: Hugo reads these too. To it, a zone that is
+/// named and not counted is UTC.
+fn as_in_letters(text: &str) -> Option<Datetime> {
+    let is_day = |word: &str| word.ends_with("day") || DAYS.contains(&word);
+    let is_zone = |word: &str| word.len() > 2 && word.bytes().all(|b| b.is_ascii_uppercase());
+    let words = text.split_whitespace().map(|word| word.trim_end_matches(',')).filter(|word| !is_day(word));
+    let plain = words.map(|word| if is_zone(word) { "+0000" } else { word }).collect::<Vec<_>>().join(" ");
+    IN_LETTERS.iter().find_map(|format| {
+        let read = BrokenDownTime::parse(format, &plain).ok()?;
+        let shown = match (read.offset(), read.hour()) {
+            (Some(offset), _) => {
+                let moment = offset.to_timestamp(read.to_datetime().ok()?).ok()?;
+                moment.display_with_offset(offset).to_string()
+            }
+            (None, Some(_)) => read.to_datetime().ok()?.to_string(),
+            (None, None) => read.to_date().ok()?.to_string(),
+        };
+        shown.parse().ok()
+    })
+}
+
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// A moment to compare with: a day is its midnight in UTC.
 fn seconds(date: &Datetime) -> Option<i64> {
@@ -380,6 +421,25 @@ mod tests {
             );
         }
         assert!(day_or_moment("yesterday").is_none());
+        for (written, read) in [
+            ("02 Jan 2026", "2026-01-02"),
+            ("Fri, 02 Jan 2026 10:00:00 +0100", "2026-01-02T10:00:00+01:00"),
+            ("Fri, 2 Jan 2026 10:00:00 GMT", "2026-01-02T10:00:00+00:00"),
+            ("02 Jan 26 10:00 CET", "2026-01-02T10:00:00+00:00"),
+            ("Friday, 02-Jan-26 10:00:00 UTC", "2026-01-02T10:00:00+00:00"),
+            ("Fri Jan  2 10:00:00 2026", "2026-01-02T10:00:00"),
+            ("Fri Jan  2 10:00:00 UTC 2026", "2026-01-02T10:00:00+00:00"),
+            ("Fri Jan 02 10:00:00 -0700 2026", "2026-01-02T10:00:00-07:00"),
+        ] {
+            let shown = moment(&Value::from(written)).map(|date| date.to_string());
+            assert_eq!(shown.as_deref(), Some(read), "{written}");
+        }
+        let shown = moment(&Value::from(1_767_348_000)).map(|date| date.to_string());
+        assert_eq!(shown.as_deref(), Some("2026-01-02T10:00:00Z"));
+        // Hugo reads none of these either.
+        for written in ["January 2, 2026", "01/02/2026", "2 Jan"] {
+            assert!(moment(&Value::from(written)).is_none(), "{written}");
+        }
         let second = |text: &str| seconds(&day_or_moment(text).unwrap());
         assert!(second("2026-01-02T00:00:01Z") > second("2026-01-02"));
         assert!(second("2026-01-02T00:30:00+01:00") < second("2026-01-02"));

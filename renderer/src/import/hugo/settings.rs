@@ -76,6 +76,8 @@ pub(super) struct Settings {
     pub(super) cascade: Option<Value>,
     /// Whether the pages of the default language were below its code.
     pub(super) in_folder_of_language: bool,
+    /// Whether the code of the default language alone leads to the front page: where there are others, and on one host.
+    pub(super) has_language_redirect: bool,
 }
 
 impl Settings {
@@ -117,6 +119,10 @@ impl Settings {
         let in_folder_of_language = take(&mut rest, "defaultContentLanguageInSubdir")
             == Some(Value::Boolean(true))
             && !languages.is_empty();
+        let is_off = take(&mut rest, "disableDefaultLanguageRedirect") == Some(Value::Boolean(true));
+        let has_language_redirect = !is_off
+            && !languages.is_empty()
+            && !languages.values().any(|language| find(language, "baseURL").is_some());
         if in_folder_of_language {
             let said = format!(
                 "addresses were below /{language}/ and are at the root now: those of pages and sections are aliases, and those of terms, of feeds and of files are not"
@@ -145,6 +151,7 @@ impl Settings {
             params,
             cascade,
             in_folder_of_language,
+            has_language_redirect,
             rest,
         })
     }

@@ -208,6 +208,22 @@ fn addresses_below_the_default_language_are_aliases() {
 }
 
 #[test]
+fn the_code_of_the_default_language_leads_to_the_front_page() {
+    let front = |config: &str| {
+        let files =
+            [("content/_index.md", "---\ntitle: Home\n---\n"), ("content/p.md", "---\ntitle: P\n---\n")];
+        let made = imported(config, &files);
+        assert!(!text(&made, "content/p.md").contains("aliases"));
+        text(&made, "content/_index.md")
+    };
+    let two = "[languages.en]\nweight = 1\n[languages.de]\nweight = 2\n";
+    assert!(front(two).contains("aliases = [\"/en/\"]"));
+    assert!(!front(&format!("disableDefaultLanguageRedirect = true\n{two}")).contains("aliases"));
+    assert!(!front(&format!("{two}baseURL = \"https://de.example\"\n")).contains("aliases"));
+    assert!(!front("").contains("aliases"));
+}
+
+#[test]
 fn a_date_in_a_name_leaves_the_slug_behind_it() {
     let made = imported(
         "[frontmatter]\ndate = [\":filename\", \":default\"]\n[permalinks]\nblog = \"/:year/:slugorfilename/\"\n",
