@@ -207,6 +207,8 @@ pub(crate) struct Needs {
     pub(crate) term_pages: bool,
     /// The same of the section that is rendered.
     pub(crate) section_pages: bool,
+    /// Whether it may read the text of that section.
+    pub(crate) section_text: bool,
     /// The dynamic sources it names.
     pub(crate) data: Vec<String>,
     /// Whether it may read data without a name.
@@ -231,6 +233,7 @@ impl Needs {
             terms_counted_only: false,
             term_pages: true,
             section_pages: true,
+            section_text: true,
             data: Vec::new(),
             all_data: true,
             extra: true,

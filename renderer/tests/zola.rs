@@ -1225,6 +1225,28 @@ fn feeds_of_any_name_and_of_languages_sections_and_terms() {
 }
 
 #[test]
+fn feeds_of_sections_see_all_of_the_section() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example/sub\"\nfeed_filenames = [\"all.txt\", \"some.txt\"]\n"),
+        ("bakehouse.toml", ""),
+        ("templates/all.txt", "{{ section.content | safe }}{{ section.toc | length }} {% for p in section.pages %}{{ p.title }} {{ p.content | safe }}{% endfor %}"),
+        ("templates/some.txt", "{{ section.title }} {{ section.pages | length }} {{ pages | length }}"),
+        ("content/s/_index.md", "+++\ntitle = \"S\"\nsort_by = \"title\"\ngenerate_feeds = true\n+++\n# H\n[a](@/s/a.md)"),
+        ("content/s/a.md", "+++\ntitle = \"A\"\n+++\n*a*"),
+        ("content/s/b.md", "+++\ntitle = \"B\"\ndate = 2026-01-02\n+++\n*b*"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    insta::assert_snapshot!(text(&files, "s/all.txt"), @r#"
+    <h1 id="h">H</h1>
+    <p><a href="https://x.example/sub/s/a/">a</a></p>
+    1 A <p><em>a</em></p>
+    B <p><em>b</em></p>
+    "#);
+    assert_eq!(text(&files, "s/some.txt"), "S 2 1");
+}
+
+#[test]
 fn transparent_sections_orphans_and_inherited_templates() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\n"),

@@ -90,8 +90,14 @@ pub(super) fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries)
     match of {
         FeedOf::Language(_) => names.push("section:/".to_owned()),
         FeedOf::Section(id) => {
-            let fields = site.engine.mentioned.and(Fields::FRONT);
-            context.insert_value("section", site.section_value(*id, fields, true, true));
+            let section = if needs.section_text || needs.section_pages {
+                site.note_section(*id, Fields::ALL, true);
+                let rendered = site.section_html(*id, true)?;
+                site.own_section_value(*id, &rendered, &needs, true, !needs.section_pages)
+            } else {
+                site.section_value(*id, site.engine.mentioned.and(Fields::FRONT), true, true)
+            };
+            context.insert_value("section", section);
             names.push(format!("section:{}", library.section(*id).path));
         }
         FeedOf::Term(index, number) => {

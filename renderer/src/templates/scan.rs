@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use blake3::Hash;
 use regex::Regex;
 
-use super::{Field, Needs, Sheaf};
+use super::{Field, Fields, Needs, Sheaf};
 use crate::theme;
 use fields::{
     asks, counts_pages_only, counts_terms_only, fields_of_others, names, reads_all_data, reads_whole,
@@ -230,8 +230,12 @@ impl<'a> Scan<'a> {
         // The built-in theme shows what is paginated by its pagers alone.
         let of_theme = closure.iter().filter(|name| name.starts_with(theme::THEME_PREFIX));
         let of_theme: Vec<&str> = of_theme.map(|name| &*self.bodies[name.as_str()]).collect();
-        let all_but_pages = Field::ALL.iter().filter(|field| **field != Field::Pages);
-        let all_but_pages: Vec<&str> = all_but_pages.map(|field| field.name()).collect();
+        let all_but = |these: Fields| -> Vec<&str> {
+            let others = Field::ALL.iter().filter(|field| !these.has(**field));
+            others.map(|field| field.name()).collect()
+        };
+        let all_but_pages = all_but(Fields::of(&[Field::Pages]));
+        let all_but_text = all_but(Fields::CONTENT);
         Needs {
             fields: fields_of_others(&texts),
             pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
@@ -244,6 +248,7 @@ impl<'a> Scan<'a> {
                 .iter()
                 .filter(|text| !of_theme.contains(text))
                 .any(|text| reads_whole(&where_paginated(text), "section", &all_but_pages)),
+            section_text: texts.iter().any(|text| reads_whole(text, "section", &all_but_text)),
             all_data: texts.iter().any(|text| reads_all_data(text)),
             extra: texts.iter().any(|text| text.contains("extra") || reads_any(text)),
             asks: texts.iter().any(|text| asks(text)),
@@ -281,7 +286,7 @@ impl<'a> Scan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::templates::{Engine, Fields};
+    use crate::templates::Engine;
 
     fn sheaf(templates: &[(&str, &str)]) -> Sheaf {
         Sheaf {
