@@ -452,7 +452,11 @@ fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     let needs = site.engine.needs(template);
     let mut context = site.context(&page.lang, false);
     site.place(&mut context, &page.path);
-    context.insert_value("page", site.own_page_value(id, &rendered, needs.fields, false));
+    let own = match needs.compares {
+        true => site.page_value(id, Fields::ALL, false),
+        false => site.own_page_value(id, &rendered, needs.fields, false),
+    };
+    context.insert_value("page", own);
     let body = render(site, template, &context, &page.source, false, &needs)?;
     let mut names = vec![format!("page:{}", page.path)];
     if let Some(section) = page.section {
@@ -522,7 +526,11 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
         path = pager.path_of(n);
         context.insert_value("paginator", pager.value(site, needs.fields));
     }
-    context.insert_value("section", site.own_section_value(id, &rendered, &needs, false, metadata_only));
+    let own = match needs.compares {
+        true => site.section_value(id, Fields::ALL, false, false),
+        false => site.own_section_value(id, &rendered, &needs, false, metadata_only),
+    };
+    context.insert_value("section", own);
     site.place(&mut context, &path);
     let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };
     let body = render(site, template, &context, &name, false, &needs)?;

@@ -209,6 +209,8 @@ pub(crate) struct Needs {
     pub(crate) section_pages: bool,
     /// Whether it may read the text of that section.
     pub(crate) section_text: bool,
+    /// Whether it compares the page or the section that is rendered as a whole with others: then all have all fields.
+    pub(crate) compares: bool,
     /// The dynamic sources it names.
     pub(crate) data: Vec<String>,
     /// Whether it may read data without a name.
@@ -234,6 +236,7 @@ impl Needs {
             term_pages: true,
             section_pages: true,
             section_text: true,
+            compares: true,
             data: Vec::new(),
             all_data: true,
             extra: true,

@@ -681,6 +681,27 @@ fn templates_that_look_fields_up_by_other_means_find_them_all() {
 }
 
 #[test]
+fn a_page_and_a_section_equal_themselves() {
+    let post = |n: u8| format!("+++\ntitle = \"P{n}\"\nweight = {n}\ntaxonomies.tags = [\"a\"]\n+++\n*{n}*");
+    let (one, two) = (post(1), post(2));
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n"),
+        ("content/s/_index.md", "+++\ntitle = \"S\"\nsort_by = \"weight\"\n+++\n*s*"),
+        ("content/s/a.md", one.leak()),
+        ("content/s/b.md", two.leak()),
+        ("templates/page.html", "{% set s = get_section(path='s/_index.md') %}{% for p in s.pages %}{{ p.title }}{% if p == page %}!{% endif %} {% endfor %}{{ page in s.pages }} {{ get_page(path='s/a.md') == page }} {% set t = get_taxonomy_term(kind='tags', term='a') %}{{ t.pages is containing(pat=page) }} {{ page.content | safe }}"),
+        ("templates/section.html", "{{ section == get_section(path='s/_index.md') }} {{ section.pages | length }} {{ section.content | safe }}"),
+        ("templates/taxonomy_list.html", ""),
+        ("templates/taxonomy_single.html", ""),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "s/a/index.html"), "P1! P2 true true true <p><em>1</em></p>\n");
+    assert_eq!(text(&files, "s/b/index.html"), "P1 P2! true false true <p><em>2</em></p>\n");
+    assert_eq!(text(&files, "s/index.html"), "true 2 <p><em>s</em></p>\n");
+}
+
+#[test]
 fn a_terms_name_must_leave_an_address() {
     let files = with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ntaxonomies = [{name = \"tags\"}]\n"),

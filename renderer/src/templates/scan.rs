@@ -11,8 +11,8 @@ use regex::Regex;
 use super::{Field, Fields, Needs, Sheaf};
 use crate::theme;
 use fields::{
-    asks, counts_pages_only, counts_terms_only, fields_of_others, names, reads_all_data, reads_whole,
-    where_paginated,
+    asks, compares_whole, counts_pages_only, counts_terms_only, fields_of_others, names, reads_all_data,
+    reads_whole, where_paginated,
 };
 pub(super) use fields::{mentioned_fields, reads_any};
 
@@ -236,8 +236,10 @@ impl<'a> Scan<'a> {
         };
         let all_but_pages = all_but(Fields::of(&[Field::Pages]));
         let all_but_text = all_but(Fields::CONTENT);
+        let compares = texts.iter().any(|text| compares_whole(text));
         Needs {
-            fields: fields_of_others(&texts),
+            fields: if compares { Fields::ALL } else { fields_of_others(&texts) },
+            compares,
             pages_counted_only: texts.iter().all(|text| counts_pages_only(text)),
             terms_counted_only: counts_terms_only(&texts),
             term_pages: texts.iter().any(|text| {

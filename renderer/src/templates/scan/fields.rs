@@ -180,6 +180,33 @@ pub(super) fn reads_whole(text: &str, name: &str, fields: &[&str]) -> bool {
     })
 }
 
+/// Whether a text compares `page` or `section` as a whole, or looks for it in a list.
+pub(super) fn compares_whole(text: &str) -> bool {
+    const EQUALS: [&str; 2] = ["==", "!="];
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    if !EQUALS.iter().chain(&["page in ", "section in ", " not in ", "pat"]).any(|part| text.contains(part)) {
+        return false;
+    }
+    let code = code_of(text);
+    ["page", "section"].iter().any(|name| {
+        code.match_indices(name).any(|(i, _)| {
+            let (before, after) = (&code[..i], &code[i + name.len()..]);
+            if before.ends_with(|c| word(c) || matches!(c, '.' | '"' | '\'' | '`' | '/' | '-'))
+                || after.starts_with(|c| {
+                    word(c) || matches!(c, '.' | '?' | '[' | '=') && !after.starts_with("==")
+                })
+            {
+                return false;
+            }
+            let (before, after) = (before.trim_end(), after.trim_start());
+            let is_bound = before.ends_with("for") || before.ends_with(',');
+            EQUALS.iter().any(|sign| before.ends_with(sign) || after.starts_with(sign))
+                || before.ends_with("pat=")
+                || (!is_bound && (after.starts_with("in ") || after.starts_with("not in ")))
+        })
+    })
+}
+
 /// A template's text without what only an output without a pager shows: the other branches of `if paginator`. The whole
 /// text, where what its tags mean is not plain to see.
 pub(super) fn where_paginated(text: &str) -> Cow<'_, str> {
@@ -303,6 +330,31 @@ mod tests {
             "{% if paginator %}a{% else %}b{% endif",
         ] {
             assert_eq!(where_paginated(whole), whole);
+        }
+    }
+
+    #[test]
+    fn comparisons_of_wholes() {
+        for text in [
+            "{% if p == page %}",
+            "{% if page != p %}",
+            "{{ page in s.pages }}",
+            "{{ section not in x }}",
+            "{% if x is containing(pat=page) %}",
+            "{% if a and section==s %}",
+        ] {
+            assert!(compares_whole(text), "{text}");
+        }
+        for text in [
+            "{% if p.path == page.path %}",
+            "{% for page in pages %}{% if x == 1 %}{% endif %}{% endfor %}",
+            "{% for k, page in pages %}{{ 1 == 1 }}",
+            "{{ <card page={page} /> }}{{ x == 'page' }}",
+            "{{ current_page == page_number }} {{ f(page=page, pat='x') }}",
+            "a page == b",
+            "{% if page?.title == \"x\" %}",
+        ] {
+            assert!(!compares_whole(text), "{text}");
         }
     }
 
