@@ -674,6 +674,13 @@ fn templates_that_look_fields_up_by_other_means_find_them_all() {
     assert!(site("{% set p = section.pages[0] %}{{ p[config.extra.field] }}").contains("In short"));
     let keys = site("{% set p = section.pages[0] %}{% for k, v in p %}{{ k }} {% endfor %}");
     assert!(keys.contains("title") && keys.contains("permalink"), "{keys}");
+    for walk in ["section.pages[0]", "section.pages | last", "section.pages[0].higher"] {
+        let keys = site(&*format!("{{% for k, v in {walk} %}}{{{{ k }}}} {{% endfor %}}").leak());
+        assert!(keys.contains("title") && keys.contains("permalink"), "{walk}: {keys}");
+    }
+    assert!(site("{{ section }}").contains("reading_time"));
+    // What is there is so, though nothing of it is read.
+    assert_eq!(site("{% set s = get_section(path='s/_index.md') %}{% if s %}yes{% endif %}"), "yes");
     assert_eq!(
         site("{{ section.pages[0] == section.pages[1] }} {{ section.pages | unique | length }}"),
         "false 2"

@@ -12,6 +12,9 @@ use crate::reads::{Node, note, unnoted};
 use crate::templates::{Field, Fields, Needs};
 use crate::value::{self, key};
 
+/// Without its path, one page could equal another, and a section that is there be nothing to `if`.
+const ALWAYS: Fields = Fields::of(&[Field::RelativePath]);
+
 impl Site {
     /// The value of a page for lists: of its content only what is asked for.
     pub(crate) fn page_value(self: &Arc<Self>, id: PageId, fields: Fields, absolute: bool) -> Value {
@@ -22,8 +25,6 @@ impl Site {
             return known;
         }
         const WHOLE: Fields = Fields::of(&[Field::Content, Field::Toc]);
-        // Without its path, one page could equal another.
-        const ALWAYS: Fields = Fields::of(&[Field::RelativePath]);
         let rendered = if fields.any(WHOLE) { self.page_html(id, absolute).ok() } else { None };
         let mut map = self.page_map(id, rendered.as_deref(), fields.or(ALWAYS), absolute);
         if rendered.is_none() && fields.has(Field::Summary) {
@@ -216,7 +217,8 @@ impl Site {
             return known;
         }
         let rendered = if fields.any(Fields::CONTENT) { self.section_html(id, absolute).ok() } else { None };
-        let map = self.section_map(id, rendered.as_deref(), fields, fields, absolute, metadata_only);
+        let own = fields.or(ALWAYS);
+        let map = self.section_map(id, rendered.as_deref(), own, fields, absolute, metadata_only);
         let made = value::map(map);
         let content = rendered.as_ref().map_or(0, |rendered| rendered.bytes());
         self.made.sections().insert(name, made.clone(), SECTION_VALUE_BYTES + content);

@@ -16,9 +16,14 @@ static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
         .ok()
 });
 
-/// A walk over the keys of something that is named as a whole.
-static WALK: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\bfor\s+\w+\s*,\s*\w+\s+in\s+\w+\s*[|%-]").ok());
+/// A walk over the keys of something that is named as a whole, or of one of many pages; a page or a section that is shown as it is.
+static WALK: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let one_of_pages = r"[^%}]*\.(?:pages\s*(?:\[[^%}]*\]|\|\s*(?:first|last|nth)\b[^%}]*)|lower|higher)";
+    Regex::new(&format!(
+        r"\bfor\s+\w+\s*,\s*\w+\s+in\s+(?:\w+\s*[|%-]|{one_of_pages}\s*-?%\}})|\{{\{{-?\s*(?:page|section)\s*(?:\||-?\}}\}})"
+    ))
+    .ok()
+});
 
 /// Whether a text may read fields whose names it does not say.
 pub(in crate::templates) fn reads_any(text: &str) -> bool {
