@@ -111,8 +111,9 @@ pub(crate) fn format(when: &Zoned, names: &Locale, pattern: &str) -> Result<Stri
                 out.push('\'');
                 continue;
             }
-            for quoted in chars.by_ref() {
-                if quoted == '\'' {
+            // Within quotes too, two of them are one that is meant.
+            while let Some(quoted) = chars.next() {
+                if quoted == '\'' && chars.next_if_eq(&'\'').is_none() {
                     break;
                 }
                 out.push(quoted);

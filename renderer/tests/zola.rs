@@ -1000,6 +1000,10 @@ fn filters_and_tests_of_templates() {
             "3. syyskuuta 2026 klo 0 kn",
         ),
         (
+            "{{ '2026-09-03' | date(locale='fr', format=\"'le' d, 'l''an' y, ''yy '''d'''\") | safe }}",
+            "le 3, l'an 2026, '26 'd'",
+        ),
+        (
             "{{ '<p>a  <b>b</b></p>' | striptags }} {{ '<p> <b>b</b> </p>' | spaceless | safe }}",
             "a  b <p><b>b</b></p>",
         ),
