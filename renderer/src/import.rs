@@ -124,6 +124,12 @@ pub fn zola(sources: &Sources) -> Result<Imported, Errors> {
             made.files.insert(path, Bytes::from(text));
         }
     }
+    let call = format!("<{} ", expression::DATE_PATTERN);
+    let has_call = |bytes: &Bytes| bytes.windows(call.len()).any(|part| part == call.as_bytes());
+    if made.files.iter().any(|(path, bytes)| template_name(path).is_some() && has_call(bytes)) {
+        let path = format!("templates/{}", shortcode::component_file("date_pattern.html", &names));
+        made.files.insert(path, Bytes::from(expression::date_pattern_template()));
+    }
     for (path, file) in sources.iter().filter(|(path, _)| is_content(path)) {
         let bytes = file.read().map_err(|e| unreadable(path, &e))?;
         if let Some(text) = made.text(path, &bytes) {

@@ -197,3 +197,28 @@ fn imported_bodies_keep_their_empty_lines() {
     );
     assert!(html.contains("<pre>d\n\ne</pre>"), "{html}");
 }
+
+/// A format that a configuration gives is known when the template runs.
+#[test]
+fn imported_dates_of_languages_take_formats_from_anywhere() {
+    let index = "{% set format = config.extra.format | default(value=\"%F\") %}{% for f in [format, \"%F\", \"d. MMM\", \"%Y年%m月%d日\", \"%A %e d'o'c'%y\"] %}\
+                 {{ \"2024-03-05T14:07:00Z\" | date(format=f, locale=\"fr\") | safe }}\n{% endfor %}\
+                 {{ \"2024-03-05\" | date(format=\"%-d o'clock %B\", locale=\"fr\") | safe }}";
+    let (files, notes) = imported(&[
+        (
+            "config.toml",
+            "base_url = \"https://x.example\"\n[extra]\nformat = \"%-d de %B, l'an %Y à %H:%M\"\n",
+        ),
+        ("content/_index.md", "+++\n+++\n"),
+        ("templates/index.html", index),
+    ]);
+    insta::assert_snapshot!(text(&files, "index.html"), @r"
+    5 de mars, l'an 2024 à 14:07
+    2024-03-05
+    5. mars
+    2024年03月05日
+    mardi 5 d'o'c'24
+    5 o'clock mars
+    ");
+    assert!(notes.is_empty(), "{notes:?}");
+}

@@ -8,6 +8,7 @@ mod token;
 use std::collections::BTreeSet;
 
 use super::names::Languages;
+pub(super) use filters::{DATE_PATTERN, date_pattern_template};
 use filters::{end_of_filter, filters, is_fraction, term};
 pub(super) use token::has_outside;
 pub(super) use token::{Arguments, Call, Token, arguments, calls, read, replace_calls, separated, write};

@@ -276,6 +276,32 @@ fn may_be_none(operand: &[Token]) -> bool {
     }
 }
 
+/// Parts of a date, and what stands for them in Unicode's patterns.
+const DATE_PARTS: [(char, &str); 18] = [
+    ('Y', "y"),
+    ('y', "yy"),
+    ('m', "MM"),
+    ('d', "dd"),
+    ('e', "d"),
+    ('B', "MMMM"),
+    ('b', "MMM"),
+    ('h', "MMM"),
+    ('A', "EEEE"),
+    ('a', "EEE"),
+    ('H', "HH"),
+    ('I', "hh"),
+    ('M', "mm"),
+    ('S', "ss"),
+    ('p', "a"),
+    ('F', "y-MM-dd"),
+    ('T', "HH:mm:ss"),
+    ('R', "HH:mm"),
+];
+
+/// The same, of parts such as `%-d`.
+const DATE_PARTS_WITHOUT_ZEROS: [(char, &str); 7] =
+    [('m', "M"), ('d', "d"), ('e', "d"), ('H', "H"), ('I', "h"), ('M', "m"), ('S', "s")];
+
 /// The pattern of a date in a language, which was written with `%` as all others; none where it has no letter for a part.
 fn date_pattern(format: &str) -> Option<String> {
     let (mut out, mut text) = (String::new(), String::new());
@@ -293,44 +319,43 @@ fn date_pattern(format: &str) -> Option<String> {
             text.push(c);
             continue;
         }
+        let find = |parts: &[(char, &'static str)], letter| {
+            parts.iter().find_map(|(part, pattern)| (*part == letter).then_some(*pattern))
+        };
         let part = match chars.next()? {
             '%' => {
                 text.push('%');
                 continue;
             }
-            'Y' => "y",
-            'y' => "yy",
-            'm' => "MM",
-            'd' => "dd",
-            'e' => "d",
-            'B' => "MMMM",
-            'b' | 'h' => "MMM",
-            'A' => "EEEE",
-            'a' => "EEE",
-            'H' => "HH",
-            'I' => "hh",
-            'M' => "mm",
-            'S' => "ss",
-            'p' => "a",
-            'F' => "y-MM-dd",
-            'T' => "HH:mm:ss",
-            'R' => "HH:mm",
-            '-' => match chars.next()? {
-                'm' => "M",
-                'd' | 'e' => "d",
-                'H' => "H",
-                'I' => "h",
-                'M' => "m",
-                'S' => "s",
-                _ => return None,
-            },
-            _ => return None,
+            '-' => find(&DATE_PARTS_WITHOUT_ZEROS, chars.next()?)?,
+            letter => find(&DATE_PARTS, letter)?,
         };
         end_text(&mut out, &mut text);
         out.push_str(part);
     }
     end_text(&mut out, &mut text);
     Some(out)
+}
+
+/// A component that does for a format that is only known when the template runs what [`date_pattern`] does.
+pub(in crate::import) const DATE_PATTERN: &str = "zola.date_pattern";
+
+/// Its template. A letter that is no part is quoted by way of a sign that dates do not have.
+pub(in crate::import) fn date_pattern_template() -> String {
+    let mut out = format!(
+        "{{% component {DATE_PATTERN}(format) %}}{{% if format is containing(pat=\"%\") %}}{{{{ format\n  \
+         | replace(from=\"'\", to=\"''\")\n  \
+         | regex_replace(pattern=\"(%-?[A-Za-z])|([A-Za-z][A-Za-z']*)\", rep=\"${{1}}¦${{2}}¦\")\n  \
+         | replace(from=\"¦¦\", to=\"\") | replace(from=\"¦\", to=\"'\")\n"
+    );
+    let parts = DATE_PARTS.iter().map(|(part, pattern)| (format!("%{part}"), pattern));
+    let without_zeros = DATE_PARTS_WITHOUT_ZEROS.iter().map(|(part, pattern)| (format!("%-{part}"), pattern));
+    for (from, to) in parts.chain(without_zeros) {
+        out.push_str(&format!("  | replace(from=\"{from}\", to=\"{to}\")\n"));
+    }
+    out + &format!(
+        "  | safe }}}}{{% else %}}{{{{ format | safe }}}}{{% endif %}}{{% endcomponent {DATE_PATTERN} %}}\n"
+    )
 }
 
 /// What some parts of a date were, which stand for nothing or for something else now.
@@ -388,7 +413,14 @@ fn changed_arguments(
                 let quote = &format[..1];
                 let format = format.trim_matches(['"', '\'', '`']);
                 let pattern = if in_language { date_pattern(format) } else { Some(date_format(format)) };
-                format!("{quote}{}{quote}", pattern.as_deref().unwrap_or(format))
+                let pattern = pattern.as_deref().unwrap_or(format);
+                // Words in a pattern are in quotes themselves.
+                let quote =
+                    [quote, "\"", "`"].into_iter().find(|quote| !pattern.contains(quote)).unwrap_or(quote);
+                format!("{quote}{pattern}{quote}")
+            }
+            ("date", _) if in_language && is(key, &["format"]) => {
+                format!("<{DATE_PATTERN} format={{{}}} />", convert(value.clone(), false))
             }
             ("default", _) => convert(value.clone(), true),
             _ => convert(value.clone(), false),
