@@ -6,10 +6,12 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
 use jiff::civil::Date;
+use renderer::data::DataSet;
+use renderer::{BaseUrl, Renderer};
 
 use crate::failure::{HintExt, Usage};
 use crate::print::say;
-use crate::render;
+use crate::render::{self, Folder};
 
 /// Begin a site, a section or a page
 #[derive(Debug, clap::Args)]
@@ -140,7 +142,9 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
     let file = if bundle { folder.join(&name).join("index.md") } else { folder.join(format!("{name}.md")) };
     refuse_address(&folder, &name, &file)?;
     let draft = if draft { "draft = true\n" } else { "" };
-    write(&file, &format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title)))?;
+    let text = format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title));
+    refuse_clash(&args.site, &file, &text)?;
+    write(&file, &text)?;
     if folder != args.site.join("content") && !folder.join("_index.md").exists() {
         say!(
             "note: {} has no _index.md, so that no section lists this page; `bake new section` makes one",
@@ -160,6 +164,7 @@ fn section(args: &ContentArgs) -> anyhow::Result<()> {
     let text = format!("+++\ntitle = {}\nsort_by = \"date\"\n+++\n", quoted(&title));
     let file = folder.join(&name).join("_index.md");
     refuse_address(&folder, &name, &file)?;
+    refuse_clash(&args.site, &file, &text)?;
     write(&file, &text)
 }
 
@@ -171,6 +176,30 @@ fn refuse_address(folder: &Path, name: &str, file: &Path) -> anyhow::Result<()> 
         Some(other) => {
             Err(anyhow::anyhow!("`{}` is there already, and has the same address", other.display()))
                 .hint(|| "edit it, or choose another name".into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a file with which the site would not build: names that differ can have one address, and so can a term, an alias, or a
+/// file of another page. Of a site that cannot be looked at, whoever builds it hears what is wrong.
+fn refuse_clash(site: &Path, file: &Path, text: &str) -> anyhow::Result<()> {
+    let Ok(folder) = Folder::open(site, None) else { return Ok(()) };
+    let Some(path) = file.strip_prefix(site).ok().and_then(Path::to_str) else { return Ok(()) };
+    let now = jiff::Timestamp::now();
+    let input = folder.input(DataSet::new(), now, BaseUrl::Configured, true);
+    let renderer = Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX);
+    match renderer.wrong_with_new(&input, path, text).first() {
+        Some(wrong) => {
+            let what = match wrong.message.split_once(" is also made by ") {
+                Some((output, other)) => {
+                    let other = if other == path { wrong.path.as_deref().unwrap_or(other) } else { other };
+                    format!("{output} is made by {other} already")
+                }
+                None => wrong.message.clone(),
+            };
+            Err(anyhow::anyhow!("`{}` is not made: {what}", file.display()))
+                .hint(|| "choose another name".into())
         }
         None => Ok(()),
     }

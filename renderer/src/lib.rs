@@ -14,6 +14,7 @@ mod limits;
 pub mod schedule;
 mod sources;
 
+mod addition;
 mod bibtex;
 mod blocks;
 pub mod check;

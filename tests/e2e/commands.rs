@@ -89,6 +89,25 @@ fn a_new_site_builds_and_takes_pages() {
     beside.says(&["content/posts/2026-01-02-old/index.md", "same address", "hint:"]);
     let section = world.bake("bakery", &["new", "section", "posts/2026-01-02-old"]).run().code(1);
     section.says(&["content/posts/2026-01-02-old/index.md", "same address", "hint:"]);
+    // Names that differ can have one address, and a term one that nobody wrote.
+    for (what, path, output, by) in [
+        ("page", "posts/Rye Bread", "posts/rye-bread/index.html", "content/posts/rye-bread.md"),
+        ("page", "posts/2027-01-02-old", "posts/old/index.html", "content/posts/2026-01-02-old/index.md"),
+        ("page", "tags", "tags/index.html", "the taxonomy `tags`"),
+        ("section", "tags", "tags/index.html", "the taxonomy `tags`"),
+    ] {
+        let refused = world.bake("bakery", &["new", what, path]).run().code(1);
+        refused.says(&[
+            &format!("is not made: the output `{output}` is made by {by}"),
+            "hint: choose another name",
+        ]);
+    }
+    world.bake("bakery", &["check"]).ok();
+    // What a schema asks for is its author's to write, and a site that is broken can have a page more.
+    world.write("bakery/schemas/page.json", "{\"required\": [\"rating\"]}");
+    world.bake("bakery", &["new", "page", "posts/rated"]).ok();
+    world.write("bakery/zola.toml", "base_url = 1\n");
+    world.bake("bakery", &["new", "page", "posts/anyway"]).ok();
     world.bake(".", &["new", "site", "bakery"]).run().code(1).says(&["not empty", "hint:"]);
     for path in ["../evil", "/tmp/evil", "", "a/../../evil", ".hidden"] {
         world.bake("bakery", &["new", "page", path]).run().code(2).says(&["content/"]);
