@@ -65,6 +65,9 @@ pub async fn run(args: MvArgs) -> anyhow::Result<()> {
     for alias in &plan.aliases {
         say!("{alias} leads to the new address");
     }
+    for (new, other) in &plan.parted {
+        say!("note: {new} is no translation of {other} any more: translations have one name");
+    }
     if let Some((old, new)) = plan.files.first() {
         let count = counted(plan.files.len() as u64, "file");
         say!("note: no alias leads to {count} beside it; a line of static/_redirects does: {old} {new}");

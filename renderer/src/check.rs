@@ -85,6 +85,14 @@ pub struct Finding {
     pub rule: Rule,
 }
 
+impl Finding {
+    /// Whether it is the same, though its line may be another.
+    pub(crate) fn is_that_of(&self, other: &Self) -> bool {
+        let (own, others) = (&self.diagnostic, &other.diagnostic);
+        self.rule == other.rule && own.message == others.message && own.path == others.path
+    }
+}
+
 /// What came of a check.
 #[derive(Debug, Default)]
 pub struct Report {

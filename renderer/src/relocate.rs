@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reqwest::Url;
 
+use crate::check::{Finding, Severity};
 use crate::config;
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::front_matter;
@@ -37,6 +38,8 @@ pub struct Relocation {
     pub aliases: Vec<String>,
     /// Addresses of files beside what moves, before and after: nothing leads from one to the other.
     pub files: Vec<(String, String)>,
+    /// What is no translation of each other any more: what moves, by its new path, and a content that stays.
+    pub parted: Vec<(String, String)>,
 }
 
 /// A file whose text changes.
@@ -75,14 +78,17 @@ impl Renderer {
         let mut input = input.clone();
         // Links of drafts are rewritten too.
         input.options.drafts = true;
+        let unmoved = input.clone();
         let before = sound(self, &input)?;
         let (renames, folder) = renames(&before, old, new)?;
         input.sources = input.sources.changed(&renames, []);
         let rows = input.row_pages.iter().filter_map(|row| Some(row.place.as_ref()?.0.clone())).collect();
-        let moved = Moved::new(&before, &sound(self, &input)?, &renames, rows);
+        let after = sound(self, &input)?;
+        let moved = Moved::new(&before, &after, &renames, rows);
+        let parted = parted(&before, &after, &renames);
         let files = moved.files.iter().filter(|(old, new)| old != new);
         let files = files.map(|(old, new)| (old.clone(), new.clone())).collect();
-        let mut plan = Relocation { renames, folder, files, ..Relocation::default() };
+        let mut plan = Relocation { renames, folder, files, parted, ..Relocation::default() };
         let mut errors = Errors::default();
         for (path, _) in before.sources.iter() {
             match moved.rewrite(&before, path, &mut plan.aliases) {
@@ -100,9 +106,54 @@ impl Renderer {
         });
         input.sources = input.sources.changed(&[], texts);
         job::plan(&Arc::new(sound(self, &input)?), &mut errors);
+        std::mem::take(&mut errors).into_result()?;
+        // A template asks for a page in the language that it renders, by the one name that all translations had.
+        if !plan.parted.is_empty() {
+            let mut known = self.check(&unmoved);
+            for path in known.findings.iter_mut().filter_map(|found| found.diagnostic.path.as_mut()) {
+                if let Some(new) = to.get(path.as_str()) {
+                    *path = (*new).to_owned();
+                }
+            }
+            let is_new = |found: &Finding| !known.findings.iter().any(|other| other.is_that_of(found));
+            let found = self.check(&input).findings.into_iter();
+            errors.extend(
+                found
+                    .filter(|found| found.severity == Severity::Error && is_new(found))
+                    .map(|f| f.diagnostic),
+            );
+        }
         errors.into_result()?;
         Ok(plan)
     }
+}
+
+/// The translations that a move takes apart.
+fn parted(before: &Site, after: &Site, renames: &[(String, String)]) -> Vec<(String, String)> {
+    let together = |site: &Site, source: &str| -> HashSet<Arc<str>> {
+        let lang = match site.library.page_of(source) {
+            Some(id) => &site.library.page(id).lang,
+            None => match site.library.section_of(source) {
+                Some(id) => &site.library.section(id).lang,
+                None => return HashSet::new(),
+            },
+        };
+        site.library
+            .translations_of(source, lang)
+            .iter()
+            .map(|content| site.source_of(*content).clone())
+            .collect()
+    };
+    let to: HashMap<&str, &str> = renames.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let mut out = Vec::new();
+    for (from, new) in renames {
+        let is = together(after, new);
+        let was = together(before, from).into_iter().filter(|other| !to.contains_key(&**other));
+        // The shortest is that of the default language.
+        let lost = was.filter(|other| !is.contains(other)).min_by_key(|other| (other.len(), other.clone()));
+        out.extend(lost.map(|other| (new.clone(), other.to_string())));
+    }
+    out
 }
 
 /// A site with which nothing is wrong.

@@ -180,3 +180,28 @@ fn what_cannot_move_stays_and_is_said() {
     }
     world.bake("site", &["mv", "about.md"]).run().code(2);
 }
+
+/// One translation alone can move where no template asks for it by the name that all of them had.
+#[test]
+fn a_translation_that_moves_alone_is_told_apart() {
+    let world = World::new();
+    linked(&world);
+    let before = tree(&world.path("site"));
+    let asks = world.read("site/templates/404.html");
+    world.write(
+        "site/templates/section.html",
+        "{% set p = get_page(path=\"rye/index.md\", lang=\"fr\") %}{{ p.title }}",
+    );
+    let refused = world.bake("site", &["mv", "rye/index.fr.md", "rye/seigle.fr.md"]).run().code(1);
+    refused.says(&["`rye/index.md` is not there in `fr`", " --> templates/section.html:1:"]);
+    world.write("site/templates/section.html", "");
+    std::fs::remove_file(world.path("site/templates/section.html")).unwrap();
+    assert_eq!((tree(&world.path("site")), world.read("site/templates/404.html")), (before, asks));
+    let done = world.bake("site", &["mv", "rye/index.fr.md", "seigle.fr.md"]).ok();
+    assert!(
+        done.stdout.contains("note: content/seigle.fr.md is no translation of content/rye/index.md any more"),
+        "{}",
+        done.stdout
+    );
+    world.bake("site", &["check"]).ok();
+}
