@@ -5,6 +5,8 @@
 //! is being written counts as open until it is closed; a change is over when nothing is open and
 //! nothing has happened for a moment.
 
+mod links;
+
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,9 +17,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventHandler, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
+use self::links::Links;
 use crate::failure::{self, HintExt, hinted};
 use crate::print::tell;
 
@@ -107,9 +110,28 @@ struct Folder {
     root: PathBuf,
     watcher: RecommendedWatcher,
     watched: HashSet<PathBuf>,
+    /// What links lead to.
+    links: Links,
     events: mpsc::Receiver<notify::Result<Event>>,
     /// Whether there were more events than are kept.
     lost: Arc<AtomicBool>,
+}
+
+/// Takes events from the system.
+#[derive(Clone)]
+struct Heard {
+    sender: mpsc::Sender<notify::Result<Event>>,
+    lost: Arc<AtomicBool>,
+}
+
+impl EventHandler for Heard {
+    fn handle_event(&mut self, event: notify::Result<Event>) {
+        // Where the channel is full, those waiting in it say already that something changed.
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(event) {
+            self.lost.store(true, Ordering::Release);
+            tracing::debug!("more changes at once than are told apart");
+        }
+    }
 }
 
 /// A change that is over.
@@ -125,17 +147,15 @@ impl Folder {
     fn watch(root: &Path) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let lost = Arc::new(AtomicBool::new(false));
-        let full = Arc::clone(&lost);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // Where the channel is full, those waiting in it say already that something changed.
-            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(event) {
-                full.store(true, Ordering::Release);
-                tracing::debug!("more changes at once than are told apart");
-            }
-        })
-        .context("the system's file notification cannot be used")
-        .hint(|| "where too many programs use it, raise fs.inotify.max_user_instances with sysctl".into())?;
-        let mut folder = Self { root: root.to_owned(), watcher, watched: HashSet::new(), events, lost };
+        let heard = Heard { sender, lost: Arc::clone(&lost) };
+        let watcher = notify::recommended_watcher(heard.clone())
+            .context("the system's file notification cannot be used")
+            .hint(|| {
+                "where too many programs use it, raise fs.inotify.max_user_instances with sysctl".into()
+            })?;
+        let links = Links::new(heard);
+        let mut folder =
+            Self { root: root.to_owned(), watcher, watched: HashSet::new(), links, events, lost };
         folder.add(root, RecursiveMode::NonRecursive)?;
         folder.watch_folders()?;
         Ok(folder)
@@ -143,6 +163,10 @@ impl Folder {
 
     fn add(&mut self, folder: &Path, mode: RecursiveMode) -> anyhow::Result<()> {
         self.watcher.watch(folder, mode).map_err(|error| unwatched(folder, error))
+    }
+
+    fn follow_links(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.links.follow(path).map_err(|error| unwatched(path, error))
     }
 
     /// Watches the folders at the top that may hold sources.
@@ -154,7 +178,13 @@ impl Folder {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let folder = entry.path();
-            if !folder.is_dir() || name.starts_with('.') || NOT_SOURCES.contains(&name.as_ref()) {
+            if name.starts_with('.') || NOT_SOURCES.contains(&name.as_ref()) {
+                continue;
+            }
+            if !folder.is_dir() {
+                if may_be_source(Path::new(&*name)) {
+                    self.follow_links(&folder)?;
+                }
                 continue;
             }
             if folder.join("Cargo.toml").exists() || self.watched.contains(&folder) {
@@ -169,6 +199,7 @@ impl Folder {
                 _ => {}
             }
             self.add(&folder, RecursiveMode::Recursive)?;
+            self.follow_links(&folder)?;
             self.watched.insert(folder);
         }
         Ok(())
@@ -214,7 +245,11 @@ impl Folder {
         if event.need_rescan() {
             burst.rescan = true;
         }
-        for path in event.paths {
+        let paths = event.paths.into_iter();
+        let paths: Vec<PathBuf> = paths
+            .flat_map(|path| self.links.to(&path).cloned().chain([path.clone()]).collect::<Vec<_>>())
+            .collect();
+        for path in paths {
             let Ok(inside) = path.strip_prefix(&self.root) else { continue };
             let is_gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
             if is_gone && inside.as_os_str().is_empty() {
@@ -229,6 +264,15 @@ impl Folder {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if hidden || is_of_database(&name) || name.ends_with('~') || NOT_SOURCES.contains(&top.as_ref()) {
                 continue;
+            }
+            if !matches!(event.kind, EventKind::Access(_))
+                && std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink())
+            {
+                // It may lead elsewhere than before, which nobody tells of a folder either. To look there is an access.
+                self.follow_links(&path)?;
+                if path.is_dir() && self.watched.iter().any(|folder| path.starts_with(folder)) {
+                    self.add(&path, RecursiveMode::Recursive)?;
+                }
             }
             match event.kind {
                 EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
@@ -367,6 +411,55 @@ mod tests {
         std::fs::create_dir(content.join("new")).unwrap();
         std::fs::write(content.join("new/b.md"), "text").unwrap();
         assert_eq!(watch.changed().await.paths, None);
+    }
+
+    /// The names in the next change.
+    async fn named(watch: &mut Watch) -> Option<Vec<String>> {
+        let change = tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.ok()?;
+        Some(change.paths.map(|paths| paths.into_iter().collect()).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn what_links_lead_to_is_watched() {
+        let world = tempfile::tempdir().unwrap();
+        let (content, beyond) = (world.path().join("site/content"), world.path().join("beyond"));
+        std::fs::create_dir_all(&content).unwrap();
+        for folder in ["one", "two"] {
+            std::fs::create_dir_all(beyond.join(folder)).unwrap();
+            std::fs::write(beyond.join(folder).join("a.md"), folder).unwrap();
+        }
+        let link = |to: &Path, at: &str| {
+            std::os::unix::fs::symlink(to, content.join(".new")).unwrap();
+            std::fs::rename(content.join(".new"), content.join(at)).unwrap();
+        };
+        link(&beyond.join("hop.md"), "a.md");
+        std::os::unix::fs::symlink("one/a.md", beyond.join("hop.md")).unwrap();
+        let mut watch = Watch::start(&world.path().join("site"));
+        let save = |file: &str| {
+            std::fs::write(beyond.join("new"), "after").unwrap();
+            std::fs::rename(beyond.join("new"), beyond.join(file)).unwrap();
+        };
+        save("one/a.md");
+        assert_eq!(named(&mut watch).await.unwrap(), ["content/a.md"]);
+        // A step of the way.
+        save("hop.md");
+        assert_eq!(named(&mut watch).await.unwrap(), ["content/a.md"]);
+        // Another target, and then that one; a folder that is linked meanwhile.
+        link(&beyond.join("two/a.md"), "a.md");
+        named(&mut watch).await.unwrap();
+        save("two/a.md");
+        assert_eq!(named(&mut watch).await.unwrap(), ["content/a.md"]);
+        for folder in ["one", "two"] {
+            link(&beyond.join(folder), "linked");
+            named(&mut watch).await.unwrap();
+            save(&format!("{folder}/b.md"));
+            assert_eq!(named(&mut watch).await.unwrap(), ["content/linked/b.md"], "{folder}");
+        }
+        // What nobody links to is nobody's business.
+        save("one/c.md");
+        save("two/a.md");
+        let last = named(&mut watch).await.unwrap();
+        assert!(last.contains(&"content/a.md".to_owned()), "{last:?}");
     }
 
     #[tokio::test]
