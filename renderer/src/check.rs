@@ -288,6 +288,10 @@ impl<'a> Check<'a> {
                 }
             }
             Err(problems) => {
+                if let Some((content, source)) = job.content(&self.site.library) {
+                    let facts = self.site.facts_despite(&source);
+                    lock(&self.checks).add_failed(self.site, content, facts);
+                }
                 lock(&self.failed).push(self.failing(job));
                 lock(&self.errors).extend(problems);
             }

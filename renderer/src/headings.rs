@@ -20,7 +20,7 @@ pub(crate) struct Checks {
     facts: HashMap<Content, Arc<Facts>>,
     linking: Vec<(Arc<str>, Arc<Facts>)>,
     /// Contents whose headings nobody knows.
-    pub(crate) failed: HashSet<Content>,
+    failed: HashSet<Content>,
 }
 
 /// A link to a heading that is not there.
@@ -37,6 +37,16 @@ impl Checks {
             self.linking.push((site.source_of(content).clone(), facts.clone()));
         }
         self.facts.insert(content, facts);
+    }
+
+    /// Adds what is known of a content whose output could not be made.
+    pub(crate) fn add_failed(&mut self, site: &Site, content: Content, facts: Option<Arc<Facts>>) {
+        match facts {
+            Some(facts) => self.add(site, content, facts),
+            None => {
+                self.failed.insert(content);
+            }
+        }
     }
 
     /// Links that lead to no heading; `others` knows contents that were not added.

@@ -490,7 +490,11 @@ pub(crate) fn and_in_contents(site: &Arc<Site>, jobs: &[Job], known: Errors) -> 
         let (rendered, _) = reads::noted(|| site.content_html(&source, false));
         match rendered {
             Some(Ok(rendered)) => lock(&checks).add(site, content, rendered.facts.clone()),
-            Some(Err(more)) => lock(&errors).extend(more),
+            Some(Err(more)) => {
+                let facts = site.facts_despite(&source);
+                lock(&checks).add_failed(site, content, facts);
+                lock(&errors).extend(more);
+            }
             None => {}
         }
     });

@@ -162,6 +162,8 @@ pub(crate) struct Site {
     pub(crate) warnings: Mutex<Vec<Diagnostic>>,
     /// What is wrong with contents whose outputs are looked at all the same; none where such contents are not shown.
     pub(crate) found: Option<Mutex<Vec<Diagnostic>>>,
+    /// What is known of contents with which something is wrong, by source: the rest of them is looked at all the same.
+    broken: Mutex<HashMap<Arc<str>, Arc<Facts>>>,
     /// What images in content are shown with.
     pub(crate) image_options: ImageOptions,
     /// Whether content has formulas.
@@ -293,6 +295,7 @@ impl Site {
             render: parts.render,
             warnings: Mutex::new(Vec::new()),
             found: None,
+            broken: Mutex::default(),
             image_options: parts.image_options,
             math: parts.math,
             images: Wanted::default(),
@@ -305,7 +308,8 @@ impl Site {
     /// The same state with other files and at another time, for the next render. Its library is what these files make it.
     pub(crate) fn again(self, sources: Sources, now: Timestamp, render: u64) -> Self {
         let fresh = self.fresh.is_some().then(Mutex::default);
-        Self { sources, now, render, images: Wanted::default(), fresh, ..self }
+        let (images, broken) = (Wanted::default(), Mutex::default());
+        Self { sources, now, render, images, fresh, broken, ..self }
     }
 
     /// The same state for a check: what is wrong with a content hides nothing else of its pages. What is rendered so is not

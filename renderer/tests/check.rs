@@ -389,6 +389,22 @@ fn a_render_that_fails_is_a_finding_and_hides_no_other() {
     assert_eq!(rules(&report), [Rule::Render, Rule::Render], "{}", shown(&report));
 }
 
+#[test]
+fn a_template_that_fails_hides_no_link_to_a_heading() {
+    let report = check(&with(&[
+        ("templates/odd.html", "{{ page.no.such }}"),
+        ("content/a.md", "+++\ntitle = \"A\"\ntemplate = \"odd.html\"\n+++\n## There\n[own](#gone)\n"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[good](@/a.md#there) [bad](@/a.md#their)\n"),
+    ]));
+    let shown = shown(&report);
+    for words in
+        ["`#gone` leads to a heading", "`@/a.md#their` leads to a heading", "field `no` is not defined"]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert_eq!(report.counts().0, 3, "{shown}");
+}
+
 /// An address that a broken page gives itself is not missed, and others are.
 #[test]
 fn what_a_broken_page_may_be_is_not_missed() {

@@ -568,6 +568,12 @@ fn broken_links_have_file_line_and_column() {
     6 | A [link](@/bb.md).
       |   ^
     hint: did you mean `@/b.md`?
+
+    error: the link `@/a.md#nowhere` leads to a heading that does not exist
+     --> content/b.md:4:1
+      |
+    4 | [x](@/a.md#nowhere)
+      | ^
     ");
     insta::assert_snapshot!(errors(&with(&[
         ("content/a.md", "+++\ntitle = \"A\"\n+++\n## Here\n"),

@@ -134,8 +134,9 @@ impl<'a> Making<'a> {
     }
 
     fn fail(&self, job: &Job, errors: Vec<Diagnostic>) {
-        if let Some((content, _)) = job.content(&self.site.library) {
-            lock(&self.checks).failed.insert(content);
+        if let Some((content, source)) = job.content(&self.site.library) {
+            let facts = self.site.facts_despite(&source);
+            lock(&self.checks).add_failed(self.site, content, facts);
         }
         if let Some(graph) = lock(&self.graph).as_mut() {
             graph.failed(&job.name(self.site));

@@ -91,6 +91,13 @@ impl Site {
         self.library.section_of(source).map(|id| self.section_html(id, absolute))
     }
 
+    /// What is known of a content whose output could not be made.
+    pub(crate) fn facts_despite(self: &Arc<Self>, source: &str) -> Option<Arc<Facts>> {
+        let known = self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
+        // Else it is its template that fails.
+        known.or_else(|| Some(self.content_html(source, false)?.ok()?.facts.clone()))
+    }
+
     /// The digest of a content's text and of what it becomes HTML by.
     pub(crate) fn text_value(&self, source: &str, absolute: bool) -> Option<Hash> {
         if let Some(id) = self.library.page_of(source) {
@@ -248,29 +255,33 @@ impl Site {
             }
             .maybe_hint(hint)
         };
+        let mut links = html.links;
+        for link in &mut links {
+            link.at = if expanded.is_none() { link.at + parsed.body as usize } else { 0 };
+        }
+        let facts = Arc::new(Facts {
+            anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
+            links: links.iter().filter(|link| link.anchor.is_some()).cloned().collect(),
+        });
         let (passing, problems): (Vec<_>, Vec<_>) =
             html.problems.into_iter().partition(|problem| self.passes_over(problem));
         if !problems.is_empty() {
             // What a row would have made is not missed beside it.
             let lacks = |target: &str| self.faults.lacks_page(&format!("{CONTENT}{target}"));
-            let told = problems.into_iter().filter(|p| !p.link().is_some_and(lacks)).map(told);
-            let Some(found) = &self.found else { return Err(told.collect()) };
+            let told: Vec<_> =
+                problems.into_iter().filter(|p| !p.link().is_some_and(lacks)).map(told).collect();
+            let Some(found) = &self.found else {
+                self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(of.source.clone(), facts);
+                return Err(told);
+            };
             found.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         }
         passing.into_iter().for_each(|problem| self.warn(told(problem)));
-        let mut links = html.links;
-        for link in &mut links {
-            link.at = if expanded.is_none() { link.at + parsed.body as usize } else { 0 };
-        }
-        let facts = Facts {
-            anchors: html.anchors.iter().map(|a| anchor_hash(a)).collect(),
-            links: links.iter().filter(|link| link.anchor.is_some()).cloned().collect(),
-        };
         Ok(Rendered {
             content: Value::from(html.body),
             summary: html.summary.map_or_else(Value::none, Value::from),
             toc: html.toc.into(),
-            facts: Arc::new(facts),
+            facts,
             links: links.into(),
             images: html.images.into(),
             shown: around.shown.into_inner().into(),
