@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use renderer::check::{Finding, Report, Rule, Severity};
+use renderer::data::Faults;
 use renderer::{BaseUrl, Renderer};
 use serde::Serialize;
 
@@ -47,9 +48,12 @@ pub struct CheckArgs {
 pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let (is_json, deny_warnings) = (args.json, args.deny_warnings);
     let (report, others) = match Folder::open(&args.folder, args.config.as_deref()) {
-        Ok(folder) => look(folder, args).await?,
-        // Without a configuration there is nothing else to look at.
-        Err(error) => (Report::from(&error.downcast::<Content>()?.0), "none to other hosts".to_owned()),
+        Ok(folder) => look(folder, Faults::default(), args).await?,
+        Err(error) => match Folder::open_despite(&args.folder, error.downcast::<Content>()?.0) {
+            Ok((folder, faults)) => look(folder, faults, args).await?,
+            // What cannot be listed cannot be looked at.
+            Err(errors) => (Report::from(&errors), "none to other hosts".to_owned()),
+        },
     };
     let (errors, warnings) = report.counts();
     if is_json {
@@ -74,11 +78,12 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
 }
 
 /// Looks at a site, and says what became of the links to other hosts.
-async fn look(folder: Folder, args: CheckArgs) -> anyhow::Result<(Report, String)> {
+async fn look(folder: Folder, wrong: Faults, args: CheckArgs) -> anyhow::Result<(Report, String)> {
     let base_url = args.base_url.map_or(BaseUrl::Configured, BaseUrl::Given);
     let (data, failed) = folder.fetch_data().await;
     let mut input = folder.input(data, jiff::Timestamp::now(), base_url, args.drafts);
     input.faults.append(failed);
+    input.faults.append(wrong);
     input.options.config = args.config;
     let check = move || Renderer::for_one_render(render::ONE_RENDER_BYTES_MAX).check(&input);
     let mut report = tokio::task::spawn_blocking(check).await?;

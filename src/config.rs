@@ -10,7 +10,7 @@ use std::slice;
 use anyhow::Context;
 use origin::policy::{self, CacheRule, Policies, ResponseRule, Rules};
 use release::keys::Site;
-use renderer::data::{DataError, SourceConfig};
+use renderer::data::{DataError, SourceConfig, Unknown};
 use renderer::schedule::{Schedule, ScheduleConfig, ScheduleError};
 use renderer::{Diagnostic, Errors, ImageOptions, TomlWords, Whole, from_toml, right_tables};
 use serde::Deserialize;
@@ -354,6 +354,32 @@ impl Config {
             schedule: right_tables(text, "schedule"),
             ..Self::default()
         }
+    }
+
+    /// What can be taken of a file with something wrong in it, and what of sources it may have beyond that.
+    pub fn despite(text: &str) -> (Self, Unknown) {
+        let mut config = Self {
+            limits: right_tables(text, "limits").pop().unwrap_or_default(),
+            markdown: right_tables(text, "markdown").pop().unwrap_or_default(),
+            ..Self::of_right_tables(text)
+        };
+        if config.images.check().is_err() {
+            config.images = ImageOptions::default();
+        }
+        let twice = twice(config.source.iter().map(|source| &source.name));
+        config.source.retain(|source| !twice.contains(&source.name));
+        if text.parse::<Table>().is_err() {
+            return (config, Unknown { data: text.contains("source"), pages: text.contains("page") });
+        }
+        let is_right = |table: &Table| {
+            let name = table.get("name").and_then(Value::as_str);
+            config.source.iter().any(|source| Some(&*source.name) == name)
+        };
+        let tables: Vec<Table> = right_tables(text, "source");
+        let wrong: Vec<&Table> = tables.iter().filter(|table| !is_right(table)).collect();
+        let pages = wrong.iter().any(|table| table.contains_key("page"));
+        let unknown = Unknown { data: !wrong.is_empty(), pages };
+        (config, unknown)
     }
 
     /// The sources that are asked for their rows: all but files, which are read with the site.

@@ -43,6 +43,27 @@ impl Folder {
         Ok(Self { root: root.to_owned(), config, sources })
     }
 
+    /// Lists the folder although something is wrong with its `bakehouse.toml`, of which what is right is taken. The second is
+    /// what is wrong, and what may lack for it.
+    ///
+    /// # Errors
+    /// Where the folder cannot be listed: that, and what is wrong.
+    pub fn open_despite(root: &Path, mut wrong: Errors) -> Result<(Self, Faults), Errors> {
+        let text = std::fs::read_to_string(root.join(config::FILE)).unwrap_or_default();
+        let (config, unknown) = Config::despite(&text);
+        match Sources::from_folder(root, &limits(&config)) {
+            Ok(sources) => {
+                let mut faults = Faults::default();
+                faults.add_config(wrong, unknown);
+                Ok((Self { root: root.to_owned(), config, sources }, faults))
+            }
+            Err(more) => {
+                wrong.append(more);
+                Err(wrong)
+            }
+        }
+    }
+
     /// Asks every source that is not a file; the second is what is wrong with those that failed.
     pub async fn fetch_data(&self) -> (DataSet, Faults) {
         let (mut good, mut failed) = (DataSet::new(), Faults::default());

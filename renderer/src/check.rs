@@ -142,7 +142,7 @@ impl Report {
     }
 }
 
-/// Of a site whose configuration says nothing that could be looked at.
+/// Of a site of which nothing can be looked at.
 impl From<&Errors> for Report {
     fn from(errors: &Errors) -> Self {
         let mut report = Self::default();

@@ -25,7 +25,7 @@ pub use config::{
     SourceConfig, SourceKind, SqlConfig, TIMEOUT_DEFAULT,
 };
 pub use error::{CellError, DataError};
-pub use faults::Faults;
+pub use faults::{Faults, Unknown};
 pub use fetch::{Fingerprint, fetch, fetch_all, fingerprint};
 pub use file::{FileRows, from_file};
 pub use page::{RowPage, pages};

@@ -56,6 +56,33 @@ fn a_site_is_checked_and_nothing_is_written() {
     assert_eq!((&report["errors"], &report["findings"][0]["line"]), (&1.into(), &2.into()), "{report}");
 }
 
+/// What is wrong with `bakehouse.toml` hides nothing of the pages, and what they lack for it is not told.
+#[test]
+fn pages_are_looked_at_beside_a_configuration_that_is_wrong() {
+    let world = World::new();
+    site::small(&world, "site");
+    let write = |path: &str, text: &str| world.write(&format!("site/{path}"), text);
+    write("templates/page.html", "{{ data.loaves[0].name }} {{ page.content | safe }}");
+    write("content/about.md", "+++\ntitle = \"About\"\n+++\n$\\frac12$\n\n[x](@/nowhere.md) [own](#gone)\n");
+    write("data/loaves.csv", "name\nRye\n");
+    let source = "[[source]]\nname = \"loaves\"\ntype = \"file\"\npath = \"data/loaves.csv\"\n[markdown]\nmath = true\n";
+    let said = |config: String| {
+        write("bakehouse.toml", &config);
+        let done = world.bake("site", &["check"]).run().code(1);
+        let done = done.says(&["`@/nowhere.md` leads to no content", "`#gone` leads to a heading"]);
+        assert!(!done.stderr.contains("loaves") && !done.stderr.contains("frac"), "{}", done.stderr);
+        done.stderr
+    };
+    // Its good parts are in force.
+    assert!(said(format!("nonsense = 1\n{source}")).contains("unknown key `nonsense`"));
+    // What a source would have given is not missed, whether its own table is wrong or nothing can be read.
+    assert!(
+        said(source.replace("file", "fiel").replace("\"loaves\"", "\"rolls\""))
+            .contains("unknown variant `fiel`")
+    );
+    assert!(said(format!("[edge\n{source}")).contains("bakehouse.toml:1"));
+}
+
 #[test]
 fn the_documentation_of_the_repository_is_good() {
     let world = World::new();

@@ -17,6 +17,17 @@ pub struct Faults {
     sources: BTreeSet<String>,
     /// Folders, from `content/` to a slash, with pages that would be made by rows.
     folders: BTreeSet<String>,
+    /// What there may be that nothing else is known of.
+    unknown: Unknown,
+}
+
+/// What a site may lack of sources that cannot be read from its configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// Data of sources.
+    pub data: bool,
+    /// Pages that rows make.
+    pub pages: bool,
 }
 
 impl Faults {
@@ -45,8 +56,20 @@ impl Faults {
         self.add(source, false, named.unwrap_or(wrong).into());
     }
 
+    /// Adds what is wrong with a configuration, and what may lack for it.
+    pub fn add_config(&mut self, errors: Errors, unknown: Unknown) {
+        self.errors.append(errors);
+        self.lack(unknown);
+    }
+
+    fn lack(&mut self, unknown: Unknown) {
+        self.unknown.data |= unknown.data;
+        self.unknown.pages |= unknown.pages;
+    }
+
     /// Adds what is wrong elsewhere.
     pub fn append(&mut self, other: Self) {
+        self.lack(other.unknown);
         self.errors.append(other.errors);
         self.sources.extend(other.sources);
         self.folders.extend(other.folders);
@@ -64,21 +87,22 @@ impl Faults {
 
     /// Whether there is no data of a source, or of any.
     pub(crate) fn lacks_data(&self, source: Option<&str>) -> bool {
-        source.map_or(!self.sources.is_empty(), |source| self.sources.contains(source))
+        self.unknown.data || source.map_or(!self.sources.is_empty(), |source| self.sources.contains(source))
     }
 
     /// Whether a row may have made the page of this file, if it is not there.
     pub(crate) fn lacks_page(&self, file: &str) -> bool {
-        file.rfind('/').is_some_and(|end| self.folders.contains(&file[..=end]))
+        self.unknown.pages || file.rfind('/').is_some_and(|end| self.folders.contains(&file[..=end]))
     }
 
     /// Whether pages may lack below a folder.
     pub(crate) fn lacks_pages_in(&self, folder: &str) -> bool {
-        self.folders.iter().any(|lacking| lacking.starts_with(folder))
+        self.unknown.pages || self.folders.iter().any(|lacking| lacking.starts_with(folder))
     }
 
     /// Folders of outputs in which pages may lack.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = String> {
-        self.folders.iter().map(|folder| folder[CONTENT.len()..].to_owned())
+        let folders = self.folders.iter().map(|folder| folder[CONTENT.len()..].to_owned());
+        folders.chain(self.unknown.pages.then(String::new))
     }
 }
