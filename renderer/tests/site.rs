@@ -417,6 +417,49 @@ fn an_image_that_is_none_is_told_as_long_as_it_is_shown() {
     }
 }
 
+/// An address from `/` on begins with the folder that the site has on its host.
+#[test]
+fn images_are_found_below_the_folder_of_the_address_of_the_site() {
+    let photo = photo(1200, 800);
+    let render = |body: &str, root_relative: bool| {
+        let page = format!("+++\n+++\n{body}\n");
+        let files = with(&[("bakehouse.toml", "")]);
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from(*text)));
+        let more = [
+            ("static/loaf.jpg", photo.clone()),
+            ("static/sub/inner.jpg", photo.clone()),
+            ("content/p.md", Bytes::from(page)),
+        ];
+        let more = more.map(|(path, bytes)| (path.to_owned(), bytes));
+        let mut input = input(Sources::from_files(files.chain(more)));
+        input.options.images.dimensions = true;
+        if root_relative {
+            input.options.base_url = renderer::BaseUrl::RootRelative;
+        }
+        let (_, files) = render_with(&Renderer::new(1 << 20), &input).map_err(|e| e.to_string())?;
+        Ok::<_, String>(text(&files, "p/index.html"))
+    };
+    for (address, published, at_the_root) in [
+        ("/sub/loaf.jpg", true, true),
+        ("/sub/sub/inner.jpg", true, true),
+        // Right where the site has no folder alone.
+        ("/sub/inner.jpg", false, true),
+    ] {
+        for (root_relative, is_good) in [(false, published), (true, at_the_root)] {
+            match render(&format!("![x]({address})"), root_relative) {
+                Ok(page) => {
+                    assert!(is_good, "{address}, {root_relative}: {page}");
+                    assert!(page.contains(" width=\""), "{address}, {root_relative}: {page}");
+                }
+                Err(error) => {
+                    assert!(!is_good, "{address}, {root_relative}: {error}");
+                    assert!(error.contains("does not exist"), "{error}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn images_in_html_must_exist_beside_a_bakehouse_toml() {
     let page = |body: &str| -> &'static str { format!("+++\n+++\n\n{body}\n").leak() };

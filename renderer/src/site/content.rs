@@ -344,10 +344,7 @@ impl Site {
         if path.starts_with(images::FOLDER) {
             return None;
         }
-        // HTML names the folder that the site has on its host, where it has one.
-        let host_folder = self.base.absolute.splitn(4, '/').nth(3);
-        let within = || path.strip_prefix(host_folder?)?.strip_prefix('/');
-        Some(self.has_output_file(&path) || within().is_some_and(|path| self.has_output_file(path)))
+        Some(self.has_output_file(&path))
     }
 
     /// The output that an image's address in content leads to; none where that is not of this site.
@@ -360,11 +357,16 @@ impl Site {
             return None;
         }
         let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-        Some(if path.starts_with('/') {
-            path.trim_start_matches('/').to_owned()
-        } else {
-            join(of.path.trim_matches('/'), &path)
-        })
+        if !path.starts_with('/') {
+            return Some(join(of.path.trim_matches('/'), &path));
+        }
+        let path = path.trim_start_matches('/');
+        // An address names the folder that the site has on its host, where it has one. Where links leave it out, either is good:
+        // what is written for one of the two addresses cannot be right at the other.
+        let host_folder = self.base.absolute.splitn(4, '/').nth(3);
+        let within = host_folder.and_then(|folder| path.strip_prefix(folder)?.strip_prefix('/'));
+        let within = within.filter(|_| !self.base.links.is_empty() || !self.has_output_file(path));
+        Some(within.unwrap_or(path).to_owned())
     }
 
     /// The file of an image in content, and its digest.
