@@ -337,6 +337,8 @@ impl Board {
         match self.look(path) {
             Look::Found(_, output) => output.identity(),
             Look::Slash(_) => "slash".to_owned(),
+            // Its errors stand in its place, as for one that is asked for now.
+            Look::Missing(_) if !self.wrong_with(path).is_empty() => "failed".to_owned(),
             Look::Missing(page) => format!("{MISSING}{}", page.map(Output::identity).unwrap_or_default()),
         }
     }
@@ -613,6 +615,23 @@ mod tests {
             });
             assert_eq!(files(path), Vec::from_iter(told), "{path}");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_broken_from_the_start_takes_the_place_of_none() {
+        let (mut board, store) = board();
+        let made = [("404.html", "no")];
+        board.show(batch(&store, &made, &[]));
+        let seen = board.seen(Some("/a/"));
+        let errors = Errors::from(Diagnostic::in_file("content/a.md", "wrong"));
+        let places = [("a/index.html", "content/a.md")];
+        board.show(Batch { errors, ..batch(&store, &made, &places) });
+        // It is loaded again, and its errors are all there is.
+        assert_eq!(board.news(Some("/a/"), &seen).page, Fate::Changed);
+        let seen = board.seen(Some("/a/"));
+        board.show(batch(&store, &[("404.html", "no"), ("a/index.html", "a")], &places));
+        assert_eq!(board.news(Some("/a/"), &seen).page, Fate::Changed);
+        assert_eq!(board.news(Some("/b/"), &board.seen(Some("/b/"))).page, Fate::Same);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What goes into a page on its way to the browser, and what of a page is left out when two of its states are compared.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use regex::bytes::{Captures, Regex};
 use serde::Serialize;
 
 /// Where the preview's own paths begin. An empty segment is in no path of an output (`release::file::check_path`), so
@@ -40,10 +42,49 @@ pub fn script(html: &[u8], about: &About<'_>) -> serde_json::Result<Vec<u8>> {
     let is_end = |at: &usize| html[*at..].get(..6).is_some_and(|tag| tag.eq_ignore_ascii_case(b"</body"));
     let at = memchr::memmem::rfind_iter(html, b"</").find(is_end).unwrap_or(html.len());
     let mut out = Vec::with_capacity(html.len() + tag.len());
-    out.extend_from_slice(&html[..at]);
+    out.extend_from_slice(&with_leave(&html[..at]));
     out.extend_from_slice(tag.as_bytes());
     out.extend_from_slice(&html[at..]);
     Ok(out)
+}
+
+/// A page whose own content security policies (CSP3 §3.3) let the script run and ask: without that, one would follow nothing
+/// and say nothing.
+fn with_leave(html: &[u8]) -> Cow<'_, [u8]> {
+    static POLICY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let meta = r#"(?is)(<meta\s[^>]*\bcontent\s*=\s*)(?:"([^"]*)"|'([^']*)')"#;
+        Regex::new(meta).ok()
+    });
+    let Some(policy) = POLICY.as_ref() else { return Cow::Borrowed(html) };
+    policy.replace_all(html, |found: &Captures<'_>| {
+        let whole = &found[0];
+        let end = html[found.get(0).map_or(0, |whole| whole.end())..].split(|b| *b == b'>').next();
+        let tag = [whole, end.unwrap_or_default()].concat().to_ascii_lowercase();
+        if memchr::memmem::find(&tag, b"content-security-policy").is_none() {
+            return whole.to_vec();
+        }
+        let (quote, text) = match (found.get(2), found.get(3)) {
+            (Some(text), _) => ('"', text.as_bytes()),
+            (None, text) => ('\'', text.map_or(&b""[..], |text| text.as_bytes())),
+        };
+        let text = String::from_utf8_lossy(text);
+        [&found[1], format!("{quote}{}{quote}", policy_with_leave(&text)).as_bytes()].concat()
+    })
+}
+
+/// A policy as an attribute has it, with leave for scripts of this server, and for questions to it.
+fn policy_with_leave(policy: &str) -> String {
+    let policy = policy.replace("&#39;", "'");
+    let directives = policy.split(';').map(|directive| {
+        let mut words = directive.split_whitespace();
+        let name = words.next().unwrap_or_default().to_ascii_lowercase();
+        if !matches!(&*name, "default-src" | "script-src" | "script-src-elem" | "connect-src") {
+            return directive.to_owned();
+        }
+        let kept = words.filter(|word| !word.eq_ignore_ascii_case("'none'"));
+        std::iter::once(&*name).chain(kept).chain(["'self'"]).collect::<Vec<_>>().join(" ")
+    });
+    directives.collect::<Vec<_>>().join(";").replace('\'', "&#39;")
 }
 
 /// A text as HTML, in elements and in attributes.
@@ -121,6 +162,27 @@ mod tests {
         assert!(page("<p>no body").starts_with("<p>no body<script"));
         assert!(page("").starts_with("<script"));
         assert!(failed_page("<b>").contains("<pre>&lt;b&gt;</pre>"));
+    }
+
+    #[test]
+    fn a_policy_of_the_page_lets_the_script_run() {
+        let page = |html: &str| String::from_utf8(with_leave(html.as_bytes()).into_owned()).unwrap();
+        for (policy, with) in [
+            ("script-src 'none'; img-src *", "script-src &#39;self&#39;; img-src *"),
+            ("Default-Src 'sha256-x'", "default-src &#39;sha256-x&#39; &#39;self&#39;"),
+            ("connect-src &#39;none&#39; https://a.example", "connect-src https://a.example &#39;self&#39;"),
+        ] {
+            let tag = |policy: &str| {
+                format!(
+                    "<head><META http-equiv=Content-Security-Policy content=\"{policy}\"><meta name=x content='script-src'>"
+                )
+            };
+            assert_eq!(page(&tag(policy)), tag(with));
+        }
+        let after = "<meta content='script-src a' http-equiv=\"content-security-policy\">";
+        assert_eq!(page(after), after.replace(" a'", " a &#39;self&#39;'"));
+        let plain = "<meta name=\"description\" content=\"script-src\"><p>content-security-policy";
+        assert_eq!(page(plain), plain);
     }
 
     #[test]
