@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::site::Pages;
-use crate::templates::Fields;
+use crate::templates::{Field, Fields};
 
 /// Something that an output can read. Contents are named by their source file, whether it exists or not: what was looked
 /// for in vain is read too.
@@ -87,7 +87,15 @@ pub(crate) enum Node {
 /// What an author calls it.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = |fields: &Fields| if fields.any(Fields::CONTENT) { "content" } else { "front matter" };
+        // The whole says more than its parts.
+        const PARTS: [(Field, &str); 3] =
+            [(Field::Content, "content"), (Field::Summary, "summary"), (Field::Toc, "headings")];
+        let parts = |fields: &Fields| {
+            PARTS
+                .iter()
+                .find(|(field, _)| fields.any(Fields::of(&[*field])))
+                .map_or("front matter", |(_, part)| part)
+        };
         match self {
             Self::Config => write!(f, "the configuration, or options of the command"),
             Self::Template(name) => write!(f, "template {name}, or what it extends, includes or calls"),
