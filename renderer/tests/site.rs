@@ -38,6 +38,29 @@ fn a_site_without_templates_has_the_built_in_theme() {
 }
 
 #[test]
+fn the_built_in_theme_is_in_the_language_of_the_page() {
+    let (_, files) = render(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ntitle = \"X\"\n[languages.de]\n[languages.ar-EG]\n[languages.ja]\n[languages.es]\n"),
+        ("content/a.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
+        ("content/a.de.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
+        ("content/a.es.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
+        ("content/a.ja.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
+        ("content/a.ar-EG.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
+    ])
+    .unwrap();
+    for (path, head, date) in [
+        ("a", "<html lang=\"en\">", ">4 March 2026</time>"),
+        ("de/a", "<html lang=\"de\">", ">4. März 2026</time>"),
+        ("es/a", "<html lang=\"es\">", ">4 de marzo de 2026</time>"),
+        ("ja/a", "<html lang=\"ja\">", ">2026年3月4日</time>"),
+        ("ar-EG/a", "<html lang=\"ar-EG\" dir=\"rtl\">", "مارس"),
+    ] {
+        let page = text(&files, &format!("{path}/index.html"));
+        assert!(page.contains(head) && page.contains(date), "{path}: {page}");
+    }
+}
+
+#[test]
 fn a_template_of_ones_own_may_extend_the_built_in_theme() {
     let own = (
         "templates/index.html",

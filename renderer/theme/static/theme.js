@@ -39,6 +39,6 @@
   });
   // Widths are known once the style sheet is there.
   addEventListener("load", () => {
-    for (const block of document.querySelectorAll("pre, table")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+    for (const block of document.querySelectorAll("pre, table, math, p:has(> math)")) if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
   });
 })();
