@@ -9,6 +9,9 @@ use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::sources::Sources;
 use crate::toml_words::{from_toml, text_at_root};
 
+/// What a site for Hugo is known by.
+const HUGO_NAMES: [&str; 3] = ["hugo.toml", "hugo.yaml", "hugo.json"];
+
 /// All that is wrong with a site's configuration and its theme's; `given` is its name, if not the usual one.
 pub fn config_errors(sources: &Sources, given: Option<&str>) -> Errors {
     Config::load(sources, given).err().unwrap_or_default()
@@ -23,9 +26,12 @@ impl Config {
         let given = given.map(|path| path.trim_start_matches("./"));
         let Some(path) = config_path(sources, given) else {
             let name = given.unwrap_or("zola.toml");
-            return Err(Diagnostic::new(format!("the site has no {name}"))
-                .hint("create one with the line base_url = \"https://example.com\"")
-                .into());
+            let is_hugo = given.is_none() && HUGO_NAMES.iter().any(|name| sources.get(name).is_some());
+            let hint = match is_hugo {
+                true => "`bake import hugo` makes a site of here of one for Hugo",
+                false => "create one with the line base_url = \"https://example.com\"",
+            };
+            return Err(Diagnostic::new(format!("the site has no {name}")).hint(hint).into());
         };
         let (digest, text) = sources.text(&path)?;
         let mut hasher = blake3::Hasher::new();

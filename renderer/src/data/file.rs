@@ -183,7 +183,9 @@ impl Reading<'_> {
     }
 
     fn refused(&self, text: &str, refused: &Refused) -> Diagnostic {
-        let diagnostic = self.diagnostic(&refused.message);
+        let is_encoding = refused.message.contains("not valid UTF-8");
+        let diagnostic =
+            self.diagnostic(&refused.message).maybe_hint(is_encoding.then(|| "save it as UTF-8".to_owned()));
         match refused.place {
             Some((line, column)) => diagnostic.at_line(text, line, column),
             None => diagnostic,
@@ -191,7 +193,13 @@ impl Reading<'_> {
     }
 
     fn bad_row(&self, text: &str, lines: &[usize], error: &CellError) -> Diagnostic {
+        let only =
+            error.columns().and_then(|mut columns| columns.next().filter(|_| columns.next().is_none()));
         let hint = match error.columns() {
+            Some(_) if only.is_some_and(|name| name.contains([';', '\t'])) => {
+                "cells of CSV have commas between them, and those of TSV, in a file named `.tsv`, tabs"
+                    .to_owned()
+            }
             Some(columns) => {
                 let near = nearest(&error.column, columns).map(|near| format!("did you mean `{near}`? "));
                 format!("{}columns are named in [source.page] of bakehouse.toml", near.unwrap_or_default())

@@ -202,7 +202,9 @@ fn yaml_hint(message: &str, matter: &str) -> &'static str {
     if message.contains("duplicate entry") {
         return "remove one of the two";
     }
-    if message.contains("tab character") {
+    let is_tab =
+        message.contains("cannot start any token") && matter.lines().any(|line| line.starts_with('\t'));
+    if is_tab || message.contains("tab character") {
         return "indent with spaces";
     }
     if matter.lines().any(|line| line.contains(" = ")) {

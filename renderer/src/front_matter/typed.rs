@@ -82,6 +82,7 @@ impl Reader<'_> {
     fn wrong(&mut self, name: &str, expected: &str, got: &Value) {
         let kind = match in_words(got.name()) {
             "a list" if expected == "a list of texts" => "a list of other things",
+            "a number" if expected == "a whole number" => "one with a fraction",
             kind => kind,
         };
         self.errors.push(

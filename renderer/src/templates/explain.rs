@@ -286,16 +286,33 @@ pub(crate) fn explain_content(
         (Some(CONTENT), Some(line), Some(column)) => {
             let is_syntax = matches!(error.kind(), ErrorKind::SyntaxError(_));
             let literal = is_syntax || diagnostic.message.ends_with("is not defined");
-            let told = here(diagnostic.message, line as usize, column as usize);
+            let message = diagnostic.message;
+            let told = here(message.clone(), line as usize, column as usize);
             let shortcode = is_syntax && told.excerpt.as_deref().is_some_and(is_shortcode);
-            let hint = if shortcode { Some(SHORTCODES.to_owned()) } else { diagnostic.hint };
-            diagnostic = told.maybe_hint(hint.or_else(|| literal.then(|| RAW.to_owned())));
+            let at = offset_of(&text[body..], line as usize, column as usize);
+            let slip = slips::of(&message, &text[body..], at).filter(|_| is_syntax && !shortcode);
+            diagnostic = match slip {
+                Some(slip) => Diagnostic::in_file(source, slip.message.unwrap_or(message))
+                    .at(text, body + slip.at)
+                    .hint(slip.hint),
+                None => {
+                    let hint = if shortcode { Some(SHORTCODES.to_owned()) } else { diagnostic.hint };
+                    told.maybe_hint(hint.or_else(|| literal.then(|| RAW.to_owned())))
+                }
+            };
         }
         (None, ..) => diagnostic.path = Some(source.to_owned()),
         _ => {}
     }
     let hint = diagnostic.hint.take().unwrap_or_else(|| format!("it was rendering {source}"));
     vec![diagnostic.hint(hint)]
+}
+
+/// The byte at a line and a column, both counted from 1.
+fn offset_of(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let here = text[before..].char_indices().nth(column.saturating_sub(1));
+    here.map_or(text.len(), |(at, _)| before + at)
 }
 
 /// Whether a line calls a shortcode as Zola had them until 0.22, or as Hugo has them.
@@ -354,12 +371,17 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
     if let ErrorKind::RenderingError(report) | ErrorKind::SyntaxError(report) = error.kind() {
         let shown = error.to_string();
         // The report holds the source line, but gives it away only as part of its text.
-        let excerpt =
-            shown.lines().nth(3).and_then(|line| line.split_once("| ")).map(|(_, code)| code.to_owned());
+        let mut below = shown.lines().skip_while(|line| !line.trim_start().starts_with("--> "));
+        let excerpt = below.nth(2).and_then(|line| line.split_once("| ")).map(|(_, code)| code.to_owned());
         let span = report.span();
         let (mut message, mut hint) = nearest_listed(lower_first(report.message()));
         if let Some(source) = std::error::Error::source(error) {
             message = format!("{message}: {source}");
+        }
+        // A pattern is drawn beneath itself, over several lines.
+        if let Some((head, drawn)) = message.split_once(": regex parse error:") {
+            let why = drawn.rsplit_once("error: ").map_or(drawn, |(_, why)| why).trim();
+            message = format!("{head}: {why}");
         }
         message = in_plain_words(&message);
         if let Some((short, near)) = message.rsplit_once(", did you mean ") {
@@ -389,5 +411,7 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
         message = format!("{message}: {inner}");
         source = inner.source();
     }
+    let is_endless = message.contains("recursion depth for components");
     Diagnostic::new(message)
+        .maybe_hint(is_endless.then(|| "a component calls itself without an end".to_owned()))
 }

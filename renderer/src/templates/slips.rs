@@ -89,6 +89,9 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
     if message.to_ascii_lowercase().starts_with("unexpected escape character") {
         return Some(hinted("a backslash in a text is written twice: `\\\\`".into()));
     }
+    if word_of(rest) == "if" && text[..at].trim_end().ends_with("else") {
+        return Some(hinted("write `elif` for `else if`".into()));
+    }
     if rest.starts_with("::") {
         let hint =
             format!("macros are components since Tera 2: {{{{ <name argument={{value}} /> }}}}; {IMPORT}");
@@ -211,6 +214,7 @@ mod tests {
         assert!(said(expected, "{{ get_url('x') }}", "'x'").ends_with("by name: get_url(path=…)"));
         assert!(said(expected, "{% if a is matching( \"[\") %}", "\"[").ends_with("matching(pat=…)"));
         assert!(said(expected, "{{ a | mine(b=1, \"c\") }}", "\"c").ends_with("mine(name=…)"));
+        assert!(said("found identifier but expected %}", "{% else if a %}", "if a").contains("`elif`"));
         assert!(of("unexpected character", "{{ ? }}", 3).is_none());
     }
 }
