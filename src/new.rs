@@ -89,7 +89,9 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("`{shown}` cannot be read")),
     }
-    let name = || folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    // `.` has a name too.
+    let whole = std::path::absolute(folder).unwrap_or_default();
+    let name = || whole.file_name().map(|name| name.to_string_lossy().into_owned());
     let title = title.or_else(name).unwrap_or_else(|| "A new site".to_owned());
     let files = [
         (
@@ -119,6 +121,9 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
     for (path, text) in files {
         write(&folder.join(path), &text)?;
     }
+    let shown = shown.to_string();
+    let is_plain = shown.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    let shown = if is_plain { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) };
     say!("next: bake up {shown}");
     Ok(())
 }
@@ -215,6 +220,10 @@ fn place(args: &ContentArgs) -> anyhow::Result<(PathBuf, String)> {
         Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
         _ => false,
     });
+    if path.contains('\\') {
+        let meant = args.path.replace('\\', "/");
+        return Err(Usage(format!("`{}` has a backslash in it: write `{meant}`", args.path)).into());
+    }
     if matches!(path, "_index" | "index") {
         return Err(anyhow::anyhow!("`{}` is the front page", args.path))
             .hint(|| "write content/_index.md, or say where below content/ it is to be".into());

@@ -109,6 +109,12 @@ fn a_new_site_builds_and_takes_pages() {
     world.write("bakery/zola.toml", "base_url = 1\n");
     world.bake("bakery", &["new", "page", "posts/anyway"]).ok();
     world.bake(".", &["new", "site", "bakery"]).run().code(1).says(&["not empty", "hint:"]);
+    world.bake("bakery", &["new", "page", "posts\\rye"]).run().code(2).says(&["write `posts/rye`"]);
+    // The folder that one is in has a name, and what is to be typed next is typed as a shell takes it.
+    world.bake("Bob's bakery", &["new", "site", "."]).ok();
+    assert!(world.read("Bob's bakery/zola.toml").contains("\"Bob's bakery\""));
+    let next = world.bake(".", &["new", "site", "Bob's other"]).ok().stdout;
+    assert!(next.contains("next: bake up 'Bob'\\''s other'"), "{next}");
     for path in ["../evil", "/tmp/evil", "", "a/../../evil", ".hidden"] {
         world.bake("bakery", &["new", "page", path]).run().code(2).says(&["content/"]);
     }
