@@ -40,7 +40,7 @@ fn a_site_without_templates_has_the_built_in_theme() {
 #[test]
 fn the_built_in_theme_is_in_the_language_of_the_page() {
     let (_, files) = render(&[
-        ("zola.toml", "base_url = \"https://x.example\"\ntitle = \"X\"\n[languages.de]\n[languages.ar-EG]\n[languages.ja]\n[languages.es]\n"),
+        ("zola.toml", "base_url = \"https://x.example\"\ntitle = \"X\"\n[extra.labels]\ncopy = \"Copy \\\"it\\\"\"\n[languages.de]\n[languages.ar-EG]\n[languages.ja]\n[languages.es]\n"),
         ("content/a.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
         ("content/a.de.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
         ("content/a.es.md", "+++\ntitle = \"A\"\ndate = 2026-03-04\n+++\n"),
@@ -57,6 +57,8 @@ fn the_built_in_theme_is_in_the_language_of_the_page() {
     ] {
         let page = text(&files, &format!("{path}/index.html"));
         assert!(page.contains(head) && page.contains(date), "{path}: {page}");
+        // A script has words too.
+        assert!(page.contains(".js\" data-copy=\"Copy &quot;it&quot;\"></script>"), "{page}");
     }
 }
 

@@ -2,6 +2,7 @@
 // It is loaded before the first paint, so that a chosen colour scheme never flashes. Pages work without it.
 (() => {
   const root = document.documentElement;
+  const words = document.currentScript.dataset;
   const read = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
   const keep = (value) => { try { localStorage.setItem("theme", value); } catch { /* private window: for this page only */ } };
   const chosen = read();
@@ -13,7 +14,7 @@
     button.className = "theme";
     const show = () => {
       button.textContent = dark() ? "☀" : "☾";
-      button.setAttribute("aria-label", dark() ? "Light colours" : "Dark colours");
+      button.setAttribute("aria-label", dark() ? words.light ?? "Light colours" : words.dark ?? "Dark colours");
     };
     button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; keep(root.dataset.theme); show(); });
     show();
@@ -25,10 +26,11 @@
       const copy = document.createElement("button");
       copy.type = "button";
       copy.className = "copy";
-      copy.textContent = "Copy";
+      const rest = words.copy ?? "Copy";
+      copy.textContent = rest;
       copy.addEventListener("click", () => navigator.clipboard.writeText(code.textContent).then(
-        () => { copy.textContent = "Copied"; setTimeout(() => { copy.textContent = "Copy"; }, 1500); },
-        () => { copy.textContent = "Not allowed"; },
+        () => { copy.textContent = words.copied ?? "Copied"; setTimeout(() => { copy.textContent = rest; }, 1500); },
+        () => { copy.textContent = words.copy_failed ?? "Not allowed"; },
       ));
       // The frame stays where it is while the block scrolls under it.
       const frame = document.createElement("div");
