@@ -196,7 +196,7 @@ impl Reading<'_> {
         let only =
             error.columns().and_then(|mut columns| columns.next().filter(|_| columns.next().is_none()));
         let hint = match error.columns() {
-            Some(_) if only.is_some_and(|name| name.contains([';', '\t'])) => {
+            Some(_) if only.is_some_and(|name| [";", "\\t"].iter().any(|apart| name.contains(apart))) => {
                 "cells of CSV have commas between them, and those of TSV, in a file named `.tsv`, tabs"
                     .to_owned()
             }
@@ -429,5 +429,20 @@ mod tests {
         let error = read("data/insde.csv").unwrap_err().to_string();
         assert!(error.contains("there is no file `data/insde.csv`\n --> bakehouse.toml"), "{error}");
         assert!(error.contains("did you mean \"data/inside.csv\"?"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_another_program_wrote_otherwise_gets_a_hint() {
+        let said = |text: &[u8]| {
+            let source = source("path = 'p.csv'\npage = { slug = 'slug', title = 'title' }");
+            let sources = Sources::from_files([("p.csv".to_owned(), Bytes::copy_from_slice(text))]);
+            from_file(&source, source.file().unwrap(), &sources, true).errors.to_string()
+        };
+        for text in [&b"slug;title\na;A\n"[..], b"slug\ttitle\na\tA\n"] {
+            assert!(said(text).contains("hint: cells of CSV have commas between them"), "{}", said(text));
+        }
+        let near = said(b"slug,titel\na,A\n");
+        assert!(near.contains("did you mean `titel`?") && !near.contains("commas"), "{near}");
+        assert!(said(b"slug,title\na,\xc4\n").contains("hint: save it as UTF-8"));
     }
 }
