@@ -74,6 +74,7 @@ impl Links {
             let Ok(folder) = fs::canonicalize(folder) else { break };
             at = folder.join(name);
             if !self.by_file.contains_key(&at) && self.by_file.len() >= LINKS_MAX {
+                tracing::warn!(link = %link.display(), "more links than are followed: saves of its file go unnoticed");
                 break;
             }
             self.by_file.entry(at.clone()).or_default().insert(link.to_owned());

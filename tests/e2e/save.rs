@@ -25,16 +25,17 @@ fn what_the_system_does_not_tell_of_is_live_soon_after_the_next_save() {
     let world = World::new();
     site::small(&world, "site");
     world.write("elsewhere.md", site::page("Linked", "As it was."));
-    std::os::unix::fs::symlink(world.path("elsewhere.md"), world.path("site/content/linked.md")).unwrap();
+    // Another name of the same file.
+    std::fs::hard_link(world.path("elsewhere.md"), world.path("site/content/linked.md")).unwrap();
     let up = world.up("site");
     up.wait_text("/linked/", "As it was.");
     let releases = up.releases().len();
     for round in ["once", "twice"] {
         // No folder of the site is touched by this.
-        world.write("elsewhere.md", site::page("Linked", &format!("Changed {round} where the link leads.")));
+        world.write("elsewhere.md", site::page("Linked", &format!("Changed {round} under its other name.")));
         world.write("site/content/about.md", site::page("About", &format!("Saved {round}.")));
         up.wait_text("/about/", &format!("Saved {round}."));
-        up.wait_text("/linked/", &format!("Changed {round} where the link leads."));
+        up.wait_text("/linked/", &format!("Changed {round} under its other name."));
     }
     assert_eq!(up.releases().len(), releases + 4, "each save and each change beside it is found once");
 }
