@@ -48,6 +48,7 @@ pub fn identities(sources: &Sources) -> Vec<Identity> {
         now: None,
         wants: Wants::default(),
         known: &ParsedFiles::new(),
+        keeps_last: false,
     };
     let mut errors = Errors::default();
     let (library, _) = Library::make(&making, &mut errors);

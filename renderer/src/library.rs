@@ -290,6 +290,9 @@ pub(crate) struct Making<'a> {
     /// What templates ask for; contents that are templates may ask for more.
     pub(crate) wants: Wants,
     pub(crate) known: &'a HashMap<Arc<str>, Arc<Parsed>>,
+    /// Whether a content that cannot be parsed is what it was when it last could be. Else it is what its name says, so that all
+    /// that is wrong with a site does not depend on what it was before.
+    pub(crate) keeps_last: bool,
 }
 
 /// Parsed files by path: what the next render need not parse again.
@@ -548,7 +551,7 @@ impl Library {
                     let path: Arc<str> = Arc::from(path);
                     let before = making.known.get(&path);
                     known.extend(before.map(|parsed| (path.clone(), parsed.clone())));
-                    let parsed = parsed.or_else(|| before.cloned());
+                    let parsed = parsed.or_else(|| before.filter(|_| making.keeps_last).cloned());
                     let parsed = parsed.unwrap_or_else(|| Arc::new(Parsed::stand_in(&path)));
                     stand_ins.insert(path.clone());
                     found.push((path, parsed, None));

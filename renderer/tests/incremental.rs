@@ -443,6 +443,20 @@ fn a_broken_page_hides_no_other_error() {
     assert!(differing.is_empty(), "{differing:#?}");
 }
 
+/// A draft of a section takes its pages along; once its front matter cannot be read, nobody knows that it is one.
+#[test]
+fn what_is_wrong_does_not_depend_on_what_a_broken_page_was() {
+    let mut draft = Draft::new();
+    draft.set("content/hidden/_index.md", "+++\ndraft = true\n+++\n");
+    draft.set("content/hidden/b.md", "+++\npath = \"docs/b\"\n+++\n");
+    let renderer = Renderer::new(8 << 20);
+    let first = renderer.render(&draft.input(), None, &Taken::default()).unwrap();
+    draft.set("content/hidden/_index.md", "+++\ndraft = maybe\n+++\n");
+    let errors = renderer.render(&draft.input(), Some(first.render), &Taken::default()).unwrap_err();
+    assert!(errors.to_string().contains("is also made by"), "{errors}");
+    assert_eq!(errors, clean(&draft.input()).unwrap_err());
+}
+
 /// In the fresh site, `base.html` lists the titles of `blog/`, and `blog/` shows two pages at a time.
 #[test]
 fn an_edit_renders_what_reads_it() {

@@ -57,6 +57,7 @@ impl Basis {
             now: self.beyond_zola.then(|| input.now.as_second()),
             wants: self.engine.wants,
             known: &self.known,
+            keeps_last: input.options.keep_going,
         }
     }
 }
