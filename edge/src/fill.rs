@@ -208,11 +208,18 @@ impl Fill {
         }
     }
 
-    /// A reader of the bytes from `from` up to `to` (exclusive; `None`: to the end). `None`: too late to join, or there is
-    /// nothing but a break to come, which is for those alone who have begun to read.
+    /// A reader for one who did not ask for it. `None`: too late to join, or there is nothing but a break to come, which is for
+    /// those alone who have begun to read.
+    pub(crate) fn join(self: &Arc<Self>) -> Option<FillReader> {
+        let reader = self.reader(0, None)?;
+        let is_broken = self.state().ended == Some(Ended::Broken);
+        if is_broken { None } else { Some(reader) }
+    }
+
+    /// A reader of the bytes from `from` up to `to` (exclusive; `None`: to the end). `None`: it is too late for that.
     pub(crate) fn reader(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<FillReader> {
         let mut state = self.state();
-        if state.streaming || state.ended == Some(Ended::Broken) {
+        if state.streaming {
             return None;
         }
         let id = state.readers.insert(ReaderSlot { position: from, waker: None });
@@ -406,9 +413,11 @@ mod tests {
     fn nobody_joins_what_has_broken_off() {
         let fill = fill(Some(9));
         fill.push(Bytes::from_static(b"one"));
-        let _reader = fill.reader(0, None).unwrap();
+        let _reader = fill.join().unwrap();
         fill.end(false);
-        assert!(fill.reader(0, None).is_none());
+        assert!(fill.join().is_none());
+        // Who reads it already may go on with a part of it.
+        assert!(fill.reader(5, None).is_some());
     }
 
     /// Who wants what lies further on than may be held has nothing to read by then.

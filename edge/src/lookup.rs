@@ -308,7 +308,7 @@ impl Edge {
                 if !reusable(&fill.freshness, &fill.selection) {
                     return None;
                 }
-                let reader = fill.reader(0, None)?;
+                let reader = fill.join()?;
                 Some(Outcome::Filling(fill, reader, None))
             }
             Landing::Stored(stored, _) if !reusable(&stored.freshness(), &stored.selection()) => None,

@@ -86,7 +86,7 @@ impl Edge {
             None => self.stale_parts(inbound, found, failure, told)?,
             Some(stored) => {
                 let left_ms = stands_in(inbound.directives, stored, failure)?;
-                        let told = Told { detail: Some(failure.as_str()), ..told };
+                let told = Told { detail: Some(failure.as_str()), ..told };
                 self.answer_stored(inbound, stored, hit_status(left_ms, told))
             }
         };
