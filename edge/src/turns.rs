@@ -1,5 +1,6 @@
 //! How many requests to upstreams are under way at once: as many as the memory has room for. The others wait for their turn,
-//! in the order in which they came.
+//! in the order in which they came. Where all that is stored has made room for what was measured, and it is not enough, nobody
+//! waits: who does takes memory, too.
 
 use std::{
     sync::{
@@ -30,7 +31,8 @@ const WAIT_MAX: Duration = Duration::from_secs(6);
 pub(crate) struct Turns {
     store: Arc<Store>,
     free: ArcSwap<Semaphore>,
-    waiting: AtomicUsize,
+    under_way: Arc<AtomicUsize>,
+    waiting: Arc<AtomicUsize>,
     wait_max: Duration,
 }
 
@@ -39,13 +41,15 @@ pub(crate) struct Turns {
 pub(crate) struct Turn {
     _permit: OwnedSemaphorePermit,
     _memory: Reservation,
+    _counted: Counted,
 }
 
 impl Turns {
     /// As many as `store_bytes_max` bytes allow.
     pub(crate) fn new(store: &Arc<Store>, store_bytes_max: usize) -> Self {
         let free = ArcSwap::from_pointee(Semaphore::new(turns_max(store_bytes_max)));
-        Self { store: Arc::clone(store), free, waiting: AtomicUsize::new(0), wait_max: WAIT_MAX }
+        let store = Arc::clone(store);
+        Self { store, free, under_way: Arc::default(), waiting: Arc::default(), wait_max: WAIT_MAX }
     }
 
     /// Allows as many as `store_bytes_max` bytes do from now on, beside those that are under way.
@@ -61,8 +65,12 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// Where none comes in time.
+    /// Where none comes in time, or there is no memory for one more.
     pub(crate) async fn take(&self) -> Result<Arc<Turn>, EdgeError> {
+        if self.under_way.load(Ordering::Relaxed) >= TURNS_MIN && self.store.books().bytes_max() == 0 {
+            metrics::counter!("bakehouse_edge_turns_refused_total").increment(1);
+            return Err(EdgeError::NoTurn { seconds: 0 });
+        }
         let free = self.free.load_full();
         let permit = match Arc::clone(&free).try_acquire_owned() {
             Ok(permit) => permit,
@@ -70,11 +78,12 @@ impl Turns {
         };
         let mut memory = self.store.reservation();
         memory.grow(TURN_BYTES);
-        Ok(Arc::new(Turn { _permit: permit, _memory: memory }))
+        let counted = Counted::one(&self.under_way);
+        Ok(Arc::new(Turn { _permit: permit, _memory: memory, _counted: counted }))
     }
 
     async fn wait(&self, free: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, EdgeError> {
-        let _one = Waiting::one(&self.waiting);
+        let _one = Counted::one(&self.waiting);
         match tokio::time::timeout(self.wait_max, free.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // It is never closed.
@@ -86,17 +95,18 @@ impl Turns {
     }
 }
 
-/// One who waits.
-struct Waiting<'a>(&'a AtomicUsize);
+/// One of those who are counted.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
 
-impl<'a> Waiting<'a> {
-    fn one(all: &'a AtomicUsize) -> Self {
+impl Counted {
+    fn one(all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
-        Self(all)
+        Self(Arc::clone(all))
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -135,5 +145,21 @@ mod tests {
         taken.push(turns.take().await.unwrap());
         drop((late, taken));
         assert_eq!((store.bytes(), turns.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_where_nothing_is_left() {
+        let store = Arc::new(Store::new(8 << 20));
+        let turns = Turns::new(&store, 8 << 20);
+        while !store.resize(0, 8 << 20) {}
+        let mut taken = Vec::new();
+        for _ in 0..TURNS_MIN {
+            taken.push(turns.take().await.unwrap());
+        }
+        assert!(matches!(turns.take().await, Err(EdgeError::NoTurn { seconds: 0 })));
+        taken.pop();
+        taken.push(turns.take().await.unwrap());
+        while !store.resize(8 << 20, 8 << 20) {}
+        turns.take().await.unwrap();
     }
 }
