@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Edge,
     http1::head::FIELDS_MAX,
-    server::{ACCEPT_RETRY, FULL_TOLD_EVERY},
+    server::{ACCEPT_RETRY, FullTold},
     trace::{Query, Reader},
 };
 
@@ -125,7 +125,7 @@ async fn serve_until(
         .layer(DefaultBodyLimit::max(CONTENT_BYTES_MAX))
         .with_state(admin);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut told_at = None;
+    let mut told = FullTold::default();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -143,8 +143,7 @@ async fn serve_until(
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            if told_at.is_none_or(|at: Instant| at.elapsed() >= FULL_TOLD_EVERY) {
-                told_at = Some(Instant::now());
+            if told.is_due() {
                 tracing::warn!("too many connections to the admin address; new ones are closed");
             }
             continue;

@@ -34,7 +34,22 @@ use crate::{
 /// After a failed accept (too many open files), so that the loop does not spin.
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// That there is no room for more connections is told so often at most: it may come and go with each of them.
-pub(crate) const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
+const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// When it was last told that there is no room.
+#[derive(Debug, Default)]
+pub(crate) struct FullTold(Option<Instant>);
+
+impl FullTold {
+    /// Whether it is to be told now; then it counts as told.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|at| at.elapsed() >= FULL_TOLD_EVERY);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
 
 /// Serves an edge on a listener until `shutdown`; then takes no more connections, lets requests in flight end, and
 /// closes what is left after [`Limits::drain`](crate::Limits::drain).
@@ -65,15 +80,14 @@ async fn serve_until(
     let deadlines = Deadlines::new(Arc::clone(&edge));
     let workers = Workers::start(edge.config.threads.max(1))?;
     let mut looking = std::pin::pin!(deadlines.run());
-    let (mut is_full, mut told_at) = (false, None);
+    let (mut is_full, mut told) = (false, FullTold::default());
     loop {
         let settings = edge.settings();
         let limits = settings.limits;
         slots_made = fit(&slots, slots_made, settings.connections_max());
         if slots.available_permits() == 0 {
             is_full = true;
-            if told_at.is_none_or(|at: Instant| at.elapsed() >= FULL_TOLD_EVERY) {
-                told_at = Some(Instant::now());
+            if told.is_due() {
                 tracing::warn!(
                     connections = slots_made,
                     "as many as may be are open, by --connections, --memory or the limit of open files; new ones wait"

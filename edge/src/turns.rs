@@ -68,8 +68,7 @@ impl Turns {
     /// Where none comes in time, or there is no memory for one more.
     pub(crate) async fn take(&self) -> Result<Arc<Turn>, EdgeError> {
         if self.under_way.load(Ordering::Relaxed) >= TURNS_MIN && self.store.books().bytes_max() == 0 {
-            metrics::counter!("bakehouse_edge_turns_refused_total").increment(1);
-            return Err(EdgeError::NoTurn { seconds: 0 });
+            return Err(no_turn(Duration::ZERO));
         }
         let free = self.free.load_full();
         let permit = match Arc::clone(&free).try_acquire_owned() {
@@ -87,12 +86,15 @@ impl Turns {
         match tokio::time::timeout(self.wait_max, free.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // It is never closed.
-            Ok(Err(_)) | Err(_) => {
-                metrics::counter!("bakehouse_edge_turns_refused_total").increment(1);
-                Err(EdgeError::NoTurn { seconds: self.wait_max.as_secs() })
-            }
+            Ok(Err(_)) | Err(_) => Err(no_turn(self.wait_max)),
         }
     }
+}
+
+/// None came in the time for which it was waited.
+fn no_turn(waited: Duration) -> EdgeError {
+    metrics::counter!("bakehouse_edge_turns_refused_total").increment(1);
+    EdgeError::NoTurn { seconds: waited.as_secs() }
 }
 
 /// One of those who are counted.
