@@ -1,17 +1,21 @@
 //! What the process says of its work on standard error: text for people, JSON for machines.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use release::wire;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Context as LayerContext, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::print;
@@ -49,17 +53,104 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
         .parse()
         .with_context(|| format!("`{}` is not a log filter", args.log))?;
     let filtered = tracing_subscriber::registry().with(filter);
+    let pace = Pace::default();
+    let out = Out { format: args.log_format, pace: pace.clone() };
     // What cannot be written is not told there either, which would end whoever logs.
-    let format = args.log_format;
-    let layer =
-        tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(move || Events(format));
+    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(out);
     let started = match args.log_format {
         Format::Text => {
-            filtered.with(layer.with_ansi(std::io::stderr().is_terminal()).with_target(false)).try_init()
+            let layer = layer.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+            filtered.with(layer.with_filter(pace)).try_init()
         }
-        Format::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
+        Format::Json => filtered.with(layer.json().flatten_event(true).with_filter(pace)).try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
+}
+
+/// Crates that warn of what requests bring, however many there are of them.
+const SERVING: [&str; 2] = ["edge", "origin"];
+/// Of one kind of such warnings, so many are told in a second: an upstream that is away, or too many clients, would fill the disk,
+/// and the memory before it.
+const ALIKE_MAX: u32 = 10;
+const ALIKE_EVERY: Duration = Duration::from_secs(1);
+
+/// Bounds how often the same is told, whatever it is told of.
+#[derive(Debug, Clone, Default)]
+struct Pace(Arc<Mutex<HashMap<Identifier, Alike>>>);
+
+/// Events of one place in the program.
+#[derive(Debug)]
+struct Alike {
+    since: Instant,
+    told: u32,
+    left_out: u64,
+}
+
+impl Alike {
+    fn new(since: Instant) -> Self {
+        Self { since, told: 0, left_out: 0 }
+    }
+
+    /// Whether one that comes now is told; otherwise it is counted.
+    fn is_told(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= ALIKE_EVERY {
+            (self.since, self.told) = (now, 0);
+        }
+        let is_told = self.told < ALIKE_MAX;
+        if is_told {
+            self.told += 1;
+        } else {
+            self.left_out += 1;
+        }
+        is_told
+    }
+}
+
+impl Pace {
+    fn kinds(&self) -> MutexGuard<'_, HashMap<Identifier, Alike>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many were left out before the one that is told now.
+    fn left_out(&self, kind: &Identifier) -> u64 {
+        self.kinds().get_mut(kind).map_or(0, |alike| std::mem::take(&mut alike.left_out))
+    }
+}
+
+/// Whether many requests may bring as many such events. What somebody asked for with `--log info` is told in full.
+fn is_paced(of: &Metadata<'_>) -> bool {
+    let name = of.target().split("::").next().unwrap_or_default();
+    *of.level() <= Level::WARN && SERVING.contains(&name)
+}
+
+impl<S: Subscriber> Filter<S> for Pace {
+    fn enabled(&self, _: &Metadata<'_>, _: &LayerContext<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &LayerContext<'_, S>) -> bool {
+        let (of, now) = (event.metadata(), Instant::now());
+        !is_paced(of) || self.kinds().entry(of.callsite()).or_insert_with(|| Alike::new(now)).is_told(now)
+    }
+}
+
+/// Where events go.
+#[derive(Debug)]
+struct Out {
+    format: Format,
+    pace: Pace,
+}
+
+impl<'a> MakeWriter<'a> for Out {
+    type Writer = Events;
+
+    fn make_writer(&'a self) -> Events {
+        Events { format: self.format, left_out: 0 }
+    }
+
+    fn make_writer_for(&'a self, of: &Metadata<'_>) -> Events {
+        Events { format: self.format, left_out: self.pace.left_out(&of.callsite()) }
+    }
 }
 
 /// How long events wait for somebody to read them.
@@ -69,19 +160,29 @@ const PART_BYTES: usize = 4 << 10;
 
 /// Standard error for events, in which nothing steers a terminal: some tell what clients and upstreams have said. Whoever serves
 /// waits for nobody to read them.
-struct Events(Format);
+struct Events {
+    format: Format,
+    /// Of events that are like this one, those that were left out before it.
+    left_out: u64,
+}
 
 impl Write for Events {
     /// Takes an event, which comes whole.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         static UNREAD: AtomicU64 = AtomicU64::new(0);
         let text = String::from_utf8_lossy(event);
-        let plain = match self.0 {
+        let plain = match self.format {
             // What colours it. In words of others that is escaped already.
             Format::Text => print::plain_but(&text, &['\n', '\t', '\u{1b}']),
             Format::Json => wire::plain(text.into_owned()).into(),
         };
-        write_if_read(&mut io::stderr().lock(), self.0, &UNREAD, plain.as_bytes())?;
+        let mut whole = missing(
+            self.format,
+            "events like the next are left out, since there were too many",
+            self.left_out,
+        );
+        whole.push_str(&plain);
+        write_if_read(&mut io::stderr().lock(), self.format, &UNREAD, whole.as_bytes())?;
         Ok(event.len())
     }
 
@@ -106,13 +207,7 @@ fn write_if_read(
     }
     if before > 0 {
         unread.store(0, Ordering::Relaxed);
-        match format {
-            Format::Text => writeln!(out, "WARN events are missing here, since nobody read them: {before}")?,
-            Format::Json => writeln!(
-                out,
-                r#"{{"level":"WARN","message":"events are missing here, since nobody read them","missing":{before}}}"#
-            )?,
-        }
+        out.write_all(missing(format, "events are missing here, since nobody read them", before).as_bytes())?;
     }
     for part in event.chunks(PART_BYTES) {
         if !is_read(out, READER_WAIT)? {
@@ -122,6 +217,15 @@ fn write_if_read(
         out.write_all(part)?;
     }
     Ok(())
+}
+
+/// A line that says why so many events are missing; none where none are.
+fn missing(format: Format, why: &str, count: u64) -> String {
+    match format {
+        _ if count == 0 => String::new(),
+        Format::Text => format!("WARN {why}: {count}\n"),
+        Format::Json => format!("{{\"level\":\"WARN\",\"message\":\"{why}\",\"missing\":{count}}}\n"),
+    }
 }
 
 /// Whether a write would not have to wait, by then.
@@ -161,11 +265,20 @@ pub fn metrics() -> anyhow::Result<metrics_exporter_prometheus::PrometheusHandle
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::time::Instant;
 
     use rustix::fs::{OFlags, fcntl_setfl};
 
     use super::*;
+
+    #[test]
+    fn the_same_is_told_ten_times_a_second() {
+        let began = Instant::now();
+        let mut alike = Alike::new(began);
+        assert_eq!((0..100).filter(|_| alike.is_told(began)).count(), 10);
+        assert_eq!(alike.left_out, 90);
+        assert!(!alike.is_told(began + ALIKE_EVERY - Duration::from_millis(1)));
+        assert!(alike.is_told(began + ALIKE_EVERY));
+    }
 
     #[test]
     fn nobody_waits_for_events_that_nobody_reads() {

@@ -75,6 +75,26 @@ fn an_edge_that_goes_while_it_is_asked_is_waited_for() {
 }
 
 #[test]
+fn failures_of_many_requests_do_not_fill_the_log() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    upstream.fall_over(true);
+    let left_out = "WARN events like the next are left out, since there were too many: ";
+    let mut asked = 0;
+    wait_until("what was left out to be told", SOON, || {
+        asked += 1;
+        edge.get("/");
+        edge.process.stderr().contains(left_out)
+    });
+    let said = edge.process.stderr();
+    let told = said.matches("no response").count();
+    let counts = said.lines().filter_map(|line| line.strip_prefix(left_out)?.parse::<usize>().ok());
+    let missing: usize = counts.sum();
+    assert!(missing > 0 && told < asked, "{asked} failed, {told} were told: {said}");
+}
+
+#[test]
 fn an_explanation_says_which_parts_are_stored() {
     let world = World::new();
     let fields = [FRESH[0], ("etag", "\"1\""), ("content-range", "bytes 2-6/10")];
