@@ -24,6 +24,10 @@ pub(crate) struct Books {
     /// being sent, stored or not any more.
     passing: AtomicUsize,
     bytes_max: AtomicUsize,
+    /// What they would be if nothing else took more than is left to it.
+    planned: AtomicUsize,
+    /// What of that which was measured to be too much nothing that is stored can make room for.
+    short: AtomicUsize,
     entries: AtomicUsize,
     evictions: AtomicU64,
     /// Connections to upstreams.
@@ -60,6 +64,11 @@ impl Books {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
+    /// Notes how many may be in use as long as nothing else takes more than is left to it.
+    pub(crate) fn plan(&self, bytes: usize) {
+        self.planned.store(bytes, Ordering::Relaxed);
+    }
+
     /// Connections to upstreams, of which the kernel says what it takes for them.
     pub(crate) fn upstreams(&self) -> &Arc<Sockets> {
         &self.upstreams
@@ -92,7 +101,19 @@ impl Books {
 
     /// Bytes in passing beyond what may ever be.
     pub(crate) fn passing_beyond(&self) -> usize {
-        self.passing().saturating_sub(self.bytes_max() / 4 * RELIEF_QUARTERS)
+        let planned = self.planned.load(Ordering::Relaxed);
+        self.passing().saturating_sub(planned / 4 * RELIEF_QUARTERS)
+    }
+
+    /// Bytes that were measured to be too much, beside all that is stored and can make room: who passes has to.
+    pub(crate) fn short_bytes(&self) -> usize {
+        self.short.load(Ordering::Relaxed)
+    }
+
+    /// Notes that so many bytes were measured to be too much.
+    pub(crate) fn measure(&self, beyond: usize) {
+        let stored = self.bytes().saturating_sub(self.passing());
+        self.short.store(beyond.saturating_sub(stored), Ordering::Relaxed);
     }
 
     /// Copies that are stored.

@@ -215,6 +215,7 @@ impl Edge {
         self.settings.store(Arc::new(settings));
         self.resettled.send_replace(());
         self.turns.resize(store_bytes_max);
+        self.store.books().plan(store_bytes_max);
         self.sweeper.resize(store_bytes_max);
     }
 

@@ -19,6 +19,8 @@ const LEFT_BYTES: usize = 16 << 20;
 const LEFT_PART_SHORT: usize = 6;
 /// So many looks after that the gaps are still there, and what was waited for comes at once: the clients have gone.
 const LOOKS_SHORT: u32 = 100;
+/// What a process that takes nearly all of the memory by itself may take beside, as a part of it: nobody can make room for that.
+const BEFORE_PART: usize = 4;
 /// What is stored gets back what it has given, by steps of this part of the memory.
 const STEP_PART: usize = 64;
 
@@ -31,7 +33,7 @@ impl Edge {
     pub fn watch_memory(self: &Arc<Self>) -> std::io::Result<()> {
         let edge = Arc::downgrade(self);
         let watch = move || {
-            let mut room = Room::default();
+            let mut room = Room { before: process_bytes().unwrap_or(0), ..Room::default() };
             while let Some(edge) = edge.upgrade().filter(|edge| !edge.stop.is_cancelled()) {
                 room.look(&edge);
                 drop(edge);
@@ -46,6 +48,8 @@ impl Edge {
 #[derive(Debug, Default)]
 struct Room {
     bytes: usize,
+    /// What the process took before it served anybody.
+    before: usize,
     /// The settings that it was made under.
     settings: Option<Arc<Settings>>,
     looks: u32,
@@ -57,14 +61,14 @@ impl Room {
     fn look(&mut self, edge: &Edge) {
         let settings = edge.settings();
         if !self.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, &settings)) {
-            *self = Self { settings: Some(Arc::clone(&settings)), ..Self::default() };
+            *self = Self { settings: Some(Arc::clone(&settings)), before: self.before, ..Self::default() };
         }
         // While room is being made, it is not yet known whether it is enough.
         let (Some(mut taken), None) = (taken_bytes(edge), edge.sweeper.size()) else { return };
         let all = settings.memory_bytes_max;
         self.short = if edge.store.books().is_short() { LOOKS_SHORT } else { self.short.saturating_sub(1) };
         let left = all / if self.short > 0 { LEFT_PART_SHORT } else { LEFT_PART };
-        let tight = all - left - (all / LEFT_PART).min(LEFT_BYTES);
+        let tight = (all - left - (all / LEFT_PART).min(LEFT_BYTES)).max(self.before + all / BEFORE_PART);
         self.looks = self.looks.saturating_sub(1);
         if taken > tight && self.looks == 0 {
             self.looks = LOOKS_BETWEEN;
@@ -72,6 +76,7 @@ impl Room {
             taken = taken_bytes(edge).unwrap_or(taken);
         }
         edge.unsent.is_free(tight.saturating_sub(taken));
+        edge.store.books().measure(taken.saturating_sub(tight));
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
         } else if taken < tight - 2 * (all / STEP_PART) {

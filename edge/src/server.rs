@@ -35,6 +35,13 @@ use crate::{
 pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(500);
 /// That there is no room for more connections is told so often at most: it may come and go with each of them.
 const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
+/// The part of the connections that may be open which are accepted however little memory is left.
+const ACCEPTED_PART: usize = 8;
+/// While there is none, between two looks whether there is.
+const SHORT_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Steps of a thread's own connections to one for what others bring it: with tokio's 31, new connections of a busy thread waited
+/// for seconds.
+const OWN_STEPS: u32 = 4;
 
 /// When it was last told that there is no room.
 #[derive(Debug, Default)]
@@ -101,6 +108,16 @@ async fn serve_until(
             slot = Arc::clone(&slots).acquire_owned() => slot,
         };
         let Ok(slot) = slot else { break };
+        let open_now = slots_made - slots.available_permits();
+        if edge.store.books().short_bytes() > 0 && open_now > slots_made / ACCEPTED_PART {
+            is_full = true;
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = &mut looking => {}
+                () = tokio::time::sleep(SHORT_LOOK_EVERY) => {}
+            }
+            continue;
+        }
         // What is there at once has waited while there was no room.
         let waited = if is_full { workers.accept(&listener).now_or_never() } else { None };
         match &waited {
@@ -210,6 +227,7 @@ impl Workers {
             let scheduling = Scheduling::new(Arc::clone(&connections));
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
+                .global_queue_interval(OWN_STEPS)
                 .on_thread_park(move || scheduling.rests())
                 .build()?;
             list.push(Worker { runtime: runtime.handle().clone(), connections });
@@ -261,7 +279,49 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+    use crate::{EdgeConfig, Mode};
+
+    #[tokio::test]
+    async fn where_memory_is_short_who_is_silent_goes_and_who_comes_waits() {
+        const SOON: Duration = Duration::from_secs(20);
+        let stop = CancellationToken::new();
+        let mut config = EdgeConfig::new(Mode::Upstream { urls: vec!["http://127.0.0.1:1".into()] }, "test");
+        let most = 16;
+        config.settings.limits.connections_max = most;
+        let edge = Edge::start(config, None, stop.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Box::pin(stop.clone().cancelled_owned());
+        let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+        let connections = async |count: usize| {
+            while edge.unsent.connections() != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let mut silent = Vec::new();
+        for _ in 0..most / 2 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        tokio::time::timeout(SOON, connections(most / 2)).await.unwrap();
+        edge.store.books().measure(usize::MAX);
+        let late = TcpStream::connect(address).await.unwrap();
+        for mut client in silent {
+            let mut none = [0];
+            let ended = tokio::time::timeout(SOON, client.read(&mut none));
+            assert_eq!(ended.await.unwrap().unwrap(), 0);
+        }
+        // However little is left, an eighth is served.
+        tokio::time::timeout(SOON, connections(1)).await.unwrap();
+        edge.store.books().measure(0);
+        let more = TcpStream::connect(address).await.unwrap();
+        tokio::time::timeout(SOON, connections(2)).await.unwrap();
+        drop((late, more));
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
 
     #[tokio::test]
     async fn connections_that_come_at_once_are_spread_over_the_threads() {

@@ -121,6 +121,7 @@ impl Store {
         let queues = Queues::default();
         let books = Arc::new(Books::default());
         books.set_bytes_max(bytes_max.saturating_sub(table.bytes()));
+        books.plan(bytes_max);
         Self {
             small_bytes: queues.small_bytes(),
             queues: Mutex::new(queues),

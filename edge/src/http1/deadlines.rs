@@ -23,7 +23,13 @@ use super::{
     unsent::{self, Bound, Unsent},
     writer::PROGRESS_BYTES_MIN,
 };
-use crate::{Edge, clock, config::Limits, policy::freshness::Millis, sockets::buffers, turns::TURN_BYTES};
+use crate::{
+    Edge, clock,
+    config::{CONNECTION_BYTES, Limits},
+    policy::freshness::Millis,
+    sockets::{RECORD_BYTES, buffers},
+    turns::TURN_BYTES,
+};
 
 /// Between two looks, and so how late a deadline can be.
 const TICK: Duration = Duration::from_millis(250);
@@ -100,6 +106,8 @@ pub(crate) struct Slot {
     streams: AtomicBool,
     /// Whether the kernel may take more than the connection's bound.
     lift: AtomicU8,
+    /// Whether its place is wanted: it ends where nobody asks on it.
+    is_wanted: AtomicBool,
     limits: Limits,
 }
 
@@ -216,15 +224,16 @@ impl Slot {
         Some((read / 8, *what))
     }
 
-    /// Whether nobody has asked for anything, or been answered, for so long that it can be closed. Who began to ask and has
-    /// not come to an end by then has not asked.
-    fn is_silent(&self, now: Millis) -> bool {
-        let (at, limit) = match self.waits_for() {
-            Some((at, Reading::Idle)) => (at, self.limits.idle),
-            Some((at, Reading::Start | Reading::Head)) => (at, self.limits.header_read),
-            _ => return false,
+    /// Since when nobody has asked for anything, or been answered, where that is so long that it can be closed. Who began to ask
+    /// and has not come to an end by then has not asked.
+    fn silent_since(&self, now: Millis) -> Option<Millis> {
+        let (at, limit) = match self.waits_for()? {
+            (at, Reading::Idle) => (at, self.limits.idle),
+            (at, Reading::Start | Reading::Head) => (at, self.limits.header_read),
+            _ => return None,
         };
-        at.saturating_sub(millis(limit)).saturating_add(SILENT_MS) <= now
+        let since = at.saturating_sub(millis(limit));
+        (since.saturating_add(SILENT_MS) <= now).then_some(since)
     }
 }
 
@@ -366,6 +375,15 @@ impl Entry {
         self.queue.pace(self.slot.kept_bytes.load(Ordering::Relaxed), taken, now)
     }
 
+    /// Whether something has come that was not read.
+    fn is_asked(&self) -> bool {
+        let Some(socket) = self.socket else { return false };
+        #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
+        // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
+        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        buffers(socket).received > 0
+    }
+
     /// Why it has to end at `now`.
     fn end(&self, now: Millis) -> Option<End> {
         let limits = &self.slot.limits;
@@ -435,6 +453,7 @@ impl Deadlines {
             head_bytes: AtomicUsize::new(0),
             streams: AtomicBool::new(false),
             lift: AtomicU8::new(LIFT_NONE),
+            is_wanted: AtomicBool::new(false),
             limits,
         });
         slot.reads(Reading::Start);
@@ -482,7 +501,8 @@ impl Deadlines {
     fn look(&self) {
         let now = clock::boot_ms();
         let draining = self.is_draining();
-        let (mut stalled, mut slow, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut stalled, mut slow, mut heads, mut silent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let is_short = self.edge.store.books().short_bytes() > 0;
         let mut next = 0;
         loop {
             let mut entries = self.entries();
@@ -497,12 +517,11 @@ impl Deadlines {
                     continue;
                 }
                 heads.extend(entry.slot.head(now).map(|(since, _)| (since, index)));
-                match entry.queue.stuck_since(now) {
-                    Some(since) => stalled.push((since, index)),
-                    None if draining && entry.slot.is_silent(now) => {
-                        entry.waker.iter().for_each(Waker::wake_by_ref);
-                    }
-                    None => {}
+                match (entry.queue.stuck_since(now), entry.slot.silent_since(now)) {
+                    (Some(since), _) => stalled.push((since, index)),
+                    (None, Some(_)) if draining => entry.waker.iter().for_each(Waker::wake_by_ref),
+                    (None, Some(since)) if is_short => silent.push((since, index)),
+                    _ => {}
                 }
             }
             if end == entries.capacity() {
@@ -510,41 +529,61 @@ impl Deadlines {
             }
             next = end;
         }
-        self.relieve(stalled, now);
-        let beyond = self.relieve_of_heads(heads, now);
+        let short = self.relieve_of_silent(silent);
+        let short = self.relieve_of_stalled(stalled, short, now);
+        let beyond = self.edge.store.books().passing_beyond().max(short);
+        let beyond = self.relieve_of_heads(heads, beyond, now);
         self.relieve_of_slow(slow, beyond);
     }
 
-    /// Where the kernel holds too much in all, ends those first of which nothing was taken for longest.
-    fn relieve(&self, mut stalled: Vec<(Millis, usize)>, now: Millis) {
-        let most = Unsent::held_bytes_max(self.edge.current().memory_bytes_max);
-        let mut held = self.edge.unsent.held();
-        if held <= most {
-            return;
+    /// Where memory was measured to be short, ends those first that have asked for nothing for longest. Returns how much it is
+    /// short of then.
+    fn relieve_of_silent(&self, mut silent: Vec<(Millis, usize)>) -> usize {
+        let mut short = self.edge.store.books().short_bytes();
+        silent.sort_unstable();
+        let entries = self.entries();
+        for (_, index) in silent {
+            if short == 0 {
+                break;
+            }
+            // Another may have come in its place, of which its own task knows; and a request that it had no time for.
+            let Some(entry) = entries.get(index).filter(|entry| !entry.is_asked()) else { continue };
+            let was_wanted = entry.slot.is_wanted.swap(true, Ordering::Relaxed);
+            entry.waker.iter().for_each(Waker::wake_by_ref);
+            // One that has not ended since has no time to.
+            if !was_wanted {
+                short = short.saturating_sub(CONNECTION_BYTES + RECORD_BYTES);
+            }
         }
+        short
+    }
+
+    /// Where the kernel holds too much in all, or memory is `short` of so many bytes, ends those first of which nothing was taken
+    /// for longest. Returns what it is short of then.
+    fn relieve_of_stalled(&self, mut stalled: Vec<(Millis, usize)>, mut short: usize, now: Millis) -> usize {
+        let most = Unsent::held_bytes_max(self.edge.current().memory_bytes_max);
+        let mut beyond = self.edge.unsent.held().saturating_sub(most);
         stalled.sort_unstable();
         let entries = self.entries();
         for (since, index) in stalled {
+            if beyond == 0 && short == 0 {
+                break;
+            }
             // Another may have come in its place.
             if let Some(entry) =
                 entries.get(index).filter(|entry| entry.queue.stuck_since(now) == Some(since))
             {
                 entry.finish(End::Memory);
-                held = held.saturating_sub(entry.queue.taken_bytes);
-            }
-            if held <= most {
-                return;
+                beyond = beyond.saturating_sub(entry.queue.taken_bytes);
+                short = short.saturating_sub(entry.queue.taken_bytes);
             }
         }
+        short
     }
 
-    /// Where too much of the memory is in passing, ends those first whose head has not ended for longest. Returns how much is
-    /// still too much.
-    fn relieve_of_heads(&self, mut heads: Vec<(Millis, usize)>, now: Millis) -> usize {
-        let mut beyond = self.edge.store.books().passing_beyond();
-        if beyond == 0 {
-            return 0;
-        }
+    /// Where `beyond` bytes too many are in use, ends those first whose head has not ended for longest. Returns how much is still
+    /// too much.
+    fn relieve_of_heads(&self, mut heads: Vec<(Millis, usize)>, mut beyond: usize, now: Millis) -> usize {
         heads.sort_unstable();
         let entries = self.entries();
         for (since, index) in heads {
@@ -561,7 +600,7 @@ impl Deadlines {
         beyond
     }
 
-    /// Where `beyond` bytes too many of the memory are in passing, or all turns are taken and others wait for one, ends those
+    /// Where `beyond` bytes too many are in use, or all turns are taken and others wait for one, ends those
     /// first that take least of what is kept for them.
     fn relieve_of_slow(&self, mut slow: Vec<(u64, usize)>, mut beyond: usize) {
         let mut turns = self.edge.turns.waiting().min(ENDED_FOR_TURNS_MAX);
@@ -649,7 +688,8 @@ impl Place {
 
     /// Whether the connection is to end now, unless a request has come meanwhile.
     pub(crate) fn may_end(&self) -> bool {
-        self.is_draining() && self.slot.is_silent(clock::boot_ms())
+        (self.is_draining() || self.slot.is_wanted.load(Ordering::Relaxed))
+            && self.slot.silent_since(clock::boot_ms()).is_some()
     }
 }
 

@@ -135,6 +135,13 @@ fn what_is_being_sent_is_counted_until_it_was_sent() {
     assert!(memory.grow(50_000) && !memory.grow(1 << 20));
     assert_eq!((store.entries(), store.books().passing_beyond() > 0), (0, true));
     memory.hold(0);
+    // What is merely stored makes room for what is too much, and nobody else has to.
+    let stored = large("/e").unwrap().bytes();
+    for (beyond, short) in [(0, 0), (stored, 0), (stored + 1, 1)] {
+        store.books().measure(beyond);
+        assert_eq!(store.books().short_bytes(), short);
+    }
+    purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::All], None));
     drop(readers);
     assert_eq!(books(&store), (0, 0));
 }
