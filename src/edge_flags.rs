@@ -79,6 +79,7 @@ impl UpstreamFlags {
             connect: Duration::from_millis(self.connect_ms),
             first_byte: Duration::from_millis(self.first_byte_ms),
             idle: Duration::from_millis(self.idle_ms),
+            ..Deadlines::default()
         }
     }
 

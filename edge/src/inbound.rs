@@ -33,6 +33,8 @@ pub(crate) struct Inbound {
     /// Whether the peer's word about its clients is believed; the edge finds out.
     pub(crate) is_trusted: bool,
     pub(crate) has_content: bool,
+    /// Whether the client wants to be told before it sends that (RFC 9110 §10.1.1).
+    pub(crate) expects_continue: bool,
     /// Where interim responses go; `None` for a client that takes none.
     pub(crate) interims: Option<Interims>,
     /// Whether the client takes trailers.

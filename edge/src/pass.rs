@@ -73,6 +73,7 @@ impl Edge {
         }
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
+        ask.expects_continue = inbound.expects_continue;
         let outcome = if forward::is_safe(&inbound.method) {
             let asked = clock::boot_ms();
             let began = self.log.now();

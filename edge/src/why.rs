@@ -238,6 +238,7 @@ fn asked(scheme: Scheme, host: String, target: &str, fields: &HeaderMap) -> Inbo
         peer: None,
         is_trusted: true,
         has_content,
+        expects_continue: false,
         interims: None,
         takes_trailers: false,
         websocket: false,

@@ -160,3 +160,49 @@ async fn who_sends_what_nobody_takes_any_more_is_told_that_the_connection_ends()
         assert_eq!(told, (if answer.is_empty() { "502" } else { "413" }, Some("close".into())), "{head}");
     }
 }
+
+/// An edge in front of an upstream that the test itself is, and their first connection once a client that waits to be told has
+/// asked.
+async fn asked_first() -> (Running, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
+    let mut config = edge::EdgeConfig::new(edge::Mode::Upstream { urls }, "test-edge");
+    config.deadlines.word = support::DEADLINE;
+    let edge = run(config).await;
+    let mut client = edge.connect().await;
+    let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 6\r\nexpect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut upstream = listener.accept().await.unwrap().0;
+    let (head, content) = read_head(&mut upstream).await;
+    assert_eq!((field(&head, "expect").as_deref(), &*content), (Some("100-continue"), &b""[..]));
+    (edge, client, upstream)
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_told_is_told_by_the_upstream() {
+    let (_edge, mut client, mut upstream) = asked_first().await;
+    upstream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n").await.unwrap();
+    let (head, rest) = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 103 ") && rest.is_empty(), "{head}{rest:?}");
+    upstream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+    let (head, rest) = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 100 ") && rest.is_empty(), "{head}{rest:?}");
+    client.write_all(b"upload").await.unwrap();
+    let mut content = [0; 6];
+    upstream.read_exact(&mut content).await.unwrap();
+    assert_eq!(&content, b"upload");
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\ngot it").await.unwrap();
+    // Of the two 100s, the upstream's was asked for by the edge.
+    assert_eq!(read_response(&mut client, false).await.text(), "got it");
+}
+
+#[tokio::test]
+async fn content_that_is_refused_before_it_is_sent_stays_where_it_is() {
+    let (edge, mut client, mut upstream) = asked_first().await;
+    upstream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+    let seen = read_response(&mut client, false).await;
+    assert_eq!((seen.status, seen.text(), seen.field("connection").as_deref()), (413, "no", Some("close")));
+    // The upstream gets none of it, nor anything else on this connection.
+    assert_eq!(upstream.read(&mut [0; 1]).await.unwrap(), 0);
+    assert_eq!(edge.edge.upstreams()[0].failures, 0);
+}

@@ -58,8 +58,10 @@ impl Exchange<'_, '_> {
             Target::Server => inbound::SERVER.to_owned(),
         };
         forward::strip_connection(&mut headers);
-        // The client's own 100-continue is answered here, when the content is first asked for.
+        // Whoever is asked is told in its own right.
         headers.remove(header::EXPECT);
+        // A client that has begun to send does not wait (RFC 9110 §10.1.1).
+        let expects_continue = wire.expects_continue && self.buffer.is_empty();
         let has_content = wire.framing != Framing::Sized(0);
         // That there is no content is worth saying where a method has a meaning for some (RFC 9110 §8.6).
         if !has_content && let header::Entry::Occupied(mut said) = headers.entry(header::CONTENT_LENGTH) {
@@ -88,6 +90,7 @@ impl Exchange<'_, '_> {
             peer: Some(self.client.peer.ip()),
             is_trusted: false,
             has_content,
+            expects_continue,
             interims: (version >= Version::HTTP_11).then_some(interims),
             takes_trailers: wire.takes_trailers,
             websocket: wire.websocket,
@@ -97,7 +100,7 @@ impl Exchange<'_, '_> {
         let handled = Box::pin(self.edge.handle(inbound, content));
         // The response counts as finished when the observation is dropped.
         let (response, observation) =
-            self.answer(handled, &mut waiting, &mut transfer, wire.expects_continue).await?;
+            self.answer(handled, &mut waiting, &mut transfer, expects_continue).await?;
         // What arrived with the response goes out before it, too.
         while let Some(interim) = waiting.arrived() {
             write_interim(self.writer, &interim).await?;
@@ -177,7 +180,7 @@ impl Exchange<'_, '_> {
                 () = pump.wanted() => wanted = true,
             }
         }
-        // A client that has begun to send does not wait (RFC 9110 §10.1.1).
+        // That somebody takes it is the answer to the client's 100-continue.
         if expects_continue && self.buffer.is_empty() {
             self.writer.write(&mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")]).await?;
         }

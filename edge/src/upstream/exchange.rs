@@ -86,8 +86,8 @@ impl Exchange {
         content: Option<RequestBody>,
         first_byte: Duration,
     ) -> Result<(Head, Lease), SendError> {
-        let authority = &upstream.address.authority;
-        upstream.pool.send(ask, self.host.as_ref(), authority, content, first_byte).await
+        let (authority, word) = (&upstream.address.authority, self.deadlines.word);
+        upstream.pool.send(ask, self.host.as_ref(), authority, content, first_byte, word).await
     }
 
     async fn attempt(

@@ -2,14 +2,14 @@
 //! as it comes, and the response comes in, both at once.
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     runtime::{self, Handle},
@@ -54,6 +54,8 @@ pub(super) struct Link {
     /// Whether the last read brought as much as it could.
     is_full: bool,
     out: Outgoing,
+    /// Whether a 100 is one that was asked for.
+    asks_for_word: bool,
     /// Why no more of the request goes out; there may be a response for all that.
     refused: Option<io::Error>,
     content: Content,
@@ -104,6 +106,7 @@ impl Link {
             read: BytesMut::new(),
             is_full: false,
             out: Outgoing::default(),
+            asks_for_word: false,
             refused: None,
             content: Content::Framed(Decoder::new(Framing::Sized(0))),
             next: None,
@@ -133,9 +136,11 @@ impl Link {
         host: Option<&http::HeaderValue>,
         authority: &str,
         content: Option<RequestBody>,
+        word: Duration,
     ) -> Result<(), &'static str> {
         self.read.reserve(READ_BYTES);
-        self.out.begin(ask, host, authority, content)
+        self.asks_for_word = ask.expects_continue;
+        self.out.begin(ask, host, authority, content, word)
     }
 
     /// The head of the final response; those before it are told. It may take `first_byte` from the last of the content that went
@@ -162,8 +167,12 @@ impl Link {
                 }
                 self.read.advance(head.bytes);
                 looked_at = 0;
-                if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
-                    if let Some(informational) = informational {
+                if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+                    if head.status == StatusCode::CONTINUE && mem::take(&mut self.asks_for_word) {
+                        // It was asked for here (RFC 9110 §15.2); the client is told when its content is taken.
+                        self.out.go_on();
+                        self.send(cx)?;
+                    } else if let Some(informational) = informational {
                         informational.call(head.status, &head.headers);
                     }
                     // There may be no end to them, and then nothing is waited for.
@@ -173,6 +182,11 @@ impl Link {
                     continue;
                 }
                 self.keep_alive = head.keep_alive;
+                if self.out.is_held() {
+                    // Nobody knows whether the upstream takes what comes next for the content or for a request.
+                    self.keep_alive = false;
+                    self.out = Outgoing::default();
+                }
                 self.content = match head.ending {
                     Ending::Framed(framing) => Content::Framed(Decoder::new(framing)),
                     Ending::Close => Content::Close,
@@ -387,7 +401,7 @@ mod tests {
     fn begin(link: &mut Link, content: Option<RequestBody>) {
         let method = if content.is_some() { Method::POST } else { Method::GET };
         let ask = Ask::new(method, "/".into(), HeaderMap::new());
-        link.begin(&ask, None, "h", content).unwrap();
+        link.begin(&ask, None, "h", content, PATIENCE).unwrap();
         link.patience().lasts(PATIENCE);
     }
 

@@ -46,6 +46,9 @@ pub(super) fn write(
             out.put_slice(part);
         }
     }
+    if ask.expects_continue {
+        out.put_slice(b"expect: 100-continue\r\n");
+    }
     if is_chunked {
         out.put_slice(b"transfer-encoding: chunked\r\n");
     }

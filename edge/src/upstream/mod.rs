@@ -64,6 +64,9 @@ pub struct Deadlines {
     pub first_byte: Duration,
     /// Between two parts of the content.
     pub idle: Duration,
+    /// To a word on a request whose client waits for that before it sends the content (RFC 9110 §10.1.1). Without one the content is
+    /// sent all the same: not all know of it.
+    pub word: Duration,
 }
 
 impl Default for Deadlines {
@@ -72,6 +75,7 @@ impl Default for Deadlines {
             connect: Duration::from_secs(2),
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(30),
+            word: Duration::from_secs(1),
         }
     }
 }
@@ -159,6 +163,8 @@ pub(crate) struct Ask {
     /// Path and query as they go on the wire.
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
+    /// Whether an upstream is to be heard before its content goes out (RFC 9110 §10.1.1).
+    pub(crate) expects_continue: bool,
     /// Told of each 1xx as it arrives.
     pub(crate) informational: Option<Informational>,
     /// Its turn, which it has until its response has come to its end.
@@ -169,7 +175,15 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn new(method: Method, target: String, headers: HeaderMap) -> Self {
-        Self { method, target, headers, informational: None, turn: None, is_own: false }
+        Self {
+            method,
+            target,
+            headers,
+            expects_continue: false,
+            informational: None,
+            turn: None,
+            is_own: false,
+        }
     }
 
     /// Whether the request may be sent again after a failure: it is idempotent (RFC 9110 §9.2.2), and has no content that is

@@ -5,12 +5,16 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::Body as _;
-use tokio::io::AsyncWrite as _;
+use tokio::{
+    io::AsyncWrite as _,
+    time::{Sleep, sleep},
+};
 
 use super::{Ask, body::RequestBody, connect::Io, link::Broke, message};
 use crate::http1::encoder;
@@ -26,6 +30,8 @@ pub(super) struct Outgoing {
     data: Bytes,
     tail: &'static [u8],
     content: Option<RequestBody>,
+    /// Until when the content waits for the upstream's word.
+    held: Option<Pin<Box<Sleep>>>,
     /// Bytes of the content to come; `None`: it goes out in chunks.
     left: Option<u64>,
     /// Whether TLS may still hold some of what was written.
@@ -37,7 +43,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Begins with a request.
+    /// Begins with a request. Content that waits for the upstream's word does so for `word`.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -47,11 +53,23 @@ impl Outgoing {
         host: Option<&HeaderValue>,
         authority: &str,
         content: Option<RequestBody>,
+        word: Duration,
     ) -> Result<(), &'static str> {
         let left = if content.is_some() { message::length(&ask.headers)? } else { Some(0) };
         message::write(&mut self.head, ask, host, authority, left.is_none())?;
+        self.held = (ask.expects_continue && content.is_some()).then(|| Box::pin(sleep(word)));
         (self.content, self.left) = (content, left);
         Ok(())
+    }
+
+    /// The upstream wants the content.
+    pub(super) fn go_on(&mut self) {
+        self.held = None;
+    }
+
+    /// Whether the content waits for the upstream's word.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether all of it is out.
@@ -123,6 +141,10 @@ impl Outgoing {
     /// Takes the next part of the content; ready at its end, too.
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broke>> {
         let Some(content) = &mut self.content else { return Poll::Ready(Ok(())) };
+        if let Some(held) = &mut self.held {
+            ready!(held.as_mut().poll(cx));
+            self.held = None;
+        }
         let frame = ready!(Pin::new(content).poll_frame(cx)).transpose().map_err(Broke::Request)?;
         let Some(frame) = frame else {
             self.content = None;

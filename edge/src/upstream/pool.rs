@@ -89,6 +89,7 @@ impl Pool {
         authority: &str,
         content: Option<RequestBody>,
         first_byte: Duration,
+        word: Duration,
     ) -> Result<(Head, Lease), SendError> {
         let end = Instant::now() + first_byte;
         let mut lease = match self.take(ask.is_repeatable(content.as_ref())) {
@@ -101,7 +102,7 @@ impl Pool {
             },
         };
         let was_used = lease.link.line().was_used();
-        lease.link.begin(ask, host, authority, content).map_err(SendError::Request)?;
+        lease.link.begin(ask, host, authority, content, word).map_err(SendError::Request)?;
         lease.link.patience().ends(end);
         let informational = ask.informational.as_ref();
         let head = poll_fn(|cx| lease.link.poll_head(&ask.method, informational, first_byte, cx)).await;
@@ -221,7 +222,7 @@ mod tests {
         for used in [false, true] {
             let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
             let patience = Duration::from_secs(5);
-            let (head, lease) = pool.send(&ask, None, "h", None, patience).await.unwrap();
+            let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
             assert_eq!((lease.line().was_used(), lease.line().take()), (used, !used));
             let body = TimedBody::new(&head, patience, lease);
             assert_eq!(body.collect(9).await.unwrap().unwrap(), "ok");
@@ -255,7 +256,7 @@ mod tests {
         let is_first = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(async {
                 let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
-                let (head, lease) = pool.send(&ask, None, "h", None, patience).await.unwrap();
+                let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
                 let is_first = lease.line().take();
                 TimedBody::new(&head, patience, lease).collect(9).await.unwrap();
                 is_first
@@ -290,7 +291,7 @@ mod tests {
         let pool = Pool::new(dialer, Duration::from_secs(600));
         for made in 1..=3 {
             let ask = Ask::new(Method::POST, "/".into(), HeaderMap::new());
-            let (head, lease) = pool.send(&ask, None, "h", None, patience).await.unwrap();
+            let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
             lease.line().take();
             TimedBody::new(&head, patience, lease).collect(9).await.unwrap();
             assert_eq!((pool.dialer.made(), pool.kept().len()), (made, 1));
