@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use serde::Serialize;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         range::ContentRange,
         reuse::reuse,
         same_origin::Scheme,
+        vary::Selection,
     },
     store::Stored,
     trace::Step,
@@ -54,7 +55,7 @@ pub struct Variant {
     /// Where it is a part: which, as `Content-Range` says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// The request fields that it was chosen by, from `Vary`.
+    /// The request fields that it was chosen by, from `Vary`, and what they said.
     pub vary: String,
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
     pub selected: bool,
@@ -193,7 +194,7 @@ impl Edge {
                 .part()
                 .and_then(ContentRange::to_value)
                 .and_then(|part| Some(part.to_str().ok()?.to_owned())),
-            vary: text(header::VARY).unwrap_or_default(),
+            vary: chosen_by(&stored.selection()),
             selected: stored.selection().matches(&inbound.headers),
             life: match gone {
                 Some(Reason::Unverified) => "to be compared with the new release",
@@ -210,6 +211,16 @@ impl Edge {
             clause,
         }
     }
+}
+
+/// The fields of a selection, with values in their normal form. Those that say who somebody is are not for terminals.
+fn chosen_by(selection: &Selection) -> String {
+    let field = |(name, value): (&HeaderName, Option<HeaderValue>)| match value {
+        None => format!("{name} (none)"),
+        Some(_) if [header::AUTHORIZATION, header::COOKIE].contains(name) => format!("{name} (not shown)"),
+        Some(value) => format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())),
+    };
+    selection.fields().map(field).collect::<Vec<_>>().join("; ")
 }
 
 /// What is decided about a request: the steps, the last of which decides, and what comes of them.

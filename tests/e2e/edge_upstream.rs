@@ -299,7 +299,7 @@ fn each_decision_is_told_with_its_clause() {
     let why = edge.bake(&["edge", "why", "http://site.test/hit"]).success().stdout;
     for text in [
         "key http://site.test /hit",
-        "chosen by accept-language",
+        "chosen by accept-language (none)",
         "lifetime 600.000 s (s-maxage",
         "hit: it is fresh",
     ] {

@@ -130,6 +130,20 @@ async fn a_row_for_each_decision() {
 }
 
 #[tokio::test]
+async fn what_a_copy_was_chosen_by_is_told() {
+    let upstream = Upstream::start(|_| {
+        let fields =
+            [("cache-control", "max-age=60"), ("vary", "Cookie, X-None"), ("vary", "Accept-Language")];
+        send(200, &fields, "x")
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.ask("GET", "/", &[("accept-language", "DE"), ("cookie", "who=me")]).await;
+    let why = edge.edge.why("http://site.test/", &HeaderMap::new()).unwrap();
+    assert_eq!(why.variants[0].vary, "accept-language: de; cookie (not shown); x-none (none)");
+}
+
+#[tokio::test]
 async fn what_became_of_a_copy_is_told() {
     let upstream = Upstream::start(answer).await;
     let edge = front(&[&upstream]).await;
