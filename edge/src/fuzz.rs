@@ -19,7 +19,7 @@ use crate::{
         date,
         directives::{Control, RequestDirectives},
         forward,
-        forwarded::Believed,
+        forwarded::{self, Believed},
         freshness::{Freshness, Receipt},
         query::QueryKey,
         range::{self, ContentRange, Onward, Ranged, ranged},
@@ -60,6 +60,18 @@ pub fn request_head(bytes: &[u8]) {
     forward::is_loop(&fields, "edge");
     forward::max_forwards(&Method::OPTIONS, &fields);
     Believed::of(&fields);
+    tell_hops(fields);
+}
+
+/// No hop says another host than the one that is keyed.
+fn tell_hops(mut fields: HeaderMap) {
+    forwarded::tell(&mut fields, None, Scheme::Http, "h");
+    let told = fields.get(header::FORWARDED).map_or(&[][..], HeaderValue::as_bytes).to_ascii_lowercase();
+    let ends = [&b"h;"[..], b"h,"];
+    for at in memchr::memmem::find_iter(&told, b"host=") {
+        let rest = &told[at + 5..];
+        assert!(rest == b"h" || ends.iter().any(|end| rest.starts_with(end)), "{told:?}");
+    }
 }
 
 fn head_length(bytes: &[u8]) -> Result<Option<usize>, ()> {

@@ -6,7 +6,7 @@ use super::forward::{REQUEST_ID, is_hop_by_hop};
 
 /// Fields that some frameworks believe over the request line, or over the scheme and host that are keyed: unkeyed, so they
 /// could poison the cache, also by way of a proxy that passes on what its clients send. `Proxy` is a variable of CGI.
-const OVERRIDES: [&str; 30] = [
+const OVERRIDES: [&str; 34] = [
     "x-original-url",
     "x-original-uri",
     "x-original-host",
@@ -34,13 +34,17 @@ const OVERRIDES: [&str; 30] = [
     "x-script-name",
     "x-envoy-original-path",
     "x-envoy-original-host",
+    "x-arr-ssl",
     "front-end-https",
+    "fastly-ssl",
+    "cf-visitor",
+    "cloudfront-forwarded-proto",
     "base-url",
     "proxy",
 ];
 
 /// Fields in which those in front say who asks, and how, beside [`FORWARDED_PREFIX`].
-const WORDS_OF_PROXIES: [&str; 19] = [
+const WORDS_OF_PROXIES: [&str; 17] = [
     "forwarded",
     "forwarded-for",
     "x-forwarded",
@@ -57,8 +61,6 @@ const WORDS_OF_PROXIES: [&str; 19] = [
     "x-azure-clientip",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
-    "cf-visitor",
-    "cloudfront-forwarded-proto",
     "fastly-client-ip",
 ];
 
@@ -129,14 +131,15 @@ mod tests {
             ("true-client-ip", "6.6.6.6"),
             ("front-end-https", "on"),
             ("x-forwarded-ssl", "on"),
+            ("cloudfront-forwarded-proto", "https"),
             ("x_forwarded_host", "evil"),
             ("x-own", "1"),
         ]);
         let mut stripped = sent.clone();
-        assert_eq!(strip_claims(&mut stripped, false), 6);
+        assert_eq!(strip_claims(&mut stripped, false), 7);
         assert_eq!(stripped, map(&[("accept", "*/*"), ("x-own", "1")]));
         let mut stripped = sent;
-        assert_eq!(strip_claims(&mut stripped, true), 3);
+        assert_eq!(strip_claims(&mut stripped, true), 4);
         let kept = [
             ("accept", "*/*"),
             ("x-forwarded-for", "6.6.6.6"),

@@ -6,7 +6,10 @@ use std::{fmt::Write as _, net::IpAddr};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{directives::list_members, same_origin::Scheme};
+use super::{
+    directives::{is_token_byte, list_members},
+    same_origin::Scheme,
+};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -42,19 +45,36 @@ impl Believed {
     }
 }
 
-/// A parameter of one member, unquoted.
-fn parameter(member: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+/// The parameters of one member.
+fn parameters(member: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
-    let parameters = member.split(|byte| {
+    let parameters = member.split(move |byte| {
         quoted ^= *byte == b'"';
         *byte == b';' && !quoted
     });
-    parameters.map(<[u8]>::trim_ascii).find_map(|parameter| {
+    parameters.map(<[u8]>::trim_ascii)
+}
+
+/// A parameter of one member, unquoted.
+fn parameter(member: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    parameters(member).find_map(|parameter| {
         let at = parameter.iter().position(|b| *b == b'=')?;
         let value = &parameter[at + 1..];
         let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
         parameter[..at].eq_ignore_ascii_case(name).then(|| value.to_vec())
     })
+}
+
+/// Whether a parameter says nothing but where a request passed, in whatever way it is read: some look for `host=` anywhere in the
+/// line, in quotes too.
+fn is_of_hop(parameter: &[u8]) -> bool {
+    let Some(at) = parameter.iter().position(|byte| *byte == b'=') else { return false };
+    let (name, value) = (&parameter[..at], &parameter[at + 1..]);
+    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    let name = name.to_ascii_lowercase();
+    let is_request = name.ends_with(b"host") || name.ends_with(b"proto");
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"\\;,=".contains(byte);
+    !is_request && name.iter().all(|byte| is_token_byte(*byte)) && value.iter().all(is_plain)
 }
 
 /// A host with or without port, as `Host` has it.
@@ -79,10 +99,14 @@ pub fn tell(headers: &mut HeaderMap, peer: Option<IpAddr>, scheme: Scheme, host:
         client = lines.end(FOR).slice(at..);
     }
     let (open, close) = if matches!(address, Some(IpAddr::V6(_))) { ("\"[", "]\"") } else { ("", "") };
-    let quote = if host.bytes().all(super::directives::is_token_byte) { "" } else { "\"" };
-    lines.begin(&header::FORWARDED);
-    lines.add(&[b"for=", open.as_bytes(), &client, close.as_bytes(), b";host=", quote.as_bytes()]);
-    lines.add(&[host.as_bytes(), quote.as_bytes(), b";proto=", scheme.as_str().as_bytes()]);
+    let quote = if host.bytes().all(is_token_byte) { "" } else { "\"" };
+    let keyed_host: [&[u8]; 4] = [b"host=", quote.as_bytes(), host.as_bytes(), quote.as_bytes()];
+    let keyed_proto: [&[u8]; 2] = [b"proto=", scheme.as_str().as_bytes()];
+    lines.begin_forwarded(&keyed_host, &keyed_proto);
+    lines.add(&[b"for=", open.as_bytes(), &client, close.as_bytes(), b";"]);
+    lines.add(&keyed_host);
+    lines.add(&[b";"]);
+    lines.add(&keyed_proto);
     lines.end(header::FORWARDED);
     lines.add(&[host.as_bytes()]);
     lines.end(HOST);
@@ -100,6 +124,35 @@ impl Lines<'_> {
     fn begin(&mut self, name: &HeaderName) {
         for held in self.headers.get_all(name) {
             self.block.extend_from_slice(held.as_bytes());
+            self.block.extend_from_slice(b", ");
+        }
+    }
+
+    /// Begins the line of `Forwarded` with the hops before. What those say of host and scheme may be what a client said: they say
+    /// what is keyed in its place, since some believe the first and some the last.
+    fn begin_forwarded(&mut self, host: &[&[u8]], proto: &[&[u8]]) {
+        for member in list_members(self.headers, &header::FORWARDED) {
+            let begin = self.block.len();
+            for parameter in parameters(member) {
+                let says = |name: &[u8]| {
+                    parameter
+                        .split_at_checked(name.len())
+                        .is_some_and(|(said, _)| said.eq_ignore_ascii_case(name))
+                };
+                let parts = match parameter {
+                    _ if says(b"host=") => host,
+                    _ if says(b"proto=") => proto,
+                    _ if is_of_hop(parameter) => &[parameter],
+                    _ => continue,
+                };
+                if self.block.len() > begin {
+                    self.block.extend_from_slice(b";");
+                }
+                parts.iter().for_each(|part| self.block.extend_from_slice(part));
+            }
+            if self.block.len() == begin {
+                self.block.extend_from_slice(b"for=unknown");
+            }
             self.block.extend_from_slice(b", ");
         }
     }
@@ -150,6 +203,31 @@ mod tests {
         ];
         for (fields, (scheme, host)) in rows {
             assert_eq!(of(fields), (scheme, host.map(str::to_owned)), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn of_hops_before_is_told_where_they_were_and_no_more() {
+        let rows = [
+            ("for=6.6.6.6;host=evil;proto=https", "for=6.6.6.6;host=h.test;proto=http"),
+            (
+                "host=evil, for=\"[2001:db8::1]:47\";Host=evil;by=_x",
+                "host=h.test, for=\"[2001:db8::1]:47\";host=h.test;by=_x",
+            ),
+            ("for=\"a;host=evil\", for=b", "for=unknown, for=b"),
+            ("for=\"a;host=evil, for=b", "for=unknown, for=b"),
+            ("for=a host=evil;by=b", "by=b"),
+            ("xhost=evil;for=c;host", "for=c"),
+            ("for=1.2.3.4:5; PROTO=\"https", "for=1.2.3.4:5;proto=http"),
+        ];
+        for (said, told) in rows {
+            let mut headers = map(&[("forwarded", said)]);
+            tell(&mut headers, None, Scheme::Http, "h.test");
+            assert_eq!(
+                headers[header::FORWARDED],
+                format!("{told}, for=unknown;host=h.test;proto=http"),
+                "{said}"
+            );
         }
     }
 
