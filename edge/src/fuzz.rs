@@ -32,6 +32,7 @@ use crate::{
     },
     proxy_protocol,
     purge::{Applied, Subject},
+    upstream::message::{self, Ending},
 };
 
 /// The longest content that is asked for in a range.
@@ -71,6 +72,26 @@ fn tell_hops(mut fields: HeaderMap) {
     for at in memchr::memmem::find_iter(&told, b"host=") {
         let rest = &told[at + 5..];
         assert!(rest == b"h" || ends.iter().any(|end| rest.starts_with(end)), "{told:?}");
+    }
+}
+
+/// The head of an upstream's response: however it is cut, the same comes of it, and none that ends with its connection is followed by
+/// another.
+pub fn response_head(bytes: &[u8]) {
+    for method in [Method::GET, Method::HEAD] {
+        let parsed = |bytes: &[u8]| message::parse(&mut bytes.to_vec(), &method);
+        let whole = parsed(bytes);
+        for cut in 0..bytes.len().min(512) {
+            match (&whole, parsed(&bytes[..cut])) {
+                (_, Ok(None)) | (Err(_), Err(_)) => {}
+                (Ok(Some(head)), Ok(Some(early))) => assert!(head.bytes == early.bytes && cut >= head.bytes),
+                (whole, early) => panic!("{whole:?} but {early:?} at {cut}"),
+            }
+        }
+        if let Ok(Some(head)) = whole {
+            assert!(head.bytes <= bytes.len() && !(head.keep_alive && head.ending == Ending::Close));
+            forward::misframed(&head.headers);
+        }
     }
 }
 
@@ -252,8 +273,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [fn(&[u8]); 7] =
-        [request_head, chunked_content, response_fields, request_fields, proxy_header, selectors, query_key];
+    const ALL: [fn(&[u8]); 8] = [
+        request_head,
+        response_head,
+        chunked_content,
+        response_fields,
+        request_fields,
+        proxy_header,
+        selectors,
+        query_key,
+    ];
 
     proptest! {
         #[test]
@@ -261,6 +290,13 @@ mod tests {
             for parse in ALL {
                 parse(&bytes);
             }
+        }
+
+        #[test]
+        fn responses_are_framed(
+            text in "HTTP/1[.][0-9] [1-5]0[0-9]( [a-z]?)?\r?\n((content-length|transfer-encoding|connection|x) ?: ?(0|3|3, 3|chunked|close|gzip)\r?\n){0,4}\r\nabc"
+        ) {
+            response_head(text.as_bytes());
         }
 
         #[test]

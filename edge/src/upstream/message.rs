@@ -95,7 +95,7 @@ fn settle_length(headers: &mut HeaderMap) {
 
 /// How a response's content ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// By itself.
     Framed(Framing),
     /// With the connection.
@@ -104,15 +104,15 @@ pub(super) enum Ending {
 
 /// A response's head.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(crate) struct Head {
     pub(super) status: StatusCode,
     pub(super) version: Version,
-    pub(super) headers: HeaderMap,
-    pub(super) ending: Ending,
+    pub(crate) headers: HeaderMap,
+    pub(crate) ending: Ending,
     /// Whether another request may follow.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Its bytes on the wire.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Finds the head of a response to `method` at the beginning of `bytes`; `None`: it has not ended yet. One of a later HTTP/1 is
@@ -120,7 +120,7 @@ pub(super) struct Head {
 ///
 /// # Errors
 /// Where it is none.
-pub(super) fn parse(bytes: &mut [u8], method: &Method) -> Result<Option<Head>, String> {
+pub(crate) fn parse(bytes: &mut [u8], method: &Method) -> Result<Option<Head>, String> {
     if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'2'..=b'9', ..] = bytes {
         *minor = b'1';
     }

@@ -12,7 +12,7 @@ mod connect;
 mod exchange;
 mod health;
 mod link;
-mod message;
+pub(crate) mod message;
 mod names;
 mod outgoing;
 mod patience;
