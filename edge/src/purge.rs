@@ -92,7 +92,12 @@ pub(crate) enum Matcher {
         query: Option<String>,
     },
     /// The beginning of a normalised path.
-    Prefix(String),
+    Prefix {
+        /// Host and port; `None` matches any.
+        host: Option<String>,
+        /// The beginning.
+        path: String,
+    },
     /// A cache group, as it stands in the field.
     Group(String),
     /// The same, of one origin alone (RFC 9875 §2).
@@ -120,6 +125,11 @@ impl<'a> Subject<'a> {
         Self { key, response, path: OnceCell::new() }
     }
 
+    /// Whether a purge for this host means it. A site's journal speaks of that site, whichever of its hosts it names.
+    fn is_of(&self, host: Option<&str>) -> bool {
+        self.key.of_site || host.is_none_or(|host| self.key.host() == Some(host))
+    }
+
     /// The path in the spelling of purges, made once for all entries that ask.
     fn path(&self) -> &str {
         self.path.get_or_init(|| self.key.normal_path())
@@ -132,14 +142,13 @@ impl Matcher {
     pub(crate) fn of(selector: &Selector) -> Self {
         match selector {
             Selector::Url(text) => match text.parse::<url::Target>() {
-                Ok(target) => Self::Url {
-                    host: target.authority.and_then(|a| a.split_once("://").map(|(_, host)| host.to_owned())),
-                    path: target.path,
-                    query: target.query,
-                },
+                Ok(target) => Self::Url { host: host_of(&target), path: target.path, query: target.query },
                 Err(_) => Self::All,
             },
-            Selector::Prefix(text) => Self::Prefix(prefix_of(text)),
+            Selector::Prefix(text) => match text.parse::<url::Target>() {
+                Ok(target) => Self::Prefix { host: host_of(&target), path: prefix_of(text) },
+                Err(_) => Self::All,
+            },
             Selector::Group(name) => Self::Group(answer::group_name(name)),
             Selector::All => Self::All,
         }
@@ -148,15 +157,15 @@ impl Matcher {
     fn matches(&self, subject: &Subject<'_>) -> bool {
         match self {
             Self::Url { host, path, query } => {
-                // A site's journal speaks of that site, whichever of its hosts the URL was written with, and its pages
-                // have no query variants.
+                // A site's pages have no query variants.
                 let key = subject.key;
-                let host_matches = key.of_site || host.as_deref().is_none_or(|host| key.host() == Some(host));
                 let query_matches =
                     key.of_site || query.as_deref().is_none_or(|query| key.query() == Some(query));
-                host_matches && query_matches && subject.path() == path
+                subject.is_of(host.as_deref()) && query_matches && subject.path() == path
             }
-            Self::Prefix(prefix) => subject.path().starts_with(prefix.as_str()),
+            Self::Prefix { host, path } => {
+                subject.is_of(host.as_deref()) && subject.path().starts_with(path.as_str())
+            }
             Self::Group(group) => match subject.response {
                 Some((_, groups)) => groups.contains(group),
                 None => true,
@@ -170,11 +179,16 @@ impl Matcher {
     }
 }
 
+fn host_of(target: &url::Target) -> Option<String> {
+    let (_, host) = target.authority.as_ref()?.split_once("://")?;
+    Some(host.to_owned())
+}
+
 /// A prefix's spelling is that of normalised paths, but dot segments at its end are part of a longer name.
 fn prefix_of(text: &str) -> String {
     let path = match text.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
-        None => text,
+        Some((_, rest)) if !text.starts_with('/') => rest.find('/').map_or("/", |at| &rest[at..]),
+        _ => text,
     };
     let rooted = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     match rooted.rsplit_once('/') {
@@ -451,9 +465,17 @@ mod tests {
         let covered = |text: &str, target: &str| {
             purge(text).mark(&subject(&Key::of_upstream(Scheme::Http, "h", target))).is_some()
         };
+        // Those of a host are of that host alone.
+        assert!(covered("http://H:80/b", "/b/c") && covered("https://h", "/x"));
+        assert!(
+            !covered("http://other/b", "/b")
+                && !covered("http://h:81/", "/b")
+                && !covered("http://h/b", "/a")
+        );
         assert!(covered("/blog/", "/blog/a") && covered("/blo", "/blog") && covered("/", "/x"));
         assert!(!covered("/blog/", "/blog") && !covered("/b", "/a?/b"));
         assert!(covered("/caf%C3%A9", "/caf%c3%a9/x"));
+        assert!(covered("/to/http://h/", "/to/http://h/x") && !covered("/to/http://h/", "/x"));
         assert!(covered("/a.", "/a.css") && covered("/a/.", "/a/.well-known"));
     }
 

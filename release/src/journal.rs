@@ -148,7 +148,7 @@ pub struct Purge {
 pub enum Selector {
     /// One URL (absolute, or a path of the site): all its query variants unless it has a query.
     Url(String),
-    /// All whose normalised path begins with these bytes.
+    /// All whose normalised path begins with these bytes; with scheme and host in front, of that host.
     Prefix(String),
     /// All members of a cache group of the site.
     Group(String),
@@ -199,6 +199,9 @@ pub fn check_selectors(selectors: &[Selector]) -> Result<(), BadSelectors> {
         )));
     }
     let wrong = selectors.iter().filter_map(|selector| match selector {
+        Selector::Prefix(text) if text.contains(['?', '#']) => {
+            Some(format!("`{text}` has a query or a fragment, and a prefix is the beginning of a path"))
+        }
         Selector::Url(text) | Selector::Prefix(text) => {
             text.parse::<Target>().err().map(|error| error.to_string())
         }

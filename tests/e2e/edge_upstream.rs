@@ -161,14 +161,24 @@ fn operators_see_and_purge_behind_a_token() {
 
     // What no edge understands covers nothing, and all of it is told.
     edge.get("/kept");
-    let wrong = ["--url", "a b", "--url", "kept", "--prefix", "blog/", "--group", "", "--url", "/kept/other"];
-    let refused = edge.bake(&[&["purge"], &wrong[..]].concat()).code(1);
-    for text in
-        ["`a b` is neither", "`kept` is neither", "`blog/` is neither", "a cache group has 1 to 1024 bytes"]
-    {
+    let urls = ["--url", "a b", "--url", "kept", "--url", "/kept/other"];
+    let wrong = [&["purge", "--prefix", "blog/", "--prefix", "/kept?a=", "--group", ""], &urls[..]].concat();
+    let refused = edge.bake(&wrong).code(1);
+    for text in [
+        "`a b` is neither",
+        "`kept` is neither",
+        "`blog/` is neither",
+        "`/kept?a=` has a query",
+        "a cache group has 1 to 1024 bytes",
+    ] {
         assert!(refused.stderr.contains(text), "{text}: {}", refused.stderr);
     }
-    assert!(edge.get("/kept").field("cache-status").unwrap().starts_with("Bakehouse; hit"));
+    let is_kept = || edge.get("/kept").field("cache-status").unwrap().starts_with("Bakehouse; hit");
+    assert!(is_kept());
+    edge.bake(&["purge", "--prefix", "http://other.test/"]).success();
+    assert!(is_kept());
+    edge.bake(&["purge", "--prefix", "http://Site.test:80/ke"]).success();
+    assert!(!is_kept());
     for (api, text) in [
         ("127.0.0.1:8090", "`127.0.0.1:8090` is no URL of an API\nhint: write it with http://"),
         ("localhost:8090", "`localhost:8090` is no URL of an API"),
