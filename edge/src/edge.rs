@@ -234,7 +234,8 @@ impl Edge {
     /// upstreams without a journal.
     pub async fn purge_local(&self, selectors: &[Selector], soft: bool) -> Dropped {
         let soft_at = soft.then(clock::boot_ms);
-        self.apply(Applied::purge(None, selectors, soft_at)).await
+        let entry = Applied::purge(None, selectors, soft_at).keyed_by(&self.current().rules.query);
+        self.apply(entry).await
     }
 
     /// Puts an entry in force, and has freed what it covers; returns how many copies that were by then.

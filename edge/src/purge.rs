@@ -21,7 +21,7 @@ use release::{answer, journal::Selector, tree::Diff, url};
 use crate::{
     groups::Groups,
     key::{Key, KeyRef},
-    policy::freshness::Millis,
+    policy::{freshness::Millis, query::QueryKey},
 };
 
 /// Entries that are remembered. A fetch that lasts over more is not stored.
@@ -88,8 +88,8 @@ pub(crate) enum Matcher {
         host: Option<String>,
         /// The normalised path.
         path: String,
-        /// The query; `None` matches any.
-        query: Option<String>,
+        /// The queries, or none; `None` matches any.
+        queries: Option<Vec<Option<String>>>,
     },
     /// The beginning of a normalised path.
     Prefix {
@@ -142,7 +142,10 @@ impl Matcher {
     pub(crate) fn of(selector: &Selector) -> Self {
         match selector {
             Selector::Url(text) => match text.parse::<url::Target>() {
-                Ok(target) => Self::Url { host: host_of(&target), path: target.path, query: target.query },
+                Ok(target) => {
+                    let queries = target.query.is_some().then(|| vec![target.query.clone()]);
+                    Self::Url { host: host_of(&target), path: target.path, queries }
+                }
                 Err(_) => Self::All,
             },
             Selector::Prefix(text) => match text.parse::<url::Target>() {
@@ -156,11 +159,13 @@ impl Matcher {
 
     fn matches(&self, subject: &Subject<'_>) -> bool {
         match self {
-            Self::Url { host, path, query } => {
+            Self::Url { host, path, queries } => {
                 // A site's pages have no query variants.
                 let key = subject.key;
+                let has =
+                    |queries: &[Option<String>], query| queries.iter().any(|one| one.as_deref() == query);
                 let query_matches =
-                    key.of_site || query.as_deref().is_none_or(|query| key.query() == Some(query));
+                    key.of_site || queries.as_ref().is_none_or(|queries| has(queries, key.query()));
                 subject.is_of(host.as_deref()) && query_matches && subject.path() == path
             }
             Self::Prefix { host, path } => {
@@ -214,6 +219,21 @@ impl Applied {
     ) -> Self {
         let mark = soft_at.map_or(Mark::Dropped, Mark::Soft);
         Self::new(site, Cover::Selected { matchers: selectors.into_iter().map(Matcher::of).collect(), mark })
+    }
+
+    /// The same where only some parameters of a query count: a URL means what it is keyed by, too.
+    pub(crate) fn keyed_by(mut self, key: &QueryKey) -> Self {
+        if let Cover::Selected { matchers, .. } = &mut self.cover {
+            for matcher in matchers {
+                if let Matcher::Url { queries: Some(queries), .. } = matcher
+                    && let [Some(query)] = &queries[..]
+                {
+                    let keyed = key.target(&format!("?{query}")).strip_prefix('?').map(str::to_owned);
+                    queries.push(keyed);
+                }
+            }
+        }
+        self
     }
 
     /// What an upstream's `Cache-Group-Invalidation` names: copies of the same origin in any of these groups are validated
@@ -457,6 +477,23 @@ mod tests {
                 "{text} {host} {target}"
             );
         }
+    }
+
+    #[test]
+    fn a_url_means_what_it_is_keyed_by() {
+        let key = QueryKey::Without(vec!["utm_*".into()]);
+        let covered = |url: &str, target: &str| {
+            let purge = Applied::purge(None, &[Selector::Url(url.into())], None).keyed_by(&key);
+            purge.mark(&subject(&Key::of_upstream(Scheme::Http, "h", target))).is_some()
+        };
+        assert!(
+            covered("/a?utm_x=1&b=2", "/a?b=2") && covered("/a?utm_x=1", "/a") && covered("/a?b", "/a?b")
+        );
+        // What was stored under another rule.
+        assert!(covered("/a?utm_x=1", "/a?utm_x=1"));
+        assert!(
+            !covered("/a?utm_x=1", "/a?b=2") && !covered("/a?b=2&utm_x=1", "/a") && !covered("/a?b", "/a?")
+        );
     }
 
     #[test]
