@@ -29,7 +29,7 @@ use crate::{
     observe::Observation,
     policy::{
         forward::{self, MaxForwards},
-        forwarded::Believed,
+        forwarded::{self, Believed},
         same_origin::Scheme,
     },
     purge::{Applied, PurgeLog},
@@ -324,30 +324,41 @@ impl Edge {
         inbound: Inbound,
         content: RequestBody,
     ) -> (Response, Observation) {
+        let asked = inbound.scheme;
+        let mut inbound = inbound;
+        self.believe(&mut inbound);
         let begun = self.observe(&inbound);
         let trace = begun.trace.clone();
         // On the heap, as all that is seldom waited for: futures that are handed on by value are kept twice, and one that waits
         // for an upstream took 46 KiB.
-        let answering = Box::pin(self.answer(inbound, content));
+        let answering = Box::pin(self.answer(inbound, asked, content));
         let response = trace::within(&trace, answering).await;
         let observation = begun.answered(self, &response);
         (response, observation)
     }
 
-    async fn answer(self: &Arc<Self>, inbound: Inbound, content: RequestBody) -> Response {
+    /// Takes the word of a peer that is trusted about who asks, how, and for which host.
+    fn believe(&self, inbound: &mut Inbound) {
+        let settings = self.current();
+        inbound.is_trusted = inbound.peer.is_some_and(|peer| settings.trusts(peer));
+        if inbound.is_trusted {
+            let Believed { scheme, host } = Believed::of(&inbound.headers);
+            inbound.scheme = scheme.unwrap_or(inbound.scheme);
+            if let Some(host) = host {
+                inbound.host = host;
+            }
+            inbound.client = forwarded::client(&inbound.headers, |hop| settings.trusts(hop)).or(inbound.peer);
+        }
+    }
+
+    /// `asked`: the scheme that its target said, or that it came by.
+    async fn answer(self: &Arc<Self>, inbound: Inbound, asked: Scheme, content: RequestBody) -> Response {
         let mut inbound = inbound;
         if forward::is_loop(&inbound.headers, &self.config.name) {
             trace::note(|| {
                 Step::by("RFC 8586 §2", "refused: a loop, this edge has forwarded the request before")
             });
             return self.error(&inbound, StatusCode::LOOP_DETECTED, "This request has been here before.");
-        }
-        let asked = inbound.scheme;
-        inbound.is_trusted = inbound.peer.is_some_and(|peer| self.current().trusts(peer));
-        if inbound.is_trusted {
-            let Believed { scheme, host } = Believed::of(&inbound.headers);
-            inbound.scheme = scheme.unwrap_or(inbound.scheme);
-            inbound.host = host.unwrap_or(inbound.host);
         }
         if asked == Scheme::Https && !(inbound.is_trusted && inbound.scheme == Scheme::Https) {
             // What is asked for by https must have come so (RFC 9110 §7.4), or by one who took it so.

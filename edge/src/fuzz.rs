@@ -61,6 +61,7 @@ pub fn request_head(bytes: &[u8]) {
     forward::is_loop(&fields, "edge");
     forward::max_forwards(&Method::OPTIONS, &fields);
     Believed::of(&fields);
+    forwarded::client(&fields, |_| true);
     tell_hops(fields);
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Inbound {
     pub(crate) directives: RequestDirectives,
     pub(crate) id: HeaderValue,
     pub(crate) peer: Option<IpAddr>,
+    /// Who asks: the peer, or whom one that is trusted names.
+    pub(crate) client: Option<IpAddr>,
     /// Whether the peer's word about its clients is believed; the edge finds out.
     pub(crate) is_trusted: bool,
     pub(crate) has_content: bool,

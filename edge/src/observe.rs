@@ -77,7 +77,7 @@ impl Edge {
         let wanted = self.access_log.is_some() || trace.is_some();
         let request = wanted.then(|| {
             Box::new(Kept {
-                client: inbound.peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                client: inbound.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 method: inbound.method.as_str().to_owned(),
                 host: inbound.host.clone(),
                 target: inbound.target.clone(),

@@ -247,6 +247,7 @@ fn asked(scheme: Scheme, host: String, target: &str, fields: &HeaderMap) -> Inbo
         headers: Arc::new(headers),
         id: HeaderValue::from_static("0"),
         peer: None,
+        client: None,
         is_trusted: true,
         has_content,
         expects_continue: false,

@@ -88,6 +88,7 @@ impl Exchange<'_, '_> {
             headers: Arc::new(headers),
             id: request_id_value(),
             peer: Some(self.client.peer.ip()),
+            client: Some(self.client.peer.ip()),
             is_trusted: false,
             has_content,
             expects_continue,

@@ -45,6 +45,37 @@ impl Believed {
     }
 }
 
+/// The client: the last address that `Forwarded`, or else `X-Forwarded-For`, names and that is no trusted hop itself; where all are,
+/// the first. What stands before an address that cannot be read is not looked at.
+pub fn client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let has_standard = headers.contains_key(header::FORWARDED);
+    let name = if has_standard { header::FORWARDED } else { FOR };
+    let members: Vec<&[u8]> = list_members(headers, &name).collect();
+    let mut client = None;
+    for member in members.into_iter().rev() {
+        let node = if has_standard { parameter(member, b"for") } else { Some(member.to_vec()) };
+        let Some(address) = node.as_deref().and_then(address) else { break };
+        client = Some(address);
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    client
+}
+
+/// The address of a node (RFC 7239 §6), with or without port.
+fn address(node: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(node).ok()?;
+    let whole = text.parse().ok();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(address, _)| address);
+    let address: IpAddr = match (whole, bare) {
+        (Some(address), _) => address,
+        (None, Some(bare)) => bare.parse().ok()?,
+        (None, None) => text.split_once(':')?.0.parse().ok()?,
+    };
+    Some(address.to_canonical())
+}
+
 /// The parameters of one member.
 fn parameters(member: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
@@ -203,6 +234,35 @@ mod tests {
         ];
         for (fields, (scheme, host)) in rows {
             assert_eq!(of(fields), (scheme, host.map(str::to_owned)), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_is_whom_the_trusted_name() {
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let rows: [Row<'_>; 11] = [
+            (&[], None),
+            (&[("x-forwarded-for", "192.0.2.1")], Some("192.0.2.1")),
+            (&[("x-forwarded-for", "6.6.6.6, 192.0.2.1, 10.0.0.1")], Some("192.0.2.1")),
+            (
+                &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.1:80, 10.0.0.1")],
+                Some("192.0.2.1"),
+            ),
+            (&[("x-forwarded-for", "10.0.0.2, 10.0.0.1")], Some("10.0.0.2")),
+            (&[("x-forwarded-for", "6.6.6.6, unknown, 10.0.0.1")], Some("10.0.0.1")),
+            (&[("x-forwarded-for", "unknown")], None),
+            (&[("x-forwarded-for", "[2001:db8::1]:47, ::ffff:10.0.0.1")], Some("2001:db8::1")),
+            (&[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:47\";proto=https")], Some("2001:db8::1")),
+            (
+                &[("forwarded", "for=6.6.6.6, for=192.0.2.1"), ("x-forwarded-for", "7.7.7.7")],
+                Some("192.0.2.1"),
+            ),
+            (&[("forwarded", "for=_hidden"), ("x-forwarded-for", "7.7.7.7")], None),
+        ];
+        for (fields, expected) in rows {
+            let is_trusted = |hop: IpAddr| hop.to_string().starts_with("10.");
+            let expected = expected.map(|address| address.parse().unwrap());
+            assert_eq!(client(&map(fields), is_trusted), expected, "{fields:?}");
         }
     }
 

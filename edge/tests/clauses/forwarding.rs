@@ -144,6 +144,24 @@ async fn a_trusted_proxy_says_who_asks_and_not_for_what() {
 }
 
 #[tokio::test]
+async fn who_asks_of_a_trusted_proxy_is_told_to_operators() {
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
+    let rows = [("127.0.0.0/8", "192.0.2.7", "front.test"), ("10.0.0.0/8", "127.0.0.1", "site.test")];
+    for (trusted, client, host) in rows {
+        let edge = trusting(&upstream, &[trusted]).await;
+        let mut trace = edge.trace().await;
+        let says = [("x-forwarded-for", "6.6.6.6, 192.0.2.7, 127.0.0.9"), ("x-forwarded-host", "front.test")];
+        for result in ["uri-miss", "hit"] {
+            edge.ask("GET", "/", &says).await;
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            let told = trace.next().await;
+            let told = ["result", "client", "host"].map(|name| told[name].as_str().unwrap().to_owned());
+            assert_eq!(told, [result, client, host], "{trusted}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trusted_proxy_is_believed_and_keyed() {
     let upstream = Upstream::start(|head| {
         let told = field(head, "x-forwarded-proto").unwrap();
