@@ -2,8 +2,8 @@
 //!
 //! White space that no browser shows goes, and with it that between two elements within one that is there for its layout
 //! alone, such as `div`: Zola leaves it out too. Comments go, attribute values lose quotes that HTML does not ask for, and
-//! quotes and `>` in a text are written as themselves. Scripts, styles and preformatted content stay as they are. What is
-//! no tag is text: nothing is repaired.
+//! quotes and `>` are written as themselves, as is all in a text field. Scripts and styles stay as they are, and so does
+//! white space in preformatted content. What is no tag is text, and a `<` in it is a reference: nothing else is repaired.
 
 use crate::markup::{Kind, Markup, end_of};
 
@@ -42,27 +42,21 @@ const BLOCKS: &[&str] = &[
     "html",
     "legend",
     "li",
-    "link",
     "main",
     "menu",
-    "meta",
     "nav",
-    "noscript",
     "ol",
     "optgroup",
     "option",
     "p",
     "pre",
-    "script",
     "search",
     "section",
     "source",
-    "style",
     "summary",
     "table",
     "tbody",
     "td",
-    "template",
     "tfoot",
     "th",
     "thead",
@@ -118,8 +112,8 @@ const LAYOUT: &[&str] = &[
 const VOID: &[&str] =
     &["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"];
 
-/// Elements whose content is copied as it is.
-const KEPT: &[&str] = &["pre", "textarea", "script", "style"];
+/// Elements whose content is no markup.
+const KEPT: &[&str] = &["textarea", "script", "style"];
 
 /// Whether an element that may lack its end ends where another begins (HTML 13.1.2.4).
 fn ends_at(element: &str, next: &str) -> bool {
@@ -137,16 +131,10 @@ fn plain(text: &str) -> String {
     ["&quot;", "&#34;"].iter().fold(text.replace("&gt;", ">"), |text, quote| text.replace(quote, "\""))
 }
 
-/// Preformatted content: its texts alone are written another way.
-fn preformatted(text: &str, out: &mut String) {
-    let mut rest = text;
-    while let Some(open) = rest.find('<') {
-        out.push_str(&plain(&rest[..open]));
-        let length = Markup::read(&rest[open..]).map_or(1, |markup| markup.length);
-        out.push_str(&rest[open..open + length]);
-        rest = &rest[open + length..];
-    }
-    out.push_str(&plain(rest));
+/// A text where no element can be: a `<` begins one only where it would end what holds the text.
+fn alone(text: &str) -> String {
+    let text = plain(text);
+    if text.contains("&lt;/") { text } else { text.replace("&lt;", "<") }
 }
 
 /// An HTML document, made smaller.
@@ -181,7 +169,7 @@ pub(crate) fn html(text: &str) -> String {
                             Some(kept) => {
                                 let end = end_of(after, kept);
                                 match *kept {
-                                    "pre" => preformatted(&after[..end], &mut writer.out),
+                                    "textarea" => writer.out.push_str(&alone(&after[..end])),
                                     _ => writer.out.push_str(&after[..end]),
                                 }
                                 &after[end..]
@@ -192,7 +180,7 @@ pub(crate) fn html(text: &str) -> String {
                 }
             }
             None => {
-                writer.text("<");
+                writer.text("&lt;");
                 &tag[1..]
             }
         };
@@ -212,6 +200,10 @@ struct Writer {
 
 impl Writer {
     fn text(&mut self, text: &str) {
+        if self.within.iter().any(|element| element == "pre") {
+            self.out.push_str(&plain(text));
+            return;
+        }
         let laid_out = self.within.last().is_none_or(|element| LAYOUT.contains(&element.as_str()));
         if laid_out && text.trim_ascii().is_empty() {
             return;
@@ -224,11 +216,8 @@ impl Writer {
             if self.space && !self.at_edge {
                 self.out.push(' ');
             }
-            // A title has no elements: a `<` there begins one only where it would end it.
-            match self.within.last().is_some_and(|element| element == "title") && !text.contains("&lt;/") {
-                true => self.out.push_str(&plain(word).replace("&lt;", "<")),
-                false => self.out.push_str(&plain(word)),
-            }
+            let in_title = self.within.last().is_some_and(|element| element == "title");
+            self.out.push_str(&if in_title { alone(word) } else { plain(word) });
             (self.space, self.at_edge) = (false, false);
         }
     }
@@ -267,13 +256,14 @@ impl Writer {
         }
         self.out.push('<');
         self.out.push_str(name);
-        for (key, value) in attributes {
+        // In one order, by which like tags are alike to what compresses them.
+        let mut written: Vec<(&str, Value)> =
+            attributes.iter().map(|(key, value)| (*key, Value::of(value.unwrap_or_default()))).collect();
+        written.sort_by_key(|(key, value)| (value.quote.is_none(), *key));
+        for (key, value) in written {
             self.out.push(' ');
             self.out.push_str(key);
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                self.out.push('=');
-                self.value(value);
-            }
+            value.write(&mut self.out);
         }
         // Within SVG and MathML, the slash is what ends an element; after an unquoted value it would be part of it.
         if empty {
@@ -286,17 +276,30 @@ impl Writer {
             self.at_edge = false;
         }
     }
+}
 
-    fn value(&mut self, value: &str) {
-        let bare = |c: char| !(c.is_ascii_whitespace() || matches!(c, '"' | '\'' | '=' | '<' | '>' | '`'));
-        if value.chars().all(bare) {
-            self.out.push_str(value);
+/// The value of an attribute, and what it must stand between.
+struct Value {
+    text: String,
+    quote: Option<char>,
+}
+
+impl Value {
+    fn of(written: &str) -> Self {
+        let text = written.replace("&gt;", ">");
+        let is_bare = |c: char| !(c.is_ascii_whitespace() || matches!(c, '"' | '\'' | '=' | '<' | '>' | '`'));
+        let quote = (!text.chars().all(is_bare)).then(|| if text.contains('"') { '\'' } else { '"' });
+        Self { text, quote }
+    }
+
+    fn write(&self, out: &mut String) {
+        if self.text.is_empty() {
             return;
         }
-        let quote = if value.contains('"') { '\'' } else { '"' };
-        self.out.push(quote);
-        self.out.push_str(value);
-        self.out.push(quote);
+        out.push('=');
+        out.extend(self.quote);
+        out.push_str(&self.text);
+        out.extend(self.quote);
     }
 }
 
@@ -319,12 +322,9 @@ mod tests {
             "<script>if (a < b) {\n  x(\"</p>\")\n}</script>",
             "<style>\na  > b {}\n</style>",
             "<textarea> a\n b</textarea>",
-            "<p>1 < 2 and 3 > 2</p>",
             "<p title='say \"x\"'>a</p>",
             "<svg><linearGradient id=a /></svg>",
             "<input value=\"a b\" disabled>",
-            "<p>a<",
-            "<p>a</",
         ] {
             assert_eq!(html(same), same);
         }
@@ -365,7 +365,35 @@ mod tests {
         assert_eq!(html("<title>a &lt;/title&gt;</title>"), "<title>a &lt;/title></title>");
         assert_eq!(
             html("<pre><i class=\"&quot;\">&quot;</i> &lt; <  &gt;</pre>"),
-            "<pre><i class=\"&quot;\">\"</i> &lt; <  ></pre>"
+            "<pre><i class=&quot;>\"</i> &lt; &lt;  ></pre>"
+        );
+        assert_eq!(
+            html("<p>1 < 2 and 3 > 2 <<< </p><p>a<"),
+            "<p>1 &lt; 2 and 3 > 2 &lt;&lt;&lt;</p><p>a&lt;"
+        );
+        assert_eq!(html("<textarea> a &lt;b&gt;</textarea>"), "<textarea> a <b></textarea>");
+        assert_eq!(html("<textarea>&lt;/textarea&gt;</textarea>"), "<textarea>&lt;/textarea></textarea>");
+        assert_eq!(
+            html("<meta name=\"description\" content=\"a -&gt; b\" class=\"c\" />"),
+            "<meta content=\"a -> b\" class=c name=description />"
+        );
+    }
+
+    #[test]
+    fn tags_in_what_is_preformatted_are_tags() {
+        assert_eq!(
+            html(
+                "<pre>\n a <!-- b --><a href=\"/x/\">  c </a>\n<script>if (a < b) {}</script></pre> <b>d</b>"
+            ),
+            "<pre>\n a <a href=/x/>  c </a>\n<script>if (a < b) {}</script></pre><b>d</b>"
+        );
+    }
+
+    #[test]
+    fn what_is_not_shown_parts_no_words_and_joins_none() {
+        assert_eq!(
+            html("<p>a <script>x</script> b <style>y</style>c</p>"),
+            "<p>a <script>x</script>b <style>y</style>c</p>"
         );
     }
 

@@ -224,7 +224,7 @@ fn formulas_are_mathml_where_a_site_asks() {
     site.push(("bakehouse.toml", ""));
     assert!(!text(&render(&site).unwrap().1, "p/index.html").contains("<math"));
     let (_, files) = math(&site).unwrap();
-    insta::assert_snapshot!(text(&files, "p/index.html"), @r#"on-x-2|On x^2|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p>|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p><span id=continue-reading></span><h2 id=on-x-2>On <math alttext=x^2><msup><mi>x</mi><mn>2</mn></msup></math></h2><blockquote><p><math alttext=\frac{1}{2} display=block><mfrac><mn>1</mn><mn>2</mn></mfrac></math></p></blockquote><p><img src=https://y.example/i.png alt=y loading=lazy decoding=async /></p>"#);
+    insta::assert_snapshot!(text(&files, "p/index.html"), @r#"on-x-2|On x^2|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p>|<p>It costs $5, and <math alttext="a &lt; b"><mi>a</mi><mo>&lt;</mo><mi>b</mi></math>.</p><span id=continue-reading></span><h2 id=on-x-2>On <math alttext=x^2><msup><mi>x</mi><mn>2</mn></msup></math></h2><blockquote><p><math alttext=\frac{1}{2} display=block><mfrac><mn>1</mn><mn>2</mn></mfrac></math></p></blockquote><p><img alt=y decoding=async loading=lazy src=https://y.example/i.png /></p>"#);
     insta::assert_snapshot!(text(&files, "search_index.en.json"), @r#"[{"url":"https://x.example/p/","title":"P","body":"It costs $5, and a &lt; b.\nOn x^2\n\\frac{1}{2}"}]"#);
     for (body, what, place) in [
         ("Words.\n\nMore $x + \\foo$.", "the formula `", "content/p.md:6:11"),
