@@ -23,7 +23,7 @@ use self::body::Context;
 use self::matter::{MenuEntry, lost_of_menu};
 use self::settings::{Found, Settings};
 use self::table::Loose;
-use self::tree::{Entry, Kind, Name, Places, urlized};
+use self::tree::{Entry, Kind, Name, Places, of_file};
 use super::{Imported, Note};
 use crate::diagnostic::Errors;
 use crate::library::{dated_name, is_templated};
@@ -169,7 +169,7 @@ impl Site {
                 made.note(path, "only markdown is content here: the file is copied as it is");
             }
             let cut = inside.rfind('/').map_or(0, |at| at + 1);
-            let folder = urlized(&inside[..cut], settings.lowers);
+            let folder = of_file(&inside[..cut], settings.lowers);
             made.files.insert(format!("content/{folder}{}", &inside[cut..]), bytes);
             return;
         };
@@ -445,7 +445,7 @@ fn titled(folder: &str) -> String {
             .map(|first| first.to_uppercase().chain(letters).collect::<String>())
             .unwrap_or_default()
     };
-    folder.split(['-', '_']).map(word).collect::<Vec<_>>().join(" ")
+    folder.split(['-', '_']).filter(|part| !part.is_empty()).map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// A path as a glob that means nothing but it.

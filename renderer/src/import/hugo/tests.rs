@@ -234,6 +234,25 @@ fn a_date_in_a_name_leaves_the_slug_behind_it() {
 }
 
 #[test]
+fn each_space_of_a_name_is_a_hyphen_in_its_address() {
+    let made = imported(
+        "[permalinks]\n\"p--q\" = \"/:section/:slug/\"\n",
+        &[
+            ("content/Foo & Co/A - B.md", "---\ntitle: T\n---\n[c](<C & 50% D.md>)"),
+            ("content/Foo & Co/C & 50% D.md", "---\ntitle: T\n---\n"),
+            ("content/Foo & Co/E.md", "---\ntitle: T\nslug: My & Own\n---\n"),
+            ("content/P & Q/F.md", "---\ntitle: T & U\n---\n"),
+        ],
+    );
+    let page = text(&made, "content/foo--co/a---b.md");
+    assert!(page.contains("path = \"foo--co/a---b\""), "{page}");
+    assert!(page.contains("(<@/foo--co/c--50-d.md>)"), "{page}");
+    assert!(text(&made, "content/foo--co/e.md").contains("slug = \"my-own\""));
+    assert!(text(&made, "content/p--q/f.md").contains("slug = \"t-u\""));
+    assert!(text(&made, "content/p--q/_index.md").contains("title = \"P Q\""));
+}
+
+#[test]
 fn addresses_stay() {
     let page = |matter: &str| format!("+++\ntitle = \"A\"\n{matter}\n+++\n");
     let files = [

@@ -93,8 +93,8 @@ impl Entry {
         };
         let suffix = language.as_ref().map(|code| format!(".{code}")).unwrap_or_default();
         let file =
-            if stem == "index" || stem == "_index" { stem.clone() } else { urlized(&stem, settings.lowers) };
-        let new = format!("{}{file}{suffix}.md", urlized(&folder, settings.lowers));
+            if stem == "index" || stem == "_index" { stem.clone() } else { of_file(&stem, settings.lowers) };
+        let new = format!("{}{file}{suffix}.md", of_file(&folder, settings.lowers));
         Self {
             old: old.to_owned(),
             kind,
@@ -112,7 +112,7 @@ impl Entry {
     /// Finds out where it was, in a site with these folders of sections; the text is what is to be said of that.
     pub(super) fn place(&mut self, settings: &Settings, sections: &BTreeSet<String>) -> Option<String> {
         let prefix = self.language.as_ref().map(|code| format!("{code}/")).unwrap_or_default();
-        let folder = urlized(&self.folder, settings.lowers);
+        let folder = of_file(&self.folder, settings.lowers);
         let url = take(&mut self.matter, "url").as_ref().and_then(text);
         if self.kind == Kind::Section {
             self.address = format!("/{prefix}{folder}");
@@ -132,7 +132,10 @@ impl Entry {
         let (above, name) = self.above_and_name(&folder);
         let own = find(&self.matter, "slug").and_then(text).filter(|slug| !slug.trim().is_empty());
         let from_name = dated_name(name).filter(|_| settings.dated_names).map(|(_, rest)| rest);
-        let last = urlized(own.as_deref().or(from_name).unwrap_or(name), settings.lowers);
+        let last = match own.as_deref().or(from_name) {
+            Some(slug) => urlized(slug, settings.lowers),
+            None => of_file(name, settings.lowers),
+        };
         let section = folder.split('/').next().unwrap_or_default();
         let pattern = settings.permalinks.get(section).filter(|_| !folder.is_empty());
         let mut noted = None;
@@ -200,7 +203,7 @@ impl Entry {
 
     /// Sets the address, and what front matter must say for it.
     fn set(&mut self, whole: &str, settings: &Settings) {
-        let folder = urlized(&self.folder, settings.lowers);
+        let folder = of_file(&self.folder, settings.lowers);
         let suffix = self.language.as_ref().map(|code| format!(".{code}")).unwrap_or_default();
         let prefix = self.language.as_ref().map(|code| format!("{code}/")).unwrap_or_default();
         let (above, name) = match self.kind {
@@ -263,14 +266,11 @@ impl Entry {
                 "month" => format!("{:02}", day?.month),
                 "monthname" => (*MONTHS.get(usize::from(day?.month).checked_sub(1)?)?).to_owned(),
                 "day" => format!("{:02}", day?.day),
-                "section" => clean(first),
+                "section" => of_file(first, settings.lowers),
                 "sections" if !rest.starts_with('[') => {
                     let above = sections.iter().filter(|folder| self.folder.starts_with(folder.as_str()));
-                    clean(
-                        above
-                            .max_by_key(|folder| folder.len())
-                            .map_or(first, |folder| folder.trim_end_matches('/')),
-                    )
+                    let last = above.max_by_key(|folder| folder.len());
+                    of_file(last.map_or(first, |folder| folder.trim_end_matches('/')), settings.lowers)
                 }
                 "title" => title()?,
                 "slug" => slug.map(clean).or_else(title)?,
@@ -430,6 +430,11 @@ pub(super) fn urlized(path: &str, lowers: bool) -> String {
         }
     }
     out
+}
+
+/// The name of a file or a folder as Hugo writes it in addresses: there, each space is a hyphen before signs go.
+pub(super) fn of_file(path: &str, lowers: bool) -> String {
+    urlized(&path.replace(' ', "-").replace('%', ""), lowers)
 }
 
 /// A sign that belongs to the letter before it.
