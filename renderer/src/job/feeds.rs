@@ -51,7 +51,18 @@ pub(super) fn entries(site: &Site, of: &FeedOf) -> Entries {
 pub(super) fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries) -> Result2<Done> {
     note(|| Node::Feed(path.into()));
     let library = &site.library;
-    let name = path.rsplit('/').next().unwrap_or(path);
+    let lang = match of {
+        FeedOf::Language(lang) => lang.clone(),
+        FeedOf::Section(id) => library.section(*id).lang.to_string(),
+        FeedOf::Term(index, _) => library.taxonomies[*index].lang.to_string(),
+    };
+    // A name may have folders of its own: it is that of the template, too.
+    let is_end = |name: &&String| {
+        let folder = path.strip_suffix(name.as_str());
+        folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    };
+    let names = site.config.feed_filenames_for(&lang);
+    let name = names.iter().filter(is_end).max_by_key(|name| name.len()).map_or(path, String::as_str);
     let template = match site.engine.first(&[name]) {
         Some(name) => name,
         None => {
@@ -60,11 +71,6 @@ pub(super) fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries)
                     .hint(format!("create templates/{name}, or use atom.xml or rss.xml")),
             ]);
         }
-    };
-    let lang = match of {
-        FeedOf::Language(lang) => lang.clone(),
-        FeedOf::Section(id) => library.section(*id).lang.to_string(),
-        FeedOf::Term(index, _) => library.taxonomies[*index].lang.to_string(),
     };
     let mut context = site.context(&lang, true);
     let needs = site.engine.needs(template);

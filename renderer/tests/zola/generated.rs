@@ -105,6 +105,23 @@ fn feeds_without_a_page_and_of_sections_that_are_not_rendered() {
 }
 
 #[test]
+fn a_feed_in_a_folder_has_a_template_in_that_folder() {
+    let (_, files) = render(&with(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nfeed_filenames = [\"all.json\", \"by/day/all.json\"]\n[languages.fr]\ngenerate_feeds = true\nfeed_filenames = [\"by/day/all.json\"]\n"),
+        ("templates/all.json", "at the top: {{ feed_url }}"),
+        ("templates/by/day/all.json", "by day: {{ feed_url }}"),
+        ("content/s/_index.md", "+++\ngenerate_feeds = true\n+++\n"),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "all.json"), "at the top: https://x.example/all.json");
+    assert_eq!(text(&files, "by/day/all.json"), "by day: https://x.example/by/day/all.json");
+    assert_eq!(text(&files, "fr/by/day/all.json"), "by day: https://x.example/by/day/all.json");
+    assert_eq!(text(&files, "s/all.json"), "at the top: https://x.example/s/all.json");
+    assert_eq!(text(&files, "s/by/day/all.json"), "by day: https://x.example/s/by/day/all.json");
+}
+
+#[test]
 fn feeds_are_as_old_as_the_greatest_of_their_dates_as_text() {
     let updated = |dates: [&'static str; 2]| {
         let [a, b] = dates.map(|dates| &*format!("+++\n{dates}\n+++\n").leak());
