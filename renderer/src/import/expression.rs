@@ -59,6 +59,12 @@ pub(super) fn convert_set(tokens: Vec<Token>) -> String {
     if has_fraction { format!("({value}) if ({value}) % 1 else ({value}) | int") } else { value.to_owned() }
 }
 
+/// What stands in for what is missing: a whole number is one there, too.
+fn convert_default(tokens: Vec<Token>) -> String {
+    let is_reckoned = may_have_fraction(&tokens) && tokens.len() > 1;
+    if is_reckoned { format!("({})", convert_set(tokens)) } else { convert(tokens, true) }
+}
+
 /// Whether the value of an expression is reckoned and may have a fraction.
 fn may_have_fraction(tokens: &[Token]) -> bool {
     let mut depth = 0_usize;
@@ -228,7 +234,7 @@ fn asked(tokens: &[Token], at: usize, parameters: &BTreeSet<String>) -> Option<(
     let end = closing(tokens, open).min(tokens.len() - 1);
     let given = arguments(&tokens[open + 1..end]);
     let (_, value) = given.into_iter().find(|(name, _)| name.as_deref() == Some("value"))?;
-    let value = convert(ask_for_none(&value, parameters), true);
+    let value = convert_default(ask_for_none(&value, parameters));
     Some((format!("({name} if {name} is not none else {value})"), end + 1))
 }
 
@@ -250,15 +256,22 @@ const ESCAPED: [&str; 14] = [
     "wordcount",
 ];
 
-/// Whether what an expression shows was escaped: no truth, no number, no result of a function or a macro.
+/// Functions that say of what they give that nothing in it is to be escaped.
+const SAFE: [&str; 2] = ["get_url", "get_taxonomy_url"];
+
+/// Whether what an expression shows was escaped: no truth, no number, no address, no result of a macro.
 pub(super) fn is_escaped(tokens: &[Token]) -> bool {
-    const NO_TEXT: [&str; 15] =
-        ["and", "or", "not", "is", "in", "==", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/"];
+    const NO_TEXT: [&str; 16] =
+        ["and", "or", "not", "is", "in", "==", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%"];
     let solid: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Space(_))).collect();
-    let is_call = match solid.as_slice() {
-        [Token::Word(_), open, .., close] if open.is("(") && close.is(")") => next(tokens, 0)
-            .and_then(|at| next(tokens, at + 1))
-            .is_some_and(|open| next(tokens, closing(tokens, open) + 1).is_none()),
+    let is_safe_call = match solid.as_slice() {
+        [Token::Word(name), open, .., close]
+            if SAFE.contains(&name.as_str()) && open.is("(") && close.is(")") =>
+        {
+            next(tokens, 0)
+                .and_then(|at| next(tokens, at + 1))
+                .is_some_and(|open| next(tokens, closing(tokens, open) + 1).is_none())
+        }
         _ => false,
     };
     let is_number = matches!(solid.as_slice(), [Token::Number(_)])
@@ -270,7 +283,7 @@ pub(super) fn is_escaped(tokens: &[Token]) -> bool {
     let by_filter = last_filter
         .and_then(|bar| next(tokens, bar + 1))
         .is_some_and(|name| ESCAPED.iter().any(|filter| tokens[name].is(filter)));
-    !(is_call
+    !(is_safe_call
         || is_number
         || by_filter
         || is_component(tokens)

@@ -1,7 +1,7 @@
 //! Filters: what each was for, and what there is in its place.
 
 use super::token::{Token, arguments, before, closing, ends_value, has_outside, next, opening, read, write};
-use super::{chains, convert};
+use super::{chains, convert, convert_default};
 
 /// Renamed filters.
 const FILTERS: &[(&str, &str)] = &[
@@ -225,7 +225,7 @@ fn filter(operand: &[Token], name: &str, given: &[(Option<String>, Vec<Token>)])
             let mut operand = operand.to_vec();
             chains(&mut operand, 0, usize::MAX);
             let value = given.iter().find(|(name, _)| name.as_deref() == Some("value"))?;
-            format!("({} or {})", write(&operand).trim(), convert(value.1.clone(), true))
+            format!("({} or {})", write(&operand).trim(), convert_default(value.1.clone()))
         }
         _ => return None,
     })
@@ -422,7 +422,7 @@ fn changed_arguments(
             ("date", _) if in_language && is(key, &["format"]) => {
                 format!("<{DATE_PATTERN} format={{{}}} />", convert(value.clone(), false))
             }
-            ("default", _) => convert(value.clone(), true),
+            ("default", _) => convert_default(value.clone()),
             _ => convert(value.clone(), false),
         };
         key.as_ref().map_or(value.clone(), |key| format!("{key}={value}"))

@@ -4,6 +4,7 @@ use super::*;
 fn what_changed_is_changed() {
     for (old, new) in [
         ("a.0.b", "a[0].b"),
+        ("h | default(value=w / 2)", "h | default(value=((w / 2) if (w / 2) % 1 else (w / 2) | int))"),
         ("x is starting_with(\"http\")", "x is starting_with(pat=\"http\")"),
         ("n is not divisibleby(2)", "n is not divisible_by(divisor=2)"),
         ("x is object", "x is map"),

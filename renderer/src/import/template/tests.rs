@@ -210,7 +210,10 @@ fn what_a_shortcode_shows_is_escaped() {
         ("img.url", "img.url | str | escape"),
         ("img.width", "img.width"),
         ("get_url(path=t)", "get_url(path=t)"),
+        ("load_data(path=t)", "load_data(path=t) | str | escape"),
+        ("trans(key=t) | safe", "trans(key=t) | safe"),
         ("n + 1", "n + 1"),
+        ("n % 2", "n % 2"),
         ("m::a()", "<m.a /> | trim | safe"),
         ("t | slugify", "t | slugify"),
     ] {
