@@ -22,6 +22,7 @@ pub(super) fn convert(mut config: Table, text: &str) -> (Table, Notes) {
         }
     }
     languages(&mut config);
+    taxonomies_of_languages(&mut config);
     taxonomies(config.get_mut("taxonomies"));
     if let Some(Value::Table(languages)) = config.get_mut("languages") {
         for (_, language) in languages.iter_mut() {
@@ -139,6 +140,27 @@ fn languages(config: &mut Table) {
     }
 }
 
+/// Taxonomies of all languages stood at the root, and those of others than the default one said which.
+fn taxonomies_of_languages(config: &mut Table) {
+    let own = config.get("default_language").and_then(Value::as_str).unwrap_or("en").to_owned();
+    let Some(Value::Array(list)) = config.get_mut("taxonomies") else { return };
+    let language = |taxonomy: &Value| {
+        let code = taxonomy.get("lang").and_then(Value::as_str);
+        code.filter(|code| *code != own).map(str::to_owned)
+    };
+    let (kept, others) = std::mem::take(list).into_iter().partition(|taxonomy| language(taxonomy).is_none());
+    *list = kept;
+    for taxonomy in others {
+        let code = language(&taxonomy);
+        let table = config.get_mut("languages").zip(code).and_then(|(all, code)| all.get_mut(code));
+        if let Some(Value::Table(table)) = table
+            && let Value::Array(list) = table.entry("taxonomies").or_insert_with(|| Value::Array(Vec::new()))
+        {
+            list.push(taxonomy);
+        }
+    }
+}
+
 fn taxonomies(list: Option<&mut Value>) {
     for taxonomy in list.and_then(Value::as_array_mut).into_iter().flatten() {
         if let Value::Table(taxonomy) = taxonomy {
@@ -181,6 +203,26 @@ mod tests {
 
         [translations]
         a = "b"
+        "#);
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn taxonomies_go_to_their_languages() {
+        let old = "base_url = \"https://x.example\"\nlanguages = [{code = \"fr\"}]\ntaxonomies = [{name = \"tags\"}, {name = \"tags\", lang = \"fr\", rss = true}, {name = \"auteurs\", lang = \"fr\"}]\n";
+        let (made, notes) = convert(toml::from_str(old).unwrap(), old);
+        insta::assert_snapshot!(toml::to_string(&made).unwrap(), @r#"
+        base_url = "https://x.example"
+
+        [[languages.fr.taxonomies]]
+        name = "tags"
+        feed = true
+
+        [[languages.fr.taxonomies]]
+        name = "auteurs"
+
+        [[taxonomies]]
+        name = "tags"
         "#);
         assert!(notes.is_empty());
     }
