@@ -274,6 +274,17 @@
     link.after(next);
   };
 
+  // A sheet with those that it imports.
+  const sheetsIn = (sheet) => {
+    let rules = [];
+    try {
+      rules = [...(sheet?.cssRules ?? [])];
+    } catch {
+      // One of another host shows nothing of itself.
+    }
+    return [sheet, ...rules.flatMap((rule) => (rule.styleSheet ? sheetsIn(rule.styleSheet) : []))];
+  };
+
   const applyAssets = (changed) => {
     const late = new Set(coming.values());
     const isSwapped = (link) => /\b(stylesheet|icon)\b/i.test(link.rel) && !late.has(link);
@@ -281,12 +292,13 @@
     const images = [...document.images];
     const loaded = new Set(performance.getEntriesByType("resource").map((e) => pathOf(e.name)));
     const scripts = new Set([...document.scripts].filter((s) => s.src).map((s) => pathOf(s.src)));
-    const ofLinks = [];
+    const ofLinks = new Set();
     const ofImages = [];
     for (const path of changed.map((address) => decodeURI(address))) {
-      const asLinks = links.filter((l) => pathOf(l.href) === path);
+      const shows = (link) => [link, ...sheetsIn(link.sheet)].some((one) => one?.href && pathOf(one.href) === path);
+      const asLinks = links.filter(shows);
       const asImages = images.filter((i) => pathOf(i.currentSrc || i.src) === path);
-      if (asLinks.length) ofLinks.push(...asLinks);
+      if (asLinks.length) asLinks.forEach((link) => ofLinks.add(link));
       else if (asImages.length && asImages.every((i) => !i.srcset && i.parentElement?.tagName !== "PICTURE")) {
         ofImages.push(...asImages);
       } else if (asImages.length || scripts.has(path) || loaded.has(path)) return reload();

@@ -376,6 +376,23 @@ fn styles_and_images_are_swapped_in_place() {
 }
 
 #[test]
+fn imported_style_sheets_are_swapped_in_place() {
+    let world = World::new();
+    let browser = Browser::start(&world);
+    let (_preview, page) = shown(&world, &browser, &[]);
+    world.write("site/static/parts/deep.css", "h1 { color: rgb(2, 2, 2) }");
+    world.write("site/static/parts/all.css", "@import 'deep.css';");
+    world.write("site/static/look.css", "@import url(/parts/all.css);");
+    page.wait(&format!("{COLOUR} === 'rgb(2, 2, 2)'"));
+    page.eval("window.old = true; scrollTo(0, 400)");
+    for colour in ["rgb(3, 3, 3)", "rgb(4, 4, 4)"] {
+        world.write("site/static/parts/deep.css", format!("h1 {{ color: {colour} }}"));
+        page.wait(&format!("{COLOUR} === '{colour}'"));
+    }
+    assert_eq!(page.eval("[window.old, scrollY]"), json!([true, 400]));
+}
+
+#[test]
 fn a_style_sheet_that_a_later_save_overtakes_leaves_nothing() {
     let world = World::new();
     let browser = Browser::start(&world);
