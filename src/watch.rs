@@ -205,6 +205,19 @@ impl Folder {
         Ok(())
     }
 
+    /// Watches a folder that has come into one that is watched. The watcher does so by itself, and gets to it after this event:
+    /// what is written meanwhile, after the files were listed for this change, would be noticed by nobody.
+    fn watch_new(&mut self, folder: &Path) -> anyhow::Result<()> {
+        if self.watched.iter().any(|watched| folder.starts_with(watched)) {
+            match self.add(folder, RecursiveMode::Recursive) {
+                // It has gone again.
+                Err(_) if !folder.is_dir() => return Ok(()),
+                added => added?,
+            }
+        }
+        self.follow_links(folder)
+    }
+
     /// As [`Watch::changed`]; fails where changes may go unnoticed from here on.
     async fn changed(&mut self) -> anyhow::Result<Change> {
         let mut burst = Burst::default();
@@ -292,7 +305,7 @@ impl Folder {
                 {
                     match path.parent() == Some(&self.root) {
                         true => self.watch_folders()?,
-                        false => self.follow_links(&path)?,
+                        false => self.watch_new(&path)?,
                     }
                     // What was written into it before it was watched, nobody tells.
                     burst.rescan = true;
@@ -509,6 +522,23 @@ mod tests {
         std::fs::create_dir(path("content")).unwrap();
         let save = || std::fs::write(path("content/b.md"), "text").unwrap();
         assert!(is_noticed(&mut watch, "content/b.md", save).await);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_comes_is_watched_before_its_coming_is_told() {
+        let parent = tempfile::tempdir().unwrap();
+        let (site, many) = (parent.path().join("site"), parent.path().join("many"));
+        std::fs::create_dir_all(site.join("content")).unwrap();
+        // So many folders that it takes the watcher longer to get to the last than a change takes to be over.
+        for i in 0..4_000 {
+            std::fs::create_dir_all(many.join(i.to_string())).unwrap();
+        }
+        let last = std::fs::read_dir(&many).unwrap().last().unwrap().unwrap().file_name();
+        let mut watch = Watch::start(&site);
+        std::fs::rename(&many, site.join("content/many")).unwrap();
+        assert_eq!(watch.changed().await.paths, None);
+        std::fs::write(site.join("content/many").join(last).join("a.md"), "text").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.unwrap();
     }
 
     #[tokio::test]
