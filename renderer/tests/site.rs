@@ -62,6 +62,37 @@ fn the_built_in_theme_is_in_the_language_of_the_page() {
     }
 }
 
+/// A page without a title has a name all the same, and so has the link to the front page: on a site without a title, and in a
+/// language that has none of its own.
+#[test]
+fn the_built_in_theme_names_what_has_no_title() {
+    let (_, files) = render(&[
+        ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\n[languages.de]\n"),
+        ("content/_index.md", "Welcome."),
+        ("content/_index.de.md", "+++\ntitle = \"Brot\"\n+++\n"),
+        ("content/docs/_index.md", ""),
+        ("content/docs/rye.md", "Rye."),
+        ("content/docs/rye.de.md", "+++\ntitle = \"Roggen\"\n+++\n"),
+    ])
+    .unwrap();
+    for (path, title, heading, brand) in [
+        ("index.html", "Home", "Home", "Home"),
+        ("docs/index.html", "/docs/", "/docs/", "Home"),
+        ("docs/rye/index.html", "rye", "rye", "Home"),
+        ("de/index.html", "Brot", "Brot", "Brot"),
+        ("de/docs/rye/index.html", "Roggen", "Roggen", "Brot"),
+        ("404.html", "Page not found", "Page not found", "Home"),
+    ] {
+        let page = text(&files, path);
+        for part in
+            [format!("<title>{title}</title>"), format!("<h1>{heading}</h1>"), format!("</svg>{brand}</a>")]
+        {
+            assert!(page.contains(&part), "{part}: {page}");
+        }
+        assert!(!page.contains("title=\"\"") && !page.contains("content=\"\""), "{page}");
+    }
+}
+
 #[test]
 fn a_template_of_ones_own_may_extend_the_built_in_theme() {
     let own = (
