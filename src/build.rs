@@ -199,7 +199,7 @@ fn output_of(path: &str) -> String {
 
 /// Says why an output was rendered, or was not.
 fn explain(output: &str, explanation: &Explanation) {
-    let Explanation { known, changed, rendered, page } = explanation;
+    let Explanation { known, changed, rendered, removed, page } = explanation;
     let is_withheld = |place: &&Place| place.mark.is_some_and(|mark| mark.withheld);
     if let Some(place) = page.as_ref().filter(|place| !is_withheld(place)) {
         say!("{output} is no output of this site: it makes {}, which can be explained", place.output);
@@ -231,6 +231,10 @@ fn explain(output: &str, explanation: &Explanation) {
         (true, Some(_)) => {
             say!("{output} was rendered, because of what it read this is different now:");
             changed
+        }
+        (false, Some(_)) if *removed && changed.is_empty() => {
+            say!("{output} is made no more: nothing asks for it");
+            return;
         }
         (false, Some(_)) if !changed.is_empty() => {
             say!("{output} is made no more; of what it read this is different now:");

@@ -115,6 +115,8 @@ pub struct Explanation {
     pub changed: Vec<String>,
     /// Whether it is rendered now.
     pub rendered: bool,
+    /// Whether it was there and is no more.
+    pub removed: bool,
     /// Of what is no output, the page that would make it, where builds leave that out, or the page whose file it is.
     pub page: Option<Place>,
 }
@@ -266,6 +268,11 @@ impl Graph {
     ) {
         let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
         let mut found = self.copies.contains_key(output);
+        let copied = self.nodes().find_map(|node| match node {
+            Node::Copy(wish) if wish.path() == *output => Some(Node::Source(Arc::from(&*wish.source))),
+            _ => None,
+        });
+        known.extend(copied.map(|image| image.to_string()));
         for record in
             self.records.values().filter(|record| record.outputs.iter().any(|path| **path == *output))
         {

@@ -347,11 +347,14 @@ impl Renderer {
             self.memory.blocks.see_all();
         }
         let mut outputs = rendered;
-        if let Some((_, explanation)) = explained {
+        if let Some((_, explanation)) = &mut explained {
             explanation.rendered = made_explained;
         }
         if let (Some(graph), Some(view)) = (&mut graph, &view) {
             for path in graph.end(view, render, since) {
+                if let Some((output, explanation)) = &mut explained {
+                    explanation.removed |= **output == *path;
+                }
                 sink.remove(&path).map_err(|SinkClosed| closed())?;
             }
             outputs = graph.outputs();

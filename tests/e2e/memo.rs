@@ -224,6 +224,13 @@ fn a_build_explains_itself() {
         .says(&["about/index.html was rendered", "text of content/about.md"]);
     explain("nowhere/").says(&["nowhere/index.html is no output of this site"]);
     explain("content/about.md").says(&["content/about.md is no output", "it makes about/index.html"]);
+    // What goes because nobody asks for it: all that it read is as it was.
+    world.write("site/content/about.md", "+++\ntitle = \"About\"\naliases = [\"us\"]\n+++\n");
+    settle();
+    explain("/us/").says(&["us/index.html was rendered"]);
+    world.write("site/content/about.md", site::page("About", "Four ovens."));
+    settle();
+    explain("/us/").says(&["us/index.html is made no more: nothing asks for it"]);
     // A page that is there and is left out.
     world.write("site/bakehouse.toml", "");
     for (line, why) in [
