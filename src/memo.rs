@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod attacks;
+mod beside;
 mod blocks;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use renderer::{MEMO_BYTES_MAX, Memo, RenderId, Renderer};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+pub use beside::Beside;
 pub use blocks::BucketBlocks;
 
 /// Bytes of one object of a memo.
@@ -92,26 +94,38 @@ pub struct Known {
 pub struct Memos<'a> {
     bucket: &'a dyn Bucket,
     site: &'a Site,
+    /// Where the one of the last publish from here is, if it is kept here too.
+    beside: Option<&'a Beside>,
     /// Bytes of one object; what is larger has several.
     part_bytes_max: usize,
 }
 
 impl<'a> Memos<'a> {
     /// Those of `site` in `bucket`.
-    pub fn new(bucket: &'a dyn Bucket, site: &'a Site) -> Self {
-        Self { bucket, site, part_bytes_max: PART_BYTES_MAX }
+    pub fn new(bucket: &'a dyn Bucket, site: &'a Site, beside: Option<&'a Beside>) -> Self {
+        Self { bucket, site, beside, part_bytes_max: PART_BYTES_MAX }
     }
 
-    /// The newest memo that is of activation `seq` or older, of this program, and of these rules; none where there is none.
+    /// The newest memo that is of activation `seq`, whose manifest has the root `root`, or of an older one, of this program, and of
+    /// these rules; none where there is none.
     ///
     /// # Errors
     /// Where the bucket gives no answer, or not in time.
     pub async fn load(
         &self,
         seq: u64,
+        root: Digest,
         rules: &Rules,
         memory_bytes_max: usize,
     ) -> anyhow::Result<Option<Known>> {
+        if let Some(beside) = self.beside.cloned() {
+            let (site, rules) = (self.site.to_string(), digest_of(rules));
+            let found = move || read(&beside.read()?, &site, seq, &rules, memory_bytes_max).ok();
+            let known = tokio::task::spawn_blocking(found).await?;
+            if let Some(known) = known.filter(|known| known.root == root) {
+                return Ok(Some(known));
+            }
+        }
         in_time(self.newest(seq, rules, memory_bytes_max)).await
     }
 
@@ -126,7 +140,12 @@ impl<'a> Memos<'a> {
             let read = match self.whole(at).await? {
                 Ok(whole) => {
                     let (site, rules) = (self.site.to_string(), digest_of(rules));
-                    let read = move || read(&whole, &site, at, &rules, memory_bytes_max);
+                    let beside = self.beside.filter(|_| at == seq).cloned();
+                    let read = move || {
+                        let known = read(&whole, &site, at, &rules, memory_bytes_max)?;
+                        beside.inspect(|beside| beside.keep(&whole));
+                        Ok(known)
+                    };
                     tokio::task::spawn_blocking(read).await?
                 }
                 Err(useless) => Err(useless),
@@ -192,7 +211,12 @@ impl<'a> Memos<'a> {
     /// # Errors
     /// Where the bucket does not take it, or not in time.
     pub async fn put(&self, seq: u64, packed: &Bytes) -> anyhow::Result<()> {
-        in_time(self.replace(seq, packed)).await
+        in_time(self.replace(seq, packed)).await?;
+        if let Some(beside) = self.beside.cloned() {
+            let packed = packed.clone();
+            tokio::task::spawn_blocking(move || beside.keep(&packed)).await?;
+        }
+        Ok(())
     }
 
     async fn replace(&self, seq: u64, whole: &Bytes) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::failure::{self, HintExt, Usage};
+use crate::memo::Beside;
 use crate::print::{self, say, tell};
 use crate::render::{self, Folder};
 use crate::stores::{self, StoreArgs};
@@ -95,6 +96,7 @@ async fn here(
     let stop = CancellationToken::new();
     let (worker, handle) = Worker::new(
         Setup {
+            beside: Some(Beside::of(&args.folder, &site)),
             site,
             from: From::Folder(args.folder.clone()),
             root: args.folder.clone(),

@@ -61,6 +61,7 @@ pub async fn run(args: RendererArgs) -> anyhow::Result<()> {
             publisher: publisher.clone(),
             bucket: stores.bucket.clone(),
             tell: Arc::new(Lines { wake }),
+            beside: None,
             memory_bytes_max: worker::RENDER_MEMORY_BYTES_MAX,
         },
         stop.clone(),

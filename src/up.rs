@@ -140,6 +140,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
             publisher: served.publisher().clone(),
             bucket: stores.bucket.clone(),
             tell: Arc::new(Teller::new(out.clone(), edge.clone(), config.site.clone(), first)),
+            beside: None,
             memory_bytes_max: worker::RENDER_MEMORY_BYTES_MAX,
         },
         stop.clone(),

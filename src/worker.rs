@@ -41,7 +41,7 @@ pub use self::sink::published_sources;
 use self::stop::Stop;
 use crate::failure;
 use crate::fetched::{Ask, BACKOFF, Fetched};
-use crate::memo::BucketBlocks;
+use crate::memo::{Beside, BucketBlocks};
 use crate::vanished::Loss;
 use crate::watch::Change;
 
@@ -73,6 +73,8 @@ pub struct Setup {
     pub bucket: Arc<dyn Bucket>,
     /// Told of everything that happens.
     pub tell: Arc<dyn Tell>,
+    /// Where what it knows is kept too, beside the bucket.
+    pub beside: Option<Beside>,
     /// Bytes of rendered content that its renderer may keep.
     pub memory_bytes_max: usize,
 }

@@ -110,14 +110,18 @@ struct Publisher {
 
 impl Publisher {
     fn memos(&self) -> Memos<'_> {
-        Memos { part_bytes_max: PART_BYTES, ..Memos::new(&*self.bucket, &self.site) }
+        Memos { part_bytes_max: PART_BYTES, ..Memos::new(&*self.bucket, &self.site, None) }
     }
 
     /// Publishes a state on top of the one before, and keeps what it knows. How many outputs it rendered.
     async fn publish(&self, state: u64) -> usize {
         let name = self.site.to_string();
         // The worker goes on without what cannot be read.
-        let loaded = self.memos().load(state - 1, &Rules::default(), MEMORY_BYTES).await.unwrap_or_default();
+        let loaded = self
+            .memos()
+            .load(state - 1, root(&name, state - 1), &Rules::default(), MEMORY_BYTES)
+            .await
+            .unwrap_or_default();
         let bucket: Arc<dyn Bucket> = self.bucket.clone();
         let blocks = Arc::new(BucketBlocks::new(bucket, self.site.clone()));
         let mut before = Outputs::new();

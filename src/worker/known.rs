@@ -74,7 +74,7 @@ impl Worker {
     pub(super) async fn base_known(&mut self, draft: &Draft) -> Result<Option<Known>, Stop> {
         let Some((seq, root)) = draft.base_seq().zip(draft.base_root()) else { return Ok(None) };
         if !std::mem::replace(&mut self.recalled, true) && self.known.is_none() {
-            self.recall(seq).await;
+            self.recall(seq, root).await;
         }
         let Some(known) = self.known.take() else { return Ok(None) };
         // The number alone says nothing where the bucket was begun anew, or restored from another one.
@@ -96,10 +96,14 @@ impl Worker {
         Ok(Some(Known { seq, root, recorded: None, ..known }))
     }
 
+    fn memos(&self) -> Memos<'_> {
+        Memos::new(&*self.setup.bucket, &self.setup.site, self.setup.beside.as_ref())
+    }
+
     /// Takes over what another renderer knew of release `seq`, or of one before it.
-    pub(super) async fn recall(&mut self, seq: u64) {
-        let memos = Memos::new(&*self.setup.bucket, &self.setup.site);
-        match memos.load(seq, &self.rules, self.setup.memory_bytes_max).await {
+    pub(super) async fn recall(&mut self, seq: u64, root: Digest) {
+        let found = self.memos().load(seq, root, &self.rules, self.setup.memory_bytes_max).await;
+        match found {
             Ok(Some(memo)) => {
                 self.renderer = Arc::new(memo.renderer.with_blocks(self.blocks.clone()));
                 self.known = Some(self.knows(memo.seq, memo.root, memo.render, None));
@@ -164,7 +168,7 @@ impl Worker {
         let write = move |out: &mut (dyn Write + Send)| {
             renderer.write_memo(&input, &summary, Readers::All, &mut GivesWay { out, reasons })
         };
-        let memos = Memos::new(&*self.setup.bucket, &self.setup.site);
+        let memos = self.memos();
         let stored = match memos.pack(known.seq, known.root, &known.rules, write).await {
             Ok(packed) => tokio::select! {
                 stored = memos.put(known.seq, &packed) => stored,

@@ -250,6 +250,48 @@ fn rendered(log: &str) -> usize {
     log[at + 9..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
+/// Makes a folder one that nothing was published from yet.
+fn forget(world: &World, site: &str) {
+    std::fs::remove_dir_all(world.path(&format!("{site}/.bakehouse/memo"))).unwrap();
+}
+
+#[test]
+fn a_publish_where_nothing_changed_asks_for_no_memo() {
+    let world = World::new();
+    let roles = Roles::bucket(&world);
+    site::small(&world, "site");
+    let proxy = Proxy::start(&roles.bucket.endpoint, |_, _| Fate::Pass);
+    let through = roles.bucket.at(proxy.address());
+    // How many outputs were rendered, and how many requests were about what renderers know.
+    let publish = |site: &str| {
+        let seen = proxy.seen().len();
+        let done = world.bake(site, &["publish", "--log", "info"]).vars(&through.vars()).ok();
+        let asked = proxy.seen()[seen..].iter().filter(|(asked, _)| asked.contains("memo")).count();
+        (rendered(&format!("{}{}", done.stdout, done.stderr)), asked)
+    };
+    let (all, _) = publish("site");
+    assert_eq!(publish("site"), (0, 0));
+    // A checkout elsewhere asks once, and so does this one when the other has published.
+    site::small(&world, "fresh");
+    let (rendered, asked) = publish("fresh");
+    assert!(rendered == 0 && asked > 0, "{rendered} rendered, {asked} asked");
+    assert_eq!(publish("fresh"), (0, 0));
+    for folder in ["fresh", "site"] {
+        world.write(&format!("{folder}/content/about.md"), site::page("About", "Three ovens."));
+        let (rendered, asked) = publish(folder);
+        assert!(rendered == usize::from(folder == "fresh") && asked > 0, "{folder}: {rendered}, {asked}");
+        assert_eq!(publish(folder), (0, 0), "{folder}");
+    }
+    // What is damaged here is not believed, and the bucket has another.
+    let here = world.path("site/.bakehouse/memo/main");
+    let mut bytes = std::fs::read(&here).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&here, bytes).unwrap();
+    let (rendered, asked) = publish("site");
+    assert!(rendered == 0 && asked > 0 && all > 10, "{rendered} rendered, {asked} asked");
+}
+
 #[test]
 fn a_fresh_checkout_publishes_what_it_changes() {
     let world = World::new();
@@ -283,6 +325,7 @@ fn a_fresh_checkout_publishes_what_it_changes() {
         roles.bucket.aws(&world, &["s3", "cp", world.path("noise").to_str().unwrap(), &object]).success();
     }
     world.write("behind/content/about.md", site::page("About", "Four ovens."));
+    forget(&world, "behind");
     assert!(publish("behind") > 10);
 }
 
@@ -318,6 +361,7 @@ fn a_bucket_that_fails_over_what_renderers_know_costs_time_alone() {
             true => fate,
             false => Fate::Pass,
         });
+        forget(&world, "site");
         world.write("site/content/about.md", site::page("About", &format!("{n} ovens.")));
         world.write("site/templates/page.html", format!("{n} {{{{ page.content | safe }}}}"));
         let done = world.bake("site", &["publish", "--log", "info"]).vars(&through.vars()).ok();
@@ -382,6 +426,7 @@ fn a_publish_that_is_killed_while_it_keeps_what_it_knows_costs_time_alone() {
     for key in roles.bucket.keys(&world, "sites/main/memo/") {
         roles.bucket.aws(&world, &["s3", "rm", &format!("s3://{}/{key}", roles.bucket.name)]).success();
     }
+    forget(&world, "site");
     let vars = roles.bucket.at(proxy.address()).vars();
     let mut publish = world.bake("site", &["publish"]).vars(&vars).start();
     asks.recv_timeout(SOON).unwrap();
@@ -412,6 +457,7 @@ fn what_another_site_or_an_earlier_life_of_the_bucket_left_is_not_believed() {
     };
     // Of the first activation too, and of a release with the very page that is to be published now.
     copy("kept/memo/", "second/memo/");
+    forget(&world, "site");
     site::small(&world, "site");
     publish().says(&["it is of another site or another release"]);
     world.bake("site", &["publish"]).vars(&roles.bucket.vars()).var("BAKE_SITE", "clean").ok();
@@ -423,6 +469,7 @@ fn what_another_site_or_an_earlier_life_of_the_bucket_left_is_not_believed() {
     roles.bucket.aws(&world, &["s3", "rm", "--recursive", &everything]).success();
     roles.publish("site", &[]).success();
     copy("kept/memo/", "main/memo/");
+    forget(&world, "site");
     site::small(&world, "site");
     let done = roles.publish("site", &["--log", "info"]).success();
     done.says(&["of a release that cannot be read; everything is rendered"]);
