@@ -15,7 +15,7 @@ pub struct Hinted {
 
 impl fmt::Display for Hinted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        f.write_str(&words(&self.error))
     }
 }
 
@@ -72,9 +72,22 @@ impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
     }
 }
 
+/// The error with its causes. Many say theirs already, which is not said again.
+pub fn words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
+}
+
 /// The error as it is printed: what failed, and the hint on a line of its own.
 pub fn text(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+    let text = words(error);
     // Errors of the content come with their own heads.
     let head = if text.starts_with("error: ") { "" } else { "error: " };
     let hint = hint_of(error).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();

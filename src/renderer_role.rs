@@ -17,7 +17,7 @@ use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::system::Client;
 use crate::worker::{self, Event, From, Reason, Setup, Tell, Worker};
-use crate::{print, stop};
+use crate::{failure, print, stop};
 
 /// Render a site on its schedule, from the sources of its active release
 ///
@@ -101,7 +101,7 @@ impl Tell for Lines {
     }
 
     fn failed(&self, trigger: &Trigger, error: &anyhow::Error, retry: Option<Duration>) {
-        tracing::error!(%trigger, ?retry, error = format!("{error:#}"), "not published");
+        tracing::error!(%trigger, ?retry, error = failure::words(error), "not published");
     }
 
     fn stale(&self, problem: &str) {

@@ -390,7 +390,7 @@ impl Worker {
                     .increment(1);
                 self.setup.tell.failed(&trigger, &error, retry);
                 let hint = failure::hint_of(&error).map(str::to_owned);
-                Err(Failure { error: format!("{error:#}"), hint })
+                Err(Failure { error: failure::words(&error), hint })
             }
         })
     }

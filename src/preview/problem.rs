@@ -58,7 +58,7 @@ pub fn problems(error: &anyhow::Error) -> (Vec<Problem>, usize) {
     match error.downcast_ref::<Content>() {
         Some(Content(errors)) => all_of(errors),
         None => {
-            let (message, text) = (format!("{error:#}"), failure::text(error));
+            let (message, text) = (failure::words(error), failure::text(error));
             let hint = failure::hint_of(error).map(str::to_owned);
             (vec![Problem { message, hint, text, ..Problem::default() }], 0)
         }

@@ -157,7 +157,7 @@ impl Tell for Teller {
             None => "the next save tries again".to_owned(),
         };
         if logs::are_json() {
-            tracing::error!(%trigger, error = format!("{error:#}"), next, "not published");
+            tracing::error!(%trigger, error = failure::words(error), next, "not published");
         } else if self.is_known(Some(error)) && *trigger != Trigger::Watch {
             tell!("still not published ({trigger}), for the same reason; {next}");
         } else {
@@ -167,7 +167,7 @@ impl Tell for Teller {
         if self.out.json {
             self.out.line(
                 "",
-                &json!({"event": "failed", "trigger": trigger.to_string(), "error": format!("{error:#}")}),
+                &json!({"event": "failed", "trigger": trigger.to_string(), "error": failure::words(error)}),
             );
         }
         self.first_is_over(false);

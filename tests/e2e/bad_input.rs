@@ -1,6 +1,7 @@
 //! Everything that can be wrong with what is given: one clear message, the old release stays, nothing hangs.
 
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
 
 use crate::harness::http::{connect, raw};
@@ -469,6 +470,25 @@ fn malformed_requests_get_an_answer_or_a_closed_connection() {
 }
 
 /// Sends, says that nothing more comes, and reads to the end.
+/// Each thing once, and no Rust.
+#[test]
+fn a_bucket_that_cannot_be_used_is_named_in_a_line() {
+    let world = World::new();
+    site::small(&world, "site");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let publish = |vars: &[(&str, &str)]| {
+        let done = world.bake("site", &["publish", "--bucket-name", "b", "--bucket-endpoint", &endpoint]);
+        let done = done.var("AWS_EC2_METADATA_DISABLED", "true").vars(vars).run().failure();
+        let line = done.stderr.lines().find(|line| line.starts_with("error: ")).unwrap().to_owned();
+        assert!(!line.contains(" { ") && line.matches("probe/verdict").count() == 1, "{line}");
+        line
+    };
+    let line = publish(&[("BAKE_BUCKET_ACCESS_KEY_ID", "A"), ("BAKE_BUCKET_SECRET_ACCESS_KEY", "secret")]);
+    assert_eq!(line.matches("Connection refused").count(), 1, "{line}");
+    assert_eq!(publish(&[]).matches("no credentials: ").count(), 1);
+}
+
 fn half_closed(base: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(base).unwrap();
     let mut reply = Vec::new();

@@ -17,7 +17,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -364,10 +364,10 @@ where
 {
     let denied = |reason: String| BucketError::Denied { op, key: key.to_owned(), reason };
     if let Some(error) = no_credentials(&error) {
-        return denied(format!("no credentials: {}", DisplayErrorContext(error)));
+        return denied(format!("no credentials: {}", in_words(error)));
     }
     match &error {
-        SdkError::ConstructionFailure(_) => denied(DisplayErrorContext(&error).to_string()),
+        SdkError::ConstructionFailure(_) => denied(in_words(&error)),
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
             let code = answer.err().code().unwrap_or("an error without a code");
@@ -383,8 +383,14 @@ where
                 _ => unknown(op, key, format!("{status} {code}: {message}")),
             }
         }
-        _ => unknown(op, key, DisplayErrorContext(&error).to_string()),
+        _ => unknown(op, key, in_words(&error)),
     }
+}
+
+/// An error with its causes, in the words that they have for people.
+fn in_words(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error: &&(dyn StdError + 'static)| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn no_credentials<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a CredentialsError> {
