@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 
 /// The longest excerpt of a source line that a message shows, in bytes: a minified line must not fill a terminal.
 const EXCERPT_BYTES_MAX: usize = 160;
@@ -57,6 +58,16 @@ impl Diagnostic {
     /// A message about a file.
     pub fn in_file(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: Some(path.into()), ..Self::new(message) }
+    }
+
+    /// That a file of the site cannot be read, and what is to be done about it.
+    pub(crate) fn unreadable(path: impl Into<String>, error: &io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => Some("it went while the site was read: try again"),
+            io::ErrorKind::PermissionDenied => Some("let the user who runs `bake` read it"),
+            _ => None,
+        };
+        Self::in_file(path, format!("the file cannot be read: {error}")).maybe_hint(hint.map(str::to_owned))
     }
 
     /// Adds what to do next.

@@ -8,6 +8,7 @@ mod pager;
 mod plan;
 mod taxonomies;
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -311,16 +312,15 @@ pub(crate) fn replaces(site: &Site, source: &str, path: &str, other: &str) {
 }
 
 fn copied(site: &Site, source: &str) -> Result2<Bytes> {
-    let unreadable = |e: &dyn std::fmt::Display| {
-        vec![Diagnostic::in_file(source, format!("the file cannot be read: {e}"))]
-    };
+    let unreadable = |e: io::Error| vec![Diagnostic::unreadable(source, &e)];
     note(|| Node::Source(source.into()));
-    let Some(found) = site.sources.get(source) else { return Err(unreadable(&"it is gone")) };
-    let digest = found.digest().map_err(|e| unreadable(&e))?;
+    let gone = || unreadable(io::ErrorKind::NotFound.into());
+    let found = site.sources.get(source).ok_or_else(gone)?;
+    let digest = found.digest().map_err(unreadable)?;
     if let Some(known) = site.memory.files.get(&digest) {
         return Ok(known);
     }
-    let body = found.read().map_err(|e| unreadable(&e))?;
+    let body = found.read().map_err(unreadable)?;
     site.memory.files.insert(digest, body.clone(), body.len() + 64);
     Ok(body)
 }

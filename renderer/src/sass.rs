@@ -97,8 +97,7 @@ fn digest(sources: &Sources, config: &Config, beyond: &BTreeSet<String>) -> Resu
     let beyond_files = beyond.iter().filter_map(|path| Some((path.as_str(), sources.get(path)?)));
     for (path, file) in within.chain(beyond_files) {
         hasher.update(path.as_bytes());
-        let digest =
-            file.digest().map_err(|e| Diagnostic::in_file(path, format!("the file cannot be read: {e}")))?;
+        let digest = file.digest().map_err(|e| Diagnostic::unreadable(path, &e))?;
         hasher.update(digest.as_bytes());
     }
     for path in beyond {

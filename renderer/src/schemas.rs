@@ -86,9 +86,7 @@ pub(crate) fn digest(sources: &Sources, theme: Option<&str>) -> Result<Option<Ha
     for folder in folders(theme) {
         for (path, file) in files(sources, &folder) {
             number += 1;
-            let digest = file
-                .digest()
-                .map_err(|e| Diagnostic::in_file(path, format!("the schema cannot be read: {e}")))?;
+            let digest = file.digest().map_err(|e| Diagnostic::unreadable(path, &e))?;
             hasher.update(&(path.len() as u64).to_le_bytes());
             hasher.update(path.as_bytes());
             hasher.update(digest.as_bytes());
@@ -259,8 +257,7 @@ fn document(path: &str, file: &crate::SourceFile) -> Result<Value, Diagnostic> {
         let message = format!("the schema has {} bytes, the limit is {SCHEMA_BYTES_MAX}", file.bytes_len());
         return Err(Diagnostic::in_file(path, message));
     }
-    let bytes =
-        file.read().map_err(|e| Diagnostic::in_file(path, format!("the schema cannot be read: {e}")))?;
+    let bytes = file.read().map_err(|e| Diagnostic::unreadable(path, &e))?;
     serde_json::from_slice(&bytes).map_err(|e| {
         let text = String::from_utf8_lossy(&bytes);
         let message = e.to_string();

@@ -150,10 +150,7 @@ impl Sources {
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     gone.push(path);
                 }
-                Err(e) => {
-                    let unreadable = format!("the file cannot be read: {e}");
-                    lister.errors.push(Diagnostic::in_file(path.clone(), unreadable));
-                }
+                Err(e) => lister.errors.push(Diagnostic::unreadable(path.clone(), &e)),
             }
         }
         if gone.iter().any(|path| self.under(&format!("{path}/")).next().is_some()) {
@@ -306,10 +303,9 @@ impl Sources {
     /// That it is not there, cannot be read, or is no text.
     pub(crate) fn text(&self, path: &str) -> Result<(Hash, String), Diagnostic> {
         let Some(file) = self.get(path) else { return Err(Diagnostic::in_file(path, "the file is gone")) };
-        let unreadable =
-            |e: &dyn std::fmt::Display| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
-        let bytes = file.read().map_err(|e| unreadable(&e))?;
-        let digest = file.digest().map_err(|e| unreadable(&e))?;
+        let unreadable = |e| Diagnostic::unreadable(path, &e);
+        let bytes = file.read().map_err(unreadable)?;
+        let digest = file.digest().map_err(unreadable)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok((digest, text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())),
             Err(e) => {

@@ -904,6 +904,25 @@ fn bytes_that_are_no_text_and_pages_too_large() {
     ");
 }
 
+/// An editor has removed what was listed a moment ago.
+#[test]
+fn files_that_go_while_a_site_is_read_are_told_with_what_to_do() {
+    for file in ["content/a.md", "templates/page.html", "static/x.txt", "static/_redirects"] {
+        let site = tempfile::tempdir().unwrap();
+        for (path, text) in [CONFIG, ("bakehouse.toml", ""), ("content/b.md", ""), (file, "")] {
+            std::fs::create_dir_all(site.path().join(path).parent().unwrap()).unwrap();
+            std::fs::write(site.path().join(path), text).unwrap();
+        }
+        let listed = Sources::from_folder(site.path(), &Limits::default()).unwrap();
+        std::fs::remove_file(site.path().join(file)).unwrap();
+        let told = render_with(&Renderer::new(1 << 20), &input(listed)).unwrap_err().to_string();
+        assert!(
+            told.contains(file) && told.contains("hint: it went while the site was read: try again"),
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn output_without_end_is_cut() {
     let files = with(&[

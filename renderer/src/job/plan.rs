@@ -397,8 +397,7 @@ impl Planner<'_> {
         let bytes = match file.read() {
             Ok(bytes) => bytes,
             Err(e) => {
-                let message = format!("the file cannot be read: {e}");
-                self.errors.push(Diagnostic::in_file(REDIRECTS, message));
+                self.errors.push(Diagnostic::unreadable(REDIRECTS, &e));
                 return Lines::default();
             }
         };

@@ -57,7 +57,7 @@ pub(super) fn parse_file(making: &Making<'_>, skipped: &GlobSet, path: &str) -> 
         .hint("split the page, or raise page_bytes_max in bakehouse.toml")
         .into());
     }
-    let unreadable = |e: std::io::Error| Diagnostic::in_file(path, format!("the file cannot be read: {e}"));
+    let unreadable = |e| Diagnostic::unreadable(path, &e);
     if let Some((shared, known)) = making.known.get_key_value(path)
         && known.digest == file.digest().map_err(unreadable)?
         && (known.words > 0 || !making.wants.words)

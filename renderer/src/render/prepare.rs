@@ -294,14 +294,11 @@ impl Renderer {
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[u8::from(beyond_zola)]);
-        let unreadable = |path: &str, e: &dyn std::fmt::Display| {
-            Diagnostic::in_file(path, format!("the template cannot be read: {e}"))
-        };
         for (folder, prefix) in &folders {
             hasher.update(prefix.as_bytes());
             for (path, file) in sources.under(folder) {
                 hasher.update(path.as_bytes());
-                hasher.update(file.digest().map_err(|e| unreadable(path, &e))?.as_bytes());
+                hasher.update(file.digest().map_err(|e| Diagnostic::unreadable(path, &e))?.as_bytes());
             }
         }
         let name = hasher.finalize();

@@ -1,6 +1,7 @@
 //! The content of pages and sections as HTML: its templates run, its markdown rendered, what it leads to noted.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use blake3::Hash;
@@ -209,17 +210,15 @@ impl Site {
         parsed: &Parsed,
         permalink: &str,
     ) -> Result<Rendered, Vec<Diagnostic>> {
-        let unreadable = |e: &dyn std::fmt::Display| {
-            vec![Diagnostic::in_file(&**of.source, format!("the file cannot be read: {e}"))]
-        };
+        let unreadable = |e: io::Error| vec![Diagnostic::unreadable(&**of.source, &e)];
         let bytes = match &parsed.text {
             Some(text) => Bytes::copy_from_slice(text.as_bytes()),
             None => match self.sources.get(of.source) {
-                Some(file) => file.read().map_err(|e| unreadable(&e))?,
-                None => return Err(unreadable(&"it is gone")),
+                Some(file) => file.read().map_err(unreadable)?,
+                None => return Err(unreadable(io::ErrorKind::NotFound.into())),
             },
         };
-        let text = std::str::from_utf8(&bytes).map_err(|e| unreadable(&e))?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| unreadable(io::Error::other(e)))?;
         let body = text.get(parsed.body as usize..).unwrap_or("");
         let expanded = if parsed.templated { Some(self.expand(of, text, body)?) } else { None };
         if parsed.templated {

@@ -110,7 +110,7 @@ impl<'a> Lister<'a> {
                 // Removed between listing and looking, as editors do when they save: it is not there.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => {
-                    self.errors.push(Diagnostic::in_file(path, format!("the file cannot be read: {e}")));
+                    self.errors.push(Diagnostic::unreadable(path, &e));
                     continue;
                 }
             };
