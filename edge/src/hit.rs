@@ -31,10 +31,12 @@ use crate::{
     policy::{
         date,
         directives::RequestDirectives,
+        forwarded,
         freshness::Millis,
         query::QueryKey,
         range,
         reuse::{ClientValidation, Reuse, reuse},
+        same_origin::Scheme,
         status::ttl_seconds,
         validate::{CONTENT_DIGEST, CONTENT_MD5, Tag},
         vary::{Class, Codings},
@@ -46,8 +48,9 @@ use crate::{
 
 /// A longer host goes the long way; names of hosts have at most 253 bytes.
 const HOST_BYTES_MAX: usize = 262;
-/// The scheme of what comes in, as it stands in keys.
-const SCHEME: &[u8] = b"http://";
+/// The schemes of what comes in, or of what a trusted proxy says that it took, as they stand in keys.
+const HTTP: &[u8] = b"http://";
+const HTTPS: &[u8] = b"https://";
 /// What goes out with the head of a body that has a file; the kernel sends the rest of its pages without a copy.
 const BEGINNING_BYTES: usize = 16 << 10;
 /// The part of a head that is made for each response.
@@ -64,13 +67,16 @@ struct Plain<'a> {
     if_range: Option<&'a [u8]>,
     referer: Option<&'a [u8]>,
     user_agent: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
+    forwarded_host: Option<&'a [u8]>,
+    forwarded_proto: Option<&'a [u8]>,
     closes: bool,
     reloads: bool,
 }
 
 impl<'a> Plain<'a> {
-    /// `None`: a field that the long way has to judge.
-    fn of(head: &Head<'_, 'a>) -> Option<Self> {
+    /// `None`: a field that the long way has to judge. `is_trusted`: what it says of other hops is believed.
+    fn of(head: &Head<'_, 'a>, is_trusted: bool) -> Option<Self> {
         let mut plain = Self::default();
         let (mut hosts, mut repeats) = (0, false);
         for field in head.fields {
@@ -89,6 +95,7 @@ impl<'a> Plain<'a> {
                 7 if is("referer") => plain.referer = Some(value),
                 8 if is("if-match") || is("cdn-loop") => return None,
                 8 if is("if-range") => repeats |= plain.if_range.replace(value).is_some(),
+                9 if is_trusted && is("forwarded") => return None,
                 10 if is("connection") => {
                     if value.eq_ignore_ascii_case(b"close") {
                         plain.closes = true;
@@ -107,6 +114,15 @@ impl<'a> Plain<'a> {
                 }
                 14 if is("content-length") => return None,
                 15 if is("accept-encoding") => repeats |= plain.accept_encoding.replace(value).is_some(),
+                15 if is_trusted && is("x-forwarded-for") => {
+                    repeats |= plain.forwarded_for.replace(value).is_some();
+                }
+                16 if is_trusted && is("x-forwarded-host") => {
+                    repeats |= plain.forwarded_host.replace(value).is_some();
+                }
+                17 if is_trusted && is("x-forwarded-proto") => {
+                    repeats |= plain.forwarded_proto.replace(value).is_some();
+                }
                 17 if is("transfer-encoding") => return None,
                 17 if is("if-modified-since") => repeats |= plain.if_modified_since.replace(value).is_some(),
                 19 if is("if-unmodified-since") => return None,
@@ -236,16 +252,26 @@ impl Edge {
             || head.version != Version::HTTP_11
             || !head.target.starts_with('/')
             || trace::is_on()
-            || (!settings.trusted.is_empty() && settings.trusts(peer))
         {
             return None;
         }
-        let plain = Plain::of(head)?;
+        let is_trusted = !settings.trusted.is_empty() && settings.trusts(peer);
+        let mut plain = Plain::of(head, is_trusted)?;
         if plain.reloads && settings.rules.clients != ClientValidation::Ignored {
             return None;
         }
-        let mut scope = [0; SCHEME.len() + HOST_BYTES_MAX];
-        let host = scope.get_mut(SCHEME.len()..SCHEME.len() + plain.host.len())?;
+        let client = match plain.forwarded_for {
+            Some(line) => forwarded::client_of_line(line, |hop| settings.trusts(hop))?,
+            None => peer,
+        };
+        plain.host = plain.forwarded_host.unwrap_or(plain.host);
+        let (scheme, port) = match plain.forwarded_proto.map_or(Some(Scheme::Http), Scheme::named)? {
+            Scheme::Http => (HTTP, ":80"),
+            Scheme::Https => (HTTPS, ":443"),
+        };
+        let mut scope = [0; HTTPS.len() + HOST_BYTES_MAX];
+        scope[..scheme.len()].copy_from_slice(scheme);
+        let host = scope.get_mut(scheme.len()..scheme.len() + plain.host.len())?;
         host.copy_from_slice(plain.host);
         host.make_ascii_lowercase();
         // What is written otherwise is for the long way to judge.
@@ -255,16 +281,15 @@ impl Edge {
         if host.is_empty() || colons > 1 || !host.iter().all(is_plain) {
             return None;
         }
-        scope[..SCHEME.len()].copy_from_slice(SCHEME);
-        let scope = std::str::from_utf8(&scope[..SCHEME.len() + plain.host.len()]).ok()?;
+        let scope = std::str::from_utf8(&scope[..scheme.len() + plain.host.len()]).ok()?;
         let clients = settings.rules.clients;
-        let answer = Answering { edge: self, clients, head, plain: &plain, peer, is_head, is_last, now };
+        let answer = Answering { edge: self, clients, head, plain: &plain, client, is_head, is_last, now };
         match &self.sites {
             None => {
                 if settings.rules.query != QueryKey::Whole && head.target.contains('?') {
                     return None;
                 }
-                let scope = scope.strip_suffix(":80").unwrap_or(scope);
+                let scope = scope.strip_suffix(port).unwrap_or(scope);
                 answer.with(KeyRef { scope, target: head.target, of_site: false }, None, send)
             }
             Some(sites) => {
@@ -274,7 +299,7 @@ impl Edge {
                     return None;
                 }
                 let handles = sites.handles();
-                let site = sites.find(&handles, &scope[SCHEME.len()..])?;
+                let site = sites.find(&handles, &scope[scheme.len()..])?;
                 let detail = match site.gate(now) {
                     Gate::Open => None,
                     Gate::Lapsed => Some("lease-expired"),
@@ -292,7 +317,7 @@ struct Answering<'a> {
     clients: ClientValidation,
     head: &'a Head<'a, 'a>,
     plain: &'a Plain<'a>,
-    peer: IpAddr,
+    client: IpAddr,
     is_head: bool,
     is_last: bool,
     now: Millis,
@@ -425,7 +450,7 @@ impl Answering<'_> {
             count(|counts| counts.latency(Counted::Hit, duration));
             if let Some(log) = &self.edge.access_log {
                 log.write(&Line {
-                    client: self.peer,
+                    client: self.client,
                     wall_ms: clock::wall_ms(),
                     method: self.head.method.as_bytes(),
                     host: self.plain.host,
@@ -448,7 +473,7 @@ impl Answering<'_> {
     fn kept(&self, id: &[u8]) -> Kept {
         let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).ok();
         Kept {
-            client: self.peer,
+            client: self.client,
             method: self.head.method.to_owned(),
             host: String::from_utf8_lossy(self.plain.host).into_owned(),
             target: self.head.target.to_owned(),

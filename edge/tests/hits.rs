@@ -176,7 +176,7 @@ const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 #[tokio::test]
 async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
     let _turn = TURN.lock().await;
-    const HITS: u64 = 500;
+    const HITS: u64 = 250;
     let body = "x".repeat(8_192);
     let upstream = Upstream::start(move |head| {
         let path = head.split(' ').nth(1).unwrap();
@@ -195,10 +195,24 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
         send(200, &fields, &body)
     })
     .await;
+    for proxied in ["", PROXIED] {
+        hits_of(&upstream, proxied, HITS).await;
+    }
+}
+
+/// What a proxy says of whom it asks for.
+const PROXIED: &str = "x-forwarded-for: 198.51.100.1, 203.0.113.9, 127.0.0.1\r\nx-forwarded-proto: https\r\n\
+    x-forwarded-host: Site.test:443\r\n";
+
+/// Of clients, or of a proxy that is trusted and says more of each request.
+async fn hits_of(upstream: &Upstream, proxied: &str, hits: u64) {
     let log = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("hits.log");
     drop(std::fs::remove_file(&log));
-    let mut config = upstream_config(&[&upstream]);
+    let mut config = upstream_config(&[upstream]);
     config.access_log = Some((LogTarget::File(log.clone()), LogFormat::Json));
+    if !proxied.is_empty() {
+        config.settings.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+    }
     let edge = run(config).await;
     let range = format!("{BROWSER}range: bytes=1024-\r\nif-range: \"a\"\r\n");
     let since = format!("{BROWSER}if-modified-since: {MODIFIED}\r\n");
@@ -217,11 +231,12 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
         ("/images", "accept: image/AVIF, image/webp,*/*;q=0.8\r\n", 200, 8_192),
     ];
     let lines = || std::fs::read_to_string(&log).unwrap().lines().count();
-    let hits = usize::try_from(HITS).unwrap() + 20;
+    let all = usize::try_from(hits).unwrap() + 20;
     for (row, (path, fields, status, length)) in rows.into_iter().enumerate() {
         // There is room for the lines of one row, however late their writer is.
-        eventually("the log", || lines() == row * hits).await;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n{fields}\r\n");
+        eventually("the log", || lines() == row * all).await;
+        let host = if proxied.is_empty() { "site.test" } else { "of-the-proxy.test" };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{fields}{proxied}\r\n");
         let mut stream = edge.connect().await;
         let mut ask = async || {
             stream.write_all(request.as_bytes()).await.unwrap();
@@ -232,18 +247,21 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
             ask().await;
         }
         count();
-        for _ in 0..HITS {
+        for _ in 0..hits {
             let seen = ask().await;
             assert!(seen.cache_status().starts_with("Bakehouse; hit; ttl="), "{}", seen.head);
             assert_eq!((seen.status, seen.body.len()), (status, length), "{path} {fields}");
         }
         ON.store(false, Ordering::Relaxed);
         assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0, "{path} {fields}");
-        assert_eq!(WRITES.load(Ordering::Relaxed), HITS, "{path} {fields}");
-        assert_eq!(READS.load(Ordering::Relaxed), HITS, "{path} {fields}");
+        assert_eq!(WRITES.load(Ordering::Relaxed), hits, "{path} {fields}");
+        assert_eq!(READS.load(Ordering::Relaxed), hits, "{path} {fields}");
     }
     // The last line is written when its response has gone out.
-    eventually("the log", || lines() == rows.len() * hits).await;
+    eventually("the log", || lines() == rows.len() * all).await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    let client = if proxied.is_empty() { "127.0.0.1" } else { "203.0.113.9" };
+    assert!(text.lines().all(|line| line.contains(&format!("\"client\":\"{client}\""))), "{text:.900}");
 }
 
 /// Its body is copied once on its way into the store; what waits for the upstream is small beside it.

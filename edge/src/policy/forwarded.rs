@@ -51,12 +51,32 @@ pub fn client(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Optio
     let has_standard = headers.contains_key(header::FORWARDED);
     let name = if has_standard { header::FORWARDED } else { FOR };
     let members: Vec<&[u8]> = list_members(headers, &name).collect();
+    let node = |member: &&[u8]| match has_standard {
+        true => address(&parameter(member, b"for")?),
+        false => address(member),
+    };
+    nearest(members.iter().rev().map(node), is_trusted)
+}
+
+/// The same of one line of `X-Forwarded-For`, without an allocation. `None` also where it takes more than one look to tell.
+pub fn client_of_line(line: &[u8], is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    if line.contains(&b'"') {
+        return None;
+    }
+    let members =
+        line.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty());
+    nearest(members.map(address), is_trusted)
+}
+
+/// Of hops from the last to the first, the first that is not trusted, or the last that can be read.
+fn nearest(
+    hops: impl Iterator<Item = Option<IpAddr>>,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Option<IpAddr> {
     let mut client = None;
-    for member in members.into_iter().rev() {
-        let node = if has_standard { parameter(member, b"for") } else { Some(member.to_vec()) };
-        let Some(address) = node.as_deref().and_then(address) else { break };
-        client = Some(address);
-        if !is_trusted(address) {
+    for hop in hops.map_while(|hop| hop) {
+        client = Some(hop);
+        if !is_trusted(hop) {
             break;
         }
     }
