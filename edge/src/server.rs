@@ -159,7 +159,8 @@ async fn serve_until(
         let (edge, clients) = (Arc::clone(&edge), Arc::clone(&clients));
         let counted = Counted::one(Arc::clone(&worker.connections), open.clone());
         let serving = async move {
-            let _held = (slot, seat, memory, counted);
+            // Dropped in this order: who comes in its place may be the same client.
+            let _held = (seat, memory, counted, slot);
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "an option of the connection could not be set");
             }
