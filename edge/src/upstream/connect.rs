@@ -264,6 +264,11 @@ impl Io {
         }
     }
 
+    /// Whether the kernel holds little for it although there is memory again: what its upstream sends would be slow for good.
+    pub(super) fn is_cramped(&self) -> bool {
+        self.is_bounded && !self.books.is_short()
+    }
+
     /// Its record.
     pub(super) fn line(&self) -> &Line {
         &self.line

@@ -268,7 +268,8 @@ impl Link {
     /// Whether another request may follow, once this one is out.
     pub(super) fn may_be_kept(&self) -> bool {
         // Bytes behind a content are no response to what has yet to be asked.
-        self.keep_alive && self.refused.is_none() && self.read.is_empty() && self.is_end()
+        let is_at_rest = self.keep_alive && self.refused.is_none() && self.read.is_empty() && self.is_end();
+        is_at_rest && !self.io.is_cramped()
     }
 
     /// Whether all of the request is out.

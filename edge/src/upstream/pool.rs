@@ -203,7 +203,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::upstream::{address::Address, body::TimedBody};
+    use crate::{
+        books::Books,
+        upstream::{address::Address, body::TimedBody},
+    };
 
     #[tokio::test]
     async fn connections_are_kept_for_a_while_and_no_longer() {
@@ -232,6 +235,31 @@ mod tests {
         // The upstream sees it end.
         tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap().unwrap();
         assert!(pool.kept().is_empty());
+    }
+
+    #[tokio::test]
+    async fn connections_for_little_memory_are_kept_for_as_long_as_there_is_little() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            while stream.read(&mut [0; 1 << 10]).await.unwrap() > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+            }
+        });
+        let (patience, books) = (Duration::from_secs(5), Arc::<Books>::default());
+        let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, patience, Arc::clone(&books));
+        let pool = Pool::new(dialer, Duration::from_secs(600));
+        books.is_read(1);
+        for kept in [1, 0] {
+            let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
+            let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
+            if kept == 0 {
+                books.is_unread(1);
+            }
+            assert_eq!(TimedBody::new(&head, patience, lease).collect(9).await.unwrap().unwrap(), "ok");
+            assert_eq!((pool.dialer.made(), pool.kept().len()), (1, kept));
+        }
     }
 
     #[test]
