@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::{sockets::Sockets, store::Store};
+use crate::{allowance::Allowance, sockets::Sockets, store::Store};
 
 /// The part of the memory that may be in passing before less is taken for each who passes.
 const SHORT_PART: usize = 4;
@@ -28,6 +28,7 @@ pub(crate) struct Books {
     planned: AtomicUsize,
     /// What of that which was measured to be too much nothing that is stored can make room for.
     short: AtomicUsize,
+    allowance: Allowance,
     entries: AtomicUsize,
     evictions: AtomicU64,
     /// Connections to upstreams.
@@ -110,10 +111,17 @@ impl Books {
         self.short.load(Ordering::Relaxed)
     }
 
-    /// Notes that so many bytes were measured to be too much.
-    pub(crate) fn measure(&self, beyond: usize) {
+    /// What those may take who come before it is measured again.
+    pub(crate) fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
+
+    /// Notes that of `most` bytes so many were measured to be `taken`, by takers of `each`. What is merely stored makes room.
+    pub(crate) fn measure(&self, taken: usize, most: usize, each: usize) {
         let stored = self.bytes().saturating_sub(self.passing());
-        self.short.store(beyond.saturating_sub(stored), Ordering::Relaxed);
+        let room = most.saturating_add(stored);
+        self.short.store(taken.saturating_sub(room), Ordering::Relaxed);
+        self.allowance.renew(room.saturating_sub(taken), each);
     }
 
     /// Copies that are stored.

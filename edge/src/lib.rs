@@ -21,6 +21,7 @@ pub mod policy;
 
 mod access_log;
 mod admin;
+mod allowance;
 mod avoidable;
 mod body;
 mod books;

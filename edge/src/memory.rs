@@ -5,12 +5,14 @@
 
 use std::{fs, sync::Arc, thread, time::Duration};
 
-use crate::{config::Settings, edge::Edge, sockets::RECORD_BYTES, stored_body, sweep::give_back};
+use crate::{
+    config::Settings, edge::Edge, sockets::RECORD_BYTES, stored_body, sweep::give_back, turns::TURN_BYTES,
+};
 
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Looks after which gaps may be given back again: it goes through all of the allocator's memory, and who allocates waits.
-const LOOKS_BETWEEN: u32 = 10;
+const LOOKS_BETWEEN: u32 = 20;
 /// With less than this part of the memory left, room is made: what comes in between two looks must have some.
 const LEFT_PART: usize = 16;
 /// And so much beside, or another such part where that is less: a small memory is filled sooner.
@@ -18,11 +20,11 @@ const LEFT_BYTES: usize = 16 << 20;
 /// The same while much is in passing: a tenth of a second may bring a seventh of a gigabyte, and the allocator keeps more gaps.
 const LEFT_PART_SHORT: usize = 6;
 /// So many looks after that the gaps are still there, and what was waited for comes at once: the clients have gone.
-const LOOKS_SHORT: u32 = 100;
+const LOOKS_SHORT: u32 = 200;
 /// What a process that takes nearly all of the memory by itself may take beside, as a part of it: nobody can make room for that.
 const BEFORE_PART: usize = 4;
 /// What is stored gets back what it has given, by steps of this part of the memory.
-const STEP_PART: usize = 64;
+const STEP_PART: usize = 128;
 
 impl Edge {
     /// Looks at what the process takes for as long as this edge lives, and has what is stored make room where that comes near
@@ -76,7 +78,7 @@ impl Room {
             taken = taken_bytes(edge).unwrap_or(taken);
         }
         edge.unsent.is_free(tight.saturating_sub(taken));
-        edge.store.books().measure(taken.saturating_sub(tight));
+        edge.store.books().measure(taken, tight, TURN_BYTES);
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
         } else if taken < tight - 2 * (all / STEP_PART) {

@@ -1,6 +1,6 @@
 //! How many requests to upstreams are under way at once: as many as the memory has room for. The others wait for their turn,
-//! in the order in which they came. Where all that is stored has made room for what was measured, and it is not enough, nobody
-//! waits: who does takes memory, too.
+//! in the order in which they came, and so do those that come faster than memory is measured. Where all that is stored has made
+//! room for what was measured, and it is not enough, nobody waits: who does takes memory, too.
 
 use std::{
     sync::{
@@ -11,7 +11,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 use crate::{books::Reservation, error::EdgeError, store::Store};
 
@@ -67,13 +70,20 @@ impl Turns {
     /// # Errors
     /// Where none comes in time, or there is no memory for one more.
     pub(crate) async fn take(&self) -> Result<Arc<Turn>, EdgeError> {
-        if self.under_way.load(Ordering::Relaxed) >= TURNS_MIN && self.store.books().short_bytes() > 0 {
-            return Err(no_turn(Duration::ZERO));
+        let (books, end) = (self.store.books(), Instant::now() + self.wait_max);
+        while self.under_way.load(Ordering::Relaxed) >= TURNS_MIN && !books.allowance().take(TURN_BYTES) {
+            if books.short_bytes() > 0 {
+                return Err(no_turn(Duration::ZERO));
+            }
+            let _one = Counted::one(&self.waiting);
+            if timeout_at(end, books.allowance().renewed()).await.is_err() {
+                return Err(no_turn(self.wait_max));
+            }
         }
         let free = self.free.load_full();
         let permit = match Arc::clone(&free).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => self.wait(free).await?,
+            Err(_) => self.wait(free, end).await?,
         };
         let mut memory = self.store.reservation();
         memory.grow(TURN_BYTES);
@@ -81,9 +91,9 @@ impl Turns {
         Ok(Arc::new(Turn { _permit: permit, _memory: memory, _counted: counted }))
     }
 
-    async fn wait(&self, free: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, EdgeError> {
+    async fn wait(&self, free: Arc<Semaphore>, end: Instant) -> Result<OwnedSemaphorePermit, EdgeError> {
         let _one = Counted::one(&self.waiting);
-        match tokio::time::timeout(self.wait_max, free.acquire_owned()).await {
+        match timeout_at(end, free.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(no_turn(self.wait_max)),
@@ -153,7 +163,7 @@ mod tests {
     async fn nobody_waits_where_nothing_is_left() {
         let store = Arc::new(Store::new(8 << 20));
         let turns = Turns::new(&store, 8 << 20);
-        store.books().measure(1);
+        store.books().measure(1, 0, TURN_BYTES);
         let mut taken = Vec::new();
         for _ in 0..TURNS_MIN {
             taken.push(turns.take().await.unwrap());
@@ -161,7 +171,7 @@ mod tests {
         assert!(matches!(turns.take().await, Err(EdgeError::NoTurn { seconds: 0 })));
         taken.pop();
         taken.push(turns.take().await.unwrap());
-        store.books().measure(0);
+        store.books().measure(0, 8 << 20, TURN_BYTES);
         turns.take().await.unwrap();
     }
 }

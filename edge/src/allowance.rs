@@ -1,0 +1,122 @@
+//! What those may take of the memory who come before it is measured again. Connections and requests take theirs by and by: of
+//! thousands that come in a tenth of a second, most would be seen once it is too late.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicIsize, AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+/// An allowance, renewed each time that the memory is measured; without an end where nobody does.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    left: AtomicIsize,
+    last: Mutex<Last>,
+    renewed: Notify,
+    waiting: AtomicUsize,
+}
+
+/// What was known when the memory was measured last.
+#[derive(Debug)]
+struct Last {
+    allowed: isize,
+    /// What was allowed to those who may not have taken it yet, in bytes.
+    pending: usize,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self {
+            left: AtomicIsize::new(isize::MAX),
+            last: Mutex::new(Last { allowed: isize::MAX, pending: 0 }),
+            renewed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Allowance {
+    /// Whether something is left of it.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes so many bytes, as the last one more than are left; `false`: none are.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let is_left = self.is_left();
+        if is_left {
+            self.left.fetch_sub(isize::try_from(bytes).unwrap_or(isize::MAX), Ordering::Relaxed);
+        }
+        is_left
+    }
+
+    /// Waits until there is more, for whoever has waited longest. It may be taken by then.
+    pub(crate) async fn renewed(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        self.renewed.notified().await;
+    }
+
+    /// Renews it where `room` bytes were measured to be left, for takers of `each` bytes. What was allowed lately may not have been
+    /// taken yet: of the rest, half is for those who come before the next time.
+    pub(crate) fn renew(&self, room: usize, each: usize) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = last.allowed.saturating_sub(self.left.load(Ordering::Relaxed));
+        last.pending = last.pending / 2 + usize::try_from(taken).unwrap_or(0);
+        let allowed = room.saturating_sub(last.pending) / 2;
+        last.allowed = isize::try_from(allowed).unwrap_or(isize::MAX);
+        self.left.store(last.allowed, Ordering::Relaxed);
+        for _ in 0..self.waiting.load(Ordering::Relaxed).min(allowed.div_ceil(each)) {
+            self.renewed.notify_one();
+        }
+    }
+}
+
+/// One of those who wait.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_what_is_left_is_for_those_who_come_until_the_next_time() {
+        let allowance = Allowance::default();
+        let taken = || (0..1_000).take_while(|_| allowance.take(10)).count();
+        assert_eq!(taken(), 1_000, "nobody has measured anything");
+        allowance.renew(1 << 40, 10);
+        for (room, expected) in [
+            // What was taken by then counts at first, and half of it each time after.
+            (12_000, 350),
+            (12_000, 300),
+            (12_000, 300),
+            (0, 0),
+            (12_000, 450),
+        ] {
+            allowance.renew(room, 10);
+            assert_eq!(taken(), expected, "{room}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_of_more() {
+        let allowance = Allowance::default();
+        allowance.renew(0, 10);
+        assert!(!allowance.is_left() && !allowance.take(1));
+        let mut first = Box::pin(allowance.renewed());
+        let mut second = Box::pin(allowance.renewed());
+        let now = std::time::Duration::ZERO;
+        assert!(tokio::time::timeout(now, &mut first).await.is_err());
+        assert!(tokio::time::timeout(now, &mut second).await.is_err());
+        allowance.renew(20, 10);
+        assert!(tokio::time::timeout(now, &mut first).await.is_ok());
+        assert!(tokio::time::timeout(now, &mut second).await.is_err());
+    }
+}
