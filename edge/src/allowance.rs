@@ -3,7 +3,7 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicIsize, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
 };
 
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ pub(crate) struct Allowance {
     last: Mutex<Last>,
     renewed: Notify,
     waiting: AtomicUsize,
+    /// Whether somebody wanted some when none was left.
+    is_wanted: AtomicBool,
 }
 
 /// What was known when the memory was measured last.
@@ -32,14 +34,19 @@ impl Default for Allowance {
             last: Mutex::new(Last { allowed: isize::MAX, pending: 0 }),
             renewed: Notify::new(),
             waiting: AtomicUsize::new(0),
+            is_wanted: AtomicBool::new(false),
         }
     }
 }
 
 impl Allowance {
-    /// Whether something is left of it.
+    /// Whether something is left of it; otherwise it is wanted.
     pub(crate) fn is_left(&self) -> bool {
-        self.left.load(Ordering::Relaxed) > 0
+        let is_left = self.left.load(Ordering::Relaxed) > 0;
+        if !is_left {
+            self.is_wanted.store(true, Ordering::Relaxed);
+        }
+        is_left
     }
 
     /// Takes so many bytes, as the last one more than are left; `false`: none are.
@@ -56,6 +63,11 @@ impl Allowance {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(&self.waiting);
         self.renewed.notified().await;
+    }
+
+    /// Whether more was wanted than there was, since this was asked last.
+    pub(crate) fn was_wanted(&self) -> bool {
+        self.is_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// Renews it where `room` bytes were measured to be left, for takers of `each` bytes. What was allowed lately may not have been
@@ -109,7 +121,8 @@ mod tests {
     async fn who_waits_is_told_of_more() {
         let allowance = Allowance::default();
         allowance.renew(0, 10);
-        assert!(!allowance.is_left() && !allowance.take(1));
+        assert!(!allowance.was_wanted() && !allowance.is_left() && !allowance.take(1));
+        assert!(allowance.was_wanted() && !allowance.was_wanted());
         let mut first = Box::pin(allowance.renewed());
         let mut second = Box::pin(allowance.renewed());
         let now = std::time::Duration::ZERO;

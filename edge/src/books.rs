@@ -14,6 +14,9 @@ const RELIEF_QUARTERS: usize = 3;
 /// And the part at which large bodies are no longer stored, but only streamed.
 const CROWDED_PART: usize = 2;
 
+/// The part of the memory that is made free where somebody waits for some.
+const WANTED_PART: usize = 16;
+
 /// What those who store and who wait write again and again: apart from what a hit reads, which would be taken from its
 /// processor each time.
 #[derive(Debug, Default)]
@@ -28,6 +31,8 @@ pub(crate) struct Books {
     planned: AtomicUsize,
     /// What of that which was measured to be too much nothing that is stored can make room for.
     short: AtomicUsize,
+    /// The same, with what is to be free for those who wait.
+    wanted: AtomicUsize,
     allowance: Allowance,
     entries: AtomicUsize,
     evictions: AtomicU64,
@@ -116,11 +121,19 @@ impl Books {
         &self.allowance
     }
 
+    /// Bytes that those who take what they are sent too slowly, or ask for nothing, have to give back: what is short, and some for
+    /// those who wait for memory.
+    pub(crate) fn wanted_bytes(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
     /// Notes that of `most` bytes so many were measured to be `taken`, by takers of `each`. What is merely stored makes room.
     pub(crate) fn measure(&self, taken: usize, most: usize, each: usize) {
         let stored = self.bytes().saturating_sub(self.passing());
         let room = most.saturating_add(stored);
+        let wanted = if self.allowance.was_wanted() { most / WANTED_PART } else { 0 };
         self.short.store(taken.saturating_sub(room), Ordering::Relaxed);
+        self.wanted.store(taken.saturating_add(wanted).saturating_sub(room), Ordering::Relaxed);
         self.allowance.renew(room.saturating_sub(taken), each);
     }
 

@@ -111,8 +111,9 @@ async fn serve_until(
         };
         let Ok(slot) = slot else { break };
         let books = edge.store.books();
-        let is_tight = books.short_bytes() > 0 || !books.allowance().is_left();
-        if is_tight && slots_made - slots.available_permits() > slots_made / ACCEPTED_PART {
+        if slots_made - slots.available_permits() > slots_made / ACCEPTED_PART
+            && (books.short_bytes() > 0 || !books.allowance().is_left())
+        {
             is_full = true;
             tokio::select! {
                 () = &mut shutdown => break,

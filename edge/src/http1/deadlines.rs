@@ -502,7 +502,7 @@ impl Deadlines {
         let now = clock::boot_ms();
         let draining = self.is_draining();
         let (mut stalled, mut slow, mut heads, mut silent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let is_short = self.edge.store.books().short_bytes() > 0;
+        let is_short = self.edge.store.books().wanted_bytes() > 0;
         let mut next = 0;
         loop {
             let mut entries = self.entries();
@@ -536,10 +536,10 @@ impl Deadlines {
         self.relieve_of_slow(slow, beyond);
     }
 
-    /// Where memory was measured to be short, ends those first that have asked for nothing for longest. Returns how much it is
+    /// Where memory was measured to be short, or somebody waits for some, ends those first that have asked for nothing for longest. Returns how much it is
     /// short of then.
     fn relieve_of_silent(&self, mut silent: Vec<(Millis, usize)>) -> usize {
-        let mut short = self.edge.store.books().short_bytes();
+        let mut short = self.edge.store.books().wanted_bytes();
         silent.sort_unstable();
         let entries = self.entries();
         for (_, index) in silent {
