@@ -2,11 +2,13 @@
 //! thousands that come in a tenth of a second, most would be seen once it is too late.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
 };
 
 use tokio::sync::Notify;
+
+use crate::turns::{Counted, TURN_BYTES};
 
 /// An allowance, renewed each time that the memory is measured; without an end where nobody does.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ pub(crate) struct Allowance {
     left: AtomicIsize,
     last: Mutex<Last>,
     renewed: Notify,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     /// Whether somebody wanted some when none was left.
     is_wanted: AtomicBool,
 }
@@ -33,7 +35,7 @@ impl Default for Allowance {
             left: AtomicIsize::new(isize::MAX),
             last: Mutex::new(Last { allowed: isize::MAX, pending: 0 }),
             renewed: Notify::new(),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             is_wanted: AtomicBool::new(false),
         }
     }
@@ -58,10 +60,9 @@ impl Allowance {
         is_left
     }
 
-    /// Waits until there is more, for whoever has waited longest. It may be taken by then.
+    /// Waits until there is more, for those who have waited longest, each for its turn. It may be taken by then.
     pub(crate) async fn renewed(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waits = Waits(&self.waiting);
+        let _one = Counted::one(&self.waiting);
         self.renewed.notified().await;
     }
 
@@ -70,27 +71,18 @@ impl Allowance {
         self.is_wanted.swap(false, Ordering::Relaxed)
     }
 
-    /// Renews it where `room` bytes were measured to be left, for takers of `each` bytes. What was allowed lately may not have been
-    /// taken yet: of the rest, half is for those who come before the next time.
-    pub(crate) fn renew(&self, room: usize, each: usize) {
+    /// Renews it where `room` bytes were measured to be left. What was allowed lately may not have been taken yet: of the rest,
+    /// half is for those who come before the next time.
+    pub(crate) fn renew(&self, room: usize) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = last.allowed.saturating_sub(self.left.load(Ordering::Relaxed));
         last.pending = last.pending / 2 + usize::try_from(taken).unwrap_or(0);
         let allowed = room.saturating_sub(last.pending) / 2;
         last.allowed = isize::try_from(allowed).unwrap_or(isize::MAX);
         self.left.store(last.allowed, Ordering::Relaxed);
-        for _ in 0..self.waiting.load(Ordering::Relaxed).min(allowed.div_ceil(each)) {
+        for _ in 0..self.waiting.load(Ordering::Relaxed).min(allowed.div_ceil(TURN_BYTES)) {
             self.renewed.notify_one();
         }
-    }
-}
-
-/// One of those who wait.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -103,7 +95,7 @@ mod tests {
         let allowance = Allowance::default();
         let taken = || (0..1_000).take_while(|_| allowance.take(10)).count();
         assert_eq!(taken(), 1_000, "nobody has measured anything");
-        allowance.renew(1 << 40, 10);
+        allowance.renew(1 << 40);
         for (room, expected) in [
             // What was taken by then counts at first, and half of it each time after.
             (12_000, 350),
@@ -112,7 +104,7 @@ mod tests {
             (0, 0),
             (12_000, 450),
         ] {
-            allowance.renew(room, 10);
+            allowance.renew(room);
             assert_eq!(taken(), expected, "{room}");
         }
     }
@@ -120,7 +112,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_of_more() {
         let allowance = Allowance::default();
-        allowance.renew(0, 10);
+        allowance.renew(0);
         assert!(!allowance.was_wanted() && !allowance.is_left() && !allowance.take(1));
         assert!(allowance.was_wanted() && !allowance.was_wanted());
         let mut first = Box::pin(allowance.renewed());
@@ -128,7 +120,7 @@ mod tests {
         let now = std::time::Duration::ZERO;
         assert!(tokio::time::timeout(now, &mut first).await.is_err());
         assert!(tokio::time::timeout(now, &mut second).await.is_err());
-        allowance.renew(20, 10);
+        allowance.renew(20);
         assert!(tokio::time::timeout(now, &mut first).await.is_ok());
         assert!(tokio::time::timeout(now, &mut second).await.is_err());
     }

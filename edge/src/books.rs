@@ -127,14 +127,14 @@ impl Books {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Notes that of `most` bytes so many were measured to be `taken`, by takers of `each`. What is merely stored makes room.
-    pub(crate) fn measure(&self, taken: usize, most: usize, each: usize) {
+    /// Notes that of `most` bytes so many were measured to be `taken`. What is merely stored makes room.
+    pub(crate) fn measure(&self, taken: usize, most: usize) {
         let stored = self.bytes().saturating_sub(self.passing());
         let room = most.saturating_add(stored);
         let wanted = if self.allowance.was_wanted() { most / WANTED_PART } else { 0 };
         self.short.store(taken.saturating_sub(room), Ordering::Relaxed);
         self.wanted.store(taken.saturating_add(wanted).saturating_sub(room), Ordering::Relaxed);
-        self.allowance.renew(room.saturating_sub(taken), each);
+        self.allowance.renew(room.saturating_sub(taken));
     }
 
     /// Copies that are stored.

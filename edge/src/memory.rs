@@ -5,9 +5,7 @@
 
 use std::{fs, sync::Arc, thread, time::Duration};
 
-use crate::{
-    config::Settings, edge::Edge, sockets::RECORD_BYTES, stored_body, sweep::give_back, turns::TURN_BYTES,
-};
+use crate::{config::Settings, edge::Edge, sockets::RECORD_BYTES, stored_body, sweep::give_back};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -78,7 +76,7 @@ impl Room {
             taken = taken_bytes(edge).unwrap_or(taken);
         }
         edge.unsent.is_free(tight.saturating_sub(taken));
-        edge.store.books().measure(taken, tight, TURN_BYTES);
+        edge.store.books().measure(taken, tight);
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
         } else if taken < tight - 2 * (all / STEP_PART) {

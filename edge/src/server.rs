@@ -312,7 +312,7 @@ mod tests {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         tokio::time::timeout(SOON, connections(most / 2)).await.unwrap();
-        edge.store.books().measure(usize::MAX, 0, 1);
+        edge.store.books().measure(usize::MAX, 0);
         let late = TcpStream::connect(address).await.unwrap();
         for mut client in silent {
             let mut none = [0];
@@ -321,7 +321,7 @@ mod tests {
         }
         // However little is left, an eighth is served.
         tokio::time::timeout(SOON, connections(1)).await.unwrap();
-        edge.store.books().measure(0, 1 << 30, 1);
+        edge.store.books().measure(0, 1 << 30);
         let more = TcpStream::connect(address).await.unwrap();
         tokio::time::timeout(SOON, connections(2)).await.unwrap();
         drop((late, more));

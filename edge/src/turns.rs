@@ -109,10 +109,10 @@ fn no_turn(waited: Duration) -> EdgeError {
 
 /// One of those who are counted.
 #[derive(Debug)]
-struct Counted(Arc<AtomicUsize>);
+pub(crate) struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn one(all: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn one(all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(all))
     }
@@ -163,7 +163,7 @@ mod tests {
     async fn nobody_waits_where_nothing_is_left() {
         let store = Arc::new(Store::new(8 << 20));
         let turns = Turns::new(&store, 8 << 20);
-        store.books().measure(1, 0, TURN_BYTES);
+        store.books().measure(1, 0);
         let mut taken = Vec::new();
         for _ in 0..TURNS_MIN {
             taken.push(turns.take().await.unwrap());
@@ -171,7 +171,7 @@ mod tests {
         assert!(matches!(turns.take().await, Err(EdgeError::NoTurn { seconds: 0 })));
         taken.pop();
         taken.push(turns.take().await.unwrap());
-        store.books().measure(0, 8 << 20, TURN_BYTES);
+        store.books().measure(0, 8 << 20);
         turns.take().await.unwrap();
     }
 }

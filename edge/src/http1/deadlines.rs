@@ -339,6 +339,14 @@ impl End {
     }
 }
 
+/// A socket, for as long as it stands in its entry.
+fn open(socket: Option<&RawFd>) -> Option<BorrowedFd<'_>> {
+    let socket = *socket?;
+    #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
+    // SAFETY: its task takes it out of its entry before it closes it, and waits for our lock to do so.
+    Some(unsafe { BorrowedFd::borrow_raw(socket) })
+}
+
 fn count_late(what: &'static str) {
     metrics::counter!("bakehouse_edge_late_total", "what" => what).increment(1);
 }
@@ -346,7 +354,7 @@ fn count_late(what: &'static str) {
 impl Entry {
     /// Looks at what the kernel holds for it. What its client takes in a second, in bytes, where that is too little of much.
     fn look(&mut self, all: &Unsent, now: Millis) -> Option<u64> {
-        let socket = self.socket?;
+        let socket = open(self.socket.as_ref())?;
         let read = self.slot.read.load(Ordering::Relaxed);
         // While a response is written, no deadline moves.
         if read != NEVER && read == self.queue.read && self.queue.bytes == 0 {
@@ -355,9 +363,6 @@ impl Entry {
         self.queue.read = read;
         // Before what is held, so that a client has not taken what is written meanwhile.
         let written = self.slot.written_bytes.load(Ordering::Acquire);
-        #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
-        // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
-        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
         let buffers = buffers(socket);
         // Mostly nothing is held, and to ask how much costs as much again.
         let held = if buffers.sent > 0 { unsent::queued(socket) } else { 0 };
@@ -377,11 +382,7 @@ impl Entry {
 
     /// Whether something has come that was not read.
     fn is_asked(&self) -> bool {
-        let Some(socket) = self.socket else { return false };
-        #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
-        // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
-        let socket = unsafe { BorrowedFd::borrow_raw(socket) };
-        buffers(socket).received > 0
+        open(self.socket.as_ref()).is_some_and(|socket| buffers(socket).received > 0)
     }
 
     /// Why it has to end at `now`.
@@ -405,10 +406,8 @@ impl Entry {
     /// Ends it.
     fn finish(&self, why: End) {
         let Some(task) = &self.task else { return };
-        if let Some(socket) = self.socket.filter(|_| matches!(why, End::Write | End::Memory)) {
-            #[expect(unsafe_code, reason = "the socket belongs to its task, which may end it at any time")]
-            // SAFETY: its task takes it out of here before it closes it, and waits for our lock to do so.
-            let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+        let socket = open(self.socket.as_ref());
+        if let Some(socket) = socket.filter(|_| matches!(why, End::Write | End::Memory)) {
             // Its peer does not take what the kernel holds: that goes at once, and not after minutes.
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }

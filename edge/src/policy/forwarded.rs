@@ -106,22 +106,23 @@ fn parameters(member: &[u8]) -> impl Iterator<Item = &[u8]> {
     parameters.map(<[u8]>::trim_ascii)
 }
 
-/// A parameter of one member, unquoted.
+/// A parameter's name, and its value without quotes.
+fn named(parameter: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = parameter.iter().position(|byte| *byte == b'=')?;
+    let value = &parameter[at + 1..];
+    let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    Some((&parameter[..at], bare.unwrap_or(value)))
+}
+
+/// The value of a parameter of one member.
 fn parameter(member: &[u8], name: &[u8]) -> Option<Vec<u8>> {
-    parameters(member).find_map(|parameter| {
-        let at = parameter.iter().position(|b| *b == b'=')?;
-        let value = &parameter[at + 1..];
-        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-        parameter[..at].eq_ignore_ascii_case(name).then(|| value.to_vec())
-    })
+    let mut named = parameters(member).filter_map(named);
+    named.find_map(|(said, value)| said.eq_ignore_ascii_case(name).then(|| value.to_vec()))
 }
 
 /// Whether a parameter says nothing but where a request passed, in whatever way it is read: some look for `host=` anywhere in the
 /// line, in quotes too.
-fn is_of_hop(parameter: &[u8]) -> bool {
-    let Some(at) = parameter.iter().position(|byte| *byte == b'=') else { return false };
-    let (name, value) = (&parameter[..at], &parameter[at + 1..]);
-    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+fn is_of_hop(name: &[u8], value: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let is_request = name.ends_with(b"host") || name.ends_with(b"proto");
     let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"\\;,=".contains(byte);
@@ -185,15 +186,10 @@ impl Lines<'_> {
         for member in list_members(self.headers, &header::FORWARDED) {
             let begin = self.block.len();
             for parameter in parameters(member) {
-                let says = |name: &[u8]| {
-                    parameter
-                        .split_at_checked(name.len())
-                        .is_some_and(|(said, _)| said.eq_ignore_ascii_case(name))
-                };
-                let parts = match parameter {
-                    _ if says(b"host=") => host,
-                    _ if says(b"proto=") => proto,
-                    _ if is_of_hop(parameter) => &[parameter],
+                let parts = match named(parameter) {
+                    Some((name, _)) if name.eq_ignore_ascii_case(b"host") => host,
+                    Some((name, _)) if name.eq_ignore_ascii_case(b"proto") => proto,
+                    Some((name, value)) if is_of_hop(name, value) => &[parameter],
                     _ => continue,
                 };
                 if self.block.len() > begin {

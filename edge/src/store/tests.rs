@@ -138,7 +138,7 @@ fn what_is_being_sent_is_counted_until_it_was_sent() {
     // What is merely stored makes room for what is too much, and nobody else has to.
     let stored = large("/e").unwrap().bytes();
     for (beyond, short) in [(0, 0), (stored, 0), (stored + 1, 1)] {
-        store.books().measure(1_000 + beyond, 1_000, 1);
+        store.books().measure(1_000 + beyond, 1_000);
         assert_eq!(store.books().short_bytes(), short);
     }
     purge(&log, &store, Applied::purge(Some("main".into()), &[Selector::All], None));
