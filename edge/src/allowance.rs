@@ -10,6 +10,10 @@ use tokio::sync::Notify;
 
 use crate::turns::{Counted, TURN_BYTES};
 
+/// Of what was allowed, this part is thought to have been taken each time that the memory is measured: half of it after a quarter of
+/// a second.
+const PENDING_PART: usize = 8;
+
 /// An allowance, renewed each time that the memory is measured; without an end where nobody does.
 #[derive(Debug)]
 pub(crate) struct Allowance {
@@ -44,11 +48,16 @@ impl Default for Allowance {
 impl Allowance {
     /// Whether something is left of it; otherwise it is wanted.
     pub(crate) fn is_left(&self) -> bool {
-        let is_left = self.left.load(Ordering::Relaxed) > 0;
+        let is_left = self.left() > 0;
         if !is_left {
             self.is_wanted.store(true, Ordering::Relaxed);
         }
         is_left
+    }
+
+    /// Bytes that are left of it.
+    pub(crate) fn left(&self) -> usize {
+        usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Takes so many bytes, as the last one more than are left; `false`: none are.
@@ -76,7 +85,7 @@ impl Allowance {
     pub(crate) fn renew(&self, room: usize) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = last.allowed.saturating_sub(self.left.load(Ordering::Relaxed));
-        last.pending = last.pending / 2 + usize::try_from(taken).unwrap_or(0);
+        last.pending = last.pending - last.pending / PENDING_PART + usize::try_from(taken).unwrap_or(0);
         let allowed = room.saturating_sub(last.pending) / 2;
         last.allowed = isize::try_from(allowed).unwrap_or(isize::MAX);
         self.left.store(last.allowed, Ordering::Relaxed);
@@ -97,12 +106,12 @@ mod tests {
         assert_eq!(taken(), 1_000, "nobody has measured anything");
         allowance.renew(1 << 40);
         for (room, expected) in [
-            // What was taken by then counts at first, and half of it each time after.
-            (12_000, 350),
-            (12_000, 300),
-            (12_000, 300),
+            // What was taken by then counts at first, and an eighth less each time after.
+            (12_000, 163),
+            (12_000, 136),
+            (12_000, 126),
             (0, 0),
-            (12_000, 450),
+            (12_000, 182),
         ] {
             allowance.renew(room);
             assert_eq!(taken(), expected, "{room}");

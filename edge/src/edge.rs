@@ -22,7 +22,7 @@ use crate::{
     config::{EdgeConfig, Mode, Settings},
     decide::{self, Bypass},
     error::EdgeError,
-    http1::unsent::Unsent,
+    http1::{unread::Unread, unsent::Unsent},
     inbound::{Inbound, SERVER},
     journal::{Gate, Sites},
     key::Key,
@@ -105,6 +105,7 @@ pub struct Edge {
     /// Cancelled where a drain has to end at once.
     pub(crate) cut: CancellationToken,
     /// What the kernel holds of responses.
+    pub(crate) unread: Unread,
     pub(crate) unsent: Arc<Unsent>,
 }
 
@@ -168,6 +169,7 @@ impl Edge {
             stop: shutdown,
             is_ending: AtomicBool::new(false),
             cut: CancellationToken::new(),
+            unread: Unread::default(),
             unsent: Arc::default(),
             config,
         });

@@ -116,7 +116,7 @@ impl Edge {
 
     /// Asks, and once more for the whole where what comes does not fit what is held.
     async fn ask_for(&self, plan: &mut Plan, began: Began) -> Ending {
-        let turn = self.turns.take().await;
+        let turn = self.turns.take(plan.ask.head_bytes()).await;
         let mut asked = clock::boot_ms();
         let mut fetched = match turn {
             Ok(turn) => {

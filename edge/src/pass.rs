@@ -142,7 +142,7 @@ impl Edge {
         ask: &mut Ask,
         content: Option<RequestBody>,
     ) -> Result<Answer, EdgeError> {
-        ask.turn = Some(self.turns.take().await?);
+        ask.turn = Some(self.turns.take(ask.head_bytes()).await?);
         match content {
             Some(content) => self.upstreams.send_once(ask, content).await,
             None => self.upstreams.send(ask).await,

@@ -27,7 +27,7 @@ use crate::{
     Edge,
     clients::Clients,
     config::CONNECTION_BYTES,
-    http1::{self, Client, Deadlines},
+    http1::{self, Client, Deadlines, unread},
     scheduling::Scheduling,
 };
 
@@ -89,7 +89,7 @@ async fn serve_until(
     let deadlines = Deadlines::new(Arc::clone(&edge));
     let workers = Workers::start(edge.config.threads.max(1))?;
     let mut looking = std::pin::pin!(deadlines.run());
-    let (mut is_full, mut told) = (false, FullTold::default());
+    let (mut is_full, mut told, mut is_crowded) = (false, FullTold::default(), None);
     loop {
         let settings = edge.settings();
         let limits = settings.limits;
@@ -112,7 +112,9 @@ async fn serve_until(
         let Ok(slot) = slot else { break };
         let books = edge.store.books();
         if slots_made - slots.available_permits() > slots_made / ACCEPTED_PART
-            && (books.short_bytes() > 0 || !books.allowance().is_left())
+            && (books.short_bytes() > 0
+                || !books.allowance().is_left()
+                || edge.unread.is_beyond(books.allowance().left()))
         {
             is_full = true;
             tokio::select! {
@@ -121,6 +123,12 @@ async fn serve_until(
                 () = tokio::time::sleep(SHORT_LOOK_EVERY) => {}
             }
             continue;
+        }
+        let crowded = edge.unsent.is_crowded(settings.memory_bytes_max);
+        if is_crowded.replace(crowded) != Some(crowded)
+            && let Err(error) = unread::settle(&listener, crowded)
+        {
+            tracing::debug!(%error, "what the kernel takes of new clients could not be bounded");
         }
         // What is there at once has waited while there was no room.
         let waited = if is_full { workers.accept(&listener).now_or_never() } else { None };
@@ -155,11 +163,13 @@ async fn serve_until(
             }
             seat
         };
-        edge.store.books().allowance().take(ACCEPTED_BYTES);
         // Nobody is refused for want of memory: what is stored makes room, and the slots are the bound.
         let mut memory = edge.store.reservation();
         memory.grow(CONNECTION_BYTES);
         let place = deadlines.place(limits);
+        // What it has sent by now is counted once it is accepted, and not before.
+        let received = place.begins(&stream);
+        edge.store.books().allowance().take(ACCEPTED_BYTES + received);
         let (index, its_slot) = (place.index(), Arc::clone(&place.slot));
         let (edge, clients) = (Arc::clone(&edge), Arc::clone(&clients));
         let counted = Counted::one(Arc::clone(&worker.connections), open.clone());
@@ -285,7 +295,7 @@ impl Drop for Counted {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::{EdgeConfig, Mode};
@@ -325,6 +335,55 @@ mod tests {
         let more = TcpStream::connect(address).await.unwrap();
         tokio::time::timeout(SOON, connections(2)).await.unwrap();
         drop((late, more));
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn large_heads_wait_for_memory_and_content_does_not() {
+        const SOON: Duration = Duration::from_secs(20);
+        let stop = CancellationToken::new();
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = vec![format!("http://{}", upstream.local_addr().unwrap())];
+        let mut config = EdgeConfig::new(Mode::Upstream { urls }, "test");
+        // So little that each connection counts as one of many.
+        config.settings.memory_bytes_max = 8 << 20;
+        let edge = Edge::start(config, None, stop.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Box::pin(stop.clone().cancelled_owned());
+        let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+        edge.store.books().measure(0, 0);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let large = "y".repeat(20 << 10);
+        let content = vec![b'z'; 300 << 10];
+        let head =
+            format!("POST / HTTP/1.1\r\nhost: a\r\nx: {large}\r\ncontent-length: {}\r\n\r\n", content.len());
+        let asking = tokio::spawn(async move {
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&content).await.unwrap();
+            client
+        });
+        let waiting = async {
+            while !edge.store.books().allowance().was_wanted() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, waiting).await.unwrap();
+        assert_eq!(edge.turns.waiting(), 0);
+        edge.store.books().measure(0, 1 << 30);
+        let (mut asked, _) = tokio::time::timeout(SOON, upstream.accept()).await.unwrap().unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(&[b'z'; 300 << 10]) {
+            let read = tokio::time::timeout(SOON, asked.read_buf(&mut got)).await.unwrap().unwrap();
+            assert!(read > 0);
+        }
+        asked.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        let mut client = asking.await.unwrap();
+        let mut answer = [0; 12];
+        tokio::time::timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 204");
+        drop(client);
         stop.cancel();
         served.await.unwrap().unwrap();
     }

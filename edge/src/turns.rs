@@ -22,6 +22,8 @@ use crate::{books::Reservation, error::EdgeError, store::Store};
 /// told of the answer, and the buffers of its connection. One that waits for its response was seen to take 25 KiB, one whose
 /// response a slow client holds up as much, and up to 64 KiB that the kernel has received meanwhile.
 pub(crate) const TURN_BYTES: usize = 96 << 10;
+/// What a head takes until it has been sent, as often as it is large: as it came, as it goes out, and in the kernel.
+const HEAD_COPIES: usize = 3;
 /// The part of the memory that all turns may take.
 const TURNS_PART: usize = 2;
 /// As many may be taken with however little memory.
@@ -65,13 +67,15 @@ impl Turns {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn for a request with a head of so many bytes. A large one counts as several.
     ///
     /// # Errors
     /// Where none comes in time, or there is no memory for one more.
-    pub(crate) async fn take(&self) -> Result<Arc<Turn>, EdgeError> {
+    pub(crate) async fn take(&self, head_bytes: usize) -> Result<Arc<Turn>, EdgeError> {
         let (books, end) = (self.store.books(), Instant::now() + self.wait_max);
-        while self.under_way.load(Ordering::Relaxed) >= TURNS_MIN && !books.allowance().take(TURN_BYTES) {
+        let count = 1 + HEAD_COPIES * head_bytes / TURN_BYTES;
+        let bytes = count * TURN_BYTES;
+        while self.under_way.load(Ordering::Relaxed) >= TURNS_MIN && !books.allowance().take(bytes) {
             if books.short_bytes() > 0 {
                 return Err(no_turn(Duration::ZERO));
             }
@@ -81,19 +85,25 @@ impl Turns {
             }
         }
         let free = self.free.load_full();
-        let permit = match Arc::clone(&free).try_acquire_owned() {
+        let permits = u32::try_from(count.min(TURNS_MIN)).unwrap_or(1);
+        let permit = match Arc::clone(&free).try_acquire_many_owned(permits) {
             Ok(permit) => permit,
-            Err(_) => self.wait(free, end).await?,
+            Err(_) => self.wait(free, permits, end).await?,
         };
         let mut memory = self.store.reservation();
-        memory.grow(TURN_BYTES);
+        memory.grow(bytes);
         let counted = Counted::one(&self.under_way);
         Ok(Arc::new(Turn { _permit: permit, _memory: memory, _counted: counted }))
     }
 
-    async fn wait(&self, free: Arc<Semaphore>, end: Instant) -> Result<OwnedSemaphorePermit, EdgeError> {
+    async fn wait(
+        &self,
+        free: Arc<Semaphore>,
+        permits: u32,
+        end: Instant,
+    ) -> Result<OwnedSemaphorePermit, EdgeError> {
         let _one = Counted::one(&self.waiting);
-        match timeout_at(end, free.acquire_owned()).await {
+        match timeout_at(end, free.acquire_many_owned(permits)).await {
             Ok(Ok(permit)) => Ok(permit),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(no_turn(self.wait_max)),
@@ -139,22 +149,27 @@ mod tests {
         let turns = Arc::new(Turns { wait_max: Duration::from_millis(200), ..turns });
         let mut taken = Vec::new();
         for _ in 0..turns_max(8 << 20) {
-            taken.push(turns.take().await.unwrap());
+            taken.push(turns.take(0).await.unwrap());
         }
         assert!(store.bytes() >= taken.len() * TURN_BYTES);
         let late = tokio::spawn({
             let turns = Arc::clone(&turns);
-            async move { turns.take().await }
+            async move { turns.take(0).await }
         });
         while turns.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         taken.pop();
         let late = late.await.unwrap().unwrap();
-        assert!(matches!(turns.take().await, Err(EdgeError::NoTurn { .. })));
+        assert!(matches!(turns.take(0).await, Err(EdgeError::NoTurn { .. })));
+        // One with a large head takes several.
+        taken.truncate(taken.len() - 2);
+        assert!(matches!(turns.take(TURN_BYTES).await, Err(EdgeError::NoTurn { .. })));
+        drop((taken.pop(), taken.pop()));
+        taken.push(turns.take(TURN_BYTES).await.unwrap());
         // More memory, more turns.
         turns.resize(16 << 20);
-        taken.push(turns.take().await.unwrap());
+        taken.push(turns.take(0).await.unwrap());
         drop((late, taken));
         assert_eq!((store.bytes(), turns.waiting()), (0, 0));
     }
@@ -166,12 +181,12 @@ mod tests {
         store.books().measure(1, 0);
         let mut taken = Vec::new();
         for _ in 0..TURNS_MIN {
-            taken.push(turns.take().await.unwrap());
+            taken.push(turns.take(0).await.unwrap());
         }
-        assert!(matches!(turns.take().await, Err(EdgeError::NoTurn { seconds: 0 })));
+        assert!(matches!(turns.take(0).await, Err(EdgeError::NoTurn { seconds: 0 })));
         taken.pop();
-        taken.push(turns.take().await.unwrap());
+        taken.push(turns.take(0).await.unwrap());
         store.books().measure(0, 8 << 20);
-        turns.take().await.unwrap();
+        turns.take(0).await.unwrap();
     }
 }

@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Bytes of one read of heads.
-const READ_BYTES: usize = 16 << 10;
+pub(super) const READ_BYTES: usize = 16 << 10;
 /// What a request takes of the memory while it goes the long way, in bytes: its fields as they came and as they go on, and all
 /// who wait for its response.
 const REQUEST_BYTES: usize = 12 << 10;
@@ -87,6 +87,8 @@ pub(super) struct Request {
     pub(super) host: String,
     pub(super) headers: HeaderMap,
     pub(super) wire: Wire,
+    /// Bytes of its head.
+    bytes: usize,
 }
 
 /// What came of bytes that were read.
@@ -176,8 +178,12 @@ async fn converse(
             }
             Some(Event::Request(request)) => {
                 place.slot.rests();
+                if buffer.is_empty() {
+                    // It may wait for long, and what has come is no longer needed.
+                    buffer = BytesMut::new();
+                }
                 let mut memory = edge.store.reservation();
-                memory.grow(REQUEST_BYTES + buffer.capacity());
+                memory.grow(REQUEST_BYTES + request.bytes + buffer.capacity());
                 let is_last = served >= edge.current().limits.requests_per_connection_max;
                 let mut exchange = Exchange {
                     edge,
@@ -207,7 +213,7 @@ async fn converse(
                 writer.finish().await?;
                 return Box::pin(linger(&mut reader, place)).await;
             }
-            Next::Tunnel(tunnel) => return Box::pin(tunnel.run(stream, buffer, &place.slot)).await,
+            Next::Tunnel(tunnel) => return Box::pin(tunnel.run(stream, buffer, place)).await,
         }
     }
 }
@@ -383,7 +389,7 @@ impl Incoming<'_> {
                 }
                 let read = std::future::poll_fn(|cx| {
                     SCRATCH.with_borrow_mut(|scratch| {
-                        let mut into = ReadBuf::new(scratch);
+                        let mut into = ReadBuf::new(&mut scratch[..self.place.read_bytes_max()]);
                         if Pin::new(&mut *reader).poll_read(cx, &mut into)?.is_pending() {
                             let ends = self.place.may_end() && !has_unread(reader.as_ref());
                             return if ends { Poll::Ready(Ok(Some(Event::Close))) } else { Poll::Pending };
@@ -413,14 +419,18 @@ impl Incoming<'_> {
             self.place.slot.holds(beyond);
             if beyond > 0 {
                 let memory = memory.get_or_insert_with(|| self.edge.store.reservation());
-                if !memory.grow(beyond.saturating_sub(memory.bytes())) {
+                let more = beyond.saturating_sub(memory.bytes());
+                if !memory.grow(more) {
                     self.place.slot.is_too_much();
+                    return Ok(None);
+                }
+                if more > 0 && !self.waits_for(more).await {
                     return Ok(None);
                 }
             }
             let read = std::future::poll_fn(|cx| {
                 SCRATCH.with_borrow_mut(|scratch| {
-                    let mut into = ReadBuf::new(scratch);
+                    let mut into = ReadBuf::new(&mut scratch[..self.place.read_bytes_max()]);
                     if Pin::new(&mut *reader).poll_read(cx, &mut into)?.is_pending() {
                         // The rest may never come.
                         return if self.place.may_end() { Poll::Ready(Ok(0)) } else { Poll::Pending };
@@ -433,6 +443,22 @@ impl Incoming<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Waits until so many bytes of a head may be taken; `false`: the connection is to end meanwhile.
+    async fn waits_for(&self, bytes: usize) -> bool {
+        let allowance = self.edge.store.books().allowance();
+        while !allowance.take(bytes) {
+            let mut renewed = pin!(allowance.renewed());
+            let ends = std::future::poll_fn(|cx| match renewed.as_mut().poll(cx) {
+                Poll::Pending if self.place.may_end() => Poll::Ready(true),
+                poll => poll.map(|()| false),
+            });
+            if ends.await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes requests from the beginning of `bytes` and answers those that can be answered at once; says how many bytes
@@ -460,6 +486,9 @@ impl Incoming<'_> {
                 Err(refusal) => Err(refusal),
             };
             *self.served += 1;
+            if *self.served == 1 {
+                self.place.is_asked();
+            }
             let head = match head {
                 Ok(head) => head,
                 Err(refusal) => {
@@ -515,7 +544,16 @@ impl Request {
         }
         let (scheme, target, host) = target::of(head, client.local)?;
         let wire = head.wire()?;
-        Ok(Self { method, version: head.version, scheme, target, host, headers: head.map()?, wire })
+        Ok(Self {
+            method,
+            version: head.version,
+            scheme,
+            target,
+            host,
+            headers: head.map()?,
+            wire,
+            bytes: head.bytes,
+        })
     }
 }
 

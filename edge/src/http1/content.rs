@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Refusal,
-    deadlines::{Reading, Slot},
+    deadlines::{Place, Reading},
     decoder::{Decoder, Part},
     head::Framing,
 };
@@ -169,9 +169,9 @@ impl Pump {
         reader: &mut ReadHalf<'_>,
         buffer: &mut BytesMut,
         decoder: &mut Decoder,
-        slot: &Slot,
+        place: &Place,
     ) -> Received {
-        let mut pace = Pace::new(slot.content_ms());
+        let mut pace = Pace::new(place.slot.content_ms());
         loop {
             let Ok(room) = self.parts.reserve().await else { return Received::Unwanted };
             let mut refusal = None;
@@ -184,10 +184,11 @@ impl Pump {
                 Ok(Part::End) => Ok(None),
                 Ok(Part::Wait) => {
                     let begun = clock::boot_ms();
-                    slot.reads_within(Reading::Content, begun, pace.left_ms);
+                    place.widen(reader.as_ref());
+                    place.slot.reads_within(Reading::Content, begun, pace.left_ms);
                     buffer.reserve(READ_BYTES);
                     let read = reader.read_buf(buffer).await;
-                    slot.rests();
+                    place.slot.rests();
                     match read {
                         Ok(bytes @ 1..) => {
                             pace.took(bytes, clock::boot_ms().saturating_sub(begun));

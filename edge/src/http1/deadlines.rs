@@ -7,7 +7,7 @@
 //! the kernel asked.
 
 use std::{
-    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd, BorrowedFd, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -20,6 +20,8 @@ use slab::Slab;
 use tokio::{net::TcpStream, task::AbortHandle};
 
 use super::{
+    connection::READ_BYTES,
+    unread::{self, FRESH_BYTES, NARROW_FRESH_BYTES, READ_BYTES_NARROW},
     unsent::{self, Bound, Unsent},
     writer::PROGRESS_BYTES_MIN,
 };
@@ -224,16 +226,17 @@ impl Slot {
         Some((read / 8, *what))
     }
 
-    /// Since when nobody has asked for anything, or been answered, where that is so long that it can be closed. Who began to ask
-    /// and has not come to an end by then has not asked.
-    fn silent_since(&self, now: Millis) -> Option<Millis> {
-        let (at, limit) = match self.waits_for()? {
-            (at, Reading::Idle) => (at, self.limits.idle),
-            (at, Reading::Start | Reading::Head) => (at, self.limits.header_read),
+    /// Since when nobody has asked for anything, or been answered, where that is so long that it can be closed, and whether something
+    /// was asked before that. Who began to ask and has not come to an end by then has not asked.
+    fn silent_since(&self, now: Millis) -> Option<(bool, Millis)> {
+        let (at, what) = self.waits_for()?;
+        let limit = match what {
+            Reading::Idle => self.limits.idle,
+            Reading::Start | Reading::Head => self.limits.header_read,
             _ => return None,
         };
         let since = at.saturating_sub(millis(limit));
-        (since.saturating_add(SILENT_MS) <= now).then_some(since)
+        (since.saturating_add(SILENT_MS) <= now).then_some((what != Reading::Start, since))
     }
 }
 
@@ -368,9 +371,18 @@ impl Entry {
         let held = if buffers.sent > 0 { unsent::queued(socket) } else { 0 };
         self.queue.note(written, held, now);
         let before = self.queue.taken_bytes;
-        // Where nothing is waited for, content may have come that its upstream has yet to take.
-        self.queue.note_unread(if read == NEVER { buffers.received } else { 0 }, now);
-        let has_some = self.queue.bytes > 0 || read == NEVER;
+        let is_tunnel = matches!(self.slot.waits_for(), Some((_, Reading::Tunnel)));
+        // Where nothing is waited for, content may have come that its upstream has yet to take. Of a tunnel, little may lie here and
+        // more at its other end.
+        self.queue.note_unread(
+            match buffers.received {
+                received @ 1.. if is_tunnel => received.max(UNREAD_BYTES),
+                received if read == NEVER => received,
+                _ => 0,
+            },
+            now,
+        );
+        let has_some = self.queue.bytes > 0 || read == NEVER || is_tunnel;
         self.queue.taken_bytes = if has_some { buffers.bytes } else { 0 };
         all.found(before, self.queue.taken_bytes);
         if self.bound.allows(self.queue.bytes) {
@@ -407,7 +419,9 @@ impl Entry {
     fn finish(&self, why: End) {
         let Some(task) = &self.task else { return };
         let socket = open(self.socket.as_ref());
-        if let Some(socket) = socket.filter(|_| matches!(why, End::Write | End::Memory)) {
+        if let Some(socket) =
+            socket.filter(|_| matches!(why, End::Write | End::Memory | End::Read(Reading::Tunnel)))
+        {
             // Its peer does not take what the kernel holds: that goes at once, and not after minutes.
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
@@ -431,6 +445,10 @@ pub(crate) struct Place {
     bound: Arc<Bound>,
     index: usize,
     all: Deadlines,
+    /// What its client may bring before it has asked for something; none once it has.
+    fresh_bytes: AtomicUsize,
+    /// Whether the kernel takes more of its client than it would by itself, for content.
+    is_widened: AtomicBool,
 }
 
 impl Deadlines {
@@ -466,7 +484,8 @@ impl Deadlines {
             waker: None,
         };
         let index = self.entries().insert(entry);
-        Place { slot, bound, index, all: self.clone() }
+        let (fresh_bytes, is_widened) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Place { slot, bound, index, all: self.clone(), fresh_bytes, is_widened }
     }
 
     /// Names the task that is dropped when this place is late. The task may have ended already.
@@ -502,6 +521,7 @@ impl Deadlines {
         let draining = self.is_draining();
         let (mut stalled, mut slow, mut heads, mut silent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let is_short = self.edge.store.books().wanted_bytes() > 0;
+        let is_waited_for = self.edge.unread.was_waited_for();
         let mut next = 0;
         loop {
             let mut entries = self.entries();
@@ -519,7 +539,9 @@ impl Deadlines {
                 match (entry.queue.stuck_since(now), entry.slot.silent_since(now)) {
                     (Some(since), _) => stalled.push((since, index)),
                     (None, Some(_)) if draining => entry.waker.iter().for_each(Waker::wake_by_ref),
-                    (None, Some(since)) if is_short => silent.push((since, index)),
+                    (None, Some(since)) if is_short || (is_waited_for && !since.0) => {
+                        silent.push((since, index))
+                    }
                     _ => {}
                 }
             }
@@ -528,21 +550,21 @@ impl Deadlines {
             }
             next = end;
         }
-        let short = self.relieve_of_silent(silent);
+        let short = self.relieve_of_silent(silent, is_waited_for);
         let short = self.relieve_of_stalled(stalled, short, now);
         let beyond = self.edge.store.books().passing_beyond().max(short);
         let beyond = self.relieve_of_heads(heads, beyond, now);
         self.relieve_of_slow(slow, beyond);
     }
 
-    /// Where memory was measured to be short, or somebody waits for some, ends those first that have asked for nothing for longest. Returns how much it is
-    /// short of then.
-    fn relieve_of_silent(&self, mut silent: Vec<(Millis, usize)>) -> usize {
+    /// Where memory was measured to be short, or somebody waits for some, ends those first that have never asked for anything, then
+    /// those that have not for longest; of the former all where they are waited for. Returns how much it is short of then.
+    fn relieve_of_silent(&self, mut silent: Vec<((bool, Millis), usize)>, is_waited_for: bool) -> usize {
         let mut short = self.edge.store.books().wanted_bytes();
         silent.sort_unstable();
         let entries = self.entries();
-        for (_, index) in silent {
-            if short == 0 {
+        for ((has_asked, _), index) in silent {
+            if short == 0 && (has_asked || !is_waited_for) {
                 break;
             }
             // Another may have come in its place, of which its own task knows; and a request that it had no time for.
@@ -658,6 +680,51 @@ impl Place {
         self.bound.set(stream)
     }
 
+    /// Whether there are so many connections that each should do with little.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.bound.is_narrow()
+    }
+
+    /// Bytes of one read of heads.
+    pub(super) fn read_bytes_max(&self) -> usize {
+        if self.is_narrow() { READ_BYTES_NARROW } else { READ_BYTES }
+    }
+
+    /// Notes what its client may bring before it has asked for something. Where there are many connections, has the kernel take
+    /// little of that. Returns what it has taken by then, in bytes of memory.
+    pub(crate) fn begins(&self, stream: &TcpStream) -> usize {
+        let is_wide = !unread::is_narrow(stream).unwrap_or(false);
+        let bytes = if is_wide { FRESH_BYTES } else { NARROW_FRESH_BYTES };
+        self.fresh_bytes.store(bytes, Ordering::Relaxed);
+        self.all.edge.unread.comes(bytes);
+        if !self.is_narrow() {
+            return 0;
+        }
+        if is_wide {
+            told(unread::narrow(stream));
+        }
+        buffers(stream.as_fd()).received
+    }
+
+    /// Has the kernel take more of content that is wanted, until [`Self::settle`].
+    pub(super) fn widen(&self, stream: &TcpStream) {
+        if self.is_narrow() && !self.is_widened.swap(true, Ordering::Relaxed) {
+            told(unread::widen(stream));
+        }
+    }
+
+    /// The content has come.
+    pub(super) fn settle(&self, stream: &TcpStream) {
+        if self.is_widened.swap(false, Ordering::Relaxed) {
+            told(unread::narrow(stream));
+        }
+    }
+
+    /// Something was asked.
+    pub(super) fn is_asked(&self) {
+        self.all.edge.unread.has_asked(self.fresh_bytes.swap(0, Ordering::Relaxed));
+    }
+
     /// Has the kernel take more of a file than the bound, where that may be; in any case until [`Self::lower`].
     pub(super) fn lift(&self, stream: &TcpStream) -> std::io::Result<()> {
         let unsent = &self.all.edge.unsent;
@@ -692,8 +759,16 @@ impl Place {
     }
 }
 
+/// Says where the system refuses a bound.
+fn told(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "what the kernel takes of a client could not be bounded");
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
+        self.is_asked();
         let entry = self.all.entries().try_remove(self.index);
         let unsent = &self.all.edge.unsent;
         if let Some(entry) = entry {

@@ -52,7 +52,7 @@ impl Exchange<'_, '_> {
     /// # Errors
     /// Where the connection breaks, or the response does.
     pub(super) async fn run(&mut self, request: Request) -> io::Result<Next> {
-        let Request { method, version, scheme, target, host, mut headers, wire } = request;
+        let Request { method, version, scheme, target, host, mut headers, wire, .. } = request;
         let target = match target {
             Target::Path(path) => path,
             Target::Server => inbound::SERVER.to_owned(),
@@ -148,6 +148,7 @@ impl Exchange<'_, '_> {
             // An upstream may answer and still take the rest.
             transfer.finish(self.reader, self.buffer, self.place).await;
         }
+        self.place.settle(self.reader.as_ref());
         // Idle begins when the response has been written.
         self.place.slot.reads(Reading::Idle);
         Ok(if keep_alive && transfer.settle(self.buffer) { Next::Request } else { Next::Linger })
@@ -228,7 +229,7 @@ impl Transfer {
             && self.received.is_none()
             && let Some(pump) = &self.pump
         {
-            self.received = Some(pump.run(reader, buffer, &mut self.decoder, &place.slot).await);
+            self.received = Some(pump.run(reader, buffer, &mut self.decoder, place).await);
         }
     }
 

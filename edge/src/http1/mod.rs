@@ -4,7 +4,8 @@
 //! content out of the stream; `content` hands it to whoever sends it on; `encoder` writes response heads;
 //! `connection` leads a connection from one request to the next, by way of an `exchange` where one look at the store is not
 //! enough; `tunnel` is what is left of it after a 101;
-//! `deadlines` ends what takes too long, and `unsent` bounds what the kernel holds of responses.
+//! `deadlines` ends what takes too long, and `unread` and `unsent` bound what the kernel holds of requests
+//! and of responses.
 //!
 //! Two parsers that disagree are a hole for smuggled requests: there is no other way in than this. What is ambiguous is
 //! refused, and after a request that was not understood nothing on its connection is.
@@ -21,6 +22,7 @@ pub(crate) mod head;
 mod interim;
 pub(crate) mod target;
 mod tunnel;
+pub(crate) mod unread;
 pub(crate) mod unsent;
 mod writer;
 

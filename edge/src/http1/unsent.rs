@@ -66,11 +66,20 @@ pub(crate) struct Bound {
 impl Unsent {
     /// A bound for one more connection, where this much memory may be taken.
     pub(crate) fn bound(self: &Arc<Self>, memory_bytes_max: usize) -> Bound {
-        let left = (memory_bytes_max / BOUNDS_PART).saturating_sub(self.bounds.load(Ordering::Relaxed));
-        let bytes = (left / BOUND_PART).clamp(BOUND_BYTES_MIN, BOUND_BYTES_MAX);
+        let bytes = self.next_bound(memory_bytes_max);
         self.bounds.fetch_add(bytes, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::Relaxed);
         Bound { all: Arc::clone(self), bytes }
+    }
+
+    fn next_bound(&self, memory_bytes_max: usize) -> usize {
+        let left = (memory_bytes_max / BOUNDS_PART).saturating_sub(self.bounds.load(Ordering::Relaxed));
+        (left / BOUND_PART).clamp(BOUND_BYTES_MIN, BOUND_BYTES_MAX)
+    }
+
+    /// Whether there are so many connections that the kernel had better take little for one more.
+    pub(crate) fn is_crowded(&self, memory_bytes_max: usize) -> bool {
+        self.next_bound(memory_bytes_max) < WRITTEN_WHOLE_MIN
     }
 
     /// Lifts the bound of one connection; `false`: too many are.
@@ -142,7 +151,12 @@ impl Bound {
     /// Bytes that may be written at once. The kernel looks at its bound only after each packet, of up to 64 KiB: where the bound
     /// is small, that would be most of what it holds.
     pub(super) fn write_bytes_max(&self) -> usize {
-        if self.bytes < WRITTEN_WHOLE_MIN { self.bytes } else { usize::MAX }
+        if self.is_narrow() { self.bytes } else { usize::MAX }
+    }
+
+    /// Whether there are so many connections that the kernel had better take little for each.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.bytes < WRITTEN_WHOLE_MIN
     }
 
     /// Whether so much is what a bound allows at most.
@@ -176,7 +190,7 @@ pub(crate) fn set(_: &TcpStream, _: usize) -> io::Result<()> {
 
 /// Bytes that were given to a socket and that its peer has not acknowledged.
 #[cfg(target_os = "linux")]
-pub(super) fn queued(socket: BorrowedFd<'_>) -> usize {
+pub(crate) fn queued(socket: BorrowedFd<'_>) -> usize {
     use rustix::ioctl::{Getter, Opcode, ioctl};
     /// `SIOCOUTQ` (tcp(7)).
     const OUT_QUEUE: Opcode = 0x5411;
@@ -188,7 +202,7 @@ pub(super) fn queued(socket: BorrowedFd<'_>) -> usize {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn queued(_: BorrowedFd<'_>) -> usize {
+pub(crate) fn queued(_: BorrowedFd<'_>) -> usize {
     0
 }
 

@@ -256,10 +256,15 @@ impl Io {
         if self.is_bounded || !self.books.is_short() {
             return;
         }
+        self.bound(HELD_BYTES_SHORT);
+    }
+
+    /// Has the kernel hold so many bytes in either direction, for good.
+    pub(crate) fn bound(&mut self, bytes_max: usize) {
         self.is_bounded = true;
         let Some(stream) = self.stream.tcp() else { return };
-        bound_unsent(stream, HELD_BYTES_SHORT);
-        if let Err(error) = SockRef::from(stream).set_recv_buffer_size(HELD_BYTES_SHORT) {
+        bound_unsent(stream, bytes_max);
+        if let Err(error) = SockRef::from(stream).set_recv_buffer_size(bytes_max) {
             tracing::debug!(%error, "what the kernel holds of an upstream's response could not be bounded");
         }
     }

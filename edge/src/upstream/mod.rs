@@ -186,6 +186,12 @@ impl Ask {
         }
     }
 
+    /// Bytes of its head, but for some punctuation.
+    pub(crate) fn head_bytes(&self) -> usize {
+        let fields = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        self.target.len() + fields.sum::<usize>()
+    }
+
     /// Whether the request may be sent again after a failure: it is idempotent (RFC 9110 §9.2.2), and has no content that is
     /// gone by then.
     fn is_repeatable(&self, content: Option<&RequestBody>) -> bool {

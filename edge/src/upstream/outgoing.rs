@@ -128,8 +128,9 @@ impl Outgoing {
     fn advance(&mut self, written: usize) {
         let of_head = written.min(self.head.len());
         if of_head == self.head.len() {
-            // Its room is for the next.
+            // Its room is for the next, where it is usual.
             self.head.clear();
+            self.rests();
         } else {
             self.head.advance(of_head);
         }

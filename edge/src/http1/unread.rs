@@ -1,0 +1,159 @@
+//! What the kernel holds of requests: what has come and nobody has read. By itself it lets each client send 64 KiB before anything of
+//! that is looked at, and ten thousand clients that do so at once bring 640 MB, sooner than it can be measured.
+//!
+//! So where there are many connections the kernel takes little for each, and tells its client so from the beginning: of what it
+//! has once said that it takes it takes nothing back. Until that is so, a new connection counts as if it brought all of it until
+//! it has asked for something.
+
+use std::{
+    io,
+    os::fd::AsRawFd as _,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a new connection may bring by itself, in bytes: what the kernel has told its client that it takes.
+pub(super) const FRESH_BYTES: usize = 64 << 10;
+/// What the kernel takes of a client where there are many.
+const NARROW_BYTES: usize = 4 << 10;
+/// What it uses for that, and so what a new connection may bring that was told so.
+pub(super) const NARROW_FRESH_BYTES: usize = 2 * NARROW_BYTES;
+/// Bytes of one read of heads there.
+pub(super) const READ_BYTES_NARROW: usize = 4 << 10;
+/// What the kernel takes while the client sends content that is wanted.
+const WIDE_BYTES: usize = 32 << 10;
+/// What it takes by itself at first.
+const USUAL_BYTES: usize = 64 << 10;
+
+/// What those may bring by themselves who were accepted and have not asked for anything.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    fresh_bytes: AtomicUsize,
+    /// Whether somebody is not accepted before one of them has asked or ended.
+    is_waited_for: AtomicBool,
+}
+
+impl Unread {
+    /// There is one more, who may bring so much.
+    pub(super) fn comes(&self, bytes: usize) {
+        self.fresh_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// One who may has asked, or ended.
+    pub(super) fn has_asked(&self, bytes: usize) {
+        self.fresh_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether all of them may bring more than so many bytes; then those that are silent are to end.
+    pub(crate) fn is_beyond(&self, bytes: usize) -> bool {
+        let is_beyond = self.fresh_bytes.load(Ordering::Relaxed) > bytes;
+        if is_beyond {
+            self.is_waited_for.store(true, Ordering::Relaxed);
+        }
+        is_beyond
+    }
+
+    /// Whether somebody waited for them to ask or end, since this was asked last.
+    pub(super) fn was_waited_for(&self) -> bool {
+        self.is_waited_for.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Has the kernel take little of who connects to a listener from now on, or as much as it sees fit. A connection that begins so can
+/// never be told of more than 64 KiB.
+///
+/// # Errors
+/// Where the system refuses.
+pub(crate) fn settle(listener: &TcpListener, is_narrow: bool) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    let was_narrow = socket.recv_buffer_size()? <= NARROW_FRESH_BYTES;
+    match (was_narrow, is_narrow) {
+        (false, true) => socket.set_recv_buffer_size(NARROW_BYTES),
+        (true, false) => {
+            socket.set_recv_buffer_size(USUAL_BYTES)?;
+            unlock(listener)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Has the kernel choose the size of buffers again.
+#[cfg(target_os = "linux")]
+fn unlock(socket: &TcpListener) -> io::Result<()> {
+    let none: libc::c_int = 0;
+    let length = size_of_val(&none) as libc::socklen_t;
+    #[expect(unsafe_code, reason = "no library used here knows the option")]
+    // SAFETY: `length` bytes are read of `none`, which lives as long as this call.
+    let result = unsafe {
+        let none = (&raw const none).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BUF_LOCK, none, length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unlock(_: &TcpListener) -> io::Result<()> {
+    Ok(())
+}
+
+/// Has the kernel take little from now on.
+///
+/// # Errors
+/// Where the system refuses.
+pub(super) fn narrow(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_recv_buffer_size(NARROW_BYTES)
+}
+
+/// Whether it has told the client from the beginning that it takes little.
+///
+/// # Errors
+/// Where the system does not say.
+pub(super) fn is_narrow(stream: &TcpStream) -> io::Result<bool> {
+    Ok(SockRef::from(stream).recv_buffer_size()? <= NARROW_FRESH_BYTES)
+}
+
+/// Has it take more.
+///
+/// # Errors
+/// Where the system refuses.
+pub(super) fn widen(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_recv_buffer_size(WIDE_BYTES)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+    use crate::sockets::buffers;
+
+    #[tokio::test]
+    async fn a_client_of_many_can_send_little_before_it_is_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for is_crowded in [false, true, false] {
+            settle(&listener, is_crowded).unwrap();
+            let client = TcpStream::connect(address).await.unwrap();
+            let (edge, _) = listener.accept().await.unwrap();
+            assert_eq!(is_narrow(&edge).unwrap(), is_crowded);
+            client.writable().await.unwrap();
+            while client.try_write(&[0; 16 << 10]).is_ok() {}
+            let received = buffers(edge.as_fd()).received;
+            assert_eq!(received <= 2 * NARROW_FRESH_BYTES, is_crowded, "{received}");
+            assert!(received <= 2 * FRESH_BYTES, "{received}");
+        }
+    }
+
+    #[test]
+    fn those_are_waited_for_who_may_bring_more_than_there_is_room_for() {
+        let unread = Unread::default();
+        unread.comes(FRESH_BYTES);
+        unread.comes(NARROW_FRESH_BYTES);
+        assert!(!unread.is_beyond(FRESH_BYTES + NARROW_FRESH_BYTES) && !unread.was_waited_for());
+        assert!(unread.is_beyond(FRESH_BYTES) && unread.was_waited_for() && !unread.was_waited_for());
+        unread.has_asked(NARROW_FRESH_BYTES);
+        assert!(!unread.is_beyond(FRESH_BYTES));
+    }
+}
