@@ -53,6 +53,7 @@ impl Tunnel {
             pass(&mut from_upstream, &mut to_client, place, |bytes| slot.wrote(bytes)).await
         };
         tokio::try_join!(up, down)?;
+        from_upstream.unsplit(to_upstream).is_over();
         Ok(())
     }
 }

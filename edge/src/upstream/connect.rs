@@ -4,6 +4,7 @@ use std::{
     io,
     mem::MaybeUninit,
     net::IpAddr,
+    os::fd::AsFd as _,
     path::PathBuf,
     pin::Pin,
     sync::{
@@ -164,7 +165,7 @@ impl Dial {
         self.meter.increment(1);
         let books = Arc::clone(&self.books);
         let watched = stream.tcp().map(|tcp| books.upstreams().watch(tcp));
-        Ok(Io { _watched: watched, stream, line: Line::new(peer), books, is_bounded: false })
+        Ok(Io { _watched: watched, stream, line: Line::new(peer), books, is_bounded: false, is_over: false })
     }
 
     /// Tries a name's addresses by turns, each for its part of the deadline.
@@ -248,6 +249,20 @@ pub(crate) struct Io {
     books: Arc<Books>,
     /// Whether the kernel holds little of what is not read.
     is_bounded: bool,
+    /// Whether what was written is to arrive even though nobody waits for an answer.
+    is_over: bool,
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        // Of a request that was given up, the kernel would hold what its upstream does not take for minutes, and nobody would count it.
+        let Some(stream) = self.stream.tcp().filter(|_| !self.is_over) else { return };
+        if unsent::queued(stream.as_fd()) > 0
+            && let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO))
+        {
+            tracing::debug!(%error, "a connection to an upstream could not be reset");
+        }
+    }
 }
 
 impl Io {
@@ -267,6 +282,11 @@ impl Io {
         if let Err(error) = SockRef::from(stream).set_recv_buffer_size(bytes_max) {
             tracing::debug!(%error, "what the kernel holds of an upstream's response could not be bounded");
         }
+    }
+
+    /// What was written is to arrive, though nobody waits for an answer.
+    pub(crate) fn is_over(&mut self) {
+        self.is_over = true;
     }
 
     /// Whether the kernel holds little for it although there is memory again: what its upstream sends would be slow for good.
@@ -338,7 +358,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::{super::names::tests::had, *};
-    use tokio::net::TcpListener;
+    use futures_util::FutureExt as _;
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
     /// A dialer that looked the name up long ago, and found `known`.
     fn dialer(url: &str, deadline: Duration, known: &[SocketAddr]) -> Dialer {
@@ -388,6 +409,27 @@ mod tests {
         let literal = Dialer::new(&Address::parse(&url).unwrap(), None, PATIENCE, Arc::default());
         assert!(!literal.is_outdated(&Line::new(Some(here.ip()))));
         assert_eq!(literal.0.dial().await.unwrap().line.peer, Some(here.ip()));
+    }
+
+    #[tokio::test]
+    async fn what_an_upstream_does_not_take_of_a_request_that_was_given_up_goes_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        for is_over in [false, true] {
+            let mut io = dialer(&url, PATIENCE, &[]).0.dial().await.unwrap();
+            let (mut upstream, _) = listener.accept().await.unwrap();
+            let mut sent = 0;
+            while let Some(written) = io.write(&[0; 64 << 10]).now_or_never() {
+                sent += written.unwrap();
+            }
+            if is_over {
+                io.is_over();
+            }
+            drop(io);
+            let read = upstream.read_to_end(&mut Vec::new()).await;
+            let broke = io::ErrorKind::ConnectionReset;
+            assert_eq!(read.map_err(|error| error.kind()), if is_over { Ok(sent) } else { Err(broke) });
+        }
     }
 
     #[tokio::test]
