@@ -389,6 +389,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_memory_is_short_who_sends_what_nobody_takes_goes() {
+        const SOON: Duration = Duration::from_secs(20);
+        let stop = CancellationToken::new();
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = vec![format!("http://{}", upstream.local_addr().unwrap())];
+        let edge = Edge::start(EdgeConfig::new(Mode::Upstream { urls }, "test"), None, stop.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let shutdown = Box::pin(stop.clone().cancelled_owned());
+        let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n").await.unwrap();
+        let sending = async { while client.write_all(&[b'z'; 64 << 10]).await.is_ok() {} };
+        let mut sending = std::pin::pin!(sending);
+        let taken = tokio::time::timeout(Duration::from_secs(2), &mut sending);
+        assert!(taken.await.is_err(), "it ends though there is memory");
+        edge.store.books().measure(usize::MAX, 0);
+        tokio::time::timeout(SOON, sending).await.unwrap();
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn connections_that_come_at_once_are_spread_over_the_threads() {
         const CONNECTIONS: usize = 10;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

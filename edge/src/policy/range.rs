@@ -329,7 +329,10 @@ pub fn combined(held: &HeaderMap, part: &HeaderMap) -> HeaderMap {
     let mut fields = held.clone();
     fields.remove(header::DATE);
     strip_of_content(&mut fields);
-    validate::update(&fields, part)
+    let mut fields = validate::update(&fields, part);
+    // Nor is what comes of both what either has a digest of.
+    fields.remove(validate::CONTENT_DIGEST);
+    fields
 }
 
 /// Removes what is about one content, for another: which part it is, and its digests (RFC 9530 §2). `Repr-Digest` is of the

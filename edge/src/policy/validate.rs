@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
     date::{self, UnixSeconds},
-    directives::split_outside_quotes,
+    directives::{list_members, split_outside_quotes},
     freshness::date_of,
 };
 
@@ -205,12 +205,25 @@ pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest")
 /// What it was before, of a content that a HEAD or a 304 may tell of.
 pub const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
+/// The digests of no content, as `Content-Digest` carries them (RFC 9530 §5).
+const EMPTY_DIGESTS: [&[u8]; 2] = [
+    b"sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+    b"sha-512=:z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==:",
+];
+
+/// Whether a message tells the digest of its own content, which is none, and not that of the content which it is about.
+fn digests_itself(message: &HeaderMap) -> bool {
+    list_members(message, &CONTENT_DIGEST).any(|member| EMPTY_DIGESTS.contains(&member))
+}
+
 /// The stored fields after a 304: each field it carries replaces the stored ones of that name, but for
-/// `Content-Length` (RFC 9111 §3.2) and the digest of its own content, which is none (RFC 9530 §2). Fields of the connection
-/// were removed on arrival.
+/// `Content-Length` (RFC 9111 §3.2) and a digest of its own content (RFC 9530 §2). Fields of the connection were removed on
+/// arrival.
 pub fn update(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut updated = stored.clone();
-    let kept = |name: &HeaderName| *name == header::CONTENT_LENGTH || *name == CONTENT_DIGEST;
+    let is_of_itself = digests_itself(not_modified);
+    let kept =
+        |name: &HeaderName| *name == header::CONTENT_LENGTH || (is_of_itself && *name == CONTENT_DIGEST);
     for name in not_modified.keys().filter(|name| !kept(name)) {
         updated.remove(name);
     }
@@ -409,6 +422,23 @@ mod tests {
                 ("y", "4")
             ])
         );
+    }
+
+    #[test]
+    fn a_304_may_tell_the_digest_of_what_it_is_about() {
+        let digest = |value| map(&[("content-digest", value)]);
+        let stored = digest("sha-256=:AAAA:");
+        for (told, expected) in [
+            ("sha-256=:BBBB:", "sha-256=:BBBB:"),
+            // Of its own content, which is none.
+            ("sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:", "sha-256=:AAAA:"),
+            (
+                "md5=:1B2M2Y8AsgTpgAmY7PhCfg==:, sha-512=:z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==:",
+                "sha-256=:AAAA:",
+            ),
+        ] {
+            assert_eq!(update(&stored, &digest(told)), digest(expected), "{told}");
+        }
     }
 
     #[test]
