@@ -87,6 +87,7 @@ impl Reason {
             Found { unverified, .. } if !unverified.is_empty() && of_site => Self::Unverified,
             Found { unverified, .. } if !unverified.is_empty() => Self::Invalidated,
             Found { parts, .. } if !parts.is_empty() => Self::Parts,
+            Found { has_invalid_parts: true, .. } => Self::Invalidated,
             Found { any: false, .. } => Self::Nothing,
             Found { superseded: Some(_), .. } if of_site => Self::Superseded,
             Found { .. } => Self::OtherFields,

@@ -37,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) selected: Vec<Arc<Stored>>,
     /// Parts of a content that the request selects, the latest first.
     pub(crate) parts: Vec<Arc<Stored>>,
+    /// Whether parts that the request selects were made invalid.
+    pub(crate) has_invalid_parts: bool,
     /// Selected copies that must be validated or compared with the new release first, the latest first.
     pub(crate) unverified: Vec<Arc<Stored>>,
     /// A selected copy that may stand in, marked as stale, while nothing else can be had.
@@ -56,6 +58,7 @@ impl Found {
             superseded: self.superseded.clone(),
             selected: self.selected.clone(),
             parts: self.parts.clone(),
+            has_invalid_parts: self.has_invalid_parts,
             bodies: self.bodies.clone(),
             any: self.any,
         }
@@ -223,8 +226,10 @@ impl Store {
             found.any = true;
             let selected = stored.selection().matches(request);
             if stored.part().is_some() {
-                if selected && life == Life::Live {
-                    found.parts.push(Arc::clone(stored));
+                match life {
+                    Life::Live if selected => found.parts.push(Arc::clone(stored)),
+                    Life::Unverified if selected => found.has_invalid_parts = true,
+                    _ => {}
                 }
                 return;
             }
