@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, header};
 use super::forward::{REQUEST_ID, is_hop_by_hop};
 
 /// Fields that some frameworks believe over the request line, or over the scheme and host that are keyed: unkeyed, so they
-/// could poison the cache, also by way of a proxy that passes on what its clients send. `Proxy` is a variable of CGI.
-const OVERRIDES: [&str; 34] = [
+/// could poison the cache, also by way of a proxy that passes on what its clients send. `Proxy` is a variable of CGI; those from
+/// `x-invoke-path` on are of Next.js, which says them to itself.
+const OVERRIDES: [&str; 40] = [
     "x-original-url",
     "x-original-uri",
     "x-original-host",
@@ -41,10 +42,16 @@ const OVERRIDES: [&str; 34] = [
     "cloudfront-forwarded-proto",
     "base-url",
     "proxy",
+    "x-override-url",
+    "x-http-destinationurl",
+    "x-invoke-path",
+    "x-invoke-status",
+    "x-middleware-subrequest",
+    "x-now-route-matches",
 ];
 
 /// Fields in which those in front say who asks, and how, beside [`FORWARDED_PREFIX`].
-const WORDS_OF_PROXIES: [&str; 17] = [
+const WORDS_OF_PROXIES: [&str; 19] = [
     "forwarded",
     "forwarded-for",
     "x-forwarded",
@@ -62,6 +69,8 @@ const WORDS_OF_PROXIES: [&str; 17] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "fastly-client-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
 ];
 
 /// How the names of more such fields begin.
@@ -132,14 +141,15 @@ mod tests {
             ("front-end-https", "on"),
             ("x-forwarded-ssl", "on"),
             ("cloudfront-forwarded-proto", "https"),
+            ("x-middleware-subrequest", "middleware"),
             ("x_forwarded_host", "evil"),
             ("x-own", "1"),
         ]);
         let mut stripped = sent.clone();
-        assert_eq!(strip_claims(&mut stripped, false), 7);
+        assert_eq!(strip_claims(&mut stripped, false), 8);
         assert_eq!(stripped, map(&[("accept", "*/*"), ("x-own", "1")]));
         let mut stripped = sent;
-        assert_eq!(strip_claims(&mut stripped, true), 4);
+        assert_eq!(strip_claims(&mut stripped, true), 5);
         let kept = [
             ("accept", "*/*"),
             ("x-forwarded-for", "6.6.6.6"),
