@@ -102,7 +102,13 @@ pub(super) fn order(balance: Balance, candidates: &[Candidate], draw: Draw) -> V
         (candidate.in_flight as u64 + 1) * u64::from(SHARE_WHOLE) / u64::from(candidate.share.max(1))
     };
     match balance {
-        Balance::RoundRobin => {}
+        // Who is asked after the first is by chance: else the neighbour of one that answers with errors would have its part, too.
+        Balance::RoundRobin => {
+            if let Some(others) = order.get_mut(1..usable).filter(|others| !others.is_empty()) {
+                let turns = usize::try_from(draw.random % others.len() as u64).unwrap_or(0);
+                others.rotate_left(turns);
+            }
+        }
         Balance::LeastConnections => order.sort_by_key(load),
         Balance::Hash => {
             order.sort_by_key(|index| std::cmp::Reverse(mix(draw.hash ^ candidates[*index].identity)));
@@ -186,6 +192,16 @@ mod tests {
             assert_eq!(name.parse::<Balance>().unwrap().as_str(), name);
         }
         assert!("Round-Robin".parse::<Balance>().is_err());
+    }
+
+    #[test]
+    fn the_part_of_one_that_fails_goes_to_all_others() {
+        let mut counts = [0; 4];
+        for turn in 0..4_000 {
+            counts[order(Balance::RoundRobin, &all(&[0; 4]), draw(turn * 4))[1]] += 1;
+        }
+        assert_eq!(counts[0], 0, "it is the one that fails");
+        assert!(counts[1..].iter().all(|count| (1_200..1_500).contains(count)), "{counts:?}");
     }
 
     #[test]
