@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use edge::{EdgeConfig, Mode};
 use release::journal::Selector;
 use support::{
     Reply, Upstream, eventually, field, front, read_head, read_response, response, run, send, upstream_config,
@@ -401,6 +402,36 @@ async fn the_next_upstream_is_asked_when_one_fails() {
     let seen = post.raw(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi", false).await;
     assert_eq!((seen.status, good.requests().len()), (200, 9));
     assert!(good.requests()[8].ends_with("\r\n\r\nhi"));
+}
+
+#[tokio::test]
+async fn who_finds_one_kept_connection_dead_tries_no_other() {
+    const KEPT: usize = 5;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let together = std::sync::Arc::new(tokio::sync::Barrier::new(KEPT));
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, together) = (listener.accept().await.unwrap().0, together.clone());
+            // Answers once, and has forgotten the connection by the next request on it.
+            tokio::spawn(async move {
+                let mut asked = [0; 4096];
+                let count = stream.read(&mut asked).await.unwrap();
+                if asked[..count].starts_with(b"GET /kept") {
+                    together.wait().await;
+                }
+                stream.write_all(&response(200, &[], "good")).await.unwrap();
+                let _ = stream.read(&mut asked).await;
+            });
+        }
+    });
+    let edge = run(EdgeConfig::new(Mode::Upstream { urls: vec![url] }, "test-edge")).await;
+    let at_once = ["/kept/1", "/kept/2", "/kept/3", "/kept/4", "/kept/5"].map(|path| edge.get(path));
+    for seen in futures_util::future::join_all(at_once).await {
+        assert_eq!(seen.status, 200);
+    }
+    let seen = edge.get("/next").await;
+    assert_eq!((seen.status, seen.text()), (200, "good"));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::{
     body::{RequestBody, TimedBody},
     breaker::BreakerRules,
     message::Head,
-    pool::{Lease, SendError},
+    pool::{Lease, SendError, Which},
     upstream::{Permit, UnderWay, Upstream},
 };
 use crate::{
@@ -21,9 +21,6 @@ use crate::{
     trace::{self, Step},
 };
 
-/// Connections found dead only when used, in a row, before that counts as the upstream's failure: it may have closed all
-/// idle ones at once.
-const DEAD_CONNECTIONS_MAX: usize = 3;
 /// Bytes of a health check's answer that are read, so that its connection can be used again.
 const CHECK_BYTES_MAX: u64 = 64 << 10;
 /// What all exchanges of a set of upstreams have in common.
@@ -45,22 +42,23 @@ impl Exchange {
         first_byte: Option<Duration>,
     ) -> Result<Answer, EdgeError> {
         let first_byte = first_byte.unwrap_or(self.deadlines.first_byte);
+        let deadlines = Deadlines { first_byte, ..self.deadlines };
         let again = ask.is_repeatable(body.as_ref());
         let mut body = body;
         // A client may take as long as it likes to send content, and for that time this one has no answer to give.
         let trial_max = if body.is_some() { self.deadlines.connect } else { Duration::MAX };
         let mut permit = upstream.enter(self.breaker, ask, trial_max)?;
         let began = Instant::now();
-        let mut tries = 0;
+        let mut line = Which::Any;
         loop {
-            tries += 1;
-            let failure = match self.attempt(upstream, ask, body.take(), first_byte, permit).await {
+            let failure = match self.attempt(upstream, ask, body.take(), &deadlines, line, permit).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             trace::note(|| Step::found(failure.error.to_string()));
-            if again && failure.connection_was_dead && tries < DEAD_CONNECTIONS_MAX {
-                permit = failure.permit;
+            if again && failure.connection_was_dead {
+                // Where one that was kept is dead, others may be as well.
+                (line, permit) = (Which::New, failure.permit);
                 continue;
             }
             if failure.is_upstreams {
@@ -72,7 +70,13 @@ impl Exchange {
 
     /// Asks for the status alone, past the circuit breaker.
     pub(super) async fn check(&self, upstream: &Arc<Upstream>, ask: &Ask) -> Option<StatusCode> {
-        let (head, lease) = self.ask(upstream, ask, None, self.deadlines.first_byte).await.ok()?;
+        let answer = match self.ask(upstream, ask, None, &self.deadlines, Which::Any).await {
+            Err(SendError::Broke { was_used: true, .. }) => {
+                self.ask(upstream, ask, None, &self.deadlines, Which::New).await
+            }
+            answer => answer,
+        };
+        let (head, lease) = answer.ok()?;
         lease.line().take();
         let body = TimedBody::new(&head, self.deadlines.idle, lease);
         body.collect(CHECK_BYTES_MAX).await.ok()?;
@@ -84,10 +88,11 @@ impl Exchange {
         upstream: &Upstream,
         ask: &Ask,
         content: Option<RequestBody>,
-        first_byte: Duration,
+        deadlines: &Deadlines,
+        line: Which,
     ) -> Result<(Head, Lease), SendError> {
-        let (authority, word) = (&upstream.address.authority, self.deadlines.word);
-        upstream.pool.send(ask, self.host.as_ref(), authority, content, first_byte, word).await
+        let authority = &upstream.address.authority;
+        upstream.pool.send(ask, self.host.as_ref(), authority, content, deadlines, line).await
     }
 
     async fn attempt(
@@ -95,16 +100,17 @@ impl Exchange {
         upstream: &Arc<Upstream>,
         ask: &Ask,
         body: Option<RequestBody>,
-        first_byte: Duration,
+        deadlines: &Deadlines,
+        line: Which,
         mut permit: Permit,
     ) -> Result<Answer, Box<Failure>> {
         let bad = |reason: String| EdgeError::BadResponse { upstream: upstream.label().to_owned(), reason };
         upstream.meters.requests.increment(1);
         let started = Instant::now();
-        let (head, lease) = match self.ask(upstream, ask, body, first_byte).await {
+        let (head, lease) = match self.ask(upstream, ask, body, deadlines, line).await {
             Ok(answered) => answered,
             Err(SendError::Late) => {
-                let ms = u64::try_from(first_byte.as_millis()).unwrap_or(u64::MAX);
+                let ms = u64::try_from(deadlines.first_byte.as_millis()).unwrap_or(u64::MAX);
                 let error = EdgeError::FirstByte { upstream: upstream.label().to_owned(), ms };
                 return Err(Failure::of_upstream(permit, error));
             }

@@ -15,7 +15,7 @@ use http::HeaderValue;
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    Ask,
+    Ask, Deadlines,
     body::{BoxError, RequestBody},
     connect::{Dialer, Line},
     link::{Broke, Link, Upgraded},
@@ -53,6 +53,15 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
 }
 
+/// Which connection a request goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// One that is kept, or else a new one.
+    Any,
+    /// A new one.
+    New,
+}
+
 /// Why a request brought no response.
 #[derive(Debug)]
 pub(super) enum SendError {
@@ -81,18 +90,20 @@ impl Pool {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request, and waits for the head of its response, for so long.
+    /// Sends a request, and waits for the head of its response, within these deadlines.
     pub(super) async fn send(
         self: &Arc<Self>,
         ask: &Ask,
         host: Option<&HeaderValue>,
         authority: &str,
         content: Option<RequestBody>,
-        first_byte: Duration,
-        word: Duration,
+        deadlines: &Deadlines,
+        line: Which,
     ) -> Result<(Head, Lease), SendError> {
+        let Deadlines { first_byte, word, .. } = *deadlines;
         let end = Instant::now() + first_byte;
-        let mut lease = match self.take(ask.is_repeatable(content.as_ref())) {
+        let kept = || self.take(ask.is_repeatable(content.as_ref()));
+        let mut lease = match (line == Which::Any).then(kept).flatten() {
             Some(lease) => lease,
             // On the heap, since it is rare: whatever waits for a response would be larger by it.
             None => match Box::pin(tokio::time::timeout_at(end, self.dialer.connect())).await {
@@ -208,6 +219,13 @@ mod tests {
         upstream::{address::Address, body::TimedBody},
     };
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    async fn send(pool: &Arc<Pool>, ask: &Ask, line: Which) -> Result<(Head, Lease), SendError> {
+        let deadlines = Deadlines { first_byte: PATIENCE, word: PATIENCE, ..Deadlines::default() };
+        pool.send(ask, None, "h", None, &deadlines, line).await
+    }
+
     #[tokio::test]
     async fn connections_are_kept_for_a_while_and_no_longer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -224,8 +242,8 @@ mod tests {
         let pool = Pool::new(dialer, Duration::from_secs(3));
         for used in [false, true] {
             let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
-            let patience = Duration::from_secs(5);
-            let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
+            let patience = PATIENCE;
+            let (head, lease) = send(&pool, &ask, Which::Any).await.unwrap();
             assert_eq!((lease.line().was_used(), lease.line().take()), (used, !used));
             let body = TimedBody::new(&head, patience, lease);
             assert_eq!(body.collect(9).await.unwrap().unwrap(), "ok");
@@ -247,13 +265,13 @@ mod tests {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
             }
         });
-        let (patience, books) = (Duration::from_secs(5), Arc::<Books>::default());
+        let (patience, books) = (PATIENCE, Arc::<Books>::default());
         let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, patience, Arc::clone(&books));
         let pool = Pool::new(dialer, Duration::from_secs(600));
         books.is_read(1);
         for kept in [1, 0] {
             let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
-            let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
+            let (head, lease) = send(&pool, &ask, Which::Any).await.unwrap();
             if kept == 0 {
                 books.is_unread(1);
             }
@@ -277,14 +295,14 @@ mod tests {
                 });
             }
         });
-        let patience = Duration::from_secs(5);
+        let patience = PATIENCE;
         let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, patience, Arc::default());
         let pool = Pool::new(dialer, Duration::from_secs(20));
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let is_first = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(async {
                 let ask = Ask::new(Method::GET, "/".into(), HeaderMap::new());
-                let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
+                let (head, lease) = send(&pool, &ask, Which::Any).await.unwrap();
                 let is_first = lease.line().take();
                 TimedBody::new(&head, patience, lease).collect(9).await.unwrap();
                 is_first
@@ -314,12 +332,12 @@ mod tests {
                 tell.send(()).unwrap();
             }
         });
-        let patience = Duration::from_secs(5);
+        let patience = PATIENCE;
         let dialer = Dialer::new(&Address::parse(&url).unwrap(), None, patience, Arc::default());
         let pool = Pool::new(dialer, Duration::from_secs(600));
         for made in 1..=3 {
             let ask = Ask::new(Method::POST, "/".into(), HeaderMap::new());
-            let (head, lease) = pool.send(&ask, None, "h", None, patience, patience).await.unwrap();
+            let (head, lease) = send(&pool, &ask, Which::Any).await.unwrap();
             lease.line().take();
             TimedBody::new(&head, patience, lease).collect(9).await.unwrap();
             assert_eq!((pool.dialer.made(), pool.kept().len()), (made, 1));
