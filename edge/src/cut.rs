@@ -127,6 +127,7 @@ pub(crate) fn part_fields(headers: &mut HeaderMap, range: ContentRange) {
 
 pub(crate) fn unsatisfiable_fields(headers: &mut HeaderMap, length: u64) {
     // Nothing of these is about this answer, and no cache on the way may keep it in place of the content.
+    range::strip_of_content(headers);
     for name in [
         header::CONTENT_TYPE,
         header::CONTENT_ENCODING,
@@ -135,8 +136,8 @@ pub(crate) fn unsatisfiable_fields(headers: &mut HeaderMap, length: u64) {
         header::LAST_MODIFIED,
         header::CACHE_CONTROL,
         header::EXPIRES,
-        HeaderName::from_static("content-digest"),
         HeaderName::from_static("repr-digest"),
+        HeaderName::from_static("digest"),
         HeaderName::from_static("cdn-cache-control"),
     ] {
         headers.remove(name);
