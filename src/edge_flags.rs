@@ -60,7 +60,7 @@ pub struct UpstreamFlags {
     #[arg(long, value_name = "PATH")]
     health_path: Option<String>,
     /// Seconds between two such checks
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     health_seconds: u64,
     /// Milliseconds that a check may take
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]

@@ -314,6 +314,7 @@ fn reader(admin: &Admin) -> Result<Reader, Box<Response>> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LogRequest {
     /// Terms, all of which must hold.
     #[serde(default)]
@@ -366,6 +367,7 @@ fn lines(reader: Reader, query: Query, stop: CancellationToken) -> impl Stream<I
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct TopRequest {
     seconds: Option<u64>,
 }
@@ -386,6 +388,7 @@ async fn top(
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WhyRequest {
     url: String,
     /// Request fields, each as `Name: value`.

@@ -102,9 +102,12 @@ async fn errors_have_one_form() {
         ("POST", "/v1/purge", large.as_str(), 413),
         ("POST", "/v1/purge", r#"{"selectors":["all"],"sofft":true}"#, 400),
         ("POST", "/v1/log", &large, 413),
+        ("POST", "/v1/log", r#"{"terms":["status=5xx"]}"#, 400),
         ("POST", "/v1/why", &large, 413),
         ("POST", "/v1/why", "{", 400),
+        ("POST", "/v1/why", r#"{"url":"http://h/","headers":[]}"#, 400),
         ("GET", "/v1/top?seconds=x", "", 400),
+        ("GET", "/v1/top?second=1", "", 400),
         ("GET", "/v1/nothing", "", 404),
         ("GET", "/v1/purge", "", 405),
     ] {
