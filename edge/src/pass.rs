@@ -18,7 +18,6 @@ use crate::{
     lookup::{Outcome, Told},
     policy::{
         directives::{Control, RequestDirectives},
-        forward,
         freshness::{Freshness, Receipt},
         range::{self, Onward},
         reuse::{Failure, Forward},
@@ -74,7 +73,7 @@ impl Edge {
         let mut ask = Ask::new(inbound.method.clone(), inbound.target.clone(), headers);
         ask.informational = inbound.informational();
         ask.expects_continue = inbound.expects_continue;
-        let outcome = if forward::is_safe(&inbound.method) {
+        let outcome = if inbound.method.is_safe() {
             let asked = clock::boot_ms();
             let began = self.log.now();
             let reply = self.exchange(&mut ask, inbound.has_content, content).await;

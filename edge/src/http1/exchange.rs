@@ -65,7 +65,7 @@ impl Exchange<'_, '_> {
         let has_content = wire.framing != Framing::Sized(0);
         // That there is no content is worth saying where a method has a meaning for some (RFC 9110 §8.6).
         if !has_content && let header::Entry::Occupied(mut said) = headers.entry(header::CONTENT_LENGTH) {
-            if method.is_safe() {
+            if method.is_safe() && method != Method::QUERY {
                 said.remove();
             } else {
                 said.insert(HeaderValue::from(0));

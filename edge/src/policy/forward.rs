@@ -265,16 +265,6 @@ fn comment_bytes(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// Safe methods ask for nothing to change (RFC 9110 §9.2.1).
-pub fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-}
-
-/// Idempotent methods may be sent again after a failure (RFC 9110 §9.2.2).
-pub fn is_idempotent(method: &Method) -> bool {
-    is_safe(method) || matches!(*method, Method::PUT | Method::DELETE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

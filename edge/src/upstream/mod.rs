@@ -41,13 +41,7 @@ pub(crate) use self::{
     body::{BoxError, RequestBody, TimedBody, no_content},
     link::Upgraded,
 };
-use crate::{
-    books::Books,
-    clock,
-    error::EdgeError,
-    policy::{forward, reuse},
-    turns::Turn,
-};
+use crate::{books::Books, clock, error::EdgeError, policy::reuse, turns::Turn};
 
 /// Requests that a retry must be matched by: retries are at most a fifth of all, so that they never make an overload
 /// worse.
@@ -195,7 +189,7 @@ impl Ask {
     /// Whether the request may be sent again after a failure: it is idempotent (RFC 9110 §9.2.2), and has no content that is
     /// gone by then.
     fn is_repeatable(&self, content: Option<&RequestBody>) -> bool {
-        content.is_none() && forward::is_idempotent(&self.method)
+        content.is_none() && self.method.is_idempotent()
     }
 
     /// A number of the URL, the same on every edge.
@@ -364,7 +358,7 @@ impl Upstreams {
     /// also where it answers 502, 503 or 504. The last answer or failure counts.
     pub(crate) async fn send(&self, ask: &Ask) -> Result<Answer, EdgeError> {
         self.send_where(ask, false, None, |answer| {
-            forward::is_safe(&ask.method)
+            ask.method.is_safe()
                 && reuse::is_stale_if_error_status(answer.status)
                 && answer.status != StatusCode::INTERNAL_SERVER_ERROR
         })
@@ -403,7 +397,7 @@ impl Upstreams {
                 Ok(answer) if unsatisfying(&answer) => last = Ok(answer),
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    let again = forward::is_idempotent(&ask.method)
+                    let again = ask.method.is_idempotent()
                         || matches!(error, EdgeError::Connect { .. } | EdgeError::CircuitOpen { .. });
                     if !again {
                         return Err(error);

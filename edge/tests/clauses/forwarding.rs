@@ -51,7 +51,9 @@ async fn forwards_are_counted_down() {
 async fn that_there_is_no_content_is_said_where_content_has_a_meaning() {
     let upstream = Upstream::start(|_| send(200, &[], "x")).await;
     let edge = front(&[&upstream]).await;
-    for (method, said) in [("POST", Some("0")), ("PUT", Some("0")), ("X-OWN", Some("0")), ("GET", None)] {
+    for (method, said) in
+        [("POST", Some("0")), ("PUT", Some("0")), ("QUERY", Some("0")), ("X-OWN", Some("0")), ("GET", None)]
+    {
         edge.ask(method, "/", &[("content-length", "00")]).await;
         let seen = upstream.requests().pop().unwrap();
         assert_eq!(field(&seen, "content-length").as_deref(), said, "{seen}");

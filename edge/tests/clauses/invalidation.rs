@@ -47,6 +47,25 @@ async fn references_are_resolved_and_all_variants_marked() {
     }
 }
 
+/// RFC 10008: a question with content, which is sent on, and changes nothing.
+#[tokio::test]
+async fn a_query_invalidates_nothing_and_is_not_answered_from_the_store() {
+    let upstream = Upstream::start(|head| {
+        let body = if head.starts_with("QUERY") { "found" } else { "page" };
+        send(200, &[("cache-control", "max-age=60"), ("content-location", "/")], body)
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    for n in 0..2 {
+        let asked = b"QUERY / HTTP/1.1\r\nhost: site.test\r\ncontent-length: 2\r\n\r\nhi";
+        let seen = edge.raw(asked, false).await;
+        assert_eq!((seen.status, seen.text()), (200, "found"));
+        assert_eq!(upstream.requests().len(), n + 2);
+        assert!(is_hit(&edge, "/").await);
+    }
+}
+
 #[tokio::test]
 async fn groups_end_within_their_origin_and_do_not_cascade() {
     let upstream = Upstream::start(|head| {
