@@ -107,6 +107,9 @@ impl Edge {
                     EdgeError::NoTurn { .. } => self.not_ready(inbound, "Too many are waiting."),
                     // What could not be validated may not be used (RFC 9111 §5.2.2.2).
                     _ if refused.is_some() => self.error(inbound, StatusCode::GATEWAY_TIMEOUT, UNREACHABLE),
+                    error if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                        self.not_ready(inbound, UNREACHABLE)
+                    }
                     error => self.error(inbound, error.status(), UNREACHABLE),
                 }
             }

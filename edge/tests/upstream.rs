@@ -435,6 +435,20 @@ async fn who_finds_one_kept_connection_dead_tries_no_other() {
 }
 
 #[tokio::test]
+async fn who_is_not_sent_on_while_an_upstream_is_tried_is_told_to_come_again() {
+    let upstream = Upstream::script(vec![Reply::Close, Reply::Silence]).await;
+    let mut config = upstream_config(&[&upstream]);
+    config.upstream.breaker.failures = 1;
+    let edge = run(config).await;
+    assert_eq!(edge.get("/").await.status, 502);
+    let mut trial = edge.connect().await;
+    trial.write_all(b"GET /trial HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    upstream.wait_for(2).await;
+    let refused = edge.get("/").await;
+    assert_eq!((refused.status, refused.field("retry-after").as_deref()), (503, Some("1")));
+}
+
+#[tokio::test]
 async fn a_silent_upstream_is_given_up() {
     let silent = Upstream::start(|_| Reply::Silence).await;
     let mut config = upstream_config(&[&silent]);
