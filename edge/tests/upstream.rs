@@ -201,6 +201,7 @@ async fn followers_of_what_cannot_be_shared_are_released_at_once() {
         })
         .collect();
     upstream.wait_for(1).await;
+    eventually("the others to wait", || edge.edge.state().waiting == 19).await;
     upstream.permit(1);
     // Now all the others ask for themselves, at the same time.
     upstream.wait_for(20).await;
