@@ -95,13 +95,14 @@ impl Edge {
             }
             Outcome::Landing(Landing::Failed(error)) => {
                 let refused = self.refused(inbound, found, Failure::Disconnected);
-                tracing::warn!(
-                    url = %inbound.target,
-                    host = %inbound.host,
-                    %error,
-                    stale_refused = refused.map(StaleRefused::as_str),
-                    "no response"
-                );
+                let (url, host) = (&inbound.target, &inbound.host);
+                if let EdgeError::RequestBroke { .. } = &*error {
+                    // Clients go as they like.
+                    tracing::info!(%url, %host, %error, "no response");
+                } else {
+                    let stale_refused = refused.map(StaleRefused::as_str);
+                    tracing::warn!(%url, %host, %error, stale_refused, "no response");
+                }
                 match &*error {
                     EdgeError::Unpublished => self.not_ready(inbound, "Nothing is published here yet."),
                     EdgeError::NoTurn { .. } => self.not_ready(inbound, "Too many are waiting."),

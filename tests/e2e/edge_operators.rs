@@ -1,5 +1,6 @@
 //! `bake edge` as its operators run it: what they watch it with, and what they give it.
 
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::edge_upstream::{Edge, FRESH, answers};
 use crate::harness::upstream::{Answer, Upstream, response};
-use crate::harness::{Request, SOON, World, wait_until};
+use crate::harness::{Request, SOON, World, http, wait_until};
 
 const TOKEN: &str = "a-token-of-the-tests";
 const RECORD: &str = r#"{"time_ms":0,"id":"1","client":"::1","method":"GET","host":"h","target":"/a","status":200,"result":"hit","us":9,"bytes":1,"steps":[]}"#;
@@ -92,6 +93,25 @@ fn failures_of_many_requests_do_not_fill_the_log() {
     let counts = said.lines().filter_map(|line| line.strip_prefix(left_out)?.parse::<usize>().ok());
     let missing: usize = counts.sum();
     assert!(missing > 0 && told < asked, "{asked} failed, {told} were told: {said}");
+}
+
+#[test]
+fn a_client_that_goes_amid_its_upload_is_no_warning() {
+    let world = World::new();
+    let upstream = answers("hello");
+    let edge = Edge::front(&world, &[&upstream], &[]);
+    let mut client = http::connect(&edge.address).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 9\r\n\r\nbegin").unwrap();
+    drop(client);
+    wait_until("the end of the upload", SOON, || {
+        edge.metric("bakehouse_edge_results_total", &["failed"]) == 1.0
+    });
+    upstream.fall_over(true);
+    edge.get("/after");
+    wait_until("the failure to be told", SOON, || edge.process.stderr().contains("no response"));
+    let said = edge.process.stderr();
+    assert_eq!(said.matches("no response").count(), 1, "{said}");
+    assert!(said.contains("/after"), "{said}");
 }
 
 #[test]
