@@ -110,7 +110,7 @@ pub(super) fn get_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<Value> {
                 None if site.is_site_wide(plain) => {
                     hex(&Sha256::digest(format!("{plain} {:?}", site.config).as_bytes()))
                 }
-                None => return fail(format!("there is no file `{path}` to make a digest of")),
+                None => return super::files::no_file(site, "file", path),
             };
             url.push_str("?h=");
             url.push_str(&digest[..20]);
@@ -137,6 +137,15 @@ fn find_taxonomy(kwargs: &Kwargs, state: &State<'_>, site: &Arc<Site>) -> TeraRe
             ))
         }
     }
+}
+
+fn no_term<T>(taxonomy: &library::Taxonomy, name: &str) -> TeraResult<T> {
+    let near = nearest(name, taxonomy.terms.iter().map(|term| &*term.name));
+    fail(format!(
+        "there is no term `{name}` in `{}`{}",
+        taxonomy.config.name,
+        near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+    ))
 }
 
 /// Nothing in place of an error, where what was looked for is not required.
@@ -168,7 +177,7 @@ pub(super) fn get_taxonomy_url(kwargs: Kwargs, state: &State<'_>) -> TeraResult<
             let taxonomy = &site.library.taxonomies[index];
             match site.term_named(index, name) {
                 Some(term) => Ok(Value::from(site.permalink(&taxonomy.terms[term].path, scope.absolute))),
-                None => fail(format!("there is no term `{name}` in `{}`", taxonomy.config.name)),
+                None => no_term(taxonomy, name),
             }
         });
         unless_required(required, found)
@@ -188,7 +197,7 @@ pub(super) fn get_taxonomy_term(kwargs: Kwargs, state: &State<'_>) -> TeraResult
                     let pages = if include_pages { Pages::All } else { Pages::None };
                     Ok(site.term_value(term, scope.fields, scope.absolute, pages))
                 }
-                None => fail(format!("there is no term `{name}`")),
+                None => no_term(&site.library.taxonomies[index], name),
             });
         unless_required(required, found)
     })

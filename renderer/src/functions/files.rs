@@ -121,8 +121,14 @@ fn image_header(site: &Site, path: &str, bytes: &Bytes) -> TeraResult<Arc<images
     header.ok_or_else(|| Error::message(format!("`{path}` is no image of a known format")))
 }
 
-fn no_file<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
-    let near = nearest(path, site.sources.iter().map(|(known, _)| known));
+/// That there is no such file; what lies in `static/` and `content/` is named without these.
+pub(super) fn no_file<T>(site: &Site, what: &str, path: &str) -> TeraResult<T> {
+    let bare = path.trim_start_matches('/');
+    let below = |folder: &'static str| {
+        site.sources.under(folder).filter_map(move |(path, _)| path.strip_prefix(folder))
+    };
+    let near = nearest(bare, below("static/").chain(below("content/")));
+    let near = near.or_else(|| nearest(path, site.sources.iter().map(|(known, _)| known)));
     fail(format!(
         "there is no {what} `{path}`{}",
         near.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tera::{Map, Value};
 
 use super::{Done, Entries, FeedOf, Result2, file, groups, one, render, template_groups};
-use crate::config::ExcludePaginated;
+use crate::config::{ExcludePaginated, config_path};
 use crate::diagnostic::Diagnostic;
 use crate::front_matter::{Date, SortBy};
 use crate::library::{PageId, Taxonomy, pagers_path, sort_pages};
@@ -17,6 +17,16 @@ use crate::value::{self, key};
 
 /// How many addresses one sitemap file may have (sitemaps.org allows 50,000; Zola splits here).
 const SITEMAP_ENTRIES_MAX: usize = 30_000;
+
+/// A message about a text that the configuration has, with its place there where it is found.
+fn in_config(site: &Site, wrong: Diagnostic, text: &str) -> Diagnostic {
+    let Some(path) = config_path(&site.sources, None) else { return wrong };
+    let Ok((_, config)) = site.sources.text(&path) else { return wrong };
+    match config.find(&format!("\"{text}\"")) {
+        Some(at) => Diagnostic { path: Some(path), ..wrong }.at(&config, at + 1),
+        None => wrong,
+    }
+}
 
 /// What a feed shows.
 pub(super) fn entries(site: &Site, of: &FeedOf) -> Entries {
@@ -66,10 +76,9 @@ pub(super) fn feed(site: &Arc<Site>, of: &FeedOf, path: &str, entries: &Entries)
     let template = match site.engine.first(&[name]) {
         Some(name) => name,
         None => {
-            return Err(vec![
-                Diagnostic::new(format!("there is no template for the feed `{name}`"))
-                    .hint(format!("create templates/{name}, or use atom.xml or rss.xml")),
-            ]);
+            let wrong = Diagnostic::new(format!("there is no template for the feed `{name}`"));
+            let wrong = wrong.hint(format!("create templates/{name}, or use atom.xml or rss.xml"));
+            return Err(vec![in_config(site, wrong, name)]);
         }
     };
     let mut context = site.context(&lang, true);

@@ -351,7 +351,12 @@ impl<'a> Builder<'a> {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml"),
                     });
-                    self.errors.push(front_matter::point(self.making.sources, wrong, "", &[kind]));
+                    self.errors.push(front_matter::point(
+                        self.making.sources,
+                        wrong,
+                        "",
+                        &[kind, "taxonomies"],
+                    ));
                     self.library.lacks_terms = true;
                     continue;
                 };

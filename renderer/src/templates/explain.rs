@@ -7,7 +7,7 @@ use regex::Regex;
 use tera::{ErrorKind, Tera, TeraResult};
 
 use super::scan::Tag;
-use super::{Engine, Sheaf, scan, slips};
+use super::{Engine, Field, Sheaf, scan, slips};
 use crate::diagnostic::{Diagnostic, Errors, nearest};
 use crate::front_matter::in_words;
 use crate::{filters, functions};
@@ -74,8 +74,6 @@ pub(super) fn explain_build(
             unsure.insert(name.clone());
         }
     }
-    let broken = || texts.iter().filter(|(name, _)| unsure.contains(*name)).map(|(_, text)| text.as_str());
-    let lost: Vec<&str> = scan::components(broken());
     let prefixes: Vec<&str> = sheaves.iter().map(|sheaf| &*sheaf.prefix).collect();
     // Each round takes at least one template's parent away.
     for _ in 0..=texts.len() {
@@ -108,7 +106,21 @@ pub(super) fn explain_build(
                 unsure.insert(current.clone());
             }
             _ => {
-                for wrong in unknown_names(&error.to_string(), texts, &lost, &in_file) {
+                let message = error.to_string();
+                if let Some([component, first, second]) = twice(&message)
+                    && let Some(text) = texts.get(second)
+                {
+                    let wrong = in_file(second, format!("there is another component `{component}`"));
+                    let wrong = wrong.at(text, scan::definition(text, component).unwrap_or(0));
+                    let first = file_of(first, sheaves);
+                    errors.push(wrong.hint(format!("give it another name, or remove the one in {first}")));
+                    sound.insert(second.to_owned(), String::new());
+                    unsure.insert(second.to_owned());
+                    continue;
+                }
+                let broken = texts.iter().filter(|(name, _)| unsure.contains(*name));
+                let lost: Vec<&str> = scan::components(broken.map(|(_, text)| text.as_str()));
+                for wrong in unknown_names(&message, texts, &lost, &in_file) {
                     errors.push(wrong);
                 }
                 break;
@@ -119,6 +131,12 @@ pub(super) fn explain_build(
         errors.push(Diagnostic::new(lower_first(&first.to_string())));
     }
     errors
+}
+
+/// A component, and the two templates that both define it, where the engine says so.
+fn twice(message: &str) -> Option<[&str; 3]> {
+    let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    names.try_into().ok().filter(|_| message.contains("is defined in both"))
 }
 
 /// What the engine's words say of names that it does not know, but for `lost`: what a broken template defines is there,
@@ -226,7 +244,10 @@ fn lower_first(text: &str) -> String {
     let text = text.trim_end_matches('.');
     let mut chars = text.chars();
     match chars.next() {
-        Some(first) if !text.starts_with("UTF") => first.to_lowercase().chain(chars).collect(),
+        // A word in capitals is a name, such as UTF or EOF.
+        Some(first) if !chars.as_str().starts_with(char::is_uppercase) => {
+            first.to_lowercase().chain(chars).collect()
+        }
         _ => text.to_owned(),
     }
 }
@@ -331,6 +352,21 @@ fn misspelt(line: &str, column: usize, missing: &str) -> Option<String> {
     Some(format!("is `{near}` meant to be `{missing}`?"))
 }
 
+/// The name behind a column, with its fields: `page.title`.
+fn path_at(line: &str, column: usize) -> Option<&str> {
+    let rest = line.get(line.char_indices().nth(column)?.0..)?;
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.' && c != '?');
+    Some(&rest[..end.unwrap_or(rest.len())])
+        .filter(|path| path.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+}
+
+/// The field of a page or a section that is meant by one that they do not have.
+fn near_field(path: &str) -> Option<String> {
+    let (of @ ("page" | "section"), field) = path.split_once('.')? else { return None };
+    let near = nearest(field, Field::ALL.iter().map(|field| field.name()))?;
+    Some(format!("did you mean `{of}.{near}`?")).filter(|_| near != field)
+}
+
 /// Kinds of values by names that are not of Rust.
 fn in_plain_words(message: &str) -> String {
     let kinds = message.split_once("nvalid type for the value, expected `").and_then(|(before, kinds)| {
@@ -387,6 +423,15 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
         if let Some((short, near)) = message.rsplit_once(", did you mean ") {
             hint = Some(format!("did you mean {near}"));
             message = short.to_owned();
+        }
+        let undefined = message.ends_with("something that is not defined");
+        if let Some(missing) = excerpt.as_deref().and_then(|line| path_at(line, span.start_col)) {
+            if message == "iteration not possible on type `undefined`" {
+                message = format!("`{missing}` is not defined");
+                hint = near_field(missing);
+            } else if undefined || message == "tried to render a variable that is undefined" {
+                hint = hint.or_else(|| near_field(missing));
+            }
         }
         if message.starts_with("`+` requires") && message.contains("`string`") {
             hint = Some("texts are joined with `~`".to_owned());

@@ -40,6 +40,12 @@ pub(super) fn components<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t st
     texts.flat_map(|text| component.captures_iter(text).map(|c| c.extract::<1>().1[0])).collect()
 }
 
+/// Where a template defines a component.
+pub(super) fn definition(text: &str, component: &str) -> Option<usize> {
+    let mut found = COMPONENTS.as_ref()?.captures_iter(text).filter_map(|c| c.get(1));
+    found.find(|name| name.as_str() == component).map(|name| name.start())
+}
+
 static ASSIGNED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{%-?\s*set(?:_global)?\s+([A-Za-z_][A-Za-z0-9_]*)").ok());
 

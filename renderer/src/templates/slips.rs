@@ -44,6 +44,26 @@ const OTHERWISE: [(&str, &str); 4] = [
     ("$", "names have no sign before them"),
 ];
 
+/// What the engine says where nothing is written wrongly by itself, and what to do about it.
+const SAID: [(&str, &str); 16] = [
+    ("invalid field of `loop`", "write one of these"),
+    ("already contains a", "give one of the two another name, or remove it"),
+    ("defined more than once", "leave one of the two out"),
+    ("can only be used in a for loop", "write it between {% for … %} and {% endfor %}"),
+    ("cannot be used inside a", "write it outside of that"),
+    ("cannot be written inside a", "write it outside of that"),
+    ("cannot be written in another tag", "write it outside of all tags, or into a template of its own"),
+    ("cannot be nested in other tags", "write it at the top of the template"),
+    ("already extending", "a template extends one other: remove one of the two"),
+    ("expected \"string\" or {expression}", "a text is in quotes, and all else in braces: name={1}"),
+    ("must use tag syntax", "write {% <name> %} … {% </name> %}"),
+    ("but expected else", "a choice has both sides: `a if condition else b`"),
+    ("first element of a chain", "filters take the place of methods: value | name(argument=…)"),
+    ("unexpected end of raw block", "add {% endraw %}"),
+    ("closing comment tag", "add `#}`"),
+    ("is a reserved keyword", "choose another name"),
+];
+
 /// What is wrong, in better words than the engine's.
 pub(super) struct Slip {
     /// Where, in bytes.
@@ -71,6 +91,18 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
             "import" => hinted(format!(
                 "components are known everywhere, without an import: remove the tag; {IMPORT}"
             )),
+            word @ ("else" | "elif") => match open(&text[..at]).pop() {
+                Some((_, open)) => Slip {
+                    at,
+                    message: Some(format!("`{word}` belongs to an `if`: what is open is `{open}`")),
+                    hint: format!("write {{% end{open} %}} before it"),
+                },
+                None => Slip {
+                    at,
+                    message: Some(format!("`{word}` belongs to an `if`, and none is open")),
+                    hint: "remove it, or write {% if … %} before".into(),
+                },
+            },
             word if word.starts_with("end") => match open(&text[..at]).pop() {
                 Some((_, open)) => Slip {
                     at,
@@ -88,6 +120,28 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
     }
     if message.to_ascii_lowercase().starts_with("unexpected escape character") {
         return Some(hinted("a backslash in a text is written twice: `\\\\`".into()));
+    }
+    if message.contains("in the opening tag, found")
+        && let [opened, closed] = *message.split('`').skip(1).step_by(2).collect::<Vec<_>>()
+    {
+        return Some(hinted(format!("write `{opened}` in both, or leave `{closed}` out")));
+    }
+    let component = message.strip_suffix('\'').and_then(|said| said.rsplit('\'').next());
+    match component {
+        Some(name) if message.contains("doesn't match opening tag") => {
+            return Some(hinted(format!("write {{% </{name}> %}}")));
+        }
+        Some(name) if message.starts_with("Unclosed component") => {
+            return Some(hinted(format!("add {{% </{name}> %}}")));
+        }
+        _ => {}
+    }
+    let lower = message.to_ascii_lowercase();
+    if let Some((_, hint)) = SAID.iter().find(|(said, _)| lower.contains(said)) {
+        return Some(hinted((*hint).into()));
+    }
+    if rest.starts_with('?') && !text[..at].trim_end().ends_with(['{', '%']) {
+        return Some(hinted("a choice is written `a if condition else b`".into()));
     }
     if word_of(rest) == "if" && text[..at].trim_end().ends_with("else") {
         return Some(hinted("write `elif` for `else if`".into()));
@@ -117,7 +171,7 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
             return Some(hinted(format!("arguments are given by name: {name}({first}=…)")));
         }
     }
-    if rest.starts_with(['.', '[']) && text[..at].ends_with(')') {
+    if rest.starts_with(['.', '[']) && text[..at].ends_with([')', '}', ']']) {
         let hint = "only what has a name has fields: {% set made = … %}, and then `made` with the field";
         return Some(hinted(hint.into()));
     }
@@ -215,6 +269,14 @@ mod tests {
         assert!(said(expected, "{% if a is matching( \"[\") %}", "\"[").ends_with("matching(pat=…)"));
         assert!(said(expected, "{{ a | mine(b=1, \"c\") }}", "\"c").ends_with("mine(name=…)"));
         assert!(said("found identifier but expected %}", "{% else if a %}", "if a").contains("`elif`"));
+        assert!(said("unexpected character", "{{ a ? b : c }}", "?").ends_with("`a if condition else b`"));
         assert!(of("unexpected character", "{{ ? }}", 3).is_none());
+        let alone = said("unknown tag", "x{% else %}", "else");
+        assert_eq!(
+            alone,
+            "4 Some(\"`else` belongs to an `if`, and none is open\") remove it, or write {% if … %} before"
+        );
+        let within = said("unknown tag", "{% if a %}{% filter upper %}{% elif b %}", "elif");
+        assert!(within.ends_with("write {% endfilter %} before it"), "{within}");
     }
 }
