@@ -103,6 +103,8 @@ pub(crate) enum Broken {
     /// A link to content, by its path.
     Link(String),
     Image,
+    /// A link whose address is left out.
+    NoAddress,
 }
 
 impl Problem {
@@ -110,7 +112,7 @@ impl Problem {
     pub(crate) fn link(&self) -> Option<&str> {
         match &self.broken {
             Some(Broken::Link(target)) => Some(target),
-            Some(Broken::Image) | None => None,
+            Some(Broken::Image | Broken::NoAddress) | None => None,
         }
     }
 }

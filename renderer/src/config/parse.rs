@@ -159,6 +159,15 @@ impl Config {
     fn check_values(&self, path: &str, text: &str, errors: &mut Errors) {
         let written =
             |value: &str| text.find(&format!("\"{value}\"")).or_else(|| text.find(&format!("'{value}'")));
+        for code in self.languages.keys().chain([&self.default_language]).filter(|code| !is_code(code)) {
+            let wrong = Diagnostic::in_file(path, format!("`{code}` is no code of a language"));
+            let at = text.find(&format!("[languages.{code}")).map(|at| at + "[languages.".len());
+            let wrong = wrong.hint("write one such as `en`, `pt-BR` or `zh-Hant`");
+            errors.push(match written(code).or(at) {
+                Some(at) => wrong.at(text, at),
+                None => wrong,
+            });
+        }
         let mut wrong = |value: &str, diagnostic: Diagnostic| {
             errors.push(match written(value) {
                 Some(at) => diagnostic.at(text, at),
@@ -296,6 +305,14 @@ pub(crate) fn key_offset(text: &str, within: &str, name: &str) -> usize {
         offset += line.len();
     }
     anywhere.unwrap_or(start)
+}
+
+/// Whether a name may be that of a language: a code of letters, and what else tells it from others.
+fn is_code(name: &str) -> bool {
+    name.split(['-', '_']).enumerate().all(|(i, part)| match i {
+        0 => (2..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphabetic()),
+        _ => (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()),
+    })
 }
 
 #[cfg(test)]

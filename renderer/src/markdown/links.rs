@@ -86,6 +86,14 @@ impl<'a> Writer<'_, 'a> {
             }));
             return;
         }
+        if dest.is_empty() {
+            self.result.problems.push(Problem {
+                at: range.start,
+                message: "the link has no address".into(),
+                broken: Some(Broken::NoAddress),
+                hint: Some("write where it leads between the brackets: [text](@/file.md)"),
+            });
+        }
         let target = self.target(dest, range);
         if !is_external(dest) {
             self.link_ends.push(false);
