@@ -93,8 +93,14 @@ pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, Refused> {
             map.insert(key("records"), Value::from(records.collect::<Vec<_>>()));
             Ok(value::map(map))
         }
-        "xml" => Ok(xml(text(bytes)?)?),
-        "bibtex" => Ok(crate::bibtex::parse(text(bytes)?)?),
+        "xml" => xml(text(bytes)?),
+        "bibtex" => {
+            let refused = |error: String| match error.rsplit_once(" in line ") {
+                Some((message, line)) => Refused::at(message, line.parse().unwrap_or(1), 1),
+                None => error.into(),
+            };
+            crate::bibtex::parse(text(bytes)?).map_err(refused)
+        }
         _ => Ok(Value::from(text(bytes)?)),
     }
 }
@@ -259,18 +265,18 @@ fn local(name: &str) -> String {
     name.rsplit_once(':').map_or(name, |(_, local)| local).to_owned()
 }
 
-fn xml(text: &str) -> Result<Value, String> {
+fn xml(text: &str) -> Result<Value, Refused> {
     use quick_xml::events::Event;
     let mut reader = quick_xml::Reader::from_str(text);
     let mut open: Vec<(String, Element)> = vec![(String::new(), Element::default())];
     loop {
-        let event = reader.read_event().map_err(|e| format!("at byte {}: {e}", reader.error_position()))?;
+        let event = reader.read_event().map_err(|e| {
+            Refused::at_byte(e.to_string(), text, usize::try_from(reader.error_position()).unwrap_or(0))
+        })?;
         match event {
             Event::Start(start) | Event::Empty(start) if open.len() > XML_DEPTH_MAX => {
-                return Err(format!(
-                    "`{}` is nested deeper than {XML_DEPTH_MAX} elements",
-                    start.name().as_ref().to_owned()
-                ));
+                let name = start.name().as_ref().to_owned();
+                return Err(format!("`{name}` is nested deeper than {XML_DEPTH_MAX} elements").into());
             }
             Event::Start(start) => open.push((local(start.name().as_ref()), attributes(&start)?)),
             Event::Empty(start) => {
@@ -317,8 +323,8 @@ fn xml(text: &str) -> Result<Value, String> {
     }
     match (open.pop(), open.is_empty()) {
         (Some((_, root)), true) => Ok(root.finish()),
-        (Some((name, _)), false) => Err(format!("the element `{name}` is not closed")),
-        (None, _) => Err("there is no element".to_owned()),
+        (Some((name, _)), false) => Err(format!("the element `{name}` is not closed").into()),
+        (None, _) => Err("there is no element".to_owned().into()),
     }
 }
 

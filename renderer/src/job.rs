@@ -392,7 +392,10 @@ fn render(
         }
         Ok(()) => Ok(Bytes::from(out.bytes)),
         Err(e) if site.may_follow(&e, None) => Err(Vec::new()),
-        Err(e) => Err(vec![templates::explain_render(&e, name, &|name| site.template_file(name))]),
+        Err(e) => {
+            let told = templates::explain_render(&e, name, &|name| site.template_file(name));
+            Err(vec![site.at_data(told)])
+        }
     }
 }
 

@@ -245,6 +245,25 @@ fn parsed(site: &Site, source: &str, bytes: &[u8], format: String) -> TeraResult
 }
 
 impl Site {
+    /// What is wrong with a data file that a template reads, at its place in there.
+    pub(crate) fn at_data(&self, told: Diagnostic) -> Diagnostic {
+        // The engine hands on no more of an error than its words.
+        let moved = || {
+            let (said, place) = told.message.rsplit_once(" at line ")?;
+            let (line, column) = place.split_once(" column ")?;
+            let mut parts =
+                said.match_indices(": ").map(|(at, between)| (&said[..at], &said[at + between.len()..]));
+            let (source, message) = parts.find(|(source, _)| self.sources.get(source).is_some())?;
+            let (_, text) = self.sources.text(source).ok()?;
+            let moved = Diagnostic::in_file(source, message);
+            Some(moved.at_line(&text, line.parse().ok()?, column.parse().ok()?))
+        };
+        let (Some(moved), Some(reader)) = (moved(), &told.path) else { return told };
+        let line = told.line.map_or_else(String::new, |line| format!(":{line}"));
+        let others = told.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+        moved.hint(format!("{reader}{line} reads it{others}"))
+    }
+
     /// The bytes of a file by the path that a template gives: of the site's folder, `static/`, `content/`, or what is
     /// made before pages.
     pub(crate) fn file_bytes(&self, path: &str) -> Option<Bytes> {

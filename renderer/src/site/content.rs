@@ -323,14 +323,17 @@ impl Site {
                 )]
             }),
             Err(e) if self.may_follow(&e, Some(text)) => Err(Vec::new()),
-            Err(e) => Err(templates::explain_content(
-                &e,
-                of.source,
-                text,
-                text.len() - body.len(),
-                &self.engine,
-                &|name| self.template_file(name),
-            )),
+            Err(e) => {
+                let told = templates::explain_content(
+                    &e,
+                    of.source,
+                    text,
+                    text.len() - body.len(),
+                    &self.engine,
+                    &|name| self.template_file(name),
+                );
+                Err(told.into_iter().map(|told| self.at_data(told)).collect())
+            }
         }
     }
 

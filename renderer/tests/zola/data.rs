@@ -69,7 +69,7 @@ fn data_of_every_format() {
         ("d.json", "{"),
         ("templates/page.html", "{{ load_data(path='d.json') }}"),
     ]));
-    assert!(wrong.contains("d.json") && wrong.contains("line 1"), "{wrong}");
+    assert!(wrong.contains("--> d.json:1:1") && wrong.contains("templates/page.html:1 reads it"), "{wrong}");
     let wrong = errors(&with(&[
         ("content/p.md", ""),
         ("templates/page.html", "{{ load_data(literal='x', format='jsn') }}"),
