@@ -139,6 +139,7 @@ impl Config {
         let (config, wrong) = read_partly::<Self>(path, text, &|_| None);
         errors.append(wrong);
         let Some(mut config) = config else { return Err(errors) };
+        errors.append(config.written_twice(path, text));
         config.adopt_default_language();
         config.base_url_written = config.base_url.clone();
         while config.base_url.ends_with('/') {
@@ -191,6 +192,21 @@ impl Config {
                 );
             }
         }
+    }
+
+    /// What the root says of the default language, and `[languages.CODE]`, too: one of the two would be passed over.
+    fn written_twice(&self, path: &str, text: &str) -> Errors {
+        let code = &self.default_language;
+        let Some(own) = self.languages.get(code) else { return Errors::default() };
+        let both = [("title", &self.title, &own.title), ("description", &self.description, &own.description)];
+        let both = both.into_iter().filter(|(_, root, own)| root.is_some() && own.is_some());
+        let within = format!("languages.{code}");
+        let told = |(key, ..): (&str, _, _)| {
+            let message = format!("`{key}` of the language `{code}` is written at the root, too");
+            let wrong = Diagnostic::in_file(path, message).at(text, key_offset(text, &within, key));
+            wrong.hint("keep one of the two")
+        };
+        both.map(told).collect()
     }
 
     /// What `[languages.CODE]` says of the default language, as if it stood at the root; what the root says goes first.

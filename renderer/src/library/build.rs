@@ -349,7 +349,15 @@ impl<'a> Builder<'a> {
                         format!("the taxonomy `{kind}` is not defined for the language `{}`", page.lang);
                     let wrong = Diagnostic::in_file(page.source.to_string(), message).hint(match near {
                         Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml"),
+                        None if config.is_default(&page.lang) => {
+                            format!("add {{ name = \"{kind}\" }} to `taxonomies` in zola.toml")
+                        }
+                        None => {
+                            format!(
+                                "add {{ name = \"{kind}\" }} to `taxonomies` in [languages.{}]",
+                                page.lang
+                            )
+                        }
                     });
                     self.errors.push(front_matter::point(
                         self.making.sources,

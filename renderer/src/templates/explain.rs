@@ -23,6 +23,28 @@ const SHORTCODES: &str = "shortcodes are components, {{ <name argument=\"value\"
 const TAGS: &str =
     "a tag ends as it begins: `{{ … }}`, `{% … %}`, `{# … #}`; what begins a block needs its end";
 
+/// What to do about what the engine or a function says, where no name is near that is meant.
+const ADVICE: [(&str, &str); 16] = [
+    ("there is no file `", FILES),
+    ("there is no image `", FILES),
+    ("there is no page `", CONTENTS),
+    ("there is no section `", CONTENTS),
+    ("there is no content `", CONTENTS),
+    ("there is no taxonomy `", "define it in `taxonomies` of the configuration"),
+    ("there is no term `", "write a term that a page has; with required=false a missing one is none"),
+    ("there is no translation of `", "add it to [translations], or to those of the language"),
+    ("the environment has no variable `", "set it, or give a default: get_env(name=…, default=…)"),
+    ("the site has no language `", "define it in the configuration, as in [languages.fr]"),
+    ("` is no date", "a date is written 2026-01-31 or 2026-01-31T10:30:00Z"),
+    ("super() called outside of a block", "write it into a block of a template that extends another"),
+    ("key/value iteration is not possible", "a list gives one name: {% for item in list %}"),
+    ("iteration not possible on type", "go through a list, a map or a text"),
+    ("math operations can only be done on numbers", "make a number of a text: text | int"),
+    ("cannot compare `", "both sides must be of one kind: text | int, number | str"),
+];
+const FILES: &str = "files are looked for in the site's folder, in static/ and in content/";
+const CONTENTS: &str = "name a file by its path below content/";
+
 const BESIDE: &str = "put it into a block of the template that is extended";
 
 /// The file that a template's name stands for.
@@ -325,8 +347,10 @@ pub(crate) fn explain_content(
         (None, ..) => diagnostic.path = Some(source.to_owned()),
         _ => {}
     }
-    let hint = diagnostic.hint.take().unwrap_or_else(|| format!("it was rendering {source}"));
-    vec![diagnostic.hint(hint)]
+    let is_elsewhere = diagnostic.path.as_deref() != Some(source);
+    let rendering = || is_elsewhere.then(|| format!("it was rendering {source}"));
+    diagnostic.hint = diagnostic.hint.or_else(rendering);
+    vec![diagnostic]
 }
 
 /// The byte at a line and a column, both counted from 1.
@@ -440,7 +464,10 @@ fn explain(error: &tera::Error, folders: &dyn Fn(&str) -> String) -> Diagnostic 
             && let Some((missing, _)) = rest.split_once('`')
         {
             hint = excerpt.as_deref().and_then(|line| misspelt(line, span.start_col, missing));
+            hint.get_or_insert_with(|| format!("write it with its name: {missing}=…"));
         }
+        let advice = ADVICE.iter().find(|(said, _)| message.contains(said));
+        hint = hint.or_else(|| advice.map(|(_, advice)| (*advice).to_owned()));
         return Diagnostic {
             path: Some(folders(report.filename())),
             line: u32::try_from(span.start_line).ok(),
