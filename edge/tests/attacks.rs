@@ -36,8 +36,11 @@ async fn end(stream: &mut TcpStream) -> Vec<u8> {
 
 async fn logged(log: &Path, lines: usize) -> Vec<serde_json::Value> {
     let text = || std::fs::read_to_string(log).unwrap();
-    eventually("the log", || text().lines().count() >= lines).await;
-    text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    eventually("the log", || text().matches('\n').count() >= lines).await;
+    // The last may be being written.
+    let text = text();
+    let (whole, _) = text.rsplit_once('\n').unwrap();
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn log_of(name: &str) -> std::path::PathBuf {

@@ -111,7 +111,10 @@ impl Breakage {
         let of = |(path, content): &(&str, Vec<u8>)| {
             let path = format!("site/{path}");
             let before = std::fs::read(world.path(&path)).ok();
-            world.write(&path, content);
+            // At once: half of what is too large is not.
+            world.write("written", content);
+            std::fs::create_dir_all(world.path(&path).parent().unwrap()).unwrap();
+            std::fs::rename(world.path("written"), world.path(&path)).unwrap();
             (path, before)
         };
         self.files.iter().map(of).collect()
