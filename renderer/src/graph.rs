@@ -10,6 +10,7 @@ mod index;
 mod look;
 mod nodes;
 mod past;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +25,7 @@ use self::index::{Index, Reader};
 use self::look::{Differing, depends_on_content};
 use self::nodes::{Nodes, Slot};
 use self::past::Past;
+pub(crate) use self::told::Told;
 use crate::diagnostic::Diagnostic;
 use crate::images::Wish;
 use crate::job::{Job, JobName};
@@ -71,7 +73,7 @@ struct Record {
 
 /// Numbers of nodes, each once, as runs of numbers that follow each other: the first, and how many. What many outputs read
 /// got its numbers when the first of them was made, and is one run or a few, however much it is.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Reads(Box<[(u32, u32)]>);
 
 impl Reads {
@@ -310,24 +312,23 @@ impl Graph {
         self.nodes.iter().map(|(_, slot)| &slot.node)
     }
 
-    /// What can be kept of it, as [`KeptGraph`] is read back. What is known of the environment, even as digests, is left
-    /// out unless nobody else will read it.
-    pub(crate) fn keep(&self, shared: bool) -> impl Serialize {
+    /// What of it can be `told`, as [`KeptGraph`] is read back.
+    pub(crate) fn keep(&self, told: &Told) -> impl Serialize {
         let nodes = Rows(self.nodes.end(), move || {
             (0..self.nodes.end() as u32).map(move |id| {
-                let slot = self.nodes.get(id)?;
-                let is_secret = shared && matches!(slot.node, Node::Environment(_));
-                let value = slot.value().filter(|_| !is_secret);
+                let slot = self.nodes.get(id).filter(|_| told.has(id))?;
+                let value = slot.value().filter(|_| !told.is_secret(id));
                 Some((&slot.node, value.map(|value| Whole(value.to_le_bytes()))))
             })
         });
-        let contents = Rows(self.contents.len(), || {
-            self.contents.iter().map(|(name, content)| (name, content.parts, &content.facts, &content.reads))
+        let contents = Rows(self.contents.len(), move || {
+            let contents = self.contents.iter();
+            contents.map(|(name, content)| (name, content.parts, &content.facts, told.of(&content.reads)))
         });
         let valid = self.records.values().filter(|record| record.valid).count();
-        let records = Rows(valid, || {
+        let records = Rows(valid, move || {
             let records = self.records.iter().filter(|(_, record)| record.valid);
-            records.map(|(name, record)| (name, record.place, &record.reads, &record.outputs))
+            records.map(|(name, record)| (name, record.place, told.of(&record.reads), &record.outputs))
         });
         let copies = Rows(self.copies.len(), || {
             self.copies.iter().map(|(path, (name, _))| (path, Whole(*name.as_bytes())))

@@ -4,7 +4,7 @@
 //! graph); a digest of all that. A memo is of one build of the program, checked by its digest before anything is read from it,
 //! and never needed: without it, or with one that does not fit, a render makes everything. It holds what outputs read, as
 //! names and digests, and front matter; neither outputs nor secrets. What it knows of a folder's files and, by keyed digests,
-//! of the environment is kept only where nobody else will read it.
+//! of the environment is kept only where nobody else will read it, and so is what was read beside a variable.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::diagnostic::{Diagnostic, Errors};
-use crate::graph::{Graph, KeptGraph, Key, Rows, Value};
+use crate::graph::{Graph, KeptGraph, Key, Rows, Told, Value};
 use crate::kept::Before;
 use crate::library::Parsed;
 use crate::reads::Node;
@@ -157,6 +157,7 @@ pub(crate) fn write(
 ) -> io::Result<()> {
     let written = renderer.with_knowledge(|graph, config, parsed| {
         let own = readers == Readers::Own;
+        let told = if own { Told::ALL } else { Told::to_others(graph) };
         let (mut environment, mut days, mut elsewhere) = (Vec::new(), Vec::new(), false);
         for node in graph.nodes() {
             match node {
@@ -176,7 +177,8 @@ pub(crate) fn write(
                 outputs: summary.outputs,
                 assets: summary.assets,
             },
-            warnings: summary.warnings.clone(),
+            // Others take them from what was read.
+            warnings: if own { summary.warnings.clone() } else { Vec::new() },
             key: if own { graph.key } else { Key::default() },
             environment,
             days,
@@ -200,7 +202,7 @@ pub(crate) fn write(
             || postcard::to_stdvec(&rest),
             || {
                 let mut buffered = BufWriter::new(&mut sealing);
-                postcard::to_io(&graph.keep(!own), &mut buffered).map_err(io::Error::other)?;
+                postcard::to_io(&graph.keep(&told), &mut buffered).map_err(io::Error::other)?;
                 buffered.flush()
             },
         );

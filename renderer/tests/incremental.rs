@@ -17,7 +17,7 @@ use renderer::{
     Errors, Handed, Input, Memo, Readers, RenderId, Renderer, Sink, SinkClosed, Sources, Summary,
 };
 
-use self::draft::{Draft, Edit, SCHEMAS, TEMPLATES, TITLES, picture};
+use self::draft::{Draft, Edit, NAMED_BY_THE_ENVIRONMENT, SCHEMAS, TEMPLATES, TITLES, picture};
 use self::packs::Packs;
 
 /// Sites that are edited in each of five tests, unless `BAKE_TEST_SITES` says how many: more are worth their time when anything
@@ -694,6 +694,37 @@ fn a_memo_tells_nothing_of_another_render_at_the_same_time() {
     let third = next.render(&later, Some(render), &taken).unwrap();
     taken.hand_over(&third, &mut outputs, "");
     assert_eq!(differing(&clean(&later).unwrap().1, &outputs), []);
+}
+
+#[test]
+fn a_memo_for_others_has_no_name_that_is_made_of_the_environment() {
+    let mut draft = Draft::new();
+    draft.set("templates/404.html", &format!("{NAMED_BY_THE_ENVIRONMENT}{{{{ config.title }}}}"));
+    draft.set("content/docs/c.md", &format!("+++\n+++\n{NAMED_BY_THE_ENVIRONMENT}\n"));
+    let renderer = Renderer::new(8 << 20);
+    let (input, taken) = (draft.input(), Taken::default());
+    let summary = renderer.render(&input, None, &taken).unwrap();
+    let made = taken.put.into_inner().unwrap();
+    let memo = |readers| {
+        let mut memo = Vec::new();
+        renderer.write_memo(&input, &summary, readers, &mut memo).unwrap();
+        memo
+    };
+    let names = |memo: &[u8]| memo.windows(18).filter(|bytes| bytes == b"data/renderer.toml").count();
+    assert!(names(&memo(Readers::Own)) > 0);
+    let memo = memo(Readers::All);
+    assert_eq!(names(&memo), 0);
+    // Whoever begins with it renders what asked for it, and no more; what that is not made from any more is known to go.
+    draft.set("data/renderer.toml", "there");
+    draft.set("content/docs/b.md", "+++\ntitle = \"B\"\nweight = 1\n+++\n## A heading\n\nMore.\n");
+    draft.files.remove("templates/404.html");
+    let (next, render) = Memo::open(memo.into()).unwrap().renderer(8 << 20);
+    let (mut outputs, taken) = (made, Taken::default());
+    let input = draft.input();
+    let last = next.render(&input, Some(render), &taken).unwrap();
+    taken.hand_over(&last, &mut outputs, "");
+    assert_eq!(differing(&clean(&input).unwrap().1, &outputs), []);
+    assert!(last.rendered < last.outputs / 2, "{} of {}", last.rendered, last.outputs);
 }
 
 #[test]

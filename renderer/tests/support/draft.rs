@@ -68,8 +68,11 @@ const BODIES: &[&str] = &[
     "{{ now() | date(timezone=\"Pacific/Auckland\", format=\"%d\") }}",
     "$x^2$ and <img src=\"/pic.png\">\n\n[r]: @/docs/b.md\n\n[r]",
     "## A heading\n\n## A heading\n\n[fr](@/blog/e.fr.md)",
+    NAMED_BY_THE_ENVIRONMENT,
     "",
 ];
+/// Reads a file whose name is made of a variable that is there in tests.
+pub const NAMED_BY_THE_ENVIRONMENT: &str = "{{ load_data(path=\"data/\" ~ get_env(name=\"CARGO_PKG_NAME\", default=\"renderer\") ~ \".toml\", format=\"plain\", required=false) }}";
 /// Two taxonomies have one slug.
 const TAGS: &[&str] = &[
     "",
@@ -268,6 +271,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
             "{% set t = get_taxonomy_term(kind=\"tags\", term=\"x\", required=false) %}{% if t %}{{ t.page_count }}{% for p in t.pages %}{{ p.title }}{% endfor %}{% endif %}",
             "{% set d = load_data(path=\"data.toml\", required=false) %}{% if d %}{{ d.x }}{% endif %}",
             "{{ <card p={config} /> }}{{ get_taxonomy_url(kind=\"tags\", term=\"y\", lang=\"fr\", required=false) }}",
+            NAMED_BY_THE_ENVIRONMENT,
         ],
     ),
     (
@@ -350,6 +354,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("static/Pic.png", &[]),
     ("static/Style.css", &["1", "2"]),
     ("data.toml", &["x = 1", "x = 2", "x ="]),
+    ("data/renderer.toml", &["x = 1", "x = 2"]),
     ("bakehouse.toml", &[""]),
     ("themes/t/theme.toml", &["", "[extra]\ncolour = 7", "[extra]\nother = 8"]),
     ("sass/style.scss", &["@import \"part\"; a { color: $c }", "a { color: red }", "a {"]),
