@@ -457,7 +457,7 @@ fn page(site: &Arc<Site>, id: PageId) -> Result2<Done> {
     site.place(&mut context, &page.path);
     let own = match needs.compares {
         true => site.page_value(id, Fields::ALL, false),
-        false => site.own_page_value(id, &rendered, needs.fields, false),
+        false => site.own_page_value(id, &rendered, &needs, false),
     };
     context.insert_value("page", own);
     let body = render(site, template, &context, &page.source, false, &needs)?;

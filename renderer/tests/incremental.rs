@@ -469,11 +469,13 @@ fn an_edit_renders_what_reads_it() {
         ),
         ["docs/b/index.html"]
     );
-    // Its title: its section's lists too, and its neighbour.
-    let renamed =
-        put_after(|d| d.set("content/docs/b.md", "+++\ntitle = \"New\"\nweight = 1\n+++\n## A heading\n"));
-    assert!(renamed.iter().all(|path| path.starts_with("docs/")), "{renamed:?}");
-    assert!(renamed.contains(&"docs/index.html".to_owned()), "{renamed:?}");
+    // Its title: its section's lists too, and what is beside it where that shows it.
+    let rename =
+        |d: &mut Draft| d.set("content/docs/b.md", "+++\ntitle = \"New\"\nweight = 1\n+++\n## A heading\n");
+    assert_eq!(put_after(rename), ["docs/b/index.html", "docs/index.html"]);
+    let mut beside = Draft::new();
+    beside.set("templates/other.html", "{% if page.lower %}{{ page.lower.title }}{% endif %}");
+    assert_eq!(put_after_in(beside, rename), ["docs/b/index.html", "docs/c/index.html", "docs/index.html"]);
     assert_eq!(put_after(|d| d.set("templates/404.html", "gone")), ["404.html"]);
     assert_eq!(put_after(|d| d.set("static/pic.png", "new")), ["pic.png"]);
     assert_eq!(put_after(|d| d.set("static/new.txt", "new")), ["new.txt"]);

@@ -62,13 +62,15 @@ impl Site {
         self: &Arc<Self>,
         id: PageId,
         rendered: &Rendered,
-        others: Fields,
+        needs: &Needs,
         absolute: bool,
     ) -> Value {
         let mut map = self.page_map(id, Some(rendered), self.engine.mentioned, absolute);
-        let page = self.library.page(id);
-        let value = |id| self.page_value(id, others.alone(), absolute);
-        beside(&mut map, Fields::BESIDE, page.lower.map(value), page.higher.map(value));
+        if needs.beside {
+            let page = self.library.page(id);
+            let value = |id| self.page_value(id, needs.fields.alone(), absolute);
+            beside(&mut map, Fields::BESIDE, page.lower.map(value), page.higher.map(value));
+        }
         value::map(map)
     }
 
@@ -258,9 +260,11 @@ impl Site {
         }
         let mut map =
             self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, metadata_only);
-        let section = self.library.section(id);
-        let value = |id| self.section_alone(id, others, absolute, !needs.beside);
-        beside(&mut map, Fields::BESIDE, section.lower.map(value), section.higher.map(value));
+        if needs.beside {
+            let section = self.library.section(id);
+            let value = |id| self.section_alone(id, others, absolute, false);
+            beside(&mut map, Fields::BESIDE, section.lower.map(value), section.higher.map(value));
+        }
         value::map(map)
     }
 
