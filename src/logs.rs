@@ -49,7 +49,7 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
     // It is set once, since there is one command line.
     let _first = FORMAT.set(args.log_format);
     // Libraries below warn of what we retry or report ourselves.
-    let filter: Targets = format!("{},aws_config=error,aws_runtime=error,s3s=error", args.log)
+    let filter: Targets = format!("{},aws_config=error,aws_runtime=error,notify=error,s3s=error", args.log)
         .parse()
         .with_context(|| format!("`{}` is not a log filter", args.log))?;
     let filtered = tracing_subscriber::registry().with(filter);

@@ -19,11 +19,14 @@ use super::sink::{DraftSink, files_of, hand_over};
 use super::stop::{Stop, blocking};
 use super::{Event, From, Worker, author};
 use crate::config::{Config, Vanished};
+use crate::failure;
 use crate::render;
 use crate::vanished::{self, Loss};
 
 /// Renders of one publish, where other publishers are faster each time.
 const ATTEMPTS_MAX: u32 = 8;
+/// Where the content of a site lies.
+const CONTENT: &str = "content/";
 /// Where snapshots of data lie among a release's sources.
 const DATA_PREFIX: &str = ".bakehouse/data/";
 
@@ -57,6 +60,9 @@ impl Worker {
         let notice = batch.saved.map_or(Duration::ZERO, |at| at.elapsed().unwrap_or_default());
         let mut draft = self.begin(batch, request.plan).await?;
         let (config, sources) = self.sources(sent, batch.paths.as_ref()).await?;
+        if batch.trigger != Trigger::Manual {
+            self.refuse_nothing(&sources).await?;
+        }
         self.follow(&config).await?;
         let stale = self.answers(&config, batch).await?;
         let data = self.fetched.data_of(&config);
@@ -140,6 +146,20 @@ impl Worker {
             false => publisher.begin(batch.trigger.clone(), policies).await,
         };
         draft.map_err(Stop::of)
+    }
+
+    /// Fails where all content is gone: a folder that was moved away, or a disk that is not there, empties no site unless
+    /// somebody asks for it.
+    async fn refuse_nothing(&self, sources: &Sources) -> Result<(), Stop> {
+        if sources.under(CONTENT).next().is_some()
+            || !self.setup.publisher.has_sources(CONTENT).await.map_err(Stop::of)?
+        {
+            return Ok(());
+        }
+        let error =
+            anyhow::anyhow!("there is nothing in `{CONTENT}` any more, and the last release has content");
+        let hint = "bring it back; to serve the site without it, run `bake publish`";
+        Err(Stop::lasting(failure::hinted(error, Some(hint.to_owned()))))
     }
 
     /// Takes over a configuration: its rules, its schedules, and once the last good data of its sources.

@@ -131,6 +131,23 @@ fn pages_come_and_go_with_their_files() {
 }
 
 #[test]
+fn content_that_is_moved_away_empties_no_site() {
+    let world = World::new();
+    site::small(&world, "site");
+    let mut up = world.up("site");
+    fs::rename(world.path("site/content"), world.path("away")).unwrap();
+    up.process.wait_for_text("nothing in `content/` any more", SOON);
+    assert!(up.get("/about/").has("Two ovens"));
+    fs::rename(world.path("away"), world.path("site/content")).unwrap();
+    world.write("site/content/about.md", site::page("About", "Three ovens."));
+    up.wait_text("/about/", "Three ovens.");
+    fs::rename(world.path("site/content"), world.path("away")).unwrap();
+    // Somebody may want it so.
+    up.bake(&["publish"]).code(0);
+    up.wait_status("/about/", 404);
+}
+
+#[test]
 fn templates_static_files_and_configuration_are_watched_too() {
     let world = World::new();
     site::small(&world, "site");

@@ -42,6 +42,15 @@ impl Publisher {
         self.read_all(found.filter(|(_, entry)| is_data(entry)).collect(), &BTreeMap::new()).await
     }
 
+    /// Whether any file that the active release was rendered from is under `prefix`.
+    ///
+    /// # Errors
+    /// Where the release cannot be read.
+    pub async fn has_sources(&self, prefix: &str) -> Result<bool, Error> {
+        let Some(root) = self.sources_root().await? else { return Ok(false) };
+        Ok(!self.reader.under(root, prefix, 1).await?.is_empty())
+    }
+
     /// Reads some of the files that the active release was rendered from; what it has not is left out.
     ///
     /// # Errors
