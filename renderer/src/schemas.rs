@@ -339,6 +339,7 @@ mod tests {
         );
         assert_eq!(said(schema, "rating = 4\nlinks = [\"a\", { to = \"b\" }]\ncolour = \"red\""), [""; 0]);
         assert_eq!(said("{}", "x = 1"), [""; 0]);
+        insta::assert_snapshot!(said("{ \"$ref\": \"#\" }", "x = 1").join("\n"), @"3:2 `extra` cannot be held to schemas/page.json: a `$ref` there leads back to itself (let it lead to what says something)");
     }
 
     #[test]
@@ -369,6 +370,7 @@ mod tests {
         };
         insta::assert_snapshot!(broken("{\n  \"type\": \"object\",\n}"), @"schemas/blog/page.json:3 the schema is no JSON: trailing comma");
         insta::assert_snapshot!(broken("{ \"type\": \"text\" }"), @"schemas/blog/page.json:1 `/type` is not what a schema may have there: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'");
+        insta::assert_snapshot!(broken("[]"), @"schemas/blog/page.json:0 the file is no schema: want boolean or object, but got array");
         insta::assert_snapshot!(broken("{ \"$ref\": \"https://x.example/a.json\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: `https://x.example/a.json` is not fetched");
         insta::assert_snapshot!(broken("{ \"$ref\": \"file:///etc/passwd\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: `file:///etc/passwd` is not fetched");
         insta::assert_snapshot!(broken("{ \"$ref\": \"comon.json\" }"), @"schemas/blog/page.json:1 a `$ref` leads nowhere: there is no schema `schemas/blog/comon.json`");

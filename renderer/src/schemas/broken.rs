@@ -67,7 +67,10 @@ fn unplaced(path: &str, error: &boon::CompileError) -> (Diagnostic, Vec<String>)
                 let message = format!("`{place}` is no pattern that can be used: {got}");
                 return (Diagnostic::in_file(of(url), message).hint(PATTERN_HINT), written);
             }
-            let message = format!("`{place}` is not what a schema may have there: {}", worst.kind);
+            let message = match place.tokens.is_empty() {
+                true => format!("the file is no schema: {}", worst.kind),
+                false => format!("`{place}` is not what a schema may have there: {}", worst.kind),
+            };
             Diagnostic::in_file(of(url), message)
                 .hint("see https://json-schema.org/understanding-json-schema for what each keyword takes")
         }

@@ -155,6 +155,12 @@ impl Schemas {
                     |name: &str| format!("{name} has `{prop}` without {missing}, and {file} wants both");
                 Fault::new(at.clone(), told, None)
             }
+            ErrorKind::RefCycle { .. } => {
+                let told = |name: &str| {
+                    format!("{name} cannot be held to {file}: a `$ref` there leads back to itself")
+                };
+                Fault::new(at.clone(), told, Some("let it lead to what says something".to_owned()))
+            }
             other => {
                 Fault::new(at.clone(), |name| format!("{name} is not as {file} wants it: {other}"), None)
             }
