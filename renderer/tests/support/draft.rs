@@ -272,6 +272,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
             "{% set d = load_data(path=\"data.toml\", required=false) %}{% if d %}{{ d.x }}{% endif %}",
             "{{ <card p={config} /> }}{{ get_taxonomy_url(kind=\"tags\", term=\"y\", lang=\"fr\", required=false) }}",
             NAMED_BY_THE_ENVIRONMENT,
+            "{{ load_data(path=\"content/blog/a.md\", format=\"plain\", required=false) }}",
         ],
     ),
     (
@@ -382,6 +383,7 @@ const EDITS: &[Kind] = &[
     (2, Draft::edit_page),
     (1, Draft::edit_section),
     (1, Draft::edit_rating),
+    (1, Draft::respell),
     (1, Draft::rename),
     (1, Draft::relocate),
     (2, Draft::turn),
@@ -540,6 +542,19 @@ impl Draft {
                 None => format!("{matter}{}\n", pick(RATINGS, b)),
             };
             self.set_content(&path, &matter, &text);
+        }
+    }
+
+    /// Other ends of lines, or a mark of the byte order, as other editors leave them.
+    fn respell(&mut self, a: u8, b: u8) {
+        if let Some(path) = self.some("content/", a).filter(|path| path.ends_with(".md")) {
+            let plain = self.files[&path].trim_start_matches('\u{feff}').replace("\r\n", "\n");
+            let text = match b % 3 {
+                0 => plain.replace('\n', "\r\n"),
+                1 => format!("\u{feff}{plain}"),
+                _ => plain,
+            };
+            self.set(&path, &text);
         }
     }
 
