@@ -22,7 +22,7 @@ pub struct NewArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// A site in a folder that is new or empty
+    /// A site in a folder that is new or empty, but for hidden files
     Site {
         /// Where
         #[arg(value_name = "DIR")]
@@ -80,9 +80,13 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
         return Err(Usage(format!("--base-url `{base_url}` does not begin with https:// or http://")).into());
     }
     let shown = folder.display();
-    match fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
-        Ok(false) => {}
-        Ok(true) => {
+    let is_hidden = |entry: fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
+    // That of a repository has `.git`.
+    match fs::read_dir(folder)
+        .and_then(|mut entries| entries.try_fold(true, |all, e| Ok(all & is_hidden(e?))))
+    {
+        Ok(true) => {}
+        Ok(false) => {
             return Err(anyhow::anyhow!("`{shown}` is not empty"))
                 .hint(|| "name a folder that is new; pages of a site are made by `bake new page`".into());
         }
@@ -119,7 +123,10 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
         ),
     ];
     for (path, text) in files {
-        write(&folder.join(path), &text)?;
+        let file = folder.join(path);
+        if path != ".gitignore" || !file.exists() {
+            write(&file, &text)?;
+        }
     }
     let shown = shown.to_string();
     let is_plain = shown.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
@@ -253,9 +260,10 @@ fn title_of(name: &str) -> String {
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
-/// A text as TOML has it.
+/// A text as TOML has it, on one line: one of several could hold the line that ends a front matter.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    // But for this character, what JSON writes is TOML too.
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007F")
 }
 
 /// Writes a file that must not be there yet.
@@ -296,8 +304,9 @@ mod tests {
 
     #[test]
     fn titles_are_quoted_as_toml_has_it() {
-        for title in ["a \"b\" c", "back\\slash", "two\nlines", "'''"] {
+        for title in ["a \"b\" c", "back\\slash", "two\n+++\nlines", "'''", "\u{7f}\u{1}\t"] {
             let text = format!("title = {}", quoted(title));
+            assert_eq!(text.lines().count(), 1, "{text}");
             let table: toml::Table = text.parse().unwrap();
             assert_eq!(table["title"].as_str(), Some(title), "{text}");
         }

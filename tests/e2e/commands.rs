@@ -115,6 +115,11 @@ fn a_new_site_builds_and_takes_pages() {
     assert!(world.read("Bob's bakery/zola.toml").contains("\"Bob's bakery\""));
     let next = world.bake(".", &["new", "site", "Bob's other"]).ok().stdout;
     assert!(next.contains("next: bake up 'Bob'\\''s other'"), "{next}");
+    // A fresh repository is as good as empty.
+    world.write("fresh/.git/HEAD", "ref: refs/heads/main\n");
+    world.write("fresh/.gitignore", "mine\n");
+    world.bake("fresh", &["new", "site", "."]).ok();
+    assert_eq!(world.read("fresh/.gitignore"), "mine\n");
     for path in ["../evil", "/tmp/evil", "", "a/../../evil", ".hidden"] {
         world.bake("bakery", &["new", "page", path]).run().code(2).says(&["content/"]);
     }
