@@ -181,12 +181,14 @@ impl Build {
     }
 }
 
-/// The file of a URL or path: `/blog/`, `blog` and `https://example.com/blog/` are `blog/index.html`.
+/// The file of a URL or path: `/blog/`, `blog` and `https://example.com/blog/#top` are `blog/index.html`.
 fn output_of(path: &str) -> String {
-    let path = match path.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
-        None => path,
+    let url_path = match path.split_once("://") {
+        Some((_, rest)) => Some(rest.find('/').map_or("/", |at| &rest[at..])),
+        None => path.starts_with('/').then_some(path),
     };
+    let plain = url_path.and_then(|path| release::url::site_path(path.split(['?', '#']).next()?));
+    let path = plain.as_deref().unwrap_or(path);
     let path = path.trim_start_matches("./").trim_start_matches('/');
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     match name {
@@ -412,4 +414,25 @@ fn remove(out: &Path, path: &str, stays: &Path) -> anyhow::Result<()> {
         folder = parent.parent();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_named_by_files_and_as_browsers_show_their_addresses() {
+        for (path, output) in [
+            ("", "index.html"),
+            ("/", "index.html"),
+            ("https://a.example", "index.html"),
+            ("blog", "blog/index.html"),
+            ("./blog/", "blog/index.html"),
+            ("https://a.example/caf%C3%A9/?q=1#top", "caf\u{e9}/index.html"),
+            ("/a/b.css?h=1", "a/b.css"),
+            ("100%/what#.txt", "100%/what#.txt"),
+        ] {
+            assert_eq!(output_of(path), output, "{path}");
+        }
+    }
 }
