@@ -12,6 +12,9 @@ use crate::diagnostic::Diagnostic;
 use crate::library::CONTENT;
 use crate::site::Site;
 
+/// What stands before the target of a link, in markdown and in HTML.
+const TARGETS: &[&str] = &["](", "](<", "]: ", "=\"", "='"];
+
 /// A place in a source file.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -128,20 +131,24 @@ fn letters(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Where a text has a spelling as a whole, not as a part of something longer.
+/// Where a text has a spelling as a whole, not as a part of something longer: where it is the target of a link, if it is.
 fn find(text: &str, spelling: &str) -> Option<usize> {
     if spelling.is_empty() {
         return None;
     }
     let edge = |c: char| c.is_whitespace() || "\"'()<>[]`,;|".contains(c);
-    let finder = memchr::memmem::Finder::new(spelling);
-    finder.find_iter(text.as_bytes()).find(|at| {
+    let is_whole = |at: &usize| {
         let before = text[..*at].chars().next_back();
         let after = text[at + spelling.len()..].chars().next();
         let opens =
             spelling.starts_with('#') || before.is_none_or(|c| edge(c) || matches!(c, '=' | ':' | '{'));
         opens && after.is_none_or(|c| edge(c) || matches!(c, '#' | '?' | '}'))
-    })
+    };
+    let is_target = |at: &usize| TARGETS.iter().any(|before| text[..*at].ends_with(before));
+    let finder = memchr::memmem::Finder::new(spelling);
+    let mut found = finder.find_iter(text.as_bytes()).filter(is_whole);
+    let first = found.next()?;
+    if is_target(&first) { Some(first) } else { found.find(is_target).or(Some(first)) }
 }
 
 #[cfg(test)]
@@ -155,6 +162,9 @@ mod tests {
         assert_eq!(find(text, "/b/"), None);
         assert_eq!(find(text, "#frag"), Some(40));
         assert_eq!(find(text, ""), None);
+        // What only mentions it does not lead there.
+        assert_eq!(find("title = \"on /a/\"\n`/a/` [x](/a/)", "/a/"), Some(27));
+        assert_eq!(find("/a/ twice: /a/", "/a/"), Some(0));
         assert_eq!(letters("Two  *words* & 1"), letters("two words 1"));
     }
 }
