@@ -307,6 +307,12 @@ impl Graph {
         self.past.add(since, outputs);
     }
 
+    /// Whether something asked for this file of the sources by its path.
+    pub(crate) fn asked_for(&self, path: &str) -> bool {
+        let asked = |name: String| self.nodes.has(&Node::File(name.into()));
+        asked(path.to_owned()) || asked(format!("/{path}")) || self.nodes.has(&Node::Source(path.into()))
+    }
+
     /// Everything that was read.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().map(|(_, slot)| &slot.node)

@@ -150,6 +150,13 @@ impl Renderer {
         self.memory.blocks.keep()
     }
 
+    /// Which of these files of the sources the last render asked for by their paths.
+    pub fn asked_for<'a>(&self, files: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+        let Some(graph) = &self.graph else { return Vec::new() };
+        let graph = lock(graph);
+        files.filter(|path| graph.asked_for(path)).collect()
+    }
+
     /// Shows what is known of the last render, if there is any.
     pub(crate) fn with_knowledge<T>(
         &self,

@@ -15,7 +15,7 @@ use renderer::{Handed, Options, Sources, Summary};
 
 use super::known::{Known, Recorded};
 use super::reason::{Batch, Postponed, is_patient};
-use super::sink::{DraftSink, files_of, hand_over};
+use super::sink::{DraftSink, files_of, hand_over, is_published};
 use super::stop::{Stop, blocking};
 use super::{Event, From, Worker, author};
 use crate::config::{Config, Vanished};
@@ -73,13 +73,13 @@ impl Worker {
         let recording = Recorded {
             sources: sources.clone(),
             data: data.iter().map(|(name, _)| name.to_owned()).collect(),
-            files: files_of(&config),
+            files: files_of(&config, &sources),
         };
         let input = self.input(now, &config, &sources, data);
         let soon = batch.trigger == Trigger::Watch && !batch.whole;
-        let summary = self.render(&draft, &input, known.as_ref(), &recording, soon).await;
+        let rendered = self.render(&draft, &input, known.as_ref(), recording, soon).await;
         self.known.clone_from(&known);
-        let summary = summary?;
+        let (summary, recording) = rendered?;
         self.expect_saves();
         self.note(&summary, batch);
         let render = began.elapsed();
@@ -252,21 +252,20 @@ impl Worker {
         render::input(sources.clone(), config, data, now, options)
     }
 
-    /// Renders into the draft, and records what was rendered from.
+    /// Renders into the draft, and records what was rendered from, which is the second.
     async fn render(
         &self,
         draft: &Draft,
         input: &renderer::Input,
         known: Option<&Known>,
-        recording: &Recorded,
+        mut recording: Recorded,
         soon: bool,
-    ) -> Result<Summary, Stop> {
+    ) -> Result<(Summary, Recorded), Stop> {
         let (input, renderer) = (input.clone(), Arc::clone(&self.renderer));
         let sink = DraftSink::new(draft.sink());
         let since = known.filter(|k| k.rules == self.rules).map(|k| k.render);
         let recorded = known.and_then(|k| k.recorded.clone());
         let keeps_sources = recorded.is_some();
-        let recording = recording.clone();
         let work = move || {
             let result = match soon {
                 true => renderer.render_soon(&input, since, &sink),
@@ -275,10 +274,12 @@ impl Worker {
             // A draft that takes no more files knows better why than the renderer does.
             sink.refused()?;
             let summary = render::content(result).map_err(Stop::lasting)?;
+            let elsewhere = input.sources.iter().map(|(path, _)| path).filter(|path| !is_published(path));
+            recording.files.extend(renderer.asked_for(elsewhere).into_iter().map(str::to_owned));
             hand_over(&sink.sink, &input, &recording, recorded.unwrap_or_default())?;
-            Ok(summary)
+            Ok((summary, recording))
         };
-        let summary = blocking(work).await??;
+        let (summary, recording) = blocking(work).await??;
         if summary.handed == Handed::Changes {
             draft.keep_other_files().map_err(Stop::of)?;
         }
@@ -289,7 +290,7 @@ impl Worker {
         metrics::counter!("bakehouse_code_blocks_highlighted_total").increment(summary.highlighted as u64);
         let Summary { rendered, outputs, highlighted, .. } = summary;
         tracing::info!(rendered, outputs, highlighted, "rendered");
-        Ok(summary)
+        Ok((summary, recording))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use renderer::{Sources, data};
+use renderer::{CONFIG_NAMES, SourceFile, Sources, data};
 
 use super::known::Recorded;
 use super::stop::Stop;
@@ -79,19 +79,49 @@ pub(super) fn hand_over(
     Ok(())
 }
 
-/// The files that a release is rendered from, and is recorded with: what lies in a site's own folders,
-/// the configuration beside them, and the files that it names as sources of data.
+/// The files that a release is rendered from, and is recorded with: what lies in a site's own folders, the configuration
+/// beside them, and files elsewhere that it, a template or a content names.
 pub fn published_sources<'a>(
     sources: &'a Sources,
     config: &Config,
-) -> impl Iterator<Item = (&'a str, &'a renderer::SourceFile)> {
-    let files = files_of(config);
+) -> impl Iterator<Item = (&'a str, &'a SourceFile)> {
+    let files = &files_of(config, sources) | &named(sources);
     sources.iter().filter(move |(path, _)| is_published(path) || files.contains(*path))
 }
 
-/// The files that sources of data are.
-pub(super) fn files_of(config: &Config) -> BTreeSet<String> {
-    config.source.iter().filter_map(|source| Some(source.file()?.path.clone())).collect()
+/// Files elsewhere that stand in quotes in a template, or in a content that is one, as in `load_data(path="prices.json")`:
+/// whoever sends sources has not rendered them, and cannot know what was read.
+fn named(sources: &Sources) -> BTreeSet<String> {
+    if sources.iter().all(|(path, _)| is_published(path)) {
+        return BTreeSet::new();
+    }
+    let may_name = |path: &str| match path.split_once('/') {
+        Some(("content", name)) => name.ends_with(".md"),
+        Some((folder, inside)) => {
+            folder == "templates" || folder == "themes" && inside.contains("/templates/")
+        }
+        None => false,
+    };
+    let texts = sources.iter().filter(|(path, _)| may_name(path)).map(|(_, file)| text_of(file));
+    let templates = texts.filter(|text| text.contains("{{") || text.contains("{%"));
+    templates.flat_map(|text| quoted(&text, sources)).collect()
+}
+
+/// Files elsewhere that the configuration names: those that sources of data are, and others in quotes.
+pub(super) fn files_of(config: &Config, sources: &Sources) -> BTreeSet<String> {
+    let rows = config.source.iter().filter_map(|source| Some(source.file()?.path.clone()));
+    let texts = CONFIG_NAMES.iter().filter_map(|name| sources.get(name)).map(text_of);
+    rows.chain(texts.flat_map(|text| quoted(&text, sources))).collect()
+}
+
+fn text_of(file: &SourceFile) -> String {
+    String::from_utf8_lossy(&file.read().unwrap_or_default()).into_owned()
+}
+
+/// The files elsewhere that stand in quotes in a text.
+fn quoted(text: &str, sources: &Sources) -> Vec<String> {
+    let parts = text.split(['"', '\'', '`']).map(|part| part.trim_start_matches('/'));
+    parts.filter(|part| !is_published(part) && sources.get(part).is_some()).map(str::to_owned).collect()
 }
 
 pub(super) fn is_published(path: &str) -> bool {
@@ -100,5 +130,36 @@ pub(super) fn is_published(path: &str) -> bool {
     match path.split_once('/') {
         Some((folder, _)) => FOLDERS.contains(&folder),
         None => path.ends_with(".toml") && !path.starts_with("Cargo"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_elsewhere_are_sent_where_they_are_named() {
+        let files = [
+            ("zola.toml", "[markdown.highlighting]\nextra_themes = [\"colours/mine.json\"]"),
+            ("colours/mine.json", ""),
+            ("content/a.md", "{{ load_data(path=\"/notes/oven.json\") }}"),
+            ("content/b.md", "This is \"notes/mentioned.json\"."),
+            ("themes/t/templates/page.html", "{% set x = load_data(path='rates.csv') %}"),
+            ("notes/oven.json", ""),
+            ("notes/mentioned.json", ""),
+            ("notes/other.json", ""),
+            ("rates.csv", ""),
+            ("rolls.csv", ""),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), bytes::Bytes::from_static(text.as_bytes())));
+        let sources = Sources::from_files(files);
+        let rolls = "[[source]]\nname = \"rolls\"\ntype = \"file\"\npath = \"rolls.csv\"\n";
+        let (config, _) = Config::despite(rolls);
+        let sent =
+            published_sources(&sources, &config).map(|(path, _)| path).filter(|path| !is_published(path));
+        assert_eq!(
+            sent.collect::<Vec<_>>(),
+            ["colours/mine.json", "notes/oven.json", "rates.csv", "rolls.csv"]
+        );
     }
 }

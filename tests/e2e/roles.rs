@@ -338,6 +338,9 @@ fn a_starting_edge_without_anything_to_ask_serves_nothing_old() {
     assert_eq!(reply.status, 503, "{reply:?}");
 }
 
+/// A page that is made of a file in no folder of a site's own.
+const OVEN: &str = "+++\ntitle = \"Oven\"\n+++\n{% set oven = load_data(path=\"notes/oven.json\") %}{{ oven.degrees }} degrees\n";
+
 #[test]
 fn a_renderer_of_its_own_needs_no_checkout() {
     let world = World::new();
@@ -348,6 +351,8 @@ fn a_renderer_of_its_own_needs_no_checkout() {
     let rolls = "[[source]]\nname = \"rolls\"\ntype = \"file\"\npath = \"rolls.csv\"\n\
                  [source.page]\nslug = \"slug\"\ntitle = \"{{ title }} for {{ slug }}\"\n";
     world.write("site/bakehouse.toml", world.read("site/bakehouse.toml") + rolls);
+    world.write("site/notes/oven.json", "{ \"degrees\": 240 }");
+    world.write("site/content/oven.md", OVEN);
     roles.publish("site", &[]).success();
     let origin = roles.origin();
     let edge = roles.edge(&[&origin]);
@@ -364,6 +369,7 @@ fn a_renderer_of_its_own_needs_no_checkout() {
     edge.wait_text("/", "rye=5");
     assert!(edge.get("/about/").has("Two ovens"));
     assert!(edge.get("/kaiser/").has("The Kaiser roll for kaiser"), "files that are rows are recorded too");
+    assert!(edge.get("/oven/").has("240 degrees"), "and so are those that a template reads");
 }
 
 #[test]
@@ -384,10 +390,13 @@ fn what_is_sent_to_an_origin_is_rendered_by_a_renderer() {
         all.extend(args);
         world.bake("site", &all).var("BAKE_API", &origin.address).var("BAKE_TOKEN", TOKEN).run()
     };
+    world.write("site/notes/oven.json", "{ \"degrees\": 240 }");
+    world.write("site/content/oven.md", OVEN);
     let published = publish(&[]).success().json();
     assert!(published["committed"]["seq"].as_u64().is_some(), "{published}");
     let edge = roles.edge(&[&origin]);
     assert!(edge.get("/about/").has("Two ovens"));
+    assert!(edge.get("/oven/").has("240 degrees"));
     world.write("site/content/about.md", site::page("About", "Rendered elsewhere."));
     publish(&["--wait"]).success();
     assert!(edge.get("/about/").has("Rendered elsewhere."));

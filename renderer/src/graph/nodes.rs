@@ -71,6 +71,12 @@ impl Nodes {
         self.slots.get_mut(id as usize)?.as_mut()
     }
 
+    /// Whether something holds a node.
+    pub(super) fn has(&self, node: &Node) -> bool {
+        let is_it = |id: &u32| self.slots[*id as usize].as_ref().is_some_and(|slot| slot.node == *node);
+        self.index.find(self.hasher.hash_one(node), is_it).is_some()
+    }
+
     /// None counts as different any more.
     pub(super) fn forget_changes(&mut self) {
         self.slots.iter_mut().flatten().for_each(|slot| slot.changed = false);
