@@ -104,8 +104,9 @@ pub struct Edge {
     pub(crate) is_ending: AtomicBool,
     /// Cancelled where a drain has to end at once.
     pub(crate) cut: CancellationToken,
-    /// What the kernel holds of responses.
+    /// What new connections may bring by themselves.
     pub(crate) unread: Unread,
+    /// What the kernel holds of responses.
     pub(crate) unsent: Arc<Unsent>,
 }
 
