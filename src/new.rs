@@ -124,7 +124,7 @@ fn site(folder: &Path, title: Option<String>, base_url: &str, today: Date) -> an
     ];
     for (path, text) in files {
         let file = folder.join(path);
-        if path != ".gitignore" || !file.exists() {
+        if path != ".gitignore" || file.symlink_metadata().is_err() {
             write(&file, &text)?;
         }
     }

@@ -334,8 +334,10 @@ pub fn is_of_database(name: &str) -> bool {
 /// Whether a file beside `content/` may be configuration or data: logs and the like are written there
 /// too, by this very process perhaps, and must not set off a publish each.
 fn may_be_source(name: &Path) -> bool {
-    const ENDINGS: [&str; 13] =
-        ["toml", "json", "yaml", "yml", "csv", "tsv", "md", "txt", "xml", "bib", "db", "sqlite", "sqlite3"];
+    const ENDINGS: [&str; 14] = [
+        "toml", "json", "yaml", "yml", "csv", "tsv", "md", "txt", "xml", "bib", "bibtex", "db", "sqlite",
+        "sqlite3",
+    ];
     name.extension().is_some_and(|e| ENDINGS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 

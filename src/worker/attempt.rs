@@ -60,7 +60,7 @@ impl Worker {
         let notice = batch.saved.map_or(Duration::ZERO, |at| at.elapsed().unwrap_or_default());
         let mut draft = self.begin(batch, request.plan).await?;
         let (config, sources) = self.sources(sent, batch.paths.as_ref()).await?;
-        if batch.trigger != Trigger::Manual {
+        if batch.trigger != Trigger::Manual || !batch.is_asked {
             self.refuse_nothing(&sources).await?;
         }
         self.follow(&config).await?;
@@ -73,7 +73,7 @@ impl Worker {
         let recording = Recorded {
             sources: sources.clone(),
             data: data.iter().map(|(name, _)| name.to_owned()).collect(),
-            files: files_of(&config, &sources),
+            files: files_of(&config),
         };
         let input = self.input(now, &config, &sources, data);
         let soon = batch.trigger == Trigger::Watch && !batch.whole;

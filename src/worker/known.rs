@@ -36,7 +36,7 @@ pub(super) struct Recorded {
     pub(super) sources: Sources,
     /// Names of the data of sources that were asked.
     pub(super) data: BTreeSet<String>,
-    /// Files of the sources that are files.
+    /// Files elsewhere that are recorded.
     pub(super) files: BTreeSet<String>,
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Batch {
     pub(super) hasty: Option<Trigger>,
     pub(super) fired: Vec<(Firing, oneshot::Sender<()>)>,
     pub(super) asked: Vec<Asked>,
+    /// Whether somebody asks for it, and not only for a try of before.
+    pub(super) is_asked: bool,
 }
 
 impl Batch {
@@ -72,6 +74,7 @@ impl Batch {
             called: BTreeSet::new(),
             fired: Vec::new(),
             asked: Vec::new(),
+            is_asked: false,
         };
         let (mut rank, mut hasty_rank) = (0, 0);
         for reason in reasons {
@@ -108,6 +111,7 @@ impl Batch {
                 Reason::Asked(asked) => {
                     batch.ask = Ask::All;
                     batch.asked.push(*asked);
+                    batch.is_asked = true;
                     (Trigger::Manual, 5)
                 }
             };
@@ -173,3 +177,17 @@ impl Postponed {
 /// How long after a save search indexes that were left out are published, and how long at most where saves go on.
 const POSTPONED: Duration = Duration::from_millis(300);
 const POSTPONED_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_try_of_what_somebody_asked_for_is_not_asked_for() {
+        let again = Batch::of(Vec::new(), Some(Trigger::Manual));
+        assert!(again.trigger == Trigger::Manual && !again.is_asked);
+        let asked = Asked { request: PublishRequest::default(), sources: None, answer: oneshot::channel().0 };
+        let asked = Batch::of(vec![Reason::Asked(Box::new(asked))], None);
+        assert!(asked.trigger == Trigger::Manual && asked.is_asked);
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use renderer::{CONFIG_NAMES, SourceFile, Sources, data};
+use renderer::{SourceFile, Sources, data};
 
 use super::known::Recorded;
 use super::stop::Stop;
@@ -53,7 +53,7 @@ pub(super) fn hand_over(
     let Recorded { sources, data, files } = recording;
     let changes = sources.changes_since(&before.sources);
     let changes = changes.into_iter().filter(|(path, _)| is_published(path));
-    // Files elsewhere are recorded because the configuration names them, which may be new.
+    // Files elsewhere are recorded because the configuration names them or something asked for them, which may be new.
     let elsewhere = files.union(&before.files).filter(|path| !is_published(path));
     let elsewhere = elsewhere.map(|path| {
         let file = sources.get(path).filter(|_| files.contains(path));
@@ -64,8 +64,15 @@ pub(super) fn hand_over(
             sink.remove_source(path).map_err(Stop::of)?;
             continue;
         };
-        let failed = |e| Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}"));
-        let digest = file.digest().map_err(failed)?;
+        let digest = match file.digest() {
+            Ok(digest) => digest,
+            Err(error) if !is_published(path) => {
+                // What asked for it did without.
+                tracing::warn!(path, %error, "a file beside the site's folders cannot be read, and is not recorded");
+                continue;
+            }
+            Err(e) => return Err(Stop::passing(anyhow::anyhow!("`{path}` cannot be read: {e}"))),
+        };
         let (sources, name) = (sources.clone(), path.to_owned());
         let read = move || sources.get(&name).ok_or(std::io::ErrorKind::NotFound)?.read();
         sink.source_with(path, digest.into(), read).map_err(Stop::of)?;
@@ -80,17 +87,17 @@ pub(super) fn hand_over(
 }
 
 /// The files that a release is rendered from, and is recorded with: what lies in a site's own folders, the configuration
-/// beside them, and files elsewhere that it, a template or a content names.
+/// beside them, and files elsewhere that a source of data, a template or a content names.
 pub fn published_sources<'a>(
     sources: &'a Sources,
     config: &Config,
 ) -> impl Iterator<Item = (&'a str, &'a SourceFile)> {
-    let files = &files_of(config, sources) | &named(sources);
+    let files = &files_of(config) | &named(sources);
     sources.iter().filter(move |(path, _)| is_published(path) || files.contains(*path))
 }
 
-/// Files elsewhere that stand in quotes in a template, or in a content that is one, as in `load_data(path="prices.json")`:
-/// whoever sends sources has not rendered them, and cannot know what was read.
+/// Files elsewhere that stand in quotes in a template, in a content that is one, or in front matter, as in
+/// `load_data(path="prices.json")`: whoever sends sources has not rendered them, and cannot know what was read.
 fn named(sources: &Sources) -> BTreeSet<String> {
     if sources.iter().all(|(path, _)| is_published(path)) {
         return BTreeSet::new();
@@ -102,20 +109,25 @@ fn named(sources: &Sources) -> BTreeSet<String> {
         }
         None => false,
     };
-    let texts = sources.iter().filter(|(path, _)| may_name(path)).map(|(_, file)| text_of(file));
-    let templates = texts.filter(|text| text.contains("{{") || text.contains("{%"));
-    templates.flat_map(|text| quoted(&text, sources)).collect()
+    let texts = sources.iter().filter(|(path, _)| may_name(path)).filter_map(|(path, file)| {
+        // What cannot be read is said by whoever renders it.
+        let text = String::from_utf8_lossy(&file.read().ok()?).into_owned();
+        let is_template = !path.ends_with(".md") || text.contains("{{") || text.contains("{%");
+        Some(if is_template { text } else { front_matter(&text).to_owned() })
+    });
+    texts.flat_map(|text| quoted(&text, sources)).collect()
 }
 
-/// Files elsewhere that the configuration names: those that sources of data are, and others in quotes.
-pub(super) fn files_of(config: &Config, sources: &Sources) -> BTreeSet<String> {
-    let rows = config.source.iter().filter_map(|source| Some(source.file()?.path.clone()));
-    let texts = CONFIG_NAMES.iter().filter_map(|name| sources.get(name)).map(text_of);
-    rows.chain(texts.flat_map(|text| quoted(&text, sources))).collect()
+/// A text up to the end of its front matter, or nothing of it.
+fn front_matter(text: &str) -> &str {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let Some(mark) = ["+++", "---"].into_iter().find(|mark| text.starts_with(mark)) else { return "" };
+    text[mark.len()..].find(&format!("\n{mark}")).map_or("", |end| &text[..mark.len() + end])
 }
 
-fn text_of(file: &SourceFile) -> String {
-    String::from_utf8_lossy(&file.read().unwrap_or_default()).into_owned()
+/// Files elsewhere that sources of data are.
+pub(super) fn files_of(config: &Config) -> BTreeSet<String> {
+    config.source.iter().filter_map(|source| Some(source.file()?.path.clone())).collect()
 }
 
 /// The files elsewhere that stand in quotes in a text.
@@ -140,10 +152,11 @@ mod tests {
     #[test]
     fn files_elsewhere_are_sent_where_they_are_named() {
         let files = [
-            ("zola.toml", "[markdown.highlighting]\nextra_themes = [\"colours/mine.json\"]"),
-            ("colours/mine.json", ""),
+            ("zola.toml", "[extra]\nkey = \"keys/deploy.pem\""),
+            ("keys/deploy.pem", ""),
             ("content/a.md", "{{ load_data(path=\"/notes/oven.json\") }}"),
-            ("content/b.md", "This is \"notes/mentioned.json\"."),
+            ("content/b.md", "+++\nextra.data = \"notes/rye.json\"\n+++\nThis is \"notes/mentioned.json\"."),
+            ("notes/rye.json", ""),
             ("themes/t/templates/page.html", "{% set x = load_data(path='rates.csv') %}"),
             ("notes/oven.json", ""),
             ("notes/mentioned.json", ""),
@@ -157,9 +170,6 @@ mod tests {
         let (config, _) = Config::despite(rolls);
         let sent =
             published_sources(&sources, &config).map(|(path, _)| path).filter(|path| !is_published(path));
-        assert_eq!(
-            sent.collect::<Vec<_>>(),
-            ["colours/mine.json", "notes/oven.json", "rates.csv", "rolls.csv"]
-        );
+        assert_eq!(sent.collect::<Vec<_>>(), ["notes/oven.json", "notes/rye.json", "rates.csv", "rolls.csv"]);
     }
 }

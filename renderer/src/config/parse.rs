@@ -162,9 +162,10 @@ impl Config {
             |value: &str| text.find(&format!("\"{value}\"")).or_else(|| text.find(&format!("'{value}'")));
         for code in self.languages.keys().chain([&self.default_language]).filter(|code| !is_code(code)) {
             let wrong = Diagnostic::in_file(path, format!("`{code}` is no code of a language"));
-            let at = text.find(&format!("[languages.{code}")).map(|at| at + "[languages.".len());
+            let table = ["]", "."].map(|end| text.find(&format!("[languages.{code}{end}")));
+            let at = table.into_iter().flatten().min().map(|at| at + "[languages.".len());
             let wrong = wrong.hint("write one such as `en`, `pt-BR` or `zh-Hant`");
-            errors.push(match written(code).or(at) {
+            errors.push(match at.or_else(|| written(code)) {
                 Some(at) => wrong.at(text, at),
                 None => wrong,
             });

@@ -94,12 +94,12 @@ pub(super) fn of(message: &str, text: &str, at: usize) -> Option<Slip> {
             word @ ("else" | "elif") => match open(&text[..at]).pop() {
                 Some((_, open)) => Slip {
                     at,
-                    message: Some(format!("`{word}` belongs to an `if`: what is open is `{open}`")),
+                    message: Some(format!("`{word}` belongs to {}: what is open is `{open}`", owner(word))),
                     hint: format!("write {{% end{open} %}} before it"),
                 },
                 None => Slip {
                     at,
-                    message: Some(format!("`{word}` belongs to an `if`, and none is open")),
+                    message: Some(format!("`{word}` belongs to {}, and none is open", owner(word))),
                     hint: "remove it, or write {% if … %} before".into(),
                 },
             },
@@ -221,6 +221,11 @@ fn open(text: &str) -> Vec<(usize, &str)> {
     open
 }
 
+/// What a tag in the middle of a block stands in.
+fn owner(word: &str) -> &'static str {
+    if word == "else" { "an `if` or a `for`" } else { "an `if`" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +279,7 @@ mod tests {
         let alone = said("unknown tag", "x{% else %}", "else");
         assert_eq!(
             alone,
-            "4 Some(\"`else` belongs to an `if`, and none is open\") remove it, or write {% if … %} before"
+            "4 Some(\"`else` belongs to an `if` or a `for`, and none is open\") remove it, or write {% if … %} before"
         );
         let within = said("unknown tag", "{% if a %}{% filter upper %}{% elif b %}", "elif");
         assert!(within.ends_with("write {% endfilter %} before it"), "{within}");
