@@ -39,7 +39,7 @@ const FULL_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// ask for much and read nothing 85.
 const ACCEPTED_BYTES: usize = 80 << 10;
 /// The part of the connections that may be open which are accepted however little memory is left.
-const ACCEPTED_PART: usize = 8;
+const ACCEPTED_PART: usize = 32;
 /// While there is none, between two looks whether there is.
 const SHORT_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Steps of a thread's own connections to one for what others bring it: with tokio's 31, new connections of a busy thread waited
