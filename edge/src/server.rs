@@ -126,10 +126,8 @@ async fn serve_until(
             continue;
         }
         let crowded = edge.unsent.is_crowded(settings.memory_bytes_max);
-        if is_crowded.replace(crowded) != Some(crowded)
-            && let Err(error) = unread::settle(&listener, crowded)
-        {
-            tracing::debug!(%error, "what the kernel takes of new clients could not be bounded");
+        if is_crowded.replace(crowded) != Some(crowded) {
+            unread::settle(&listener, crowded);
         }
         // What is there at once has waited while there was no room.
         let waited = if is_full { workers.accept(&listener).now_or_never() } else { None };
@@ -301,18 +299,42 @@ mod tests {
     use super::*;
     use crate::{EdgeConfig, Mode};
 
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// An edge that serves.
+    struct Serving {
+        edge: Arc<Edge>,
+        address: SocketAddr,
+        stop: CancellationToken,
+        served: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    impl Serving {
+        async fn start(upstream: SocketAddr, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+            let urls = vec![format!("http://{upstream}")];
+            let mut config = EdgeConfig::new(Mode::Upstream { urls }, "test");
+            change(&mut config);
+            let stop = CancellationToken::new();
+            let edge = Edge::start(config, None, stop.clone()).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let shutdown = Box::pin(stop.clone().cancelled_owned());
+            let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+            Self { edge, address, stop, served }
+        }
+
+        async fn end(self) {
+            self.stop.cancel();
+            self.served.await.unwrap().unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn where_memory_is_short_who_is_silent_goes_and_who_comes_waits() {
-        const SOON: Duration = Duration::from_secs(20);
-        let stop = CancellationToken::new();
-        let mut config = EdgeConfig::new(Mode::Upstream { urls: vec!["http://127.0.0.1:1".into()] }, "test");
         let most = 16;
-        config.settings.limits.connections_max = most;
-        let edge = Edge::start(config, None, stop.clone()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = Box::pin(stop.clone().cancelled_owned());
-        let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+        let nowhere = ([127, 0, 0, 1], 1).into();
+        let serving = Serving::start(nowhere, |config| config.settings.limits.connections_max = most).await;
+        let (edge, address) = (Arc::clone(&serving.edge), serving.address);
         let connections = async |count: usize| {
             while edge.unsent.connections() != count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -336,26 +358,18 @@ mod tests {
         let more = TcpStream::connect(address).await.unwrap();
         tokio::time::timeout(SOON, connections(2)).await.unwrap();
         drop((late, more));
-        stop.cancel();
-        served.await.unwrap().unwrap();
+        serving.end().await;
     }
 
     #[tokio::test]
     async fn large_heads_wait_for_memory_and_content_does_not() {
-        const SOON: Duration = Duration::from_secs(20);
-        let stop = CancellationToken::new();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let urls = vec![format!("http://{}", upstream.local_addr().unwrap())];
-        let mut config = EdgeConfig::new(Mode::Upstream { urls }, "test");
         // So little that each connection counts as one of many.
-        config.settings.memory_bytes_max = 8 << 20;
-        let edge = Edge::start(config, None, stop.clone()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = Box::pin(stop.clone().cancelled_owned());
-        let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+        let little = |config: &mut EdgeConfig| config.settings.memory_bytes_max = 8 << 20;
+        let serving = Serving::start(upstream.local_addr().unwrap(), little).await;
+        let edge = Arc::clone(&serving.edge);
         edge.store.books().measure(0, 0);
-        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut client = TcpStream::connect(serving.address).await.unwrap();
         let large = "y".repeat(20 << 10);
         let content = vec![b'z'; 300 << 10];
         let head =
@@ -385,30 +399,22 @@ mod tests {
         tokio::time::timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 204");
         drop(client);
-        stop.cancel();
-        served.await.unwrap().unwrap();
+        serving.end().await;
     }
 
     #[tokio::test]
     async fn where_memory_is_short_who_sends_what_nobody_takes_goes() {
-        const SOON: Duration = Duration::from_secs(20);
-        let stop = CancellationToken::new();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let urls = vec![format!("http://{}", upstream.local_addr().unwrap())];
-        let edge = Edge::start(EdgeConfig::new(Mode::Upstream { urls }, "test"), None, stop.clone()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let shutdown = Box::pin(stop.clone().cancelled_owned());
-        let served = tokio::spawn(serve(listener, Arc::clone(&edge), shutdown));
+        let serving = Serving::start(upstream.local_addr().unwrap(), |_| {}).await;
+        let mut client = TcpStream::connect(serving.address).await.unwrap();
         client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n").await.unwrap();
         let sending = async { while client.write_all(&[b'z'; 64 << 10]).await.is_ok() {} };
         let mut sending = std::pin::pin!(sending);
         let taken = tokio::time::timeout(Duration::from_secs(2), &mut sending);
         assert!(taken.await.is_err(), "it ends though there is memory");
-        edge.store.books().measure(usize::MAX, 0);
+        serving.edge.store.books().measure(usize::MAX, 0);
         tokio::time::timeout(SOON, sending).await.unwrap();
-        stop.cancel();
-        served.await.unwrap().unwrap();
+        serving.end().await;
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tera::{Map, Value};
 
+use crate::data_file::Refused;
 use crate::value::{self, key, owned_key};
 
 /// Parses a bibliography.
@@ -13,7 +14,7 @@ use crate::value::{self, key, owned_key};
 ///
 /// # Errors
 /// What is not closed, what has no value, and values of more than a mebibyte.
-pub(crate) fn parse(text: &str) -> Result<Value, String> {
+pub(crate) fn parse(text: &str) -> Result<Value, Refused> {
     let mut parser = Parser { text, at: 0, variables: HashMap::new() };
     let (mut preambles, mut comments, mut entries, mut variables) = (vec![], vec![], vec![], Map::new());
     loop {
@@ -90,8 +91,8 @@ impl<'a> Parser<'a> {
         self.at += self.rest().len() - self.rest().trim_start().len();
     }
 
-    fn wrong(&self, problem: &str) -> String {
-        format!("{problem} in line {}", self.text[..self.at].matches('\n').count() + 1)
+    fn wrong(&self, problem: &str) -> Refused {
+        Refused::at(problem, self.text[..self.at].matches('\n').count() + 1, 1)
     }
 
     fn until(&mut self, end: char) -> &'a str {
@@ -109,7 +110,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
+    fn expect(&mut self, wanted: char) -> Result<(), Refused> {
         self.skip();
         if self.peek() != Some(wanted) {
             return Err(self.wrong(&format!("`{wanted}` is missing")));
@@ -119,7 +120,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What is between the brace here and the one that closes it.
-    fn balanced(&mut self, close: char) -> Result<&'a str, String> {
+    fn balanced(&mut self, close: char) -> Result<&'a str, Refused> {
         let open = if close == ')' { '(' } else { '{' };
         let mut depth = 0_usize;
         for (i, c) in self.rest().char_indices() {
@@ -137,7 +138,7 @@ impl<'a> Parser<'a> {
         Err(self.wrong("a brace is not closed"))
     }
 
-    fn quoted(&mut self) -> Result<&'a str, String> {
+    fn quoted(&mut self) -> Result<&'a str, Refused> {
         let mut depth = 0_usize;
         for (i, c) in self.rest().char_indices().skip(1) {
             match c {
@@ -155,7 +156,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A number; or texts and variables, put together by `#`. None where one of these is not defined.
-    fn value(&mut self) -> Result<Option<String>, String> {
+    fn value(&mut self) -> Result<Option<String>, Refused> {
         let mut whole = Some(String::new());
         let mut is_first = true;
         loop {
@@ -186,7 +187,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn entry(&mut self, kind: &str, close: char) -> Result<Value, String> {
+    fn entry(&mut self, kind: &str, close: char) -> Result<Value, Refused> {
         self.skip();
         let length = self.rest().find([',', close]).unwrap_or(self.rest().len());
         let citation = self.rest()[..length].trim_end();
@@ -269,15 +270,22 @@ Another comment!
         insta::assert_snapshot!(tags("a = v, b = \"x\" # none, c = \"x\" # 2, month = Jan, year = 2026"), @r#"[{"entry_type": "PhdThesis", "citation_key": "k", "tags": {"year": "2026"}}]}"#);
         let doubled: String =
             (1..40).map(|n| format!("@string{{v{n} = v{m} # v{m}}}\n", m = n - 1)).collect();
-        let error = parse(&format!("@string{{v0 = \"twenty letters or so\"}}\n{doubled}")).unwrap_err();
-        assert_eq!(error, "a value has more than a mebibyte in line 17");
+        let error =
+            parse(&format!("@string{{v0 = \"twenty letters or so\"}}\n{doubled}")).unwrap_err().to_string();
+        assert_eq!(error, "a value has more than a mebibyte at line 17 column 1");
     }
 
     #[test]
     fn what_is_wrong_has_a_line() {
-        assert_eq!(parse("\n@book{k, a = {b").unwrap_err(), "a brace is not closed in line 2");
-        assert_eq!(parse("@preamble{b}").unwrap_err(), "a variable is not defined in line 1");
+        assert_eq!(
+            parse("\n@book{k, a = {b").unwrap_err().to_string(),
+            "a brace is not closed at line 2 column 1"
+        );
+        assert_eq!(
+            parse("@preamble{b}").unwrap_err().to_string(),
+            "a variable is not defined at line 1 column 1"
+        );
         assert!(parse("@book k").is_err());
-        assert_eq!(parse("@book{k a = {b}}").unwrap_err(), "`,` is missing in line 1");
+        assert_eq!(parse("@book{k a = {b}}").unwrap_err().to_string(), "`,` is missing at line 1 column 1");
     }
 }

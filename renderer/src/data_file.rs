@@ -38,7 +38,7 @@ impl From<String> for Refused {
 }
 
 impl Refused {
-    fn at(message: impl Into<String>, line: usize, column: usize) -> Self {
+    pub(crate) fn at(message: impl Into<String>, line: usize, column: usize) -> Self {
         Self { message: message.into(), place: Some((line, column)) }
     }
 
@@ -94,13 +94,7 @@ pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, Refused> {
             Ok(value::map(map))
         }
         "xml" => xml(text(bytes)?),
-        "bibtex" => {
-            let refused = |error: String| match error.rsplit_once(" in line ") {
-                Some((message, line)) => Refused::at(message, line.parse().unwrap_or(1), 1),
-                None => error.into(),
-            };
-            crate::bibtex::parse(text(bytes)?).map_err(refused)
-        }
+        "bibtex" => crate::bibtex::parse(text(bytes)?),
         _ => Ok(Value::from(text(bytes)?)),
     }
 }

@@ -19,6 +19,12 @@ pub(crate) use date::Date;
 pub(crate) use split::{Format, Place, point, split, values};
 pub(crate) use typed::{in_words, page, section, unknown_key};
 
+/// The text of a content's front matter; none where there is none, or it does not end.
+pub fn front_matter(text: &str) -> Option<&str> {
+    let (_, matter, _) = split("", text).ok()?.matter?;
+    Some(matter)
+}
+
 /// The front matter of a page.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct PageMatter {

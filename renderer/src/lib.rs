@@ -64,6 +64,7 @@ mod whole;
 pub use blocks::{BlockStore, PACKS_BYTES_MAX, Pack, Stored};
 pub use config::{CONFIG_NAMES, config_errors};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Errors};
+pub use front_matter::front_matter;
 pub use graph::Explanation;
 pub use images::{ImageFormat, ImageOptions};
 pub use library::dated_name;

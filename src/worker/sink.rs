@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use renderer::{SourceFile, Sources, data};
+use renderer::{SourceFile, Sources, data, front_matter};
 
 use super::known::Recorded;
 use super::stop::Stop;
@@ -113,16 +113,9 @@ fn named(sources: &Sources) -> BTreeSet<String> {
         // What cannot be read is said by whoever renders it.
         let text = String::from_utf8_lossy(&file.read().ok()?).into_owned();
         let is_template = !path.ends_with(".md") || text.contains("{{") || text.contains("{%");
-        Some(if is_template { text } else { front_matter(&text).to_owned() })
+        if is_template { Some(text) } else { front_matter(&text).map(str::to_owned) }
     });
     texts.flat_map(|text| quoted(&text, sources)).collect()
-}
-
-/// A text up to the end of its front matter, or nothing of it.
-fn front_matter(text: &str) -> &str {
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    let Some(mark) = ["+++", "---"].into_iter().find(|mark| text.starts_with(mark)) else { return "" };
-    text[mark.len()..].find(&format!("\n{mark}")).map_or("", |end| &text[..mark.len() + end])
 }
 
 /// Files elsewhere that sources of data are.

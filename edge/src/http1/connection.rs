@@ -487,7 +487,7 @@ impl Incoming<'_> {
             };
             *self.served += 1;
             if *self.served == 1 {
-                self.place.is_asked();
+                self.place.has_come();
             }
             let head = match head {
                 Ok(head) => head,

@@ -21,7 +21,7 @@ use tokio::{net::TcpStream, task::AbortHandle};
 
 use super::{
     connection::READ_BYTES,
-    unread::{self, FRESH_BYTES, NARROW_FRESH_BYTES, READ_BYTES_NARROW},
+    unread::{self, FRESH_BYTES, READ_BYTES_NARROW},
     unsent::{self, Bound, Unsent},
     writer::PROGRESS_BYTES_MIN,
 };
@@ -539,9 +539,7 @@ impl Deadlines {
                 match (entry.queue.stuck_since(now), entry.slot.silent_since(now)) {
                     (Some(since), _) => stalled.push((since, index)),
                     (None, Some(_)) if draining => entry.waker.iter().for_each(Waker::wake_by_ref),
-                    (None, Some(since)) if is_short || (is_waited_for && !since.0) => {
-                        silent.push((since, index))
-                    }
+                    (None, Some(since)) if is_short || is_waited_for => silent.push((since, index)),
                     _ => {}
                 }
             }
@@ -693,36 +691,35 @@ impl Place {
     /// Notes what its client may bring before it has asked for something. Where there are many connections, has the kernel take
     /// little of that. Returns what it has taken by then, in bytes of memory.
     pub(crate) fn begins(&self, stream: &TcpStream) -> usize {
-        let is_wide = !unread::is_narrow(stream).unwrap_or(false);
-        let bytes = if is_wide { FRESH_BYTES } else { NARROW_FRESH_BYTES };
+        let bytes = unread::fresh_bytes(stream);
         self.fresh_bytes.store(bytes, Ordering::Relaxed);
         self.all.edge.unread.comes(bytes);
         if !self.is_narrow() {
             return 0;
         }
-        if is_wide {
-            told(unread::narrow(stream));
+        if bytes == FRESH_BYTES {
+            unread::narrow(stream);
         }
         buffers(stream.as_fd()).received
     }
 
-    /// Has the kernel take more of content that is wanted, until [`Self::settle`].
+    /// Has the kernel take more of content that is wanted, until [`Self::narrow`].
     pub(super) fn widen(&self, stream: &TcpStream) {
         if self.is_narrow() && !self.is_widened.swap(true, Ordering::Relaxed) {
-            told(unread::widen(stream));
+            unread::widen(stream);
         }
     }
 
     /// The content has come.
-    pub(super) fn settle(&self, stream: &TcpStream) {
+    pub(super) fn narrow(&self, stream: &TcpStream) {
         if self.is_widened.swap(false, Ordering::Relaxed) {
-            told(unread::narrow(stream));
+            unread::narrow(stream);
         }
     }
 
-    /// Something was asked.
-    pub(super) fn is_asked(&self) {
-        self.all.edge.unread.has_asked(self.fresh_bytes.swap(0, Ordering::Relaxed));
+    /// Something was asked, or nothing will be.
+    pub(super) fn has_come(&self) {
+        self.all.edge.unread.came(self.fresh_bytes.swap(0, Ordering::Relaxed));
     }
 
     /// Has the kernel take more of a file than the bound, where that may be; in any case until [`Self::lower`].
@@ -759,16 +756,9 @@ impl Place {
     }
 }
 
-/// Says where the system refuses a bound.
-fn told(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "what the kernel takes of a client could not be bounded");
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
-        self.is_asked();
+        self.has_come();
         let entry = self.all.entries().try_remove(self.index);
         let unsent = &self.all.edge.unsent;
         if let Some(entry) = entry {

@@ -148,7 +148,7 @@ impl Exchange<'_, '_> {
             // An upstream may answer and still take the rest.
             transfer.finish(self.reader, self.buffer, self.place).await;
         }
-        self.place.settle(self.reader.as_ref());
+        self.place.narrow(self.reader.as_ref());
         // Idle begins when the response has been written.
         self.place.slot.reads(Reading::Idle);
         Ok(if keep_alive && transfer.settle(self.buffer) { Next::Request } else { Next::Linger })
