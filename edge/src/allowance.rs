@@ -10,14 +10,16 @@ use tokio::sync::Notify;
 
 use crate::turns::{Counted, TURN_BYTES};
 
-/// Of what was allowed, this part is thought to have been taken each time that the memory is measured: half of it after a quarter of
+/// Of what was allowed, this part is thought to have been taken each time that the memory is measured: half of it after a seventh of
 /// a second.
-const PENDING_PART: usize = 8;
+const PENDING_PART: usize = 5;
 
 /// An allowance, renewed each time that the memory is measured; without an end where nobody does.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     left: AtomicIsize,
+    /// What is known to have been taken since, by those who had not to ask, in bytes.
+    drawn: AtomicIsize,
     last: Mutex<Last>,
     renewed: Notify,
     waiting: Arc<AtomicUsize>,
@@ -37,6 +39,7 @@ impl Default for Allowance {
     fn default() -> Self {
         Self {
             left: AtomicIsize::new(isize::MAX),
+            drawn: AtomicIsize::new(0),
             last: Mutex::new(Last { allowed: isize::MAX, pending: 0 }),
             renewed: Notify::new(),
             waiting: Arc::default(),
@@ -57,7 +60,16 @@ impl Allowance {
 
     /// Bytes that are left of it.
     pub(crate) fn left(&self) -> usize {
-        usize::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(0)
+        let left = self.left.load(Ordering::Relaxed).saturating_sub(self.drawn.load(Ordering::Relaxed));
+        usize::try_from(left).unwrap_or(0)
+    }
+
+    /// Somebody was known to take `before` bytes of the memory, and takes so many now: until it is measured, that is not left to
+    /// others.
+    pub(crate) fn draws(&self, before: usize, bytes: usize) {
+        let more =
+            isize::try_from(bytes).unwrap_or(isize::MAX) - isize::try_from(before).unwrap_or(isize::MAX);
+        self.drawn.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Takes so many bytes, as the last one more than are left; `false`: none are.
@@ -86,6 +98,7 @@ impl Allowance {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = last.allowed.saturating_sub(self.left.load(Ordering::Relaxed));
         last.pending = last.pending - last.pending / PENDING_PART + usize::try_from(taken).unwrap_or(0);
+        self.drawn.store(0, Ordering::Relaxed);
         let allowed = room.saturating_sub(last.pending) / 2;
         last.allowed = isize::try_from(allowed).unwrap_or(isize::MAX);
         self.left.store(last.allowed, Ordering::Relaxed);
@@ -106,16 +119,32 @@ mod tests {
         assert_eq!(taken(), 1_000, "nobody has measured anything");
         allowance.renew(1 << 40);
         for (room, expected) in [
-            // What was taken by then counts at first, and an eighth less each time after.
-            (12_000, 163),
-            (12_000, 136),
-            (12_000, 126),
+            // What was taken by then counts at first, and a fifth less each time after.
+            (12_000, 200),
+            (12_000, 180),
+            (12_000, 174),
             (0, 0),
-            (12_000, 182),
+            (12_000, 258),
         ] {
             allowance.renew(room);
             assert_eq!(taken(), expected, "{room}");
         }
+    }
+
+    #[test]
+    fn what_is_seen_to_be_taken_is_left_to_nobody_until_it_is_measured() {
+        let allowance = Allowance::default();
+        allowance.renew(2_000);
+        assert_eq!(allowance.left(), 1_000);
+        allowance.draws(0, 900);
+        assert_eq!(allowance.left(), 100);
+        allowance.draws(900, 1_200);
+        assert!(allowance.left() == 0 && !allowance.take(1));
+        allowance.draws(1_200, 400);
+        assert!(allowance.left() == 600 && allowance.take(1));
+        // The measurement knows of it.
+        allowance.renew(2_000);
+        assert_eq!(allowance.left(), 999);
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,6 +99,11 @@ impl Books {
         self.passes(SHORT_PART)
     }
 
+    /// The same, or nothing is left to those who come until the memory is measured again.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.is_short() || self.allowance.left() == 0
+    }
+
     /// Whether so much is in passing that large bodies had better not be stored: those of slow clients would take the place of
     /// all else, and be of use to nobody.
     pub(crate) fn is_crowded(&self) -> bool {
@@ -170,11 +175,13 @@ impl Books {
     /// Somebody is being sent the content of a copy of so many bytes.
     pub(crate) fn is_read(&self, bytes: usize) {
         self.passing.fetch_add(bytes, Ordering::AcqRel);
+        self.allowance.draws(0, bytes);
     }
 
     /// The last who was has it.
     pub(crate) fn is_unread(&self, bytes: usize) {
         self.passing.fetch_sub(bytes, Ordering::AcqRel);
+        self.allowance.draws(bytes, 0);
     }
 
     fn take(&self, bytes: usize) {
@@ -193,18 +200,25 @@ impl Books {
 pub(crate) struct Reservation {
     store: Arc<Store>,
     bytes: usize,
+    /// Whether what it takes is in use already: until the memory is measured, it is not left to others.
+    is_used: bool,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.store.books().give(self.bytes);
+        self.hold(0);
     }
 }
 
 impl Reservation {
     /// None yet.
     pub(crate) fn new(store: &Arc<Store>) -> Self {
-        Self { store: Arc::clone(store), bytes: 0 }
+        Self { store: Arc::clone(store), bytes: 0, is_used: false }
+    }
+
+    /// None yet, of what is used as it is taken.
+    pub(crate) fn of_used(store: &Arc<Store>) -> Self {
+        Self { store: Arc::clone(store), bytes: 0, is_used: true }
     }
 
     /// Bytes that it has taken.
@@ -213,8 +227,8 @@ impl Reservation {
     }
 
     /// Whether it had better do with little.
-    pub(crate) fn is_short(&self) -> bool {
-        self.store.books().is_short()
+    pub(crate) fn is_tight(&self) -> bool {
+        self.store.books().is_tight()
     }
 
     /// Whether a large body had better not be stored.
@@ -228,14 +242,21 @@ impl Reservation {
             self.grow(bytes - self.bytes);
         } else {
             self.store.books().give(self.bytes - bytes);
-            self.bytes = bytes;
+            self.becomes(bytes);
         }
     }
 
     /// Takes more; `false` where that many bytes are not to be had.
     pub(crate) fn grow(&mut self, more: usize) -> bool {
         self.store.books().take(more);
-        self.bytes += more;
+        self.becomes(self.bytes + more);
         self.store.make_room()
+    }
+
+    fn becomes(&mut self, bytes: usize) {
+        if self.is_used {
+            self.store.books().allowance().draws(self.bytes, bytes);
+        }
+        self.bytes = bytes;
     }
 }

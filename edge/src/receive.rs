@@ -63,7 +63,7 @@ impl Edge {
         let Receiving { key, fill, digest, .. } = what;
         let guard = EndOnDrop(fill);
         let object_bytes_max = self.object_bytes_max();
-        let mut memory = self.store.reservation();
+        let mut memory = Reservation::of_used(&self.store);
         let mut is_kept = true;
         let mut hasher = digest.map(|_| blake3::Hasher::new());
         let mut total = what.beginning as u64;
@@ -298,7 +298,7 @@ impl Edge {
         ));
         let Some(reader) = fill.reader(0, None) else { return OutBody::empty() };
         fill.stream_only();
-        let memory = self.store.reservation();
+        let memory = Reservation::of_used(&self.store);
         self.tasks.spawn(async move { pump(&fill, memory, source, digest).await });
         OutBody::Fill(reader)
     }
@@ -307,7 +307,7 @@ impl Edge {
 /// Waits until the slowest reader has caught up, and holds memory for what it has yet to read and so much more; `false`:
 /// nobody reads.
 async fn room(fill: &Fill, memory: &mut Reservation, more: usize) -> bool {
-    let is_read = fill.room(memory.is_short()).await;
+    let is_read = fill.room(memory.is_tight()).await;
     if is_read {
         memory.hold(fill.held() + more);
     }

@@ -38,7 +38,7 @@ pub(crate) const CACHE_NAME: &str = "Bakehouse";
 /// costs less than for one after the other.
 const FIELDS_TOLD: usize = 5;
 /// What a client is told to wait before it asks an edge that is not ready again, in seconds.
-const RETRY_AFTER_SECONDS: u32 = 1;
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// A response on its way to a client.
 #[derive(Debug)]

@@ -22,6 +22,9 @@ use crate::{books::Reservation, error::EdgeError, store::Store};
 /// told of the answer, and the buffers of its connection. One that waits for its response was seen to take 25 KiB, one whose
 /// response a slow client holds up as much, and up to 64 KiB that the kernel has received meanwhile.
 pub(crate) const TURN_BYTES: usize = 96 << 10;
+/// What a request takes that is not answered at once, in bytes, beside its turn and what the kernel holds of its response: 13 KiB were
+/// seen, and what came behind it.
+const ADMITTED_BYTES: usize = 16 << 10;
 /// What a head takes until it has been sent, as often as it is large: as it came, as it goes out, and in the kernel.
 const HEAD_COPIES: usize = 3;
 /// The part of the memory that all turns may take.
@@ -79,10 +82,7 @@ impl Turns {
             if books.short_bytes() > 0 {
                 return Err(no_turn(Duration::ZERO));
             }
-            let _one = Counted::one(&self.waiting);
-            if timeout_at(end, books.allowance().renewed()).await.is_err() {
-                return Err(no_turn(self.wait_max));
-            }
+            self.renewed(end).await?;
         }
         let free = self.free.load_full();
         let permits = u32::try_from(count.min(TURNS_MIN)).unwrap_or(1);
@@ -94,6 +94,25 @@ impl Turns {
         memory.grow(bytes);
         let counted = Counted::one(&self.under_way);
         Ok(Arc::new(Turn { _permit: permit, _memory: memory, _counted: counted }))
+    }
+
+    /// Waits until there is memory for one more request that is not answered at once, whoever answers it.
+    ///
+    /// # Errors
+    /// Where there is none in time.
+    pub(crate) async fn admit(&self) -> Result<(), EdgeError> {
+        let end = Instant::now() + self.wait_max;
+        while !self.store.books().allowance().take(ADMITTED_BYTES) {
+            self.renewed(end).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until more memory is allowed, until `end`.
+    async fn renewed(&self, end: Instant) -> Result<(), EdgeError> {
+        let _one = Counted::one(&self.waiting);
+        let renewed = timeout_at(end, self.store.books().allowance().renewed()).await;
+        renewed.map_err(|_| no_turn(self.wait_max))
     }
 
     async fn wait(

@@ -34,11 +34,12 @@ use crate::{
     clock,
     error_page::error_page,
     hit::{Rest, Sent},
+    inbound,
     metrics::count,
     observe::{Kept, Observation, request_id_value},
     policy::same_origin::Scheme,
     proxy_protocol::{self, PROXY_HEADER_BYTES_MAX, Parsed},
-    respond::Response,
+    respond::{RETRY_AFTER_SECONDS, Response},
 };
 
 /// Bytes of one read of heads.
@@ -165,23 +166,34 @@ async fn converse(
         let (mut reader, half) = stream.split();
         let mut writer = Writer::new(half, place);
         let mut reading = Incoming { edge, place, client, served: &mut served };
-        let next = match reading.next(&mut reader, &writer, &mut buffer).await? {
-            None => return Ok(()),
-            Some(Event::More) => continue,
-            Some(Event::Close) => Next::Linger,
-            Some(Event::Rest(rest, observation, keep_alive)) => {
+        let Some(mut event) = reading.next(&mut reader, &writer, &mut buffer).await? else { return Ok(()) };
+        if let Event::Request(request) = &event
+            && place.is_narrow()
+        {
+            place.slot.rests();
+            // What has come after it is not needed for long.
+            buffer = BytesMut::from(&buffer[..]);
+            if edge.turns.admit().await.is_err() {
+                event = Event::Refused(TOO_MANY, Understood::of_request(request));
+            }
+        }
+        let next = match event {
+            Event::More => continue,
+            Event::Close => Next::Linger,
+            Event::Rest(rest, observation, keep_alive) => {
                 place.slot.rests();
                 write_rest(&mut writer, &rest, &observation).await?;
                 drop(observation);
                 place.slot.reads(Reading::Idle);
                 if keep_alive { Next::Request } else { Next::Linger }
             }
-            Some(Event::Request(request)) => {
+            Event::Request(request) => {
                 place.slot.rests();
                 if buffer.is_empty() {
                     // It may wait for long, and what has come is no longer needed.
                     buffer = BytesMut::new();
                 }
+                count(|counts| counts.requests.add(1));
                 let mut memory = edge.store.reservation();
                 memory.grow(REQUEST_BYTES + request.bytes + buffer.capacity());
                 let is_last = served >= edge.current().limits.requests_per_connection_max;
@@ -197,7 +209,7 @@ async fn converse(
                 // On the heap, so that an idle connection does not keep room for it.
                 Box::pin(exchange.run(request)).await?
             }
-            Some(Event::Refused(refusal, understood)) => {
+            Event::Refused(refusal, understood) => {
                 place.slot.rests();
                 Box::pin(refuse(edge, client, &mut writer, refusal, &understood)).await?;
                 Next::Linger
@@ -332,6 +344,20 @@ impl Understood {
             host: String::from_utf8_lossy(host).into_owned(),
             target: head.target.to_owned(),
             version: head.version,
+        })
+    }
+
+    /// Of one that cannot be answered.
+    fn of_request(request: &Request) -> Box<Self> {
+        let target = match &request.target {
+            Target::Path(path) => path,
+            Target::Server => inbound::SERVER,
+        };
+        Box::new(Self {
+            method: request.method.as_str().to_owned(),
+            host: request.host.clone(),
+            target: target.to_owned(),
+            version: request.version,
         })
     }
 
@@ -504,10 +530,7 @@ impl Incoming<'_> {
             match sent.transpose()? {
                 None => {
                     let event = match Request::of(&head, self.client) {
-                        Ok(request) => {
-                            count(|counts| counts.requests.add(1));
-                            Event::Request(request)
-                        }
+                        Ok(request) => Event::Request(request),
                         Err(refusal) => Event::Refused(refusal, Understood::of_head(&head)),
                     };
                     return Ok((taken + head.bytes, event));
@@ -524,6 +547,13 @@ impl Incoming<'_> {
         }
     }
 }
+
+/// For want of memory.
+const TOO_MANY: Refusal = Refusal {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    text: "Too many are waiting.",
+    clause: "RFC 9110 §15.6.4",
+};
 
 const TOO_LARGE: Refusal = Refusal {
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -560,6 +590,9 @@ impl Request {
 /// A page for a request that is not served.
 fn refused(refusal: Refusal, id: &HeaderValue) -> Response {
     let mut response = error_page(refusal.status, refusal.text, false, Some(id));
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
     if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
         let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         response.headers.insert(header::ALLOW, allow);

@@ -43,6 +43,8 @@ const LOOKED_AT_ONCE: usize = 256;
 const CROSSING: Duration = Duration::from_millis(250);
 /// A client that has taken nothing for so long, or of whose content nothing was taken, may be ended where memory is short,
 const STALLED_MS: Millis = 1_000;
+/// or for so long where nothing else can make room,
+const STALLED_SHORT_MS: Millis = 300;
 /// the latter where this much of it has come.
 const UNREAD_BYTES: usize = 16 << 10;
 /// So may one that has taken less than this in a second, for so long at least, and for which this much is kept.
@@ -104,6 +106,8 @@ pub(crate) struct Slot {
     kept_bytes: AtomicUsize,
     /// What has come of a head that has not ended, as far as it is counted by itself, in bytes.
     head_bytes: AtomicUsize,
+    /// What the kernel is known to hold for it, in bytes of memory.
+    held_bytes: AtomicUsize,
     /// Whether its response still comes from an upstream, which waits for the client.
     streams: AtomicBool,
     /// Whether the kernel may take more than the connection's bound.
@@ -188,6 +192,18 @@ impl Slot {
         count_late(End::Memory.as_str());
     }
 
+    /// The kernel holds so much for it.
+    fn is_held(&self, bytes: usize, edge: &Edge) {
+        let before = self.held_bytes.swap(bytes, Ordering::Relaxed);
+        edge.unsent.found(before, bytes);
+        edge.store.books().allowance().draws(before, bytes);
+    }
+
+    /// What it was known to hold.
+    fn held(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
     /// Since when a head is waited for, and what has come of it, where that is long and much.
     fn head(&self, now: Millis) -> Option<(Millis, usize)> {
         let (at, Reading::Head) = self.waits_for()? else { return None };
@@ -256,8 +272,6 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Queue {
     bytes: usize,
-    /// What that takes of the memory.
-    taken_bytes: usize,
     /// Since when the client has not taken what it was due to take, or, where nothing is held, has taken all.
     since: Millis,
     /// What it had taken then.
@@ -313,11 +327,11 @@ impl Queue {
 
     /// Since when what is held stays as it is, where that is long and its end may be had: the client takes nothing of it, or the
     /// upstream nothing of its content.
-    fn stuck_since(&self, now: Millis) -> Option<Millis> {
+    fn stuck_since(&self, now: Millis, stalled_ms: Millis) -> Option<Millis> {
         let unsent = (self.bytes > 0).then_some(self.since);
         let unread = (self.unread.0 >= UNREAD_BYTES).then_some(self.unread.1);
         let since = unsent.into_iter().chain(unread).min()?;
-        (now.saturating_sub(since) >= STALLED_MS).then_some(since)
+        (now.saturating_sub(since) >= stalled_ms).then_some(since)
     }
 }
 
@@ -356,11 +370,11 @@ fn count_late(what: &'static str) {
 
 impl Entry {
     /// Looks at what the kernel holds for it. What its client takes in a second, in bytes, where that is too little of much.
-    fn look(&mut self, all: &Unsent, now: Millis) -> Option<u64> {
+    fn look(&mut self, edge: &Edge, is_tight: bool, now: Millis) -> Option<u64> {
         let socket = open(self.socket.as_ref())?;
         let read = self.slot.read.load(Ordering::Relaxed);
-        // While a response is written, no deadline moves.
-        if read != NEVER && read == self.queue.read && self.queue.bytes == 0 {
+        // While a response is written, no deadline moves; and what has come on others is about to be read, unless there is much.
+        if !is_tight && read != NEVER && read == self.queue.read && self.queue.bytes == 0 {
             return None;
         }
         self.queue.read = read;
@@ -370,7 +384,6 @@ impl Entry {
         // Mostly nothing is held, and to ask how much costs as much again.
         let held = if buffers.sent > 0 { unsent::queued(socket) } else { 0 };
         self.queue.note(written, held, now);
-        let before = self.queue.taken_bytes;
         let is_tunnel = matches!(self.slot.waits_for(), Some((_, Reading::Tunnel)));
         // Where nothing is waited for, content may have come that its upstream has yet to take. Of a tunnel, little may lie here and
         // more at its other end.
@@ -382,11 +395,10 @@ impl Entry {
             },
             now,
         );
-        let has_some = self.queue.bytes > 0 || read == NEVER || is_tunnel;
-        self.queue.taken_bytes = if has_some { buffers.bytes } else { 0 };
-        all.found(before, self.queue.taken_bytes);
+        let has_some = self.queue.bytes > 0 || read == NEVER || is_tunnel || is_tight;
+        self.slot.is_held(if has_some { buffers.bytes } else { 0 }, edge);
         if self.bound.allows(self.queue.bytes) {
-            self.slot.settle(all);
+            self.slot.settle(&edge.unsent);
         }
         let taken = written.saturating_sub(self.queue.bytes as u64);
         self.queue.pace(self.slot.kept_bytes.load(Ordering::Relaxed), taken, now)
@@ -449,6 +461,8 @@ pub(crate) struct Place {
     fresh_bytes: AtomicUsize,
     /// Whether the kernel takes more of its client than it would by itself, for content.
     is_widened: AtomicBool,
+    /// Whether the kernel takes least of what is written to it.
+    is_tight: AtomicBool,
 }
 
 impl Deadlines {
@@ -468,6 +482,7 @@ impl Deadlines {
             written_bytes: AtomicU64::new(0),
             kept_bytes: AtomicUsize::new(0),
             head_bytes: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
             streams: AtomicBool::new(false),
             lift: AtomicU8::new(LIFT_NONE),
             is_wanted: AtomicBool::new(false),
@@ -484,8 +499,16 @@ impl Deadlines {
             waker: None,
         };
         let index = self.entries().insert(entry);
-        let (fresh_bytes, is_widened) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Place { slot, bound, index, all: self.clone(), fresh_bytes, is_widened }
+        let all = self.clone();
+        Place {
+            slot,
+            bound,
+            index,
+            all,
+            fresh_bytes: AtomicUsize::new(0),
+            is_widened: AtomicBool::new(false),
+            is_tight: AtomicBool::new(false),
+        }
     }
 
     /// Names the task that is dropped when this place is late. The task may have ended already.
@@ -520,7 +543,9 @@ impl Deadlines {
         let now = clock::boot_ms();
         let draining = self.is_draining();
         let (mut stalled, mut slow, mut heads, mut silent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let is_short = self.edge.store.books().wanted_bytes() > 0;
+        let books = self.edge.store.books();
+        let (is_short, is_tight) = (books.wanted_bytes() > 0, books.is_tight());
+        let stalled_ms = if books.short_bytes() > 0 { STALLED_SHORT_MS } else { STALLED_MS };
         let is_waited_for = self.edge.unread.was_waited_for();
         let mut next = 0;
         loop {
@@ -528,7 +553,7 @@ impl Deadlines {
             let end = entries.capacity().min(next + LOOKED_AT_ONCE);
             for index in next..end {
                 let Some(entry) = entries.get_mut(index) else { continue };
-                if let Some(pace) = entry.look(&self.edge.unsent, now) {
+                if let Some(pace) = entry.look(&self.edge, is_tight, now) {
                     slow.push((pace, index));
                 }
                 if let Some(why) = entry.end(now) {
@@ -536,7 +561,7 @@ impl Deadlines {
                     continue;
                 }
                 heads.extend(entry.slot.head(now).map(|(since, _)| (since, index)));
-                match (entry.queue.stuck_since(now), entry.slot.silent_since(now)) {
+                match (entry.queue.stuck_since(now, stalled_ms), entry.slot.silent_since(now)) {
                     (Some(since), _) => stalled.push((since, index)),
                     (None, Some(_)) if draining => entry.waker.iter().for_each(Waker::wake_by_ref),
                     (None, Some(since)) if is_short || is_waited_for => silent.push((since, index)),
@@ -549,7 +574,7 @@ impl Deadlines {
             next = end;
         }
         let short = self.relieve_of_silent(silent, is_waited_for);
-        let short = self.relieve_of_stalled(stalled, short, now);
+        let short = self.relieve_of_stalled(stalled, short, |queue| queue.stuck_since(now, stalled_ms));
         let beyond = self.edge.store.books().passing_beyond().max(short);
         let beyond = self.relieve_of_heads(heads, beyond, now);
         self.relieve_of_slow(slow, beyond);
@@ -579,7 +604,12 @@ impl Deadlines {
 
     /// Where the kernel holds too much in all, or memory is `short` of so many bytes, ends those first of which nothing was taken
     /// for longest. Returns what it is short of then.
-    fn relieve_of_stalled(&self, mut stalled: Vec<(Millis, usize)>, mut short: usize, now: Millis) -> usize {
+    fn relieve_of_stalled(
+        &self,
+        mut stalled: Vec<(Millis, usize)>,
+        mut short: usize,
+        stuck_since: impl Fn(&Queue) -> Option<Millis>,
+    ) -> usize {
         let most = Unsent::held_bytes_max(self.edge.current().memory_bytes_max);
         let mut beyond = self.edge.unsent.held().saturating_sub(most);
         stalled.sort_unstable();
@@ -589,12 +619,10 @@ impl Deadlines {
                 break;
             }
             // Another may have come in its place.
-            if let Some(entry) =
-                entries.get(index).filter(|entry| entry.queue.stuck_since(now) == Some(since))
-            {
+            if let Some(entry) = entries.get(index).filter(|entry| stuck_since(&entry.queue) == Some(since)) {
                 entry.finish(End::Memory);
-                beyond = beyond.saturating_sub(entry.queue.taken_bytes);
-                short = short.saturating_sub(entry.queue.taken_bytes);
+                beyond = beyond.saturating_sub(entry.slot.held());
+                short = short.saturating_sub(entry.slot.held());
             }
         }
         short
@@ -645,7 +673,7 @@ impl Deadlines {
     pub(crate) async fn run(&self) {
         loop {
             self.look();
-            let tick = if self.edge.store.books().is_short() { TICK_SHORT } else { TICK };
+            let tick = if self.edge.store.books().is_tight() { TICK_SHORT } else { TICK };
             tokio::time::sleep(tick).await;
         }
     }
@@ -657,12 +685,30 @@ impl Place {
     }
 
     /// Bytes that may be handed to the kernel at once.
-    pub(super) fn write_bytes_max(&self) -> usize {
+    pub(super) fn write_bytes_max(&self, stream: &TcpStream) -> usize {
         if self.slot.lift.load(Ordering::Relaxed) == LIFT_USED {
             usize::MAX
+        } else if self.is_tight(stream) {
+            unsent::TIGHT_BYTES
         } else {
             self.bound.write_bytes_max()
         }
+    }
+
+    /// Whether there are many connections and no memory is left to them until it is measured again: then the kernel takes next to
+    /// nothing of a response before it has sent what it has.
+    pub(super) fn is_tight(&self, stream: &TcpStream) -> bool {
+        if !self.is_narrow() {
+            return false;
+        }
+        let is_tight = self.all.edge.store.books().allowance().left() == 0;
+        if self.is_tight.swap(is_tight, Ordering::Relaxed) != is_tight {
+            let set = if is_tight { unsent::set_tight(stream) } else { self.bound.set(stream) };
+            if let Err(error) = set {
+                tracing::debug!(%error, "what the kernel takes for a connection could not be bounded");
+            }
+        }
+        is_tight
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -676,6 +722,13 @@ impl Place {
             entry.socket = Some(stream.as_raw_fd());
         }
         self.bound.set(stream)
+    }
+
+    /// Its client takes no more for now: where there are many, what the kernel holds for it counts at once, and not with the next look.
+    pub(super) fn is_held_up(&self, stream: &TcpStream) {
+        if self.is_narrow() {
+            self.slot.is_held(buffers(stream.as_fd()).bytes, &self.all.edge);
+        }
     }
 
     /// Whether there are so many connections that each should do with little.
@@ -726,7 +779,7 @@ impl Place {
     pub(super) fn lift(&self, stream: &TcpStream) -> std::io::Result<()> {
         let unsent = &self.all.edge.unsent;
         let has = self.slot.lift.swap(LIFT_USED, Ordering::AcqRel) != LIFT_NONE;
-        if has || unsent.lift(self.all.edge.current().memory_bytes_max) {
+        if has || !self.is_tight(stream) && unsent.lift(self.all.edge.current().memory_bytes_max) {
             return unsent::set_lifted(stream);
         }
         self.slot.lift.store(LIFT_NONE, Ordering::Release);
@@ -759,13 +812,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.has_come();
-        let entry = self.all.entries().try_remove(self.index);
-        let unsent = &self.all.edge.unsent;
-        if let Some(entry) = entry {
-            unsent.found(entry.queue.taken_bytes, 0);
-        }
+        self.all.entries().try_remove(self.index);
+        self.slot.is_held(0, &self.all.edge);
         if self.slot.lift.swap(LIFT_NONE, Ordering::AcqRel) != LIFT_NONE {
-            unsent.lower();
+            self.all.edge.unsent.lower();
         }
     }
 }
@@ -799,7 +849,7 @@ mod tests {
         let mut queue = Queue::default();
         let mut stuck = |bytes: usize, now: Millis| {
             queue.note_unread(bytes, now);
-            queue.stuck_since(now)
+            queue.stuck_since(now, STALLED_MS)
         };
         assert_eq!(stuck(UNREAD_BYTES, 1), None);
         assert_eq!(stuck(UNREAD_BYTES, STALLED_MS), None);

@@ -16,12 +16,15 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::TcpStream;
 
 /// Bytes that the kernel takes of a response before they have been sent, at most.
 const BOUND_BYTES_MAX: usize = 256 << 10;
 /// And at least: with less, a large response would take a call for each packet.
 const BOUND_BYTES_MIN: usize = 16 << 10;
+/// What it takes at once while no memory is left, and only once it has sent all else.
+pub(super) const TIGHT_BYTES: usize = 4 << 10;
 /// With a bound from here on, responses are written in calls as large as they are.
 const WRITTEN_WHOLE_MIN: usize = 64 << 10;
 /// The part of the memory that the bounds of all connections come to, but for the least that each has.
@@ -165,6 +168,22 @@ impl Bound {
     }
 }
 
+/// Whether the kernel takes more by the bound that it was set. Of itself it looks at that only before it begins a new packet, of up to
+/// 64 KiB; where it has no room, `EPOLLOUT` comes once it has.
+pub(crate) fn has_room(stream: &TcpStream) -> bool {
+    let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+    // What cannot be asked is to be written to, and says why.
+    poll(&mut asked, Some(&Timespec::default())).is_err() || !asked[0].revents().is_empty()
+}
+
+/// Has the kernel take nothing while it holds something unsent.
+///
+/// # Errors
+/// Where the system does not know the option.
+pub(super) fn set_tight(stream: &TcpStream) -> io::Result<()> {
+    set(stream, 1)
+}
+
 /// Has the kernel take more, where that was granted.
 ///
 /// # Errors
@@ -221,6 +240,8 @@ pub(super) async fn taken(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, Interest};
+
     use super::*;
 
     #[test]
@@ -234,6 +255,55 @@ mod tests {
         assert!(beyond_the_least <= MEMORY / BOUNDS_PART, "{beyond_the_least}");
         drop(bounds);
         assert_eq!(all.bound(MEMORY).bytes, BOUND_BYTES_MAX);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn there_is_no_room_beyond_the_bound_until_it_is_sent() {
+        const PART: usize = 4 << 10;
+        const BOUND: usize = 2 * PART;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (edge, _) = listener.accept().await.unwrap();
+        set(&edge, BOUND).unwrap();
+        let part = [b'x'; PART];
+        let mut written = 0;
+        let hand = || {
+            edge.try_io(Interest::WRITABLE, || match has_room(&edge) {
+                true => Ok(rustix::io::write(&edge, &part)?),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            })
+        };
+        // What the client's window takes goes out; of the rest, the kernel alone would take a packet.
+        let patience = std::time::Duration::from_secs(20);
+        let full = async {
+            let mut refused = 0;
+            while refused < 20 {
+                match hand() {
+                    Ok(bytes) => (written, refused) = (written + bytes, 0),
+                    Err(_) => refused += 1,
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(patience, full).await.unwrap();
+        assert!(unsent_bytes(&edge) <= BOUND + PART, "{}", unsent_bytes(&edge));
+        // The client reads, and there is room again.
+        let reads = tokio::spawn(async move { client.read_exact(&mut vec![0; written]).await.map(drop) });
+        tokio::time::timeout(patience, edge.writable()).await.unwrap().unwrap();
+        tokio::time::timeout(patience, reads).await.unwrap().unwrap().unwrap();
+        assert_eq!(hand().unwrap(), PART);
+    }
+
+    /// What of `SIOCOUTQ` was not sent at all (`SIOCOUTQNSD`, tcp(7)).
+    #[cfg(target_os = "linux")]
+    fn unsent_bytes(stream: &TcpStream) -> usize {
+        use rustix::ioctl::{Getter, Opcode, ioctl};
+        const OUT_QUEUE_UNSENT: Opcode = 0x894b;
+        #[expect(unsafe_code, reason = "there is no other way to ask for it")]
+        // SAFETY: this call writes one `int`, and nothing else.
+        let bytes = unsafe { ioctl(stream, Getter::<OUT_QUEUE_UNSENT, i32>::new()) };
+        usize::try_from(bytes.unwrap()).unwrap()
     }
 
     #[test]

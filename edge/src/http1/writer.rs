@@ -6,14 +6,18 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::sendfile;
+use rustix::{fs::sendfile, io::writev};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncWrite, Interest},
-    net::tcp::WriteHalf,
+    net::{TcpStream, tcp::WriteHalf},
+    task::consume_budget,
 };
 
-use super::deadlines::Place;
+use super::{
+    deadlines::Place,
+    unsent::{self, TIGHT_BYTES},
+};
 use crate::stored_body::MemoryFile;
 
 /// A client must take this much, or all there is, before its deadline begins anew; one that takes single bytes would
@@ -47,18 +51,13 @@ impl<'a> Writer<'a> {
     ) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            let most = self.place.write_bytes_max();
-            let written = std::future::poll_fn(|cx| {
-                let (first, rest) = at_most(parts, most);
-                let first = first.as_ref().map_or(rest, std::slice::from_ref);
-                let poll = Pin::new(&mut self.half).poll_write_vectored(cx, first);
-                if poll.is_pending() {
-                    self.begins_to_wait(parts.iter().map(|part| part.len()).sum());
-                }
-                poll
-            })
-            .await?;
-            self.took(written)?;
+            let left = parts.iter().map(|part| part.len()).sum();
+            let written = self
+                .hand(left, |stream, most| {
+                    let (first, rest) = at_most(parts, most);
+                    Ok(writev(stream, first.as_ref().map_or(rest, std::slice::from_ref))?)
+                })
+                .await?;
             note(written);
             IoSlice::advance_slices(&mut parts, written);
         }
@@ -77,27 +76,48 @@ impl<'a> Writer<'a> {
     ) -> io::Result<()> {
         self.place.lift(self.half.as_ref())?;
         while length > 0 {
+            let send =
+                |stream: &TcpStream, most| Ok(sendfile(stream, file, Some(&mut offset), length.min(most))?);
+            let sent = self.hand(length, send).await?;
+            note(sent);
+            length = length.saturating_sub(sent);
+        }
+        self.place.lower(self.half.as_ref())?;
+        self.took_all();
+        Ok(())
+    }
+
+    /// Hands the kernel something of `left` bytes as soon as it takes more: `send` is told how much at most. Returns how much it
+    /// took.
+    async fn hand(
+        &mut self,
+        left: usize,
+        mut send: impl FnMut(&TcpStream, usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            // A client that takes all at once is not to keep its thread from all others.
+            consume_budget().await;
             let stream = self.half.as_ref();
-            let most = length.min(self.place.write_bytes_max());
-            let sent =
-                stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut offset), most)?));
+            let most = self.place.write_bytes_max(stream);
+            let sent = stream.try_io(Interest::WRITABLE, || {
+                if most < usize::MAX && !unsent::has_room(stream) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                send(stream, most)
+            });
             match sent {
                 Ok(sent) => {
                     self.took(sent)?;
-                    note(sent);
-                    length = length.saturating_sub(sent);
+                    return Ok(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.begins_to_wait(length);
+                    self.begins_to_wait(left);
                     self.half.as_ref().writable().await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.place.lower(self.half.as_ref())?;
-        self.took_all();
-        Ok(())
     }
 
     /// The client takes nothing for now, and so many bytes are kept for it: its deadline begins, unless it runs already.
@@ -106,6 +126,7 @@ impl<'a> Writer<'a> {
         if !self.waits {
             self.waits = true;
             self.taken = 0;
+            self.place.is_held_up(self.half.as_ref());
             self.place.slot.writes();
         }
     }
@@ -135,7 +156,12 @@ impl<'a> Writer<'a> {
 
     /// Writes what the socket takes at once; 0: nothing, for now.
     pub(crate) fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.half.try_write_vectored(parts) {
+        let is_tight = self.place.is_tight(self.half.as_ref());
+        if is_tight && !unsent::has_room(self.half.as_ref()) {
+            return Ok(0);
+        }
+        let (first, rest) = at_most(parts, if is_tight { TIGHT_BYTES } else { usize::MAX });
+        match self.half.try_write_vectored(first.as_ref().map_or(rest, std::slice::from_ref)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             written => written.inspect(|written| self.place.slot.wrote(*written)),
         }

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use metrics::Counter;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -284,6 +284,18 @@ impl Io {
         }
     }
 
+    /// Waits until the kernel takes more by its bound.
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stream) = self.stream.tcp().filter(|_| self.is_bounded) else { return Poll::Ready(Ok(())) };
+        while !unsent::has_room(stream) {
+            // Until the runtime is told so, it thinks that there is room.
+            let _: io::Result<()> =
+                stream.try_io(Interest::WRITABLE, || Err(io::ErrorKind::WouldBlock.into()));
+            ready!(stream.poll_write_ready(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// What was written is to arrive, though nobody waits for an answer.
     pub(crate) fn is_over(&mut self) {
         self.is_over = true;
@@ -322,6 +334,7 @@ impl AsyncRead for Io {
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.bound_where_short();
+        ready!(self.poll_room(cx))?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -343,6 +356,7 @@ impl AsyncWrite for Io {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.bound_where_short();
+        ready!(self.poll_room(cx))?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }
