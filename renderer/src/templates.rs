@@ -398,8 +398,9 @@ impl Engine {
 
     /// All names that a page may ask for, for hints.
     pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> =
-            self.tera.get_template_names().filter(|name| !name.starts_with("bakehouse/")).collect();
+        let is_built_in =
+            |name: &str| [theme::THEME_PREFIX, theme::SMALL_PREFIX].iter().any(|p| name.starts_with(p));
+        let mut names: Vec<&str> = self.tera.get_template_names().filter(|name| !is_built_in(name)).collect();
         names.sort_unstable();
         names
     }

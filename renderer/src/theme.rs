@@ -10,8 +10,8 @@ static SMALL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/builtin");
 
 /// Where the theme's templates are among all templates; `{% extends "bakehouse/templates/base.html" %}` names one.
 pub(crate) const THEME_PREFIX: &str = "bakehouse/templates/";
-/// Where the small templates are.
-pub(crate) const SMALL_PREFIX: &str = "bakehouse/builtin/";
+/// Where the small templates are, as in Zola: `{% include "__zola_builtins/atom.xml" %}` names what a template stands in for.
+pub(crate) const SMALL_PREFIX: &str = "__zola_builtins/";
 
 fn files(dir: &'static Dir<'static>, out: &mut Vec<(&'static str, &'static [u8])>) {
     for file in dir.files() {

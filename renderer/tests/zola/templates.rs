@@ -14,6 +14,22 @@ fn markdown_in_templates_links_from_the_page_that_it_is_on() {
 }
 
 #[test]
+fn templates_rest_on_those_that_they_stand_in_for() {
+    for more in [&[][..], &[("bakehouse.toml", "")]] {
+        let mut site = with(&[
+            ("templates/robots.txt", "{% include \"__zola_builtins/robots.txt\" %}\nCrawl-delay: 1\n"),
+            ("templates/404.html", "{% include '__zola_builtins/404.html' %}"),
+        ]);
+        site.extend(more);
+        let (_, files) = render(&site).map_err(|e| e.to_string()).unwrap();
+        let robots = text(&files, "robots.txt");
+        assert!(robots.starts_with("User-agent: *\nDisallow:\n"), "{robots}");
+        assert!(robots.trim_end().ends_with("\nCrawl-delay: 1"), "{robots}");
+        assert!(text(&files, "404.html").contains("<h1>404 Not Found</h1>"));
+    }
+}
+
+#[test]
 fn templates_that_look_fields_up_by_other_means_find_them_all() {
     let site = |template: &'static str| {
         let (_, files) = render(&with(&[
