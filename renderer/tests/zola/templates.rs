@@ -92,6 +92,7 @@ fn filters_and_tests_of_templates() {
             "a <em>b</em> <a href=\"https://x.example/sub/p/\">p</a>",
         ),
         ("{{ ':tada: a' | markdown }}", "&lt;p&gt;:tada: a&lt;/p&gt;\n"),
+        ("{{ 'नमस्ते' | length }} {{ 'e\u{301}a' | truncate(length=1) }}", "6 e…"),
         ("{{ 'a?b' | base64_encode }} {{ 'YT9i' | base64_decode }}", "YT9i a?b"),
         (
             "{{ 'World Hello' | regex_replace(pattern=`(?P<s>[a-zA-Z]+) (?P<g>[a-zA-Z]+)`, rep=`$g $s`) }}",
