@@ -1,15 +1,20 @@
 //! Style sheets from `sass/`, the site's and its theme's.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use blake3::Hash;
 use bytes::Bytes;
+use grass::sass_value::{ArgumentResult, QuoteKind, SassNumber, Value};
+use grass::{Builtin, Visitor};
+use regex::{Captures, Regex};
 
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Errors, nearest};
+use crate::functions::random_index;
 use crate::sources::Sources;
 
 /// Sources as the compiler sees them, and the paths that it has asked for.
@@ -63,7 +68,7 @@ impl grass::Fs for Tree<'_> {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         match self.sources.get(&self.ask(path)) {
-            Some(file) => Ok(file.read()?.to_vec()),
+            Some(file) => Ok(without_modules(&file.read()?)),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -71,6 +76,66 @@ impl grass::Fs for Tree<'_> {
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(PathBuf::from(text_of(path)))
     }
+}
+
+static USES: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"@use\s+["']sass:(math|string)["'](?:\s+as\s+([\w-]+))?"#).ok());
+static CALLS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"([\w-]+)\.(random|unique-id)\(").ok());
+
+/// A style sheet that calls `random` where it calls `math.random`: the compiler takes ours for the one and has none for the
+/// other. All else stays where it is.
+fn without_modules(sheet: &[u8]) -> Vec<u8> {
+    let (Ok(text), Some(uses), Some(calls)) = (std::str::from_utf8(sheet), &*USES, &*CALLS) else {
+        return sheet.to_vec();
+    };
+    let modules: HashMap<&str, &str> = uses
+        .captures_iter(text)
+        .filter_map(|used| {
+            let module = used.get(1)?.as_str();
+            Some((used.get(2).map_or(module, |alias| alias.as_str()), module))
+        })
+        .collect();
+    let bare = calls.replace_all(text, |call: &Captures<'_>| {
+        let module = if &call[2] == "random" { "math" } else { "string" };
+        match modules.get(&call[1]) {
+            Some(used) if *used == module => format!("{:>1$}(", &call[2], call[0].len() - 1),
+            _ => call[0].to_owned(),
+        }
+    });
+    bare.into_owned().into_bytes()
+}
+
+thread_local! {
+    /// The style sheet that this thread compiles, and how often it has drawn: equal sources give equal style sheets.
+    static DRAWN: RefCell<(String, u64)> = RefCell::default();
+}
+
+fn draw(below: usize) -> usize {
+    DRAWN.with_borrow_mut(|(sheet, times)| {
+        *times += 1;
+        random_index(Some(sheet), *times, below)
+    })
+}
+
+fn random(mut args: ArgumentResult, _: &mut Visitor<'_>) -> grass::Result<Value> {
+    args.max_args(1)?;
+    let span = args.span();
+    let number = match args.default_arg(0, "limit", Value::Null) {
+        Value::Null => draw(1 << 30) as f64 / f64::from(1 << 30),
+        limit => {
+            let limit = limit.assert_number_with_name("limit", span)?.assert_int_with_name("limit", span)?;
+            match usize::try_from(limit) {
+                Ok(limit @ 1..) => (draw(limit) + 1) as f64,
+                _ => return Err((format!("$limit: Must be greater than 0, was {limit}."), span).into()),
+            }
+        }
+    };
+    Ok(Value::Dimension(SassNumber::new_unitless(number)))
+}
+
+fn unique_id(args: ArgumentResult, _: &mut Visitor<'_>) -> grass::Result<Value> {
+    args.max_args(0)?;
+    Ok(Value::String(format!("id-{:016x}", draw(usize::MAX)), QuoteKind::None))
 }
 
 /// A theme's style sheets are always compiled, the site's where `compile_sass` says so.
@@ -203,7 +268,10 @@ fn compile(
                 .fs(&tree)
                 .style(grass::OutputStyle::Compressed)
                 .quiet(true)
-                .load_path(folder.trim_end_matches('/'));
+                .load_path(folder.trim_end_matches('/'))
+                .add_custom_fn("random", Builtin::new(random))
+                .add_custom_fn("unique-id", Builtin::new(unique_id));
+            DRAWN.set((path.to_owned(), 0));
             let output = format!("{}.css", &stem[folder.len()..]);
             match grass::from_path(path, &options) {
                 Ok(css) => {
@@ -243,6 +311,27 @@ fn compile(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn random_numbers_are_the_same_each_time() {
+        let sheet = |text: &str| {
+            let sources =
+                Sources::from_files([("sass/a.scss".to_owned(), Bytes::copy_from_slice(text.as_bytes()))]);
+            let config = Config { compile_sass: true, ..Config::default() };
+            let mut errors = Errors::default();
+            let made = Sheets::default().make(&sources, &config, &mut errors);
+            assert!(errors.is_empty(), "{text}: {errors}");
+            String::from_utf8(made["a.css"].to_vec()).unwrap()
+        };
+        let drawn = sheet("a { b: random(1000000); c: random(1000000) }");
+        assert_eq!(drawn, sheet("@use 'sass:math'; a { b: math.random(1000000); c: math.random(1000000) }"));
+        assert_eq!(drawn, sheet("@use 'sass:math' as m; a { b: m.random(1000000); c: random(1000000) }"));
+        assert_eq!(drawn, sheet("@use 'sass:math' as *; a { b: random(1000000); c: random(1000000) }"));
+        let numbers: Vec<u32> = drawn.split([':', ';', '}']).filter_map(|part| part.parse().ok()).collect();
+        assert!(matches!(numbers[..], [b, c] if b != c && b <= 1_000_000 && c <= 1_000_000), "{drawn}");
+        assert_eq!(sheet("a { b: 7 - random(1); c: random() < 1 }"), "a{b:6;c:true}");
+        assert!(sheet("@use 'sass:string'; a { b: string.unique-id() }").starts_with("a{b:id-"));
+    }
 
     #[test]
     fn compiles_with_partials_and_tells_places() {
