@@ -316,10 +316,11 @@ mod tests {
                 "https://a.example/c-runs/",
                 "Running runs run",
                 date,
-                "run\nrunning\t\"runs\" the the the bread butter",
+                "run\nrunning\t\"runs\" the the the bread butter 호밀빵, 같다",
             ),
         ];
-        for code in ["en", "de", "fr", "ru", "tr", "xx", "pt-BR"] {
+        assert_eq!(language("ko-KR").code(), "ko");
+        for code in ["en", "de", "fr", "ko", "ru", "tr", "xx", "pt-BR"] {
             let fields = fields(&config);
             let short = code.split('-').next().unwrap();
             let theirs = match lang::from_code(short) {
