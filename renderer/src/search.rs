@@ -4,7 +4,7 @@
 
 mod elasticlunr;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::Hash;
@@ -288,16 +288,18 @@ fn is_section_searched(site: &Site, id: SectionId) -> bool {
     matter.in_search_index && matter.redirect_to.is_none() && has_words && !section.hidden
 }
 
-/// The pages that a language's index holds: those that sections list. A page that no section holds is none of them.
-pub(crate) fn pages(library: &Library, lang: &str) -> BTreeSet<PageId> {
+/// The pages that a language's index holds: those that sections list, each as often as one does. A page that no section
+/// holds is none of them.
+pub(crate) fn pages(library: &Library, lang: &str) -> Vec<PageId> {
     let sections = library.sections.iter().filter(|s| *s.lang == *lang && s.matter.in_search_index);
     let listed = sections.flat_map(|section| section.pages.iter().copied());
-    listed
-        .filter(|id| {
-            let matter = library.page(*id).matter();
-            matter.in_search_index && matter.render
-        })
-        .collect()
+    let is_searched = |id: &PageId| {
+        let matter = library.page(*id).matter();
+        matter.in_search_index && matter.render
+    };
+    let mut pages: Vec<PageId> = listed.filter(is_searched).collect();
+    pages.sort_unstable();
+    pages
 }
 
 /// What an index has, of each content.
@@ -309,7 +311,12 @@ fn contents(site: &Site, lang: &str) -> Vec<Content> {
     let sections = (0..library.sections.len() as SectionId)
         .filter(|id| *library.section(*id).lang == *lang && is_section_searched(site, *id))
         .map(Content::Section);
-    sections.chain(pages(library, lang).into_iter().map(Content::Page)).collect()
+    let mut pages = pages(library, lang);
+    // Zola's index for Fuse has a page of a transparent section more than once.
+    if site.beyond_zola || site.config.search_for(lang).index_format.is_elasticlunr() {
+        pages.dedup();
+    }
+    sections.chain(pages.into_iter().map(Content::Page)).collect()
 }
 
 /// The search index of a language.

@@ -85,6 +85,27 @@ fn search_indexes_of_both_kinds() {
 }
 
 #[test]
+fn an_index_for_fuse_has_a_page_once_for_each_section_that_lists_it() {
+    let listed = |format: &str, more: &[(&'static str, &'static str)]| {
+        let config = format!(
+            "base_url = \"https://x.example\"\nbuild_search_index = true\n[search]\nindex_format = \"{format}\"\n"
+        );
+        let mut files = with(&[
+            ("zola.toml", &*config.leak()),
+            ("content/_index.md", "+++\n+++\n"),
+            ("content/s/_index.md", "+++\ntransparent = true\n+++\n"),
+            ("content/s/a.md", "+++\ntitle = \"A\"\n+++\n"),
+        ]);
+        files.extend(more);
+        let index = text(&render(&files).map_err(|e| e.to_string()).unwrap().1, "search_index.en.json");
+        index.matches("\"title\":\"A\"").count()
+    };
+    assert_eq!(listed("fuse_json", &[]), 2);
+    assert_eq!(listed("fuse_json", &[("bakehouse.toml", "")]), 1);
+    assert_eq!(listed("elasticlunr_json", &[]), 1);
+}
+
+#[test]
 fn feeds_without_a_page_and_of_sections_that_are_not_rendered() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\", \"all.json\"]\n[languages.fr]\ngenerate_feeds = true\n"),
