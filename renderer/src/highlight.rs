@@ -97,6 +97,8 @@ impl Fence {
             words.into_iter().for_each(|word| fence.word(word));
             let Some((key, value)) = key.zip(value) else { continue };
             match key {
+                // As in Zola, whatever it is set to.
+                "linenos" => fence.line_numbers = true,
                 "linenostart" => fence.first_line = value.parse().unwrap_or(1),
                 "name" => fence.name = Some(value.trim_matches('"').to_owned()),
                 "hl_lines" | "hide_lines" => {
@@ -461,6 +463,7 @@ mod tests {
         assert_eq!(fence.name.as_deref(), Some("src/main.rs"));
         assert_eq!(fence.first_line, 10);
         assert_eq!(Fence::parse("linenos").language, "");
+        assert!(Fence::parse("rust,linenos=true").line_numbers);
         let fence = Fence::parse("linenos, rust, hide_lines = 2 4-3,name = a file.rs");
         assert_eq!((&*fence.language, fence.line_numbers), ("rust", true));
         assert_eq!((&*fence.hidden, fence.name.as_deref()), (&[(2, 2), (4, 3)][..], Some("a file.rs")));
