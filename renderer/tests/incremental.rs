@@ -667,6 +667,25 @@ fn who_shows_the_digest_of_a_search_index_follows_all_that_it_has() {
 }
 
 #[test]
+fn what_a_template_reads_is_known_however_it_is_written() {
+    let mut draft = Draft::new();
+    draft.set("templates/404.html", "{{ <all {...data} /> }}{%include`foot.html`%}");
+    draft.set("templates/robots.txt", "{% for n in data.news-%}{{ n.title }}{% endfor %}");
+    draft.set(
+        "templates/all.html",
+        "{# {% component all(x: map) %}{% endcomponent all %} #}{% component all(news: array) %}{% for n in news %}\
+         {{ n.title }}{% endfor %}{% include \"late.html\" %}{% endcomponent all %}",
+    );
+    draft.set("templates/late.html", "late");
+    holds(
+        draft,
+        &[&|d| d.news(2, 1), &|d| d.set("templates/foot.html", "another foot"), &|d| {
+            d.set("templates/late.html", "later")
+        }],
+    );
+}
+
+#[test]
 fn code_that_a_filter_shows_looks_as_the_site_does() {
     let mut draft = Draft::new();
     draft.files.retain(|path, _| !path.starts_with("templates/"));

@@ -123,9 +123,12 @@ fn end_of(text: &str, is_template: bool) -> Option<usize> {
         _ => return Some(text[2..].find("#}")? + 2),
     };
     let bytes = text.as_bytes();
-    let (mut quote, mut depth) = (None, 0_usize);
+    let (mut quote, mut depth, mut escaped) = (None, 0_usize, false);
     for (i, byte) in bytes.iter().enumerate().skip(2) {
         match (quote, byte) {
+            _ if std::mem::take(&mut escaped) => {}
+            // Strings of Tera 1 have no escapes.
+            (Some(_), b'\\') => escaped = is_template,
             (Some(open), _) if open == byte => quote = None,
             (Some(_), _) => {}
             (None, b'"' | b'\'' | b'`') => quote = Some(byte),
@@ -163,6 +166,7 @@ mod tests {
             ("{%- if a -%}", vec![Tag(" if a ", true, true)]),
             ("{# {{ a }} #}b", vec![Comment("{# {{ a }} #}"), Text("b")]),
             ("{{ {\"a\": {\"}}\": {}}} }}b", vec![Print(" {\"a\": {\"}}\": {}}} ", false, false), Text("b")]),
+            (r#"{{ "\"}}" }}b"#, vec![Print(r#" "\"}}" "#, false, false), Text("b")]),
             ("{{ <a b={c}/>}}", vec![Print(" <a b={c}/>", false, false)]),
             ("{% set a = {\"%}\": {}} %}", vec![Tag(" set a = {\"%}\": {}} ", false, false)]),
             ("{{ a } }}", vec![Print(" a } ", false, false)]),
@@ -179,9 +183,9 @@ mod tests {
         ] {
             assert_eq!(pieces(text), expected, "{text}");
         }
-        let content = "it {{ isn't }} {# a {% b %}";
+        let content = r#"it {{ isn't }} {# a {% b "\" %}"#;
         let expected =
-            [Text("it "), Print(" isn't ", false, false), Text(" {# a "), Tag(" b ", false, false)];
+            [Text("it "), Print(" isn't ", false, false), Text(" {# a "), Tag(r#" b "\" "#, false, false)];
         assert_eq!(content_pieces(content), expected);
     }
 

@@ -3,11 +3,13 @@
 mod fields;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use blake3::Hash;
 use regex::Regex;
 
+use super::pieces::{Piece, offset, pieces};
 use super::{Field, Fields, Needs, Sheaf};
 use crate::theme;
 use fields::{
@@ -26,11 +28,11 @@ pub(super) fn digest<'t>(texts: impl Iterator<Item = &'t str>) -> Hash {
 }
 
 static REFERENCES: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"\{%-?\s*(?:extends|include)\s+["']([^"']+)["']"#).ok());
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*(?:extends|include)\s*["'`]([^"'`]+)["'`]"#).ok());
 static COMPONENTS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{%-?\s*component\s+([A-Za-z_][A-Za-z0-9_.]*)\s*\(").ok());
 static DATA: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"\bdata\.([A-Za-z_][A-Za-z0-9_-]*)|get_data\(\s*name\s*=\s*["']([^"']+)["']"#).ok()
+    Regex::new(r#"\bdata\.([A-Za-z_][A-Za-z0-9_]*)|get_data\(\s*name\s*=\s*["']([^"']+)["']"#).ok()
 });
 static CALLS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"<\s*([A-Za-z_][A-Za-z0-9_.]*)").ok());
 
@@ -44,6 +46,24 @@ pub(super) fn components<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t st
 pub(super) fn definition(text: &str, component: &str) -> Option<usize> {
     let mut found = COMPONENTS.as_ref()?.captures_iter(text).filter_map(|c| c.get(1));
     found.find(|name| name.as_str() == component).map(|name| name.start())
+}
+
+/// The components that a template defines, and where each stands in it. What is commented out, or raw, defines none.
+fn definitions(text: &str) -> Vec<(&str, Range<usize>)> {
+    let mut found = Vec::new();
+    let mut open = None;
+    for piece in pieces(text) {
+        let Piece::Tag(code, ..) = piece else { continue };
+        let whole = piece.whole(text);
+        let start = offset(text, whole);
+        let begun = COMPONENTS.as_ref().and_then(|re| re.captures(whole)?.get(1));
+        if let Some(name) = begun {
+            open = Some((name.as_str(), start));
+        } else if code.trim_start().starts_with("endcomponent") {
+            found.extend(open.take().map(|(name, begin)| (name, begin..start + whole.len())));
+        }
+    }
+    found
 }
 
 static ASSIGNED: LazyLock<Option<Regex>> =
@@ -62,9 +82,9 @@ pub(super) enum Tag {
 }
 
 static EXTENDS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"\{%-?\s*extends\s+["']([^"']+)["']\s*-?%\}"#).ok());
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*extends\s*["'`]([^"'`]+)["'`]\s*-?%\}"#).ok());
 static INCLUDES: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"\{%-?\s*include\s+["']([^"']+)["']\s*-?%\}"#).ok());
+    LazyLock::new(|| Regex::new(r#"\{%-?\s*include\s*["'`]([^"'`]+)["'`]\s*-?%\}"#).ok());
 
 /// The template that one extends.
 pub(super) fn parent(text: &str) -> Option<&str> {
@@ -180,20 +200,10 @@ impl<'a> Scan<'a> {
         for (name, text) in ordered {
             let mut rest = String::with_capacity(text.len());
             let mut position = 0;
-            if let Some(re) = COMPONENTS.as_ref() {
-                for found in re.captures_iter(text) {
-                    let (Some(whole), Some(called)) = (found.get(0), found.get(1)) else { continue };
-                    if whole.start() < position {
-                        continue;
-                    }
-                    rest.push_str(&text[position..whole.start()]);
-                    let end =
-                        text[whole.start()..].find("endcomponent").map_or(text.len(), |i| whole.start() + i);
-                    components
-                        .entry(called.as_str().to_owned())
-                        .or_insert_with(|| text[whole.start()..end].to_owned());
-                    position = end;
-                }
+            for (called, place) in definitions(text) {
+                rest.push_str(&text[position..place.start]);
+                position = place.end;
+                components.entry(called.to_owned()).or_insert_with(|| text[place].to_owned());
             }
             rest.push_str(&text[position..]);
             bodies.insert(name.as_str(), rest);
@@ -330,6 +340,34 @@ mod tests {
         assert!(!engine.needs("page.html").fields.any(Fields::CONTENT));
         assert!(engine.needs("list.html").fields.has(Field::Summary));
         assert!(!engine.needs("list.html").fields.has(Field::Content));
+    }
+
+    #[test]
+    fn a_component_is_what_the_engine_takes_for_it() {
+        let engine = Engine::build(
+            vec![sheaf(&[
+                ("list.html", "{{ <card p={page} /> }}"),
+                (
+                    "a.html",
+                    "{# {% component card(p: map) %}{{ p.title }}{% endcomponent card %} #}\
+                     {% raw %}{% component card(p: map) %}{% endcomponent card %}{% endraw %}",
+                ),
+                (
+                    "c.html",
+                    "{% component card(p: map) %}{# before endcomponent #}{{ p.summary }}{% include`d.html` %}\
+                     {% endcomponent card %}",
+                ),
+                ("d.html", "{{ page.toc }}{% for n in data.news-%}{% endfor %}"),
+            ])],
+            false,
+        )
+        .map_err(|e| e.to_string())
+        .unwrap();
+        let needs = engine.needs("list.html");
+        assert!(needs.fields.has(Field::Summary) && !needs.fields.has(Field::Title), "{:?}", needs.fields);
+        assert_eq!(needs.closure, ["list.html", "d.html"]);
+        assert_eq!(needs.data, ["news"]);
+        assert!(!needs.all_data);
     }
 
     #[test]

@@ -244,6 +244,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
             "{% extends \"base.html\" %}{% block main %}{% for p in section.subsections %}{% set s = get_section(path=p) %}{{ s.title }}{% for p in s.pages %}{{ p.permalink }}{% endfor %}{% endfor %}{{ section.word_count }}{% endblock %}",
             "{% extends \"base.html\" %}{% block main %}{{ section.title }}{% if paginator %}{{ paginator.first }}{{ paginator.last }}{{ paginator.base_url }}{% endif %}{{ section.extra.colour | default(value=0) }}{% if section.higher %}{{ section.higher.title }}{% endif %}{% for t in section.translations %}{{ t.title }}{% endfor %}{% for b in section.backlinks %}{{ b.title }}{% endfor %}{% endblock %}",
             "{{ section | json_encode }}",
+            "{% component whole(description, ...rest) %}{{ description }}{% endcomponent whole %}{% for p in section.pages %}{{ <whole {...p} /> }}{% endfor %}",
         ],
     ),
     (
@@ -253,6 +254,8 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
             "{% extends \"base.html\" %}{% block main %}{% set posts = get_section(path=\"blog/_index.md\") %}{% for p in posts.pages | slice(end=2) %}{{ p.summary | default(value=\"\") | safe }}{% endfor %}{% endblock %}",
             "{% set s = get_section(path=\"blog/_index.md\", first=1, allow_missing=true) %}{% if s %}{{ s.title }}{% for p in s.pages %}{{ p.title }}{{ p.summary }}{% endfor %}{{ s.page_count }}{% endif %}",
             "{{ config.title }} {{ get_taxonomy_url(kind=\"tags\", term=\"x\", required=false) }}",
+            "{% component one(name: string, pages: array, ...rest) %}{{ name }}{% for p in pages %}{{ p.title }}{% endfor %}{% endcomponent one %}{% set tags = get_taxonomy(kind=\"tags\") %}{% for t in tags.items %}{{ <one {...t} /> }}{% endfor %}",
+            "{% component all(news: array) %}{% for n in news %}{{ n.title }}{% endfor %}{% endcomponent all %}{{ <all {...data} /> }}",
         ],
     ),
     (
@@ -280,6 +283,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "{% component card(p: map) %}<i>{{ p.title }}</i>{% endcomponent card %}",
             "{% component card(p: map) %}<i>{{ p.title }}{{ p.summary }}</i>{% endcomponent card %}",
+            "{# {% component card(p: map) %}{% endcomponent card %} #}{% component card(p: map) %}{# not endcomponent #}{{ p.summary }}{%include`foot.html`%}{% endcomponent card %}",
             "{% component card(p: map) %}<i>{{ p.permalink }}{% include \"foot.html\" %}</i>{% endcomponent card %}",
             "{% component card(p: map) %}<i>{{ p.word_count | default(value=0) }}</i>{% set s = get_section(path=\"docs/_index.md\", allow_missing=true) %}{% if s %}{{ s.title }}{% endif %}{% endcomponent card %}",
         ],

@@ -12,15 +12,25 @@ use crate::templates::{Field, Fields};
 
 /// A look-up by a name that is only known when the template runs.
 static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"([A-Za-z0-9_]+)\??\[\s*[A-Za-z_(]|get\(\s*key\s*=\s*[A-Za-z_(]|attribute\s*=\s*[A-Za-z_(]"#)
-        .ok()
+    Regex::new(concat!(
+        r"([A-Za-z0-9_]+)\??\[\s*[A-Za-z_(]|\)\??\[\s*[A-Za-z_(]",
+        r"|get\([^()]*\bkey\s*=\s*[A-Za-z_(]|attribute\s*=\s*[A-Za-z_(]"
+    ))
+    .ok()
 });
+
+/// All fields of something, handed to a component or put into a map.
+static SPREAD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\{\s*\.\.\.\s*[A-Za-z_(]").ok());
+
+fn spreads(text: &str) -> bool {
+    SPREAD.as_ref().is_none_or(|re| re.is_match(text))
+}
 
 /// A walk over the keys of something that is named as a whole, or of one of many pages; a page or a section that is shown as it is.
 static WALK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let one_of_pages = r"[^%}]*\.(?:pages\s*(?:\[[^%}]*\]|\|\s*(?:first|last|nth)\b[^%}]*)|lower|higher)";
     Regex::new(&format!(
-        r"\bfor\s+\w+\s*,\s*\w+\s+in\s+(?:\w+\s*[|%-]|{one_of_pages}\s*-?%\}})|\{{\{{-?\s*(?:page|section)\s*(?:\||-?\}}\}})"
+        r"\bfor\s+\w+\s*,\s*\w+\s+in\s+(?:\w+\s*[|%-]|get_(?:page|section)\(|{one_of_pages}\s*-?%\}})|\{{\{{-?\s*(?:page|section)\s*(?:\||-?\}}\}})"
     ))
     .ok()
 });
@@ -30,6 +40,7 @@ pub(in crate::templates) fn reads_any(text: &str) -> bool {
     ["__tera_context", "json_encode", "| pairs", "| keys", "| values", "|pairs", "|keys", "|values"]
         .iter()
         .any(|word| text.contains(word))
+        || spreads(text)
         || WALK.as_ref().is_none_or(|re| re.is_match(text))
         || DYNAMIC.as_ref().is_none_or(|re| {
             re.captures_iter(text).any(|found| {
@@ -78,7 +89,7 @@ static REBOUND: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
 
 /// Where a component takes an argument of that name, for itself.
 static PARAMETER: LazyLock<Option<[Regex; 2]>> = LazyLock::new(|| {
-    let of = |name: &str| Regex::new(&format!(r"^\{{%-?\s*component\b[^%]*[(,]\s*@?{name}\b"));
+    let of = |name: &str| Regex::new(&format!(r"^\{{%-?\s*component\b(?:[^%]|%[^}}])*[(,]\s*@?{name}\b"));
     Some([of("page").ok()?, of("section").ok()?])
 });
 
@@ -163,12 +174,17 @@ pub(super) fn fields_of_others(texts: &[&str]) -> Fields {
     out
 }
 
+/// Whether what follows is the name of a field; three dots spread a variable.
+fn follows_dot(before: &str) -> bool {
+    before.ends_with('.') && !before.ends_with("...")
+}
+
 /// Whether a text may do more with a variable than read these of its fields or ask whether it is there.
 pub(super) fn reads_whole(text: &str, name: &str, fields: &[&str]) -> bool {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name).any(|(i, _)| {
         let (before, after) = (&text[..i], &text[i + name.len()..]);
-        if before.ends_with(|c| word(c) || c == '.') || after.starts_with(word) {
+        if before.ends_with(word) || follows_dot(before) || after.starts_with(word) {
             return false;
         }
         let after = after.trim_start();
@@ -268,9 +284,8 @@ pub(super) fn reads_all_data(text: &str) -> bool {
             let (before, after) = (&text[..i], &text[i + found.len()..]);
             let named = after.strip_prefix('.').is_some_and(|rest| rest.starts_with(word));
             // `data-x` is an attribute of HTML, `data/x` a path.
-            !(named
-                || before.ends_with(|c| word(c) || c == '.')
-                || after.starts_with(|c| word(c) || matches!(c, '-' | '/')))
+            let longer = after.strip_prefix(['-', '/']).unwrap_or(after).starts_with(word);
+            !(named || longer || before.ends_with(word) || follows_dot(before))
         })
 }
 
@@ -283,10 +298,10 @@ pub(super) fn asks(text: &str) -> bool {
 /// Whether all that is done with `.pages` is to count them: then a list of terms need not hold every page.
 pub(super) fn counts_pages_only(text: &str) -> bool {
     let quoted = ["\"pages", "'pages", "`pages"].iter().any(|start| text.contains(start));
-    if text.contains("__tera_context") || text.contains("json_encode") || quoted {
+    if text.contains("__tera_context") || text.contains("json_encode") || quoted || spreads(text) {
         return false;
     }
-    text.match_indices(".pages").all(|(i, found)| {
+    text.match_indices("pages").filter(|(i, _)| text[..*i].trim_end().ends_with('.')).all(|(i, found)| {
         let rest = text[i + found.len()..].trim_start();
         rest.strip_prefix('|').is_some_and(|rest| rest.trim_start().starts_with("length"))
     })
@@ -384,6 +399,35 @@ mod tests {
         assert!(!reads(&["{{ page.content_type }}"], Field::Content));
         assert!(reads(&["{{ x | map(attribute=\"toc\") }}"], Field::Toc));
         assert!(reads(&["{{ x | map(attribute=\"page.toc\") }}"], Field::Toc));
+        let wide = "{% component card(w = \"50%\", page: map) %}{{ page.title }}{% endcomponent card %}";
+        assert!(reads(&["{{ <card page={page} /> }}", wide], Field::Title));
+    }
+
+    #[test]
+    fn fields_without_their_names_may_be_any() {
+        for text in [
+            "{{ <card {...p} /> }}",
+            "{{ p | get(default=\"\", key=field) }}",
+            "{{ get_page(path=\"x\")[field] }}",
+            "{% for k, v in get_page(path=\"x\") %}",
+        ] {
+            assert_eq!(fields_of_others(&[text]), Fields::ALL, "{text}");
+        }
+        for text in ["so on, ...and on", "{% for k, v in load_data(path=\"x\") %}", "{{ get_env(name=x) }}"] {
+            assert!(!reads_any(text), "{text}");
+        }
+        for text in [
+            "{{ <c {...data} /> }}",
+            "{% set all = { ...data } %}",
+            "{% for k, v in data-%}",
+            "{{ <c data/> }}",
+        ] {
+            assert!(reads_all_data(text), "{text}");
+        }
+        for text in ["<a data-x=1>", "{{ load_data(path='data/x') }}", "{{ data.news }}", "{{ x.data }}"] {
+            assert!(!reads_all_data(text), "{text}");
+        }
+        assert!(reads_whole("{{ <c {...section} /> }}", "section", &[]));
     }
 
     #[test]
@@ -413,6 +457,8 @@ mod tests {
     #[test]
     fn pages_that_are_only_counted() {
         assert!(counts_pages_only("{{ t.pages | length }}"));
-        assert!(!counts_pages_only("{% for p in t.pages %}"));
+        for read in ["{% for p in t.pages %}", "{% for p in t . pages %}", "{{ <term {...t} /> }}"] {
+            assert!(!counts_pages_only(read), "{read}");
+        }
     }
 }
