@@ -624,6 +624,26 @@ fn a_template_within_contents_is_followed_with_all_that_it_reads() {
     );
 }
 
+/// Else nobody would notice that a page with the text of now has the HTML that it had before the configuration changed.
+#[test]
+fn a_template_within_contents_follows_the_configuration() {
+    let mut draft = Draft::new();
+    let says = |word: &'static str| {
+        move |d: &mut Draft| {
+            d.configure(&format!(
+                "markdown.insert_anchor_links = \"right\"\ntranslations.hello = \"{word}\""
+            ));
+        }
+    };
+    says("one")(&mut draft);
+    draft.set("templates/anchor-link.html", "{{ trans(key=\"hello\") }}");
+    draft.set("templates/section.html", "{% for p in section.pages %}{{ p.content }}{% endfor %}");
+    let page = |text: &str| format!("+++\ntitle = \"B\"\nweight = 1\n+++\n{text}\n");
+    draft.set("content/docs/b.md", &page("## A heading"));
+    let written = page("<h2 id=\"a-heading\">A headingone</h2>");
+    holds(draft, &[&says("two"), &|d| d.set("content/docs/b.md", &written)]);
+}
+
 #[test]
 fn what_content_asks_for_is_known_where_no_template_asks() {
     let mut draft = Draft::new();

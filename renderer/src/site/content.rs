@@ -477,29 +477,12 @@ impl Surroundings for Around<'_> {
     }
 
     fn anchor_link(&self, id: &str, level: u8, title: &str) -> Result<String, String> {
-        let mut context = Context::new();
-        context.insert_value("id", Value::from(id));
-        context.insert_value("level", Value::from(level));
-        context.insert_value("title", Value::from(title));
-        context.insert_value("lang", Value::from(self.of.lang));
-        let scope =
-            Scope::new(self.site.clone(), Arc::clone(self.of.source), self.of.absolute, Fields::default())
-                .for_content();
-        scope
-            .enter(|| self.site.engine.tera.render("anchor-link.html", &context))
-            .map_err(|e| format!("the template anchor-link.html failed: {e}"))
+        let heading = [("id", Value::from(id)), ("level", Value::from(level)), ("title", Value::from(title))];
+        self.site.within_content("anchor-link.html", self.of, heading)
     }
 
     fn summary_cutoff(&self, summary: &str) -> Result<String, String> {
-        let mut context = Context::new();
-        context.insert_value("summary", Value::from(summary));
-        context.insert_value("lang", Value::from(self.of.lang));
-        let scope =
-            Scope::new(self.site.clone(), Arc::clone(self.of.source), self.of.absolute, Fields::default())
-                .for_content();
-        scope
-            .enter(|| self.site.engine.tera.render("summary-cutoff.html", &context))
-            .map_err(|e| format!("the template summary-cutoff.html failed: {e}"))
+        self.site.within_content("summary-cutoff.html", self.of, [("summary", Value::from(summary))])
     }
 
     fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
@@ -538,6 +521,29 @@ impl Surroundings for Around<'_> {
 }
 
 impl Site {
+    /// Renders a template that is within a content, with these variables.
+    fn within_content<const N: usize>(
+        self: &Arc<Self>,
+        template: &str,
+        of: &Of<'_>,
+        variables: [(&'static str, Value); N],
+    ) -> Result<String, String> {
+        // It is handed no configuration, but functions answer by that.
+        if self.engine.asks_within_content {
+            note(|| Node::Config);
+        }
+        let mut context = Context::new();
+        context.insert_value("lang", Value::from(of.lang));
+        for (name, value) in variables {
+            context.insert_value(name, value);
+        }
+        let scope =
+            Scope::new(self.clone(), Arc::clone(of.source), of.absolute, Fields::default()).for_content();
+        scope
+            .enter(|| self.engine.tera.render(template, &context))
+            .map_err(|e| format!("the template {template} failed: {e}"))
+    }
+
     /// A code block as HTML.
     pub(crate) fn code(&self, fence: &Fence, code: &str) -> Result<String, String> {
         let block = self.code_style.block(fence, code, &self.memory.blocks);

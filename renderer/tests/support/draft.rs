@@ -318,6 +318,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "<a href=\"#{{ id }}\">{{ level }}</a>",
             "<a href=\"#{{ id }}\">{{ get_url(path=\"pic.png\") }}</a>",
+            "{{ trans(key=\"hello\") }}",
             "{% include \"foot.html\" %}",
             "{{ lang }}",
         ],
