@@ -583,6 +583,20 @@ fn a_broken_page_is_not_told_what_it_asked_for_before() {
     assert_eq!(errors.to_string(), clean(&input).unwrap_err().to_string());
 }
 
+#[test]
+fn a_link_that_was_only_warned_of_is_refused_where_a_page_has_no_output() {
+    let mut draft = Draft::new();
+    draft.configure("link_checker.internal_level = \"warn\"");
+    draft.set("content/docs/b.md", "+++\nrender = false\n+++\n[nowhere](@/nowhere.md)\n");
+    let renderer = Renderer::new(8 << 20);
+    let first = renderer.render(&draft.input(), None, &Taken::default()).unwrap();
+    assert!(first.warnings.iter().any(|told| told.message.contains("@/nowhere.md")), "{:?}", first.warnings);
+    draft.configure("");
+    let input = draft.input();
+    let errors = renderer.render(&input, Some(first.render), &Taken::default()).unwrap_err();
+    assert_eq!(errors, clean(&input).unwrap_err());
+}
+
 /// Holds that each edit, one after the other, gives what a clean render gives.
 fn holds(mut draft: Draft, edits: &[&dyn Fn(&mut Draft)]) {
     let renderer = Renderer::new(8 << 20);

@@ -290,6 +290,8 @@ impl Site {
 
     /// Whether a problem of markdown is only to be told of.
     pub(crate) fn passes_over(&self, problem: &Problem) -> bool {
+        // What has no output of its own reads nothing else of it.
+        note(|| Node::Config);
         problem.broken.is_some() && self.config.link_checker.internal_level == Level::Warn
     }
 
