@@ -870,6 +870,18 @@ fn a_feed_is_of_a_section_as_soon_as_that_has_one() {
 }
 
 #[test]
+fn a_feed_follows_what_is_beside_its_section() {
+    let mut draft = Draft::new();
+    draft.set(
+        "templates/atom.xml",
+        "{% if section %}{{ section.content }}{% if section.lower %}{{ section.lower.title }}{% endif %}{% endif %}",
+    );
+    draft.set("content/docs/_index.md", "+++\ngenerate_feeds = true\n+++\n");
+    draft.files.remove("content/blog/_index.md");
+    holds(draft, &[&|d| d.set("content/a/_index.md", "+++\ntitle = \"A\"\n+++\n")]);
+}
+
+#[test]
 fn the_day_begins_at_its_own_hour_in_each_time_zone() {
     // From noon in UTC: 21:00 in Tokyo, 18:00 in Dhaka.
     for (now, zone, hours) in [("now()", "Asia/Tokyo", 3), ("now(timestamp=true)", "Asia/Dhaka", 6)] {

@@ -262,6 +262,7 @@ impl Site {
             self.section_map(id, Some(rendered), self.engine.mentioned, others, absolute, metadata_only);
         if needs.beside {
             let section = self.library.section(id);
+            note(|| Node::Around(section.source.clone()));
             let value = |id| self.section_alone(id, others, absolute, false);
             beside(&mut map, Fields::BESIDE, section.lower.map(value), section.higher.map(value));
         }

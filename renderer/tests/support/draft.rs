@@ -332,6 +332,7 @@ pub const TEMPLATES: &[(&str, &[&str])] = &[
         &[
             "{{ feed_url }}{% for p in pages %}{{ p.title }}{{ p.content }}{% endfor %}",
             "{% if section %}{{ section.title }}{% endif %}{% if term %}{{ term.name }}{{ term.page_count }}{% endif %}{{ lang }}",
+            "{% if section %}{{ section.content }}{% if section.lower %}{{ section.lower.title }}{% endif %}{% endif %}",
         ],
     ),
     (
