@@ -16,7 +16,7 @@ use tera::Value;
 use crate::config::AnchorLinks;
 
 pub(crate) use date::Date;
-pub(crate) use split::{Format, Place, point, split, values};
+pub(crate) use split::{Format, Place, point, split, values, written};
 pub(crate) use typed::{in_words, page, section, unknown_key};
 
 /// The text of a content's front matter; none where there is none, or it does not end.

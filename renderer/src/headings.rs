@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, nearest};
+use crate::front_matter;
 use crate::library::{CONTENT, Content};
 use crate::markdown::{ContentLink, Heading};
 use crate::markup::names_the_top;
@@ -113,7 +114,7 @@ impl Site {
         match file.as_deref().map(std::str::from_utf8) {
             // Where the content is a template, only what is written tells the place.
             Some(Ok(text)) if broken.link.at > 0 => diagnostic.at(text, broken.link.at),
-            Some(Ok(text)) => diagnostic.at(text, text.find(&shown).unwrap_or(0)),
+            Some(Ok(text)) => diagnostic.at(text, front_matter::written(text, &shown).unwrap_or(0)),
             _ => diagnostic,
         }
     }

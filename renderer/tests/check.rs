@@ -69,7 +69,7 @@ fn every_mistake_is_shown_where_it_is() {
         ),
         ("content/a/loaf.png", "png"),
         ("content/a/notes.txt", "notes"),
-        ("content/b.md", "+++\ntitle = \"B\"\n+++\n<p id=\"x\"><p id=\"x\">\n"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](#x)\n\n<p id='x'><p id=x>\n"),
         ("content/c/stray.png", "png"),
         ("content/c/see.md", "+++\ntitle = \"C\"\n+++\n"),
         ("static/unused.js", "1"),
@@ -134,9 +134,9 @@ fn every_mistake_is_shown_where_it_is() {
     hint: remove it, or link to it
 
     warning: the id `x` is there more than once
-     --> content/b.md:4:4
+     --> content/b.md:6:4
       |
-    4 | <p id="x"><p id="x">
+    6 | <p id='x'><p id=x>
       |    ^
     hint: a link to it leads to the first; give the others ids of their own
 

@@ -688,6 +688,20 @@ fn broken_links_have_file_line_and_column() {
 }
 
 #[test]
+fn what_is_wrong_with_a_text_is_not_looked_for_in_the_front_matter_that_says_the_same() {
+    let told = errors(&with(&[(
+        "content/a.md",
+        "+++\ntitle = \"A\"\nextra = { from = \"@/bb.md\", shown = \"@/cc.md\" }\n+++\n{{ page.title }} [b](@/bb.md) [c]({{ page.extra.shown }})\n",
+    )]));
+    assert!(told.contains("content/a.md:5:22") && told.contains("content/a.md:3:38"), "{told}");
+    let told = errors(&with(&[(
+        "content/a.md",
+        "+++\ntitle = \"A\"\nextra.up = \"#up\"\n+++\n{{ page.title }} [up](#up)\n",
+    )]));
+    assert!(told.contains("content/a.md:5:23"), "{told}");
+}
+
+#[test]
 fn an_argument_that_nothing_takes_is_a_warning_in_its_place() {
     let renderer = Renderer::new(1 << 20);
     let site = with(&[

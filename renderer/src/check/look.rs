@@ -27,7 +27,9 @@ impl Check<'_> {
             }
         };
         for id in &page.repeated {
-            let place = places.of(origin, &[format!("id=\"{id}\""), format!("#{id}"), id.clone()]);
+            let [double, single, bare] = ["\"", "'", ""].map(|quote| format!("id={quote}{id}{quote}"));
+            let spellings = [double, single, bare, format!("{{#{id}}}"), format!("#{id}"), id.clone()];
+            let place = places.of(origin, &spellings);
             let message = format!("the id `{id}` is there more than once");
             say(
                 Rule::DuplicateId,

@@ -67,6 +67,12 @@ pub(crate) fn split<'a>(path: &str, text: &'a str) -> Result<Split<'a>, Diagnost
         .hint(format!("add a line `{fence}` after the last key")))
 }
 
+/// Where words of a content's text are written: in that, or else in its front matter, which its templates may show.
+pub(crate) fn written(text: &str, words: &str) -> Option<usize> {
+    let body = split("", text).map_or(0, |split| split.body);
+    text[body..].find(words).map(|at| body + at).or_else(|| text.find(words))
+}
+
 /// Where a front matter is, for messages.
 pub(crate) struct Place<'a> {
     pub(crate) path: &'a str,

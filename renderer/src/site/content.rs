@@ -11,6 +11,7 @@ use tera::{Context, Map, Value};
 use super::{Capped, Parts, Site, anchor_hash, encode_path};
 use crate::config::{AnchorLinks, Level, MarkdownConfig};
 use crate::diagnostic::Diagnostic;
+use crate::front_matter;
 use crate::graph;
 use crate::highlight::{self, Fence};
 use crate::images::{self, Shown};
@@ -238,8 +239,11 @@ impl Site {
             // The place in a template's output says nothing; the link's text does.
             let at = match (&expanded, problem.link()) {
                 (None, _) => Some(parsed.body as usize + problem.at),
-                (Some(_), Some(target)) => text.find(&format!("@/{target}")),
-                (Some(_), None) => problem.message.split('`').nth(1).and_then(|word| text.find(word)),
+                (Some(_), Some(target)) => front_matter::written(text, &format!("@/{target}")),
+                (Some(_), None) => {
+                    let words = problem.message.split('`').nth(1);
+                    words.and_then(|words| front_matter::written(text, words))
+                }
             };
             let near = problem.link().and_then(|target| self.near_target(target));
             let (message, word) = match problem.message.rsplit_once(", did you mean ") {
