@@ -20,6 +20,67 @@ pub(crate) fn end_of(text: &str, name: &str) -> usize {
     text.len()
 }
 
+/// The addresses of a `srcset`: each has a width or a density behind it, and commas are between them.
+pub(crate) fn choices(set: &str) -> impl Iterator<Item = &str> {
+    let mut rest = set;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ',');
+        let end = rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len());
+        let (address, after) = rest.split_at(end);
+        let bare = address.trim_end_matches(',');
+        rest = if bare.len() < address.len() {
+            after
+        } else {
+            after.find(',').map_or("", |comma| &after[comma + 1..])
+        };
+        (!bare.is_empty()).then_some(bare)
+    })
+}
+
+/// What stands in `url(…)` and behind `@import`, outside of comments.
+pub(crate) fn style_addresses(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let next = ["/*", "url(", "@import"]
+            .iter()
+            .filter_map(|word| Some((memchr::memmem::find(rest.as_bytes(), word.as_bytes())?, *word)))
+            .min();
+        let Some((at, word)) = next else { break };
+        rest = &rest[at + word.len()..];
+        match word {
+            "/*" => rest = rest.find("*/").map_or("", |end| &rest[end + 2..]),
+            "url(" => {
+                let inner = rest.trim_start();
+                let (value, after) = match quoted(inner) {
+                    Some(found) => found,
+                    None => inner.split_at(inner.find(')').unwrap_or(inner.len())),
+                };
+                let value = value.trim();
+                // A variable, or an escape that is nowhere in an address that people write.
+                if !value.contains(['\\', '{', '$']) {
+                    out.push(value);
+                }
+                rest = after;
+            }
+            _ => {
+                if let Some((value, after)) = quoted(rest.trim_start()) {
+                    out.push(value);
+                    rest = after;
+                }
+            }
+        }
+    }
+    out
+}
+
+/// A text in quotes at the start, and what follows it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let end = text[1..].find(quote)? + 1;
+    Some((&text[1..end], &text[end + 1..]))
+}
+
 /// What a piece of markup is.
 pub(crate) enum Kind<'a> {
     Comment,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::markup::{Kind, Markup, decoded, end_of};
+use crate::markup::{self, Kind, Markup, decoded, end_of};
 
 /// Characters of a heading that are kept.
 const HEADING_CHARS_MAX: usize = 80;
@@ -160,9 +160,7 @@ impl Page {
     }
 
     fn style(&mut self, text: &str) {
-        for address in style_addresses(text) {
-            self.add(Use::File, address);
-        }
+        markup::style_addresses(text).into_iter().for_each(|address| self.add(Use::File, address.to_owned()));
     }
 
     fn tag(&mut self, name: &str, attributes: &Attributes<'_>) {
@@ -244,25 +242,9 @@ impl Page {
         }
     }
 
-    /// A `srcset`: addresses, each with a width or density behind it, between commas.
     fn set(&mut self, value: Option<String>) {
         let Some(value) = value else { return };
-        let mut rest = value.as_str();
-        loop {
-            rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ',');
-            if rest.is_empty() {
-                return;
-            }
-            let end = rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len());
-            let (address, after) = rest.split_at(end);
-            let bare = address.trim_end_matches(',');
-            self.add(Use::File, bare.to_owned());
-            rest = if bare.len() < address.len() {
-                after
-            } else {
-                after.find(',').map_or("", |comma| &after[comma + 1..])
-            };
-        }
+        markup::choices(&value).for_each(|address| self.add(Use::File, address.to_owned()));
     }
 
     fn meta(&mut self, attributes: &Attributes<'_>) {
@@ -279,50 +261,6 @@ impl Page {
             self.add(Use::Link, address.trim_matches(['"', '\'', ' ']).to_owned());
         }
     }
-}
-
-/// What stands in `url(…)` and behind `@import`, outside of comments.
-fn style_addresses(text: &str) -> Vec<String> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let next = ["/*", "url(", "@import"]
-            .iter()
-            .filter_map(|word| Some((memchr::memmem::find(rest.as_bytes(), word.as_bytes())?, *word)))
-            .min();
-        let Some((at, word)) = next else { break };
-        rest = &rest[at + word.len()..];
-        match word {
-            "/*" => rest = rest.find("*/").map_or("", |end| &rest[end + 2..]),
-            "url(" => {
-                let inner = rest.trim_start();
-                let (value, after) = match quoted(inner) {
-                    Some(found) => found,
-                    None => inner.split_at(inner.find(')').unwrap_or(inner.len())),
-                };
-                let value = value.trim();
-                // A variable, or an escape that is nowhere in an address that people write.
-                if !value.contains(['\\', '{', '$']) {
-                    out.push(value.to_owned());
-                }
-                rest = after;
-            }
-            _ => {
-                if let Some((value, after)) = quoted(rest.trim_start()) {
-                    out.push(value.to_owned());
-                    rest = after;
-                }
-            }
-        }
-    }
-    out
-}
-
-/// A text in quotes at the start, and what follows it.
-fn quoted(text: &str) -> Option<(&str, &str)> {
-    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    let end = text[1..].find(quote)? + 1;
-    Some((&text[1..end], &text[end + 1..]))
 }
 
 #[cfg(test)]

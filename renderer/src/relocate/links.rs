@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag};
 
-use crate::markup::{Kind, Markup, decoded};
+use crate::markup::{Kind, Markup, choices, decoded, end_of, style_addresses};
 
 /// A target of a link, and where it stands in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,20 +114,37 @@ impl Named {
                 (rest, offset) = (&rest[1..], offset + 1);
                 continue;
             };
-            if let Kind::Open { attributes, .. } = &markup.kind {
-                for (name, value) in attributes {
-                    let of_address =
-                        ["href", "src", "poster"].iter().any(|known| name.eq_ignore_ascii_case(known));
-                    let Some(value) = value.filter(|_| of_address) else { continue };
-                    // An attribute's value is a part of the text, and so has its place there.
-                    let start = offset + (value.as_ptr() as usize - rest.as_ptr() as usize);
-                    let at = start..start + value.len();
-                    let address = decoded(value).into_owned();
-                    self.targets.push(Target { at, address, markdown: false });
+            if let Kind::Open { name, attributes, .. } = &markup.kind {
+                let valued = attributes.iter().filter_map(|(attribute, value)| Some((*attribute, (*value)?)));
+                let mut found: Vec<&str> =
+                    valued.flat_map(|(attribute, value)| addresses(name, attribute, value)).collect();
+                if name == "style" {
+                    let inside = &rest[markup.length..];
+                    found.extend(style_addresses(&inside[..end_of(inside, name)]));
                 }
+                self.targets.extend(found.into_iter().map(|address| {
+                    // It is a part of the text, and so has its place there.
+                    let start = offset + (address.as_ptr() as usize - rest.as_ptr() as usize);
+                    let at = start..start + address.len();
+                    Target { at, address: decoded(address).into_owned(), markdown: false }
+                }));
             }
             (rest, offset) = (&rest[markup.length..], offset + markup.length);
         }
+    }
+}
+
+/// The addresses that an attribute of an element has.
+fn addresses<'t>(element: &str, attribute: &str, value: &'t str) -> Vec<&'t str> {
+    let is = |known: &&str| attribute.eq_ignore_ascii_case(known);
+    if ["srcset", "imagesrcset"].iter().any(is) {
+        choices(value).collect()
+    } else if is(&"style") {
+        style_addresses(value)
+    } else if ["href", "xlink:href", "src", "poster"].iter().any(is) || (element == "object" && is(&"data")) {
+        vec![value]
+    } else {
+        Vec::new()
     }
 }
 
@@ -190,7 +207,7 @@ mod tests {
 
     #[test]
     fn targets_have_their_places() {
-        let text = "[a](@/a.md#x \"t\") ![i *j*](<i j.png>) [](e.md) [r][ref] <https://h.example/p/> `[c](@/c.md)`\n\n    [d](@/d.md)\n\n```\n[f](@/f.md)\n```\n\n<a\n href=\"/h/\">[in](@/in.md)</a>\n\n[ref]: @/r.md 'x'\n[![img](@/i.png)](@/l.md) [esc](a\\_b.md)\n";
+        let text = "[a](@/a.md#x \"t\") ![i *j*](<i j.png>) [](e.md) [r][ref] <https://h.example/p/> `[c](@/c.md)`\n\n    [d](@/d.md)\n\n```\n[f](@/f.md)\n```\n\n<a\n href=\"/h/\">[in](@/in.md)</a>\n\n[ref]: @/r.md 'x'\n[![img](@/i.png)](@/l.md) [esc](a\\_b.md)\n\n<picture><source SRCSET='s.png 1x, /t.png?a&amp;b 2x'></picture>\n<object data=o.svg></object>\n<p style='a: url(u.png)'>\n\n<style>\na { b: url(\"v.png\") }\n</style>\n";
         let named = markdown(text, Options::empty());
         let found: Vec<_> = named.targets.iter().map(|t| &text[t.at.clone()]).collect();
         assert_eq!(
@@ -204,10 +221,16 @@ mod tests {
                 "@/in.md",
                 "@/r.md",
                 "@/i.png",
-                "@/l.md"
+                "@/l.md",
+                "s.png",
+                "/t.png?a&amp;b",
+                "o.svg",
+                "u.png",
+                "v.png"
             ]
         );
-        assert!(named.targets.iter().all(|t| t.markdown == (t.address != "/h/")));
+        let of_html = ["/h/", "s.png", "/t.png?a&b", "o.svg", "u.png", "v.png"];
+        assert!(named.targets.iter().all(|t| t.markdown != of_html.contains(&&*t.address)));
     }
 
     #[test]
