@@ -282,10 +282,7 @@ fn page(config: &PageConfig, row: &Row<'_>) -> (Option<String>, Result<RowPage, 
     errors.dedup();
     let page = match &slug {
         Some(slug) if errors.is_empty() => Ok(RowPage {
-            path: match &*config.section {
-                "" => format!("{slug}.md"),
-                section => format!("{section}/{slug}.md"),
-            },
+            path: path(&config.section, slug),
             front_matter: front,
             body: body.unwrap_or_default(),
             source: row.source.to_owned(),
@@ -295,6 +292,16 @@ fn page(config: &PageConfig, row: &Row<'_>) -> (Option<String>, Result<RowPage, 
         _ => Err(errors),
     };
     (slug, page)
+}
+
+/// Where the page's file would be.
+fn path(section: &str, slug: &str) -> String {
+    // A file of that name would be the page of the folder that it is in.
+    let name = if slug == "index" { "index/index" } else { slug };
+    match section {
+        "" => format!("{name}.md"),
+        section => format!("{section}/{name}.md"),
+    }
 }
 
 fn slug_of(config: &PageConfig, row: &Row<'_>) -> Result<String, CellError> {
@@ -444,6 +451,16 @@ mod tests {
         let pages = made("slug='id'\ntitle='t'", json!([{"id": 1, "t": "x", "n": null}]));
         assert_eq!(pages[0].path, "1.md");
         assert_eq!(pages[0].front_matter["extra"], toml::toml! { id = 1 t = "x" }.into());
+    }
+
+    #[test]
+    fn a_row_is_not_the_page_of_its_section() {
+        let pages =
+            made("section='news'\nslug='id'\ntitle='id'", json!([{"id": "_Index"}, {"id": "indexes"}]));
+        assert_eq!(
+            pages.iter().map(|page| &*page.path).collect::<Vec<_>>(),
+            ["news/index/index.md", "news/indexes.md"]
+        );
     }
 
     #[test]
