@@ -157,13 +157,18 @@ fn page(args: &ContentArgs, draft: bool, bundle: bool, today: Date) -> anyhow::R
     let text = format!("+++\ntitle = {}\ndate = {date}\n{draft}+++\n\n", quoted(&title));
     refuse_clash(&args.site, &file, &text)?;
     write(&file, &text)?;
+    note_unlisted(args, &folder, "page");
+    Ok(())
+}
+
+/// Says that the folder of what is new is no section.
+fn note_unlisted(args: &ContentArgs, folder: &Path, what: &str) {
     if folder != args.site.join("content") && !folder.join("_index.md").exists() {
         say!(
-            "note: {} has no _index.md, so that no section lists this page; `bake new section` makes one",
+            "note: {} has no _index.md, so that no section lists this {what}; `bake new section` makes one",
             folder.display()
         );
     }
-    Ok(())
 }
 
 fn section(args: &ContentArgs) -> anyhow::Result<()> {
@@ -177,7 +182,9 @@ fn section(args: &ContentArgs) -> anyhow::Result<()> {
     let file = folder.join(&name).join("_index.md");
     refuse_address(&folder, &name, &file)?;
     refuse_clash(&args.site, &file, &text)?;
-    write(&file, &text)
+    write(&file, &text)?;
+    note_unlisted(args, &folder, "section");
+    Ok(())
 }
 
 /// Refuses a file whose address another one has.

@@ -60,7 +60,9 @@ fn a_new_site_builds_and_takes_pages() {
     world.bake("bakery", &["new", "section", "recipes"]).ok();
     world.bake(".", &["new", "page", "recipes/spelt", "--in", "bakery"]).ok();
     let told = world.bake("bakery", &["new", "page", "lost/page"]).ok().stdout;
-    assert!(told.contains("_index.md"), "{told}");
+    assert!(told.contains("lost has no _index.md, so that no section lists this page"), "{told}");
+    let told = world.bake("bakery", &["new", "section", "lost/deep"]).ok().stdout;
+    assert!(told.contains("lost has no _index.md, so that no section lists this section"), "{told}");
     world.bake("bakery", &["build", "--out", "../out"]).ok();
     let page = |path: &str| std::fs::read_to_string(world.path(&format!("out/{path}index.html"))).unwrap();
     assert!(page("").contains("The &quot;Crumb&quot;"), "{}", page(""));
