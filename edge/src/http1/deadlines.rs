@@ -21,9 +21,9 @@ use tokio::{net::TcpStream, task::AbortHandle};
 
 use super::{
     connection::READ_BYTES,
+    held::{Held, STALLED_MS, STALLED_SHORT_MS, UNREAD_BYTES},
     unread::{self, FRESH_BYTES, READ_BYTES_NARROW},
     unsent::{self, Bound, Unsent},
-    writer::PROGRESS_BYTES_MIN,
 };
 use crate::{
     Edge, clock,
@@ -41,16 +41,6 @@ const TICK_SHORT: Duration = Duration::from_millis(100);
 const LOOKED_AT_ONCE: usize = 256;
 /// How long a request may be on its way.
 const CROSSING: Duration = Duration::from_millis(250);
-/// A client that has taken nothing for so long, or of whose content nothing was taken, may be ended where memory is short,
-const STALLED_MS: Millis = 1_000;
-/// or for so long where nothing else can make room,
-const STALLED_SHORT_MS: Millis = 300;
-/// the latter where this much of it has come.
-const UNREAD_BYTES: usize = 16 << 10;
-/// So may one that has taken less than this in a second, for so long at least, and for which this much is kept.
-const SLOW_BYTES_A_SECOND: u64 = 64 << 10;
-const SLOW_MS: Millis = 3_000;
-const SLOW_KEPT_BYTES: usize = 4 << 10;
 /// So many are ended at one look because others wait for their turn.
 const ENDED_FOR_TURNS_MAX: usize = 64;
 /// No deadline.
@@ -263,76 +253,9 @@ struct Entry {
     task: Option<AbortHandle>,
     /// Open for as long as it stands here.
     socket: Option<RawFd>,
-    queue: Queue,
+    held: Held,
     /// Has the task look whether it may end.
     waker: Option<Waker>,
-}
-
-/// What the kernel holds for a connection.
-#[derive(Debug, Default)]
-struct Queue {
-    bytes: usize,
-    /// Since when the client has not taken what it was due to take, or, where nothing is held, has taken all.
-    since: Millis,
-    /// What it had taken then.
-    taken: u64,
-    /// What it was to take from then on: some of it, or all there was.
-    due: u64,
-    /// The deadline for reading at the last look: while it stays the same, nothing was written.
-    read: u64,
-    /// What has come and is not wanted yet, in bytes of memory, and since when nothing of it was taken.
-    unread: (usize, Millis),
-    /// Since when much is kept for the client without a break, and what it had taken then.
-    kept: Option<(Millis, u64)>,
-}
-
-impl Queue {
-    /// Notes that of what was `written` so many bytes are held at `now`.
-    fn note(&mut self, written: u64, bytes: usize, now: Millis) {
-        let held = bytes as u64;
-        let taken = written.saturating_sub(held);
-        let begins = self.bytes == 0 && bytes > 0;
-        let ends = self.bytes > 0 && bytes == 0;
-        if begins || ends || taken >= self.taken.saturating_add(self.due) {
-            let due = held.min(PROGRESS_BYTES_MIN as u64);
-            (self.since, self.taken, self.due) = (now, taken, due);
-        }
-        self.bytes = bytes;
-    }
-
-    /// Notes that beside it `kept` bytes are kept at `now`, of a client that has taken `taken` bytes so far. What it takes in a
-    /// second, in bytes, where that is too little.
-    fn pace(&mut self, kept: usize, taken: u64, now: Millis) -> Option<u64> {
-        if kept < SLOW_KEPT_BYTES {
-            self.kept = None;
-            return None;
-        }
-        let (since, before) = *self.kept.get_or_insert((now, taken));
-        let ms = now.saturating_sub(since);
-        let pace = taken.saturating_sub(before).saturating_mul(1_000).checked_div(ms)?;
-        (ms >= SLOW_MS && pace < SLOW_BYTES_A_SECOND).then_some(pace)
-    }
-
-    /// For how long the client has taken nothing, or next to none, of what is held for it.
-    fn stalled_ms(&self, now: Millis) -> Millis {
-        if self.bytes == 0 { 0 } else { now.saturating_sub(self.since) }
-    }
-
-    /// Notes what has come and is not wanted yet. Of content on its way it is never the same for long.
-    fn note_unread(&mut self, bytes: usize, now: Millis) {
-        if bytes != self.unread.0 {
-            self.unread = (bytes, now);
-        }
-    }
-
-    /// Since when what is held stays as it is, where that is long and its end may be had: the client takes nothing of it, or the
-    /// upstream nothing of its content.
-    fn stuck_since(&self, now: Millis, stalled_ms: Millis) -> Option<Millis> {
-        let unsent = (self.bytes > 0).then_some(self.since);
-        let unread = (self.unread.0 >= UNREAD_BYTES).then_some(self.unread.1);
-        let since = unsent.into_iter().chain(unread).min()?;
-        (now.saturating_sub(since) >= stalled_ms).then_some(since)
-    }
 }
 
 /// Why a connection is ended.
@@ -374,20 +297,20 @@ impl Entry {
         let socket = open(self.socket.as_ref())?;
         let read = self.slot.read.load(Ordering::Relaxed);
         // While a response is written, no deadline moves; and what has come on others is about to be read, unless there is much.
-        if !is_tight && read != NEVER && read == self.queue.read && self.queue.bytes == 0 {
+        if !is_tight && read != NEVER && read == self.held.read && self.held.bytes == 0 {
             return None;
         }
-        self.queue.read = read;
+        self.held.read = read;
         // Before what is held, so that a client has not taken what is written meanwhile.
         let written = self.slot.written_bytes.load(Ordering::Acquire);
         let buffers = buffers(socket);
         // Mostly nothing is held, and to ask how much costs as much again.
         let held = if buffers.sent > 0 { unsent::queued(socket) } else { 0 };
-        self.queue.note(written, held, now);
+        self.held.note(written, held, now);
         let is_tunnel = matches!(self.slot.waits_for(), Some((_, Reading::Tunnel)));
         // Where nothing is waited for, content may have come that its upstream has yet to take. Of a tunnel, little may lie here and
         // more at its other end.
-        self.queue.note_unread(
+        self.held.note_unread(
             match buffers.received {
                 received @ 1.. if is_tunnel => received.max(UNREAD_BYTES),
                 received if read == NEVER => received,
@@ -395,13 +318,13 @@ impl Entry {
             },
             now,
         );
-        let has_some = self.queue.bytes > 0 || read == NEVER || is_tunnel || is_tight;
+        let has_some = self.held.bytes > 0 || read == NEVER || is_tunnel || is_tight;
         self.slot.is_held(if has_some { buffers.bytes } else { 0 }, edge);
-        if self.bound.allows(self.queue.bytes) {
+        if self.bound.allows(self.held.bytes) {
             self.slot.settle(&edge.unsent);
         }
-        let taken = written.saturating_sub(self.queue.bytes as u64);
-        self.queue.pace(self.slot.kept_bytes.load(Ordering::Relaxed), taken, now)
+        let taken = written.saturating_sub(self.held.bytes as u64);
+        self.held.pace(self.slot.kept_bytes.load(Ordering::Relaxed), taken, now)
     }
 
     /// Whether something has come that was not read.
@@ -412,16 +335,16 @@ impl Entry {
     /// Why it has to end at `now`.
     fn end(&self, now: Millis) -> Option<End> {
         let limits = &self.slot.limits;
-        let stalled = self.queue.stalled_ms(now) >= millis(limits.write_stall);
+        let stalled = self.held.stalled_ms(now) >= millis(limits.write_stall);
         if stalled || self.slot.write.load(Ordering::Relaxed) <= now {
             return Some(End::Write);
         }
         let (at, what) = self.slot.waits_for()?;
         let at = match what {
             // Silence begins when the client has taken what it was sent.
-            Reading::Idle | Reading::Linger if self.queue.bytes > 0 => return None,
-            Reading::Idle => at.max(late(self.queue.since, limits.idle)),
-            Reading::Linger => at.max(late(self.queue.since, limits.linger)),
+            Reading::Idle | Reading::Linger if self.held.bytes > 0 => return None,
+            Reading::Idle => at.max(late(self.held.since, limits.idle)),
+            Reading::Linger => at.max(late(self.held.since, limits.linger)),
             _ => at,
         };
         (at <= now).then_some(End::Read(what))
@@ -495,7 +418,7 @@ impl Deadlines {
             bound: Arc::clone(&bound),
             task: None,
             socket: None,
-            queue: Queue::default(),
+            held: Held::default(),
             waker: None,
         };
         let index = self.entries().insert(entry);
@@ -561,7 +484,7 @@ impl Deadlines {
                     continue;
                 }
                 heads.extend(entry.slot.head(now).map(|(since, _)| (since, index)));
-                match (entry.queue.stuck_since(now, stalled_ms), entry.slot.silent_since(now)) {
+                match (entry.held.stuck_since(now, stalled_ms), entry.slot.silent_since(now)) {
                     (Some(since), _) => stalled.push((since, index)),
                     (None, Some(_)) if draining => entry.waker.iter().for_each(Waker::wake_by_ref),
                     (None, Some(since)) if is_short || is_waited_for => silent.push((since, index)),
@@ -574,7 +497,7 @@ impl Deadlines {
             next = end;
         }
         let short = self.relieve_of_silent(silent, is_waited_for);
-        let short = self.relieve_of_stalled(stalled, short, |queue| queue.stuck_since(now, stalled_ms));
+        let short = self.relieve_of_stalled(stalled, short, |held| held.stuck_since(now, stalled_ms));
         let beyond = self.edge.store.books().passing_beyond().max(short);
         let beyond = self.relieve_of_heads(heads, beyond, now);
         self.relieve_of_slow(slow, beyond);
@@ -608,7 +531,7 @@ impl Deadlines {
         &self,
         mut stalled: Vec<(Millis, usize)>,
         mut short: usize,
-        stuck_since: impl Fn(&Queue) -> Option<Millis>,
+        stuck_since: impl Fn(&Held) -> Option<Millis>,
     ) -> usize {
         let most = Unsent::held_bytes_max(self.edge.current().memory_bytes_max);
         let mut beyond = self.edge.unsent.held().saturating_sub(most);
@@ -619,7 +542,7 @@ impl Deadlines {
                 break;
             }
             // Another may have come in its place.
-            if let Some(entry) = entries.get(index).filter(|entry| stuck_since(&entry.queue) == Some(since)) {
+            if let Some(entry) = entries.get(index).filter(|entry| stuck_since(&entry.held) == Some(since)) {
                 entry.finish(End::Memory);
                 beyond = beyond.saturating_sub(entry.slot.held());
                 short = short.saturating_sub(entry.slot.held());
@@ -658,7 +581,7 @@ impl Deadlines {
                 return;
             }
             // Another may have come in its place.
-            let Some(entry) = entries.get(index).filter(|entry| entry.queue.kept.is_some()) else { continue };
+            let Some(entry) = entries.get(index).filter(|entry| entry.held.kept.is_some()) else { continue };
             let streams = entry.slot.streams.load(Ordering::Relaxed);
             let frees = entry.slot.kept_bytes.load(Ordering::Relaxed) + if streams { TURN_BYTES } else { 0 };
             if streams || (beyond > 0 && frees >= TURN_BYTES) {
@@ -816,76 +739,6 @@ impl Drop for Place {
         self.slot.is_held(0, &self.all.edge);
         if self.slot.lift.swap(LIFT_NONE, Ordering::AcqRel) != LIFT_NONE {
             self.all.edge.unsent.lower();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What was written in all and what of that is held, at the end of a second.
-    type Seen = (u64, usize);
-
-    #[test]
-    fn a_client_is_slow_that_takes_little_of_much_for_long() {
-        const LITTLE: u64 = SLOW_BYTES_A_SECOND / 2;
-        // What is kept and what was taken, each second.
-        let pace = |kept: usize, a_second: u64| {
-            let mut queue = Queue::default();
-            (0..=SLOW_MS / 1_000)
-                .map(|second| queue.pace(kept, second * a_second, second * 1_000))
-                .collect::<Vec<_>>()
-        };
-        let slow = |pace| [vec![None; 3], vec![pace]].concat();
-        assert_eq!(pace(SLOW_KEPT_BYTES, LITTLE), slow(Some(LITTLE)));
-        assert_eq!(pace(SLOW_KEPT_BYTES, 0), slow(Some(0)));
-        assert_eq!(pace(SLOW_KEPT_BYTES, SLOW_BYTES_A_SECOND), slow(None));
-        assert_eq!(pace(SLOW_KEPT_BYTES - 1, LITTLE), slow(None));
-    }
-
-    #[test]
-    fn content_is_stuck_of_which_nothing_is_taken() {
-        let mut queue = Queue::default();
-        let mut stuck = |bytes: usize, now: Millis| {
-            queue.note_unread(bytes, now);
-            queue.stuck_since(now, STALLED_MS)
-        };
-        assert_eq!(stuck(UNREAD_BYTES, 1), None);
-        assert_eq!(stuck(UNREAD_BYTES, STALLED_MS), None);
-        assert_eq!(stuck(UNREAD_BYTES, 1 + STALLED_MS), Some(1));
-        // Some more has come.
-        assert_eq!(stuck(UNREAD_BYTES + 1, 2 + STALLED_MS), None);
-        assert_eq!(stuck(UNREAD_BYTES + 1, 2 + 2 * STALLED_MS), Some(2 + STALLED_MS));
-        // To end those of little would free nothing.
-        assert_eq!(stuck(UNREAD_BYTES - 1, 3 + 2 * STALLED_MS), None);
-        assert_eq!(stuck(UNREAD_BYTES - 1, 9 * STALLED_MS), None);
-    }
-
-    #[test]
-    fn a_client_stalls_that_takes_less_than_it_is_due_to() {
-        // For how long nothing was taken, then.
-        let rows: [(&[Seen], &[Millis]); 5] = [
-            (&[(9_000, 9_000), (9_000, 9_000), (9_000, 8_999)], &[0, 1, 2]),
-            (&[(9_000, 9_000), (9_000, 4_904), (9_000, 4_904)], &[0, 0, 1]),
-            // What is left is less than a step.
-            (&[(9_000, 100), (9_000, 1), (9_000, 0), (9_000, 0)], &[0, 1, 0, 0]),
-            // A little again and again, and some of it always on its way.
-            (&[(100, 100), (200, 100), (300, 100)], &[0, 0, 0]),
-            // More is written, and nothing taken.
-            (&[(100, 100), (9_000, 9_000), (9_000, 9_000)], &[0, 1, 2]),
-        ];
-        for (seen, expected) in rows {
-            let mut queue = Queue::default();
-            let stalls: Vec<Millis> = seen
-                .iter()
-                .zip(1..)
-                .map(|(&(written, held), now)| {
-                    queue.note(written, held, now);
-                    queue.stalled_ms(now)
-                })
-                .collect();
-            assert_eq!(stalls, expected, "{seen:?}");
         }
     }
 }

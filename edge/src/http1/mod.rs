@@ -4,7 +4,7 @@
 //! content out of the stream; `content` hands it to whoever sends it on; `encoder` writes response heads;
 //! `connection` leads a connection from one request to the next, by way of an `exchange` where one look at the store is not
 //! enough; `tunnel` is what is left of it after a 101;
-//! `deadlines` ends what takes too long, and `unread` and `unsent` bound what the kernel holds of requests
+//! `deadlines` ends what takes too long, by what `held` knows of its client, and `unread` and `unsent` bound what the kernel holds of requests
 //! and of responses.
 //!
 //! Two parsers that disagree are a hole for smuggled requests: there is no other way in than this. What is ambiguous is
@@ -19,6 +19,7 @@ mod differential;
 pub(crate) mod encoder;
 mod exchange;
 pub(crate) mod head;
+mod held;
 mod interim;
 pub(crate) mod target;
 mod tunnel;
