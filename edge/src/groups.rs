@@ -1,12 +1,11 @@
 //! The cache groups of a response (RFC 9875), and the fields by which others name them.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName};
 use release::answer;
 
-use crate::{inbound::joined, policy::directives::structured};
-
-/// Groups of one response that are kept or invalidated; RFC 9875 §2 and §3 ask for at least 32 of 32 characters.
-const GROUPS_MAX: usize = 256;
+use crate::policy::directives::structured;
 
 const CACHE_GROUPS: HeaderName = HeaderName::from_static(answer::CACHE_GROUPS);
 const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
@@ -49,9 +48,7 @@ impl<'a> Groups<'a> {
 
 /// The groups that a response to an unsafe request invalidates (RFC 9875 §3).
 pub(crate) fn invalidated_groups(head: &HeaderMap) -> Vec<Box<str>> {
-    let mut groups = strings(head, &CACHE_GROUP_INVALIDATION);
-    groups.truncate(GROUPS_MAX);
-    groups
+    strings(head, &CACHE_GROUP_INVALIDATION)
 }
 
 /// The strings of a structured list; one that cannot be read counts as absent (RFC 9651 §4.2).
@@ -74,17 +71,26 @@ fn strings(head: &HeaderMap, name: &HeaderName) -> Vec<Box<str>> {
 }
 
 /// The cache groups of a response: `Cache-Groups` (RFC 9875 §2); of an upstream's also `Surrogate-Key` (by spaces)
-/// and `Cache-Tag` (by commas).
+/// and `Cache-Tag` (by commas). However many a head has room for: a purge of one that is not kept would do nothing.
 pub(crate) fn groups_of(head: &HeaderMap, of_site: bool) -> Vec<Box<str>> {
     let mut groups = strings(head, &CACHE_GROUPS);
     if !of_site {
-        let keys = joined(head, &SURROGATE_KEY).unwrap_or_default();
-        groups.extend(keys.split_ascii_whitespace().map(|key| key.trim_end_matches(',').into()));
-        let tags = joined(head, &CACHE_TAG).unwrap_or_default();
-        groups.extend(tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(Into::into));
+        for keys in texts(head, &SURROGATE_KEY) {
+            groups.extend(keys.split_ascii_whitespace().map(|key| key.trim_end_matches(',').into()));
+        }
+        for tags in texts(head, &CACHE_TAG) {
+            groups.extend(tags.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(Into::into));
+        }
     }
-    groups.truncate(GROUPS_MAX);
     groups
+}
+
+/// The lines of a field as texts. What is no UTF-8 is Latin-1, which fields once were (RFC 9110 §5.5).
+fn texts<'a>(head: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
+    head.get_all(name).iter().map(|line| match std::str::from_utf8(line.as_bytes()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => line.as_bytes().iter().copied().map(char::from).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -97,7 +103,7 @@ mod tests {
         let of = |fields: &[(&'static str, &str)], of_site: bool| {
             let mut map = HeaderMap::new();
             for (name, value) in fields {
-                map.append(*name, HeaderValue::from_str(value).unwrap());
+                map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             groups_of(&map, of_site).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
@@ -113,11 +119,20 @@ mod tests {
             ["a", "b", "c", "d", "e f"]
         );
         assert!(of(&[("surrogate-key", "a"), ("cache-tag", "b")], true).is_empty());
-        let many = (0..300).map(|n| format!("\"{n:032}\"")).collect::<Vec<_>>().join(", ");
+        // A tag in another script keeps its neighbours, and itself, from nobody.
+        assert_eq!(
+            of(&[("cache-tag", "café, home"), ("surrogate-key", "ключ a")], false),
+            ["ключ", "a", "café", "home"]
+        );
+        let mut map = HeaderMap::new();
+        map.insert("cache-tag", HeaderValue::from_bytes(b"caf\xe9, home").unwrap());
+        assert_eq!(*groups_of(&map, false), ["café".into(), "home".into()]);
+        // As many as a head has room for.
+        let many = (0..1_500).map(|n| format!("\"{n:032}\"")).collect::<Vec<_>>().join(", ");
         let groups = of(&[("cache-groups", &many)], false);
-        assert_eq!((groups.len(), groups[31].len()), (GROUPS_MAX, 32));
+        assert_eq!((groups.len(), groups[31].len()), (1_500, 32));
         let mut map = HeaderMap::new();
         map.insert("cache-group-invalidation", HeaderValue::from_str(&many).unwrap());
-        assert_eq!(invalidated_groups(&map).len(), GROUPS_MAX);
+        assert_eq!(invalidated_groups(&map).len(), 1_500);
     }
 }

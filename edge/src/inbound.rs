@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use crate::{
     edge::Edge,
@@ -83,11 +83,4 @@ impl Edge {
         forward::add_cdn_loop(&mut headers, &self.config.name);
         headers
     }
-}
-
-/// All lines of a field as one, but for those that are not text.
-pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let mut lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).peekable();
-    lines.peek()?;
-    Some(lines.collect::<Vec<_>>().join(", "))
 }

@@ -98,14 +98,19 @@ pub(crate) enum Matcher {
         /// The beginning.
         path: String,
     },
-    /// A cache group, as it stands in the field.
-    Group(String),
-    /// The same, of one origin alone (RFC 9875 §2).
-    GroupOf {
+    /// A cache group.
+    Group {
+        /// As an upstream spells it.
+        name: String,
+        /// As it stands in the field of a release's content.
+        escaped: String,
+    },
+    /// Any of these, as an upstream spells them, of one origin alone (RFC 9875 §2).
+    GroupsOf {
         /// The scope of its keys.
         scope: Arc<str>,
-        /// The group.
-        group: String,
+        /// The groups.
+        groups: HashSet<Box<str>, RandomState>,
     },
     /// Everything.
     All,
@@ -152,7 +157,7 @@ impl Matcher {
                 Ok(target) => Self::Prefix { host: host_of(&target), path: prefix_of(text) },
                 Err(_) => Self::All,
             },
-            Selector::Group(name) => Self::Group(answer::group_name(name)),
+            Selector::Group(name) => Self::Group { name: name.clone(), escaped: answer::group_name(name) },
             Selector::All => Self::All,
         }
     }
@@ -171,13 +176,13 @@ impl Matcher {
             Self::Prefix { host, path } => {
                 subject.is_of(host.as_deref()) && subject.path().starts_with(path.as_str())
             }
-            Self::Group(group) => match subject.response {
-                Some((_, groups)) => groups.contains(group),
-                None => true,
-            },
-            Self::GroupOf { scope, group } => {
+            Self::Group { name, escaped } => subject.response.is_none_or(|(_, groups)| {
+                groups.contains(escaped) || (!subject.key.of_site && groups.contains(name))
+            }),
+            Self::GroupsOf { scope, groups: named } => {
                 let of_scope = !subject.key.of_site && *subject.key.scope == **scope;
-                of_scope && subject.response.is_none_or(|(_, groups)| groups.contains(group))
+                let is_named = |groups: Groups<'_>| groups.iter().any(|group| named.contains(group));
+                of_scope && subject.response.is_none_or(|(_, groups)| is_named(groups))
             }
             Self::All => true,
         }
@@ -239,11 +244,8 @@ impl Applied {
     /// What an upstream's `Cache-Group-Invalidation` names: copies of the same origin in any of these groups are validated
     /// before their next use.
     pub(crate) fn groups(scope: &Arc<str>, groups: Vec<Box<str>>) -> Self {
-        let matchers = groups
-            .into_iter()
-            .map(|group| Matcher::GroupOf { scope: Arc::clone(scope), group: group.into() })
-            .collect();
-        Self::new(None, Cover::Selected { matchers, mark: Mark::Unverified })
+        let named = Matcher::GroupsOf { scope: Arc::clone(scope), groups: groups.into_iter().collect() };
+        Self::new(None, Cover::Selected { matchers: vec![named], mark: Mark::Unverified })
     }
 
     /// The step from one release to another.
@@ -543,6 +545,28 @@ mod tests {
         let key = Key::of_site(&site, "/nowhere");
         let of = |status| missing.mark(&Subject::new(key.borrowed(), Some((status, Groups::default()))));
         assert_eq!((of(StatusCode::NOT_FOUND), of(StatusCode::OK)), (Some(Mark::Superseded), None));
+    }
+
+    /// An upstream names its groups as it likes; what a release's content is served with is escaped.
+    #[test]
+    fn groups_are_called_what_they_are_called_where_they_are_named() {
+        let site: Arc<str> = "main".into();
+        let (theirs, ours) = (Key::of_upstream(Scheme::Http, "h", "/"), Key::of_site(&site, "/"));
+        for name in ["a", "50%off", "path:%2Fa", "a\"b", "a\\b", "café", "a%22b"] {
+            let purge = Applied::purge(None, &[Selector::Group(name.into())], None);
+            let covered = |key: &Key, held: &str| {
+                let groups = Groups::join(&[held.into()]);
+                purge
+                    .mark(&Subject::new(key.borrowed(), Some((StatusCode::OK, Groups::joined(&groups)))))
+                    .is_some()
+            };
+            assert!(covered(&theirs, name) && !covered(&theirs, "other"), "{name}");
+            assert!(covered(&ours, &answer::group_name(name)), "{name}");
+        }
+        let quoted = Applied::purge(None, &[Selector::Group("a%22b".into())], None);
+        let groups = Groups::join(&["a%22b".into()]);
+        let of_site = Subject::new(ours.borrowed(), Some((StatusCode::OK, Groups::joined(&groups))));
+        assert!(quoted.mark(&of_site).is_none(), "of content that is `a\"b`");
     }
 
     #[test]

@@ -579,7 +579,8 @@ async fn purges_take_what_they_name() {
     let upstream = Upstream::start(|head| {
         let path = head.split(' ').nth(1).unwrap().to_owned();
         let group = if path.starts_with("/blog") { "\"blog\", \"all\"" } else { "\"all\"" };
-        send(200, &[("cache-control", "max-age=60"), ("cache-groups", group)], &path)
+        let tags = if path == "/c" { "50%off, café, path:%2Fc" } else { "" };
+        send(200, &[("cache-control", "max-age=60"), ("cache-groups", group), ("cache-tag", tags)], &path)
     })
     .await;
     let edge = front(&[&upstream]).await;
@@ -597,6 +598,9 @@ async fn purges_take_what_they_name() {
         (Selector::Prefix("/blog/".into()), 3),
         (Selector::Group("blog".into()), 3),
         (Selector::Group("BLOG".into()), 0),
+        (Selector::Group("50%off".into()), 1),
+        (Selector::Group("café".into()), 1),
+        (Selector::Group("path:%2Fc".into()), 1),
         (Selector::All, 5),
     ] {
         fill().await;
