@@ -275,6 +275,7 @@ impl Edge {
         if !beginning.is_empty() {
             // Both together are the whole (RFC 9111 §3.4).
             range::strip_of_content(&mut fields);
+            fields.remove(header::TRAILER);
             (status, part, own) = (StatusCode::OK, None, fields.clone());
         }
         storing::strip_for_storage(&mut fields, &control);

@@ -130,7 +130,8 @@ impl Edge {
                 memory.hold(0);
             }
         }
-        if let Some(trailers) = source.trailers() {
+        // What follows a rest may be about that alone, as a digest is.
+        if let Some(trailers) = source.trailers().filter(|_| what.beginning == 0) {
             fill.set_trailers(trailers);
         }
         drop(listing);

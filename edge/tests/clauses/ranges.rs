@@ -212,6 +212,32 @@ async fn a_beginning_is_completed() {
     assert_eq!(upstream.requests().len(), 2);
 }
 
+/// RFC 9110 §6.5.1, RFC 9530 §2: what follows a rest is about that, and not about the whole that it completes.
+#[tokio::test]
+async fn what_follows_a_rest_does_not_follow_the_whole() {
+    let upstream = Upstream::start(|head| {
+        if field(head, "range").as_deref() == Some("bytes=0-4") {
+            return part("bytes 0-4/10", "\"a\"", "01234");
+        }
+        let head = "HTTP/1.1 206 X\r\ncache-control: max-age=60\r\netag: \"a\"\r\ncontent-range: bytes 5-9/10\r\n\
+                    transfer-encoding: chunked\r\ntrailer: content-digest\r\n\r\n";
+        Reply::Send(format!("{head}5\r\n56789\r\n0\r\ncontent-digest: sha-256=:AAAA:\r\n\r\n").into())
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    range(&edge, "bytes=0-4").await;
+    let mut stream = edge.connect().await;
+    let request = b"GET / HTTP/1.1\r\nhost: site.test\r\nte: trailers\r\nconnection: te, close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut seen = String::new();
+    stream.read_to_string(&mut seen).await.unwrap();
+    let (head, content) = seen.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 ") && field(head, "trailer").is_none(), "{head}");
+    // However many chunks it comes in, nothing follows the last.
+    assert!(content.contains("56789\r\n") && content.ends_with("\r\n0\r\n\r\n"), "{content}");
+    assert!(!content.contains("AAAA"), "{content}");
+}
+
 #[tokio::test]
 async fn a_rest_that_does_not_fit_is_not_joined() {
     // Another tag, and another beginning.
