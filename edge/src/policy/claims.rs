@@ -76,13 +76,16 @@ const WORDS_OF_PROXIES: [&str; 19] = [
 /// How the names of more such fields begin.
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 
+/// Whether those in front say in a field of this name who asks, and how.
+pub(super) fn is_word_of_proxies(name: &str) -> bool {
+    name.starts_with(FORWARDED_PREFIX) || WORDS_OF_PROXIES.contains(&name)
+}
+
 /// Whether a field claims something of its request that is not part of the key: what it asks for, whoever sent it, or, from
 /// those who are not trusted, who asks. CGI and its kin take `X_Host` for `X-Host`, and no proxy looks for it under that
 /// name, so a name with an underscore is a claim whoever sent it.
 fn is_claim(name: &str, trusted: bool) -> bool {
-    name.contains('_')
-        || OVERRIDES.contains(&name)
-        || (!trusted && (name.starts_with(FORWARDED_PREFIX) || WORDS_OF_PROXIES.contains(&name)))
+    name.contains('_') || OVERRIDES.contains(&name) || (!trusted && is_word_of_proxies(name))
 }
 
 /// Removes the fields by which a sender claims what nobody has verified, and says how many. The words of one who is

@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::{
-    claims::is_as_sent,
+    claims::{is_as_sent, is_word_of_proxies},
     directives::{is_token_byte, list_members},
 };
 
@@ -26,13 +26,13 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authentication-info")
 }
 
-/// Fields that `Connection` cannot name: removing them would change who is asked or who asks.
-const NEVER_BY_CONNECTION: [HeaderName; 13] = [
+/// Fields that `Connection` cannot name: removing them would change who is asked or who asks. Nor can it name those in which a
+/// proxy in front says so: there are some that pass on what their clients say in `Connection`.
+const NEVER_BY_CONNECTION: [HeaderName; 12] = [
     header::HOST,
     header::AUTHORIZATION,
     header::COOKIE,
     header::CACHE_CONTROL,
-    header::FORWARDED,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
@@ -49,7 +49,7 @@ pub fn strip_connection(headers: &mut HeaderMap) {
         // It goes in any case, and need not be made a name for each of those who say so.
         .filter(|member| !member.eq_ignore_ascii_case(b"keep-alive"))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| !NEVER_BY_CONNECTION.contains(name))
+        .filter(|name| !NEVER_BY_CONNECTION.contains(name) && !is_word_of_proxies(name.as_str()))
         .collect();
     // One look at all that there are costs less than to look for each that could be: mostly there is one of them, or none.
     while let Some(hop) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
@@ -275,6 +275,10 @@ mod tests {
         let mut headers = map(&[
             ("connection", "close, X-Mine, host, authorization, Cookie"),
             ("connection", "cache-control,forwarded"),
+            ("connection", "X-Forwarded-For, x-forwarded-proto, x-real-ip"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "192.0.2.1"),
             ("x-mine", "1"),
             ("host", "h"),
             ("authorization", "a"),
@@ -291,6 +295,9 @@ mod tests {
         strip_connection(&mut headers);
         // What it cannot name stays.
         let kept = [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "192.0.2.1"),
             ("host", "h"),
             ("authorization", "a"),
             ("cookie", "c"),
