@@ -285,3 +285,28 @@ impl Hints {
         map.insert(hash, hint);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::same_origin::Scheme;
+
+    #[test]
+    fn what_is_remembered_is_so_for_a_while_and_of_whom_it_is_about() {
+        let (hints, key) = (Hints::default(), Key::of_upstream(Scheme::Http, "h", "/"));
+        let other = Key::of_upstream(Scheme::Http, "h", "/other");
+        hints.note_alone(&key, false, 1_000);
+        hints.note_failed(&key, false, Failure::Disconnected, 1_000);
+        let is_alone = |now| hints.alone(&key, false, now);
+        let has_failed = |now| hints.failed(&key, false, now).is_some();
+        assert!(is_alone(999 + HIT_FOR_MISS_MS) && !is_alone(1_000 + HIT_FOR_MISS_MS));
+        assert!(has_failed(999 + FAILED_MS) && !has_failed(1_000 + FAILED_MS));
+        for (key, authorized) in [(&key, true), (&other, false)] {
+            assert!(!hints.alone(key, authorized, 1_000));
+            assert!(hints.failed(key, authorized, 1_000).is_none());
+        }
+        // What can be shared again, or has come, ends both.
+        hints.note_vary(&key, false, &[]);
+        assert!(!is_alone(1_000) && !has_failed(1_000));
+    }
+}

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use release::journal::Selector;
+
 use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, response, send};
 
 const CLIENTS: usize = 20;
@@ -100,6 +102,55 @@ async fn what_cannot_be_shared_is_remembered() {
     upstream.permit(CLIENTS);
     let all = seen(second).await;
     assert!(all.iter().all(|seen| !seen.cache_status().contains("collapsed")));
+}
+
+/// What is for one client is so for each of those who waited: they ask at once, and not one after the other.
+#[tokio::test]
+async fn what_is_for_one_client_is_not_waited_for_twice() {
+    let upstream = Upstream::start(|_| {
+        Reply::Parts(vec![response(429, &[("cache-control", "max-age=60")], "slow down")])
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    let waiting = clients(&edge, &[]);
+    upstream.wait_for(1).await;
+    eventually("all to wait", || edge.edge.state().waiting == CLIENTS - 1).await;
+    upstream.permit(1);
+    upstream.wait_for(CLIENTS).await;
+    upstream.permit(CLIENTS);
+    assert!(seen(waiting).await.iter().all(|seen| seen.status == 429));
+    assert_eq!(upstream.requests().len(), CLIENTS);
+}
+
+/// RFC 5861 §4: what one accepts in place of an error is not what the others get.
+#[tokio::test]
+async fn a_stale_copy_is_for_those_who_accept_it() {
+    let upstream = Upstream::start(|head| match field(head, "if-none-match") {
+        Some(_) => Reply::Parts(vec![response(503, &[], "busy")]),
+        None => send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "old"),
+    })
+    .await;
+    let edge = Arc::new(front(&[&upstream]).await);
+    edge.get("/").await;
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    edge.edge.purge_local(&[Selector::All], true).await;
+    let ask = |fields: &'static [(&'static str, &'static str)]| {
+        let edge = Arc::clone(&edge);
+        tokio::spawn(async move { edge.ask("GET", "/", fields).await })
+    };
+    let leader = ask(&[("cache-control", "stale-if-error=60")]);
+    upstream.wait_for(2).await;
+    let (patient, other) = (ask(&[("cache-control", "stale-if-error=60")]), ask(&[]));
+    eventually("both to wait", || edge.edge.state().waiting == 2).await;
+    upstream.permit(1);
+    for patient in [leader, patient] {
+        let seen = patient.await.unwrap();
+        assert_eq!((seen.status, seen.text()), (200, "old"), "{}", seen.head);
+    }
+    upstream.wait_for(3).await;
+    upstream.permit(1);
+    assert_eq!(other.await.unwrap().status, 503);
+    assert_eq!(upstream.requests().len(), 3);
 }
 
 #[tokio::test]

@@ -135,6 +135,34 @@ async fn a_client_that_leaves_does_not_save_what_it_changed() {
     assert!(!hit);
 }
 
+/// What a POST brings may have been made before a purge that came while it was under way.
+#[tokio::test]
+async fn a_post_that_a_purge_overtook_is_not_stored() {
+    for is_purged in [true, false] {
+        let upstream = Upstream::start(|head| {
+            if head.starts_with("POST") {
+                let fields = [("cache-control", "max-age=60"), ("content-location", "/")];
+                return Reply::Parts(vec![response(200, &fields, "posted")]);
+            }
+            send(200, &[("cache-control", "max-age=60")], "got")
+        })
+        .await;
+        let edge = std::sync::Arc::new(front(&[&upstream]).await);
+        let posted = tokio::spawn({
+            let edge = std::sync::Arc::clone(&edge);
+            async move { post(&edge, "/").await }
+        });
+        upstream.wait_for(1).await;
+        if is_purged {
+            edge.edge.purge_local(&[release::journal::Selector::Url("/".into())], false).await;
+        }
+        upstream.permit(1);
+        assert_eq!(posted.await.unwrap(), 200);
+        let expected = if is_purged { "got" } else { "posted" };
+        assert_eq!(edge.get("/").await.text(), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_fetch_that_an_unsafe_reply_overtook_is_not_stored() {
     let upstream = Upstream::start(|head| {

@@ -536,6 +536,31 @@ async fn parts_answer_several_ranges_and_say_what_does_not_exist() {
     }
 }
 
+/// Whatever their tag: of two that do not even agree how long the content is, nobody knows what they are parts of.
+#[tokio::test]
+async fn parts_of_contents_of_different_lengths_stay_apart() {
+    let content = thousand();
+    let upstream = Upstream::start(move |head| match field(head, "range").as_deref() {
+        Some("bytes=0-9") => part("bytes 0-9/1000", "\"a\"", &content[..10]),
+        Some("bytes=900-909") => part("bytes 900-909/1001", "\"a\"", &content[900..910]),
+        _ => send(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], &content),
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    range(&edge, "bytes=0-9").await;
+    range(&edge, "bytes=900-909").await;
+    // Each of them answers alone.
+    for (asked, told) in [("bytes=2-3", "bytes 2-3/1000"), ("bytes=902-903", "bytes 902-903/1001")] {
+        let seen = range(&edge, asked).await;
+        assert!(seen.cache_status().starts_with("Bakehouse; hit"), "{}", seen.head);
+        assert_eq!(seen.field("content-range").as_deref(), Some(told));
+    }
+    let before = upstream.requests().len();
+    let several = range(&edge, "bytes=0-4,900-904").await;
+    assert!(several.cache_status().starts_with("Bakehouse; fwd=partial"), "{}", several.head);
+    assert!(upstream.requests().len() > before);
+}
+
 #[tokio::test]
 async fn several_ranges_of_what_is_not_kept_are_sent_on_and_bounded() {
     let content = "x".repeat(3_000_000);

@@ -372,3 +372,15 @@ async fn what_was_purged_since_is_asked_for_anew() {
     assert!(seen.cache_status().contains("fwd=stale; fwd-status=503"), "{}", seen.cache_status());
     assert_eq!(upstream.requests().len(), 3);
 }
+
+/// Nor does it answer one who wants more than what is stale: that is tried at once.
+#[tokio::test]
+async fn who_wants_what_stays_fresh_has_it_asked_for_anew() {
+    let upstream = once("max-age=0, stale-if-error=60", send(503, &[], "busy")).await;
+    let edge = first(&upstream, SMaxage::Strict).await;
+    assert_eq!(edge.get("/").await.text(), "old");
+    assert_eq!(upstream.requests().len(), 2);
+    let seen = edge.ask("GET", "/", &[("cache-control", "min-fresh=1")]).await;
+    assert!(seen.cache_status().contains("fwd=stale; fwd-status=503"), "{}", seen.cache_status());
+    assert_eq!(upstream.requests().len(), 3);
+}
