@@ -8,7 +8,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::turns::{Counted, TURN_BYTES};
+use crate::turns::{ADMITTED_BYTES, Counted};
 
 /// Of what was allowed, this part is thought to have been taken each time that the memory is measured: half of it after a seventh of
 /// a second.
@@ -60,7 +60,9 @@ impl Allowance {
 
     /// Bytes that are left of it.
     pub(crate) fn left(&self) -> usize {
-        let left = self.left.load(Ordering::Relaxed).saturating_sub(self.drawn.load(Ordering::Relaxed));
+        // What is given back was counted by the measurement.
+        let drawn = self.drawn.load(Ordering::Relaxed).max(0);
+        let left = self.left.load(Ordering::Relaxed).saturating_sub(drawn);
         usize::try_from(left).unwrap_or(0)
     }
 
@@ -102,7 +104,7 @@ impl Allowance {
         let allowed = room.saturating_sub(last.pending) / 2;
         last.allowed = isize::try_from(allowed).unwrap_or(isize::MAX);
         self.left.store(last.allowed, Ordering::Relaxed);
-        for _ in 0..self.waiting.load(Ordering::Relaxed).min(allowed.div_ceil(TURN_BYTES)) {
+        for _ in 0..self.waiting.load(Ordering::Relaxed).min(allowed.div_ceil(ADMITTED_BYTES)) {
             self.renewed.notify_one();
         }
     }
@@ -144,6 +146,8 @@ mod tests {
         assert!(allowance.left() == 600 && allowance.take(1));
         // The measurement knows of it.
         allowance.renew(2_000);
+        assert_eq!(allowance.left(), 999);
+        allowance.draws(400, 0);
         assert_eq!(allowance.left(), 999);
     }
 

@@ -75,8 +75,9 @@ impl Room {
             give_back();
             taken = taken_bytes(edge).unwrap_or(taken);
         }
-        edge.unsent.is_free(tight.saturating_sub(taken));
-        edge.store.books().measure(taken, tight);
+        let books = edge.store.books();
+        books.measure(taken, tight);
+        edge.unsent.is_free(tight.saturating_sub(taken).min(books.allowance().left()));
         let bytes = if taken > tight {
             (self.bytes + (taken - tight) + all / STEP_PART).min(settings.store_bytes_max())
         } else if taken < tight - 2 * (all / STEP_PART) {

@@ -1,6 +1,6 @@
 //! How many requests to upstreams are under way at once: as many as the memory has room for. The others wait for their turn,
 //! in the order in which they came, and so do those that come faster than memory is measured. Where all that is stored has made
-//! room for what was measured, and it is not enough, nobody waits: who does takes memory, too.
+//! room for what was measured, and it is not enough, nobody waits for a turn: who does takes memory, too.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use crate::{books::Reservation, error::EdgeError, store::Store};
 pub(crate) const TURN_BYTES: usize = 96 << 10;
 /// What a request takes that is not answered at once, in bytes, beside its turn and what the kernel holds of its response: 13 KiB were
 /// seen, and what came behind it.
-const ADMITTED_BYTES: usize = 16 << 10;
+pub(crate) const ADMITTED_BYTES: usize = 16 << 10;
 /// What a head takes until it has been sent, as often as it is large: as it came, as it goes out, and in the kernel.
 const HEAD_COPIES: usize = 3;
 /// The part of the memory that all turns may take.
@@ -82,6 +82,7 @@ impl Turns {
             if books.short_bytes() > 0 {
                 return Err(no_turn(Duration::ZERO));
             }
+            let _one = Counted::one(&self.waiting);
             self.renewed(end).await?;
         }
         let free = self.free.load_full();
@@ -110,7 +111,6 @@ impl Turns {
 
     /// Waits until more memory is allowed, until `end`.
     async fn renewed(&self, end: Instant) -> Result<(), EdgeError> {
-        let _one = Counted::one(&self.waiting);
         let renewed = timeout_at(end, self.store.books().allowance().renewed()).await;
         renewed.map_err(|_| no_turn(self.wait_max))
     }

@@ -80,7 +80,8 @@ impl grass::Fs for Tree<'_> {
 
 static USES: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"@use\s+["']sass:(math|string)["'](?:\s+as\s+([\w-]+))?"#).ok());
-static CALLS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"([\w-]+)\.(random|unique-id)\(").ok());
+static CALLS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"([A-Za-z_][\w-]*)\.(random|unique-id)\(").ok());
 
 /// A style sheet that calls `random` where it calls `math.random`: the compiler takes ours for the one and has none for the
 /// other. All else stays where it is.

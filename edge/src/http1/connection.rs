@@ -97,6 +97,8 @@ pub(super) struct Request {
 enum Event {
     /// More are needed.
     More,
+    /// Something has come that there is no memory for.
+    Wait,
     /// A request that goes the long way.
     Request(Request),
     /// One that is refused, and what was understood of it.
@@ -167,18 +169,20 @@ async fn converse(
         let mut writer = Writer::new(half, place);
         let mut reading = Incoming { edge, place, client, served: &mut served };
         let Some(mut event) = reading.next(&mut reader, &writer, &mut buffer).await? else { return Ok(()) };
+        let mut memory = edge.store.reservation();
         if let Event::Request(request) = &event
             && place.is_narrow()
         {
             place.slot.rests();
             // What has come after it is not needed for long.
             buffer = BytesMut::from(&buffer[..]);
+            memory.grow(request.bytes + buffer.capacity());
             if edge.turns.admit().await.is_err() {
                 event = Event::Refused(TOO_MANY, Understood::of_request(request));
             }
         }
         let next = match event {
-            Event::More => continue,
+            Event::More | Event::Wait => continue,
             Event::Close => Next::Linger,
             Event::Rest(rest, observation, keep_alive) => {
                 place.slot.rests();
@@ -194,8 +198,7 @@ async fn converse(
                     buffer = BytesMut::new();
                 }
                 count(|counts| counts.requests.add(1));
-                let mut memory = edge.store.reservation();
-                memory.grow(REQUEST_BYTES + request.bytes + buffer.capacity());
+                memory.hold(REQUEST_BYTES + request.bytes + buffer.capacity());
                 let is_last = served >= edge.current().limits.requests_per_connection_max;
                 let mut exchange = Exchange {
                     edge,
@@ -414,6 +417,9 @@ impl Incoming<'_> {
                     (*buffer, memory, waits_for_head) = (BytesMut::new(), None, false);
                 }
                 let read = std::future::poll_fn(|cx| {
+                    if self.is_beyond() && reader.as_ref().poll_read_ready(cx)?.is_ready() {
+                        return Poll::Ready(Ok(Some(Event::Wait)));
+                    }
                     SCRATCH.with_borrow_mut(|scratch| {
                         let mut into = ReadBuf::new(&mut scratch[..self.place.read_bytes_max()]);
                         if Pin::new(&mut *reader).poll_read(cx, &mut into)?.is_pending() {
@@ -432,6 +438,11 @@ impl Incoming<'_> {
                 match read.await? {
                     None => return Ok(None),
                     Some(Event::More) => {}
+                    Some(Event::Wait) => {
+                        while self.is_beyond() {
+                            self.edge.store.books().allowance().renewed().await;
+                        }
+                    }
                     Some(event) => return Ok(Some(event)),
                 }
                 looked_at = buffer.len();
@@ -469,6 +480,11 @@ impl Incoming<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether there are many connections and more memory is taken than may be: whatever is asked takes more.
+    fn is_beyond(&self) -> bool {
+        self.place.is_narrow() && self.edge.store.books().short_bytes() > 0
     }
 
     /// Waits until so many bytes of a head may be taken; `false`: the connection is to end meanwhile.

@@ -208,11 +208,11 @@ impl Slot {
     }
 
     /// Little is held: what was lifted and is not in use is for others.
-    fn settle(&self, all: &Unsent) {
+    fn settle(&self, edge: &Edge) {
         if self.lift.load(Ordering::Relaxed) == LIFT_KEPT
             && self.lift.compare_exchange(LIFT_KEPT, LIFT_NONE, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
-            all.lower();
+            edge.unsent.lower(edge.store.books().allowance());
         }
     }
 
@@ -297,7 +297,8 @@ impl Entry {
         let socket = open(self.socket.as_ref())?;
         let read = self.slot.read.load(Ordering::Relaxed);
         // While a response is written, no deadline moves; and what has come on others is about to be read, unless there is much.
-        if !is_tight && read != NEVER && read == self.held.read && self.held.bytes == 0 {
+        let is_silent = read != NEVER && read == self.held.read && self.held.bytes == 0;
+        if is_silent && !is_tight && self.slot.held() == 0 {
             return None;
         }
         self.held.read = read;
@@ -321,7 +322,7 @@ impl Entry {
         let has_some = self.held.bytes > 0 || read == NEVER || is_tunnel || is_tight;
         self.slot.is_held(if has_some { buffers.bytes } else { 0 }, edge);
         if self.bound.allows(self.held.bytes) {
-            self.slot.settle(&edge.unsent);
+            self.slot.settle(edge);
         }
         let taken = written.saturating_sub(self.held.bytes as u64);
         self.held.pace(self.slot.kept_bytes.load(Ordering::Relaxed), taken, now)
@@ -625,11 +626,10 @@ impl Place {
             return false;
         }
         let is_tight = self.all.edge.store.books().allowance().left() == 0;
-        if self.is_tight.swap(is_tight, Ordering::Relaxed) != is_tight {
-            let set = if is_tight { unsent::set_tight(stream) } else { self.bound.set(stream) };
-            if let Err(error) = set {
-                tracing::debug!(%error, "what the kernel takes for a connection could not be bounded");
-            }
+        if self.is_tight.swap(is_tight, Ordering::Relaxed) != is_tight
+            && let Err(error) = unsent::set_tight(stream, is_tight)
+        {
+            tracing::debug!(%error, "what the kernel takes for a connection could not be bounded");
         }
         is_tight
     }
@@ -647,9 +647,10 @@ impl Place {
         self.bound.set(stream)
     }
 
-    /// Its client takes no more for now: where there are many, what the kernel holds for it counts at once, and not with the next look.
+    /// Its client takes no more for now: what the kernel holds for it counts at once, and not with the next look, where there are many
+    /// or that is much.
     pub(super) fn is_held_up(&self, stream: &TcpStream) {
-        if self.is_narrow() {
+        if self.is_narrow() || self.slot.lift.load(Ordering::Relaxed) == LIFT_USED {
             self.slot.is_held(buffers(stream.as_fd()).bytes, &self.all.edge);
         }
     }
@@ -700,9 +701,14 @@ impl Place {
 
     /// Has the kernel take more of a file than the bound, where that may be; in any case until [`Self::lower`].
     pub(super) fn lift(&self, stream: &TcpStream) -> std::io::Result<()> {
-        let unsent = &self.all.edge.unsent;
+        // What is kept of an earlier one waits, too.
+        if self.is_tight(stream) {
+            return Ok(());
+        }
+        let edge = &self.all.edge;
         let has = self.slot.lift.swap(LIFT_USED, Ordering::AcqRel) != LIFT_NONE;
-        if has || !self.is_tight(stream) && unsent.lift(self.all.edge.current().memory_bytes_max) {
+        let lift = || edge.unsent.lift(edge.current().memory_bytes_max, edge.store.books().allowance());
+        if has || lift() {
             return unsent::set_lifted(stream);
         }
         self.slot.lift.store(LIFT_NONE, Ordering::Release);
@@ -738,7 +744,7 @@ impl Drop for Place {
         self.all.entries().try_remove(self.index);
         self.slot.is_held(0, &self.all.edge);
         if self.slot.lift.swap(LIFT_NONE, Ordering::AcqRel) != LIFT_NONE {
-            self.all.edge.unsent.lower();
+            self.all.edge.unsent.lower(self.all.edge.store.books().allowance());
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    os::fd::AsRawFd as _,
+    os::fd::AsRawFd,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -67,27 +67,26 @@ pub(crate) fn settle(listener: &TcpListener, is_crowded: bool) {
     let socket = SockRef::from(listener);
     tell(match (is_narrow(&socket), is_crowded) {
         (false, true) => socket.set_recv_buffer_size(NARROW_BYTES),
-        (true, false) => socket.set_recv_buffer_size(USUAL_BYTES).and_then(|()| unlock(listener)),
+        (true, false) => socket.set_recv_buffer_size(USUAL_BYTES).and_then(|()| lock(listener, 0)),
         _ => Ok(()),
     });
 }
 
-/// Has the kernel choose the size of buffers again.
+/// Has the kernel choose the size of buffers again, but of those that are named (`SO_BUF_LOCK`, socket(7)).
 #[cfg(target_os = "linux")]
-fn unlock(socket: &TcpListener) -> io::Result<()> {
-    let none: libc::c_int = 0;
-    let length = size_of_val(&none) as libc::socklen_t;
+pub(super) fn lock(socket: &impl AsRawFd, which: libc::c_int) -> io::Result<()> {
+    let length = size_of_val(&which) as libc::socklen_t;
     #[expect(unsafe_code, reason = "no library used here knows the option")]
-    // SAFETY: `length` bytes are read of `none`, which lives as long as this call.
+    // SAFETY: `length` bytes are read of `which`, which lives as long as this call.
     let result = unsafe {
-        let none = (&raw const none).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BUF_LOCK, none, length)
+        let which = (&raw const which).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_BUF_LOCK, which, length)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn unlock(_: &TcpListener) -> io::Result<()> {
+pub(super) fn lock(_: &impl AsRawFd, _: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 

@@ -19,12 +19,17 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::TcpStream;
 
+use super::unread;
+use crate::allowance::Allowance;
+
 /// Bytes that the kernel takes of a response before they have been sent, at most.
 const BOUND_BYTES_MAX: usize = 256 << 10;
 /// And at least: with less, a large response would take a call for each packet.
 const BOUND_BYTES_MIN: usize = 16 << 10;
-/// What it takes at once while no memory is left, and only once it has sent all else.
+/// What it takes at once while no memory is left, and only once its client has most of all else.
 pub(super) const TIGHT_BYTES: usize = 4 << 10;
+/// What it takes by itself at first.
+const USUAL_BYTES: usize = 64 << 10;
 /// With a bound from here on, responses are written in calls as large as they are.
 const WRITTEN_WHOLE_MIN: usize = 64 << 10;
 /// The part of the memory that the bounds of all connections come to, but for the least that each has.
@@ -85,20 +90,22 @@ impl Unsent {
         self.next_bound(memory_bytes_max) < WRITTEN_WHOLE_MIN
     }
 
-    /// Lifts the bound of one connection; `false`: too many are.
-    pub(super) fn lift(&self, memory_bytes_max: usize) -> bool {
+    /// Lifts the bound of one connection, at the cost of an allowance; `false`: too many are.
+    pub(super) fn lift(&self, memory_bytes_max: usize, allowance: &Allowance) -> bool {
         let before = self.lifted.fetch_add(LIFTED_BYTES, Ordering::Relaxed);
         let most = self.liftable.load(Ordering::Relaxed).min(memory_bytes_max / LIFTED_PART_MAX);
         let is_lifted = before + LIFTED_BYTES <= most.max(memory_bytes_max / LIFTED_PART);
+        allowance.draws(0, LIFTED_BYTES);
         if !is_lifted {
-            self.lower();
+            self.lower(allowance);
         }
         is_lifted
     }
 
     /// A bound that was lifted is one again.
-    pub(super) fn lower(&self) {
+    pub(super) fn lower(&self, allowance: &Allowance) {
         self.lifted.fetch_sub(LIFTED_BYTES, Ordering::Relaxed);
+        allowance.draws(LIFTED_BYTES, 0);
     }
 
     /// Notes what of the memory is free, beside what is lifted already.
@@ -176,12 +183,20 @@ pub(crate) fn has_room(stream: &TcpStream) -> bool {
     poll(&mut asked, Some(&Timespec::default())).is_err() || !asked[0].revents().is_empty()
 }
 
-/// Has the kernel take nothing while it holds something unsent.
+/// Has the kernel hold next to nothing, what is on its way included: of a client whose window is open it would send, and keep until
+/// that is acknowledged, as much as the window takes.
 ///
 /// # Errors
-/// Where the system does not know the option.
-pub(super) fn set_tight(stream: &TcpStream) -> io::Result<()> {
-    set(stream, 1)
+/// Where the system does not know an option.
+pub(super) fn set_tight(stream: &TcpStream, is_tight: bool) -> io::Result<()> {
+    /// `SOCK_RCVBUF_LOCK`: where there are many connections, what is received has a bound of its own.
+    const RECEIVED: i32 = 2;
+    let socket = socket2::SockRef::from(stream);
+    if is_tight {
+        return socket.set_send_buffer_size(TIGHT_BYTES);
+    }
+    socket.set_send_buffer_size(USUAL_BYTES)?;
+    unread::lock(stream, RECEIVED)
 }
 
 /// Has the kernel take more, where that was granted.
@@ -308,17 +323,17 @@ mod tests {
 
     #[test]
     fn what_is_lifted_is_a_part_of_the_memory() {
-        let all = Unsent::default();
-        let lifted = (0..100).filter(|_| all.lift(256 << 20)).count();
+        let (all, allowance) = (Unsent::default(), Allowance::default());
+        let lifted = (0..100).filter(|_| all.lift(256 << 20, &allowance)).count();
         assert_eq!(lifted, 15);
-        all.lower();
-        assert!(all.lift(256 << 20) && !all.lift(256 << 20));
-        assert!(!all.lift(32 << 20));
+        all.lower(&allowance);
+        assert!(all.lift(256 << 20, &allowance) && !all.lift(256 << 20, &allowance));
+        assert!(!all.lift(32 << 20, &allowance));
         assert_eq!(all.taken(), 15 * LIFTED_BYTES);
         // And half of what is free beside, up to a third.
         all.is_free(20 << 20);
-        assert_eq!((0..100).filter(|_| all.lift(256 << 20)).count(), 9);
+        assert_eq!((0..100).filter(|_| all.lift(256 << 20, &allowance)).count(), 9);
         all.is_free(256 << 20);
-        assert_eq!((0..100).filter(|_| all.lift(256 << 20)).count(), 80 - 15 - 9);
+        assert_eq!((0..100).filter(|_| all.lift(256 << 20, &allowance)).count(), 80 - 15 - 9);
     }
 }

@@ -20,7 +20,8 @@ static DYNAMIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// All fields of something, handed to a component or put into a map.
-static SPREAD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\{\s*\.\.\.\s*[A-Za-z_(]").ok());
+static SPREAD: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{(?:[^{}%]*,)?\s*\.\.\.\s*[A-Za-z_(]").ok());
 
 fn spreads(text: &str) -> bool {
     SPREAD.as_ref().is_none_or(|re| re.is_match(text))
@@ -407,6 +408,7 @@ mod tests {
     fn fields_without_their_names_may_be_any() {
         for text in [
             "{{ <card {...p} /> }}",
+            "{% set q = {\"x\": 1, ...p} %}{{ <card {q} /> }}",
             "{{ p | get(default=\"\", key=field) }}",
             "{{ get_page(path=\"x\")[field] }}",
             "{% for k, v in get_page(path=\"x\") %}",
