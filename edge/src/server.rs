@@ -323,6 +323,22 @@ mod tests {
             Self { edge, address, stop, served }
         }
 
+        /// One of so little memory that each connection counts as one of many.
+        async fn crowded(upstream: &TcpListener) -> Self {
+            Self::start(upstream.local_addr().unwrap(), |config| config.settings.memory_bytes_max = 8 << 20)
+                .await
+        }
+
+        /// Waits until somebody wants more memory than is left.
+        async fn wanted(&self) {
+            let waiting = async {
+                while !self.edge.store.books().allowance().was_wanted() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(SOON, waiting).await.unwrap();
+        }
+
         async fn end(self) {
             self.stop.cancel();
             self.served.await.unwrap().unwrap();
@@ -364,9 +380,7 @@ mod tests {
     #[tokio::test]
     async fn large_heads_wait_for_memory_and_content_does_not() {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // So little that each connection counts as one of many.
-        let little = |config: &mut EdgeConfig| config.settings.memory_bytes_max = 8 << 20;
-        let serving = Serving::start(upstream.local_addr().unwrap(), little).await;
+        let serving = Serving::crowded(&upstream).await;
         let edge = Arc::clone(&serving.edge);
         edge.store.books().measure(0, 0);
         let mut client = TcpStream::connect(serving.address).await.unwrap();
@@ -379,12 +393,7 @@ mod tests {
             client.write_all(&content).await.unwrap();
             client
         });
-        let waiting = async {
-            while !edge.store.books().allowance().was_wanted() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(SOON, waiting).await.unwrap();
+        serving.wanted().await;
         assert_eq!(edge.turns.waiting(), 0);
         edge.store.books().measure(0, 1 << 30);
         let (mut asked, _) = tokio::time::timeout(SOON, upstream.accept()).await.unwrap().unwrap();
@@ -405,18 +414,12 @@ mod tests {
     #[tokio::test]
     async fn among_many_a_request_that_is_not_stored_waits_for_memory() {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let little = |config: &mut EdgeConfig| config.settings.memory_bytes_max = 8 << 20;
-        let serving = Serving::start(upstream.local_addr().unwrap(), little).await;
+        let serving = Serving::crowded(&upstream).await;
         let edge = Arc::clone(&serving.edge);
         edge.store.books().measure(0, 0);
         let mut client = TcpStream::connect(serving.address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        let waiting = async {
-            while !edge.store.books().allowance().was_wanted() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(SOON, waiting).await.unwrap();
+        serving.wanted().await;
         edge.store.books().measure(0, 1 << 30);
         let (mut asked, _) = tokio::time::timeout(SOON, upstream.accept()).await.unwrap().unwrap();
         asked.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
@@ -431,8 +434,7 @@ mod tests {
     async fn where_nothing_is_left_who_reads_gets_all() {
         const BODY_BYTES: usize = 1 << 20;
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let little = |config: &mut EdgeConfig| config.settings.memory_bytes_max = 8 << 20;
-        let serving = Serving::start(upstream.local_addr().unwrap(), little).await;
+        let serving = Serving::crowded(&upstream).await;
         let edge = Arc::clone(&serving.edge);
         let mut client = TcpStream::connect(serving.address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();

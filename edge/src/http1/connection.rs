@@ -168,19 +168,7 @@ async fn converse(
         let (mut reader, half) = stream.split();
         let mut writer = Writer::new(half, place);
         let mut reading = Incoming { edge, place, client, served: &mut served };
-        let Some(mut event) = reading.next(&mut reader, &writer, &mut buffer).await? else { return Ok(()) };
-        let mut memory = edge.store.reservation();
-        if let Event::Request(request) = &event
-            && place.is_narrow()
-        {
-            place.slot.rests();
-            // What has come after it is not needed for long.
-            buffer = BytesMut::from(&buffer[..]);
-            memory.grow(request.bytes + buffer.capacity());
-            if edge.turns.admit().await.is_err() {
-                event = Event::Refused(TOO_MANY, Understood::of_request(request));
-            }
-        }
+        let Some(event) = reading.next(&mut reader, &writer, &mut buffer).await? else { return Ok(()) };
         let next = match event {
             Event::More | Event::Wait => continue,
             Event::Close => Next::Linger,
@@ -193,24 +181,32 @@ async fn converse(
             }
             Event::Request(request) => {
                 place.slot.rests();
-                if buffer.is_empty() {
-                    // It may wait for long, and what has come is no longer needed.
-                    buffer = BytesMut::new();
+                if place.is_narrow() || buffer.is_empty() {
+                    // It may wait for long, and room for more than what has come behind it is not needed.
+                    buffer = BytesMut::from(&buffer[..]);
                 }
-                count(|counts| counts.requests.add(1));
-                memory.hold(REQUEST_BYTES + request.bytes + buffer.capacity());
-                let is_last = served >= edge.current().limits.requests_per_connection_max;
-                let mut exchange = Exchange {
-                    edge,
-                    client,
-                    place,
-                    reader: &mut reader,
-                    writer: &mut writer,
-                    buffer: &mut buffer,
-                    is_last,
-                };
-                // On the heap, so that an idle connection does not keep room for it.
-                Box::pin(exchange.run(request)).await?
+                let mut memory = edge.store.reservation();
+                memory.grow(request.bytes + buffer.capacity());
+                if place.is_narrow() && edge.turns.admit().await.is_err() {
+                    let understood = Understood::of_request(&request);
+                    Box::pin(refuse(edge, client, &mut writer, TOO_MANY, &understood)).await?;
+                    Next::Linger
+                } else {
+                    count(|counts| counts.requests.add(1));
+                    memory.grow(REQUEST_BYTES);
+                    let is_last = served >= edge.current().limits.requests_per_connection_max;
+                    let mut exchange = Exchange {
+                        edge,
+                        client,
+                        place,
+                        reader: &mut reader,
+                        writer: &mut writer,
+                        buffer: &mut buffer,
+                        is_last,
+                    };
+                    // On the heap, so that an idle connection does not keep room for it.
+                    Box::pin(exchange.run(request)).await?
+                }
             }
             Event::Refused(refusal, understood) => {
                 place.slot.rests();

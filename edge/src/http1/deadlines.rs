@@ -619,8 +619,8 @@ impl Place {
         }
     }
 
-    /// Whether there are many connections and no memory is left to them until it is measured again: then the kernel takes next to
-    /// nothing of a response before it has sent what it has.
+    /// Whether there are many connections and no memory is left to them until it is measured again: then the kernel holds next to
+    /// nothing of a response, what is on its way included.
     pub(super) fn is_tight(&self, stream: &TcpStream) -> bool {
         if !self.is_narrow() {
             return false;

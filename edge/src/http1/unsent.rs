@@ -95,9 +95,10 @@ impl Unsent {
         let before = self.lifted.fetch_add(LIFTED_BYTES, Ordering::Relaxed);
         let most = self.liftable.load(Ordering::Relaxed).min(memory_bytes_max / LIFTED_PART_MAX);
         let is_lifted = before + LIFTED_BYTES <= most.max(memory_bytes_max / LIFTED_PART);
-        allowance.draws(0, LIFTED_BYTES);
-        if !is_lifted {
-            self.lower(allowance);
+        if is_lifted {
+            allowance.draws(0, LIFTED_BYTES);
+        } else {
+            self.lifted.fetch_sub(LIFTED_BYTES, Ordering::Relaxed);
         }
         is_lifted
     }

@@ -31,6 +31,15 @@ async fn seen(clients: Vec<tokio::task::JoinHandle<Seen>>) -> Vec<Seen> {
     all
 }
 
+/// So many clients at once, all of which wait for what the first of them is answered: the upstream is permitted that.
+async fn led(upstream: &Upstream, edge: &Arc<Running>) -> Vec<tokio::task::JoinHandle<Seen>> {
+    let waiting = clients(edge, &[]);
+    upstream.wait_for(1).await;
+    eventually("all to wait", || edge.edge.state().waiting == CLIENTS - 1).await;
+    upstream.permit(1);
+    waiting
+}
+
 #[tokio::test]
 async fn a_leader_that_fails_is_replaced_by_one() {
     let count = Arc::new(AtomicUsize::new(0));
@@ -46,10 +55,7 @@ async fn a_leader_that_fails_is_replaced_by_one() {
     })
     .await;
     let edge = Arc::new(front(&[&upstream]).await);
-    let waiting = clients(&edge, &[]);
-    upstream.wait_for(1).await;
-    eventually("all to wait", || edge.edge.state().waiting == CLIENTS - 1).await;
-    upstream.permit(1);
+    let waiting = led(&upstream, &edge).await;
     upstream.wait_for(2).await;
     eventually("the rest to wait", || edge.edge.state().waiting == CLIENTS - 2).await;
     upstream.permit(1);
@@ -112,10 +118,7 @@ async fn what_is_for_one_client_is_not_waited_for_twice() {
     })
     .await;
     let edge = Arc::new(front(&[&upstream]).await);
-    let waiting = clients(&edge, &[]);
-    upstream.wait_for(1).await;
-    eventually("all to wait", || edge.edge.state().waiting == CLIENTS - 1).await;
-    upstream.permit(1);
+    let waiting = led(&upstream, &edge).await;
     upstream.wait_for(CLIENTS).await;
     upstream.permit(CLIENTS);
     assert!(seen(waiting).await.iter().all(|seen| seen.status == 429));

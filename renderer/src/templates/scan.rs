@@ -44,8 +44,8 @@ pub(super) fn components<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t st
 
 /// Where a template defines a component.
 pub(super) fn definition(text: &str, component: &str) -> Option<usize> {
-    let mut found = COMPONENTS.as_ref()?.captures_iter(text).filter_map(|c| c.get(1));
-    found.find(|name| name.as_str() == component).map(|name| name.start())
+    let found = definitions(text).into_iter().find(|(name, _)| *name == component);
+    found.map(|(name, _)| offset(text, name))
 }
 
 /// The components that a template defines, and where each stands in it. What is commented out, or raw, defines none.
