@@ -261,8 +261,8 @@ impl Edge {
     pub(crate) async fn settle(&self, entries: &[Arc<Applied>]) -> Dropped {
         let mut is_exact = true;
         for entry in entries {
-            match entry.exact_keys() {
-                Some(keys) => self.sweeper.sweep_keys(&keys).await,
+            match entry.lists(&self.store) {
+                Some(lists) => self.sweeper.sweep_lists(&lists).await,
                 None => is_exact = false,
             }
         }

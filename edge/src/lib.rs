@@ -50,6 +50,7 @@ mod metrics;
 mod network;
 mod observe;
 mod pass;
+mod paths;
 mod plan;
 mod predecessor;
 mod proxy_protocol;

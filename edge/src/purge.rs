@@ -22,6 +22,7 @@ use crate::{
     groups::Groups,
     key::{Key, KeyRef},
     policy::{freshness::Millis, query::QueryKey},
+    store::Store,
 };
 
 /// Entries that are remembered. A fetch that lasts over more is not stored.
@@ -303,22 +304,28 @@ impl Applied {
         }
     }
 
-    /// The only keys that can be covered, where there is such a list.
-    pub(crate) fn exact_keys(&self) -> Option<Vec<Key>> {
-        let site = self.site.as_ref()?;
-        match &self.cover {
-            Cover::Paths { changed, removed, missing: false } => {
-                Some(changed.iter().chain(removed).map(|path| Key::of_site(site, path)).collect())
+    /// The only lists of the store in which it can cover anything, each once, where they are known.
+    pub(crate) fn lists(&self, store: &Store) -> Option<Vec<usize>> {
+        let of_site = |site, path: &str| store.list(&Key::of_site(site, path));
+        let mut lists = Vec::new();
+        match (&self.site, &self.cover) {
+            (Some(site), Cover::Paths { changed, removed, missing: false }) => {
+                lists.extend(changed.iter().chain(removed).map(|path| of_site(site, path)));
             }
-            Cover::Selected { matchers, .. } => matchers
-                .iter()
-                .map(|matcher| match matcher {
-                    Matcher::Url { path, .. } => url::site_path(path).map(|path| Key::of_site(site, &path)),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
+            (site, Cover::Selected { matchers, .. }) => {
+                for matcher in matchers {
+                    let Matcher::Url { path, .. } = matcher else { return None };
+                    match site {
+                        Some(site) => lists.push(of_site(site, &url::site_path(path)?)),
+                        None => lists.extend(store.lists_of_path(path)?),
+                    }
+                }
+            }
+            _ => return None,
         }
+        lists.sort_unstable();
+        lists.dedup();
+        Some(lists)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     books::{Books, Reservation},
     head_block::{Common, Commons},
     key::{Key, KeyRef},
+    paths::Paths,
     policy::{range, validate::Tag, vary::Selection},
     purge::{Began, Mark, PurgeLog},
     queues::{Queues, SmallBytes},
@@ -107,6 +108,8 @@ fn replaces(new: &Stored, held: &Stored) -> bool {
 #[derive(Debug)]
 pub(crate) struct Store {
     table: Table,
+    /// Of upstreams' copies alone: what covers a site's names its paths exactly.
+    paths: Paths,
     queues: Mutex<Queues>,
     small_bytes: Arc<SmallBytes>,
     commons: Commons,
@@ -130,6 +133,7 @@ impl Store {
             queues: Mutex::new(queues),
             commons: Commons::new(Arc::clone(&books)),
             table,
+            paths: Paths::default(),
             books,
         }
     }
@@ -279,6 +283,7 @@ impl Store {
         }
         let mut gone = Vec::new();
         let key = stored.key();
+        self.enter_path(&stored);
         let taken = self.table.change(self.table.index(key), |list| {
             // Under the lock by which an unsafe request marks what is held.
             if log.invalidated(began, key) {
@@ -331,6 +336,7 @@ impl Store {
             self.unlink(&held);
         }
         if !taken {
+            self.leave_path(&stored);
             return Err(stored);
         }
         lock(&self.queues).push(&stored, self.table.hash(key), self.entries());
@@ -366,6 +372,21 @@ impl Store {
     fn unlink(&self, stored: &Stored) {
         if stored.unlink() {
             self.small_bytes.leave(stored);
+            self.leave_path(stored);
+        }
+    }
+
+    fn enter_path(&self, stored: &Stored) {
+        let key = stored.key();
+        if !key.of_site {
+            self.paths.enter(&key.normal_path(), self.table.index(key));
+        }
+    }
+
+    fn leave_path(&self, stored: &Stored) {
+        let key = stored.key();
+        if !key.of_site {
+            self.paths.leave(&key.normal_path(), self.table.index(key));
         }
     }
 
@@ -396,12 +417,15 @@ impl Store {
         self.table.lists()
     }
 
-    /// The lists in which copies under these keys lie.
-    pub(crate) fn indexes(&self, keys: &[Key]) -> Vec<usize> {
-        let mut indexes: Vec<usize> = keys.iter().map(|key| self.table.index(key.borrowed())).collect();
-        indexes.sort_unstable();
-        indexes.dedup();
-        indexes
+    /// The list in which copies under this key lie.
+    pub(crate) fn list(&self, key: &Key) -> usize {
+        self.table.index(key.borrowed())
+    }
+
+    /// The lists in which upstreams' copies of a path lie, in the spelling of purges, whatever their host and query; `None`:
+    /// there are too many to be remembered.
+    pub(crate) fn lists_of_path(&self, path: &str) -> Option<Vec<usize>> {
+        self.paths.lists(path)
     }
 
     /// What a copy under `key` with these fields shares with others.

@@ -20,6 +20,7 @@ use crate::{
     groups::Groups,
     head_block::{Common, HeadBlock, Places},
     key::KeyRef,
+    paths,
     policy::{
         date::{self, UnixSeconds},
         freshness::{Freshness, Millis, Packed},
@@ -34,8 +35,8 @@ use crate::{
 /// Visits that count: S3-FIFO needs no more than two bits.
 const VISITS_MAX: u8 = 3;
 /// What a copy costs beside its block, in bytes: itself, its counters (16), its names in the queues and among the ghosts (60),
-/// and what the allocator adds to two allocations (32).
-const OVERHEAD_BYTES: usize = size_of::<Stored>() + 108;
+/// what the allocator adds to two allocations (32), and its place among those of its path.
+const OVERHEAD_BYTES: usize = size_of::<Stored>() + 108 + paths::BYTES_EACH;
 
 /// Where a copy is: not yet stored, stored, or no more.
 const NEW: u8 = 0;

@@ -10,12 +10,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{key::Key, purge::PurgeLog, store::Store};
+use crate::{purge::PurgeLog, store::Store};
 
 /// What a slice does, in work: some tens of microseconds, which a request that meets it may wait.
 const SLICE_WORK: usize = 64 * COPY_WORK;
 /// To look at a list's beginning.
-const LIST_WORK: usize = 1;
+const LIST_WORK: usize = 16;
 /// To look at a copy, which lies anywhere in memory, and perhaps to free it.
 const COPY_WORK: usize = 256;
 /// To look at a piece of the queues.
@@ -131,10 +131,10 @@ impl Sweeper {
         is_there
     }
 
-    /// Frees at once what lies under these keys.
-    pub(crate) async fn sweep_keys(&self, keys: &[Key]) {
-        for indexes in self.store.indexes(keys).chunks(LISTS_AT_ONCE) {
-            for index in indexes {
+    /// Frees at once what is covered in these lists.
+    pub(crate) async fn sweep_lists(&self, lists: &[usize]) {
+        for lists in lists.chunks(LISTS_AT_ONCE) {
+            for index in lists {
                 self.store.sweep_list(*index, &self.log);
             }
             tokio::task::yield_now().await;
@@ -198,6 +198,8 @@ unsafe extern "C" {
 mod tests {
     use super::*;
     use crate::{
+        key::Key,
+        policy::same_origin::Scheme,
         purge::{Applied, Began},
         store::tests::copy,
     };
@@ -240,6 +242,45 @@ mod tests {
         assert_eq!(store.entries(), 0);
         // The names of what is gone go last.
         until(|| (store.bytes(), store.names()) == (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_url_is_freed_wherever_it_lies() {
+        let (store, log) = (Arc::new(Store::new(64 << 20)), Arc::new(PurgeLog::default()));
+        let sweeper = Sweeper::new(Arc::clone(&store), Arc::clone(&log));
+        let insert = |host: &str, target: &str| {
+            let key = Key::of_upstream(Scheme::Http, host, target);
+            store.insert(copy(&store, &key, "\"a\"", 100), log.now(), &log).unwrap();
+        };
+        let purge = |url: &str| {
+            let entry = Arc::new(Applied::purge(None, &[Selector::Url(url.into())], None));
+            log.push(Arc::clone(&entry));
+            entry
+        };
+        for n in 0..1_000 {
+            insert("a", &format!("/{n}"));
+        }
+        for target in ["/%7ex", "/~x", "/~x?q", "/y/../~x?r"] {
+            insert("a", target);
+            insert("b", target);
+        }
+        let of_one_host = purge("http://b/~x");
+        sweeper.sweep_lists(&of_one_host.lists(&store).unwrap()).await;
+        assert_eq!((of_one_host.worsened(), store.entries()), (4, 1_004));
+        let of_all = purge("/~x");
+        sweeper.sweep_lists(&of_all.lists(&store).unwrap()).await;
+        assert_eq!((of_all.worsened(), store.entries()), (4, 1_000));
+        assert_eq!(purge("/~x").lists(&store), Some(Vec::new()));
+        // With many queries nobody knows where they lie, until they are gone.
+        for n in 0..100 {
+            insert("a", &format!("/?{n}"));
+        }
+        let of_many = purge("/");
+        assert_eq!(of_many.lists(&store), None);
+        sweeper.want(log.epoch());
+        tokio::time::timeout(Duration::from_secs(20), sweeper.swept(log.epoch())).await.unwrap();
+        assert_eq!((of_many.worsened(), store.entries()), (100, 1_000));
+        assert_eq!(purge("/").lists(&store), Some(Vec::new()));
     }
 
     #[test]
