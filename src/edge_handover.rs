@@ -44,6 +44,8 @@ const MESSAGE_BYTES_MAX: u64 = 8 << 20;
 /// What the sockets come with: whether the last one is the admin address's.
 const WITH_ADMIN: u8 = 1;
 const WITHOUT_ADMIN: u8 = 0;
+/// Between two looks whether the process before has ended.
+const LOOK_FOR_END: Duration = Duration::from_millis(500);
 /// Between two looks whether the edge is ready.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// What the successor says once it is about to serve, and what it is answered. Where the one before has ended, nothing is.
@@ -176,6 +178,21 @@ impl Before {
     /// Of the successor that is called this.
     pub fn of(successor: &str) -> Self {
         Self { name: draining(successor), stream: Arc::default(), let_go: CancellationToken::new() }
+    }
+
+    /// Waits until it has ended: who is told of purges passes them on to it for as long as it answers clients.
+    pub async fn ended(&self) {
+        let is_there = async || self.stream.lock().await.is_some();
+        if is_there().await {
+            tracing::info!(
+                "the process before this one still answers clients: what purges say is passed on to it"
+            );
+        }
+        while is_there().await {
+            // Nothing that it has not applied. That it has ended shows when it is told something.
+            self.tell(Word::CatchUp { at: Vec::new() }).await;
+            tokio::time::sleep(LOOK_FOR_END).await;
+        }
     }
 
     /// Its answer; `None`: it has not said in time that it has done this.

@@ -157,8 +157,10 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let listener = tokio_listener(listener)?;
     let admin_listener = admin_listener.map(tokio_listener).transpose()?;
     // Nothing that may fail comes after the process before has let go.
-    if let Some((taken, before)) = taken {
-        taken.finish(&edge, &before).await?;
+    let mut before = None;
+    if let Some((taken, its)) = taken {
+        taken.finish(&edge, &its).await?;
+        before = Some(its);
     }
     let offered = offer.map(Offer::begin).transpose()?;
     say!("edge at {url}");
@@ -192,6 +194,9 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
         .context("the edge cannot accept connections")?;
     if let Some(offered) = offered.filter(|_| handed_over.is_cancelled()) {
         offered.answered().await;
+        if let Some(before) = before {
+            before.ended().await;
+        }
     }
     operators.cancel();
     if let Some(serving) = serving_operators

@@ -84,6 +84,27 @@ fn a_purge_holds_for_processes_that_still_drain() {
 }
 
 #[test]
+fn a_process_that_has_drained_passes_purges_on_to_one_that_still_drains() {
+    let world = World::new();
+    let upstream = counts();
+    let socket = world.path("handover.sock");
+    let args = ["--handover", socket.to_str().unwrap(), "--drain-seconds", "60", "--log", "info"];
+    let start = |name| Edge::front(&world, &[&upstream], &[&args[..], &["--name", name]].concat());
+    let mut first = start("first");
+    let _held = held(&upstream, &first.address);
+    let mut second = start("second");
+    let third = start("third");
+    // Nobody asks anything of it.
+    second.process.wait_for_text("what purges say is passed on", SOON);
+    let receipt = third.operate(Request::new("POST", "/v1/purge").body(r#"{"selectors":["all"]}"#)).json();
+    let named: Vec<_> = receipt["edges"].as_array().unwrap().iter().map(|e| e["edge"].clone()).collect();
+    assert_eq!(named, ["third", "second (draining)", "first (draining)"], "{receipt}");
+    upstream.release();
+    assert!(first.process.wait(SOON).success());
+    assert!(second.process.wait(SOON).success());
+}
+
+#[test]
 fn a_receipt_says_that_a_process_which_drains_says_nothing() {
     let world = World::new();
     let upstream = counts();
