@@ -18,6 +18,7 @@ use toml::{Table, Value};
 
 use crate::edge_flags::ClientFlags;
 use crate::failure::HintExt;
+use crate::memory_bytes::MemoryBytes;
 use crate::render::content;
 
 /// The file's name.
@@ -131,8 +132,6 @@ impl Default for Limits {
     }
 }
 
-/// Bytes that an edge may take: what is less holds nothing, and was meant as MiB.
-pub type MemoryBytes = Whole<u64, { 1 << 20 }, { 1 << 50 }>;
 /// Seconds of a lease: without one an edge is always cut off, and after a day nobody waits for its receipt.
 pub type LeaseSeconds = Whole<u64, 1, 86_400>;
 
@@ -161,7 +160,7 @@ pub struct EdgeTable {
 impl Default for EdgeTable {
     fn default() -> Self {
         Self {
-            memory: whole(256 << 20),
+            memory: MemoryBytes::default(),
             lease_seconds: whole(10),
             on_lease_lapse: OnLeaseLapse::Serve,
             upstream: Vec::new(),
@@ -221,7 +220,7 @@ fn whole<T: Copy + TryFrom<u64>, const MIN: u64, const MAX: u64>(number: u64) ->
 }
 
 /// Keys of texts that can be given in the environment, just as they are: a bucket may be called `2026`.
-const TEXTS: [&str; 21] = [
+const TEXTS: [&str; 22] = [
     "site",
     "bucket.endpoint",
     "bucket.region",
@@ -235,6 +234,7 @@ const TEXTS: [&str; 21] = [
     "journal.secret_access_key",
     "images.format",
     "images.sizes",
+    "edge.memory",
     "edge.on_lease_lapse",
     "edge.upstream_host",
     "edge.balance",
@@ -246,7 +246,7 @@ const TEXTS: [&str; 21] = [
 ];
 
 /// Keys of numbers, booleans and lists that can be given in the environment, written as in TOML.
-const VALUES: [&str; 29] = [
+const VALUES: [&str; 28] = [
     "hosts",
     "bucket.checksums",
     "bucket.single_writer",
@@ -257,7 +257,6 @@ const VALUES: [&str; 29] = [
     "images.widths",
     "images.quality",
     "markdown.math",
-    "edge.memory",
     "edge.lease_seconds",
     "edge.upstream",
     "edge.clients.connections",
@@ -545,7 +544,7 @@ mod tests {
     fn the_environment_beats_the_file() {
         let text = "site = \"blog\"\n[edge]\nmemory = 10000000\n";
         let env =
-            [("BAKE_EDGE_MEMORY", "20000000"), ("BAKE_HOSTS", "[\"a.example\"]"), ("BAKE_BUCKET_NAME", "b")];
+            [("BAKE_EDGE_MEMORY", "20MB"), ("BAKE_HOSTS", "[\"a.example\"]"), ("BAKE_BUCKET_NAME", "b")];
         let config = parse(text, &env).unwrap();
         assert_eq!(config.site.as_str(), "blog");
         assert_eq!(config.edge.memory.get(), 20_000_000);
@@ -570,14 +569,11 @@ mod tests {
             let error = parse("", &[("BAKE_EDGE_MEMORY", wrong)]).unwrap_err();
             assert!(format!("{error:#}").contains("BAKE_EDGE_MEMORY"), "{error:#}");
         }
-        let env = [
-            ("BAKE_EDGE_MEMORY", "\"lots\""),
-            ("BAKE_IMAGES_QUALITY", "400"),
-            ("BAKE_PUBLISH_VANISHED", "no"),
-        ];
+        let env =
+            [("BAKE_EDGE_MEMORY", "1 sack"), ("BAKE_IMAGES_QUALITY", "400"), ("BAKE_PUBLISH_VANISHED", "no")];
         let error = format!("{:#}", parse("", &env).unwrap_err());
         for words in [
-            "the variable BAKE_EDGE_MEMORY: invalid type: string \"lots\", expected a whole number from 1048576 to",
+            "the variable BAKE_EDGE_MEMORY: invalid value: string \"1 sack\", expected bytes from 1 MiB to 1 PiB",
             "the variable BAKE_IMAGES_QUALITY: invalid value: integer `400`, expected a whole number from 1 to 100",
             "the variable BAKE_PUBLISH_VANISHED: unknown variant `no`, expected one of `warn`, `fail`, `allow`",
         ] {
@@ -616,7 +612,6 @@ mod tests {
             ("[images]\nquality = 400", "from 1 to 100"),
             ("[images]\nwidths = [0]", "from 1 to 65535"),
             ("[limits]\npage_bytes_max = 0", "from 1 to 1099511627776"),
-            ("[edge]\nmemory = 256", "from 1048576 to 1125899906842624"),
             ("[edge]\nlease_seconds = 0", "from 1 to 86400"),
             ("[edge.clients]\nconnections = 0", "from 1 to 4294967295"),
             ("[edge.clients]\nhead_bytes = 5", "from 1024 to 1048576"),
@@ -638,9 +633,17 @@ mod tests {
             assert!(error.contains("expected a length of time: seconds, or a text such as `90s`"), "{error}");
             assert!(error.contains("bakehouse.toml:3:11"), "{error}");
         }
-        assert!(
-            said("[edge]\nmemory = 99999999999999999999\n").contains("expected a whole number from 1048576")
-        );
+        for wrong in ["256", "99999999999999999999", "\"1 sack\"", "-1", "1.5"] {
+            let error = said(&format!("[edge]\nmemory = {wrong}\n"));
+            assert!(
+                error.contains("expected bytes from 1 MiB to 1 PiB, or a text such as `512MiB`"),
+                "{error}"
+            );
+            assert!(
+                error.contains("bakehouse.toml:2:10") && error.contains("within these bounds"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

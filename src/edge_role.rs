@@ -13,11 +13,12 @@ use release::keys::Site;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, LeaseSeconds, MemoryBytes, OnLeaseLapse};
+use crate::config::{Config, LeaseSeconds, OnLeaseLapse};
 use crate::edge_flags::{ClientFlags, LogFlags, UpstreamFlags};
 use crate::edge_handover::{Before, Handover, Offer, Sockets};
 use crate::edge_watch::{self, WatchCommand};
 use crate::failure::{HintExt, Usage, hint_of, hinted};
+use crate::memory_bytes::MemoryBytes;
 use crate::print::say;
 use crate::stores::{self, StoreArgs};
 use crate::{listen, logs, stop};
@@ -45,7 +46,7 @@ pub struct EdgeArgs {
     /// Site to follow, beside those that origins name; until it is heard of, the edge is not ready [default: that of the configuration, or main]
     #[arg(long, value_name = "NAME")]
     site: Vec<Site>,
-    /// Bytes that the edge may take: stored responses, connections and itself [default: 268435456]
+    /// Bytes that the edge may take, such as 1GiB: stored responses, connections and itself [default: 256MiB]
     #[arg(long, env = "BAKE_EDGE_MEMORY", value_name = "BYTES")]
     memory: Option<MemoryBytes>,
     /// Threads that serve [default: one for each processor]

@@ -23,6 +23,7 @@ mod jobs;
 mod listen;
 mod logs;
 mod memo;
+mod memory_bytes;
 mod mv;
 mod new;
 mod origin_role;

@@ -284,7 +284,7 @@ pub struct TomlWords {
 }
 
 /// How serde names what it expected, what that is called here (just so, where there is nothing), and how it is written.
-const EXPECTED: [(&str, &str, &str); 10] = [
+const EXPECTED: [(&str, &str, &str); 11] = [
     ("a boolean", "true or false", "write `true` or `false`, without quotes"),
     ("a string", "a text", "write a text in quotes, such as \"bread\""),
     ("path string", "a text", "write a path in quotes"),
@@ -292,6 +292,7 @@ const EXPECTED: [(&str, &str, &str); 10] = [
     ("a map", "a table", TABLE),
     ("struct ", "a table", TABLE),
     ("a whole number", "", "write a number within these bounds, without quotes"),
+    ("bytes from ", "", "write a number within these bounds, or one with its unit in quotes"),
     ("a length of time", "", "write seconds without quotes, or a text in quotes, such as \"10m\""),
     ("any v", "a whole number below 2⁶³", "write a smaller number"),
     ("u", "a whole number from 0 on", "write a whole number without quotes, such as 300"),

@@ -91,7 +91,7 @@ fn breakages() -> Vec<Breakage> {
         ),
         config(b"base_url = \"\xff\"\n", &["zola.toml:1:13", "UTF-8"]),
         bakehouse(b"[[schedul]]\nname = \"x\"\n", &["bakehouse.toml:1:3", "schedul", "`schedule`?"]),
-        bakehouse(b"[edge]\nmemory = \"three\"\n", &["bakehouse.toml:2:10", "\"three\"", "a whole number"]),
+        bakehouse(b"[edge]\nmemory = \"three\"\n", &["bakehouse.toml:2:10", "\"three\"", "such as `512MiB`"]),
         bakehouse(b"site = \"x\"\nhosts = [\"\xff\"]\n", &["bakehouse.toml:2", "UTF-8"]),
         bakehouse(b"[images]\nquality = 0\n", &["bakehouse.toml", "quality = 0", "from 1 to 100"]),
         bakehouse(
