@@ -26,7 +26,7 @@ use crate::{
     inbound::{Inbound, SERVER},
     journal::{Gate, Sites},
     key::Key,
-    observe::Observation,
+    observe::{Observation, is_request_id},
     policy::{
         forward::{self, MaxForwards},
         forwarded::{self, Believed},
@@ -340,7 +340,7 @@ impl Edge {
         (response, observation)
     }
 
-    /// Takes the word of a peer that is trusted about who asks, how, and for which host.
+    /// Takes the word of a peer that is trusted about who asks, how, and for which host, and what it calls the request.
     fn believe(&self, inbound: &mut Inbound) {
         let settings = self.current();
         inbound.is_trusted = inbound.peer.is_some_and(|peer| settings.trusts(peer));
@@ -351,6 +351,12 @@ impl Edge {
                 inbound.host = host;
             }
             inbound.client = forwarded::client(&inbound.headers, |hop| settings.trusts(hop)).or(inbound.peer);
+            let mut ids = inbound.headers.get_all(forward::REQUEST_ID).iter();
+            if let (Some(id), None) = (ids.next(), ids.next())
+                && is_request_id(id.as_bytes())
+            {
+                inbound.id = id.clone();
+            }
         }
     }
 

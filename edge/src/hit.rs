@@ -27,7 +27,7 @@ use crate::{
     journal::Gate,
     key::KeyRef,
     metrics::{Result as Counted, count},
-    observe::{Kept, Observation, request_id},
+    observe::{Kept, Observation, is_request_id, request_id},
     policy::{
         date,
         directives::RequestDirectives,
@@ -70,6 +70,7 @@ struct Plain<'a> {
     forwarded_for: Option<&'a [u8]>,
     forwarded_host: Option<&'a [u8]>,
     forwarded_proto: Option<&'a [u8]>,
+    request_id: Option<&'a [u8]>,
     closes: bool,
     reloads: bool,
 }
@@ -104,6 +105,9 @@ impl<'a> Plain<'a> {
                     }
                 }
                 10 if is("user-agent") => plain.user_agent = Some(value),
+                12 if is_trusted && is("x-request-id") => {
+                    repeats |= plain.request_id.replace(value).is_some();
+                }
                 13 if is("if-none-match") => repeats |= plain.if_none_match.replace(value).is_some(),
                 13 if is("cache-control") => {
                     // What a reload sends.
@@ -382,7 +386,8 @@ impl Answering<'_> {
         };
         let is_304 = status == StatusCode::NOT_MODIFIED;
         let started = Instant::now();
-        let id = request_id();
+        let made = request_id();
+        let id = self.plain.request_id.filter(|id| is_request_id(id)).unwrap_or(&made);
         let mut tail = Tail::new();
         if !is_304 {
             tail.put(b"content-length: ");
@@ -409,7 +414,7 @@ impl Answering<'_> {
             tail.put(detail.as_bytes());
         }
         tail.put(b"\r\nx-request-id: ");
-        tail.put(&id);
+        tail.put(id);
         tail.put(b"\r\n");
         if !tail.is_complete {
             return None;
@@ -442,7 +447,7 @@ impl Answering<'_> {
         });
         // What is left is waited for, and counts once it has gone out.
         let rest = rest.map(|rest| {
-            let kept = || self.kept(&id);
+            let kept = || self.kept(id);
             (rest, self.edge.observe_rest(started, status, sent, kept))
         });
         if rest.is_none() {
@@ -462,7 +467,7 @@ impl Answering<'_> {
                     user_agent: self.plain.user_agent,
                     result: Counted::Hit.as_str(),
                     duration,
-                    id: &id,
+                    id,
                 });
             }
         }

@@ -70,6 +70,14 @@ pub(crate) fn request_id_value() -> HeaderValue {
     HeaderValue::from_bytes(&request_id()).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
+/// Longest id of a request that is taken over from a proxy: what they make is half as long.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Whether a proxy may call a request so.
+pub(crate) fn is_request_id(text: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
+}
+
 impl Edge {
     /// Begins to observe a request.
     pub(crate) fn observe(&self, inbound: &Inbound) -> Begun {

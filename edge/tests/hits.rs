@@ -202,7 +202,7 @@ async fn a_hit_allocates_nothing_reads_once_and_writes_once() {
 
 /// What a proxy says of whom it asks for.
 const PROXIED: &str = "x-forwarded-for: 198.51.100.1, 203.0.113.9, 127.0.0.1\r\nx-forwarded-proto: https\r\n\
-    x-forwarded-host: Site.test:443\r\n";
+    x-forwarded-host: Site.test:443\r\nx-request-id: 0b9b9a5e-8c8d-4c3f-9d5b-3a1f0c6d2e7f\r\n";
 
 /// Of clients, or of a proxy that is trusted and says more of each request.
 async fn hits_of(upstream: &Upstream, proxied: &str, hits: u64) {

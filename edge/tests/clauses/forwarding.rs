@@ -169,6 +169,36 @@ async fn who_asks_of_a_trusted_proxy_is_told_to_operators() {
 }
 
 #[tokio::test]
+async fn a_request_keeps_the_name_that_a_trusted_proxy_gave_it() {
+    let upstream = Upstream::start(|_| send(200, &[("cache-control", "max-age=60")], "x")).await;
+    let id = ("x-request-id", "0b9b9a5e-8c8d-4c3f-9d5b-3a1f0c6d2e7f");
+    let long = "a".repeat(129);
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+    let rows: [Row<'_>; 5] = [
+        ("127.0.0.0/8", &[id], true),
+        ("10.0.0.0/8", &[id], false),
+        // What is no name is replaced.
+        ("127.0.0.0/8", &[("x-request-id", &long)], false),
+        ("127.0.0.0/8", &[("x-request-id", "a b")], false),
+        ("127.0.0.0/8", &[id, ("x-request-id", "other")], false),
+    ];
+    for (trusted, fields, is_kept) in rows {
+        let edge = trusting(&upstream, &[trusted]).await;
+        for result in ["uri-miss", "hit"] {
+            let seen = edge.ask("GET", "/", fields).await;
+            assert!(seen.cache_status().contains(result), "{}", seen.head);
+            let told = seen.field("x-request-id").unwrap();
+            assert_eq!(told == id.1, is_kept, "{trusted} {fields:?} {result} {told}");
+            eventually("the store", || edge.edge.state().flights == 0).await;
+            if result == "uri-miss" {
+                let asked = upstream.requests().pop().unwrap();
+                assert_eq!(field(&asked, "x-request-id"), Some(told), "{trusted} {fields:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trusted_proxy_is_believed_and_keyed() {
     let upstream = Upstream::start(|head| {
         let told = field(head, "x-forwarded-proto").unwrap();
