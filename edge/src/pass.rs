@@ -176,11 +176,15 @@ impl Edge {
                 let also = settings.rules.query.target(&also);
                 let also = Key::of_upstream(request.scheme, authority, &also);
                 if also != request.key {
+                    trace::note(|| Step::by("RFC 9111 §4.4", "so is what its response says that it is at"));
                     self.store.invalidate(&also, sent, &self.log);
                 }
             }
             let groups = invalidated_groups(&reply.headers);
             if !groups.is_empty() {
+                trace::note(|| {
+                    Step::by("RFC 9875 §3", "so is what is in the groups that its response names")
+                });
                 self.mark(Applied::groups(&request.key.scope, groups));
             }
             // From here on: what began before is invalid, this is not.

@@ -12,6 +12,8 @@ fn answer(head: &str) -> Reply {
     let fresh = [("cache-control", "max-age=600"), ("etag", "\"a\"")];
     match head.split(' ').nth(1).unwrap() {
         _ if field(head, "if-match").is_some() => send(412, &[], ""),
+        "/groups" => send(200, &[("cache-group-invalidation", "\"a\"")], ""),
+        "/located" => send(200, &[("location", "/held")], ""),
         "/stale" => {
             let control = "max-age=60, stale-while-revalidate=600";
             send(200, &[("cache-control", control), ("etag", "\"a\""), ("age", "61")], "x")
@@ -27,7 +29,7 @@ async fn each_decision_has_its_clause() {
     edge.get("/held").await;
     let mut trace = edge.trace().await;
     type Row = (&'static str, &'static str, u16, &'static str, &'static str);
-    let rows: [Row; 15] = [
+    let rows: [Row; 16] = [
         ("GET /held", "", 200, "hit", "RFC 9111 §4.2"),
         ("GET /held", "range: bytes=0-1\r\n", 206, "hit", "RFC 9110 §15.3.7.1"),
         ("GET /held", "range: bytes=0-1,500-501\r\n", 206, "hit", "RFC 9110 §15.3.7.2"),
@@ -49,6 +51,7 @@ async fn each_decision_has_its_clause() {
         ("OPTIONS *", "", 204, "local", "RFC 9110 §9.3.7"),
         ("OPTIONS /held", "max-forwards: 0\r\n", 204, "local", "RFC 9110 §7.6.2"),
         ("POST /held", "content-length: 0\r\n", 200, "method", "RFC 9111 §4.4"),
+        ("POST /groups", "content-length: 0\r\n", 200, "method", "RFC 9875 §3"),
     ];
     for (line, fields, status, result, clause) in rows {
         let content = if fields == "content-length: 1\r\n" { "x" } else { "" };
@@ -62,6 +65,20 @@ async fn each_decision_has_its_clause() {
         );
         assert_eq!(record["result"], result, "{line} {fields}: {record}");
         assert!(clauses(&record).contains(&clause), "{line} {fields}: {record}");
+    }
+}
+
+/// RFC 9111 §4.4: by what its response says, a request may invalidate more than what it was sent to.
+#[tokio::test]
+async fn what_else_a_request_invalidates_is_told() {
+    let upstream = Upstream::start(answer).await;
+    let edge = front(&[&upstream]).await;
+    let mut trace = edge.trace().await;
+    for (path, times) in [("/held", 1), ("/located", 2)] {
+        edge.ask("POST", path, &[("content-length", "0")]).await;
+        let record = trace.next().await;
+        let by: Vec<&str> = clauses(&record).into_iter().filter(|by| *by == "RFC 9111 §4.4").collect();
+        assert_eq!(by.len(), times, "{path}: {record}");
     }
 }
 
