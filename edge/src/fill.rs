@@ -35,6 +35,8 @@ pub(crate) struct Fill {
     pub(crate) status: StatusCode,
     /// What the upstream answered with: of what completes a beginning that was held, 206.
     pub(crate) answered: StatusCode,
+    /// Whether something that was changed since it was asked for covers it already: the store will not take it.
+    pub(crate) is_overtaken: bool,
     /// Fields as they go to clients.
     pub(crate) head: HeaderMap,
     pub(crate) freshness: Freshness,
@@ -116,7 +118,17 @@ impl Fill {
         wall: i64,
         length: Option<u64>,
     ) -> Self {
-        Self { status, answered: status, head, freshness, selection, wall, length, state: Mutex::default() }
+        Self {
+            status,
+            answered: status,
+            is_overtaken: false,
+            head,
+            freshness,
+            selection,
+            wall,
+            length,
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -151,7 +151,7 @@ impl Edge {
         }
         let receipt = Receipt { asked, got: clock::boot_ms(), wall: clock::wall() };
         match fetched {
-            Ok(reply) => self.dispose(plan, reply, receipt, held.as_ref()).await,
+            Ok(reply) => self.dispose(plan, reply, receipt, began, held.as_ref()).await,
             Err(error) => self.of_failure(plan, error, held.as_ref()),
         }
     }
@@ -189,6 +189,7 @@ impl Edge {
         plan: &mut Plan,
         reply: Reply,
         receipt: Receipt,
+        began: Began,
         held: Option<&Arc<Stored>>,
     ) -> Ending {
         if reply.status == StatusCode::NOT_MODIFIED {
@@ -203,7 +204,7 @@ impl Edge {
         {
             return Ending::all(Landing::Stand(stored, Some(reply.status)));
         }
-        self.store_or_pass(plan, reply, receipt, held).await
+        self.store_or_pass(plan, reply, receipt, began, held).await
     }
 
     /// Has a response stored as it comes, for all, if policy allows; for the one who asked alone if not.
@@ -212,6 +213,7 @@ impl Edge {
         plan: &mut Plan,
         reply: Reply,
         receipt: Receipt,
+        began: Began,
         held: Option<&Arc<Stored>>,
     ) -> Ending {
         let settings = self.settings();
@@ -268,7 +270,13 @@ impl Edge {
         }) {
             self.misses.note("no-validator", &plan.host, &plan.ask.target);
         }
-        trace::note(|| Step::by("RFC 9111 §3", "to be stored once it is complete"));
+        let is_overtaken = self.log.covers_fetch(began, plan.key());
+        trace::note(|| match is_overtaken {
+            true => {
+                Step::by(NoStore::Superseded.clause(), "not stored: what was changed meanwhile covers it")
+            }
+            false => Step::by("RFC 9111 §3", "to be stored once it is complete"),
+        });
         trace::note(|| Step::found(arithmetic(&freshness, None, receipt.got)));
         let selection = Selection::of(&names, &plan.request);
         let (mut status, mut part, mut own) = (reply.status, part, reply.headers);
@@ -283,6 +291,7 @@ impl Edge {
         fields.remove(header::CONTENT_LENGTH);
         let mut fill = Fill::new(status, fields, freshness, selection, receipt.wall, length);
         fill.answered = reply.status;
+        fill.is_overtaken = is_overtaken;
         let fill = Arc::new(fill);
         fill.push(beginning.clone());
         let beginning = beginning.len();

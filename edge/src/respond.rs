@@ -67,8 +67,9 @@ impl Edge {
                 let left = fill.freshness.left_ms(now, None);
                 let status = CacheStatus {
                     forward_status: Some(fill.answered),
-                    stored: collapsed != Some(true),
+                    stored: collapsed != Some(true) && !fill.is_overtaken,
                     ttl_seconds: Some(ttl_seconds(left)),
+                    detail: detail.or(fill.is_overtaken.then_some(NoStore::Superseded.as_str())),
                     ..status
                 };
                 self.answer_fill(inbound, &fill, reader, own, status)

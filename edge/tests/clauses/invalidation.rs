@@ -180,7 +180,10 @@ async fn a_fetch_that_an_unsafe_reply_overtook_is_not_stored() {
     upstream.wait_for(1).await;
     assert_eq!(post(&edge, "/").await, 204);
     upstream.permit(2);
-    assert_eq!(early.await.unwrap().text(), "old");
+    let early = early.await.unwrap();
+    assert_eq!(early.text(), "old");
+    let told = early.cache_status();
+    assert!(!told.contains("stored") && told.ends_with("; detail=superseded"), "{told}");
     assert!(!is_hit(&edge, "/").await);
 }
 
