@@ -7,7 +7,6 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Signal;
@@ -269,11 +268,8 @@ fn stop_twice(process: &mut Process, address: &str, token: &str) {
     process.signal(Signal::TERM);
     wait_until("the end of connections", SOON, || http::connect(address).is_err());
     assert!(process.ended().is_none(), "it has a request under way");
-    let began = Instant::now();
     process.signal(Signal::INT);
-    let ended = process.wait(SOON);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    assert_eq!(ended.code(), Some(1));
+    assert_eq!(process.wait(SOON).code(), Some(1));
     let said = process.stderr();
     let errors: Vec<&str> = said.lines().filter(|line| line.contains("error")).collect();
     assert_eq!(errors, ["error: asked to stop while it did so: what was under way is cut off"], "{said}");
