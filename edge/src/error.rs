@@ -84,6 +84,9 @@ pub enum EdgeError {
     /// An upstream's response broke off.
     #[error("the upstream's response broke off")]
     UpstreamBroke,
+    /// The client took nothing of a response that others waited for.
+    #[error("the client took nothing while others waited for the same")]
+    LeftBehind,
     /// Of an upstream's response nothing came for too long.
     #[error("nothing more of the upstream's response came within {ms} ms")]
     Stalled {

@@ -1,6 +1,6 @@
 //! A response that is being received: every client that waits for it reads along, at its own pace, while the whole
 //! is collected for the store. A body that grows beyond what may be stored goes on as a stream: what all readers have
-//! passed is let go, and the upstream is read no faster than the slowest reader.
+//! passed is let go, and the upstream is read no faster than the slowest reader, unless that takes nothing while others wait.
 
 use std::{
     collections::VecDeque,
@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ use crate::{
 const WINDOW_BYTES: u64 = 1 << 20;
 /// And where memory is short: thousands that read slowly would come to more than there is.
 const WINDOW_BYTES_MIN: u64 = 16 << 10;
+/// Longest that readers who take nothing hold up others of a body that is too large to store: one client could have all wait who
+/// came with it for as long as it may take nothing, and begin again.
+const HELD_UP_MAX: Duration = Duration::from_secs(5);
 
 /// What a piece takes beside its bytes: an upstream may send single ones.
 pub(crate) const PIECE_BYTES: usize = 2 * size_of::<Bytes>();
@@ -62,6 +66,8 @@ struct State {
     /// What followed the content, for those who read along; it is not stored.
     trailers: Option<HeaderMap>,
     readers: Slab<ReaderSlot>,
+    /// How often the writer has begun to wait for room.
+    waits: u64,
     writer: Option<Waker>,
     /// What its chunks take, where nobody else counts them.
     memory: Option<Reservation>,
@@ -76,6 +82,8 @@ enum Ended {
 #[derive(Debug)]
 struct ReaderSlot {
     position: u64,
+    /// `waits` when it last took something.
+    taken_at: u64,
     waker: Option<Waker>,
 }
 
@@ -163,21 +171,42 @@ impl Fill {
         state.trim();
     }
 
-    /// Waits until the slowest reader has caught up, further where memory `is_short`; `false`: nobody reads.
+    /// Waits until the slowest reader has caught up, further where memory `is_short`, or is left behind; `false`: nobody reads.
     pub(crate) async fn room(&self, is_short: bool) -> bool {
         let window = if is_short { WINDOW_BYTES_MIN } else { WINDOW_BYTES };
-        poll_fn(|cx| {
-            let mut state = self.state();
-            if state.slowest().is_none() {
-                return Poll::Ready(false);
+        loop {
+            self.state().waits += 1;
+            let room = poll_fn(|cx| {
+                let mut state = self.state();
+                if state.slowest().is_none() {
+                    return Poll::Ready(false);
+                }
+                if state.held() < window {
+                    return Poll::Ready(true);
+                }
+                state.writer = Some(cx.waker().clone());
+                Poll::Pending
+            });
+            match tokio::time::timeout(HELD_UP_MAX, room).await {
+                Ok(is_read) => return is_read,
+                Err(_) => self.leave_behind(),
             }
-            if state.held() < window {
-                return Poll::Ready(true);
-            }
-            state.writer = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+        }
+    }
+
+    /// Where readers wait for more, those that have taken nothing for as long as the writer has waited get none any more.
+    fn leave_behind(&self) {
+        let mut state = self.state();
+        let (end, waits) = (state.end, state.waits);
+        // Of a client that wants several spans, the later ones have not begun to wait.
+        if state.readers.iter().all(|(_, reader)| reader.waker.is_none()) {
+            return;
+        }
+        let before = state.readers.len();
+        state.readers.retain(|_, reader| reader.position >= end || reader.taken_at == waits);
+        let left = before - state.readers.len();
+        metrics::counter!("bakehouse_edge_left_behind_total").increment(left as u64);
+        state.trim();
     }
 
     /// Keeps the memory that was taken for it, until its last reader is done.
@@ -234,7 +263,7 @@ impl Fill {
         if state.streaming {
             return None;
         }
-        let id = state.readers.insert(ReaderSlot { position: from, waker: None });
+        let id = state.readers.insert(ReaderSlot { position: from, taken_at: 0, waker: None });
         drop(state);
         Some(FillReader {
             fill: Arc::clone(self),
@@ -320,6 +349,9 @@ impl FillReader {
         }
         let fill = Arc::clone(&this.fill);
         let mut state = fill.state();
+        if !state.readers.contains(this.id) {
+            return Poll::Ready(Some(Err(EdgeError::LeftBehind)));
+        }
         if this.position >= state.end {
             return match state.ended {
                 Some(Ended::Complete) => Poll::Ready(None),
@@ -353,8 +385,9 @@ impl FillReader {
             out.truncate(usize::try_from(to - this.position).unwrap_or(usize::MAX));
         }
         this.position += out.len() as u64;
+        let waits = state.waits;
         if let Some(slot) = state.readers.get_mut(this.id) {
-            slot.position = this.position;
+            (slot.position, slot.taken_at) = (this.position, waits);
         }
         let writer = state.trim();
         drop(state);
@@ -449,6 +482,38 @@ mod tests {
             }
             let read = poll_fn(|cx| Pin::new(&mut reader).poll_chunk(cx)).await;
             assert_eq!(read.unwrap().unwrap().len(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_holds_up_others_for_a_while() {
+        let chunk = Bytes::from(vec![0; usize::try_from(WINDOW_BYTES).unwrap() / 4]);
+        let read = async |reader: &mut FillReader| {
+            let next = poll_fn(|cx| Pin::new(&mut *reader).poll_chunk(cx));
+            tokio::time::timeout(Duration::ZERO, next).await.ok().flatten()
+        };
+        // Whether one who has read all waits for more, and whether the other takes something meanwhile.
+        for (others_wait, takes) in [(true, false), (true, true), (false, false)] {
+            let fill = fill(None);
+            let (mut quick, mut slow) = (fill.reader(0, None).unwrap(), fill.reader(0, None).unwrap());
+            let _later = fill.reader(9 * WINDOW_BYTES, None).unwrap();
+            fill.stream_only();
+            for _ in 0..6 {
+                fill.push(chunk.clone());
+            }
+            while others_wait && read(&mut quick).await.is_some() {}
+            let begun = tokio::time::Instant::now();
+            let mut room = std::pin::pin!(fill.room(false));
+            if takes {
+                assert!(tokio::time::timeout(HELD_UP_MAX / 2, room.as_mut()).await.is_err());
+                assert!(read(&mut slow).await.unwrap().is_ok());
+            }
+            let ended = tokio::time::timeout(HELD_UP_MAX * 5 / 4, room).await;
+            let is_left = others_wait && !takes;
+            assert_eq!(ended.ok(), is_left.then_some(true), "{others_wait} {takes} {:?}", begun.elapsed());
+            let got = read(&mut slow).await.unwrap();
+            assert_eq!(matches!(got, Err(EdgeError::LeftBehind)), is_left, "{others_wait} {takes}");
+            assert_eq!(got.is_ok(), !is_left);
         }
     }
 }

@@ -321,6 +321,10 @@ pub fn describe() {
     );
     counter!("bakehouse_edge_late_total", "Connections ended because they took too long, by what for.");
     from_zero(
+        "bakehouse_edge_left_behind_total",
+        "Responses broken off because their clients took nothing while others waited for the same.",
+    );
+    from_zero(
         "bakehouse_edge_connections_refused_total",
         "Connections closed because their client had too many.",
     );
