@@ -24,6 +24,7 @@ use crate::{
     policy::{freshness::Millis, reuse::Failure, vary::Selection},
     purge::{Began, PurgeLog},
     store::{Found, Stored},
+    trace::Step,
 };
 
 /// For how long a response that could not be shared keeps requests for its URL from waiting for each other.
@@ -184,6 +185,11 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
+    /// Why nobody is asked.
+    pub(crate) fn step(&self) -> Step {
+        Step::by(self.failure.clause(), "nobody is asked: that has just failed")
+    }
+
     /// Whether what is held was purged by nobody since, which asks for an answer of its own.
     pub(crate) fn is_of(&self, found: &Found) -> bool {
         let held = found.live.iter().chain(&found.parts);

@@ -76,22 +76,13 @@ impl Edge {
         failed: Failed,
         told: Told,
     ) -> Option<Response> {
-        // Nothing but that it is stale may be against it: who wants more has that tried.
-        let wants_more = reason != Reason::Policy(Why::Stale) || inbound.directives.min_fresh.is_some();
-        if wants_more || !failed.is_of(found) {
-            return None;
-        }
-        let failure = failed.failure;
-        let response = match &found.live {
-            None => self.stale_parts(inbound, found, failure, told)?,
-            Some(stored) => {
-                let left_ms = stands_in(inbound.directives, stored, failure)?;
-                let told = Told { detail: Some(failure.as_str()), ..told };
-                self.answer_stored(inbound, stored, hit_status(left_ms, told))
-            }
-        };
-        trace::note(|| Step::by(failure.clause(), "nobody is asked: that has just failed"));
-        Some(response)
+        let (again, left_ms) = Again::of(inbound, found, reason, failed)?;
+        let status = hit_status(left_ms, Told { detail: Some(failed.failure.as_str()), ..told });
+        trace::note(|| failed.step());
+        Some(match again {
+            Again::Copy(stored) => self.answer_stored(inbound, stored, status),
+            Again::Parts(cut) => self.answer_parts(inbound, &cut, status),
+        })
     }
 
     /// What answers in place of a part of a response that broke off before it.
@@ -112,6 +103,37 @@ impl Edge {
             },
         };
         self.conclude(inbound, Outcome::Landing(landing), found, told)
+    }
+}
+
+/// What is stale and answers once more, since an attempt has just failed.
+#[derive(Debug)]
+pub(crate) enum Again<'a> {
+    Copy(&'a Arc<Stored>),
+    Parts(Cut<'a>),
+}
+
+impl<'a> Again<'a> {
+    /// With how long it stays fresh; 0 or less: it is stale. `None`: another attempt is made.
+    pub(crate) fn of(
+        inbound: &Inbound,
+        found: &'a Found,
+        reason: Reason,
+        failed: Failed,
+    ) -> Option<(Self, i64)> {
+        // Nothing but that it is stale may be against it: who wants more has that tried.
+        let wants_more = reason != Reason::Policy(Why::Stale) || inbound.directives.min_fresh.is_some();
+        if wants_more || !failed.is_of(found) {
+            return None;
+        }
+        let left = |stored: &Stored| stands_in(inbound.directives, stored, failed.failure);
+        match &found.live {
+            Some(stored) => Some((Self::Copy(stored), left(stored)?)),
+            None => {
+                let (cut, left_ms) = Cut::of_parts(&inbound.headers, &found.parts, left)?;
+                Some((Self::Parts(cut), left_ms))
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     Edge, clock,
+    cut::Cut,
     decide::{self, Bypass, Decision, Reason, Shape},
     inbound::Inbound,
     journal::Gate,
@@ -22,6 +23,7 @@ use crate::{
         same_origin::Scheme,
         vary::Selection,
     },
+    stand_in::Again,
     store::Stored,
     trace::Step,
 };
@@ -153,25 +155,42 @@ impl Edge {
         let decision = self.decide(inbound, &found, key.of_site, gate, now);
         let mut verdict = decision.steps();
         let hit = Counted::Hit.as_str();
-        let (result, status) = match decision {
-            Decision::Hit { stored, .. } => {
-                let length = Some(stored.body().len() as u64);
-                let shape = Shape::of(inbound, stored.status, &stored.head(), stored.wall(), length);
-                verdict.extend(shape.step());
-                (hit, Some(shape.status(stored.status)))
-            }
-            Decision::Parts(cut, _) => {
-                let mut shape = Shape::of(inbound, cut.of.status, &cut.of.head(), cut.of.wall(), None);
-                if shape == Shape::AsIs {
-                    shape = Shape::Cut(cut.asked);
-                }
-                verdict.extend(shape.step());
-                (hit, Some(shape.status(cut.of.status)))
-            }
-            Decision::OnlyIfCached(_) => (Counted::Failed.as_str(), Some(StatusCode::GATEWAY_TIMEOUT)),
-            Decision::Ask(reason) => (reason.forward().as_str(), None),
+        let of_copy = |stored: &Stored| {
+            let length = Some(stored.body().len() as u64);
+            let shape = Shape::of(inbound, stored.status, &stored.head(), stored.wall(), length);
+            (shape.step(), shape.status(stored.status))
         };
-        Told { verdict, result, status }
+        let of_cut = |cut: Cut<'_>| {
+            let mut shape = Shape::of(inbound, cut.of.status, &cut.of.head(), cut.of.wall(), None);
+            if shape == Shape::AsIs {
+                shape = Shape::Cut(cut.asked);
+            }
+            (shape.step(), shape.status(cut.of.status))
+        };
+        let (step, status) = match decision {
+            Decision::Hit { stored, .. } => of_copy(stored),
+            Decision::Parts(cut, _) => of_cut(cut),
+            Decision::OnlyIfCached(_) => {
+                let (result, status) = (Counted::Failed.as_str(), Some(StatusCode::GATEWAY_TIMEOUT));
+                return Told { verdict, result, status };
+            }
+            Decision::Ask(reason) => {
+                let authorized = inbound.headers.contains_key(header::AUTHORIZATION);
+                let failed = self.hints.failed(key, authorized, now).filter(|_| !key.of_site);
+                let again =
+                    failed.and_then(|failed| Some((failed, Again::of(inbound, &found, reason, failed)?.0)));
+                let Some((failed, again)) = again else {
+                    return Told { verdict, result: reason.forward().as_str(), status: None };
+                };
+                verdict.push(failed.step());
+                match again {
+                    Again::Copy(stored) => of_copy(stored),
+                    Again::Parts(cut) => of_cut(cut),
+                }
+            }
+        };
+        verdict.extend(step);
+        Told { verdict, result: hit, status: Some(status) }
     }
 
     fn variant(&self, stored: &Stored, inbound: &Inbound, now: Millis) -> Variant {

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use release::journal::Selector;
 
-use crate::support::{Reply, Running, Seen, Upstream, field, front, send};
+use crate::support::{Reply, Running, Seen, Upstream, eventually, field, front, send};
 
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -127,6 +127,37 @@ async fn a_row_for_each_decision() {
         assert_eq!((got.0.as_str(), got.1), (result, status), "{path} {fields:?}: {}", got.2);
         assert!(got.2.contains(said), "{path} {fields:?}: {}", got.2);
     }
+}
+
+/// For a second after a failure what is stale answers without another attempt.
+#[tokio::test]
+async fn what_answers_since_an_attempt_has_failed_is_told() {
+    let upstream = Upstream::start(|head| match field(head, "if-none-match") {
+        None => send(200, &[("cache-control", "max-age=0, stale-if-error=60"), ("etag", "\"a\"")], "old"),
+        Some(_) => send(503, &[], "busy"),
+    })
+    .await;
+    let edge = front(&[&upstream]).await;
+    edge.get("/").await;
+    let mut asked = HeaderMap::new();
+    asked.insert("range", HeaderValue::from_static("bytes=0-1"));
+    let why = || edge.edge.why("http://site.test/", &asked).unwrap();
+    eventually("the store", || edge.edge.state().flights == 0).await;
+    assert_eq!((why().result, why().status), ("stale", None));
+    // A second may be over before it is asked why.
+    for _ in 0..20 {
+        assert_eq!(edge.get("/").await.text(), "old");
+        let why = why();
+        if why.result == "hit" {
+            assert_eq!((why.status, why.clause), (Some(206), Some("RFC 9110 §15.3.7.1")), "{why:?}");
+            assert!(
+                why.verdict.contains("validated: it is stale; nobody is asked: that has just"),
+                "{why:?}"
+            );
+            return;
+        }
+    }
+    panic!("{:?}", why());
 }
 
 #[tokio::test]
