@@ -501,10 +501,11 @@ pub(crate) fn section_template(section: &Section) -> &str {
     section.matter.template.as_deref().unwrap_or(default)
 }
 
-/// The sections above a page that say a template for it, the nearest first, and the template.
+/// The sections above a page that say a template for it, the nearest first, and the template. Transparent ones say it, too.
 fn inheritance(library: &Library, id: PageId) -> impl Iterator<Item = (&Arc<str>, &str)> {
-    let page = library.page(id);
-    let above = page.section.iter().chain(page.ancestors.iter().rev()).map(|id| library.section(*id));
+    let own = library.page(id).section.map(|id| library.section(id));
+    let above = own.into_iter().flat_map(|section| section.ancestors.iter().rev());
+    let above = own.into_iter().chain(above.map(|id| library.section(*id)));
     above.filter_map(|section| Some((&section.source, section.matter.page_template.as_deref()?)))
 }
 
@@ -535,6 +536,11 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     };
     context.insert_value("section", own);
     site.place(&mut context, &path);
+    if n > 1 && section.is_index() && !site.beyond_zola {
+        // Zola leaves the language out of it, here alone.
+        let path = path.strip_prefix(section.path.trim_end_matches('/')).unwrap_or(&path);
+        context.insert_value("current_path", Value::from(path));
+    }
     let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };
     let body = render(site, template, &context, &name, false, &needs)?;
     let mut names = vec![format!("section:{}", section.path)];

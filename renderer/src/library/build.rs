@@ -239,15 +239,10 @@ impl<'a> Builder<'a> {
 
     /// What a section says, or else the nearest one above it that says anything.
     fn is_section_hidden(&self, id: SectionId) -> bool {
-        let mut at = Some(id);
-        while let Some(id) = at {
-            let section = self.library.section(id);
-            match section.matter.hidden {
-                Some(hidden) => return hidden,
-                None => at = section.parent,
-            }
-        }
-        false
+        let above = self.library.section(id).ancestors.iter().rev().copied();
+        let mut said =
+            std::iter::once(id).chain(above).filter_map(|id| self.library.section(id).matter.hidden);
+        said.next().unwrap_or(false)
     }
 
     fn fill_sections(&mut self) {

@@ -197,6 +197,25 @@ fn transparent_sections_orphans_and_inherited_templates() {
 }
 
 #[test]
+fn what_sections_say_for_all_below_them_reaches_through_transparent_ones_and_bare_folders() {
+    let (_, files) = render(&with(&[
+        ("templates/other.html", "other {{ page.ancestors | join(sep=' ') }}"),
+        ("templates/index.html", "{{ section.subsections | join(sep=' ') }}"),
+        ("content/s/_index.md", "+++\ntransparent = true\npage_template = \"other.html\"\n+++\n"),
+        ("content/s/2026/_index.md", "+++\ntransparent = true\n+++\n"),
+        ("content/s/2026/a.md", ""),
+        ("content/h/_index.md", "+++\nhidden = true\n+++\n"),
+        ("content/h/bare/t/_index.md", "+++\ntitle = \"T\"\n+++\n"),
+        ("content/h/bare/t/b.md", ""),
+    ]))
+    .map_err(|e| e.to_string())
+    .unwrap();
+    assert_eq!(text(&files, "s/2026/a/index.html"), "other _index.md");
+    assert_eq!(text(&files, "h/bare/t/index.html"), "T|");
+    assert_eq!(text(&files, "index.html"), "s/_index.md");
+}
+
+#[test]
 fn sections_say_how_they_are_paginated_and_have_all_their_pages() {
     let section = "{{ section.paginate_by or '-' }} {{ section.paginate_reversed }} {% for p in section.pages %}{{ p.slug }} {% endfor %}| {% if paginator is defined %}{% for p in paginator.pages %}{{ p.slug }} {% endfor %}{% endif %}";
     let (_, files) = render(&with(&[
@@ -248,6 +267,30 @@ fn pagers_forwards_and_backwards_and_sections_that_lead_elsewhere() {
         text(&files, "u/index.html"),
         "https://x.example/sub/a#b https://x.example/sub/atom.xml https://x.example/sub/a.xml/ "
     );
+}
+
+#[test]
+fn without_a_bakehouse_toml_parts_of_a_front_page_say_their_path_without_its_language() {
+    let pager = |bakehouse: bool| {
+        let mut site = with(&[
+            ("zola.toml", "base_url = \"https://x.example\"\n[languages.fr]\n"),
+            ("content/_index.fr.md", "+++\npaginate_by = 1\n+++\n"),
+            ("content/a.fr.md", ""),
+            ("content/b.fr.md", ""),
+            ("content/s/_index.fr.md", "+++\npaginate_by = 1\n+++\n"),
+            ("content/s/a.fr.md", ""),
+            ("content/s/b.fr.md", ""),
+            ("templates/index.html", "{{ current_path }} {{ current_url }}"),
+            ("templates/section.html", "{{ current_path }}"),
+        ]);
+        site.extend(bakehouse.then_some(("bakehouse.toml", "")));
+        let (_, files) = render(&site).unwrap();
+        ["fr/index.html", "fr/page/2/index.html", "fr/s/page/2/index.html"].map(|path| text(&files, path))
+    };
+    let url = "https://x.example/fr";
+    let first = format!("/fr/ {url}/");
+    assert_eq!(pager(false), [first.clone(), format!("/page/2/ {url}/page/2/"), "/fr/s/page/2/".into()]);
+    assert_eq!(pager(true), [first, format!("/fr/page/2/ {url}/page/2/"), "/fr/s/page/2/".into()]);
 }
 
 #[test]
