@@ -64,7 +64,7 @@ pub(crate) struct Parsed {
     pub(crate) characters: u32,
     /// The body of a page that no file holds.
     pub(crate) text: Option<Arc<str>>,
-    /// Targets of `@/` links, as written: for backlinks.
+    /// Targets of `@/` links: for backlinks. Empty for the content itself.
     pub(crate) linked: Box<[Box<str>]>,
 }
 

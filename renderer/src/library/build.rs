@@ -472,7 +472,9 @@ impl<'a> Builder<'a> {
         let mut backlinks: HashMap<Content, Vec<Content>> = HashMap::new();
         for (from, parsed) in pages.chain(sections) {
             for target in parsed.iter().flat_map(|parsed| &parsed.linked) {
-                let Some(to) = self.library.content_id(target) else { continue };
+                // In Zola, which knows no `now`, a link to a heading beside it is one to the content that both are in.
+                let own = (target.is_empty() && self.making.now.is_none()).then_some(from);
+                let Some(to) = own.or_else(|| self.library.content_id(target)) else { continue };
                 let list = backlinks.entry(to).or_default();
                 if list.last() != Some(&from) {
                     list.push(from);

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use globset::GlobSet;
+use pulldown_cmark::{Event, Parser, Tag};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{CONTENT, Making, Matter, Parsed, relative};
@@ -281,21 +283,49 @@ pub(super) fn count_words(body: &str) -> (u32, u32) {
     (u32::try_from(words).unwrap_or(u32::MAX), u32::try_from(characters).unwrap_or(u32::MAX))
 }
 
+/// The targets of links to content; an empty one where a link leads to a heading beside it. Code has no links.
 pub(super) fn linked(body: &str) -> Box<[Box<str>]> {
-    memchr::memmem::find_iter(body.as_bytes(), b"@/")
+    let mut found: Vec<(usize, &str)> = memchr::memchr2_iter(b'@', b'#', body.as_bytes())
         .filter_map(|i| {
             // In its place, or where a reference is defined.
             let before = body[..i].trim_end_matches(['<', ' ']);
-            let rest = &body[i + 2..];
-            let end = rest.find([')', '#', ' ', '\n', '\r', '>']).unwrap_or(rest.len());
-            (before.ends_with("](") || before.ends_with("]:")).then(|| Box::from(&rest[..end]))
+            if !before.ends_with("](") && !before.ends_with("]:") {
+                return None;
+            }
+            let rest = &body[i..];
+            let ends: &[char] = if body[..i].ends_with('<') { &['>', '\n'] } else { &[')', ' ', '\n', '\r'] };
+            let written = &rest[..rest.find(ends).unwrap_or(rest.len())];
+            match written.split_once('#').unwrap_or((written, "")) {
+                ("", heading) => (!heading.is_empty()).then_some((i, "")),
+                (path, _) => Some((i, path.strip_prefix("@/")?)),
+            }
         })
-        .collect()
+        .collect();
+    if !found.is_empty() && (body.contains('`') || body.contains("~~~")) {
+        let code: Vec<Range<usize>> = Parser::new(body)
+            .into_offset_iter()
+            .filter(|(event, _)| matches!(event, Event::Code(_) | Event::Start(Tag::CodeBlock(_))))
+            .map(|(_, range)| range)
+            .collect();
+        found.retain(|(at, _)| {
+            let next = code.partition_point(|range| range.end <= *at);
+            code.get(next).is_none_or(|range| !range.contains(at))
+        });
+    }
+    let decoded = |path: &str| percent_encoding::percent_decode_str(path).decode_utf8_lossy().into();
+    found.into_iter().map(|(_, path)| decoded(path)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_to_content_are_found_outside_of_code() {
+        let body = "[a](@/a.md#x) [b]( <@/b c.md> \"t\") [d](@/%C3%A9.md)\n[e]: @/e.md\n[f](#g) [h](#) # [i](j) k@/l.md\n\
+                    `[m](@/m.md)`\n\n- ```md\n  [n](@/n.md)\n  ```\n  [o](@/o.md)\n";
+        assert_eq!(*linked(body), ["a.md", "b c.md", "é.md", "e.md", "", "o.md"].map(Box::from));
+    }
 
     #[test]
     fn template_syntax_is_seen() {

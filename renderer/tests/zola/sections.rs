@@ -129,6 +129,19 @@ fn backlinks_are_in_the_order_of_their_addresses() {
 }
 
 #[test]
+fn a_link_to_a_heading_beside_it_counts_where_there_is_no_bakehouse_toml() {
+    let linking = |more: &[(&'static str, &'static str)]| {
+        let page = ("content/p.md", "+++\ntitle = \"P\"\n+++\n[h](#h)\n\n# H\n");
+        let link = ("content/q.md", "+++\ntitle = \"Q\"\n+++\n[p](@/p.md)");
+        let code = ("content/r.md", "+++\ntitle = \"R\"\n+++\n```md\n[p](@/p.md)\n```\n");
+        let template = "{% for b in page.backlinks %}{{ b.title }} {% endfor %}";
+        shown(template, &[&[page, link, code], more].concat())
+    };
+    assert_eq!(linking(&[]), "P Q ");
+    assert_eq!(linking(&[("bakehouse.toml", "")]), "Q ");
+}
+
+#[test]
 fn subsections_stand_as_the_pages_beside_them_and_transparent_sections_name_no_neighbours() {
     let list = |sort: &str| {
         let (_, files) = render(&with(&[
