@@ -536,9 +536,10 @@ fn section(site: &Arc<Site>, id: SectionId, n: usize) -> Result2<Done> {
     };
     context.insert_value("section", own);
     site.place(&mut context, &path);
-    if n > 1 && section.is_index() && !site.beyond_zola {
-        // Zola leaves the language out of it, here alone.
-        let path = path.strip_prefix(section.path.trim_end_matches('/')).unwrap_or(&path);
+    if section.is_index() && !site.beyond_zola {
+        // Zola leaves the language out of it where the list goes on.
+        let further = path.strip_prefix(section.path.trim_end_matches('/')).unwrap_or(&path);
+        let path = if n == 1 { site.shown_path(section) } else { further };
         context.insert_value("current_path", Value::from(path));
     }
     let name = if n == 1 { section.source.to_string() } else { format!("{} (pager {n})", section.source) };

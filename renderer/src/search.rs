@@ -215,15 +215,17 @@ impl<'a> Source<'a> {
             }
             text
         });
-        let (title, description, date, path) = match self.content {
+        let (title, description, date, path, shown) = match self.content {
             Content::Page(id) => {
                 let page = library.page(id);
-                (page.title(), page.matter().description.as_deref(), page.date.as_ref(), &page.path)
+                let description = page.matter().description.as_deref();
+                (page.title(), description, page.date.as_ref(), &page.path, &*page.path)
             }
             Content::Section(id) => {
                 let section = library.section(id);
                 let matter = &section.matter;
-                (matter.title.as_deref(), matter.description.as_deref(), None, &section.path)
+                let (title, description) = (matter.title.as_deref(), matter.description.as_deref());
+                (title, description, None, &section.path, site.shown_path(section))
             }
         };
         let item = Item {
@@ -237,7 +239,7 @@ impl<'a> Source<'a> {
             }
             .filter(|_| config.include_date && config.index_format.is_elasticlunr()),
             body: text,
-            path: config.include_path.then(|| path.to_string()),
+            path: config.include_path.then(|| shown.to_owned()),
         };
         let terms = match config.index_format.is_elasticlunr() {
             true => elasticlunr::terms(config, self.lang, &item),
@@ -275,9 +277,15 @@ pub(crate) fn remember(site: &Site, content: Content, rendered: &Rendered) {
         site.memory.fragments.forget(site.source_of(content));
         return;
     }
-    let config = site.config.search_for(lang);
+    let config = settings(site, lang);
     let source = Source::of(site, config, content);
     site.memory.fragments.put(site, &source, &Arc::new(source.make(site, config, rendered)));
+}
+
+/// The settings of a language's index. In Zola one for Fuse has those of the default language.
+fn settings<'a>(site: &'a Site, lang: &str) -> &'a SearchConfig {
+    let own = site.config.search_for(lang);
+    if site.beyond_zola || own.index_format.is_elasticlunr() { own } else { &site.config.search }
 }
 
 /// Whether an index has a section. A front page that no file describes has no words: only Zola's index has it.
@@ -321,7 +329,7 @@ fn contents(site: &Site, lang: &str) -> Vec<Content> {
 
 /// The search index of a language.
 pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagnostic>> {
-    let config = site.config.search_for(lang);
+    let config = settings(site, lang);
     let contents = contents(site, lang);
     let fragment = |content: &Content| Source::of(site, config, *content).fragment(site, config);
     let fragments: Made = contents.par_iter().map(fragment).collect();
@@ -333,7 +341,7 @@ pub(crate) fn files(site: &Arc<Site>, lang: &str) -> Result<Vec<File>, Vec<Diagn
 /// The text of a language's index, for a template that asks for its digest. It is made by this thread alone: one that
 /// waits for others may take up another output meanwhile, which would wait for this one.
 pub(crate) fn alone(site: &Arc<Site>, lang: &str) -> Result<Bytes, Vec<Diagnostic>> {
-    let config = site.config.search_for(lang);
+    let config = settings(site, lang);
     let fragment = |content: &Content| Source::of(site, config, *content).fragment(site, config);
     let fragments: Made = contents(site, lang).iter().map(fragment).collect();
     text(config, lang, fragments?)

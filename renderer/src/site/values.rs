@@ -7,7 +7,7 @@ use tera::{Map, Value};
 use super::content::toc_value;
 use super::{PAGE_VALUE_BYTES, Rendered, SECTION_VALUE_BYTES, SUMMARY_BYTES, Site, bundle_folder};
 use crate::front_matter::Date;
-use crate::library::{self, CONTENT, Content, PageId, SectionId, Taxonomy, Term};
+use crate::library::{self, CONTENT, Content, PageId, Section, SectionId, Taxonomy, Term};
 use crate::reads::{Node, note, unnoted};
 use crate::templates::{Field, Fields, Needs};
 use crate::value::{self, key};
@@ -269,6 +269,13 @@ impl Site {
         value::map(map)
     }
 
+    /// The path of a section as templates see it. That of a front page which another language has without a file begins with
+    /// no slash in Zola.
+    pub(crate) fn shown_path<'a>(&self, section: &'a Section) -> &'a str {
+        let shown = section.path.strip_prefix('/').filter(|path| !path.is_empty());
+        shown.filter(|_| section.parsed.is_none() && !self.beyond_zola).unwrap_or(&section.path)
+    }
+
     fn section_map(
         self: &Arc<Self>,
         id: SectionId,
@@ -290,8 +297,11 @@ impl Site {
         map.insert(Field::Title, || text(matter.title.as_deref()));
         map.insert(Field::Description, || text(matter.description.as_deref()));
         map.insert(Field::Extra, || matter.extra.clone().unwrap_or_else(value::empty));
-        map.insert(Field::Path, || Value::from(&*section.path));
-        map.insert(Field::Components, || components(&section.path));
+        map.insert(Field::Path, || Value::from(self.shown_path(section)));
+        map.insert(Field::Components, || match section.parsed {
+            None if !self.beyond_zola => Value::from(Vec::<Value>::new()),
+            _ => components(&section.path),
+        });
         map.insert(Field::Summary, || rendered.map_or_else(Value::none, |r| r.summary.clone()));
         map.insert(Field::Toc, || {
             let headings = rendered.map_or(&[][..], |r| &r.toc);

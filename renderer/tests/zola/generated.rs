@@ -106,6 +106,23 @@ fn an_index_for_fuse_has_a_page_once_for_each_section_that_lists_it() {
 }
 
 #[test]
+fn an_index_for_fuse_has_what_the_default_language_says() {
+    let french = |format: &str, more: &[(&'static str, &'static str)]| {
+        let config = format!(
+            "base_url = \"https://x.example\"\nbuild_search_index = true\n[search]\nindex_format = \"{format}\"\n\
+             include_description = true\n[languages.fr]\nbuild_search_index = true\n"
+        );
+        let described = ("content/_index.fr.md", "+++\ndescription = \"mots\"\n+++\n");
+        let mut files = with(&[("zola.toml", &*config.leak()), described]);
+        files.extend(more);
+        text(&render(&files).map_err(|e| e.to_string()).unwrap().1, "search_index.fr.json").contains("mots")
+    };
+    assert!(french("fuse_json", &[]));
+    assert!(!french("fuse_json", &[("bakehouse.toml", "")]));
+    assert!(!french("elasticlunr_json", &[]));
+}
+
+#[test]
 fn feeds_without_a_page_and_of_sections_that_are_not_rendered() {
     let (_, files) = render(&with(&[
         ("zola.toml", "base_url = \"https://x.example\"\ngenerate_feeds = true\nfeed_filenames = [\"atom.xml\", \"rss.xml\", \"all.json\"]\n[languages.fr]\ngenerate_feeds = true\n"),

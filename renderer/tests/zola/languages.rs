@@ -43,7 +43,7 @@ fn pages_of_other_languages_are_found_by_their_canonical_path() {
                 ("content/q.md", "")
             ]
         ),
-        "F true /fr/ https://x.example/fr/p/ https://x.example/fr/x.css en rtlltr en:content/p.md fr:content/p.fr.md "
+        "F true fr/ https://x.example/fr/p/ https://x.example/fr/x.css en rtlltr en:content/p.md fr:content/p.fr.md "
     );
 }
 

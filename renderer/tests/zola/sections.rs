@@ -307,6 +307,30 @@ fn without_a_bakehouse_toml_parts_of_a_front_page_say_their_path_without_its_lan
 }
 
 #[test]
+fn without_a_bakehouse_toml_the_path_of_a_front_page_without_a_file_begins_as_in_zola() {
+    let front = |bakehouse: bool| {
+        let mut site = with(&[
+            (
+                "zola.toml",
+                "base_url = \"https://x.example\"\nbuild_search_index = true\n[search]\nindex_format = \"fuse_json\"\ninclude_path = true\n[languages.fr]\nbuild_search_index = true\n[languages.fr.search]\ninclude_path = true\n",
+            ),
+            ("content/a.fr.md", ""),
+            (
+                "templates/index.html",
+                "{{ section.path }} {{ section.components | length }} {{ current_path }} {{ current_url }}",
+            ),
+        ]);
+        site.extend(bakehouse.then_some(("bakehouse.toml", "")));
+        let (_, files) = render(&site).unwrap();
+        let index = text(&files, "search_index.fr.json");
+        (text(&files, "index.html"), text(&files, "fr/index.html"), index.contains("\"path\":\"fr/\""))
+    };
+    let first = "/ 0 / https://x.example/".to_owned();
+    assert_eq!(front(false), (first.clone(), "fr/ 0 fr/ https://x.example/fr/".into(), true));
+    assert_eq!(front(true), (first, "/fr/ 1 /fr/ https://x.example/fr/".into(), false));
+}
+
+#[test]
 fn orders_of_pages() {
     let list = |sort: &str| {
         let section = format!("+++\nsort_by = \"{sort}\"\n+++\n").leak();
