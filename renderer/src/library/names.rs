@@ -1,6 +1,9 @@
 //! What the names of files say: languages, dates, counterparts in other languages.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::relative;
 use crate::config::Config;
@@ -77,26 +80,21 @@ pub fn dated_name(stem: &str) -> Option<(Box<str>, &str)> {
     dated(stem).map(|(date, rest)| (date.text, rest))
 }
 
+/// A time behind a date: only one with its offset is the date's.
+static TIME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^T\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d)").ok());
+
 /// The date at the head of a file name, and the rest of the name; all of it, where nothing or no separator follows.
 pub(super) fn dated(stem: &str) -> Option<(Date, &str)> {
-    let head = stem.get(..10)?;
-    let bytes = head.as_bytes();
-    if bytes[4] != b'-' || bytes[7] != b'-' {
-        return None;
-    }
-    let date = Date::parse(head)?;
-    let rest = &stem[10..];
-    if let Some(name) = rest.trim_start().strip_prefix(['-', '_']).filter(|name| !name.is_empty()) {
-        return Some((date, name));
-    }
-    // The longest date and time that a separator follows.
-    let times =
-        rest.char_indices().filter(|(i, c)| rest.starts_with('T') && *i > 0 && matches!(c, '-' | '_'));
-    let timed = times
-        .filter_map(|(i, _)| Some((Date::parse(&stem[..10 + i])?, &rest[i + 1..])))
-        .rfind(|(_, name)| !name.is_empty());
+    let day = stem.get(..10).filter(|day| matches!(day.as_bytes(), [_, _, _, _, b'-', _, _, b'-', _, _]))?;
+    let time = TIME.as_ref().and_then(|re| re.find(&stem[10..])).map_or(0, |time| time.len());
+    let (date, rest) = match Date::parse(&stem[..10 + time]) {
+        Some(date) => (date, &stem[10 + time..]),
+        None => (Date::parse(day)?, &stem[10..]),
+    };
     // Where no name is left, the date is part of it.
-    Some(timed.unwrap_or((date, stem)))
+    let name = rest.trim_start().strip_prefix(['-', '_']).filter(|name| !name.is_empty());
+    Some((date, name.unwrap_or(stem)))
 }
 
 #[cfg(test)]
@@ -109,11 +107,22 @@ mod tests {
         assert_eq!(dated("2026-03-04_dated").unwrap().1, "dated");
         assert_eq!(dated("2026-03-04T10:00:00Z-x").unwrap().1, "x");
         assert_eq!(dated("2026-03-04 -new one").unwrap().1, "new one");
-        for whole in ["2026-03-04", "2026-03-04-", "2026-03-04 z", "2026-03-04th-thing", "2026-03-04Tea-time"]
-        {
+        assert_eq!(dated("2026-03-04T10:00:00-05:00_x").unwrap().1, "x");
+        for whole in [
+            "2026-03-04",
+            "2026-03-04-",
+            "2026-03-04 z",
+            "2026-03-04th-thing",
+            "2026-03-04Tea-time",
+            "2026-03-04T10-x",
+            "2026-03-04T10:00:00-x",
+            "2026-03-04T25:00:00Z-x",
+        ] {
             let (date, rest) = dated(whole).unwrap();
             assert_eq!((&*date.text, rest), ("2026-03-04", whole));
         }
+        let (date, rest) = dated("2026-03-04T10:00:00Z").unwrap();
+        assert_eq!((&*date.text, rest), ("2026-03-04T10:00:00Z", "2026-03-04T10:00:00Z"));
         assert!(dated("2026-13-04-x").is_none());
         assert!(dated("über-lang-x").is_none());
     }
