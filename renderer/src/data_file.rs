@@ -73,8 +73,7 @@ pub(crate) fn parse(bytes: &[u8], format: &str) -> Result<Value, Refused> {
             let refused = |error: serde_json::Error| {
                 Refused::without_place(&error.to_string(), Some((error.line(), error.column())))
             };
-            let parsed: serde_json::Value = serde_json::from_str(text(bytes)?).map_err(refused)?;
-            Ok(value::from_json(&parsed))
+            Ok(value::parse_json(text(bytes)?).map_err(refused)?)
         }
         "yaml" | "yml" => {
             let refused = |error: serde_norway::Error| {
@@ -344,7 +343,15 @@ mod tests {
     #[test]
     fn every_format() {
         assert_eq!(parse(b"a = 2026-01-02", "toml").unwrap().to_string(), r#"{"a": "2026-01-02"}"#);
-        assert_eq!(parse(br#"{"b": [1, null]}"#, "json").unwrap().to_string(), r#"{"b": [1, ]}"#);
+        assert_eq!(
+            parse(
+                br#"{"b": [1, null, 1.0, -2, 18446744073709551615], "a\u0062": {"c": true, "b": ""}}"#,
+                "json"
+            )
+            .unwrap()
+            .to_string(),
+            r#"{"b": [1, , 1.0, -2, 18446744073709551615], "ab": {"c": true, "b": ""}}"#
+        );
         assert_eq!(parse(b"x: [a]", "yaml").unwrap().to_string(), r#"{"x": ["a"]}"#);
         assert_eq!(
             parse(b"n,s\n1,2\n", "csv").unwrap().to_string(),

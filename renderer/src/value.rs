@@ -1,7 +1,10 @@
 //! Values of TOML, YAML and JSON as template values, keys in the order they were written.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use tera::value::Key;
 use tera::{Map, Value};
 
@@ -41,7 +44,70 @@ pub(crate) fn from_toml_table(table: &toml::Table) -> Value {
     map(table.iter().map(|(k, v)| (owned_key(k), from_toml(v))).collect())
 }
 
-/// JSON.
+/// The text of a JSON file: `serde_json`'s own values would sort its keys.
+pub(crate) fn parse_json(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(text).map(|Json(value)| value)
+}
+
+struct Json(Value);
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor).map(Self)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::none())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or_else(|_| Value::from(value), Value::from))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(Json(value)) = list.next_element()? {
+            out.push(value);
+        }
+        Ok(Value::from(out))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some((name, Json(value))) = entries.next_entry::<Cow<'de, str>, Json>()? {
+            out.insert(owned_key(&name), value);
+        }
+        Ok(map(out))
+    }
+}
+
+/// JSON that is parsed.
 pub(crate) fn from_json(value: &serde_json::Value) -> Value {
     from_json_at(value, 0)
 }
