@@ -26,9 +26,9 @@ use crate::{
 const WINDOW_BYTES: u64 = 1 << 20;
 /// And where memory is short: thousands that read slowly would come to more than there is.
 const WINDOW_BYTES_MIN: u64 = 16 << 10;
-/// Longest that readers who take nothing hold up others of a body that is too large to store: one client could have all wait who
-/// came with it for as long as it may take nothing, and begin again.
-const HELD_UP_MAX: Duration = Duration::from_secs(5);
+/// Longest that readers who take nothing, as somebody on a train may for some seconds, hold up others of a body that is too
+/// large to store: one client could have all wait who came with it for as long as it may take nothing, and begin again.
+const HELD_UP_MAX: Duration = Duration::from_secs(10);
 
 /// What a piece takes beside its bytes: an upstream may send single ones.
 pub(crate) const PIECE_BYTES: usize = 2 * size_of::<Bytes>();

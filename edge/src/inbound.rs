@@ -62,6 +62,9 @@ impl Inbound {
         if claims > 0 {
             metrics::counter!("bakehouse_edge_claims_removed_total").increment(claims as u64);
         }
+        if forward::is_path_ambiguous(&self.target) {
+            metrics::counter!("bakehouse_edge_ambiguous_paths_total").increment(1);
+        }
         forwarded::tell(headers, self.peer, self.scheme, &self.host);
         if let Ok(host) = HeaderValue::from_str(&self.host) {
             headers.insert(header::HOST, host);

@@ -319,6 +319,10 @@ pub fn describe() {
         "bakehouse_edge_claims_removed_total",
         "Request fields removed because they claim what is not part of the key and nobody has verified.",
     );
+    from_zero(
+        "bakehouse_edge_ambiguous_paths_total",
+        "Requests not answered from memory at once, for a path that some servers take for another one.",
+    );
     counter!("bakehouse_edge_late_total", "Connections ended because they took too long, by what for.");
     from_zero(
         "bakehouse_edge_left_behind_total",

@@ -153,6 +153,8 @@ async fn path_tricks_are_kept_apart_and_sent_on_as_they_are() {
     let asked: Vec<String> =
         upstream.requests().iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect();
     assert_eq!(asked, paths);
+    // All but those that name one thing in one way: `/secret`, `/secret/`, `/secret;a`, `/%73ecret` and `/secret%3f`.
+    assert_eq!(meters::counter("ambiguous_paths_total"), paths.len() as u64 - 5);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! What a gateway changes in the fields it forwards: fields of the connection (RFC 9110 §7.6.1), `Max-Forwards` (§7.6.2),
 //! `Via` (§7.6.3), and loops (RFC 8586).
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::{
@@ -265,6 +267,21 @@ fn comment_bytes(text: &[u8]) -> Option<usize> {
     None
 }
 
+/// Whether some servers take the path of this target for another one, by which rules can be got around: it has dot segments, an
+/// empty segment that is not the last, a backslash or a NUL, or any of these or a slash encoded (RFC 3986 §6.2.2, CWE-22).
+pub fn is_path_ambiguous(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    let decoded: Cow<'_, [u8]> = percent_encoding::percent_decode_str(path).into();
+    let slashes = |bytes: &[u8]| memchr::memchr_iter(b'/', bytes).count();
+    let mut segments = decoded.split(|byte| *byte == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        if matches!(segment, b"." | b"..") || (segment.is_empty() && segments.peek().is_some()) {
+            return true;
+        }
+    }
+    memchr::memchr2(b'\\', 0, &decoded).is_some() || slashes(&decoded) != slashes(path.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -464,6 +481,42 @@ mod tests {
             (Method::GET, "0", Unlimited),
         ] {
             assert_eq!(max_forwards(&method, &map(&[("max-forwards", value)])), expected, "{method} {value}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_servers_read_in_two_ways_is_ambiguous() {
+        for target in [
+            "/..",
+            "/a/../b",
+            "/a/./b",
+            "/a/.",
+            "//a",
+            "/a//b",
+            "/a//",
+            "/%2e%2E/a",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/.%2e",
+        ] {
+            assert!(is_path_ambiguous(target), "{target}");
+        }
+        for target in [
+            "/",
+            "/a",
+            "/a/",
+            "/...",
+            "/.well-known/a",
+            "/a..b",
+            "/%73",
+            "/a%252fb",
+            "/a?b=../%2f//",
+            "*",
+            "",
+        ] {
+            assert!(!is_path_ambiguous(target), "{target}");
         }
     }
 }
