@@ -67,7 +67,11 @@ struct ContentArgs {
 
 /// Runs the command.
 pub async fn run(args: NewArgs) -> anyhow::Result<()> {
-    let today = jiff::tz::TimeZone::system().to_datetime(jiff::Timestamp::now()).date();
+    let now = jiff::Timestamp::now();
+    // Dates are read in UTC: east of it, the author's own day may be yet to come there, and would withhold the page.
+    let today =
+        [jiff::tz::TimeZone::system(), jiff::tz::TimeZone::UTC].map(|zone| zone.to_datetime(now).date());
+    let today = today[0].min(today[1]);
     match args.what {
         What::Site { folder, title, base_url } => site(&folder, title, &base_url, today),
         What::Page { content, draft, bundle } => page(&content, draft, bundle, today),
