@@ -168,9 +168,26 @@
   };
   const nodeAt = (path) => path.reduce((node, i) => node?.children[i], document.documentElement);
 
+  // What somebody has put into forms; secrets and files are none of ours to keep.
+  const fields = () =>
+    [...document.querySelectorAll("textarea, select, input:not([type=password], [type=file], [type=hidden])")];
+  const isTicked = (field) => /^(checkbox|radio)$/.test(field.type);
+  const nameOf = (field) => [field.localName, field.type, field.name, field.id, isTicked(field) && field.value].join(" ");
+  const stateOf = (field) => {
+    if (field.options) return [...field.selectedOptions].map((option) => option.value);
+    return isTicked(field) ? field.checked : field.value;
+  };
+  const isTouched = (field) => {
+    if (field.options) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+    return isTicked(field) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
+  };
+  const put = (field, state) => {
+    if (field.options) for (const option of field.options) option.selected = state.includes(option.value);
+    else field[isTicked(field) ? "checked" : "value"] = state;
+  };
+
   const reload = () => {
     const active = document.activeElement;
-    const isField = active?.matches?.("textarea, input:not([type=password], [type=file])");
     const kept = {
       address: location.href,
       when: Date.now(),
@@ -180,7 +197,8 @@
         .map((e) => [pathTo(e), e.scrollLeft, e.scrollTop]),
       details: [...document.querySelectorAll("details")].map((d) => [d.querySelector("summary")?.textContent, d.open]),
       focus: active && active !== document.body && active !== host ? pathTo(active) : null,
-      value: isField ? [active.value, active.selectionStart, active.selectionEnd] : null,
+      selection: [active?.selectionStart, active?.selectionEnd],
+      fields: fields().map((f, i) => [i, nameOf(f), stateOf(f), isTouched(f)]).filter((field) => field[3]),
     };
     try {
       sessionStorage.setItem(KEPT, JSON.stringify(kept));
@@ -207,16 +225,19 @@
       const found = same(all[i]) ? all[i] : all.find(same);
       if (found) found.open = open;
     });
+    const now = fields();
+    for (const [i, name, state] of kept.fields) {
+      const same = (field) => field && nameOf(field) === name;
+      const field = same(now[i]) ? now[i] : now.find(same);
+      if (field) put(field, state);
+    }
     if (kept.focus) {
       const target = nodeAt(kept.focus);
       target?.focus?.({ preventScroll: true });
-      if (kept.value && target && "value" in target) {
-        target.value = kept.value[0];
-        try {
-          target.setSelectionRange(kept.value[1], kept.value[2]);
-        } catch {
-          // Not a field of text.
-        }
+      try {
+        target?.setSelectionRange?.(...kept.selection);
+      } catch {
+        // Not a field of text.
       }
     }
     const scroll = () => {

@@ -340,6 +340,28 @@ fn a_page_reloads_and_keeps_its_place() {
     page.wait("scrollY === 700 && document.querySelector('#inner').scrollTop === 300");
     page.wait("document.querySelector('details').open && document.activeElement.id === 'field'");
     assert_eq!(page.text("document.querySelector('#field').value"), "typed");
+    // Whatever else was filled in stays too; what was not is as the page has it now.
+    let form = |kinds: &str, value: &str| {
+        let fields = format!(
+            "<input id=\"one\" value=\"{value}\"><input id=\"two\" value=\"{value}\"><input type=\"checkbox\" id=\"box\">\
+             <input type=\"password\" id=\"secret\"><select id=\"kind\">{kinds}</select>\
+             <input type=\"radio\" name=\"r\" value=\"1\"><input type=\"radio\" name=\"r\" value=\"2\">"
+        );
+        world.write("site/templates/page.html", TEMPLATE.replace("</body>", &format!("{fields}</body>")));
+        page.wait(&format!("document.querySelector('#two')?.value === '{value}'"));
+    };
+    form("<option>rye<option>oat", "before");
+    page.eval(
+        "for (const [id, value] of [['one', 'filled'], ['secret', 'word'], ['kind', 'oat']])
+           document.querySelector(`#${id}`).value = value;
+         document.querySelector('#box').checked = document.querySelector('[name=r][value=\"2\"]').checked = true",
+    );
+    form("<option>spelt<option>rye<option>oat", "after");
+    page.wait(
+        "document.querySelector('#box').checked && document.querySelector('[name=r]:checked')?.value === '2'",
+    );
+    let values = "['one', 'secret', 'kind'].map((id) => document.querySelector(`#${id}`).value)";
+    assert_eq!(page.eval(values), json!(["filled", "", "oat"]));
     page.eval("window.old = true");
     world.write("site/content/about.md", site::page("About", "Yet another."));
     world.write("site/static/unused.css", "h1 { color: red }");
