@@ -127,6 +127,9 @@ fn pages_are_found_by_their_words_whatever_the_index_is() {
     let world = World::new();
     copy(Path::new(BREAD), &world.path("site"));
     let config = world.read("site/zola.toml");
+    // The theme's site has typographer's quotes, which no keyboard has.
+    let quotes = "+++\ntitle = \"Quotes\"\ndate = 2026-01-01\n+++\nIt is a baker's \"windowpane\".\n";
+    world.write("site/content/blog/quotes.md", quotes);
     let up = world.up("site");
     let browser = Browser::start(&world);
     let page = browser.open(up.edge());
@@ -161,6 +164,9 @@ fn pages_are_found_by_their_words_whatever_the_index_is() {
         assert_eq!(page.text("document.querySelector('#results mark').textContent"), "sourd", "{format}");
         assert_eq!(page.text("document.getElementById('found').textContent"), "1 found", "{format}");
         assert_eq!(page.text("location.search"), "?q=KN%C3%89AD%20sourd", "{format}");
+        ask("baker's \"windowpane\"");
+        assert_eq!(page.text(results), "/blog/quotes/", "{format}");
+        assert_eq!(page.text("document.querySelector('#results mark').textContent"), "baker’s", "{format}");
         // A title counts for more than a text.
         ask("starter");
         assert!(page.text(results).starts_with("/handbook/starter/ "), "{format}: {}", page.text(results));

@@ -6,8 +6,9 @@
   const field = form.elements.q;
   const status = document.getElementById("found");
   const list = document.getElementById("results");
-  // Without case and accents, and as long as the text it comes from.
-  const fold = (text) => text.replace(/[^\0-\x7f]/g, (c) => c.normalize("NFD")[0]).toLowerCase();
+  // Without case, accents and the typographer's quotes and dashes, and as long as the text it comes from.
+  const typed = { "‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-" };
+  const fold = (text) => text.replace(/[^\0-\x7f]/g, (c) => typed[c] ?? c.normalize("NFD")[0]).toLowerCase();
   const entities = { amp: "&", lt: "<", gt: ">", nbsp: " " };
   // The sign of a heading's own link is not a word.
   const plain = (text) =>
