@@ -201,7 +201,7 @@ fn output_of(path: &str) -> String {
 
 /// Says why an output was rendered, or was not.
 fn explain(output: &str, explanation: &Explanation) {
-    let Explanation { known, changed, rendered, removed, page } = explanation;
+    let Explanation { known, changed, rendered, removed, replanned, page } = explanation;
     let is_withheld = |place: &&Place| place.mark.is_some_and(|mark| mark.withheld);
     if let Some(place) = page.as_ref().filter(|place| !is_withheld(place)) {
         say!("{output} is no output of this site: it makes {}, which can be explained", place.output);
@@ -224,6 +224,10 @@ fn explain(output: &str, explanation: &Explanation) {
         }
         (false, None) => {
             say!("{output} is no output of this site");
+            return;
+        }
+        (true, Some(_)) if changed.is_empty() && *replanned => {
+            say!("{output} was rendered: something else makes it now, or it leads elsewhere");
             return;
         }
         (true, Some(_)) if changed.is_empty() => {

@@ -119,6 +119,8 @@ pub struct Explanation {
     pub rendered: bool,
     /// Whether it was there and is no more.
     pub removed: bool,
+    /// Whether the plan has nothing of before that made it: something else makes it now, or it leads elsewhere.
+    pub replanned: bool,
     /// Of what is no output, the page that would make it, where builds leave that out, or the page whose file it is.
     pub page: Option<Place>,
 }
@@ -206,7 +208,8 @@ impl Graph {
         }
         self.look(view, touched.as_ref(), depends_on_content);
         if let Some((output, explanation)) = explained {
-            self.explain(output, &causes, explanation);
+            let planned = jobs.iter().map(|job| job.name(site)).collect();
+            self.explain(output, &causes, &planned, explanation);
         }
         self.plan_differs = !(touched.is_some() && all_known && self.records.len() == jobs.len());
         if !self.plan_differs {
@@ -266,9 +269,17 @@ impl Graph {
         &self,
         output: &str,
         causes: &HashMap<Arc<str>, BTreeSet<String>>,
+        planned: &HashSet<JobName>,
         explanation: &mut Explanation,
     ) {
         let (mut known, mut changed) = (BTreeSet::new(), BTreeSet::new());
+        let mut makers = self
+            .records
+            .iter()
+            .filter(|(_, record)| record.outputs.iter().any(|path| **path == *output))
+            .map(|(name, _)| name)
+            .peekable();
+        explanation.replanned = makers.peek().is_some() && makers.all(|name| !planned.contains(name));
         let mut found = self.copies.contains_key(output);
         let copied = self.nodes().find_map(|node| match node {
             Node::Copy(wish) if wish.path() == *output => Some(Node::Source(Arc::from(&*wish.source))),

@@ -228,6 +228,9 @@ fn a_build_explains_itself() {
     world.write("site/content/about.md", "+++\ntitle = \"About\"\naliases = [\"us\"]\n+++\n");
     settle();
     explain("/us/").says(&["us/index.html was rendered"]);
+    world.write("site/content/about.md", "+++\ntitle = \"About\"\nslug = \"who\"\naliases = [\"us\"]\n+++\n");
+    settle();
+    explain("/us/").says(&["us/index.html was rendered: something else makes it now, or it leads elsewhere"]);
     world.write("site/content/about.md", site::page("About", "Four ovens."));
     settle();
     explain("/us/").says(&["us/index.html is made no more: nothing asks for it"]);
