@@ -70,6 +70,7 @@ pub async fn run(args: MvArgs) -> anyhow::Result<()> {
     }
     if let Some((old, new)) = plan.files.first() {
         let count = counted(plan.files.len() as u64, "file");
+        let (old, new) = (release::url::escape(old), release::url::escape(new));
         say!("note: no alias leads to {count} beside it; a line of static/_redirects does: {old} {new}");
     }
     Ok(())

@@ -362,9 +362,19 @@ impl Moved {
         };
         if is_redirects {
             // What is wrong with a line was said when outputs were planned.
+            let base = Url::parse(&site.base.absolute).ok();
+            let folder = base.as_ref().map_or("", |base| base.path().trim_end_matches('/'));
             for line in redirects::parse(&bytes, &mut Errors::default()) {
                 let to = line.target_in(text);
-                if let Some(new) = self.target(site, path, &text[to.clone()], false) {
+                // A path there is one of the site, whatever the site is below.
+                let word = &text[to.clone()];
+                let new = match word.starts_with('/') {
+                    true => self
+                        .target(site, path, &format!("{folder}{word}"), false)
+                        .and_then(|new| Some(new.strip_prefix(folder)?.to_owned())),
+                    false => self.target(site, path, word, false),
+                };
+                if let Some(new) = new {
                     put((to, new));
                 }
             }
@@ -374,7 +384,9 @@ impl Moved {
             self.quoted(text, 0..text.len()).into_iter().for_each(&mut put);
             if is_data {
                 let links = links::mentioned(text);
-                links.filter_map(|at| Some((at.clone(), self.content_link(&text[at])?))).for_each(&mut put);
+                links
+                    .filter_map(|at| Some((at.clone(), self.content_link(&text[at], true)?)))
+                    .for_each(&mut put);
             }
             return Ok((text.to_owned(), in_order(edits)));
         }
@@ -428,7 +440,8 @@ impl Moved {
         all.filter_map(|range| {
             let path = &text[range.clone()];
             let new = match path.strip_prefix("@/") {
-                Some(_) => self.content_link(path)?,
+                // Functions take names as they are; what is written as an address stays one.
+                Some(_) => self.content_link(path, path.contains('%'))?,
                 None => self.by_relative.get(path).filter(|_| path.contains('.'))?.clone(),
             };
             Some((range, new))
@@ -451,20 +464,21 @@ impl Moved {
         out
     }
 
-    /// `@/blog/a.md#x` where that moves.
-    fn content_link(&self, link: &str) -> Option<String> {
+    /// `@/blog/a.md#x` where that moves; as an address has it, or as the file is named.
+    fn content_link(&self, link: &str, is_address: bool) -> Option<String> {
         let inside = link.strip_prefix("@/")?;
         let end = inside.find('#').unwrap_or(inside.len());
         let (path, fragment) = inside.split_at(end);
         let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
         let new = self.by_relative.get(&*decoded)?;
-        Some(format!("@/{}{fragment}", escaped(new)))
+        let new = if is_address { escaped(new) } else { new.clone() };
+        Some(format!("@/{new}{fragment}"))
     }
 
     /// What the target of a link in a content becomes; none where it stays.
     fn target(&self, site: &Site, source: &str, address: &str, markdown: bool) -> Option<String> {
         if address.starts_with("@/") {
-            return self.content_link(address).filter(|_| markdown);
+            return self.content_link(address, true).filter(|_| markdown);
         }
         if address.is_empty() || address.starts_with(['#', '?']) {
             return None;
@@ -487,6 +501,8 @@ impl Moved {
         }
         let inside = url.path().strip_prefix(&folder).filter(|path| path.starts_with('/'))?;
         let path = release::url::site_path(inside)?;
+        // The file of a page is another name of its address.
+        let path = path.strip_suffix("/index.html").map(|folder| format!("{folder}/")).unwrap_or(path);
         let to = self.by_address.get(&path).or_else(|| self.by_address.get(&format!("{path}/")));
         let is_absolute = address.contains("://") || address.starts_with('/');
         let target = to.map_or(path.as_str(), |to| to.path.as_str());
@@ -500,7 +516,7 @@ impl Moved {
             return None;
         }
         let tail = &address[address.find(['?', '#']).unwrap_or(address.len())..];
-        let rooted = at(target)?.path().to_owned();
+        let rooted = unmistakable(at(target)?.path());
         if address.contains("://") {
             return Some(format!("{}{}{tail}", base.origin().ascii_serialization(), rooted));
         }
@@ -516,12 +532,27 @@ impl Moved {
     }
 }
 
-/// A path as it stands in the target of a link: spaces and brackets would end it.
+/// The path of an address without what means something around it: brackets in `url(…)` and in markdown, commas in `srcset`, quotes
+/// and what begins a reference in HTML.
+fn unmistakable(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for c in path.chars() {
+        match c {
+            '(' | ')' | ',' | '\'' | '&' => out.push_str(&format!("%{:02X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A path as it stands in the target of a link: spaces and brackets would end it, an `&` may begin a reference.
 fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for c in path.chars() {
         match c {
-            ' ' | '(' | ')' | '<' | '>' | '#' | '?' | '%' => out.push_str(&format!("%{:02X}", u32::from(c))),
+            ' ' | '(' | ')' | '<' | '>' | '#' | '?' | '%' | '&' => {
+                out.push_str(&format!("%{:02X}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }

@@ -157,6 +157,40 @@ fn rows_redirects_and_the_theme_follow_too() {
 }
 
 #[test]
+fn addresses_are_followed_below_a_path_and_to_odd_names() {
+    let world = World::new();
+    linked(&world);
+    let config = world.read("site/zola.toml");
+    world.write("site/zola.toml", config.replace("bread.example\"", "bread.example/sub\""));
+    world.write("site/bakehouse.toml", "");
+    world.write(
+        "site/static/_redirects",
+        "/loaf /rye/\n/crumb /rye/crumb.png\n/full https://bread.example/sub/rye/\n",
+    );
+    world.write(
+        "site/content/about.md",
+        site::page(
+            "About",
+            "[page](@/rye/index.md) [file](/sub/rye/index.html#crumb) <a href='/sub/rye/index.html#crumb'>file</a>\n\n\
+             <p style='background: url(/sub/rye/crumb.png)'>a</p>\n\n\
+             <img alt=\"b\" srcset=\"/sub/rye/crumb.png 1x, /sub/rye/crumb.png 2x\">\n",
+        ),
+    );
+    world.bake("site", &["check", "--deny-warnings"]).ok();
+    let told = world.bake("site", &["mv", "rye", "odd (1), R&D/rye"]).ok().stdout;
+    assert!(told.contains(" /fr/rye/crumb.png /fr/odd%20(1),%20R&D/rye/crumb.png"), "{told}");
+    let odd = "/odd%20%281%29%2C%20R%26D/rye";
+    assert_eq!(
+        world.read("site/static/_redirects"),
+        format!("/loaf {odd}/\n/crumb {odd}/crumb.png\n/full https://bread.example/sub{odd}/\n")
+    );
+    let about = world.read("site/content/about.md");
+    assert_eq!(about.matches("/rye/index.html").count(), 0, "{about}");
+    assert_eq!(about.matches(&format!("/sub{odd}/")).count(), 5, "{about}");
+    world.bake("site", &["check", "--deny-warnings"]).ok();
+}
+
+#[test]
 fn what_cannot_move_stays_and_is_said() {
     let world = World::new();
     linked(&world);
