@@ -37,6 +37,7 @@ mod render;
 mod renderer_role;
 mod resume;
 mod rollback;
+mod sass;
 mod stop;
 mod stores;
 mod system;
@@ -81,6 +82,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = sass::start() {
+        return ended;
+    }
     let bake = Bake::parse();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         // Another provider is there already, which serves as well.

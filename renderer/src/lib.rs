@@ -75,6 +75,7 @@ pub use outputs::{Outputs, Written};
 pub use places::{Mark, Place, Reason};
 pub use relocate::{Relocation, Rewrite};
 pub use render::{BaseUrl, Handed, Input, Options, RenderId, Renderer, Sink, SinkClosed, Summary};
+pub use sass::apart::{compile_sass_with, serve as serve_sass};
 pub use sources::{SourceFile, Sources};
 pub use toml_words::{TomlWords, from_toml, right_tables};
 pub use whole::Whole;

@@ -1,5 +1,7 @@
 //! Style sheets from `sass/`, the site's and its theme's.
 
+pub(crate) mod apart;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use grass::sass_value::{ArgumentResult, QuoteKind, SassNumber, Value};
 use grass::{Builtin, Visitor};
 use regex::{Captures, Regex};
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Errors, nearest};
@@ -41,6 +44,8 @@ pub(crate) struct Sheets {
     beyond: BTreeSet<String>,
     /// By output path.
     made: BTreeMap<String, Bytes>,
+    /// What was wrong with them: to find it again may take seconds.
+    wrong: Errors,
 }
 
 fn text_of(path: &Path) -> String {
@@ -183,7 +188,10 @@ impl Sheets {
         errors: &mut Errors,
     ) -> BTreeMap<String, Bytes> {
         match digest(sources, config, &self.beyond) {
-            Ok(now) if self.digest == Some(now) => return self.made.clone(),
+            Ok(now) if self.digest == Some(now) => {
+                errors.append(self.wrong.clone());
+                return self.made.clone();
+            }
             Ok(_) => {}
             Err(wrong) => {
                 errors.push(wrong);
@@ -192,20 +200,17 @@ impl Sheets {
         }
         let mut wrong = Errors::default();
         let (made, beyond) = compile(sources, config, &self.made, &mut wrong);
-        if wrong.is_empty() {
-            let digest = digest(sources, config, &beyond).map_err(|unread| wrong.push(unread)).ok();
-            *self = Self { digest, beyond, made: made.clone() };
-        }
+        let digest = digest(sources, config, &beyond).map_err(|unread| wrong.push(unread)).ok();
+        *self = Self { digest, beyond, made: made.clone(), wrong: wrong.clone() };
         errors.append(wrong);
         made
     }
 }
 
 /// The name that was probably meant where the compiler says that one is not there; `rest` is the line from that on.
-fn meant(sources: &Sources, config: &Config, message: &str, rest: &str) -> Option<String> {
+fn meant(sources: &Sources, folders: &[String], message: &str, rest: &str) -> Option<String> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     let word = |text: &str| text[..text.find(|c| !is_part(c)).unwrap_or(text.len())].to_owned();
-    let folders = folders(config);
     let sheets = || folders.iter().flat_map(|folder| sources.under(folder)).map(|(path, _)| path);
     let texts = || sheets().filter_map(|path| Some(sources.text(path).ok()?.1));
     let (sign, wrong, known): (_, _, BTreeSet<String>) = match message {
@@ -239,6 +244,22 @@ fn meant(sources: &Sources, config: &Config, message: &str, rest: &str) -> Optio
     Some(format!("{sign}{}", nearest(&wrong, known.iter().map(String::as_str))?))
 }
 
+/// A style sheet to be compiled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Wanted {
+    /// The folder of style sheets that it is in.
+    folder: String,
+    path: String,
+}
+
+/// One that was, well or not.
+#[derive(Debug, Serialize, Deserialize)]
+struct Compiled {
+    css: Result<String, Diagnostic>,
+    /// The paths that the compiler has asked for.
+    asked: BTreeSet<String>,
+}
+
 /// Compiles all style sheets, and says which paths beyond their folders the compiler has asked for.
 fn compile(
     sources: &Sources,
@@ -246,11 +267,11 @@ fn compile(
     before: &BTreeMap<String, Bytes>,
     errors: &mut Errors,
 ) -> (BTreeMap<String, Bytes>, BTreeSet<String>) {
-    let tree = Tree { sources, asked: RefCell::default() };
-    let mut made = BTreeMap::new();
-    for folder in folders(config) {
-        let mut sheets: BTreeMap<&str, &str> = BTreeMap::new();
-        for (path, _) in sources.under(&folder) {
+    let folders = folders(config);
+    let mut wanted = Vec::new();
+    for folder in &folders {
+        let mut stems: BTreeMap<&str, &str> = BTreeMap::new();
+        for (path, _) in sources.under(folder) {
             let Some(stem) = path.strip_suffix(".scss").or_else(|| path.strip_suffix(".sass")) else {
                 continue;
             };
@@ -258,55 +279,69 @@ fn compile(
             if path[folder.len()..].split('/').any(|part| part.starts_with('_')) {
                 continue;
             }
-            if let Some(other) = sheets.insert(stem, path) {
+            if let Some(other) = stems.insert(stem, path) {
                 let wrong = Diagnostic::in_file(path, format!("`{other}` becomes the same style sheet"));
                 errors.push(
                     wrong.hint("rename one of the two, or begin its name with `_` if others import it"),
                 );
                 continue;
             }
-            let options = grass::Options::default()
-                .fs(&tree)
-                .style(grass::OutputStyle::Compressed)
-                .quiet(true)
-                .load_path(folder.trim_end_matches('/'))
-                .add_custom_fn("random", Builtin::new(random))
-                .add_custom_fn("unique-id", Builtin::new(unique_id));
-            DRAWN.set((path.to_owned(), 0));
-            let output = format!("{}.css", &stem[folder.len()..]);
-            match grass::from_path(path, &options) {
-                Ok(css) => {
-                    made.insert(output, Bytes::from(css));
-                }
-                Err(e) => {
-                    let last = before.get(&output).cloned().unwrap_or_default();
-                    made.insert(output, last);
-                    let diagnostic = match e.kind() {
-                        grass::ErrorKind::ParseError { message, loc, .. } => {
-                            let place = loc.file.name().to_owned();
-                            let message = message.trim_end_matches('.').to_owned();
-                            let (line, column) = (loc.begin.line, loc.begin.column);
-                            let text = loc.file.source();
-                            let rest = text.lines().nth(line).unwrap_or_default().chars().skip(column);
-                            let meant = meant(sources, config, &message, &rest.collect::<String>());
-                            Diagnostic::in_file(place, format!("the style sheet is wrong: {message}"))
-                                .at_line(text, line + 1, column + 1)
-                                .maybe_hint(meant.map(|name| format!("did you mean `{name}`?")))
-                        }
-                        grass::ErrorKind::IoError(e) => {
-                            Diagnostic::in_file(path, format!("it cannot be read: {e}"))
-                        }
-                        _ => Diagnostic::in_file(path, "it is not valid UTF-8").hint("save it as UTF-8"),
-                    };
-                    errors.push(diagnostic);
-                }
-            }
+            wanted.push(Wanted { folder: folder.clone(), path: path.to_owned() });
         }
     }
-    let mut beyond = tree.asked.into_inner();
-    let folders = folders(config);
+    let compiled = apart::compile(sources, &folders, &wanted)
+        .unwrap_or_else(|| sheets(sources, &folders, &wanted).collect());
+    let (mut made, mut beyond) = (BTreeMap::new(), BTreeSet::new());
+    for (sheet, Compiled { css, asked }) in wanted.iter().zip(compiled) {
+        beyond.extend(asked);
+        let stem = sheet.path.rsplit_once('.').map_or("", |(stem, _)| &stem[sheet.folder.len()..]);
+        let output = format!("{stem}.css");
+        let css = match css {
+            Ok(css) => Bytes::from(css),
+            Err(wrong) => {
+                errors.push(wrong);
+                before.get(&output).cloned().unwrap_or_default()
+            }
+        };
+        made.insert(output, css);
+    }
     beyond.retain(|path| !folders.iter().any(|folder| path.starts_with(folder)));
     (made, beyond)
+}
+
+/// Compiles these style sheets, each when it is asked for.
+fn sheets<'a>(
+    sources: &'a Sources,
+    folders: &'a [String],
+    wanted: &'a [Wanted],
+) -> impl Iterator<Item = Compiled> + 'a {
+    wanted.iter().map(move |Wanted { folder, path }| {
+        let tree = Tree { sources, asked: RefCell::default() };
+        let options = grass::Options::default()
+            .fs(&tree)
+            .style(grass::OutputStyle::Compressed)
+            .quiet(true)
+            .load_path(folder.trim_end_matches('/'))
+            .add_custom_fn("random", Builtin::new(random))
+            .add_custom_fn("unique-id", Builtin::new(unique_id));
+        DRAWN.set((path.clone(), 0));
+        let css = grass::from_path(path, &options).map_err(|e| match e.kind() {
+            grass::ErrorKind::ParseError { message, loc, .. } => {
+                let place = loc.file.name().to_owned();
+                let message = message.trim_end_matches('.').to_owned();
+                let (line, column) = (loc.begin.line, loc.begin.column);
+                let text = loc.file.source();
+                let rest = text.lines().nth(line).unwrap_or_default().chars().skip(column);
+                let meant = meant(sources, folders, &message, &rest.collect::<String>());
+                Diagnostic::in_file(place, format!("the style sheet is wrong: {message}"))
+                    .at_line(text, line + 1, column + 1)
+                    .maybe_hint(meant.map(|name| format!("did you mean `{name}`?")))
+            }
+            grass::ErrorKind::IoError(e) => Diagnostic::in_file(path, format!("it cannot be read: {e}")),
+            _ => Diagnostic::in_file(path, "it is not valid UTF-8").hint("save it as UTF-8"),
+        });
+        Compiled { css, asked: tree.asked.into_inner() }
+    })
 }
 
 #[cfg(test)]
@@ -357,6 +392,8 @@ mod tests {
         assert_eq!(&last["y.css"][..], b"");
         let places: Vec<_> = errors.list().iter().map(|e| (e.path.as_deref(), e.line)).collect();
         assert_eq!(places, [(Some("sass/style.scss"), Some(1)), (Some("sass/y.scss"), Some(1))]);
+        let mut again = Errors::default();
+        assert_eq!((sheets.make(&broken, &config, &mut again), again), (last, errors));
         let twice =
             Sources::from_files([file("sass/a.sass", "a\n  b: 1"), file("sass/a.scss", "a { b: 2; }")]);
         let mut errors = Errors::default();
