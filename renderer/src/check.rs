@@ -29,7 +29,7 @@ use crate::library::{Content, pagers_path};
 use crate::markup::names_the_top;
 use crate::reads::{self, Node};
 use crate::render::{Input, Renderer, and_in_contents};
-use crate::site::{Site, anchor_hash};
+use crate::site::{Site, anchor_hash, has_id};
 use links::{Facts, Home, Links, Origin};
 use page::{Page, Use};
 use unused::Usage;
@@ -372,7 +372,7 @@ impl<'a> Check<'a> {
             if base.is_none()
                 && let Some(fragment) = written.strip_prefix('#')
                 && let Some(ids) = ids
-                && (names_the_top(fragment) || links::has_id(ids, fragment))
+                && (names_the_top(fragment) || has_id(ids, fragment))
             {
                 continue;
             }

@@ -10,7 +10,7 @@ use crate::front_matter;
 use crate::library::{CONTENT, Content};
 use crate::markdown::{ContentLink, Heading};
 use crate::markup::names_the_top;
-use crate::site::{Facts, Site, anchor_hash};
+use crate::site::{Facts, Site, has_id};
 
 /// Headings of a page that a message lists, where none is near the one that is meant.
 const LISTED_MAX: usize = 8;
@@ -102,7 +102,7 @@ impl Site {
         }
         let inside = from.strip_prefix(CONTENT).unwrap_or(from);
         let content = self.library.content_id(if link.target.is_empty() { inside } else { &link.target })?;
-        let is_there = facts(content)?.anchors.contains(&anchor_hash(anchor));
+        let is_there = has_id(&facts(content)?.anchors, anchor);
         (!is_there).then_some(Broken { from, link, anchor, content })
     }
 

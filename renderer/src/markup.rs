@@ -246,8 +246,13 @@ fn named(reference: &str) -> Option<CowStr<'_>> {
 
 /// Whether a fragment is good on every page: none, the top (HTML 7.4.6.4), or a text to find.
 pub(crate) fn names_the_top(fragment: &str) -> bool {
-    let before = fragment.split(":~:").next().unwrap_or(fragment);
-    before.is_empty() || before.eq_ignore_ascii_case("top")
+    let place = place_in(fragment);
+    place.is_empty() || place.eq_ignore_ascii_case("top")
+}
+
+/// The place that a fragment names: what stands before a text to find.
+pub(crate) fn place_in(fragment: &str) -> &str {
+    fragment.split(":~:").next().unwrap_or(fragment)
 }
 
 #[cfg(test)]

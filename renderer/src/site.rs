@@ -23,6 +23,7 @@ use crate::highlight::CodeStyle;
 use crate::images::{ImageOptions, Wanted};
 use crate::library::{CONTENT, Library, Page, PageId, Section, SectionId, Taxonomy};
 use crate::limits::Limits;
+use crate::markup::place_in;
 use crate::memory::Bounded;
 use crate::reads::{Node, note};
 use crate::remote::Remote;
@@ -115,6 +116,13 @@ pub(crate) fn anchor_hash(anchor: &str) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.as_bytes()[..8]);
     u64::from_le_bytes(first)
+}
+
+/// Whether one of these ids, by their hashes, is what a fragment means, as it is written or without its escapes.
+pub(crate) fn has_id(ids: &[u64], fragment: &str) -> bool {
+    let plain = place_in(fragment);
+    let decoded = percent_encoding::percent_decode_str(plain).decode_utf8_lossy();
+    ids.contains(&anchor_hash(plain)) || ids.contains(&anchor_hash(&decoded))
 }
 
 /// Where links lead to.

@@ -676,12 +676,12 @@ fn broken_links_have_file_line_and_column() {
     ");
     insta::assert_snapshot!(errors(&with(&[
         ("content/a.md", "+++\ntitle = \"A\"\n+++\n## Here\n"),
-        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top)"),
+        ("content/b.md", "+++\ntitle = \"B\"\n+++\n[x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top) [text](@/a.md#here:~:text=x) [escaped](@/a.md#%68ere)"),
     ])), @r"
     error: the link `@/a.md#nowhere` leads to a heading that does not exist
      --> content/b.md:4:18
       |
-    4 | [x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top)
+    4 | [x](@/a.md#here) [y](@/a.md#nowhere) [up](#top) [up](#) [up](@/a.md#Top) [text](@/a.md#here:~:text=x) [escaped](@/a.md#%68ere)
       |                  ^
     hint: the headings of content/a.md are `#here`
     ");

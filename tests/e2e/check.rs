@@ -115,6 +115,13 @@ fn internet() -> Upstream {
             }
             "http://busy.bread.net/" => answer(200, &html, "good"),
             "http://shy.bread.net/" => answer(403, &[], ""),
+            "http://jar.bread.net/" => {
+                answer(302, &[("location", "http://jar.bread.net/"), ("set-cookie", "a=b")], "")
+            }
+            weary if weary.starts_with("http://weary.bread.net/") => {
+                answer(429, &[("retry-after", "7200")], "")
+            }
+            mute if mute.starts_with("http://mute.bread.net/") => Answer::Send(b"nonsense\r\n\r\n".to_vec()),
             _ => answer(404, &[], "gone"),
         }
     })
@@ -143,6 +150,7 @@ fn other_hosts_are_asked_politely_and_remembered() {
         "get.bread.net/",
         "busy.bread.net/",
         "good.bread.net/places#oven",
+        "good.bread.net/places#oven:~:text=Oven",
         "127.0.0.1:1/",
     ]);
     // Nobody is asked unless someone wants that.
@@ -162,6 +170,21 @@ fn other_hosts_are_asked_politely_and_remembered() {
     let cache = world.path("cache/bakehouse/links.json");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&cache).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
+
+    // A host that wants to be left alone is, and one that does not answer is not asked for each of its links.
+    let many = |host: &str| (0..8).map(|n| format!("{host}.bread.net/{n}")).collect::<Vec<_>>();
+    let all = [many("weary"), many("mute"), vec!["jar.bread.net/".to_owned()]].concat();
+    links(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    let before = internet.asked().len();
+    check(&["--external"]).code(1).says(&[
+        "was not looked at: its server asks for fewer requests",
+        "error: the link `http://mute.bread.net/0` cannot be reached",
+        "was not looked at: its host does not answer",
+        "warning: the link `http://jar.bread.net/` was not looked at: its server redirects who brings no cookies",
+    ]);
+    let asked = internet.asked().split_off(before);
+    let of = |host: &str| asked.iter().filter(|a| a.target().contains(host)).count();
+    assert!(of("weary") <= 2 && (6..=7).contains(&of("mute")), "{} {}", of("weary"), of("mute"));
 
     links(&[
         "gone.bread.net/x",

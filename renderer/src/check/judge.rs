@@ -9,7 +9,7 @@ use reqwest::Url;
 use super::links::{End, Home, Links};
 use super::resolve::nearest;
 use super::{Check, Severity};
-use crate::markup::names_the_top;
+use crate::markup::{names_the_top, place_in};
 
 /// Hints of which a finding's nearest name is looked for: it is compared with every output.
 const NEAREST_MAX: usize = 200;
@@ -138,7 +138,8 @@ impl<'c> Judge<'c> {
             End::Malformed => Judgement::Wrong(Wrong::Malformed, self.inside, None),
             End::Circle => Judgement::Wrong(Wrong::Circle, self.inside, None),
             End::Elsewhere(mut url) => {
-                let fragment = url.fragment().filter(|f| !names_the_top(f) && !exempt).map(str::to_owned);
+                let fragment = url.fragment().filter(|f| !names_the_top(f) && !exempt);
+                let fragment = fragment.map(|fragment| place_in(fragment).to_owned());
                 url.set_fragment(None);
                 Judgement::Ask(String::from(url), fragment)
             }

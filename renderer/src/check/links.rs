@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use super::page::Use;
 use crate::markup::names_the_top;
-use crate::site::anchor_hash;
+use crate::site::has_id;
 
 /// Outputs that are kept by name of those that name one address; further ones are counted.
 const NAMED_MAX: usize = 50;
@@ -219,20 +219,13 @@ impl Links {
     }
 }
 
-/// Whether an id is what a fragment means, as it is written or without its escapes.
-pub(super) fn has_id(ids: &[u64], fragment: &str) -> bool {
-    let plain = fragment.split(":~:").next().unwrap_or(fragment);
-    let decoded = percent_encoding::percent_decode_str(plain).decode_utf8_lossy();
-    ids.contains(&anchor_hash(plain)) || ids.contains(&anchor_hash(&decoded))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn links() -> (Home, Links) {
         let mut links = Links::default();
-        let ids = |names: &[&str]| Some(names.iter().map(|id| anchor_hash(id)).collect());
+        let ids = |names: &[&str]| Some(names.iter().map(|id| crate::site::anchor_hash(id)).collect());
         links.output("index.html".into(), Facts::default());
         links.output("a/index.html".into(), Facts { ids: ids(&["x", "é"]), to: None });
         links.output("é.png".into(), Facts::default());

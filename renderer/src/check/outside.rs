@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -39,6 +39,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_secs(5);
 /// How often one address is waited for.
 const WAITS_MAX: u32 = 2;
+/// Requests to one host that fail one after the other, until the rest of its links is left alone: some links, each asked twice.
+const FAILURES_MAX: u32 = 6;
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
 /// Bytes of a page that are read to look for an id.
@@ -188,8 +190,24 @@ impl Verdict {
 /// A host that is asked.
 struct Host {
     free: Semaphore,
+    standing: Mutex<Standing>,
+}
+
+/// How a host has answered so far.
+#[derive(Default)]
+struct Standing {
     /// Until when it wants to be left alone.
-    quiet: Mutex<Option<Instant>>,
+    quiet: Option<Instant>,
+    /// How many requests have failed since one did not.
+    failures: u32,
+    /// Why nothing more is asked of it.
+    given_up: Option<&'static str>,
+}
+
+impl Host {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Who asks.
@@ -216,7 +234,7 @@ impl Asking {
     fn host(&self, url: &Url) -> Arc<Host> {
         let name = url.host_str().unwrap_or_default().to_owned();
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Host { free: Semaphore::new(REQUESTS_A_HOST_MAX), quiet: Mutex::new(None) });
+        let new = || Arc::new(Host { free: Semaphore::new(REQUESTS_A_HOST_MAX), standing: Mutex::default() });
         hosts.entry(name).or_insert_with(new).clone()
     }
 
@@ -224,7 +242,7 @@ impl Asking {
         let ids: BTreeSet<&String> = link.places.keys().flatten().collect();
         let Ok(mut url) = Url::parse(&link.url) else { return Verdict::Broken("is no address".to_owned()) };
         let mut method = if ids.is_empty() { Method::HEAD } else { Method::GET };
-        let (mut hops, mut waits, mut failed) = (0, 0, false);
+        let (mut hops, mut waits, mut failed, mut is_given_cookies) = (0, 0, false, false);
         // Where all redirects so far are for good.
         let mut moved: Option<Option<String>> = Some(None);
         loop {
@@ -244,6 +262,7 @@ impl Asking {
                 return Verdict::Good { moved: moved.flatten(), has, lacks };
             }
             if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                is_given_cookies |= response.headers().contains_key(SET_COOKIE);
                 let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
                 let Some(next) = to.and_then(|to| url.join(to).ok()) else {
                     return Verdict::Broken(format!("is answered with {status} and without an address"));
@@ -252,6 +271,10 @@ impl Asking {
                     return Verdict::Broken("is redirected to where no public host is".to_owned());
                 }
                 hops += 1;
+                if hops > REDIRECTS_MAX && is_given_cookies {
+                    let why = "was not looked at: its server redirects who brings no cookies without an end";
+                    return Verdict::Unknown(why.to_owned());
+                }
                 if hops > REDIRECTS_MAX {
                     return Verdict::Broken(format!("is redirected more than {REDIRECTS_MAX} times"));
                 }
@@ -265,13 +288,15 @@ impl Asking {
                 || (status == StatusCode::SERVICE_UNAVAILABLE && wait.is_some());
             if busy {
                 let wait = wait.unwrap_or(WAIT);
+                let mut standing = host.standing();
                 if waits >= WAITS_MAX || wait > WAIT_MAX {
-                    return Verdict::Unknown(
-                        "was not looked at: its server asks for fewer requests".to_owned(),
-                    );
+                    // Neither for this link nor for the next ones.
+                    let why = "was not looked at: its server asks for fewer requests";
+                    standing.given_up = Some(why);
+                    return Verdict::Unknown(why.to_owned());
                 }
                 waits += 1;
-                *host.quiet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
+                standing.quiet = Some(Instant::now() + wait);
                 continue;
             }
             if method == Method::HEAD {
@@ -290,7 +315,13 @@ impl Asking {
         let late = || Verdict::Unknown("was not looked at: there was no time left".to_owned());
         let permit = host.free.acquire().await.map_err(|_| late())?;
         loop {
-            let quiet = *host.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+            let quiet = {
+                let standing = host.standing();
+                if let Some(why) = standing.given_up {
+                    return Err(Verdict::Unknown(why.to_owned()));
+                }
+                standing.quiet
+            };
             match quiet.filter(|until| *until > Instant::now()) {
                 Some(until) if until < self.end => tokio::time::sleep_until(until).await,
                 Some(_) => return Err(late()),
@@ -303,6 +334,11 @@ impl Asking {
         let asking = self.client.request(method.clone(), url.clone()).header(ACCEPT, "text/html,*/*;q=0.8");
         let result = asking.send().await;
         drop(permit);
+        let mut standing = host.standing();
+        standing.failures = if result.is_ok() { 0 } else { standing.failures + 1 };
+        if standing.failures >= FAILURES_MAX {
+            standing.given_up = Some("was not looked at: its host does not answer");
+        }
         result.map_err(|error| {
             if error.is_timeout() {
                 return Verdict::Broken(format!("is not answered within {} seconds", REQUEST_MAX.as_secs()));
