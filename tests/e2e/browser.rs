@@ -130,6 +130,10 @@ fn pages_are_found_by_their_words_whatever_the_index_is() {
     // The theme's site has typographer's quotes, which no keyboard has.
     let quotes = "+++\ntitle = \"Quotes\"\ndate = 2026-01-01\n+++\nIt is a baker's \"windowpane\".\n";
     world.write("site/content/blog/quotes.md", quotes);
+    for n in 0..51 {
+        let page = format!("+++\ntitle = \"Loaf {n}\"\ndate = 2026-01-01\n+++\nA batch.\n");
+        world.write(&format!("site/content/blog/loaf-{n}.md"), page);
+    }
     let up = world.up("site");
     let browser = Browser::start(&world);
     let page = browser.open(up.edge());
@@ -167,6 +171,9 @@ fn pages_are_found_by_their_words_whatever_the_index_is() {
         ask("baker's \"windowpane\"");
         assert_eq!(page.text(results), "/blog/quotes/", "{format}");
         assert_eq!(page.text("document.querySelector('#results mark').textContent"), "baker’s", "{format}");
+        // Of many only the first are shown, which is said.
+        ask("batch");
+        page.wait("document.getElementById('found').textContent === '50 / 51 found'");
         // A title counts for more than a text.
         ask("starter");
         assert!(page.text(results).starts_with("/handbook/starter/ "), "{format}: {}", page.text(results));

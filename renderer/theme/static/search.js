@@ -95,8 +95,10 @@
     }
     // While the index came, the question may have become another.
     if (field.value.trim() !== asked) return;
-    list.replaceChildren(...found.slice(0, 50).map(([, page]) => entry(page, words)));
-    status.textContent = !words.length ? "" : found.length ? `${found.length} ${many}` : none;
+    const shown = found.slice(0, 50);
+    list.replaceChildren(...shown.map(([, page]) => entry(page, words)));
+    const count = shown.length < found.length ? `${shown.length} / ${found.length}` : found.length;
+    status.textContent = !words.length ? "" : found.length ? `${count} ${many}` : none;
   };
 
   form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
