@@ -392,8 +392,7 @@ mod tests {
         insta::assert_snapshot!(told("a.json", text), @"
         None source `news`: row 2 must be an object
         None source `news`: row 4 must be an object
-        Some(3) source `news`: row 3: column `at` is not there; the row has slug, title
-        a.md
+        a.md b.md
         ");
         let many = format!("slug,title,at\n{}", "a\n".repeat(1_000));
         let source = source(&format!("path = 'a.csv'\n{page}"));

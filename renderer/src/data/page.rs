@@ -1,6 +1,6 @@
 //! One page a row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::civil;
@@ -62,8 +62,9 @@ pub(super) fn made(source: &SourceConfig, snapshot: &Snapshot) -> Made {
     let mut made = Made { pages: Vec::new(), errors: Vec::new(), more: 0 };
     let Some(config) = &source.page else { return made };
     let mut rows_by_slug = BTreeMap::new();
+    let columns = snapshot.rows().iter().flat_map(Map::keys).map(String::as_str).collect();
     for (index, cells) in snapshot.rows().iter().enumerate() {
-        let row = Row { source: &source.name, number: index + 1, cells };
+        let row = Row { source: &source.name, number: index + 1, cells, columns: &columns };
         let (slug, mut page) = page(config, &row);
         if let Some(slug) = slug
             && let first = *rows_by_slug.entry(slug.clone()).or_insert(row.number)
@@ -156,6 +157,8 @@ struct Row<'a> {
     source: &'a str,
     number: usize,
     cells: &'a Map<String, Value>,
+    /// The columns of all rows.
+    columns: &'a HashSet<&'a str>,
 }
 
 impl Row<'_> {
@@ -173,11 +176,13 @@ impl Row<'_> {
         self.error(column, &show(value), problem)
     }
 
-    /// The cell, or nothing where it is null. A column that is not there at all is an error with the nearest there is.
+    /// The cell, or nothing where it is null or left out, as TOML has no null and many an API sends none. A column that no row has is an
+    /// error with those that there are: it may be misspelt.
     fn cell(&self, column: &str) -> Result<Option<&Value>, CellError> {
         match self.cells.get(column) {
             Some(Value::Null) => Ok(None),
             Some(value) => Ok(Some(value)),
+            None if self.columns.contains(column) => Ok(None),
             None => {
                 let columns: Vec<&str> = self.cells.keys().map(String::as_str).collect();
                 let shown = Value::from(columns.join(", "));
@@ -550,9 +555,15 @@ mod tests {
                     "source `news`: row 10: column `slug` makes a slug longer than 200 bytes (value: \"{}…)",
                     "x".repeat(79)
                 ),
-                "source `news`: row 11: column `title` is not there; the row has slug".into(),
-                "source `news`: row 11: column `at` is not there; the row has slug".into(),
-                "source `news`: row 11: column `terms` is not there; the row has slug".into(),
+                // What others have, it may leave out where it need not have it.
+                "source `news`: row 11: column `title` must not be null (value: null)".into(),
+            ]
+        );
+        assert_eq!(
+            errors(page, json!([{"slug": "a", "title": "A", "terms": "x"}, {"slug": "b", "title": "B"}])),
+            [
+                "source `news`: row 1: column `at` is not there; the row has slug, terms, title",
+                "source `news`: row 2: column `at` is not there; the row has slug, title",
             ]
         );
         let many: Vec<Value> = (0..250).map(|_| json!({"slug": null})).collect();
