@@ -49,6 +49,8 @@ class Kept:
             answer += data
             if end < 0 and (head := answer.find(b"\r\n\r\n")) >= 0:
                 length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", answer[:head])
+                if length is None:
+                    raise SystemExit(f"error: port {self.port} answered without a length")
                 end = head + 4 + int(length[1])
         if re.search(rb"(?i)\r\nconnection: *close", answer[:head]):
             self.connection.close()

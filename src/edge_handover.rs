@@ -182,15 +182,19 @@ impl Before {
 
     /// Waits until it has ended: who is told of purges passes them on to it for as long as it answers clients.
     pub async fn ended(&self) {
-        let is_there = async || self.stream.lock().await.is_some();
-        if is_there().await {
-            tracing::info!(
-                "the process before this one still answers clients: what purges say is passed on to it"
-            );
-        }
-        while is_there().await {
+        let mut is_said = false;
+        loop {
             // Nothing that it has not applied. That it has ended shows when it is told something.
             self.tell(Word::CatchUp { at: Vec::new() }).await;
+            // Who tells it something now waits for its answer.
+            if self.stream.try_lock().is_ok_and(|stream| stream.is_none()) {
+                return;
+            }
+            if !std::mem::replace(&mut is_said, true) {
+                tracing::info!(
+                    "the process before this one still answers clients: what purges say is passed on to it"
+                );
+            }
             tokio::time::sleep(LOOK_FOR_END).await;
         }
     }

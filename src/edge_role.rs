@@ -131,6 +131,7 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     };
     let settings = settings(args.memory, args.clients.clone(), edge_config.settings.clone());
     edge_config.settings = settings(&config);
+    let drain = edge_config.settings.limits.drain;
     let edge = Edge::start(edge_config, bucket, stop.clone()).map_err(|error| {
         let hint = error.hint();
         hinted(anyhow::Error::new(error).context("the edge cannot be started"), hint)
@@ -196,7 +197,12 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     if let Some(offered) = offered.filter(|_| handed_over.is_cancelled()) {
         offered.answered().await;
         if let Some(before) = before {
-            before.ended().await;
+            // It began to drain before this one did.
+            if tokio::time::timeout(drain, before.ended()).await.is_err() {
+                tracing::warn!(
+                    "the process before this one has not ended in time: no purge reaches it any more"
+                );
+            }
         }
     }
     operators.cancel();

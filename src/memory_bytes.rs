@@ -37,7 +37,9 @@ impl FromStr for MemoryBytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<ByteSize>()
+        // In the environment it may be written as in TOML.
+        text.replace('_', "")
+            .parse::<ByteSize>()
             .ok()
             .and_then(|size| Self::new(size.as_u64()))
             .ok_or_else(|| format!("{EXPECTED}, are expected"))
@@ -84,6 +86,8 @@ mod tests {
         let rows = [
             ("1048576", Some(1 << 20)),
             ("1GiB", Some(1 << 30)),
+            ("1G", Some(1_000_000_000)),
+            ("268_435_456", Some(256 << 20)),
             ("512 MiB", Some(512 << 20)),
             ("1.5gib", Some(3 << 29)),
             ("2GB", Some(2_000_000_000)),

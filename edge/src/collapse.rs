@@ -98,7 +98,7 @@ impl Flights {
     pub(crate) fn join(&self, what: &What, interims: Option<&Interims>, log: &PurgeLog) -> Role {
         let mut map = self.map();
         if let Some(flight) = map.get(what)
-            && !log.covers_fetch(flight.began, &what.key)
+            && !log.covers_fetch(flight.began, &what.key, None)
         {
             // Most responses to `Authorization` are for one client alone, and so is what comes before them.
             flight.listen(interims.filter(|_| !what.authorized));

@@ -27,8 +27,9 @@ const WINDOW_BYTES: u64 = 1 << 20;
 /// And where memory is short: thousands that read slowly would come to more than there is.
 const WINDOW_BYTES_MIN: u64 = 16 << 10;
 /// Longest that readers who take nothing, as somebody on a train may for some seconds, hold up others of a body that is too
-/// large to store: one client could have all wait who came with it for as long as it may take nothing, and begin again.
-const HELD_UP_MAX: Duration = Duration::from_secs(10);
+/// large to store: one client could have all wait who came with it for as long as it may take nothing, and begin again. Since a
+/// chunk is taken when most of what went before has left, some 10 KiB a second are needed for that.
+const HELD_UP_MAX: Duration = Duration::from_secs(20);
 
 /// What a piece takes beside its bytes: an upstream may send single ones.
 pub(crate) const PIECE_BYTES: usize = 2 * size_of::<Bytes>();

@@ -15,6 +15,7 @@ use crate::{
     edge::Edge,
     error::EdgeError,
     fill::Fill,
+    groups::{Groups, groups_of},
     lookup::Outcome,
     plan::Plan,
     policy::{
@@ -270,13 +271,14 @@ impl Edge {
         }) {
             self.misses.note("no-validator", &plan.host, &plan.ask.target);
         }
-        let is_overtaken = self.log.covers_fetch(began, plan.key());
-        trace::note(|| match is_overtaken {
-            true => {
-                Step::by(NoStore::Superseded.clause(), "not stored: what was changed meanwhile covers it")
-            }
-            false => Step::by("RFC 9111 §3", "to be stored once it is complete"),
-        });
+        let groups = Groups::join(&groups_of(&fields, plan.key().of_site));
+        let response = (reply.status, Groups::joined(&groups));
+        let is_overtaken = self.log.covers_fetch(began, plan.key(), Some(response));
+        if is_overtaken {
+            self.note_not_stored(NoStore::Superseded, &plan.host, &plan.ask.target);
+        } else {
+            trace::note(|| Step::by("RFC 9111 §3", "to be stored once it is complete"));
+        }
         trace::note(|| Step::found(arithmetic(&freshness, None, receipt.got)));
         let selection = Selection::of(&names, &plan.request);
         let (mut status, mut part, mut own) = (reply.status, part, reply.headers);

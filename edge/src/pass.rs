@@ -170,7 +170,7 @@ impl Edge {
         let mut began = None;
         if reply.status.is_success() || reply.status.is_redirection() {
             trace::note(|| Step::by("RFC 9111 §4.4", "what is stored for this URL is invalid from now on"));
-            let is_overtaken = self.log.covers_fetch(sent, &request.key);
+            let is_overtaken = self.log.covers_fetch(sent, &request.key, None);
             let target = &request.key.target;
             for also in same_origin::also_invalidated(&reply.headers, request.scheme, authority, target) {
                 let also = settings.rules.query.target(&also);

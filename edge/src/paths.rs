@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 /// Each has a lock of its own, and grows alone: a table of a million grown at once would hold up who waits for it.
 const SHARDS: usize = 256;
 /// Lists that are remembered of a path. Of one with more hosts and queries it is only counted how many copies lie elsewhere.
-const LISTS_MAX: usize = 8;
+const LISTS_MAX: usize = 16;
 /// No list: the copies that are only counted.
 const ELSEWHERE: u32 = u32::MAX;
 
@@ -151,7 +151,7 @@ mod tests {
     proptest! {
         /// Whatever comes and goes: the lists are those of a path's copies, or not known; and known where there were never many.
         #[test]
-        fn no_copy_is_missed(steps in proptest::collection::vec((0..3_u8, 0..12_usize, any::<bool>()), 0..200)) {
+        fn no_copy_is_missed(steps in proptest::collection::vec((0..2_u8, 0..24_usize, any::<bool>()), 0..300)) {
             let paths = Paths::default();
             let mut held: Vec<(String, usize)> = Vec::new();
             for (path, list, enters) in steps {
@@ -164,7 +164,7 @@ mod tests {
                     held.swap_remove(at);
                 }
                 prop_assert_eq!(paths.copies(), held.len());
-                for path in 0..3 {
+                for path in 0..2 {
                     let path = format!("/{path}");
                     let of_path: BTreeSet<usize> =
                         held.iter().filter(|(held, _)| *held == path).map(|(_, list)| *list).collect();

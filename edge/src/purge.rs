@@ -432,15 +432,20 @@ impl PurgeLog {
         (now, true)
     }
 
-    /// Whether anything applied since covers a fetch.
-    pub(crate) fn covers_fetch(&self, began: Began, key: &Key) -> bool {
+    /// Whether anything applied since covers a fetch; of one whose response has not arrived, nobody knows the groups.
+    pub(crate) fn covers_fetch(
+        &self,
+        began: Began,
+        key: &Key,
+        response: Option<(StatusCode, Groups<'_>)>,
+    ) -> bool {
         if self.invalidated(began, key.borrowed()) {
             return true;
         }
         if self.epoch() == began.epoch {
             return false;
         }
-        let subject = Subject::new(key.borrowed(), None);
+        let subject = Subject::new(key.borrowed(), response);
         let mut is_covered = false;
         let (_, remembered) = self.since(began.epoch, |entry| {
             is_covered = entry.mark(&subject).is_some();
@@ -601,9 +606,9 @@ mod tests {
         for _ in 0..ENTRIES_MAX {
             log.push(other());
         }
-        assert!(!log.covers_fetch(start, &key));
+        assert!(!log.covers_fetch(start, &key, None));
         log.push(other());
-        assert!(log.covers_fetch(start, &key));
+        assert!(log.covers_fetch(start, &key, None));
     }
 
     #[test]
@@ -613,11 +618,11 @@ mod tests {
             (Key::of_upstream(Scheme::Http, "h", "/a"), Key::of_upstream(Scheme::Http, "h", "/b"));
         let before = log.now();
         log.invalidate(&key);
-        assert!(log.covers_fetch(before, &key) && !log.covers_fetch(before, &other));
-        assert!(!log.covers_fetch(log.now(), &key));
+        assert!(log.covers_fetch(before, &key, None) && !log.covers_fetch(before, &other, None));
+        assert!(!log.covers_fetch(log.now(), &key, None));
         for n in 0..KEYED_MAX {
             log.invalidate(&Key::of_upstream(Scheme::Http, "h", &format!("/{n}")));
         }
-        assert!(log.covers_fetch(before, &other), "what is no longer remembered covers");
+        assert!(log.covers_fetch(before, &other, None), "what is no longer remembered covers");
     }
 }

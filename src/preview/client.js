@@ -178,7 +178,14 @@
     return isTicked(field) ? field.checked : field.value;
   };
   const isTouched = (field) => {
-    if (field.options) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+    if (field.options) {
+      const options = [...field.options];
+      // Where the page chooses none, the browser has the first one chosen.
+      if (field.type === "select-one" && !options.some((option) => option.defaultSelected)) return field.selectedIndex > 0;
+      return options.some((option) => option.selected !== option.defaultSelected);
+    }
+    // What the page gives no value, the browser does.
+    if (/^(range|color)$/.test(field.type) && !field.defaultValue) return false;
     return isTicked(field) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
   };
   const put = (field, state) => {

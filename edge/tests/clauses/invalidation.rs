@@ -187,6 +187,30 @@ async fn a_fetch_that_an_unsafe_reply_overtook_is_not_stored() {
     assert!(!is_hit(&edge, "/").await);
 }
 
+/// What names other groups covers no response that is of none of them.
+#[tokio::test]
+async fn a_fetch_during_which_another_group_is_purged_is_stored() {
+    for (group, is_stored) in [("theirs", true), ("ours", false)] {
+        let fields = [("cache-control", "max-age=60"), ("cache-groups", "\"ours\"")];
+        let upstream = Upstream::start(move |_| Reply::Parts(vec![response(200, &fields, "content")])).await;
+        let edge = std::sync::Arc::new(front(&[&upstream]).await);
+        let early = tokio::spawn({
+            let edge = std::sync::Arc::clone(&edge);
+            async move { edge.get("/").await }
+        });
+        upstream.wait_for(1).await;
+        edge.edge.purge_local(&[release::journal::Selector::Group(group.into())], false).await;
+        upstream.permit(2);
+        let told = early.await.unwrap().cache_status();
+        assert_eq!(
+            (told.contains("; stored"), told.contains("superseded")),
+            (is_stored, !is_stored),
+            "{told}"
+        );
+        assert_eq!(is_hit(&edge, "/").await, is_stored, "{group}");
+    }
+}
+
 #[tokio::test]
 async fn a_post_that_is_its_own_location_is_kept() {
     let upstream = Upstream::start(|head| {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use globset::GlobSet;
-use pulldown_cmark::{Event, Parser, Tag};
+use pulldown_cmark::{Event, Options, Parser, Tag};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{CONTENT, Making, Matter, Parsed, relative};
@@ -301,8 +301,11 @@ pub(super) fn linked(body: &str) -> Box<[Box<str>]> {
             }
         })
         .collect();
-    if !found.is_empty() && (body.contains('`') || body.contains("~~~")) {
-        let code: Vec<Range<usize>> = Parser::new(body)
+    let may_have_code = || ["`", "~~~", "    ", "\t"].iter().any(|sign| body.contains(sign));
+    if !found.is_empty() && may_have_code() {
+        // What is indented is code, unless it is of a note or a definition.
+        let notes = Options::ENABLE_FOOTNOTES | Options::ENABLE_DEFINITION_LIST;
+        let code: Vec<Range<usize>> = Parser::new_ext(body, notes)
             .into_offset_iter()
             .filter(|(event, _)| matches!(event, Event::Code(_) | Event::Start(Tag::CodeBlock(_))))
             .map(|(_, range)| range)
@@ -325,6 +328,8 @@ mod tests {
         let body = "[a](@/a.md#x) [b]( <@/b c.md> \"t\") [d](@/%C3%A9.md)\n[e]: @/e.md\n[f](#g) [h](#) # [i](j) k@/l.md\n\
                     `[m](@/m.md)`\n\n- ```md\n  [n](@/n.md)\n  ```\n  [o](@/o.md)\n";
         assert_eq!(*linked(body), ["a.md", "b c.md", "é.md", "e.md", "", "o.md"].map(Box::from));
+        let indented = "a[^1]\n\n[^1]: note\n\n    [b](@/b.md)\n\ntext\n\n    [c](@/c.md)\n";
+        assert_eq!(*linked(indented), ["b.md"].map(Box::from));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! of the time, and what they make all of the memory. In a process of its own that ends nothing else. Which bounds it has is for
 //! the shell to say, which also says how it is started.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -104,7 +103,9 @@ pub(super) fn compile(sources: &Sources, folders: &[String], wanted: &[Wanted]) 
                 "the style sheet has no end, or takes more stack, memory or time than one may",
             )
             .hint("look for a function or a mixin that calls itself, and for a `@while` that stays true");
-            made.push(Compiled { css: Err(wrong), asked: BTreeSet::new() });
+            // Nobody knows what it has asked for.
+            let asked = order.files.iter().map(|(path, _)| path.clone()).collect();
+            made.push(Compiled { css: Err(wrong), asked });
         }
     }
     Some(made)

@@ -109,6 +109,8 @@ fn section(site: &Site, id: SectionId) -> [Value; 2] {
     let matter = &section.matter;
     let mut mark = Mark::new();
     mark.text(&section.source).text(&section.path).text(&section.lang);
+    // What its path and components are says whether a file has it, too.
+    mark.number(section.parsed.is_some().into());
     mark.number(section.hidden.into()).number(section.subsections.len() as u64);
     for id in &section.subsections {
         mark.text(&library.section(*id).source);
