@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import re
+import select
 import signal
 import socket
 import statistics
@@ -37,6 +38,10 @@ class Kept:
     def ask(self, request):
         """Sends a whole request; returns the status and the seconds to the end of the answer, which has a length."""
         began = time.perf_counter()
+        # Nothing is under way on it: what can be read is its end, since it was not used for long.
+        if self.connection is not None and select.select([self.connection], [], [], 0)[0]:
+            self.connection.close()
+            self.connection = None
         if self.connection is None:
             self.connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
