@@ -433,27 +433,29 @@ impl Store {
         self.commons.of(key, head, names_us)
     }
 
-    /// Brings the copies of a list up to the log, and takes out what is gone; returns how many there were.
-    pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) -> usize {
+    /// Brings the copies of a list up to the log, and takes out what is gone; returns how many there were, and how many of
+    /// them are gone.
+    pub(crate) fn sweep_list(&self, index: usize, log: &PurgeLog) -> (usize, usize) {
         let (mut count, mut is_gone) = (0, false);
         self.table.look::<()>(index, |stored| {
             count += 1;
             is_gone |= !keeps(stored, log);
             ControlFlow::Continue(())
         });
-        if !is_gone {
-            return count;
-        }
-        self.table.change(index, |list| {
-            list.retain(|stored| {
-                let keep = keeps(stored, log);
-                if !keep {
-                    self.unlink(stored);
-                }
-                keep
+        let mut gone = 0;
+        if is_gone {
+            self.table.change(index, |list| {
+                list.retain(|stored| {
+                    let keep = keeps(stored, log);
+                    if !keep {
+                        gone += 1;
+                        self.unlink(stored);
+                    }
+                    keep
+                });
             });
-        });
-        count
+        }
+        (count, gone)
     }
 
     /// Names in the queues.

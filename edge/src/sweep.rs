@@ -16,8 +16,10 @@ use crate::{purge::PurgeLog, store::Store};
 const SLICE_WORK: usize = 64 * COPY_WORK;
 /// To look at a list's beginning.
 const LIST_WORK: usize = 16;
-/// To look at a copy, which lies anywhere in memory, and perhaps to free it.
+/// To look at a copy, which lies anywhere in memory.
 const COPY_WORK: usize = 256;
+/// To take it out and free it, beside that.
+const FREE_WORK: usize = 3 * COPY_WORK;
 /// To look at a piece of the queues.
 const PIECE_WORK: usize = 16 * COPY_WORK;
 /// How much it gives way to others: where they want all processors, it gets a tenth of one.
@@ -155,7 +157,8 @@ impl Sweeper {
                 }
             };
             for index in 0..self.store.lists() {
-                rest_after(LIST_WORK + COPY_WORK * self.store.sweep_list(index, &self.log));
+                let (copies, gone) = self.store.sweep_list(index, &self.log);
+                rest_after(LIST_WORK + COPY_WORK * copies + FREE_WORK * gone);
             }
             self.swept.send_replace(epoch);
             let mut piece = 0;
