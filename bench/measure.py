@@ -63,6 +63,13 @@ class Kept:
         return int(answer[9:12]), time.perf_counter() - began
 
 
+def purge_request(admin, token, selector):
+    """The whole request that purges what `selector` covers, at the operators' port of an edge."""
+    content = json.dumps({"selectors": [selector]})
+    return (f"POST /v1/purge HTTP/1.1\r\nhost: 127.0.0.1:{admin}\r\nauthorization: Bearer {token}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n{content}").encode()
+
+
 def machine():
     model = "unknown processor"
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():

@@ -159,11 +159,13 @@ pub async fn run(mut args: EdgeArgs) -> anyhow::Result<()> {
     let listener = tokio_listener(listener)?;
     let admin_listener = admin_listener.map(tokio_listener).transpose()?;
     // Nothing that may fail comes after the process before has let go.
-    let mut before = None;
-    if let Some((taken, its)) = taken {
-        taken.finish(&edge, &its).await?;
-        before = Some(its);
-    }
+    let before = match taken {
+        Some((taken, before)) => {
+            taken.finish(&edge, &before).await?;
+            Some(before)
+        }
+        None => None,
+    };
     let offered = offer.map(Offer::begin).transpose()?;
     say!("edge at {url}");
     let operators = handed_over.child_token();

@@ -271,9 +271,12 @@ impl Edge {
         }) {
             self.misses.note("no-validator", &plan.host, &plan.ask.target);
         }
-        let groups = Groups::join(&groups_of(&fields, plan.key().of_site));
-        let response = (reply.status, Groups::joined(&groups));
-        let is_overtaken = self.log.covers_fetch(began, plan.key(), Some(response));
+        // As a rule nothing was changed meanwhile, and its groups are looked for once, when it is stored.
+        let is_overtaken = self.log.now() != began && {
+            let groups = Groups::join(&groups_of(&fields, plan.key().of_site));
+            let response = (reply.status, Groups::joined(&groups));
+            self.log.covers_fetch(began, plan.key(), Some(response))
+        };
         if is_overtaken {
             self.note_not_stored(NoStore::Superseded, &plan.host, &plan.ask.target);
         } else {

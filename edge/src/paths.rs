@@ -9,7 +9,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 
 /// Each has a lock of its own, and grows alone: a table of a million grown at once would hold up who waits for it.
-const SHARDS: usize = 256;
+const SHARDS: usize = 1 << u8::BITS;
 /// Lists that are remembered of a path. Of one with more hosts and queries it is only counted how many copies lie elsewhere.
 const LISTS_MAX: usize = 16;
 /// No list: the copies that are only counted.
@@ -47,7 +47,7 @@ fn number(list: usize) -> u32 {
 impl Paths {
     fn shard(&self, path: u64) -> MutexGuard<'_, HashTable<Place>> {
         // The table itself goes by the highest and the lowest bits.
-        let shard = usize::from((path >> 32) as u8) % SHARDS;
+        let shard = usize::from((path >> 32) as u8);
         // Each change is whole before anything can panic.
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }

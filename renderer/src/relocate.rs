@@ -535,25 +535,21 @@ impl Moved {
 /// The path of an address without what means something around it: brackets in `url(…)` and in markdown, commas in `srcset`, quotes
 /// and what begins a reference in HTML.
 fn unmistakable(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for c in path.chars() {
-        match c {
-            '(' | ')' | ',' | '\'' | '&' => out.push_str(&format!("%{:02X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
+    with_escapes(path, &['(', ')', ',', '\'', '&'])
 }
 
 /// A path as it stands in the target of a link: spaces and brackets would end it, an `&` may begin a reference.
 fn escaped(path: &str) -> String {
+    with_escapes(path, &[' ', '(', ')', '<', '>', '#', '?', '%', '&'])
+}
+
+/// A path that has these characters of ASCII by their escapes.
+fn with_escapes(path: &str, of: &[char]) -> String {
     let mut out = String::with_capacity(path.len());
     for c in path.chars() {
-        match c {
-            ' ' | '(' | ')' | '<' | '>' | '#' | '?' | '%' | '&' => {
-                out.push_str(&format!("%{:02X}", u32::from(c)))
-            }
-            c => out.push(c),
+        match of.contains(&c) {
+            true => out.push_str(&format!("%{:02X}", u32::from(c))),
+            false => out.push(c),
         }
     }
     out

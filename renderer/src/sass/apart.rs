@@ -45,12 +45,17 @@ pub fn serve(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let Some(Order { files, folders, wanted }) = read(&mut from)? else { return Ok(()) };
     let sources = Sources::from_files(files);
     for compiled in sheets(&sources, &folders, &wanted) {
-        let bytes = postcard::to_stdvec(&compiled).map_err(io::Error::other)?;
-        to.write_all(&(bytes.len() as u64).to_le_bytes())?;
-        to.write_all(&bytes)?;
-        to.flush()?;
+        write(&mut to, &compiled)?;
     }
     Ok(())
+}
+
+/// Writes a message that [`read`] reads.
+fn write(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    to.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    to.write_all(&bytes)?;
+    to.flush()
 }
 
 /// A message; none where no more comes.
@@ -114,9 +119,7 @@ pub(super) fn compile(sources: &Sources, folders: &[String], wanted: &[Wanted]) 
 /// Hands an order over, and takes what is made of it.
 fn talk(child: &mut Child, order: &Order, made: &mut Vec<Compiled>) -> io::Result<()> {
     if let Some(mut to) = child.stdin.take() {
-        let bytes = postcard::to_stdvec(order).map_err(io::Error::other)?;
-        to.write_all(&(bytes.len() as u64).to_le_bytes())?;
-        to.write_all(&bytes)?;
+        write(&mut to, order)?;
     }
     if let Some(mut from) = child.stdout.take() {
         while let Some(compiled) = read(&mut from)? {
